@@ -1,0 +1,1 @@
+"""Floor 0: the nouns. Frozen values, standard library only."""

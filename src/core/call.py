@@ -1,0 +1,121 @@
+"""What is known of one call: who calls, what for, and what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .catalog import NO_ITEMS, Member
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """One operation that clients may call: `POST path` in a dialect.
+
+    `suffix` is what stands behind a provider's base URL for this operation.
+    """
+
+    name: str
+    dialect: str
+    path: str
+    suffix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a call, from a verified credential. Empty text where a field is not known."""
+
+    name: str = ""
+    agent: str = ""
+    user: str = ""
+    team: str = ""
+    customer: str = ""
+    feature: str = ""
+    tier: str = ""
+    pools: tuple[str, ...] = ("*",)
+    trusted_for: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a call before routing. None: not known."""
+
+    caller: Caller
+    surface: Surface
+    model: str
+    context_tokens: int = 0  # estimated
+    max_output_tokens: int | None = None
+    tools: bool = False
+    images: bool = False
+    documents: bool = False
+    schema: bool = False
+    reasoning: bool = False
+    stream: bool = False
+    cost_estimate: int | None = None  # nano-dollars
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # only those declared as facts
+
+    def get(self, name: str) -> str | int | bool | None:
+        """The fact by its name in YAML (`context.tokens`); None where it is not known."""
+        caller = self.caller
+        match name:
+            case "context.tokens":
+                return self.context_tokens
+            case "max_output.tokens":
+                return self.max_output_tokens
+            case "cost.estimate":
+                return self.cost_estimate
+            case "dialect":
+                return self.surface.dialect
+            case "caller":
+                return caller.name or None
+            case "model" | "tools" | "images" | "documents" | "schema" | "reasoning" | "stream":
+                value: str | bool = getattr(self, name)
+                return value
+            case "agent" | "user" | "team" | "customer" | "feature" | "tier":
+                text: str = getattr(caller, name)
+                return text or None
+        return self.headers.get(name)
+
+
+# Every fact a rule may match on, beside the declared headers, with the kind of value it has.
+FACT_KINDS: Mapping[str, type] = {
+    "caller": str,
+    "agent": str,
+    "user": str,
+    "team": str,
+    "customer": str,
+    "feature": str,
+    "tier": str,
+    "dialect": str,
+    "model": str,
+    "context.tokens": int,
+    "max_output.tokens": int,
+    "tools": bool,
+    "images": bool,
+    "documents": bool,
+    "schema": bool,
+    "reasoning": bool,
+    "stream": bool,
+    "cost.estimate": int,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RuledOut:
+    """A member that can't serve a call, and why: a stable `code` and a sentence."""
+
+    member: Member
+    code: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which pool, by which rule, and who may serve. `rule` is "" where `model` named the pool."""
+
+    revision: str
+    rule: str
+    pool: str
+    eligible: tuple[Member, ...]
+    ruled_out: tuple[RuledOut, ...]
+    failover: int

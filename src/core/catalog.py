@@ -1,0 +1,195 @@
+"""What a configuration says, compiled: the frozen values that the floors above decide and build from.
+
+`settings` makes a Catalog out of YAML; nothing else does. A Catalog holds references to secrets and
+never their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+NO_ITEMS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret's value is to be found: `env` (a variable's name), `file` (a path) or `sha256`.
+
+    `sha256` (64 lower-case hex digits) is for caller keys only: the digest stands for the key.
+    """
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+class Auth(Enum):
+    """How a provider wants its credential: the header's name and what stands before the value."""
+
+    BEARER = ("authorization", "Bearer ")
+    X_API_KEY = ("x-api-key", "")
+    API_KEY = ("api-key", "")
+    NONE = ("", "")
+
+    @property
+    def header(self) -> str:
+        return self.value[0]
+
+    @property
+    def prefix(self) -> str:
+        return self.value[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An upstream account."""
+
+    name: str
+    dialects: tuple[str, ...]
+    base_url: str  # http(s)://host[:port][/path], no slash at the end; "" where the provider needs none yet
+    auth: Auth = Auth.BEARER
+    credential: SecretRef | None = None
+    region: str = ""
+    project: str = ""
+    api_version: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    ca_file: str = ""
+    models: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # public name → the provider's own
+    built: bool = True  # False: the dialect is known, but this version can't speak it yet
+
+    def own_model(self, model: str) -> str:
+        """The name by which this provider knows `model`."""
+        return self.models.get(model, model)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """provider + model in a pool. `id` (`anthropic/claude-opus-4-7`) names it in records and headers."""
+
+    provider: str
+    model: str
+    weight: int = 1
+    priority: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Milliseconds. `first_event_ms` bounds a stream up to its first event, `reply_ms` a whole reply."""
+
+    connect_ms: int = 5_000
+    first_event_ms: int = 60_000
+    reply_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """When a member is taken out of its pool for a while (Envoy's outlier detection)."""
+
+    enabled: bool = True
+    consecutive_errors: int = 3
+    base_ms: int = 10_000
+    max_ms: int = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    name: str
+    members: tuple[Member, ...]
+    routing: str = "priority-weighted"
+    failover: int = 3  # further attempts after the first
+    cache: str = ""
+    aliases: tuple[str, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    ejection: Ejection = Ejection()
+
+
+class Op(Enum):
+    """How a condition compares a fact with its values."""
+
+    IN = "in"  # equal to one of the values
+    GLOB = "glob"  # matches one of the patterns (`*` any text, `?` one character)
+    GT = ">"
+    GE = ">="
+    LT = "<"
+    LE = "<="
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One fact compared. `negated` turns the answer round; an unknown fact never compares true."""
+
+    fact: str
+    op: Op
+    values: tuple[str | int | bool, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`conditions` all hold → `pool`, or a refusal with the text `deny`. `name` says it in decisions."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    pool: str = ""
+    deny: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallerEntry:
+    """A caller as configured: what a verified key stands for."""
+
+    name: str
+    keys: tuple[SecretRef, ...]
+    agent: str = ""
+    user: str = ""
+    team: str = ""
+    customer: str = ""
+    tier: str = ""
+    pools: tuple[str, ...] = ("*",)  # names or globs of the pools that it may use
+    trusted_for: frozenset[str] = frozenset()  # of {"feature", "customer"}: facts it may set by header
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes, milliseconds and counts that hold for the whole broker."""
+
+    request_bytes: int = 32 * 1024 * 1024
+    inflight_bytes: int = 1024 * 1024 * 1024
+    concurrency: int = 100_000
+    idle_ms: int = 900_000
+    concrete_models: bool = False  # may a client ask for a member's own model name?
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    address: str = "127.0.0.1"
+    port: int = 8080
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.address in ("localhost", "::1") or self.address.startswith("127.")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One whole configuration. `revision` is the hash of its canonical form: 12 hex digits."""
+
+    revision: str
+    providers: Mapping[str, Provider]
+    callers: tuple[CallerEntry, ...]
+    pools: Mapping[str, Pool]
+    rules: tuple[Rule, ...]
+    limits: Limits = Limits()
+    listen: Listen = Listen()
+    fact_headers: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # fact → header that sets it

@@ -1,0 +1,45 @@
+"""One tree of errors: each has a status, a stable code, and says how to fix it.
+
+Only a client's dialect renders them (`dialects`).
+"""
+
+from __future__ import annotations
+
+
+class CallError(Exception):
+    """A call that ends here. `status` is HTTP's, `code` is stable across versions, `message` tells a
+    person what is wrong and what would be right. `retry_after_s` is set where waiting helps."""
+
+    source = "broker"
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str = "", retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class Refused(CallError):
+    """By policy: who calls, what for, or how much."""
+
+    source = "policy"
+
+
+class BadRequest(CallError):
+    """By the client's own request."""
+
+    source = "client"
+
+
+class Unavailable(CallError):
+    """Upstream: nobody who could serve the call is there."""
+
+    source = "provider"
+
+
+class Misconfigured(CallError):
+    """By the broker's own configuration or a defect of ours."""

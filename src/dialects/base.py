@@ -1,0 +1,116 @@
+"""What every dialect gives: facts out of a request, errors, and the start of a stream judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from ..core.call import Surface
+from ..core.errors import BadRequest, CallError
+from .sse import SseEvent
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """Facts that a request body tells. `model_span` is where the JSON string of `model` stands in the
+    body, quotes included: (first byte, byte behind)."""
+
+    model: str
+    model_span: tuple[int, int]
+    context_tokens: int
+    max_output_tokens: int | None
+    tools: bool
+    images: bool
+    documents: bool
+    schema: bool
+    reasoning: bool
+    stream: bool
+
+
+class Stage(Enum):
+    """What an event says about a stream that has just begun."""
+
+    PREAMBLE = "preamble"  # the provider is alive, nothing of the answer is here yet
+    REAL = "real"  # a piece of the answer
+    FAULT = "fault"  # the provider gave up
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFault:
+    """A provider's failure inside a stream: HTTP status that stands for it, and its own words."""
+
+    status: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStart:
+    stage: Stage
+    fault: UpstreamFault | None = None
+
+
+Request = TypeVar("Request")
+
+PREAMBLE = StreamStart(Stage.PREAMBLE)
+REAL = StreamStart(Stage.REAL)
+
+
+def failed(status: int, code: str, message: str) -> StreamStart:
+    return StreamStart(Stage.FAULT, UpstreamFault(status, code, message))
+
+
+def garbage(what: bytes) -> StreamStart:
+    """An event that is not of the dialect: its first bytes are shown so that a person can tell why."""
+    shown = what[:60].decode("utf-8", "replace")
+    return failed(502, "upstream_garbage", f"the provider's stream is not valid: it begins with {shown!r}")
+
+
+class Dialect(Protocol):
+    """A wire protocol as the broker needs it. All methods are pure."""
+
+    @property
+    def name(self) -> str:
+        """As in YAML."""
+
+    @property
+    def surfaces(self) -> tuple[Surface, ...]:
+        """The operations that clients of this dialect may call."""
+
+    def read(self, body: bytes) -> RequestFacts:
+        """The facts of a request. BadRequest where the body can't be routed."""
+
+    def error_body(self, error: CallError, request_id: str) -> bytes:
+        """The error as this dialect's SDK expects it: one JSON object."""
+
+    def judge(self, event: SseEvent) -> StreamStart:
+        """What an event says about a stream of which nothing was let through yet."""
+
+    def models_body(self, names: Sequence[str]) -> bytes:
+        """The answer to `GET /v1/models`: one JSON object."""
+
+
+def decode_json(data: bytes) -> Any:
+    """The value, or None where the bytes are no JSON (a stream's `data` is never a bare null)."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def decode_request(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:
+    """The request's routing fields; BadRequest in words where they can't be read."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as wrong:
+        message, _, path = str(wrong).partition(" - at ")
+        field = path.strip("`").removeprefix("$.") or "the body"
+        raise BadRequest(400, "invalid_request", f"{field}: {message}", param=field) from None
+    except msgspec.DecodeError as wrong:
+        raise BadRequest(400, "invalid_json", f"the body is not valid JSON: {wrong}") from None
+    except RecursionError:
+        raise BadRequest(400, "invalid_json", "the body is nested too deeply to be read") from None

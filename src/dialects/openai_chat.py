@@ -1,0 +1,71 @@
+"""`openai-chat`: Chat Completions. Source: OpenAI API reference, "Chat Completions"."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..core.call import Surface
+from . import openai
+from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, decode_request, garbage
+from .body import estimate_tokens, model_span
+from .sse import SseEvent
+
+
+class _Request(msgspec.Struct):
+    model: str | None = None
+    messages: msgspec.Raw = msgspec.Raw()
+    stream: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    functions: msgspec.Raw = msgspec.Raw()
+    response_format: msgspec.Raw = msgspec.Raw()
+    reasoning_effort: msgspec.Raw = msgspec.Raw()
+    max_tokens: msgspec.Raw = msgspec.Raw()
+    max_completion_tokens: msgspec.Raw = msgspec.Raw()
+
+
+_decoder = msgspec.json.Decoder(_Request)
+
+
+class OpenAiChat:
+    name = "openai-chat"
+    surfaces = (Surface("openai-chat", "openai-chat", "/v1/chat/completions", "/chat/completions"),)
+    error_body = staticmethod(openai.error_body)
+    models_body = staticmethod(openai.models_body)
+
+    def read(self, body: bytes) -> RequestFacts:
+        request = decode_request(_decoder, body)
+        model = openai.require_model(request.model)
+        has_parts = b"image_url" in body or b'"file' in body
+        kinds = set(openai.part_types(decode_json(bytes(request.messages)))) if has_parts else set()
+        return RequestFacts(
+            model=model,
+            model_span=model_span(body, model),
+            context_tokens=estimate_tokens(body),
+            max_output_tokens=openai.positive_int(request.max_completion_tokens)
+            or openai.positive_int(request.max_tokens),
+            tools=openai.is_set(request.tools) or openai.is_set(request.functions),
+            images="image_url" in kinds,
+            documents="file" in kinds,
+            schema=b"json_schema" in bytes(request.response_format),
+            reasoning=openai.is_set(request.reasoning_effort)
+            and bytes(request.reasoning_effort) != b'"none"',
+            stream=bytes(request.stream) == b"true",
+        )
+
+    def judge(self, event: SseEvent) -> StreamStart:
+        if event.data.strip() == b"[DONE]":
+            return REAL
+        chunk = decode_json(event.data)
+        if not isinstance(chunk, dict):
+            return garbage(event.data)
+        if chunk.get("error"):
+            return openai.fault_of(chunk["error"])
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                return garbage(event.data)
+            delta = choice.get("delta")
+            said = isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
+            if said or choice.get("finish_reason"):
+                return REAL
+        return PREAMBLE

@@ -1,0 +1,69 @@
+"""`openai-responses`: the Responses API. Source: OpenAI API reference, "Responses", "Streaming events"."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..core.call import Surface
+from . import openai
+from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, decode_request, garbage
+from .body import estimate_tokens, model_span
+from .sse import SseEvent
+
+
+class _Request(msgspec.Struct):
+    model: str | None = None
+    input: msgspec.Raw = msgspec.Raw()
+    stream: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+    reasoning: msgspec.Raw = msgspec.Raw()
+    max_output_tokens: msgspec.Raw = msgspec.Raw()
+
+
+_decoder = msgspec.json.Decoder(_Request)
+_PREAMBLE_TYPES = frozenset(("response.created", "response.queued", "response.in_progress", "keepalive"))
+# Failures that another member may not have; any other is an answer about this very request.
+_PROVIDER_CODES = frozenset(("server_error", "rate_limit_exceeded", "vector_store_timeout"))
+
+
+class OpenAiResponses:
+    name = "openai-responses"
+    surfaces = (Surface("openai-responses", "openai-responses", "/v1/responses", "/responses"),)
+    error_body = staticmethod(openai.error_body)
+    models_body = staticmethod(openai.models_body)
+
+    def read(self, body: bytes) -> RequestFacts:
+        request = decode_request(_decoder, body)
+        model = openai.require_model(request.model)
+        has_parts = b"input_image" in body or b"input_file" in body
+        kinds = set(openai.part_types(decode_json(bytes(request.input)))) if has_parts else set()
+        return RequestFacts(
+            model=model,
+            model_span=model_span(body, model),
+            context_tokens=estimate_tokens(body),
+            max_output_tokens=openai.positive_int(request.max_output_tokens),
+            tools=openai.is_set(request.tools),
+            images="input_image" in kinds,
+            documents="input_file" in kinds,
+            schema=b"json_schema" in bytes(request.text),
+            reasoning=openai.is_set(request.reasoning),
+            stream=bytes(request.stream) == b"true",
+        )
+
+    def judge(self, event: SseEvent) -> StreamStart:
+        if event.data.strip() == b"[DONE]":
+            return REAL
+        message = decode_json(event.data)
+        if not isinstance(message, dict):
+            return garbage(event.data)
+        kind = message.get("type") or event.name
+        if kind == "error" or (not kind and message.get("error")):
+            return openai.fault_of(message.get("error") or message)
+        if kind == "response.failed":
+            response = message.get("response")
+            error = response.get("error") if isinstance(response, dict) else None
+            if isinstance(error, dict) and error.get("code") not in _PROVIDER_CODES:
+                return REAL
+            return openai.fault_of(error or {})
+        return PREAMBLE if kind in _PREAMBLE_TYPES else REAL

@@ -1,0 +1,63 @@
+"""Server-sent events, split as they arrive.
+
+Source: WHATWG HTML, "Server-sent events", section "Interpreting an event stream".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SseEvent:
+    """One event: its `event` name ("" where none was given) and its `data` lines joined by newlines."""
+
+    name: str
+    data: bytes
+
+
+class SseSplitter:
+    """Bytes in, events out. Any split of the same bytes gives the same events: inside a UTF-8
+    character, between the CR and the LF of one line end, in the middle of a field name."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._name = ""
+        self._data: list[bytes] = []
+        self._has_bytes = False
+
+    @property
+    def pending(self) -> bool:
+        """Bytes have come that did not make an event yet."""
+        return bool(self._tail or self._data or self._name)
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """The events that `chunk` completes."""
+        text = self._tail + chunk
+        if not self._has_bytes and text:
+            if b"\xef\xbb\xbf".startswith(text[:3]) and len(text) < 3:
+                self._tail = text
+                return []
+            text = text.removeprefix(b"\xef\xbb\xbf")
+            self._has_bytes = True
+        # A CR at the very end may be half of a CRLF: it waits for the next byte.
+        held = b"\r" if text.endswith(b"\r") else b""
+        lines = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._tail = lines.pop() + held
+        return [event for line in lines if (event := self._line(line)) is not None]
+
+    def _line(self, line: bytes) -> SseEvent | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        return None
+
+    def _dispatch(self) -> SseEvent | None:
+        name, data = self._name, self._data
+        self._name, self._data = "", []
+        return SseEvent(name, b"\n".join(data)) if data else None

@@ -1,0 +1,73 @@
+"""A member's reply up to the commit point: nothing of a stream reaches the client before its first real
+event, so that whatever fails until then can still be answered by another member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..core.errors import Unavailable
+from ..dialects import Dialect, SseSplitter, Stage, UpstreamFault
+
+# A preamble without an answer is held this long: errors that come at all come right behind it, and a
+# model that thinks in silence for minutes must not look like one that gave no sign of life.
+PREAMBLE_HOLD_MS = 1_000
+_MAX_HELD_BYTES = 256 * 1024
+
+
+class Move(Enum):
+    HOLD = "hold"  # answer nothing yet
+    HOLD_BRIEFLY = "hold briefly"  # as HOLD; call `on_hold_over` after PREAMBLE_HOLD_MS
+    COMMIT = "commit"  # let everything through and leave the path
+    FAIL = "fail"  # answer with `failure()` instead
+
+
+@dataclass(slots=True)
+class MemberStream:
+    """Events: `on_headers`, `on_body` …; each says what to do next. After COMMIT or FAIL it is over."""
+
+    dialect: Dialect
+    _splitter: SseSplitter = field(default_factory=SseSplitter)
+    _held_bytes: int = 0
+    _alive: bool = False
+    _fault: UpstreamFault | None = None
+
+    def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
+        """Only a successful event stream is held; anything else is judged by its status alone."""
+        values = dict(headers)
+        is_stream = values.get("content-type", "").lower().startswith("text/event-stream")
+        if values.get(":status", "") != "200" or not is_stream:
+            return Move.COMMIT
+        return self._fail("upstream_cut", "the provider's stream is empty") if ends else Move.HOLD
+
+    def on_body(self, chunk: bytes, ends: bool) -> Move:
+        self._held_bytes += len(chunk)
+        alive_before = self._alive
+        for event in self._splitter.feed(chunk):
+            start = self.dialect.judge(event)
+            if start.stage is Stage.REAL:
+                return Move.COMMIT
+            if start.fault is not None:
+                self._fault = start.fault
+                return Move.FAIL
+            self._alive = True
+        if ends:
+            return self._fail("upstream_cut", "the provider's stream ended before its first real event")
+        if self._held_bytes > _MAX_HELD_BYTES:
+            return Move.COMMIT
+        return Move.HOLD_BRIEFLY if self._alive and not alive_before else Move.HOLD
+
+    def on_hold_over(self) -> Move:
+        """The preamble stands alone for PREAMBLE_HOLD_MS: the provider lives, and thinks."""
+        return Move.COMMIT
+
+    def failure(self, request_id: str = "") -> tuple[int, bytes]:
+        """(status, body in the dialect) to answer with after FAIL; a status that Envoy retries on."""
+        fault = self._fault or UpstreamFault(502, "upstream_error", "the provider's stream failed")
+        error = Unavailable(fault.status, fault.code, fault.message)
+        return fault.status, self.dialect.error_body(error, request_id)
+
+    def _fail(self, code: str, message: str) -> Move:
+        self._fault = UpstreamFault(502, code, message)
+        return Move.FAIL

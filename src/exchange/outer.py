@@ -1,0 +1,237 @@
+"""The outer listener's conversation: who calls, what for, which pool."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..core.call import Caller, Facts, Surface
+from ..core.errors import BadRequest, CallError, Refused
+from ..dialects import Dialect, dialect_for_path, dialect_named, surface_for_path
+from ..policy import allowed_pools, decide
+from .view import View
+
+MODELS_PATH = "/v1/models"
+HEALTH_PATH = "/healthz"
+# Headers of a client's that are never passed on: credentials, accounts, and what only Envoy or the
+# broker may say. Everything that begins with one of the prefixes goes too.
+_CLIENT_ONLY = frozenset(
+    (
+        "authorization",
+        "api-key",
+        "cookie",
+        "forwarded",
+        "openai-organization",
+        "openai-project",
+        "proxy-authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-real-ip",
+        "x-request-id",
+    )
+)
+_CLIENT_ONLY_PREFIXES = ("x-broker-", "x-envoy-", "x-forwarded-", "x-amz-")
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request's headers: names in lower case, pseudo-headers included."""
+
+    headers: Sequence[tuple[str, str]]
+
+    def first(self, name: str) -> str:
+        return next((value for key, value in self.headers if key == name), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Go on: to the pool's cluster (Envoy picks among the members of `class_name`)."""
+
+    set_headers: tuple[tuple[str, str], ...]
+    remove_headers: tuple[str, ...]
+    class_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The broker answers itself."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    code: str = ""
+
+
+@dataclass(slots=True)
+class OuterCall:
+    """Events: `on_headers`, then `on_body` unless the headers were answered."""
+
+    view: View
+    request_id: str
+    _inbound: Inbound = Inbound(())
+    _dialect: Dialect = field(default_factory=lambda: dialect_named("openai-chat"))
+    _surface: Surface | None = None
+    _caller: Caller = Caller()
+
+    def on_headers(self, inbound: Inbound, ends: bool) -> Reply | None:
+        """None: wait for the body. `ends`: there is no body to wait for."""
+        self._inbound = inbound
+        path = inbound.first(":path").partition("?")[0]
+        self._dialect = dialect_for_path(path)
+        if inbound.first("anthropic-version"):
+            self._dialect = dialect_named("anthropic-messages")
+        try:
+            return self._admit(path, ends)
+        except CallError as error:
+            return self.refuse(error)
+
+    def _admit(self, path: str, ends: bool) -> Reply | None:
+        method = self._inbound.first(":method")
+        if path == HEALTH_PATH and method in ("GET", "HEAD"):
+            return self._reply(200, b'{"status":"ok"}')
+        if self._inbound.first("upgrade") or method == "CONNECT":
+            raise BadRequest(426, "upgrade_not_supported", "upgrades are not supported: use HTTP")
+        self._caller = self._authenticate()
+        if path == MODELS_PATH and method == "GET":
+            return self._reply(200, self._dialect.models_body(self._model_names()))
+        self._surface = surface_for_path(path)
+        if self._surface is None:
+            raise BadRequest(404, "unknown_path", f"there is no operation {method} {path[:200]}")
+        if method != "POST":
+            raise BadRequest(405, "method_not_allowed", f"{self._surface.path} takes POST, not {method[:20]}")
+        encoding = self._inbound.first("content-encoding").strip().lower()
+        if encoding not in ("", "identity"):
+            raise BadRequest(
+                415,
+                "unsupported_encoding",
+                f"content-encoding {encoding[:40]} is not read here: send it plain",
+            )
+        length = self._inbound.first("content-length")
+        limit = self.view.catalog.limits.request_bytes
+        if length.isdigit() and int(length) > limit:
+            raise self._too_large(limit)
+        if ends:
+            raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")
+        return None
+
+    def on_body(self, body: bytes) -> Forward | Reply:
+        try:
+            return self._route(body)
+        except CallError as error:
+            return self.refuse(error)
+
+    def _route(self, body: bytes) -> Forward:
+        view, surface = self.view, self._surface
+        assert surface is not None  # noqa: S101 - on_headers answered the call otherwise
+        limits = view.catalog.limits
+        if len(body) > limits.request_bytes:
+            raise self._too_large(limits.request_bytes)
+        self._dialect = dialect_named(surface.dialect)
+        read = self._dialect.read(body)
+        facts = Facts(
+            caller=self._caller,
+            surface=surface,
+            model=read.model,
+            context_tokens=read.context_tokens,
+            max_output_tokens=read.max_output_tokens,
+            tools=read.tools,
+            images=read.images,
+            documents=read.documents,
+            schema=read.schema,
+            reasoning=read.reasoning,
+            stream=read.stream,
+            headers=self._fact_headers(),
+        )
+        decision = decide(facts, view.catalog, view.state)
+        target = view.target(decision)
+        first_ms = target.first_event_ms if read.stream else target.reply_ms
+        _, question, query = self._inbound.first(":path").partition("?")
+        headers = [
+            ("x-broker-cluster", target.cluster),
+            ("x-broker-dialect", surface.dialect),
+            ("x-broker-levels", str(target.first_level)),
+            ("x-broker-model-span", f"{read.model_span[0]}-{read.model_span[1]}"),
+            ("x-broker-pool", decision.pool),
+            ("x-broker-request-id", self.request_id),
+            ("x-broker-revision", decision.revision),
+            ("x-broker-suffix", surface.suffix + question + query),
+            ("x-envoy-max-retries", str(decision.failover)),
+            ("x-envoy-upstream-rq-per-try-timeout-ms", str(first_ms)),
+            ("accept-encoding", "identity"),
+        ]
+        if read.stream:
+            headers.append(("x-broker-stream", surface.dialect))
+        return Forward(tuple(headers), self._stripped(headers), target.class_name)
+
+    def _stripped(self, ours: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """The client's headers that must not go on."""
+        kept = {name for name, _ in ours}
+        return tuple(
+            {
+                name
+                for name, _ in self._inbound.headers
+                if (name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_PREFIXES)) and name not in kept
+            }
+        )
+
+    def _authenticate(self) -> Caller:
+        """Who sends this, from the key alone; with no callers configured anyone (on loopback) may."""
+        caller = self._known_caller()
+        return replace(
+            caller, feature=self._claim("feature", caller), customer=self._claim("customer", caller)
+        )
+
+    def _claim(self, fact: str, caller: Caller) -> str:
+        """What the caller says of itself, where the configuration trusts it to."""
+        claimed = self._inbound.first(f"x-broker-{fact}") if fact in caller.trusted_for else ""
+        configured: str = getattr(caller, fact)
+        return claimed or configured
+
+    def _known_caller(self) -> Caller:
+        if not self.view.catalog.callers:
+            return Caller()
+        scheme, _, token = self._inbound.first("authorization").partition(" ")
+        key = token.strip() if scheme.lower() == "bearer" else ""
+        key = key or self._inbound.first("x-api-key").strip()
+        if not key:
+            raise Refused(
+                401,
+                "missing_api_key",
+                "no key: send the broker's key as 'Authorization: Bearer KEY' or 'x-api-key: KEY'",
+            )
+        caller = self.view.callers.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+        if caller is None:
+            raise Refused(401, "invalid_api_key", "this key is not one of the broker's callers")
+        return caller
+
+    def _fact_headers(self) -> Mapping[str, str]:
+        declared = self.view.catalog.fact_headers
+        return {fact: value for fact, name in declared.items() if (value := self._inbound.first(name))}
+
+    def _model_names(self) -> list[str]:
+        return allowed_pools(self._caller, self.view.catalog)
+
+    def _too_large(self, limit: int) -> BadRequest:
+        return BadRequest(413, "request_too_large", f"the body is larger than {limit} bytes")
+
+    def refuse(self, error: CallError) -> Reply:
+        """The error in the client's dialect."""
+        extra: tuple[tuple[str, str], ...] = ()
+        if error.retry_after_s is not None:
+            extra = (("retry-after", str(error.retry_after_s)),)
+        if error.status == 401:
+            extra += (("www-authenticate", "Bearer"),)
+        body = self._dialect.error_body(error, self.request_id)
+        return self._reply(error.status, body, extra, error.code)
+
+    def _reply(
+        self, status: int, body: bytes, extra: tuple[tuple[str, str], ...] = (), code: str = ""
+    ) -> Reply:
+        headers = (
+            ("content-type", "application/json"),
+            ("x-broker-request-id", self.request_id),
+            ("x-broker-revision", self.view.catalog.revision),
+            *extra,
+        )
+        return Reply(status, headers, body, code)

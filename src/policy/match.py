@@ -1,0 +1,49 @@
+"""Does a condition hold for the facts of a call?"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+
+from ..core.call import Facts
+from ..core.catalog import Condition, Op, Rule
+
+
+def rule_matches(rule: Rule, facts: Facts) -> bool:
+    return all(holds(condition, facts) for condition in rule.conditions)
+
+
+def holds(condition: Condition, facts: Facts) -> bool:
+    """An unknown fact compares false, so its negation holds: who has no team is not in team sales."""
+    value = facts.get(condition.fact)
+    answer = value is not None and _compares(condition, value)
+    return answer != condition.negated
+
+
+def _compares(condition: Condition, value: str | int | bool) -> bool:
+    if condition.op is Op.IN:
+        return value in condition.values
+    if condition.op is Op.GLOB:
+        return isinstance(value, str) and any(glob_matches(str(p), value) for p in condition.values)
+    bound = condition.values[0]
+    if isinstance(value, str) or isinstance(bound, str):
+        return False
+    match condition.op:
+        case Op.GT:
+            return value > bound
+        case Op.GE:
+            return value >= bound
+        case Op.LT:
+            return value < bound
+    return value <= bound
+
+
+def glob_matches(pattern: str, text: str) -> bool:
+    return _pattern(pattern).match(text) is not None
+
+
+@functools.lru_cache(maxsize=4096)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    # Only `*` and `?` are special: a `[` in a model's name is a `[`.
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))

@@ -1,0 +1,10 @@
+"""Floor 1: YAML at the door → a frozen `core.catalog.Catalog` with its revision.
+
+Imports `core` only.
+"""
+
+from .compiler import Loaded, compile_texts, load
+from .files import read_files
+from .problems import Problem, SettingsError
+
+__all__ = ["Loaded", "Problem", "SettingsError", "compile_texts", "load", "read_files"]

@@ -1,0 +1,45 @@
+"""The providers that are built in, read from providers.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..core.catalog import SecretRef
+from . import values, yamltext
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """One entry of providers.yaml. `base_url` may hold {region} and {project}; `needs` are the fields
+    that a user has to add, and `example` shows them."""
+
+    name: str
+    dialect: tuple[str, ...]
+    base_url: str = ""
+    auth: str = "none"
+    credential: SecretRef | None = None
+    api_version: str = ""
+    needs: tuple[str, ...] = ()
+    example: str = ""
+
+
+@cache
+def builtins() -> Mapping[str, Builtin]:
+    """Name → built-in provider, in the order of the file."""
+    text = Path(__file__).with_name("providers.yaml").read_text(encoding="utf-8")
+    entries: list[dict[str, Any]] = yamltext.parse(text)[0]
+    return MappingProxyType({entry["name"]: _builtin(**entry) for entry in entries})
+
+
+def _builtin(*, dialect: Any, credential: Any = None, needs: Any = (), **rest: Any) -> Builtin:
+    return Builtin(
+        dialect=tuple(values.one_or_more(dialect)),
+        credential=values.credential(credential),
+        needs=tuple(needs),
+        **rest,
+    )

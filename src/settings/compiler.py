@@ -1,0 +1,288 @@
+"""Texts → Catalog: everything is checked, and all that is wrong is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from types import MappingProxyType
+from typing import Any
+
+from ..core.call import FACT_KINDS
+from ..core.catalog import (
+    CallerEntry,
+    Catalog,
+    Ejection,
+    Limits,
+    Listen,
+    Member,
+    Pool,
+    Rule,
+    Timeouts,
+)
+from . import match
+from .explain import read_list, read_one
+from .files import read_files
+from .merge import Merged, merge
+from .problems import Problem, listing, show, suggestion
+from .providers import Providers
+from .revision import revision
+from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
+from .values import HOW_TO_HASH
+from .yamltext import Path
+
+_UINT32 = 2**32 - 1  # Envoy adds the weights of a cluster up in this
+_START = (
+    "begin with `pools: [{name: my-pool, members: [{provider: anthropic, model: claude-sonnet-4-6}]}]`; "
+    "config/modelbroker.yaml is a whole example"
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A good configuration, and what in it is probably not as it was meant."""
+
+    catalog: Catalog
+    warnings: tuple[Problem, ...]
+
+
+def load(path: FilePath, *, dialects: Collection[str], built: Collection[str]) -> Loaded:
+    """`read_files` and `compile_texts`. Raises SettingsError."""
+    return compile_texts(read_files(path), dialects=dialects, built=built)
+
+
+def compile_texts(files: Mapping[str, str], *, dialects: Collection[str], built: Collection[str]) -> Loaded:
+    """The Catalog that these files (name → YAML) describe together; pure.
+
+    `dialects` are all that are known, `built` those that this version can speak. Raises SettingsError
+    with every problem there is.
+    """
+    merged = merge(files)
+    if not merged.lists["pools"] and not merged.problems:
+        merged.wrong((), "the configuration has no pools", _START)
+    declared = read_list(merged, "providers", ProviderIn)
+    pools_in = read_list(merged, "pools", PoolIn)
+    callers_in = read_list(merged, "callers", CallerIn)
+    rules_in = read_list(merged, "rules", RuleIn)
+    limits_in = read_one(merged, ("limits",), LimitsIn, merged.mappings["limits"])
+    listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
+    facts_in = read_one(merged, ("facts",), FactsIn, merged.mappings["facts"])
+
+    providers = Providers(merged, declared, dialects, built)
+    providers.use(pools_in)
+    pools = _pools(merged, pools_in)
+    callers = _callers(merged, callers_in)
+    facts = _facts(merged, facts_in)
+    rules = _rules(merged, rules_in, facts)
+    limits = _limits(merged, limits_in)
+    listen = _listen(merged, listen_in)
+    provider_map = providers.finish()
+    merged.stop_if_wrong()
+    parts: dict[str, Any] = {
+        "providers": provider_map,
+        "callers": callers,
+        "pools": pools,
+        "rules": rules,
+        "limits": limits,
+        "listen": listen,
+        "fact_headers": facts,
+    }
+    return Loaded(Catalog(revision=revision(parts), **parts), merged.all_warnings())
+
+
+def _pools(merged: Merged, entries: list[PoolIn | None]) -> Mapping[str, Pool]:
+    names = merged.names("pools")
+    result: dict[str, Pool] = {}
+    taken: dict[str, Path] = {name: ("pools", index, "name") for name, index in names.items()}
+    for index, entry in enumerate(entries):
+        if entry is None:
+            continue
+        path: Path = ("pools", index)
+        if names[entry.name] != index:
+            wrong = f"the name {show(entry.name)} is taken already at {{also}}"
+            merged.wrong((*path, "name"), wrong, "give each pool its own name", also=taken[entry.name])
+        _aliases(merged, path, entry, taken)
+        _check_members(merged, path, entry.members)
+        result[entry.name] = _pool(merged, path, entry)
+        if entry.cache:
+            wrong = f"cache {entry.cache} has no effect in this version"
+            merged.warn((*path, "cache"), wrong, "it can stay: the cache comes with a later version")
+    return MappingProxyType(dict(sorted(result.items())))
+
+
+def _aliases(merged: Merged, path: Path, entry: PoolIn, taken: dict[str, Path]) -> None:
+    for i, alias in enumerate(entry.aliases):
+        here = (*path, "aliases", i)
+        if alias not in taken:
+            taken[alias] = here
+            continue
+        what = "the pattern" if _is_glob(alias) else "the name"
+        wrong = f"{what} {show(alias)} is taken already at {{also}}"
+        merged.wrong(here, wrong, "let one pool have it", also=taken[alias])
+
+
+def _check_members(merged: Merged, path: Path, members: list[MemberIn]) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    levels: dict[int, int] = {}
+    for i, member in enumerate(members):
+        here: Path = (*path, "members", i)
+        key = (member.provider, member.model)
+        levels[member.priority] = levels.get(member.priority, 0) + member.weight
+        if key in seen:
+            wrong = f"{member.provider}/{member.model} is a member already at {{also}}"
+            right = "keep one, and give it the weight of both"
+            merged.wrong(here, wrong, right, also=(*path, "members", seen[key]))
+        seen.setdefault(key, i)
+        if member.weight == 0:
+            wrong = f"{member.provider}/{member.model} has weight 0 and gets no calls"
+            merged.warn((*here, "weight"), wrong, "give it a weight of 1 or more, or take it out")
+    for level, weight in sorted(levels.items()):
+        if weight == 0:
+            wrong = f"the weights of priority {level} add up to nothing"
+            merged.wrong((*path, "members"), wrong, "give one of its members a weight of 1 or more")
+    if sum(levels.values()) > _UINT32:
+        merged.wrong((*path, "members"), f"the weights add up to more than {_UINT32}", "make them smaller")
+
+
+def _pool(merged: Merged, path: Path, entry: PoolIn) -> Pool:
+    waits, eject = entry.timeouts, entry.ejection
+    if eject.base > eject.max:
+        wrong = f"base ({eject.base} ms) is longer than max ({eject.max} ms)"
+        merged.wrong((*path, "ejection", "base"), wrong, "give a base of at most max")
+    return Pool(
+        name=entry.name,
+        members=tuple([Member(m.provider, m.model, m.weight, m.priority) for m in entry.members]),
+        routing=entry.routing,
+        failover=entry.failover,
+        cache=entry.cache,
+        aliases=tuple(entry.aliases),
+        timeouts=Timeouts(waits.connect, waits.first_event, waits.reply),
+        ejection=Ejection(eject.enabled, eject.consecutive_errors, eject.base, eject.max),
+    )
+
+
+def _callers(merged: Merged, entries: list[CallerIn | None]) -> tuple[CallerEntry, ...]:
+    names, pools = merged.names("callers"), merged.names("pools")
+    result: dict[str, CallerEntry] = {}
+    digests: dict[str, Path] = {}
+    for index, entry in enumerate(entries):
+        if entry is None:
+            continue
+        path: Path = ("callers", index)
+        if names[entry.name] != index:
+            wrong = f"the name {show(entry.name)} is taken already at {{also}}"
+            right = "give each caller its own name; one with two keys lists them in `keys`"
+            merged.wrong((*path, "name"), wrong, right, also=("callers", names[entry.name], "name"))
+        keys = [(entry.key, (*path, "key"))] if entry.key else []
+        keys += [(key, (*path, "keys", i)) for i, key in enumerate(entry.keys)]
+        if entry.key and entry.keys:
+            merged.wrong((*path, "key"), "has both key and keys", "put all of its keys into `keys`")
+        elif not keys:
+            merged.wrong((*path, "key"), "the caller has no key", HOW_TO_HASH)
+        for key, here in keys:
+            if str(key) in digests:
+                right = "give each caller keys of its own"
+                merged.wrong(here, "the same key stands already at {also}", right, also=digests[str(key)])
+            digests.setdefault(str(key), here)
+        for i, name in enumerate(entry.pools):
+            if not _is_glob(name) and name not in pools:
+                right = suggestion(name, pools, f"the pools are {listing(pools)}")
+                merged.wrong((*path, "pools", i), f"there is no pool {show(name)}", right)
+        for i, word in enumerate(entry.trusted_for):
+            if word not in ("feature", "customer"):
+                right = suggestion(word, ("feature", "customer"), "give feature or customer")
+                merged.wrong((*path, "trusted_for", i), f"{show(word)} can't be set by header", right)
+        result[entry.name] = CallerEntry(
+            name=entry.name,
+            keys=tuple(key for key, _ in keys),
+            agent=entry.agent,
+            user=entry.user,
+            team=entry.team,
+            customer=entry.customer,
+            tier=entry.tier,
+            pools=tuple(entry.pools),
+            trusted_for=frozenset(entry.trusted_for),
+        )
+    return tuple(caller for _, caller in sorted(result.items()))
+
+
+def _facts(merged: Merged, entry: FactsIn | None) -> Mapping[str, str]:
+    headers = entry.headers if entry else {}
+    for name in headers:
+        if name in FACT_KINDS:
+            wrong = f"{show(name)} is a fact of the broker's own"
+            merged.wrong(("facts", "headers", name), wrong, "choose another name")
+    return MappingProxyType(dict(sorted(headers.items())))
+
+
+def _rules(merged: Merged, entries: list[RuleIn | None], facts: Mapping[str, str]) -> tuple[Rule, ...]:
+    pools = merged.names("pools")
+    # A fact that is declared wrongly is still meant: rules that use it are not wrong as well.
+    declared = {**facts, **_raw_headers(merged)}
+    result: list[Rule] = []
+    names: dict[str, int] = {}
+    catch_all: int | None = None
+    for index, entry in enumerate(entries):
+        if entry is None:
+            continue
+        path: Path = ("rules", index)
+        name = entry.name or f"rule-{index + 1}"
+        if name in names:
+            wrong, also = f"the name {show(name)} is taken already at {{also}}", ("rules", names[name])
+            merged.wrong((*path, "name"), wrong, "give each rule its own name", also=also)
+        names.setdefault(name, index)
+        conditions, problems = match.conditions(entry.match, declared)
+        for problem in problems:
+            merged.wrong((*path, "match", *problem.path), problem.wrong, problem.right)
+        _check_target(merged, path, entry, pools)
+        if catch_all is not None:
+            wrong = f"no call gets to {name}: rule {catch_all + 1} matches every call"
+            merged.warn(path, wrong, "put the rule that matches every call last")
+        elif not entry.match:
+            catch_all = index
+        deny = f"rule {name} does not allow this call" if entry.deny == "" else entry.deny
+        result.append(Rule(name, conditions, entry.pool, deny))
+    return tuple(result)
+
+
+def _raw_headers(merged: Merged) -> dict[str, str]:
+    headers = merged.mappings["facts"].get("headers")
+    return dict.fromkeys(headers, "") if isinstance(headers, dict) else {}
+
+
+def _check_target(merged: Merged, path: Path, entry: RuleIn, pools: Mapping[str, int]) -> None:
+    if entry.pool and entry.deny is not None:
+        merged.wrong((*path, "deny"), "the rule has both pool and deny", "keep one of the two")
+    elif entry.pool and entry.pool not in pools:
+        right = suggestion(entry.pool, pools, f"the pools are {listing(pools) or 'none so far'}")
+        merged.wrong((*path, "pool"), f"there is no pool {show(entry.pool)}", right)
+    elif not entry.pool and entry.deny is None:
+        merged.wrong((*path, "pool"), "the rule has neither pool nor deny", "add pool: NAME or deny: TEXT")
+
+
+def _limits(merged: Merged, entry: LimitsIn | None) -> Limits:
+    if entry is None:
+        return Limits()
+    if entry.inflight_bytes < entry.request_bytes:
+        wrong = f"{entry.inflight_bytes} bytes for all requests are less than {entry.request_bytes} for one"
+        place = "inflight_bytes" if "inflight_bytes" in entry.model_fields_set else "request_bytes"
+        merged.wrong(("limits", place), wrong, "let inflight_bytes be at least request_bytes")
+    return Limits(
+        entry.request_bytes, entry.inflight_bytes, entry.concurrency, entry.idle, entry.concrete_models
+    )
+
+
+def _listen(merged: Merged, entry: ListenIn | None) -> Listen:
+    if entry is None:
+        return Listen()
+    tls = entry.tls
+    listen = Listen(entry.address, entry.port, tls.cert_file if tls else "", tls.key_file if tls else "")
+    if not listen.is_loopback and not merged.lists["callers"]:
+        wrong = f"{listen.address} is open to others, and without callers only loopback listeners start"
+        right = "add e.g. `callers: [{name: my-agent, key: {env: MY_AGENT_KEY}}]`, or listen on 127.0.0.1"
+        merged.wrong(("listen", "address"), wrong, right)
+    return listen
+
+
+def _is_glob(name: str) -> bool:
+    return "*" in name or "?" in name

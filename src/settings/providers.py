@@ -1,0 +1,178 @@
+"""Declared and built-in providers → core's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import MappingProxyType
+
+from ..core.catalog import Auth, Provider, SecretRef
+from .builtin import Builtin, builtins
+from .merge import Merged
+from .problems import listing, show, suggestion
+from .schema import PoolIn, ProviderIn
+from .yamltext import Path
+
+AUTHS = {"bearer": Auth.BEARER, "x-api-key": Auth.X_API_KEY, "api-key": Auth.API_KEY, "none": Auth.NONE}
+
+
+class Providers:
+    """Which providers there are, and which of them members use."""
+
+    def __init__(
+        self,
+        merged: Merged,
+        declared: list[ProviderIn | None],
+        dialects: Collection[str],
+        built: Collection[str],
+    ) -> None:
+        self.merged = merged
+        self.dialects = dialects
+        self.built = built
+        self.declared_at = merged.names("providers")  # also those that are otherwise wrong
+        self.known = {*builtins(), *self.declared_at}
+        self.used: dict[str, Path] = {}  # name → the first member that uses it
+        self.result: dict[str, Provider] = {}
+        for index, entry in enumerate(declared):
+            if entry is not None:
+                self._declare(index, entry)
+
+    def use(self, pools: list[PoolIn | None]) -> None:
+        """Check what members refer to, and take in the built-in providers that they use."""
+        for p, pool in enumerate(pools):
+            if pool is None:
+                continue
+            for m, member in enumerate(pool.members):
+                if member.provider not in self.used:
+                    self._use(member.provider, ("pools", p, "members", m, "provider"))
+
+    def _use(self, name: str, path: Path) -> None:
+        if name not in self.known:
+            otherwise = (
+                f"the built-in ones are {listing(builtins())}; declare others in `providers` "
+                "with name, dialect and base_url"
+            )
+            self.merged.wrong(
+                path, f"there is no provider {show(name)}", suggestion(name, self.known, otherwise)
+            )
+            return
+        self.used[name] = path
+        if name not in self.result and name not in self.declared_at:
+            builtin = builtins()[name]
+            if self._lacks(builtin, ProviderIn.model_construct(name=name), path):
+                return
+            self.result[name] = self._provider(ProviderIn(name=name), builtin)
+        provider = self.result.get(name)
+        if provider is not None and not provider.built:
+            self._warn(provider, path)
+
+    def finish(self) -> MappingProxyType[str, Provider]:
+        """All of them by name. Those that are declared, not built and not used get their warning here."""
+        for name, provider in self.result.items():
+            if not provider.built and name not in self.used:
+                self._warn(provider, ("providers", self.declared_at[name], "dialect"))
+        return MappingProxyType(dict(sorted(self.result.items())))
+
+    def _warn(self, provider: Provider, path: Path) -> None:
+        spoken = listing(provider.dialects)
+        wrong = f"this version can't speak {spoken} yet, so no member at {provider.name} serves calls"
+        self.merged.warn(path, wrong, f"it speaks {listing(sorted(self.built))}")
+
+    def _declare(self, index: int, entry: ProviderIn) -> None:
+        path: Path = ("providers", index)
+        first = self.declared_at[entry.name]
+        if first != index:
+            wrong = f"the name {show(entry.name)} is taken already at {{also}}"
+            right = "keep one of them, or give this one another name"
+            self.merged.wrong((*path, "name"), wrong, right, also=("providers", first))
+            return
+        builtin = builtins().get(entry.name)
+        if self._bad_words(path, entry) or self._incomplete(path, entry, builtin):
+            return
+        provider = self._provider(entry, builtin)
+        if provider.built and entry.auth not in (None, "none") and provider.credential is None:
+            right = "add credential: {env: NAME}, or give auth: none"
+            self.merged.wrong((*path, "auth"), f"auth {entry.auth} needs a credential", right)
+        elif provider.built and entry.auth == "none" and entry.credential is not None:
+            right = "give auth: bearer, x-api-key or api-key, or drop the credential"
+            self.merged.wrong((*path, "auth"), "with auth none the credential is never sent", right)
+        else:
+            self.result[entry.name] = provider
+
+    def _bad_words(self, path: Path, entry: ProviderIn) -> bool:
+        before = len(self.merged.problems)
+        for i, dialect in enumerate(entry.dialect or ()):
+            if dialect not in self.dialects:
+                right = suggestion(
+                    dialect, self.dialects, f"the dialects are {listing(sorted(self.dialects))}"
+                )
+                here = (*path, "dialect", i)
+                self.merged.wrong(here, f"there is no dialect {show(dialect)}", right)
+        if entry.dialect is not None and not entry.dialect:
+            right = f"give one or more of {listing(sorted(self.dialects))}"
+            self.merged.wrong((*path, "dialect"), "is an empty list", right)
+        if entry.auth is not None and entry.auth not in AUTHS:
+            right = suggestion(entry.auth, AUTHS, f"give {listing(AUTHS)}")
+            self.merged.wrong((*path, "auth"), f"there is no auth {show(entry.auth)}", right)
+        return len(self.merged.problems) > before
+
+    def _incomplete(self, path: Path, entry: ProviderIn, builtin: Builtin | None) -> bool:
+        if builtin is not None:
+            return self._lacks(builtin, entry, path)
+        if entry.dialect is None:
+            right = suggestion(
+                entry.name, builtins(), f"add dialect: one or more of {listing(sorted(self.dialects))}"
+            )
+            wrong = f"{show(entry.name)} is not built in, and has no dialect"
+            self.merged.wrong((*path, "dialect"), wrong, right)
+            return True
+        if not entry.base_url and any(dialect in self.built for dialect in entry.dialect):
+            right = "add e.g. base_url: https://api.example.com/v1"
+            self.merged.wrong((*path, "base_url"), f"{show(entry.name)} has no base_url", right)
+            return True
+        return False
+
+    def _lacks(self, builtin: Builtin, entry: ProviderIn, path: Path) -> bool:
+        """Note what a built-in provider still needs; one that can't be spoken yet needs nothing."""
+        if not any(dialect in self.built for dialect in entry.dialect or builtin.dialect):
+            return False
+        lacking = [name for name in builtin.needs if not getattr(entry, name) and not entry.base_url]
+        if lacking:
+            right = f"add to `providers`: - {{name: {builtin.name}, {builtin.example}}}"
+            self.merged.wrong(path, f"the provider {builtin.name} has no {listing(lacking)}", right)
+        return bool(lacking)
+
+    def _provider(self, entry: ProviderIn, builtin: Builtin | None) -> Provider:
+        builtin = builtin or Builtin(entry.name, ())
+        given = entry.model_fields_set
+        dialects = tuple(dict.fromkeys(entry.dialect or builtin.dialect))
+        credential = entry.credential if "credential" in given else builtin.credential
+        return Provider(
+            name=entry.name,
+            dialects=dialects,
+            base_url=entry.base_url or _filled(builtin.base_url, entry),
+            auth=_auth(entry, builtin, credential),
+            credential=credential,
+            region=entry.region,
+            project=entry.project,
+            api_version=entry.api_version or builtin.api_version,
+            headers=tuple(sorted(entry.headers.items())),
+            ca_file=entry.ca_file,
+            models=MappingProxyType(dict(sorted(entry.models.items()))),
+            built=any(dialect in self.built for dialect in dialects),
+        )
+
+
+def _filled(url: str, entry: ProviderIn) -> str:
+    if ("{region}" in url and not entry.region) or ("{project}" in url and not entry.project):
+        return ""
+    return url.replace("{region}", entry.region).replace("{project}", entry.project)
+
+
+def _auth(entry: ProviderIn, builtin: Builtin, credential: SecretRef | None) -> Auth:
+    if entry.auth is not None:
+        return AUTHS[entry.auth]
+    if credential is None:
+        return Auth.NONE  # a header without a value would only be refused
+    if builtin.credential is None:
+        return Auth.BEARER
+    return AUTHS[builtin.auth]

@@ -1,0 +1,227 @@
+"""docs/configuration.md, out of the schema: `python -m modelbroker.settings.reference` prints it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from ..core.call import FACT_KINDS
+from . import values
+from .builtin import builtins
+from .schema import LISTS, SECTIONS, Model, extra, inner_model
+
+_HEAD = """\
+# Configuration
+
+<!-- Generated: edit src/settings/ and run `python -m modelbroker.settings.reference > docs/configuration.md`. -->
+
+A configuration is one YAML file, or a folder of `*.yaml` and `*.yml` files that are merged: lists are put one \
+behind the other in the order of the files' names, mappings key by key. A name or key that is there twice is \
+an error that tells both places. `config/modelbroker.yaml` is a whole example.
+
+Everything is checked before it takes effect, and all that is wrong is told at once, with file and line:
+
+```
+config/pools.yaml:12: pools[0].members[1].weight: "heavy" is not a whole number; give a weight of 0 or more, e.g. 70
+```
+
+Things that hold everywhere:
+
+- An unknown key is an error; nothing is ignored in silence.
+- **Secrets never stand in a configuration**, only references to them: `{env: NAME}` or `{file: PATH}`; for \
+the keys of callers also `{sha256: …}`, made with `printf %s KEY | sha256sum`.
+- Durations have a unit: `500ms`, `30s`, `10m`, `1h`. Sizes are bytes, or have one: `64KiB`, `32MiB`, `1GiB` \
+(powers of 1024), `KB`, `MB`, `GB` (powers of 1000).
+- Patterns know `*` (any text) and `?` (one character). Put one that begins with `*` in quotes, and any value \
+that begins with `!`, `>` or `<`: YAML has other uses for these.
+- Plain words are what YAML 1.2 says: only `true` and `false` are truth values, and `2023-06-01` is text. \
+Anchors, aliases and `<<` work within a file.
+- The **revision** of a configuration (12 hex digits, in every decision and record) is a hash of what it means: \
+comments, spelling, the order of keys and the split into files don't change it.
+"""
+
+_EXAMPLES = {
+    "providers": """\
+providers:
+  - {name: openai, credential: {file: /run/secrets/openai}}  # built in: only what differs
+  - {name: azure-openai, base_url: https://my-resource.openai.azure.com/openai/v1}
+  - name: in-house
+    dialect: [openai-chat, openai-embeddings]
+    base_url: http://models.internal:8000/v1
+    credential: {env: IN_HOUSE_KEY}
+    headers: {x-department: research}
+    models: {qwen-large: Qwen/Qwen3-235B-A22B}
+""",
+    "callers": """\
+callers:
+  - name: support-bot
+    keys: [{env: SUPPORT_BOT_KEY}, {env: SUPPORT_BOT_KEY_NEXT}]
+    agent: support-bot
+    team: support
+    tier: premium
+    pools: [reasoning-tier, "*-mini"]
+    trusted_for: [customer]
+""",
+    "pools": """\
+pools:
+  - name: reasoning-tier
+    failover: up to 3
+    aliases: [claude-opus-*]
+    members:
+      - {provider: anthropic, model: claude-opus-4-7, weight: 70}
+      - {provider: openai, model: gpt-5-thinking, weight: 30}
+      - {provider: openrouter, model: anthropic/claude-opus-4.7, priority: 1}
+    timeouts: {connect: 2s, first_event: 30s, reply: 10m}
+    ejection: {consecutive_errors: 5, base: 10s, max: 5m}
+""",
+    "rules": """\
+rules:
+  - name: no-pictures
+    match: {tier: standard, images: true}
+    deny: The standard tier takes no images.
+  - name: long
+    match: {context.tokens: ">100k", model: "!*-mini"}
+    pool: long-context-tier
+""",
+    "limits": "limits: {request_bytes: 64MiB, inflight_bytes: 2GiB, idle: 30m}\n",
+    "listen": """\
+listen:
+  address: 0.0.0.0
+  port: 8443
+  tls: {cert_file: /etc/modelbroker/tls.crt, key_file: /etc/modelbroker/tls.key}
+""",
+    "facts": """\
+facts:
+  headers: {task: x-task}  # rules may then say: match: {task: summarize}
+""",
+}
+
+_MATCH = """\
+### What a match can say
+
+All facts in a `match` have to hold. A fact that is not known for a call never compares true.
+
+| written | means |
+|---|---|
+| `tier: premium`, `tools: true`, `context.tokens: 100k` | equal; `k`, `M`, `G` are thousands, millions, billions |
+| `model: claude-*` | a pattern, for facts that are text |
+| `team: [search, ads-*]` | any of these |
+| `context.tokens: ">100k"` | compared, for facts that are numbers: `>`, `>=`, `<`, `<=` |
+| `model: "!claude-*"` | not this |
+| `team: {not: [search, ads]}` | none of these; `not` goes around any other form except `all` |
+| `context.tokens: {all: [">10k", "<=100k"]}` | all of these |
+| `match: {}` | every call; put it last |
+
+The facts:
+
+| fact | kind | what it is |
+|---|---|---|
+"""
+
+_FACTS = {
+    "caller": "the caller's name",
+    "agent": "the caller's agent",
+    "user": "the caller's user",
+    "team": "the caller's team",
+    "customer": "the caller's customer, or what a caller that is trusted for it says by header",
+    "feature": "what a caller that is trusted for it says by header",
+    "tier": "the caller's tier",
+    "dialect": "the wire protocol of the client",
+    "model": "what the client put in `model`",
+    "context.tokens": "the size of the input, estimated",
+    "max_output.tokens": "the most output that the client asks for",
+    "tools": "the call offers tools",
+    "images": "the call holds images",
+    "documents": "the call holds documents",
+    "schema": "the call asks for output by a schema",
+    "reasoning": "the call asks for reasoning",
+    "stream": "the call asks for a stream",
+    "cost.estimate": "what the call will cost, estimated, in nano-dollars (1 dollar is 1G)",
+}
+_KINDS = {str: "text", int: "number", bool: "true or false"}
+
+
+def reference() -> str:
+    """The whole page, in Markdown."""
+    parts = [_HEAD]
+    for name, model in SECTIONS.items():
+        shape = "list" if name in LISTS else "mapping"
+        parts.append(f"\n## {name}\n\nA {shape}. {_doc(model)}\n")
+        parts.append(f"\n```yaml\n{_EXAMPLES[name]}```\n\n")
+        parts.append(_table(model))
+        parts += _inner(model, name)
+        if name == "providers":
+            parts.append(_builtin_table())
+        if name == "rules":
+            parts.append("\n" + _MATCH)
+            parts += [
+                f"| `{fact}` | {_KINDS[kind]} | {_FACTS[fact]} |\n" for fact, kind in FACT_KINDS.items()
+            ]
+            parts.append("| those in `facts.headers` | text | the value of the header |\n")
+    return "".join(parts)
+
+
+def _doc(model: type[Model]) -> str:
+    return " ".join((model.__doc__ or "").split())
+
+
+def _inner(model: type[Model], path: str) -> list[str]:
+    """The tables of the mappings inside."""
+    parts: list[str] = []
+    for name, info in model.model_fields.items():
+        inner = inner_model(info)
+        if inner is not None:
+            title = f"{path}.{name}"
+            parts.append(f"\n### {title}\n\n{_doc(inner)}\n\n{_table(inner)}")
+            parts += _inner(inner, title)
+    return parts
+
+
+def _table(model: type[Model]) -> str:
+    rows = ["| field | type | default | meaning |\n|---|---|---|---|\n"]
+    for name, info in model.model_fields.items():
+        cells = (f"`{name}`", extra(info, "kind"), _default(info), info.description or "")
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    return "".join(rows)
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "**required**"
+    value: Any = info.get_default(call_default_factory=True, validated_data={})
+    kind = extra(info, "kind")
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int):
+        if kind == "duration":
+            return f"`{values.duration_text(value)}`"
+        if kind == "size":
+            return f"`{values.size_text(value)}`"
+        return f"`up to {value}`" if "up to" in kind else f"`{value}`"
+    if isinstance(value, list) and value:
+        return f"`[{', '.join(repr(each) for each in value)}]`".replace("'", '"')
+    if isinstance(value, Model):
+        return "as below"
+    return f"`{value}`" if value else ""
+
+
+def _builtin_table() -> str:
+    rows = [
+        "\n### Built-in providers\n\nThese need no entry: `provider: anthropic` in a member is enough, with the "
+        "key in the environment. `bedrock`, `gemini` and `vertex` can be named already; until this version "
+        "speaks their dialects, their members serve no calls, and a warning says so.\n\n"
+        "| name | dialects | base URL | auth | key from | to add |\n|---|---|---|---|---|---|\n"
+    ]
+    for builtin in builtins().values():
+        secret = f"`{builtin.credential.name}`" if builtin.credential else ""
+        added = f"`{builtin.example}`" if builtin.example else ""
+        url = f"`{builtin.base_url}`" if builtin.base_url else ""
+        dialects = ", ".join(builtin.dialect)
+        rows.append(f"| `{builtin.name}` | {dialects} | {url} | {builtin.auth} | {secret} | {added} |\n")
+    return "".join(rows)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

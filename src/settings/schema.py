@@ -1,0 +1,339 @@
+"""What YAML may say: one pydantic model a mapping. The descriptions make docs/configuration.md.
+
+Every field names, in `json_schema_extra`, its `kind` for the reference and what is `right` for error
+messages.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic.fields import FieldInfo
+
+from ..core.catalog import Ejection, Limits, Listen, SecretRef, Timeouts
+from . import values
+
+PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
+POOL_PATTERN = r"^[A-Za-z0-9._:/@+*?-]{1,128}$"
+MODEL_NAME = r"^[!-~]{1,256}$"
+FACT_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
+HOUR = 3_600_000
+MIB, GIB = 1 << 20, 1 << 30
+
+ProviderName = Annotated[str, StringConstraints(pattern=PROVIDER_NAME)]
+PoolName = Annotated[str, StringConstraints(pattern=POOL_NAME)]
+PoolPattern = Annotated[str, StringConstraints(pattern=POOL_PATTERN)]
+ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME)]
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
+Flag = Annotated[bool, BeforeValidator(values.flag)]
+Wait = Annotated[int, BeforeValidator(values.duration(1, 24 * HOUR))]
+
+_NAME = "give a name of letters, digits, `.`, `_` and `-`, e.g. my-openai"
+_POOL = "give a name of letters, digits and `. _ : / @ + -`, e.g. reasoning-tier"
+_POOLS = "give names or patterns, e.g. [reasoning-tier, claude-*]"
+_TEXT = "give 1 to 256 characters of text"
+_PEM = "give the path of a PEM file"
+_MODEL = "give the model's name, with no spaces, e.g. gpt-5-mini"
+
+
+def field(description: str, kind: str, right: str, default: Any = ...) -> Any:
+    """A field with what the reference and the error messages say of it."""
+    more: Any = {"kind": kind, "right": right}
+    if isinstance(default, type):  # made anew each time: pydantic would copy a default, which is slower
+        return Field(default_factory=default, description=description, json_schema_extra=more)
+    return Field(default, description=description, json_schema_extra=more)
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class ProviderIn(Model):
+    """An upstream account. A name from the list of built-in providers changes only the fields that are
+    given; any other name needs at least `dialect` and `base_url`."""
+
+    name: ProviderName = field("What members call it.", "name", _NAME)
+    dialect: Annotated[list[str], BeforeValidator(values.one_or_more)] | None = field(
+        "The wire protocol that it speaks, or several of them at this base URL.",
+        "dialect or list of them",
+        "give e.g. openai-chat or [openai-chat, openai-embeddings]",
+        None,
+    )
+    base_url: Annotated[str, PlainValidator(values.base_url)] = field(
+        "Where it is: `http(s)://host[:port][/path]`, as its own SDK wants it.",
+        "URL",
+        "give e.g. base_url: https://api.example.com/v1",
+        "",
+    )
+    credential: Annotated[SecretRef | None, PlainValidator(values.credential)] = field(
+        "Where its API key is to be found: `{env: NAME}`, `{file: PATH}` or `none`. Never the key itself.",
+        "reference to a secret",
+        "give {env: NAME}, {file: PATH} or none",
+        None,
+    )
+    auth: str | None = field(
+        "The header that carries the key: `bearer`, `x-api-key`, `api-key` or `none`. "
+        "With a credential `bearer`, without one `none`.",
+        "word",
+        "give bearer, x-api-key, api-key or none",
+        None,
+    )
+    region: Text = field("The cloud region, for Bedrock and Vertex.", "text", _TEXT, "")
+    project: Text = field("The cloud project, for Vertex.", "text", _TEXT, "")
+    api_version: Text = field("The API version that the provider wants in a header.", "text", _TEXT, "")
+    headers: Annotated[dict[str, str], PlainValidator(values.provider_headers)] = field(
+        "Further headers for every request to it. No secrets: those are `credential`.",
+        "mapping of header: value",
+        "give {name: value}",
+        dict,
+    )
+    ca_file: Text = field(
+        "A PEM file of the authorities to trust, in place of the system's.", "path", _PEM, ""
+    )
+    models: dict[ModelName, ModelName] = field(
+        "The names of models that this provider calls otherwise: public name → its own. "
+        "Members use the public one.",
+        "mapping of name: name",
+        "give {public-name: name-at-the-provider}",
+        dict,
+    )
+
+
+KeyRef = Annotated[SecretRef, PlainValidator(values.caller_key)]
+_PERSON = "Put into the facts and records of its calls."
+
+
+class CallerIn(Model):
+    """Who may call, by the key that it sends (`Authorization: Bearer …` or `x-api-key`)."""
+
+    name: PoolName = field("What records call it. The fact `caller`.", "name", _POOL)
+    key: KeyRef | None = field(
+        "Its key: `{sha256: 64 hex digits}` (`printf %s KEY | sha256sum`), `{env: NAME}` or `{file: PATH}`.",
+        "reference to a secret",
+        values.HOW_TO_HASH,
+        None,
+    )
+    keys: list[KeyRef] = field(
+        "In place of `key`: several that are all good, so that keys can be changed without a gap.",
+        "list of references",
+        "give a list, e.g. [{env: KEY_OLD}, {env: KEY_NEW}]",
+        list,
+    )
+    agent: Text = field(f"The agent. {_PERSON}", "text", _TEXT, "")
+    user: Text = field(f"The person behind it. {_PERSON}", "text", _TEXT, "")
+    team: Text = field(f"The team. {_PERSON}", "text", _TEXT, "")
+    customer: Text = field(f"The customer. {_PERSON}", "text", _TEXT, "")
+    tier: Text = field("The service level, for rules to match on.", "text", _TEXT, "")
+    pools: Annotated[list[PoolPattern], BeforeValidator(values.one_or_more)] = field(
+        "The pools that it may use: names or patterns.", "list of names or patterns", _POOLS, ["*"]
+    )
+    trusted_for: Annotated[list[str], BeforeValidator(values.one_or_more)] = field(
+        "The facts that this caller may set by header, for it speaks for others: `feature`, `customer`.",
+        "list of words",
+        "give a list out of feature and customer",
+        list,
+    )
+
+
+class MemberIn(Model):
+    """A provider and one of its models."""
+
+    provider: str = field(
+        "A built-in provider, or one from `providers`.", "name", "give the name of a provider, e.g. openai"
+    )
+    model: ModelName = field("The model. The provider's `models` may rename it.", "name", _MODEL)
+    weight: Annotated[int, Field(ge=0, le=1_000_000)] = field(
+        "Its share of first attempts among the members of its priority. 0: none of them.",
+        "whole number, 0 to 1000000",
+        "give a weight of 0 or more, e.g. 70",
+        1,
+    )
+    priority: Annotated[int, Field(ge=0, le=127)] = field(
+        "Level 0 is tried first; the next level when no member of this one is there.",
+        "whole number, 0 to 127",
+        "give a priority from 0 to 127; 0 is tried first",
+        0,
+    )
+
+
+class TimeoutsIn(Model):
+    """How long to wait for a member before the next one is tried."""
+
+    connect: Wait = field("To connect.", "duration", 'give e.g. "5s"', Timeouts().connect_ms)
+    first_event: Wait = field(
+        "A stream, up to its first event.", "duration", 'give e.g. "60s"', Timeouts().first_event_ms
+    )
+    reply: Wait = field("A whole reply.", "duration", 'give e.g. "10m"', Timeouts().reply_ms)
+
+
+class EjectionIn(Model):
+    """When a member that fails is left out for a while. `ejection: off` and `ejection: on` do, too."""
+
+    enabled: Flag = field("Whether members are ejected.", "true or false", "give true or false", True)
+    consecutive_errors: Annotated[int, Field(ge=1, le=1000)] = field(
+        "So many failures one after the other eject it (429, 529, 5xx, no connection).",
+        "whole number, 1 to 1000",
+        "give a whole number from 1 to 1000, e.g. 3",
+        Ejection().consecutive_errors,
+    )
+    base: Wait = field(
+        "How long the first time; longer each time.", "duration", 'give e.g. "10s"', Ejection().base_ms
+    )
+    max: Wait = field("How long at most.", "duration", 'give e.g. "5m"', Ejection().max_ms)
+
+
+class PoolIn(Model):
+    """What an agent asks for by name in `model`: members that can stand in for one another."""
+
+    name: PoolName = field("What clients put in `model`.", "name", _POOL)
+    routing: Annotated[str, PlainValidator(values.routing)] = field(
+        "How the first member is picked. `priority-weighted`: by weight, in the lowest priority that is up.",
+        "word",
+        "give priority-weighted",
+        "priority-weighted",
+    )
+    failover: Annotated[int, PlainValidator(values.failover)] = field(
+        "How many other members may be tried after the first fails: `up to 3`, `3`, or `none`. At most 10.",
+        "`up to N`, number or `none`",
+        "give `up to 3`, a whole number from 0 to 10, or `none`",
+        3,
+    )
+    cache: Annotated[str, PlainValidator(values.cache)] = field(
+        "`short-context`: answer short calls that were answered before from the cache. "
+        "Kept, but without effect in this version.",
+        "word",
+        "give short-context, or leave it out",
+        "",
+    )
+    aliases: Annotated[list[PoolPattern], BeforeValidator(values.one_or_more)] = field(
+        "Other names for it, or patterns: `claude-*` lets clients keep the model names that they have.",
+        "list of names or patterns",
+        _POOLS,
+        list,
+    )
+    members: Annotated[list[MemberIn], Field(min_length=1)] = field(
+        "Who may serve its calls.",
+        "list of members",
+        "give at least one, e.g. members: [{provider: openai, model: gpt-5-mini}]",
+    )
+    timeouts: TimeoutsIn = field(
+        "How long to wait.", "mapping", 'give e.g. {connect: "5s", first_event: "60s"}', TimeoutsIn
+    )
+    ejection: Annotated[EjectionIn, BeforeValidator(values.ejection)] = field(
+        "When a failing member is left out for a while.",
+        "`on`, `off` or mapping",
+        "give on, off, or {consecutive_errors: 3, base: 10s, max: 5m}",
+        EjectionIn,
+    )
+
+
+class RuleIn(Model):
+    """Which pool serves a call, whatever it asked for. The first rule that matches wins; when none does,
+    `model` names the pool."""
+
+    name: Text = field(
+        "What decisions and records call it; `rule-1`, `rule-2` … if left out.", "text", _TEXT, ""
+    )
+    match: dict[str, Any] = field(
+        "Facts and what they have to be: all of them have to hold. `{}` matches every call.",
+        "mapping of fact: match",
+        "give e.g. match: {tier: premium}, or match: {} for every call",
+    )
+    pool: str = field("The pool that serves it.", "name", "give the name of a pool", "")
+    deny: Annotated[str | None, PlainValidator(values.denial)] = field(
+        "In place of `pool`: refuse the call with this text; `true` for a text of the broker's.",
+        "text or `true`",
+        "give the text that the caller gets, or true",
+        None,
+    )
+
+
+class LimitsIn(Model):
+    """What holds for the whole broker."""
+
+    request_bytes: Annotated[int, PlainValidator(values.size(1024, GIB))] = field(
+        "The largest request body.", "size", 'give e.g. "32MiB"', Limits().request_bytes
+    )
+    inflight_bytes: Annotated[int, PlainValidator(values.size(MIB, 1024 * GIB))] = field(
+        "All request bodies under way together; more are turned away with 503.",
+        "size",
+        'give e.g. "1GiB"',
+        Limits().inflight_bytes,
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] = field(
+        "Calls under way together.",
+        "whole number, 1 to 1000000",
+        "give a whole number from 1 to 1000000",
+        Limits().concurrency,
+    )
+    idle: Annotated[int, PlainValidator(values.duration(1000, 24 * HOUR))] = field(
+        "How long a stream may be silent before it is cut.", "duration", 'give e.g. "15m"', Limits().idle_ms
+    )
+    concrete_models: Flag = field(
+        "Whether a client may ask for a member's own model name in place of a pool's.",
+        "true or false",
+        "give true or false",
+        Limits().concrete_models,
+    )
+
+
+class TlsIn(Model):
+    """The certificate of the listener."""
+
+    cert_file: Text = field("PEM file of the certificate and its chain.", "path", _PEM)
+    key_file: Text = field("PEM file of its private key.", "path", _PEM)
+
+
+class ListenIn(Model):
+    """Where clients connect. Without callers only loopback addresses are allowed."""
+
+    address: Annotated[str, PlainValidator(values.address)] = field(
+        "An IP address, or `localhost`.", "address", "give e.g. 127.0.0.1", Listen().address
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = field(
+        "0: any that is free.", "whole number, 0 to 65535", "give a port from 0 to 65535", Listen().port
+    )
+    tls: TlsIn | None = field("Serve HTTPS.", "mapping", "give {cert_file: PATH, key_file: PATH}", None)
+
+
+class FactsIn(Model):
+    """Facts of your own that rules can match on."""
+
+    headers: dict[
+        Annotated[str, StringConstraints(pattern=FACT_NAME)],
+        Annotated[str, PlainValidator(values.fact_header)],
+    ] = field(
+        "Fact → the request header that sets it. Any client may send it: never grant anything by it.",
+        "mapping of fact: header",
+        "give e.g. {task: x-task}: a fact is named in lower case",
+        dict,
+    )
+
+
+LISTS: dict[str, type[Model]] = {
+    "providers": ProviderIn,
+    "callers": CallerIn,
+    "pools": PoolIn,
+    "rules": RuleIn,
+}
+MAPPINGS: dict[str, type[Model]] = {"limits": LimitsIn, "listen": ListenIn, "facts": FactsIn}
+SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
+
+
+def inner_model(info: FieldInfo) -> type[Model] | None:
+    """The model of the mapping, or of the list's mappings, that a field holds."""
+    todo: list[Any] = [info.annotation]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, type) and issubclass(each, Model):
+            return each
+        todo += get_args(each)
+    return None
+
+
+def extra(info: FieldInfo, name: str) -> str:
+    """`kind` or `right` of a field."""
+    known = info.json_schema_extra
+    return str(known.get(name, "")) if isinstance(known, dict) else ""

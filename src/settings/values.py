@@ -1,0 +1,280 @@
+"""The small languages of single values: durations, sizes, URLs, references to secrets, header names.
+
+Each function takes what YAML gave and returns the compiled value, or calls `refuse`. Values that may be
+secret (keys, credentials, URLs with a password) are never repeated in a message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..core.catalog import SecretRef
+from .problems import kind, listing, refuse, show, suggestion
+
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
+_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([KMG]i?B|B)")
+_BYTES = {
+    **{"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3},
+    **{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
+}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+
+HOP_BY_HOP = frozenset(
+    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
+CREDENTIALS = frozenset(
+    ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "set-cookie")
+)
+INTERNAL = ("x-broker-", "x-envoy-", "x-forwarded-")
+
+HOW_TO_HASH = (
+    "never write a key itself here: give {sha256: …} made by `printf %s KEY | sha256sum`, "
+    "or {env: NAME} or {file: PATH}"
+)
+
+
+def duration(least_ms: int, most_ms: int) -> Callable[[Any], int]:
+    """A reader of `500ms`, `30s`, `10m`, `1h` → milliseconds between these two."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            refuse(f"{show(value)} has no unit", f'say "{show(value)}s" for seconds, or use ms, m or h')
+        found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+        if not found:
+            refuse(f"{show(value)} is not a duration", 'give a number with ms, s, m or h, e.g. "30s"')
+        amount, unit = found.groups()
+        ms = _scaled(amount, _MS[unit])
+        if ms is None:
+            refuse(f"{show(value)} is not a whole number of milliseconds", 'give e.g. "1500ms"')
+        if not least_ms <= ms <= most_ms:
+            bounds = f"give {duration_text(least_ms)} to {duration_text(most_ms)}"
+            refuse(f"{show(value)} is too {'short' if ms < least_ms else 'long'}", bounds)
+        return ms
+
+    return read
+
+
+def duration_text(ms: int) -> str:
+    """Milliseconds in the largest unit that gives a whole number."""
+    unit = next(unit for unit in ("h", "m", "s", "ms") if ms % _MS[unit] == 0)
+    return f"{ms // _MS[unit]}{unit}"
+
+
+def _scaled(amount: str, factor: int) -> int | None:
+    """`amount` times `factor` exactly, None where that is no whole number. (Floats would be off.)"""
+    whole, _, fraction = amount.partition(".")
+    value, rest = divmod(int(whole + fraction) * factor, 10 ** len(fraction))
+    return None if rest else value
+
+
+def size(least: int, most: int) -> Callable[[Any], int]:
+    """A reader of `32MiB`, `1GB` or a bare number of bytes → bytes between these two."""
+
+    def read(value: Any) -> int:
+        found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+        count: int | None
+        if isinstance(value, int) and not isinstance(value, bool):
+            count = value
+        elif found:
+            count = _scaled(found[1], _BYTES[found[2]])
+        else:
+            refuse(f"{show(value)} is not a size", 'give bytes, or a number with KiB, MiB or GiB: "32MiB"')
+        if count is None:
+            refuse(f"{show(value)} is not a whole number of bytes", 'give e.g. "32MiB"')
+        if not least <= count <= most:
+            bounds = f"give {size_text(least)} to {size_text(most)}"
+            refuse(f"{show(value)} is too {'small' if count < least else 'large'}", bounds)
+        return count
+
+    return read
+
+
+def size_text(count: int) -> str:
+    """Bytes in the largest unit that gives a whole number."""
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if count % _BYTES[unit] == 0)
+    return f"{count // _BYTES[unit]}{unit}"
+
+
+def flag(value: Any) -> bool:
+    """true/false, and YAML 1.1's other words for them."""
+    if isinstance(value, bool):
+        return value
+    word = value.lower() if isinstance(value, str) else ""
+    if word in ("on", "yes", "true"):
+        return True
+    if word in ("off", "no", "false"):
+        return False
+    refuse(f"{show(value)} is not true or false", "write true or false")
+
+
+def failover(value: Any) -> int:
+    """`up to 3`, `3` or `none` → how many further attempts there may be after the first."""
+    right = "give `up to 3`, a whole number from 0 to 10, or `none`"
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        refuse(f"{show(value)} is not a failover", right)
+    text = str(value).strip().lower()
+    if text == "none":
+        return 0
+    found = re.fullmatch(r"(?:up\s+to\s+)?([0-9]{1,3})", text)
+    if not found:
+        refuse(f"{show(value)} is not a failover", right)
+    if int(found[1]) > 10:
+        refuse(f"{show(value)} is more than 10 further attempts", right)
+    return int(found[1])
+
+
+def one_or_more(value: Any) -> Any:
+    """A single word stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def base_url(value: Any) -> str:
+    """`http(s)://host[:port][/path]`, with no slash at the end and the host in lower case."""
+    right = "give http(s)://host[:port][/path], e.g. https://api.example.com/v1"
+    if not isinstance(value, str) or not value:
+        refuse(f"is {kind(value) if value != '' else 'empty'}, not a URL", right)
+    if re.search(r"[\x00-\x20\x7f-\uffff\\]", value) or len(value) > 1000:
+        refuse("the URL holds characters that no URL has", right)
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        refuse("is not a URL", right)
+    if "@" in parts.netloc:
+        refuse("the URL holds a user name or password", "leave it out and give the secret as `credential`")
+    if parts.scheme not in ("http", "https"):
+        refuse("the URL has no http:// or https:// in front", right)
+    if "?" in value or "#" in value:
+        refuse("the URL has a query or fragment", "leave out everything from the ? or # on")
+    host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc.rstrip(":")
+    if not _HOST.fullmatch(host) or port == 0:
+        refuse("the URL has no good host", right)
+    port_text = "" if port is None else f":{port}"
+    return f"{parts.scheme}://{host.lower()}{port_text}{parts.path.rstrip('/')}"
+
+
+def credential(value: Any) -> SecretRef | None:
+    """`{env: NAME}`, `{file: PATH}` or none, for a provider."""
+    right = "give {env: NAME}, {file: PATH} or none"
+    if value is None or value == "none":
+        return None
+    if isinstance(value, str):
+        refuse("holds a credential in plain text", f"never write a credential itself here: {right}")
+    return _secret(value, ("env", "file"), right)
+
+
+def caller_key(value: Any) -> SecretRef:
+    """`{sha256: …}`, `{env: NAME}` or `{file: PATH}`, for a caller."""
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        refuse("holds a key in plain text", HOW_TO_HASH)
+    return _secret(value, ("sha256", "env", "file"), "give {sha256: …}, {env: NAME} or {file: PATH}")
+
+
+def _secret(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
+    if not isinstance(value, dict):
+        refuse(f"is {kind(value)}, not a mapping" if value is not None else "is empty", right)
+    if len(value) != 1 or next(iter(value)) not in kinds:
+        refuse(f"has to have exactly one of {listing(kinds)}", right)
+    ((where, name),) = value.items()
+    if where == "env" and not (isinstance(name, str) and _ENV.fullmatch(name)):
+        refuse("env is not the name of an environment variable", "give e.g. {env: OPENAI_API_KEY}")
+    if where == "file" and not (isinstance(name, str) and name and "\0" not in name):
+        refuse("file is not a path", "give e.g. {file: /run/secrets/openai}")
+    if where == "sha256":
+        if not (isinstance(name, str) and _SHA256.fullmatch(name)):
+            refuse("sha256 is not 64 hex digits", "make it with `printf %s KEY | sha256sum`")
+        name = name.lower()
+    return SecretRef(where, name)
+
+
+def provider_headers(value: Any) -> dict[str, str]:
+    """Extra headers of requests to a provider, names in lower case. Values are not repeated in errors."""
+    if not isinstance(value, dict):
+        refuse(f"is {kind(value)}, not a mapping", "give {name: value}")
+    result: dict[str, str] = {}
+    for name, text in value.items():
+        lower = header_name(name)
+        if lower in CREDENTIALS:
+            refuse(f"the header {show(name)} carries a secret", "give it as `credential` and `auth`")
+        if lower in ("host", "content-length", "content-type"):
+            refuse(f"the header {show(name)} is the broker's own to set", "leave it out")
+        if lower in result:
+            refuse(f"the header {show(lower)} stands twice", "keep one")
+        if not isinstance(text, str) or not re.fullmatch(
+            r"[\x21-\x7e]([\x20-\x7e]{0,4094}[\x21-\x7e])?", text
+        ):
+            refuse(f"the value of {show(name)} is not text that a header can hold", "put it in quotes")
+        result[lower] = text
+    return result
+
+
+def header_name(value: Any) -> str:
+    """A header's name in lower case that is neither hop-by-hop nor one of the broker's own."""
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        refuse(f"{show(value)} is not the name of a header", "give e.g. x-task")
+    lower = value.lower()
+    if lower in HOP_BY_HOP:
+        refuse(f"the header {show(value)} belongs to the connection", "leave it out")
+    if lower.startswith(INTERNAL):
+        refuse(f"{show(value)} is a name that the broker and Envoy keep to themselves", "choose another name")
+    return lower
+
+
+def fact_header(value: Any) -> str:
+    """A header that may set a fact: any that a client may send, but none that carries a secret."""
+    lower = header_name(value)
+    if lower in CREDENTIALS or lower in ("host", "content-length"):
+        refuse(f"the header {show(value)} can't be a fact", "choose a header of your own, e.g. x-task")
+    return lower
+
+
+def address(value: Any) -> str:
+    """An IP address or `localhost`."""
+    if value == "localhost":
+        return "localhost"
+    try:
+        return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
+    except ValueError:
+        right = "give an IP address: 127.0.0.1, 0.0.0.0 or ::"
+        refuse(f"{show(value)} is not an IP address or localhost", right)
+
+
+def denial(value: Any) -> str:
+    """`deny: true`, or the text that the caller gets to read. "" stands for true."""
+    if value is True:
+        return ""
+    if not isinstance(value, str) or not value.strip() or len(value) > 1000:
+        refuse(f"{show(value)} is not a refusal", "give the text that the caller gets, or true")
+    return value
+
+
+def routing(value: Any) -> str:
+    """`priority-weighted`, so far the only one."""
+    if value != "priority-weighted":
+        right = suggestion(str(value), ["priority-weighted"], "the only routing so far is priority-weighted")
+        refuse(f"{show(value)} is not a routing", right)
+    return "priority-weighted"
+
+
+def cache(value: Any) -> str:
+    """`short-context`, or "" for none."""
+    if value in (None, "", False, "off", "none"):
+        return ""
+    if value != "short-context":
+        refuse(f"{show(value)} is not a cache", "the only cache so far is short-context")
+    return "short-context"
+
+
+def ejection(value: Any) -> Any:
+    """`on` and `off` (YAML 1.1 reads them as true and false) stand for a mapping with just `enabled`."""
+    if isinstance(value, (bool, str)):
+        return {"enabled": flag(value)}
+    return value

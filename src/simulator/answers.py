@@ -1,0 +1,150 @@
+"""The neutral answer: text, reasoning, tool calls and usage, before any dialect puts it in its own words."""
+
+import itertools
+import json
+import random
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from . import requests
+from .requests import Call
+from .samples import sample
+from .script import Reply
+
+_WORDS = re.compile(r"\S+\s*|\s+")
+_ARGUMENT_PIECE = 12  # characters of tool arguments per delta
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call of a tool; `arguments` is the text as the model wrote it, normally JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+    @property
+    def pieces(self) -> list[str]:
+        text = self.arguments
+        return [text[i : i + _ARGUMENT_PIECE] for i in range(0, len(text), _ARGUMENT_PIECE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens; `input` excludes what was read from or written to a cache, `output` includes `reasoning`."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+
+    @property
+    def prompt(self) -> int:
+        """All input tokens, cached ones too: how OpenAI counts."""
+        return self.input + self.cache_read + self.cache_write
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model turn; `pieces` are the text as streamed and join to `text`."""
+
+    id: str  # 24 hex digits
+    created: int  # unix seconds
+    model: str
+    text: str
+    pieces: list[str]
+    reasoning: str
+    tools: list[ToolUse]
+    finish: str  # stop, length, tool_calls, content_filter
+    usage: Usage
+
+
+def new_id(rng: random.Random) -> str:
+    """24 hex digits."""
+    return f"{rng.getrandbits(96):024x}"
+
+
+def compose(call: Call, reply: Reply, provider: str, rng: random.Random) -> Answer:
+    """The answer to `call` by `reply`'s wishes, and by default where it has none."""
+    tools = _tool_uses(call, reply, rng)
+    text = reply.text
+    if text is None:
+        text = "" if tools else _default_text(call, provider)
+    finish = reply.finish or ("tool_calls" if tools else "stop")
+    limit = requests.token_limit(call)
+    if limit is not None and not tools and requests.text_size(text) > 4 * limit:
+        text = text.encode("utf-8", "surrogatepass")[: 4 * limit].decode("utf-8", "ignore")
+        finish = reply.finish or "length"
+    reasoning = reply.reasoning or ""
+    return Answer(
+        id=new_id(rng),
+        created=int(time.time()),
+        model=call.model or "unknown",
+        text=text,
+        pieces=split_text(text, reply),
+        reasoning=reasoning,
+        tools=tools,
+        finish=finish,
+        usage=_usage(call, reply, text, reasoning, tools),
+    )
+
+
+def _default_text(call: Call, provider: str) -> str:
+    wants_json, schema = requests.wanted_schema(call)
+    # Nothing but the user's words varies, so that two runs of a script give the same text.
+    heard = requests.last_user_text(call)[:80].encode("utf-8", "replace").decode()
+    said = f"{provider} answering as {call.model}: {heard}"
+    if not wants_json:
+        return said
+    return json.dumps(sample(schema) if schema is not None else {"answer": said})
+
+
+def _tool_uses(call: Call, reply: Reply, rng: random.Random) -> list[ToolUse]:
+    offered = requests.offered_tools(call)
+    wanted: list[tuple[str | None, Any]] = [(t.name, t.arguments) for t in reply.tool_calls]
+    if not wanted and reply.text is None:
+        forced = requests.forced_tool(call, offered)
+        wanted = [(forced.name, None)] if forced else []
+    out: list[ToolUse] = []
+    for name, arguments in wanted:
+        tool = next((t for t in offered if t.name == name), None) if name else next(iter(offered), None)
+        if name is None and tool is None:
+            continue  # "the first tool on offer" of none
+        if arguments is None:
+            arguments = sample(tool.schema) if tool else {}
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        out.append(ToolUse(new_id(rng), name or (tool.name if tool else ""), text))
+    return out
+
+
+def split_text(text: str, reply: Reply) -> list[str]:
+    """`text` as the deltas of a stream: by words, or as the reply says."""
+    if not text:
+        return []
+    if reply.chunks is not None:
+        ends = [len(text) * n // reply.chunks for n in range(reply.chunks + 1)]
+        return [text[a:b] for a, b in itertools.pairwise(ends)]
+    if reply.chunk_bytes is not None:
+        # Characters, not bytes, are what a delta is cut between: the size is met for ASCII text.
+        step = reply.chunk_bytes
+        return [text[i : i + step] for i in range(0, len(text), step)]
+    return _WORDS.findall(text)
+
+
+def _usage(call: Call, reply: Reply, text: str, reasoning: str, tools: list[ToolUse]) -> Usage:
+    given = reply.tokens
+    thought = requests.size_tokens(requests.text_size(reasoning))
+    size = requests.text_size(text) + sum(requests.text_size(t.name + t.arguments) for t in tools)
+    output = max(1, requests.size_tokens(size) + thought)
+    if given.output is not None:
+        output = given.output
+    return Usage(
+        input=requests.input_tokens(call) if given.input is None else given.input,
+        output=output,
+        cache_read=given.cache_read,
+        cache_write=given.cache_write,
+        reasoning=min(thought, output),
+    )

@@ -1,0 +1,181 @@
+"""OpenAI responses, whole and streamed.
+
+https://platform.openai.com/docs/api-reference/responses/object
+https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from typing import Any
+
+from . import sse
+from .answers import Answer, ToolUse
+from .requests import Call
+
+# What a response repeats of its request, and the value where the request does not say.
+_ECHOED: dict[str, Any] = {
+    "background": False,
+    "frequency_penalty": 0.0,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "presence_penalty": 0.0,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+def _usage(answer: Answer) -> dict[str, Any]:
+    used = answer.usage
+    return {
+        "input_tokens": used.prompt,
+        "input_tokens_details": {"cached_tokens": used.cache_read, "cache_write_tokens": used.cache_write},
+        "output_tokens": used.output,
+        "output_tokens_details": {"reasoning_tokens": used.reasoning},
+        "total_tokens": used.prompt + used.output,
+    }
+
+
+def opening(answer: Answer, call: Call) -> dict[str, Any]:
+    """The response object before any output: status in_progress."""
+    echoed = {
+        name: default if (value := call.fields.get(name)) is None else value
+        for name, default in _ECHOED.items()
+    }
+    return {
+        "id": f"resp_{answer.id}",
+        "object": "response",
+        "created_at": answer.created,
+        "status": "in_progress",
+        "completed_at": None,
+        "error": None,
+        "incomplete_details": None,
+        "model": answer.model,
+        "output": [],
+        "service_tier": "default",
+        "usage": None,
+        **echoed,
+    }
+
+
+def whole(answer: Answer, call: Call) -> dict[str, Any]:
+    """The finished response object: status completed, or incomplete when it was cut by a limit."""
+    cause = _INCOMPLETE.get(answer.finish)
+    return {
+        **opening(answer, call),
+        "status": "incomplete" if cause else "completed",
+        "completed_at": None if cause else answer.created,
+        "incomplete_details": {"reason": cause} if cause else None,
+        "output": _output(answer),
+        "usage": _usage(answer),
+    }
+
+
+def _output(answer: Answer) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    if answer.reasoning:
+        summary = [{"type": "summary_text", "text": answer.reasoning}]
+        out.append({"id": f"rs_{answer.id}", "type": "reasoning", "summary": summary})
+    if answer.text or not answer.tools:
+        out.append(_message(answer, "incomplete" if answer.finish in _INCOMPLETE else "completed"))
+    out += [_call(tool, tool.arguments, "completed") for tool in answer.tools]
+    return out
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+
+
+def _message(answer: Answer, status: str) -> dict[str, Any]:
+    content = [] if status == "in_progress" else [_part(answer.text)]
+    return {
+        "id": f"msg_{answer.id}",
+        "type": "message",
+        "status": status,
+        "content": content,
+        "role": "assistant",
+    }
+
+
+def _call(tool: ToolUse, arguments: str, status: str) -> dict[str, Any]:
+    return {
+        "id": f"fc_{tool.id}",
+        "type": "function_call",
+        "status": status,
+        "arguments": arguments,
+        "call_id": f"call_{tool.id}",
+        "name": tool.name,
+    }
+
+
+class _Stream:
+    """Events in the making; every one carries the next sequence_number, from 0."""
+
+    def __init__(self) -> None:
+        self.out: list[bytes] = []
+
+    def add(self, kind: str, **fields: Any) -> None:
+        self.out.append(sse.event({"type": kind, **fields, "sequence_number": len(self.out)}, kind))
+
+
+def events(answer: Answer, call: Call) -> list[bytes]:
+    """The stream, response.created to response.completed (or response.incomplete)."""
+    stream = _Stream()
+    start = opening(answer, call)
+    stream.add("response.created", response=start)
+    stream.add("response.in_progress", response=start)
+    done = whole(answer, call)
+    for index, item in enumerate(done["output"]):
+        if item["type"] == "reasoning":
+            _reasoning_events(stream, answer, index, item)
+        elif item["type"] == "message":
+            _message_events(stream, answer, index, item)
+    first = len(done["output"]) - len(answer.tools)
+    for index, tool in enumerate(answer.tools, first):
+        _call_events(stream, tool, index, done["output"][index])
+    stream.add(f"response.{done['status']}", response=done)
+    return stream.out
+
+
+def _reasoning_events(stream: _Stream, answer: Answer, index: int, item: dict[str, Any]) -> None:
+    at = {"item_id": item["id"], "output_index": index, "summary_index": 0}
+    stream.add("response.output_item.added", output_index=index, item={**item, "summary": []})
+    empty = {"type": "summary_text", "text": ""}
+    stream.add("response.reasoning_summary_part.added", **at, part=empty)
+    stream.add("response.reasoning_summary_text.delta", **at, delta=answer.reasoning)
+    stream.add("response.reasoning_summary_text.done", **at, text=answer.reasoning)
+    stream.add("response.reasoning_summary_part.done", **at, part=item["summary"][0])
+    stream.add("response.output_item.done", output_index=index, item=item)
+
+
+def _message_events(stream: _Stream, answer: Answer, index: int, item: dict[str, Any]) -> None:
+    at = {"item_id": item["id"], "output_index": index, "content_index": 0}
+    added = _message(answer, "in_progress")
+    stream.add("response.output_item.added", output_index=index, item=added)
+    stream.add("response.content_part.added", **at, part=_part(""))
+    for piece in answer.pieces:
+        stream.add("response.output_text.delta", **at, delta=piece, logprobs=[])
+    stream.add("response.output_text.done", **at, text=answer.text, logprobs=[])
+    stream.add("response.content_part.done", **at, part=_part(answer.text))
+    stream.add("response.output_item.done", output_index=index, item=item)
+
+
+def _call_events(stream: _Stream, tool: ToolUse, index: int, item: dict[str, Any]) -> None:
+    at = {"item_id": item["id"], "output_index": index}
+    stream.add("response.output_item.added", output_index=index, item=_call(tool, "", "in_progress"))
+    for piece in tool.pieces:
+        stream.add("response.function_call_arguments.delta", **at, delta=piece)
+    stream.add("response.function_call_arguments.done", **at, arguments=tool.arguments, name=tool.name)
+    stream.add("response.output_item.done", output_index=index, item=item)

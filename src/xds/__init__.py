@@ -1,0 +1,1 @@
+"""Floor 3, a shell: Catalog → Envoy's resources → snapshot → delta ADS."""

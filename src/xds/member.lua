@@ -1,0 +1,27 @@
+-- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
+-- MODEL (a JSON string), BASE_PATH and REFUSED (an error body) are set above.
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  headers:replace(":path", BASE_PATH .. headers:get("x-broker-suffix"))
+  local first, behind = string.match(headers:get("x-broker-model-span"), "^(%d+)%-(%d+)$")
+  local body = handle:body(true)
+  local length = body:length()
+  local size = body:setBytes(body:getBytes(0, first) .. MODEL .. body:getBytes(behind, length - behind))
+  headers:replace("content-length", tostring(size))
+end
+
+-- The provider refused the broker's credential: that is no answer to the client, and its words may
+-- quote the key.
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = headers:get(":status")
+  if status ~= "401" and status ~= "403" then
+    return
+  end
+  handle:body(true):setBytes(REFUSED)
+  headers:replace(":status", "502")
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", tostring(string.len(REFUSED)))
+  headers:remove("www-authenticate")
+end
