@@ -31,6 +31,8 @@ _CLIENT_ONLY = frozenset(
         "x-request-id",
     )
 )
+# Envoy's router needs x-forwarded-proto, which Envoy itself has set; the member listener strips it.
+_KEPT = frozenset(("x-forwarded-proto",))
 _CLIENT_ONLY_PREFIXES = ("x-broker-", "x-envoy-", "x-forwarded-", "x-amz-")
 
 
@@ -166,7 +168,7 @@ class OuterCall:
 
     def _stripped(self, ours: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """The client's headers that must not go on."""
-        kept = {name for name, _ in ours}
+        kept = _KEPT | {name for name, _ in ours}
         return tuple(
             {
                 name

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, NoReturn
 
 from ..core.call import FACT_KINDS
@@ -41,7 +42,7 @@ def conditions(
     """What all has to hold, and what is wrong. `declared` are the facts that headers set; they are text."""
     found: list[Condition] = []
     problems: list[MatchProblem] = []
-    for fact, value in match.items():
+    for fact, value in sorted(match.items(), key=itemgetter(0)):  # one order for one meaning
         kind = FACT_KINDS.get(fact) or (str if fact in declared else None)
         try:
             if kind is None:

@@ -15,16 +15,17 @@ from .schema import LISTS, SECTIONS, Model, extra, inner_model
 _HEAD = """\
 # Configuration
 
-<!-- Generated: edit src/settings/ and run `python -m modelbroker.settings.reference > docs/configuration.md`. -->
+<!-- Generated from src/settings/: `python -m modelbroker.settings.reference > docs/configuration.md` -->
 
-A configuration is one YAML file, or a folder of `*.yaml` and `*.yml` files that are merged: lists are put one \
-behind the other in the order of the files' names, mappings key by key. A name or key that is there twice is \
-an error that tells both places. `config/modelbroker.yaml` is a whole example.
+A configuration is one YAML file, or a folder of `*.yaml` and `*.yml` files that are merged: lists are put \
+one behind the other in the order of the files' names, mappings key by key. A name or key that is there \
+twice is an error that tells both places. `config/modelbroker.yaml` is a whole example.
 
 Everything is checked before it takes effect, and all that is wrong is told at once, with file and line:
 
 ```
-config/pools.yaml:12: pools[0].members[1].weight: "heavy" is not a whole number; give a weight of 0 or more, e.g. 70
+config/pools.yaml:12: pools[0].members[1].weight: "heavy" is not a whole number; give a weight of 0 \
+or more, e.g. 70
 ```
 
 Things that hold everywhere:
@@ -34,12 +35,12 @@ Things that hold everywhere:
 the keys of callers also `{sha256: …}`, made with `printf %s KEY | sha256sum`.
 - Durations have a unit: `500ms`, `30s`, `10m`, `1h`. Sizes are bytes, or have one: `64KiB`, `32MiB`, `1GiB` \
 (powers of 1024), `KB`, `MB`, `GB` (powers of 1000).
-- Patterns know `*` (any text) and `?` (one character). Put one that begins with `*` in quotes, and any value \
-that begins with `!`, `>` or `<`: YAML has other uses for these.
+- Patterns know `*` (any text) and `?` (one character). Put one that begins with `*` in quotes, and any \
+value that begins with `!`, `>` or `<`: YAML has other uses for these.
 - Plain words are what YAML 1.2 says: only `true` and `false` are truth values, and `2023-06-01` is text. \
 Anchors, aliases and `<<` work within a file.
-- The **revision** of a configuration (12 hex digits, in every decision and record) is a hash of what it means: \
-comments, spelling, the order of keys and the split into files don't change it.
+- The **revision** of a configuration (12 hex digits, in every decision and record) is a hash of what it \
+means: comments, spelling, the order of keys and the split into files don't change it.
 """
 
 _EXAMPLES = {
@@ -105,7 +106,7 @@ All facts in a `match` have to hold. A fact that is not known for a call never c
 
 | written | means |
 |---|---|
-| `tier: premium`, `tools: true`, `context.tokens: 100k` | equal; `k`, `M`, `G` are thousands, millions, billions |
+| `tier: premium`, `tools: true`, `context.tokens: 100k` | equal; `k`, `M`, `G` for thousand, million, … |
 | `model: claude-*` | a pattern, for facts that are text |
 | `team: [search, ads-*]` | any of these |
 | `context.tokens: ">100k"` | compared, for facts that are numbers: `>`, `>=`, `<`, `<=` |
@@ -209,9 +210,9 @@ def _default(info: FieldInfo) -> str:
 
 def _builtin_table() -> str:
     rows = [
-        "\n### Built-in providers\n\nThese need no entry: `provider: anthropic` in a member is enough, with the "
-        "key in the environment. `bedrock`, `gemini` and `vertex` can be named already; until this version "
-        "speaks their dialects, their members serve no calls, and a warning says so.\n\n"
+        "\n### Built-in providers\n\nThese need no entry: `provider: anthropic` in a member is enough, with "
+        "the key in the environment. `bedrock`, `gemini` and `vertex` can be named already; until this "
+        "version speaks their dialects, their members serve no calls, and a warning says so.\n\n"
         "| name | dialects | base URL | auth | key from | to add |\n|---|---|---|---|---|---|\n"
     ]
     for builtin in builtins().values():

@@ -82,6 +82,8 @@ class Connection(asyncio.Protocol):
         self._chunked = False  # whether the client knows chunked bodies
         self._framed = False  # whether this body is chunked
         self._last = False  # whether the body's end follows at once
+        self._more = False  # whether body bytes follow at once
+        self._held = b""  # a head not yet written
 
     # asyncio calls these
 
@@ -236,7 +238,8 @@ class Connection(asyncio.Protocol):
                 if entry is not None:
                     entry.finish(outcome, time.time())
                 ended = isinstance(step, End)
-            self._last = number < len(steps) and isinstance(steps[number], End)
+            following = steps[number] if number < len(steps) else None
+            self._last, self._more = isinstance(following, End), isinstance(following, Data)
             await self._obey(step, entry)
         if ended and self._keep and not self._host.refusing:
             self._next_request()
@@ -248,14 +251,19 @@ class Connection(asyncio.Protocol):
         assert transport is not None  # noqa: S101 - _serve looked
         if isinstance(step, Data):
             if step.data:
-                transport.write(b"%x\r\n%b\r\n" % (len(step.data), step.data) if self._framed else step.data)
+                head, self._held = self._held, b""
+                frame = b"%b%x\r\n%b\r\n" % (head, len(step.data), step.data) if self._framed else None
+                transport.write(frame or head + step.data)
                 await self._written()
         elif isinstance(step, Head):
             if entry is not None:
                 entry.status = step.status
-            transport.write(self._head(step))
-            if step.length is None:
-                await self._written()
+            head = self._head(step)
+            if step.length is not None and self._more:
+                self._held = head  # leaves with the body: one packet for a small answer
+                return
+            transport.write(head)
+            await self._written()
         elif isinstance(step, End):
             if self._framed:
                 transport.write(b"0\r\n\r\n")

@@ -76,8 +76,8 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve_one(simulator: Simulator, script_path: Path | None) -> int:
+    stopped = _stop_event()
     async with simulator:
-        stopped = _stop_event()
         if script_path is not None and hasattr(signal, "SIGHUP"):
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, _reload, simulator, script_path)
@@ -87,10 +87,10 @@ async def _serve_one(simulator: Simulator, script_path: Path | None) -> int:
 
 
 async def _serve_many(simulators: Sequence[Simulator]) -> int:
+    stopped = _stop_event()
     async with contextlib.AsyncExitStack() as stack:
         for simulator in simulators:
             await stack.enter_async_context(simulator)
-        stopped = _stop_event()
         ready = {s.name: s.port for s in simulators}
         print(
             json.dumps({"ready": ready, "control": {s.name: s.control_port for s in simulators}}), flush=True

@@ -82,7 +82,7 @@ def weave(out: Outgoing, fault: Fault | None, failure: list[bytes]) -> list[Step
         length = None if out.stream else sum(map(len, out.pieces))
         return [Head(out.status, out.headers, length), *map(Data, out.pieces), End()]
     before: list[Step] = [Wait(fault.delay_headers_ms)] if fault.delay_headers_ms else []
-    if fault.reset == "before-headers":
+    if fault.reset in ("before-headers", "on-accept"):  # on-accept by header comes too late to be earlier
         return [*before, Reset()]
     if fault.stall == "before-headers":
         return [*before, Stall()]

@@ -26,6 +26,7 @@ _EVENTS = {
     "openai-responses": openai_responses.events,
     "anthropic-messages": anthropic_messages.events,
 }
+_DEFAULT = Reply()
 _MODELS = {
     "openai": ["gpt-5", "gpt-5-mini", "text-embedding-3-small"],
     "anthropic": ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"],
@@ -146,7 +147,7 @@ class Provider:
             recording = self._library.find(call.surface, call.data)
             if recording is not None:
                 return self._replay(call, recording)
-        if self.script.recordings_only and call.surface != "models":
+        if self.script.recordings_only and reply is _DEFAULT and call.surface != "models":
             raise _Refusal(404, "No recording has this request")
         return self._compose(call, reply)
 
@@ -157,7 +158,7 @@ class Provider:
                 return parse_rule(Reply, text, "x-mock-reply")
             except ScriptError as error:
                 raise _Refusal(400, str(error)) from None
-        return self._replies.choose(call) or Reply()
+        return self._replies.choose(call) or _DEFAULT
 
     def _check_key(self, call: Call) -> None:
         if not self.script.require_key:

@@ -227,7 +227,7 @@ def parse_script(text: str, source: str = "script", folder: Path | None = None) 
         script = Script.model_validate(data)
     except ValidationError as error:
         raise ScriptError(describe(error, text, source)) from None
-    if folder is None:
+    if folder is None or not script.recordings:
         return script
     return script.model_copy(update={"recordings": [folder / path for path in script.recordings]})
 

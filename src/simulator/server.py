@@ -15,6 +15,7 @@ from .provider import Provider
 from .script import Dialect, Script
 
 _BACKLOG = 4096
+_ACCEPTS = 64  # at one go, so that a rush of connections does not starve those there are
 
 
 class Simulator:
@@ -47,11 +48,10 @@ class Simulator:
         self.journal = Journal(self._script.journal)
         self._listener: socket.socket | None = None
         self._listening = False
-        self._acceptor: asyncio.Task[None] | None = None
-        self._control: tuple[socket.socket, asyncio.Task[None]] | None = None
+        self._control: socket.socket | None = None
         self._reopen: asyncio.TimerHandle | None = None
         self._connections: set[Connection] = set()
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
 
     async def start(self) -> Self:
         """Listens. Raises OSError when the port cannot be had."""
@@ -65,7 +65,8 @@ class Simulator:
                 raise
             self.control_port = control.getsockname()[1]
             control.listen(16)
-            self._control = (control, self._spawn_acceptor(control, True))
+            self._control = control
+            self._watch(control, True)
         self._apply()
         return self
 
@@ -81,13 +82,13 @@ class Simulator:
         """Stops listening and ends every connection, those under way too."""
         if self._reopen is not None:
             self._reopen.cancel()
-        tasks = [task for task in (self._acceptor, self._control and self._control[1]) if task]
-        for task in (*tasks, *self._handshakes):
-            task.cancel()
-        await asyncio.gather(*tasks, *self._handshakes, return_exceptions=True)
-        for sock in (self._listener, self._control and self._control[0]):
-            if sock:
+        for sock in (self._listener, self._control):
+            if sock is not None:
+                asyncio.get_running_loop().remove_reader(sock)
                 sock.close()
+        for task in tuple(self._handshakes):
+            task.cancel()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
         for connection in tuple(self._connections):
             connection.close()
         # A polite close may wait for a peer that reads no more: after a while there is no more waiting.
@@ -95,7 +96,8 @@ class Simulator:
             if not self._connections:
                 break
             await asyncio.sleep(0.005)
-        self._listener = self._control = self._acceptor = None
+        self._listener = self._control = None
+        self._listening = False
 
     @property
     def base_url(self) -> str:
@@ -168,14 +170,11 @@ class Simulator:
             return
         self._listener.listen(_BACKLOG)
         self._listening = True
-        self._acceptor = self._spawn_acceptor(self._listener, False)
+        self._watch(self._listener, False)
 
     def _refuse(self) -> None:
         if self._listening and self._listener is not None:
-            if self._acceptor is not None:
-                self._acceptor.cancel()
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._listener.fileno())
+            asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             # Bound but not listening: the kernel refuses, and nobody else can take the port meanwhile.
             self._listener = _bind(self.host, self.port)
@@ -184,19 +183,22 @@ class Simulator:
             if connection.idle and not connection.control_only:
                 connection.close()
 
-    def _spawn_acceptor(self, listener: socket.socket, control_only: bool) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(self._accept(listener, control_only))
+    def _watch(self, listener: socket.socket, control_only: bool) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener, control_only)
 
-    async def _accept(self, listener: socket.socket, control_only: bool) -> None:
+    def _accept(self, listener: socket.socket, control_only: bool) -> None:
+        """Takes the connections that wait; called by the loop when there are any."""
         loop = asyncio.get_running_loop()
-        while True:
+        for _ in range(_ACCEPTS):
             try:
-                sock, _ = await loop.sock_accept(listener)
-            except OSError:
-                if listener.fileno() < 0:
-                    return
-                await asyncio.sleep(0.05)  # out of descriptors: some may come free
-                continue
+                sock, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:  # out of descriptors: some may come free
+                loop.remove_reader(listener)
+                loop.call_later(0.05, self._watch, listener, control_only)
+                return
             fault = None if control_only else self.provider.accept()
             if fault is not None:
                 entry = self.journal.open(time.time(), "", "", b"", b"")
@@ -205,20 +207,22 @@ class Simulator:
                 reset_socket(sock)
                 continue
             task = loop.create_task(self._adopt(sock, control_only))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._handshakes[task] = sock
+            task.add_done_callback(self._adopted)
 
     async def _adopt(self, sock: socket.socket, control_only: bool) -> None:
+        sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         context = None if control_only else self._ssl
         loop = asyncio.get_running_loop()
-        try:
-            # A handshake that fails is the client's affair.
-            with contextlib.suppress(OSError, tls.SSLError):
-                await loop.connect_accepted_socket(lambda: Connection(self, control_only), sock, ssl=context)
-        except asyncio.CancelledError:
+        # A handshake that fails is the client's affair.
+        with contextlib.suppress(OSError, tls.SSLError):
+            await loop.connect_accepted_socket(lambda: Connection(self, control_only), sock, ssl=context)
+
+    def _adopted(self, task: asyncio.Task[None]) -> None:
+        sock = self._handshakes.pop(task)
+        if task.cancelled():
             sock.close()
-            raise
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -121,7 +121,9 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
 
     `generation` tells ext_proc which catalog this Envoy has in full.
     """
-    sizes = sorted({len(level) for pool in catalog.pools.values() for level in levels(pool.members)} | {1})
+    largest = max(
+        (len(level) for pool in catalog.pools.values() for level in levels(pool.members)), default=1
+    )
     broker_headers = [
         set_header("x-broker-request-id", "%REQ(X-BROKER-REQUEST-ID)%"),
         set_header("x-broker-pool", "%REQ(X-BROKER-POOL)%"),
@@ -139,7 +141,7 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
             {
                 "name": "broker",
                 "domains": ["*"],
-                "routes": [*(_pool_route(size, catalog) for size in sizes), unrouted],
+                "routes": [*(_pool_route(size, catalog) for size in range(1, largest + 1)), unrouted],
                 "response_headers_to_add": broker_headers,
                 "typed_per_filter_config": {
                     _EXT_PROC_NAME: typed(_EXT_PROC_PER_ROUTE, overrides=per_stream),
@@ -340,7 +342,8 @@ def _decompressors() -> list[Tree]:
                 name, f"envoy.extensions.compression.{package}.decompressor.v3.{message}"
             ),
             request_direction_config={
-                "common_config": {"enabled": {"default_value": False, "runtime_key": "modelbroker.none"}}
+                "common_config": {"enabled": {"default_value": False, "runtime_key": "modelbroker.none"}},
+                "advertise_accept_encoding": False,
             },
             response_direction_config={"common_config": {"ignore_no_transform_header": True}},
         )

@@ -1,4 +1,5 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
+-- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
 -- MODEL (a JSON string), BASE_PATH and REFUSED (an error body) are set above.
 
 function envoy_on_request(handle)
@@ -8,7 +9,7 @@ function envoy_on_request(handle)
   local body = handle:body(true)
   local length = body:length()
   local size = body:setBytes(body:getBytes(0, first) .. MODEL .. body:getBytes(behind, length - behind))
-  headers:replace("content-length", tostring(size))
+  handle:headers():replace("content-length", tostring(size))
 end
 
 -- The provider refused the broker's credential: that is no answer to the client, and its words may
@@ -20,6 +21,7 @@ function envoy_on_response(handle)
     return
   end
   handle:body(true):setBytes(REFUSED)
+  headers = handle:headers()
   headers:replace(":status", "502")
   headers:replace("content-type", "application/json")
   headers:replace("content-length", tostring(string.len(REFUSED)))

@@ -97,9 +97,9 @@ def request_bytes(path: str, body: Any, headers: dict[str, str] | None = None) -
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + raw
 
 
-def read_all(sock: socket.socket) -> tuple[bytes, str]:
-    """What comes until the end, and which end: "fin", "rst" or "silence" (0.3 s without a byte)."""
-    sock.settimeout(0.3)
+def read_all(sock: socket.socket, quiet_s: float) -> tuple[bytes, str]:
+    """What comes until the end, and which end: "fin", "rst" or "silence" (so long without a byte)."""
+    sock.settimeout(quiet_s)
     out = b""
     while True:
         try:
@@ -118,12 +118,12 @@ def raw() -> Callable[..., tuple[bytes, str]]:
     """Sends one request over a fresh socket; the bytes that came, and how it ended."""
 
     def send(
-        served: Served, path: str, body: Any, headers: dict[str, str] | None = None
+        served: Served, path: str, body: Any, headers: dict[str, str] | None = None, quiet_s: float = 10.0
     ) -> tuple[bytes, str]:
         with socket.create_connection(("127.0.0.1", served.port)) as sock:
             with contextlib.suppress(OSError):  # a reset may come first
                 sock.sendall(request_bytes(path, body, headers))
-            return read_all(sock)
+            return read_all(sock, quiet_s)
 
     return send
 
@@ -139,8 +139,8 @@ def chat() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def recordings() -> Path:
     """The folder of recordings of real traffic."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "recordings"
-    folder = Path(os.environ.get("MODELBROKER_RECORDINGS", default))
+    beside = Path(__file__).resolve().parents[2] / ".." / "shared" / "recordings"
+    folder = Path(os.environ.get("MODELBROKER_RECORDINGS") or beside)
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder} (MODELBROKER_RECORDINGS names the folder)")
     return folder

@@ -161,7 +161,9 @@ def test_messages_whole_and_streamed_agree(ant):
         kinds = [event.type for event in stream]
         final = stream.get_final_message()
     assert kinds[0] == "message_start" and kinds[-1] == "message_stop"
-    assert final.content == whole.content
+    assert [b.model_dump(exclude={"parsed_output"}) for b in final.content] == [
+        b.model_dump() for b in whole.content
+    ]
     assert final.usage.output_tokens == whole.usage.output_tokens
     assert client.messages.count_tokens(model="claude-x", messages=HELLO).input_tokens == 3
 
@@ -218,16 +220,15 @@ def test_statuses_in_each_dialects_shape(oai, ant):
             other.messages.create(model="m", max_tokens=9, messages=HELLO)
         assert got.value.status_code == status
         assert got.value.body["error"]["type"] == kind and got.value.request_id.startswith("req_")
-    limited = {429: ("x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining")}
     first.script("faults: [{status: 429, error: {code: insufficient_quota}}]")
     second.script("faults: [{status: 429}]")
     with pytest.raises(openai.RateLimitError) as seen:
         client.responses.create(model="m", input="x")
     assert seen.value.code == seen.value.type == "insufficient_quota"
-    assert seen.value.response.headers[limited[429][0]] == "0"
+    assert seen.value.response.headers["x-ratelimit-remaining-requests"] == "0"
     with pytest.raises(anthropic.RateLimitError) as got:
         other.messages.create(model="m", max_tokens=9, messages=HELLO)
-    assert got.value.response.headers[limited[429][1]] == "0"
+    assert got.value.response.headers["anthropic-ratelimit-requests-remaining"] == "0"
 
 
 def test_error_events_reach_the_sdks(oai, ant):

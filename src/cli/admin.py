@@ -1,0 +1,71 @@
+"""The admin port: /status, /healthz and /metrics, for people, probes and Prometheus."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ..core.errors import Misconfigured
+
+log = logging.getLogger("modelbroker.admin")
+
+
+class AdminServer:
+    """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own."""
+
+    def __init__(self, address: str, status: Callable[[], dict[str, Any]]) -> None:
+        host, _, port = address.rpartition(":")
+        try:
+            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(status))
+        except OSError as error:
+            message = f"the admin port {address} can't be opened: {error.strerror}"
+            raise Misconfigured(500, "address_in_use", message) from None
+        self._server.daemon_threads = True
+        self.address = f"{host}:{self._server.server_address[1]}"
+
+    def start(self) -> None:
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(status: Callable[[], dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 30
+
+        def do_GET(self) -> None:
+            match self.path.partition("?")[0]:
+                case "/status":
+                    self._answer(200, "application/json", json.dumps(status(), indent=2).encode() + b"\n")
+                case "/healthz":
+                    self._answer(200, "text/plain", b"ok\n")
+                case "/ready":
+                    in_effect = status()["in_effect"]
+                    text = b"ready\n" if in_effect else b"no Envoy has the configuration yet\n"
+                    self._answer(200 if in_effect else 503, "text/plain", text)
+                case "/metrics":
+                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+                case path:
+                    known = "/status, /healthz, /ready, /metrics"
+                    self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
+
+        def _answer(self, code: int, content_type: str, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("content-type", content_type)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            log.debug(format, *args)
+
+    return Handler

@@ -1,0 +1,129 @@
+"""What each command does. Heavy imports stay inside: `--help` and `mock` need no gRPC."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ..core.errors import Misconfigured
+
+
+def state_dir(given: Path | None) -> Path:
+    """Where what must survive a restart is kept; made if it is not there."""
+    base = os.environ.get("XDG_STATE_HOME")
+    path = given or (Path(base) if base else Path.home() / ".local" / "state") / "modelbroker"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            500, "state_dir", f"the state folder {path} can't be made: {error.strerror}"
+        ) from None
+    return path
+
+
+def up(options: argparse.Namespace) -> int:
+    from .up import UpOptions, run_up
+
+    return run_up(
+        UpOptions(
+            config=options.config,
+            state_dir=state_dir(options.state_dir),
+            port=options.port,
+            admin_port=options.admin_port,
+            mock_providers=options.mock_providers,
+            drain_timeout_s=options.drain_timeout,
+            log_level=options.log_level,
+        )
+    )
+
+
+def serve(options: argparse.Namespace) -> int:
+    from .control import ControlPlane, ServeOptions
+    from .runtime import Overrides
+
+    mock_ports = json.loads(options.mock_ports) if options.mock_ports else None
+    serve_options = ServeOptions(
+        config=options.config,
+        state_dir=state_dir(options.state_dir),
+        xds=options.xds,
+        ext_proc=options.ext_proc,
+        admin=options.admin,
+        overrides=Overrides(port=options.port, mock_ports=mock_ports),
+        drain_timeout_s=options.drain_timeout,
+    )
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await ControlPlane(serve_options).run(
+            stop, lambda admin: print(f"listening admin http://{admin}", flush=True)
+        )
+
+    import uvloop
+
+    uvloop.run(main())
+    return 0
+
+
+def print_bootstrap(options: argparse.Namespace) -> int:
+    import yaml
+
+    from ..xds.bootstrap import BootstrapOptions, bootstrap
+
+    tree = bootstrap(
+        BootstrapOptions(
+            xds=options.xds,
+            ext_proc=options.ext_proc,
+            admin=options.envoy_admin,
+            node_id=options.node_id,
+        )
+    )
+    print(yaml.safe_dump(tree, sort_keys=False), end="")
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    from .check import check_path
+
+    return check_path(options.path, with_envoy=not options.no_envoy)
+
+
+def explain(options: argparse.Namespace) -> int:
+    from .explain import explain_call
+
+    try:
+        body = sys.stdin.buffer.read() if options.body == "-" else Path(options.body).read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            500, "no_body", f"the body {options.body} can't be read: {error.strerror}"
+        ) from None
+    headers = []
+    for header in options.header:
+        name, separator, value = header.partition("=")
+        if not separator or not name:
+            print(f"modelbroker explain: --header {header!r}: give NAME=VALUE", file=sys.stderr)
+            return 2
+        headers.append((name.strip().lower(), value))
+    return explain_call(options.config, headers, body, options.path, options.caller, options.json)
+
+
+def mock(options: argparse.Namespace) -> int:
+    from ..simulator.main import run_many, run_mock
+
+    if options.many:
+        return run_many([(name, dialect) for name, dialect in json.loads(options.many)])
+    if bool(options.tls_cert) != bool(options.tls_key):
+        print("modelbroker mock: --tls-cert and --tls-key go together", file=sys.stderr)
+        return 2
+    tls = (options.tls_cert, options.tls_key) if options.tls_cert else None
+    with contextlib.suppress(KeyboardInterrupt):
+        return run_mock(options.dialect, options.host, options.port, options.script, tls)
+    return 0

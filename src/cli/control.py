@@ -1,0 +1,265 @@
+"""The control plane: ext_proc, xDS and the admin port in one process, following the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from prometheus_client import Counter, Gauge
+
+from ..core.errors import Misconfigured
+from ..envoyapi import api
+from ..exchange import View
+from ..extproc.grpc_transport import handler as ext_proc_handler
+from ..extproc.messages import Messages
+from ..extproc.streams import Streams
+from ..settings import SettingsError, read_files
+from ..xds.server import XdsServer
+from ..xds.snapshot import Snapshot
+from .admin import AdminServer
+from .runtime import Overrides, Ready, make_ready, prepare
+from .secrets import secret_files
+from .watch import watch
+
+log = logging.getLogger("modelbroker")
+
+_RELOADS = Counter("modelbroker_config_reloads", "Configurations read after an edit", ["result"])
+_REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served", ["revision"])
+_GRPC_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """`xds`, `ext_proc`, `admin`: addresses to listen on, `unix:/path` or `host:port`."""
+
+    config: Path
+    state_dir: Path
+    xds: str
+    ext_proc: str
+    admin: str
+    overrides: Overrides = field(default_factory=Overrides)
+    drain_timeout_s: float = 10.0
+
+
+class ControlPlane:
+    def __init__(self, options: ServeOptions) -> None:
+        self._options = options
+        self._api = api()
+        self._streams = Streams(Messages(self._api))
+        self._xds = XdsServer(self._api, self._accepted, self._refused)
+        self._views: dict[str, View] = {}
+        self._ready: Ready | None = None
+        self._served: Ready | None = None  # what some Envoy has in full
+        self._error = ""
+        self._loaded_at_s = 0.0
+        self._reload_lock = asyncio.Lock()
+
+    async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
+        """Serve until `stop`. SettingsError where there is nothing that could be served."""
+        await self._start_configuration()
+        servers = [
+            await self._grpc_server(self._options.xds, self._xds.handler()),
+            await self._grpc_server(self._options.ext_proc, ext_proc_handler(self._streams.open)),
+        ]
+        admin = AdminServer(self._options.admin, self.status)
+        admin.start()
+        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._expire())]
+        on_listening(admin.address)
+        try:
+            await stop.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(server.stop(self._options.drain_timeout_s) for server in servers))
+            admin.stop()
+
+    async def _grpc_server(self, address: str, handler: grpc.GenericRpcHandler[Any, Any]) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_GRPC_OPTIONS)
+        server.add_generic_rpc_handlers((handler,))
+        if address.startswith("unix:"):
+            Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise Misconfigured(500, "address_in_use", f"can't listen on {address}: {error}") from None
+        await server.start()
+        return server
+
+    # -- the configuration's life
+
+    async def _start_configuration(self) -> None:
+        """What is on the disk; if it is broken, the last good one (a restart must not be an outage)."""
+        last_good = await asyncio.to_thread(self._read_last_good)
+        try:
+            ready = await asyncio.to_thread(self._prepare_from_disk)
+        except (SettingsError, Misconfigured) as error:
+            if last_good is None:
+                raise
+            self._error = str(error)
+            log.error("the configuration is refused; serving the last good one\n%s", error)
+            self._publish(last_good)
+            return
+        if last_good is not None and last_good.snapshot.generation != ready.snapshot.generation:
+            self._publish(last_good)  # an Envoy that ran on may still decide by it
+        self._publish(ready)
+
+    def _prepare_from_disk(self) -> Ready:
+        return prepare(read_files(self._options.config), self._options.overrides, os.environ)
+
+    def _publish(self, ready: Ready) -> None:
+        for warning in ready.warnings:
+            if self._ready is None or warning not in self._ready.warnings:
+                log.warning("%s", warning)
+        self._ready = ready
+        self._loaded_at_s = time.time()
+        self._views[ready.view.generation] = ready.view
+        self._streams.set_views(ready.view, self._views)
+        self._xds.publish(ready.snapshot)
+        live = set(self._xds.store.generations())
+        self._views = {name: view for name, view in self._views.items() if name in live}
+        self._streams.set_views(ready.view, self._views)
+        _REVISION.clear()
+        _REVISION.labels(ready.catalog.revision).set(1)
+        log.info("configuration %s: %d pools", ready.catalog.revision, len(ready.catalog.pools))
+
+    async def reload(self) -> None:
+        """Read the configuration again; a broken one changes nothing but what /status says."""
+        async with self._reload_lock:
+            current = self._ready
+            try:
+                ready = await asyncio.to_thread(self._prepare_from_disk)
+            except (SettingsError, Misconfigured) as error:
+                _RELOADS.labels("refused").inc()
+                self._error = str(error)
+                log.error("the edited configuration is refused; the last good one goes on\n%s", error)
+                return
+            self._error = ""
+            if current is not None and _same(current, ready):
+                return
+            _RELOADS.labels("loaded").inc()
+            self._publish(ready)
+
+    async def _follow(self) -> None:
+        """Reload at each edit of the configuration or of a secret's file."""
+
+        def paths() -> list[Path]:
+            ready = self._ready
+            return [self._options.config, *(secret_files(ready.catalog) if ready else ())]
+
+        async for _ in watch(paths):
+            try:
+                await self.reload()
+            except Exception:
+                log.exception("reloading failed; the last good configuration goes on")
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(30)
+            self._xds.expire()
+
+    # -- what Envoys say
+
+    def _accepted(self, snapshot: Snapshot) -> None:
+        ready = self._ready
+        if ready is None or ready.snapshot is not snapshot:
+            return
+        self._served = ready
+        log.info("Envoy serves configuration %s", snapshot.revision)
+        try:
+            self._keep_last_good(ready)
+        except OSError as error:
+            log.warning("the last good configuration could not be kept: %s", error)
+
+    def _refused(self, error: str, good: Snapshot | None) -> None:
+        self._error = error
+        log.error("%s", error)
+        if good is not None and self._served is not None:
+            self._ready = self._served
+            self._streams.set_views(self._served.view, self._views)
+
+    # -- the last good configuration
+
+    @property
+    def _last_good_dir(self) -> Path:
+        return self._options.state_dir / "last-good"
+
+    def _keep_last_good(self, ready: Ready) -> None:
+        fresh = self._options.state_dir / "last-good.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for number, text in enumerate(ready.texts.values()):
+            (fresh / f"{number:04d}.yaml").write_text(text, encoding="utf-8")
+        shutil.rmtree(self._last_good_dir, ignore_errors=True)
+        fresh.rename(self._last_good_dir)
+
+    def _read_last_good(self) -> Ready | None:
+        if not self._last_good_dir.is_dir():
+            return None
+        with contextlib.suppress(SettingsError, Misconfigured):
+            return prepare(read_files(self._last_good_dir), self._options.overrides, os.environ)
+        return None
+
+    # -- what people ask
+
+    def status(self) -> dict[str, Any]:
+        """What `GET /status` answers."""
+        ready = self._ready
+        refusal = self._xds.store.refusal
+        nodes = self._xds.nodes()
+        return {
+            "revision": ready.catalog.revision if ready else None,
+            "serving": self._served.catalog.revision if self._served else None,
+            "in_effect": bool(nodes) and all(node["synced"] for node in nodes),
+            "loaded_at": self._loaded_at_s,
+            "error": self._error or None,
+            "warnings": list(ready.warnings) if ready else [],
+            "envoys": nodes,
+            "refused_by_envoy": (
+                {"revision": refusal.revision, "node": refusal.node, "error": refusal.nack.error}
+                if refusal
+                else None
+            ),
+            "pools": _pools(ready) if ready else [],
+        }
+
+
+def _same(old: Ready, new: Ready) -> bool:
+    """Nothing that is served differs: a comment was edited, or a file was touched."""
+    return (
+        old.snapshot.generation == new.snapshot.generation
+        and old.resolved.credentials == new.resolved.credentials
+        and old.resolved.callers == new.resolved.callers
+    )
+
+
+def _pools(ready: Ready) -> list[dict[str, Any]]:
+    out: Mapping[str, str] = ready.resolved.state.providers_out
+    return [
+        {
+            "name": pool.name,
+            "members": [
+                {
+                    "id": member.id,
+                    "weight": member.weight,
+                    "priority": member.priority,
+                    "out": out.get(member.provider) or None,
+                }
+                for member in pool.members
+            ],
+        }
+        for pool in ready.catalog.pools.values()
+    ]

@@ -1,0 +1,204 @@
+"""`modelbroker`: the commands. Exit codes: 0 done, 1 the job failed, 2 bad use."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..core.errors import Misconfigured
+from ..settings import SettingsError
+from . import commands
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    logging.basicConfig(
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        code: int = options.run(options)
+        return code
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+    except Misconfigured as error:
+        print(f"modelbroker: {error.message}", file=sys.stderr)
+    except BrokenPipeError:  # `modelbroker … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        pass
+    return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="modelbroker", description="A broker between agents and models, on Envoy."
+    )
+    parser.add_argument("--version", action="version", version=f"modelbroker {__version__}")
+    commands_of = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _up(commands_of)
+    _serve(commands_of)
+    _bootstrap(commands_of)
+    _check(commands_of)
+    _explain(commands_of)
+    _mock(commands_of)
+    return parser
+
+
+def _command(
+    commands_of: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, examples: str
+) -> argparse.ArgumentParser:
+    command = commands_of.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: info"
+    )
+    return command
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 (any free one) to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: give seconds, e.g. 10 or 2.5s")
+    return value
+
+
+def _address(text: str) -> str:
+    host, separator, port = text.rpartition(":")
+    if text.startswith("unix:/") or (separator and host and port.isdigit() and int(port) < 65536):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is no address: give HOST:PORT or unix:/PATH")
+
+
+def _config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", type=Path, required=True, metavar="PATH", help="a YAML file, or a folder of them"
+    )
+
+
+def _up(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "up",
+        "run the control plane and Envoy in the foreground",
+        "  modelbroker up --config config/\n  modelbroker up --config broker.yaml --mock-providers --port 0",
+    )
+    _config(command)
+    command.add_argument("--port", type=_port, help="instead of listen.port; 0: any free one")
+    command.add_argument("--admin-port", type=_port, default=8081, help="default: 8081; 0: any free one")
+    command.add_argument("--state-dir", type=Path, help="default: modelbroker/ in the user's state folder")
+    command.add_argument(
+        "--mock-providers", action="store_true", help="put simulators in the places of all providers"
+    )
+    command.add_argument(
+        "--drain-timeout", type=_seconds, default=10.0, metavar="S", help="for calls at the end; default: 10"
+    )
+    command.set_defaults(run=commands.up)
+
+
+def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "serve",
+        "run the control plane alone, for an Envoy beside it",
+        "  modelbroker serve --config config/ --xds unix:/run/modelbroker/xds.sock \\\n"
+        "      --ext-proc unix:/run/modelbroker/ext-proc.sock",
+    )
+    _config(command)
+    command.add_argument("--port", type=_port, help="instead of listen.port")
+    command.add_argument("--xds", type=_address, default="127.0.0.1:18000", metavar="ADDRESS")
+    command.add_argument("--ext-proc", type=_address, default="127.0.0.1:18001", metavar="ADDRESS")
+    command.add_argument("--admin", type=_address, default="127.0.0.1:8081", metavar="ADDRESS")
+    command.add_argument("--state-dir", type=Path, help="default: modelbroker/ in the user's state folder")
+    command.add_argument("--drain-timeout", type=_seconds, default=10.0, metavar="S")
+    command.add_argument(
+        "--mock-ports", metavar="JSON", help='simulators instead of providers: {"openai": 9001, "*": 9002}'
+    )
+    command.set_defaults(run=commands.serve)
+
+
+def _bootstrap(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "bootstrap",
+        "print the Envoy bootstrap that goes with `serve`",
+        "  modelbroker bootstrap > envoy.yaml && envoy -c envoy.yaml --drain-strategy immediate",
+    )
+    command.add_argument("--xds", type=_address, default="127.0.0.1:18000", metavar="ADDRESS")
+    command.add_argument("--ext-proc", type=_address, default="127.0.0.1:18001", metavar="ADDRESS")
+    command.add_argument("--envoy-admin", type=_address, default="127.0.0.1:9901", metavar="ADDRESS")
+    command.add_argument("--node-id", default="modelbroker-envoy")
+    command.set_defaults(run=commands.print_bootstrap)
+
+
+def _check(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "check",
+        "validate a configuration: all errors at once, with file and line",
+        "  modelbroker check config/",
+    )
+    command.add_argument("path", type=Path, metavar="PATH", help="a YAML file, or a folder of them")
+    command.add_argument("--no-envoy", action="store_true", help="don't let Envoy judge the result")
+    command.set_defaults(run=commands.check)
+
+
+def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "explain",
+        "say what would become of a call, without sending anything",
+        "  modelbroker explain --config config/ --header 'x-api-key=KEY' body.json\n"
+        "  modelbroker explain --config config/ --caller demo --path /v1/messages body.json",
+    )
+    _config(command)
+    command.add_argument("--header", action="append", default=[], metavar="K=V", help="may be given often")
+    command.add_argument("--path", default="", help="default: told from the body")
+    command.add_argument("--caller", default="", help="the caller's name, instead of a key in a header")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("body", metavar="BODY.json", help="the request's body; - for standard input")
+    command.set_defaults(run=commands.explain)
+
+
+def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "mock",
+        "run a simulated provider, which misbehaves on command",
+        "  modelbroker mock --dialect anthropic-messages --port 9001\n"
+        "  modelbroker mock --port 9001 --script faults.yaml\n"
+        "  curl -X PUT --data-binary @faults.yaml http://127.0.0.1:9001/script",
+    )
+    command.add_argument("--dialect", help="answer this dialect alone; default: all")
+    command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    command.add_argument("--port", type=_port, default=0, help="default: any free one")
+    command.add_argument("--script", type=Path, metavar="FILE", help="answers and faults, YAML or JSON")
+    command.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
+    command.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
+    command.add_argument("--many", metavar="JSON", help=argparse.SUPPRESS)
+    command.set_defaults(run=commands.mock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""A configuration made ready to serve: read, compiled, its secrets resolved, Envoy's resources built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from ..core.catalog import Auth, Catalog, Provider, SecretRef
+from ..dialects import BUILT, KNOWN, SURFACES
+from ..exchange import View
+from ..settings import compile_texts, read_files
+from ..xds.build import build, generation_of
+from ..xds.snapshot import Snapshot, snapshot
+from .secrets import Resolved, resolve
+
+# In a table of simulators: the one that serves providers which have none of their own.
+ANY_PROVIDER = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says over the configuration. Ports of simulators: provider name → port."""
+
+    port: int | None = None
+    mock_ports: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A configuration that can be served. `texts` is its source, kept to come back to."""
+
+    texts: Mapping[str, str]
+    catalog: Catalog
+    resolved: Resolved
+    view: View
+    snapshot: Snapshot
+    warnings: tuple[str, ...]
+
+
+def prepare(texts: Mapping[str, str], overrides: Overrides, environ: Mapping[str, str]) -> Ready:
+    """Raises SettingsError (all problems at once) or Misconfigured."""
+    loaded = compile_texts(texts, dialects=KNOWN, built=BUILT)
+    catalog = override(loaded.catalog, overrides)
+    return make_ready(texts, catalog, [str(problem) for problem in loaded.warnings], environ)
+
+
+def make_ready(
+    texts: Mapping[str, str], catalog: Catalog, warnings: list[str], environ: Mapping[str, str]
+) -> Ready:
+    """Secrets are read here: call it again when one has changed."""
+    resolved = resolve(catalog, environ)
+    generation = generation_of(catalog, resolved.state)
+    view = View(generation, catalog, resolved.state, resolved.callers)
+    resources = build(catalog, resolved.state, SURFACES, resolved.credentials)
+    return Ready(
+        texts,
+        catalog,
+        resolved,
+        view,
+        snapshot(generation, catalog.revision, resources),
+        (*warnings, *resolved.warnings),
+    )
+
+
+def prepare_path(path: Path, overrides: Overrides) -> Ready:
+    """`prepare` of what is on the disk now."""
+    return prepare(read_files(path), overrides, os.environ)
+
+
+def override(catalog: Catalog, overrides: Overrides) -> Catalog:
+    listen = catalog.listen
+    if overrides.port is not None:
+        listen = replace(listen, port=overrides.port)
+    catalog = replace(catalog, listen=listen)
+    if overrides.mock_ports is None:
+        return catalog
+    mocked = {name: mocked_provider(p, overrides.mock_ports) for name, p in catalog.providers.items()}
+    return replace(catalog, providers=MappingProxyType(mocked))
+
+
+def mocked_provider(provider: Provider, ports: Mapping[str, int]) -> Provider:
+    """The provider with a simulator in its place: same dialect, path and header, a key of no value."""
+    port = ports.get(provider.name, ports.get(ANY_PROVIDER))
+    if port is None or not provider.built:
+        return provider
+    path = urlsplit(provider.base_url).path
+    credential = None if provider.auth is Auth.NONE else SecretRef("mock", f"mock-key-of-{provider.name}")
+    return replace(provider, base_url=f"http://127.0.0.1:{port}{path}", credential=credential, ca_file="")

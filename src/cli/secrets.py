@@ -1,0 +1,108 @@
+"""Secrets' values, read where the configuration says they are. Values never leave as text of an error."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.call import Caller
+from ..core.catalog import Auth, CallerEntry, Catalog, Provider, SecretRef
+from ..policy import State
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What could be read: provider → credential, key digest → caller, and what is wrong with the rest."""
+
+    credentials: Mapping[str, str]
+    callers: Mapping[str, Caller]
+    state: State
+    warnings: tuple[str, ...]
+
+
+def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
+    """Read every secret that `catalog` refers to. A missing one rules its provider or caller out."""
+    credentials: dict[str, str] = {}
+    out: dict[str, str] = {}
+    warnings: list[str] = []
+    for provider in catalog.providers.values():
+        value, why = _credential(provider, environ)
+        if value is not None:
+            credentials[provider.name] = value
+        elif provider.built:
+            out[provider.name] = why
+            warnings.append(f"provider {provider.name}: {why}; its members get no calls")
+    callers: dict[str, Caller] = {}
+    for entry in catalog.callers:
+        for ref in entry.keys:
+            digest, why = _digest(ref, environ)
+            if digest is None:
+                warnings.append(f"caller {entry.name}: {why}; nobody can call with this key")
+            elif digest in callers and callers[digest].name != entry.name:
+                warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
+            else:
+                callers[digest] = caller_of(entry)
+    return Resolved(credentials, callers, State(out), tuple(warnings))
+
+
+def caller_of(entry: CallerEntry) -> Caller:
+    return Caller(
+        name=entry.name,
+        agent=entry.agent,
+        user=entry.user,
+        team=entry.team,
+        customer=entry.customer,
+        tier=entry.tier,
+        pools=entry.pools,
+        trusted_for=entry.trusted_for,
+    )
+
+
+def secret_files(catalog: Catalog) -> Iterable[Path]:
+    """Files to watch: a mounted secret that changes is a rotation."""
+    for provider in catalog.providers.values():
+        if provider.credential is not None and provider.credential.kind == "file":
+            yield Path(provider.credential.name)
+    for entry in catalog.callers:
+        for ref in entry.keys:
+            if ref.kind == "file":
+                yield Path(ref.name)
+
+
+def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    if provider.auth is Auth.NONE:
+        return "", ""
+    if provider.credential is None:
+        return None, "it has no credential: add `credential: {env: NAME}` or `{file: PATH}`"
+    return _read(provider.credential, environ)
+
+
+def _digest(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    if ref.kind == "sha256":
+        return ref.name, ""
+    value, why = _read(ref, environ)
+    return (None, why) if value is None else (hashlib.sha256(value.encode()).hexdigest(), "")
+
+
+def _read(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """(value, why not). White space at the ends is an editor's, never a key's."""
+    if ref.kind == "mock":
+        return ref.name, ""
+    if ref.kind == "env":
+        value = environ.get(ref.name, "").strip()
+        where = f"the environment variable {ref.name}"
+    else:
+        where = f"the file {ref.name}"
+        try:
+            value = Path(ref.name).read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            return None, f"{where} is not UTF-8 text"
+        except OSError as error:
+            return None, f"{where} can't be read ({error.strerror})"
+    if not value:
+        return None, f"{where} is not set" if ref.kind == "env" else f"{where} is empty"
+    if not value.isprintable():
+        return None, f"{where} holds characters that no header can carry"
+    return value, ""

@@ -1,0 +1,267 @@
+"""What a configuration says → what the Catalog holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from modelbroker.core.catalog import (
+    Auth,
+    Catalog,
+    Condition,
+    Ejection,
+    Limits,
+    Listen,
+    Member,
+    Op,
+    Provider,
+    SecretRef,
+    Timeouts,
+)
+from modelbroker.settings import Loaded, compile_texts
+from modelbroker.settings.yamltext import parse
+
+BUILT = {"openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages"}
+DIALECTS = BUILT | {"bedrock-converse", "gemini"}
+POOL = "pools: [{name: p, members: [{provider: openai, model: m}]}]\n"
+
+
+def load(text: str, **files: str) -> Loaded:
+    return compile_texts({"a.yaml": text, **files}, dialects=DIALECTS, built=BUILT)
+
+
+def catalog(text: str, **files: str) -> Catalog:
+    return load(text, **files).catalog
+
+
+def test_the_least_configuration() -> None:
+    loaded = load(POOL)
+    assert loaded.warnings == ()
+    got = loaded.catalog
+    assert list(got.providers) == ["openai"]
+    assert got.pools["p"].members == (Member("openai", "m"),)
+    assert (got.pools["p"].failover, got.pools["p"].timeouts, got.pools["p"].ejection) == (
+        3,
+        Timeouts(),
+        Ejection(),
+    )
+    assert (got.callers, got.rules, got.limits, got.listen) == ((), (), Limits(), Listen())
+    assert len(got.revision) == 12
+    assert int(got.revision, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    ("written", "conditions"),
+    [
+        ("{}", []),
+        ("{tier: premium}", [("tier", Op.IN, ("premium",), False)]),
+        ("{tier: [a, b, a]}", [("tier", Op.IN, ("a", "b"), False)]),
+        ("{model: claude-*}", [("model", Op.GLOB, ("claude-*",), False)]),
+        ("{model: [a, 'b?']}", [("model", Op.GLOB, ("a", "b?"), False)]),
+        ("{model: '!claude-*'}", [("model", Op.GLOB, ("claude-*",), True)]),
+        ("{team: {not: x}}", [("team", Op.IN, ("x",), True)]),
+        ("{team: {not: [x, y]}}", [("team", Op.IN, ("x", "y"), True)]),
+        ("{context.tokens: '>100k'}", [("context.tokens", Op.GT, (100_000,), False)]),
+        ("{context.tokens: '>= 1.5k'}", [("context.tokens", Op.GE, (1_500,), False)]),
+        ("{context.tokens: '<2M'}", [("context.tokens", Op.LT, (2_000_000,), False)]),
+        ("{context.tokens: '<=1G'}", [("context.tokens", Op.LE, (1_000_000_000,), False)]),
+        ("{context.tokens: 100k}", [("context.tokens", Op.IN, (100_000,), False)]),
+        ("{context.tokens: 7}", [("context.tokens", Op.IN, (7,), False)]),
+        ("{context.tokens: [7, 8k]}", [("context.tokens", Op.IN, (7, 8_000), False)]),
+        ("{context.tokens: '!100k'}", [("context.tokens", Op.IN, (100_000,), True)]),
+        ("{context.tokens: {not: '>9'}}", [("context.tokens", Op.GT, (9,), True)]),
+        (
+            "{context.tokens: {all: ['>10k', '<100k', {not: 50k}]}}",
+            [
+                ("context.tokens", Op.GT, (10_000,), False),
+                ("context.tokens", Op.LT, (100_000,), False),
+                ("context.tokens", Op.IN, (50_000,), True),
+            ],
+        ),
+        ("{tools: true}", [("tools", Op.IN, (True,), False)]),
+        ("{tools: '!true'}", [("tools", Op.IN, (True,), True)]),
+        ("{tools: off}", [("tools", Op.IN, (False,), False)]),
+        ("{task: sum*}", [("task", Op.GLOB, ("sum*",), False)]),
+    ],
+)
+def test_match(written: str, conditions: list[Any]) -> None:
+    text = POOL + f"facts: {{headers: {{task: X-Task}}}}\nrules: [{{match: {written}, pool: p}}]"
+    got = catalog(text)
+    assert got.rules[0].conditions == tuple(Condition(*each) for each in conditions)
+    assert got.fact_headers == {"task": "x-task"}
+
+
+@pytest.mark.parametrize(
+    ("field", "attribute", "value"),
+    [
+        ("failover: up to 5", "failover", 5),
+        ("failover: 0", "failover", 0),
+        ("failover: none", "failover", 0),
+        ("cache: ''", "cache", ""),
+        ("aliases: claude-*", "aliases", ("claude-*",)),
+        ("ejection: off", "ejection", Ejection(enabled=False)),
+        ("ejection: false", "ejection", Ejection(enabled=False)),
+        ("ejection: on", "ejection", Ejection()),
+        ("ejection: {base: 1m, max: 1h}", "ejection", Ejection(True, 3, 60_000, 3_600_000)),
+        ("timeouts: {connect: 1.5s, reply: 500ms}", "timeouts", Timeouts(1_500, 60_000, 500)),
+    ],
+)
+def test_pool_fields(field: str, attribute: str, value: Any) -> None:
+    got = catalog(f"pools:\n- name: p\n  {field}\n  members: [{{provider: openai, model: m}}]")
+    assert getattr(got.pools["p"], attribute) == value
+
+
+def test_a_built_in_provider_changes_only_in_what_is_given() -> None:
+    entry = "providers: [{name: anthropic, base_url: 'HTTP://Proxy:81/x/', headers: {X-A: b}}]\n"
+    entry = entry.replace("HTTP", "http")
+    assert catalog(POOL + entry).providers["anthropic"] == Provider(
+        name="anthropic",
+        dialects=("anthropic-messages",),
+        base_url="http://proxy:81/x",
+        auth=Auth.X_API_KEY,
+        credential=SecretRef("env", "ANTHROPIC_API_KEY"),
+        api_version="2023-06-01",
+        headers=(("x-a", "b"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "auth", "credential"),
+    [
+        ("{name: openai, credential: none}", Auth.NONE, None),
+        ("{name: openai, credential: {env: X}}", Auth.BEARER, SecretRef("env", "X")),
+        ("{name: vllm}", Auth.NONE, None),
+        ("{name: vllm, credential: {file: /x}}", Auth.BEARER, SecretRef("file", "/x")),
+        ("{name: n, dialect: openai-chat, base_url: http://h}", Auth.NONE, None),
+        (
+            "{name: n, dialect: openai-chat, base_url: http://h, credential: {env: X}}",
+            Auth.BEARER,
+            SecretRef("env", "X"),
+        ),
+        (
+            "{name: n, dialect: openai-chat, base_url: http://h, credential: {env: X}, auth: api-key}",
+            Auth.API_KEY,
+            SecretRef("env", "X"),
+        ),
+    ],
+)
+def test_auth(entry: str, auth: Auth, credential: SecretRef | None) -> None:
+    providers = catalog(POOL + f"providers: [{entry}]").providers
+    got = next(p for name, p in providers.items() if f"name: {name}" in entry)
+    assert (got.auth, got.credential) == (auth, credential)
+
+
+def test_what_is_not_built_yet_is_a_warning() -> None:
+    text = "pools: [{name: p, members: [{provider: bedrock, model: m}, {provider: gemini, model: m}]}]"
+    loaded = load(text + "\nproviders:\n- {name: mine, dialect: gemini}")
+    assert [str(w) for w in loaded.warnings] == [
+        "a.yaml:1: pools[0].members[0].provider: this version can't speak bedrock-converse yet, so no member "
+        "at bedrock serves calls; it speaks anthropic-messages, openai-chat, openai-embeddings, "
+        "openai-responses",
+        "a.yaml:1: pools[0].members[1].provider: this version can't speak gemini yet, so no member at gemini "
+        "serves calls; it speaks anthropic-messages, openai-chat, openai-embeddings, "
+        "openai-responses",
+        "a.yaml:3: providers[0].dialect: this version can't speak gemini yet, so no member at mine serves "
+        "calls; it speaks anthropic-messages, openai-chat, openai-embeddings, "
+        "openai-responses",
+    ]
+    assert {name: p.built for name, p in loaded.catalog.providers.items()} == {
+        "bedrock": False,
+        "gemini": False,
+        "mine": False,
+    }
+
+
+def test_once_it_is_built_bedrock_gets_its_address_from_the_region() -> None:
+    text = "providers: [{name: bedrock, region: eu-west-1}]\n" + POOL
+    got = compile_texts({"a": text}, dialects=DIALECTS, built=DIALECTS).catalog.providers["bedrock"]
+    assert (got.base_url, got.built) == ("https://bedrock-runtime.eu-west-1.amazonaws.com", True)
+
+
+def test_other_warnings() -> None:
+    text = """
+pools:
+- name: p
+  cache: short-context
+  members: [{provider: openai, model: a, weight: 0}, {provider: openai, model: b}]
+rules:
+- {match: {}, pool: p}
+- {match: {tier: x}, deny: true}
+"""
+    assert [str(w) for w in load(text).warnings] == [
+        "a.yaml:4: pools[0].cache: cache short-context has no effect in this version; it can stay: the cache "
+        "comes with a later version",
+        "a.yaml:5: pools[0].members[0].weight: openai/a has weight 0 and gets no calls; give it a weight "
+        "of 1 or more, or take it out",
+        "a.yaml:8: rules[1]: no call gets to rule-2: rule 1 matches every call; put the rule that matches "
+        "every call last",
+    ]
+
+
+def test_rules() -> None:
+    text = POOL + "rules: [{name: r, match: {tier: a}, deny: no}, {match: {}, deny: true}]"
+    assert [(r.name, r.deny, r.pool) for r in catalog(text).rules] == [
+        ("r", "no", ""),
+        ("rule-2", "rule rule-2 does not allow this call", ""),
+    ]
+
+
+def test_callers() -> None:
+    digest = "AB" * 32
+    text = (
+        f"callers:\n- {{name: c, keys: [{{sha256: {digest}}}, {{env: K}}], pools: p, trusted_for: feature}}\n"
+    )
+    (caller,) = catalog(text + POOL).callers
+    assert caller.keys == (SecretRef("sha256", digest.lower()), SecretRef("env", "K"))
+    assert (caller.pools, caller.trusted_for) == (("p",), frozenset({"feature"}))
+
+
+def test_limits_and_listen() -> None:
+    text = """
+limits: {request_bytes: 1MiB, inflight_bytes: 2000000, concurrency: 5, idle: 1h, concrete_models: yes}
+listen: {address: "::1", port: 0, tls: {cert_file: c, key_file: k}}
+"""
+    got = catalog(text + POOL)
+    assert got.limits == Limits(1 << 20, 2_000_000, 5, 3_600_000, True)
+    assert got.listen == Listen("::1", 0, "c", "k")
+
+
+def test_files_are_merged() -> None:
+    got = catalog(
+        POOL + "rules: [{match: {tier: a}, pool: p}]\nlisten: {port: 1}\nfacts: {headers: {a: x-a}}",
+        **{
+            "b.yaml": "pools:\n- {name: q, members: [{provider: groq, model: m}]}\n"
+            "rules:\n- {match: {b: c}, pool: q}",
+            "c.yaml": "listen: {address: localhost}\nfacts: {headers: {b: x-b}}\ncallers:\n# none yet",
+            "d.yaml": "# nothing at all",
+        },
+    )
+    assert list(got.pools) == ["p", "q"]
+    assert [rule.pool for rule in got.rules] == ["p", "q"]
+    assert got.listen == Listen("localhost", 1)
+    assert got.fact_headers == {"a": "x-a", "b": "x-b"}
+
+
+def test_yaml() -> None:
+    text = """
+anchors: &a {x: 1, y: 2}
+merged: {<<: *a, y: 3}
+both: [*a, *a]
+words: [off, yes, 2023-06-01, 1:30, 1e3, "1", ~, 0x10, 1_000, .5, True]
+digits: 12345678901234567890
+tagged: [!!str 5, !!int "5"]
+'a': |
+  text
+"""
+    assert parse(text) == (
+        {
+            "anchors": {"x": 1, "y": 2},
+            "merged": {"x": 1, "y": 3},
+            "both": [{"x": 1, "y": 2}, {"x": 1, "y": 2}],
+            "words": ["off", "yes", "2023-06-01", "1:30", 1000.0, "1", None, "0x10", "1_000", 0.5, True],
+            "digits": "12345678901234567890",
+            "tagged": ["5", 5],
+            "a": "text\n",
+        },
+        False,
+    )

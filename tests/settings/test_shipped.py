@@ -1,0 +1,102 @@
+"""What the product ships: config/, docs/configuration.md, the built-in providers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from modelbroker.core.call import FACT_KINDS
+from modelbroker.settings import compile_texts, load, read_files
+from modelbroker.settings.builtin import builtins
+from modelbroker.settings.providers import AUTHS
+from modelbroker.settings.reference import _EXAMPLES, _FACTS, reference
+from modelbroker.settings.schema import SECTIONS
+from modelbroker.settings.values import base_url
+
+ROOT = Path(__file__).parents[2]
+BUILT = {"openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages"}
+DIALECTS = BUILT | {"bedrock-converse", "gemini"}
+
+BRIEF = """\
+pools:
+  - name: reasoning-tier
+    routing: priority-weighted
+    failover: up to 3
+    cache: short-context
+    members:
+      - {provider: anthropic, model: claude-opus-4-7, weight: 70}
+      - {provider: openai, model: gpt-5-thinking, weight: 25}
+      - {provider: bedrock, model: claude-opus-4-7, weight: 5}  # regional capacity
+"""
+BRIEF_RULES = """\
+rules:
+  - match: {tier: standard}
+    pool: standard-tier
+  - match: {tier: premium, context.tokens: ">100k"}
+    pool: long-context-tier
+"""
+
+
+def test_config_holds_the_example_of_the_brief_word_for_word() -> None:
+    text = (ROOT / "config/modelbroker.yaml").read_text()
+    assert BRIEF in text
+    assert BRIEF_RULES in text
+
+
+def test_config_loads() -> None:
+    loaded = load(ROOT / "config", dialects=DIALECTS, built=BUILT)
+    got = loaded.catalog
+    assert [(w.line, w.field) for w in loaded.warnings] == [
+        (19, "pools[0].cache"),
+        (23, "pools[0].members[2].provider"),
+    ]
+    assert sorted(got.pools) == ["long-context-tier", "reasoning-tier", "standard-tier"]
+    assert sorted(got.providers) == ["anthropic", "bedrock", "openai"]
+    assert (got.listen.address, got.listen.port) == ("127.0.0.1", 8080)
+    keys = {caller.name: caller.keys[0].name for caller in got.callers}
+    for name, key in {
+        "demo-agent": "mb-demo-key",
+        "premium-agent": "mb-premium-key",
+        "standard-agent": "mb-standard-key",
+    }.items():
+        assert keys[name] == hashlib.sha256(key.encode()).hexdigest()
+    assert {caller.name: caller.tier for caller in got.callers} == {
+        "demo-agent": "",
+        "premium-agent": "premium",
+        "standard-agent": "standard",
+    }
+
+
+def test_config_has_no_keys_of_its_own() -> None:
+    for text in read_files(ROOT / "config").values():
+        assert not re.search(r"\bsk-[A-Za-z0-9]", text)
+
+
+def test_the_reference_is_up_to_date() -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    assert page == reference(), "run: python -m modelbroker.settings.reference > docs/configuration.md"
+
+
+def test_the_examples_of_the_reference_load_together() -> None:
+    more = """
+pools:
+  - {name: long-context-tier, members: [{provider: in-house, model: qwen-large}]}
+  - {name: small-mini, members: [{provider: azure-openai, model: gpt-5-mini}]}
+"""
+    loaded = compile_texts({**_EXAMPLES, "zz": more}, dialects=DIALECTS, built=BUILT)
+    assert loaded.warnings == ()
+    assert set(_EXAMPLES) == set(SECTIONS)
+    assert set(_FACTS) == set(FACT_KINDS)
+
+
+@pytest.mark.parametrize("name", builtins())
+def test_built_in_providers(name: str) -> None:
+    got = builtins()[name]
+    assert set(got.dialect) <= DIALECTS
+    assert got.auth in AUTHS
+    url = got.base_url.replace("{region}", "r").replace("{project}", "p")
+    assert got.needs if not url else base_url(url) == url
+    if set(got.dialect) & BUILT:
+        assert (got.auth == "none") == (got.credential is None)

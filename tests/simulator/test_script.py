@@ -1,0 +1,134 @@
+"""Scripts: what is wrong is told by file, line and field. And the commands that read them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from modelbroker.simulator import ScriptError, parse_script, read_script
+from modelbroker.simulator.samples import sample
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: x", "s:1: seed: should be a valid integer, unable to parse string as an integer, not 'x'"),
+        (
+            "\nfaults:\n- status: 503\n- statu: 1\n",
+            "s:4: faults[1].statu: unknown field; did you mean status?",
+        ),
+        ("faults: [{first: 1}]", "s:1: faults[0]: the rule does nothing"),
+        ("faults: [{reset: x}]", "s:1: faults[0].reset: should be 'on-accept', 'before-headers'"),
+        ("faults: [{status: 503, rate: 0.5, first: 2}]", "rate and first exclude one another"),
+        ("faults: [{reset: mid-body, cut: end}]", "reset and cut exclude one another"),
+        ("faults: [{reset: on-accept, match: {model: x}}]", "remove match"),
+        ("replies: [{match: {modle: x}}]", "replies[0].match.modle: unknown field; did you mean model?"),
+        ("zzz: 1", "s:1: zzz: unknown field; known: faults, header_commands"),
+        ("refuse_for_s: 3", "refuse_for_s needs refuse: true"),
+        ("- a", "s:1: the script is a list; a mapping of fields is needed"),
+        ("a: [", "s:1: not YAML (nor JSON):"),
+    ],
+)
+def test_problems_are_told_plainly(text, told):
+    with pytest.raises(ScriptError) as error:
+        parse_script(text, "s")
+    assert told in str(error.value)
+
+
+def test_every_problem_at_once_and_the_empty_script(tmp_path):
+    with pytest.raises(ScriptError) as error:
+        parse_script("seed: x\nnope: 1\n", "s")
+    assert len(error.value.problems) == 2
+    assert parse_script("") == parse_script("{}")
+    file = tmp_path / "s.yaml"
+    file.write_text("recordings: a.jsonl\n")
+    assert read_script(file).recordings == [tmp_path / "a.jsonl"]
+    with pytest.raises(ScriptError, match="cannot read the script"):
+        read_script(tmp_path / "none.yaml")
+
+
+def test_samples_fit_their_schemas():
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}, "required": ["next"]}
+    schema = {
+        "$defs": {"n": {"anyOf": [node, {"type": "null"}]}, "k": {"enum": ["a", "b"]}},
+        "type": "object",
+        "properties": {
+            "kind": {"$ref": "#/$defs/k"},
+            "many": {"type": "array", "items": {"type": "boolean"}, "minItems": 2},
+            "when": {"type": "string", "format": "date"},
+            "short": {"type": "string", "maxLength": 2},
+            "maybe": {"anyOf": [{"type": "null"}, {"type": "integer", "exclusiveMinimum": 4}]},
+            "list": {"$ref": "#/$defs/n"},
+        },
+    }
+    made = sample(schema)
+    del made["list"]
+    assert made == {"kind": "a", "many": [True, True], "when": "2025-01-15", "short": "sh", "maybe": 5}
+    assert sample(None) == {} and sample({}) == {}
+
+
+def start(code):
+    code = f"import sys; from pathlib import Path; from modelbroker.simulator.main import *; sys.exit({code})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_run_mock_and_run_many(tmp_path):
+    script = tmp_path / "s.yaml"
+    script.write_text("models: [one]\n")
+    mock = start(f"run_mock('openai', '127.0.0.1', 0, Path({str(script)!r}))")
+    many = start("run_many([('a', 'openai'), ('b', None)])")
+    try:
+        ready = mock.stdout.readline().split()
+        assert ready[0] == "ready"
+        with urllib.request.urlopen(f"{ready[1]}/_mock/script") as answer:
+            assert json.load(answer) == {"models": ["one"]}
+        ports = json.loads(many.stdout.readline())
+        assert set(ports["ready"]) == set(ports["control"]) == {"a", "b"}
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['control']['b']}/_mock/health") as answer:
+            assert json.load(answer)["name"] == "b"
+        # The same on uvloop: refusing, and coming back on the same port.
+        for text, refused in (("refuse: true", True), ("{}", False)):
+            url = f"http://127.0.0.1:{ports['control']['a']}/script"
+            urllib.request.urlopen(urllib.request.Request(url, text.encode(), method="PUT")).close()
+            if refused:
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", ports["ready"]["a"]))
+            else:
+                socket.create_connection(("127.0.0.1", ports["ready"]["a"])).close()
+        with socket.create_connection(("127.0.0.1", ports["ready"]["a"])) as sock:
+            command = 'x-mock-fault: {"reset": "mid-stream", "after_events": 1}'
+            body = '{"model": "m", "stream": true, "messages": [1]}'
+            head = f"POST /chat/completions HTTP/1.1\r\nhost: x\r\napi-key: k\r\n{command}\r\n"
+            sock.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+            with pytest.raises(ConnectionResetError):
+                while sock.recv(4096):
+                    pass
+    finally:
+        mock.send_signal(signal.SIGTERM)
+        many.send_signal(signal.SIGINT)
+        assert (mock.wait(10), many.wait(10)) == (0, 0)
+        errors = mock.stderr.read() + many.stderr.read()
+        for process in (mock, many):
+            process.stdout.close()
+            process.stderr.close()
+    assert errors == ""
+
+
+def test_run_mock_complains(tmp_path):
+    script = tmp_path / "s.yaml"
+    script.write_text("seed: 1\nfautls: []\n")
+    bad = start(f"run_mock(None, '127.0.0.1', 0, Path({str(script)!r}))")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        busy = start(f"run_mock(None, '127.0.0.1', {port}, None)")
+        assert "Address already in use" in busy.communicate(timeout=10)[1]
+    out, told = bad.communicate(timeout=10)
+    assert out == "" and told == f"{script}:2: fautls: unknown field; did you mean faults?\n"
+    assert (bad.returncode, busy.returncode) == (1, 1)
+    assert os.path.sep in told
