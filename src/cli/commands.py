@@ -119,7 +119,8 @@ def mock(options: argparse.Namespace) -> int:
     from ..simulator.main import run_many, run_mock
 
     if options.many:
-        return run_many([(name, dialect) for name, dialect in json.loads(options.many)])
+        specs = [(name, dialect) for name, dialect in json.loads(options.many)]
+        return run_many(specs, ports=json.loads(options.many_ports))
     if bool(options.tls_cert) != bool(options.tls_key):
         print("modelbroker mock: --tls-cert and --tls-key go together", file=sys.stderr)
         return 2

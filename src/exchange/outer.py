@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..core.call import Caller, Facts, Surface
-from ..core.errors import BadRequest, CallError, Refused
+from ..core.call import Caller, Decision, Facts, Surface
+from ..core.errors import BadRequest, CallError, Misconfigured, Refused
 from ..dialects import Dialect, dialect_for_path, dialect_named, surface_for_path
 from ..policy import allowed_pools, decide
 from .view import View
@@ -74,7 +74,7 @@ class OuterCall:
     _inbound: Inbound = Inbound(())
     _dialect: Dialect = field(default_factory=lambda: dialect_named("openai-chat"))
     _surface: Surface | None = None
-    _caller: Caller = Caller()
+    _caller: Caller | None = None
 
     def on_headers(self, inbound: Inbound, ends: bool) -> Reply | None:
         """None: wait for the body. `ends`: there is no body to wait for."""
@@ -94,7 +94,7 @@ class OuterCall:
             return self._reply(200, b'{"status":"ok"}')
         if self._inbound.first("upgrade") or method == "CONNECT":
             raise BadRequest(426, "upgrade_not_supported", "upgrades are not supported: use HTTP")
-        self._caller = self._authenticate()
+        self._caller = self._caller or self._authenticate()
         if path == MODELS_PATH and method == "GET":
             return self._reply(200, self._dialect.models_body(self._model_names()))
         self._surface = surface_for_path(path)
@@ -124,15 +124,40 @@ class OuterCall:
             return self.refuse(error)
 
     def _route(self, body: bytes) -> Forward:
-        view, surface = self.view, self._surface
-        assert surface is not None  # noqa: S101 - on_headers answered the call otherwise
-        limits = view.catalog.limits
-        if len(body) > limits.request_bytes:
-            raise self._too_large(limits.request_bytes)
+        facts, span = self._read(body)
+        decision = decide(facts, self.view.catalog, self.view.state)
+        target = self.view.target(decision)
+        first_ms = target.first_event_ms if facts.stream else target.reply_ms
+        _, question, query = self._inbound.first(":path").partition("?")
+        headers = [
+            ("x-broker-cluster", target.cluster),
+            ("x-broker-dialect", facts.surface.dialect),
+            ("x-broker-levels", str(target.first_level)),
+            ("x-broker-model-span", f"{span[0]}-{span[1]}"),
+            ("x-broker-pool", decision.pool),
+            ("x-broker-request-id", self.request_id),
+            ("x-broker-revision", decision.revision),
+            ("x-broker-suffix", facts.surface.suffix + question + query),
+            ("x-envoy-max-retries", str(decision.failover)),
+            ("x-envoy-upstream-rq-per-try-timeout-ms", str(first_ms)),
+            ("accept-encoding", "identity"),
+        ]
+        if facts.stream:
+            headers.append(("x-broker-stream", facts.surface.dialect))
+        return Forward(tuple(headers), self._stripped(headers), target.class_name)
+
+    def _read(self, body: bytes) -> tuple[Facts, tuple[int, int]]:
+        """The facts of the call, and where `model` stands in its body."""
+        surface, caller = self._surface, self._caller
+        if surface is None or caller is None:
+            raise Misconfigured(500, "broker_defect", "a body came before its headers")
+        limit = self.view.catalog.limits.request_bytes
+        if len(body) > limit:
+            raise self._too_large(limit)
         self._dialect = dialect_named(surface.dialect)
         read = self._dialect.read(body)
         facts = Facts(
-            caller=self._caller,
+            caller=caller,
             surface=surface,
             model=read.model,
             context_tokens=read.context_tokens,
@@ -145,26 +170,20 @@ class OuterCall:
             stream=read.stream,
             headers=self._fact_headers(),
         )
-        decision = decide(facts, view.catalog, view.state)
-        target = view.target(decision)
-        first_ms = target.first_event_ms if read.stream else target.reply_ms
-        _, question, query = self._inbound.first(":path").partition("?")
-        headers = [
-            ("x-broker-cluster", target.cluster),
-            ("x-broker-dialect", surface.dialect),
-            ("x-broker-levels", str(target.first_level)),
-            ("x-broker-model-span", f"{read.model_span[0]}-{read.model_span[1]}"),
-            ("x-broker-pool", decision.pool),
-            ("x-broker-request-id", self.request_id),
-            ("x-broker-revision", decision.revision),
-            ("x-broker-suffix", surface.suffix + question + query),
-            ("x-envoy-max-retries", str(decision.failover)),
-            ("x-envoy-upstream-rq-per-try-timeout-ms", str(first_ms)),
-            ("accept-encoding", "identity"),
-        ]
-        if read.stream:
-            headers.append(("x-broker-stream", surface.dialect))
-        return Forward(tuple(headers), self._stripped(headers), target.class_name)
+        return facts, read.model_span
+
+    # -- the same steps, one by one, for those who only want to know
+
+    def assume(self, caller: Caller) -> None:
+        """Take `caller` as verified, instead of a key in a header."""
+        self._caller = caller
+
+    def explain(self, inbound: Inbound, body: bytes) -> tuple[Facts, Decision]:
+        """What would become of the call. Raises CallError where it would be refused."""
+        self._inbound = inbound
+        self._admit(inbound.first(":path").partition("?")[0], ends=False)
+        facts, _ = self._read(body)
+        return facts, decide(facts, self.view.catalog, self.view.state)
 
     def _stripped(self, ours: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """The client's headers that must not go on."""
@@ -212,7 +231,7 @@ class OuterCall:
         return {fact: value for fact, name in declared.items() if (value := self._inbound.first(name))}
 
     def _model_names(self) -> list[str]:
-        return allowed_pools(self._caller, self.view.catalog)
+        return allowed_pools(self._caller or Caller(), self.view.catalog)
 
     def _too_large(self, limit: int) -> BadRequest:
         return BadRequest(413, "request_too_large", f"the body is larger than {limit} bytes")

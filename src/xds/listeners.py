@@ -109,6 +109,7 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
     address = "127.0.0.1" if listen.address == "localhost" else listen.address
     return {
         "name": OUTER_LISTENER,
+        "traffic_direction": "INBOUND",  # what `drain_listeners?inboundonly` stops: members go on
         "address": {"socket_address": {"address": address, "port_value": listen.port}},
         "per_connection_buffer_limit_bytes": buffer_bytes(limits),
         "filter_chains": [chain],

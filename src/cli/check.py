@@ -1,0 +1,89 @@
+"""`check`: everything that is wrong with a configuration, before it is live."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..core.errors import Misconfigured
+from ..envoyapi.loader import envoy_binary
+from ..xds.bootstrap import BootstrapOptions, bootstrap
+from ..xds.snapshot import Versions
+from ..xds.types import ADS, CLUSTER, ENDPOINTS, LISTENER, OUTER_ROUTES, ROUTES, SECRET
+from .runtime import Overrides, prepare_path
+
+_VALIDATE_TIMEOUT_S = 60
+
+
+def check_path(path: Path, *, with_envoy: bool) -> int:
+    """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
+    ready = prepare_path(path, Overrides())
+    for warning in ready.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    judged = ""
+    if with_envoy:
+        complaint = envoy_complaint(ready.snapshot.resources)
+        if complaint:
+            raise Misconfigured(500, "envoy_refuses", f"Envoy would refuse this configuration: {complaint}")
+        judged = "; Envoy takes it"
+    pools, members = len(ready.catalog.pools), sum(len(p.members) for p in ready.catalog.pools.values())
+    print(f"{path}: good: revision {ready.catalog.revision}, {pools} pools, {members} members{judged}")
+    return 0
+
+
+def envoy_complaint(resources: Versions) -> str:
+    """What `envoy --mode validate` says against these resources; "" where it takes them."""
+    try:
+        binary = envoy_binary()
+    except ImportError:
+        print("warning: there is no Envoy here to judge the result", file=sys.stderr)
+        return ""
+    with tempfile.TemporaryDirectory(prefix="modelbroker-check-") as folder:
+        path = Path(folder) / "envoy.yaml"
+        path.write_text(yaml.safe_dump(static_configuration(resources)), encoding="utf-8")
+        command = [str(binary), "--mode", "validate", "-c", str(path), "--log-level", "error"]
+        done = subprocess.run(  # noqa: S603 - Envoy itself, on a file that was just written
+            command, capture_output=True, text=True, timeout=_VALIDATE_TIMEOUT_S, check=False
+        )
+    if done.returncode == 0:
+        return ""
+    return next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it gave no reason")
+
+
+def static_configuration(resources: Versions) -> dict[str, Any]:
+    """The same resources as Envoy would get over ADS, in one file that it can validate alone."""
+    tree = bootstrap(BootstrapOptions("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:0"))
+    tree.pop("dynamic_resources")
+    static = tree["static_resources"]
+    clusters = [_inline_endpoints(r.tree, resources) for r in resources[CLUSTER].values()]
+    static["clusters"] = [*static["clusters"], *clusters]
+    static["secrets"] = [resource.tree for resource in resources[SECRET].values()]
+    listeners = [resource.tree for resource in resources[LISTENER].values()]
+    static["listeners"] = [_without_ads(listener, resources) for listener in listeners]
+    return tree
+
+
+def _inline_endpoints(cluster: dict[str, Any], resources: Versions) -> dict[str, Any]:
+    if cluster["type"] != "EDS":
+        return cluster
+    rest = {key: value for key, value in cluster.items() if key != "eds_cluster_config"}
+    return {**rest, "type": "STATIC", "load_assignment": resources[ENDPOINTS][cluster["name"]].tree}
+
+
+def _without_ads(tree: Any, resources: Versions) -> Any:
+    """Routes and secrets in place of the words that they come over ADS."""
+    if isinstance(tree, list):
+        return [_without_ads(item, resources) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "rds" in tree:
+        rest = {key: value for key, value in tree.items() if key != "rds"}
+        return _without_ads({**rest, "route_config": resources[ROUTES][OUTER_ROUTES].tree}, resources)
+    if tree.get("sds_config") == ADS:
+        return {"name": tree["name"]}
+    return {key: _without_ads(value, resources) for key, value in tree.items()}

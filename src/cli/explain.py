@@ -1,0 +1,118 @@
+"""`explain`: facts → rule → pool → members, by the very functions that serve calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..core.call import FACT_KINDS, Decision, Facts
+from ..core.errors import CallError, Misconfigured
+from ..exchange import Inbound, OuterCall
+from ..exchange.view import View
+from .runtime import Overrides, prepare_path
+from .secrets import caller_of
+
+
+def explain_call(
+    config: Path, headers: Sequence[tuple[str, str]], body: bytes, path: str, caller: str, as_json: bool
+) -> int:
+    """Prints the story of one call. 1: it would be refused."""
+    view = prepare_path(config, Overrides()).view
+    call = OuterCall(view, "explain")
+    inbound = Inbound([(":method", "POST"), (":path", path or _path_of(body)), *headers])
+    try:
+        if caller:
+            call.assume(_named(view, caller))
+        facts, decision = call.explain(inbound, body)
+    except Misconfigured:
+        raise
+    except CallError as error:
+        _print_refusal(error, as_json)
+        return 1
+    story = _story(view, facts, decision)
+    print(json.dumps(story, indent=2) if as_json else _text(story))
+    return 0
+
+
+def _path_of(body: bytes) -> str:
+    """The operation that a body is most likely for; `--path` says it for certain."""
+    try:
+        request = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return "/v1/chat/completions"
+    if not isinstance(request, dict) or "messages" not in request:
+        is_responses = isinstance(request, dict) and (
+            "instructions" in request or "max_output_tokens" in request
+        )
+        has_input = isinstance(request, dict) and "input" in request
+        return (
+            "/v1/embeddings"
+            if has_input and not is_responses and "stream" not in request
+            else "/v1/responses"
+        )
+    anthropic = "max_tokens" in request and ("system" in request or "anthropic_version" in request)
+    return "/v1/messages" if anthropic else "/v1/chat/completions"
+
+
+def _named(view: View, name: str) -> Any:
+    for entry in view.catalog.callers:
+        if entry.name == name:
+            return caller_of(entry)
+    known = ", ".join(entry.name for entry in view.catalog.callers) or "none"
+    raise Misconfigured(500, "unknown_caller", f"there is no caller {name!r}; there are: {known}")
+
+
+def _story(view: View, facts: Facts, decision: Decision) -> dict[str, Any]:
+    total = sum(member.weight for member in decision.eligible if member.priority == _first(decision))
+    eligible = [
+        {
+            "member": member.id,
+            "weight": member.weight,
+            "priority": member.priority,
+            "chance": round(member.weight / total, 4) if member.priority == _first(decision) else 0.0,
+        }
+        for member in decision.eligible
+    ]
+    return {
+        "revision": decision.revision,
+        "facts": {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]},
+        "rule": decision.rule or None,
+        "pool": decision.pool,
+        "failover": decision.failover,
+        "eligible": eligible,
+        "ruled_out": [{"member": o.member.id, "code": o.code, "why": o.why} for o in decision.ruled_out],
+    }
+
+
+def _first(decision: Decision) -> int:
+    return min(member.priority for member in decision.eligible)
+
+
+def _text(story: dict[str, Any]) -> str:
+    lines = ["facts"]
+    lines += [f"  {name:18} {_shown(value)}" for name, value in story["facts"].items() if value is not None]
+    lines.append(f"rule     {story['rule'] or 'none matches: `model` names the pool'}")
+    lines.append(f"pool     {story['pool']}  (up to {story['failover']} further attempts)")
+    lines.append("members")
+    for member in story["eligible"]:
+        chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"
+        lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}")
+    lines += [f"  - {out['member']:40} {out['why']} ({out['code']})" for out in story["ruled_out"]]
+    lines.append(f"revision {story['revision']}")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _print_refusal(error: CallError, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"refused": {"status": error.status, "code": error.code, "message": error.message}}))
+    else:
+        print(f"refused  {error.status} {error.code}: {error.message}", file=sys.stderr)

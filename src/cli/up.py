@@ -1,0 +1,282 @@
+"""`up`: a small supervisor over the control plane and Envoy (and, for a rehearsal, the simulators).
+
+Whichever dies is started again with back-off, and that is said; all end with the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ..core.errors import Misconfigured
+from ..envoyapi.loader import envoy_binary
+from ..xds.bootstrap import BootstrapOptions, bootstrap
+from .envoy_admin import EnvoyAdmin, http_get_status
+from .runtime import ANY_PROVIDER, Overrides, Ready, prepare_path
+
+log = logging.getLogger("modelbroker.up")
+
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_MOST_S = 5.0
+_LIVED_S = 10.0  # a process that lived this long starts afresh without back-off
+_START_TIMEOUT_S = 60.0
+_PR_SET_PDEATHSIG = 1
+# Removed listeners keep their open streams this long: a stream of an hour must live through an edit.
+_ENVOY_DRAIN_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    config: Path
+    state_dir: Path
+    port: int | None
+    admin_port: int
+    mock_providers: bool
+    drain_timeout_s: float
+    log_level: str
+
+
+def run_up(options: UpOptions) -> int:
+    """Serve until SIGTERM or SIGINT. SettingsError where the configuration is broken at the start."""
+    ready = prepare_path(options.config, Overrides(port=options.port))
+    if (port := ready.catalog.listen.port) != 0:
+        _refuse_taken(ready.catalog.listen.address, port)
+    return asyncio.run(_Supervisor(options, ready).run())
+
+
+def _refuse_taken(address: str, port: int) -> None:
+    """Say a taken port at once: Envoy would only log it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            message = f"can't listen on {address}:{port}: {error.strerror}; give another --port"
+            raise Misconfigured(500, "address_in_use", message) from None
+
+
+def free_port(address: str) -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _Supervisor:
+    def __init__(self, options: UpOptions, ready: Ready) -> None:
+        self._options = options
+        self._stop = asyncio.Event()
+        self._failed = False
+        listen = ready.catalog.listen
+        self._address = "127.0.0.1" if listen.address in ("localhost", "0.0.0.0") else listen.address  # noqa: S104
+        # Every start of a child has to find the same ports, so free ones are chosen here and once.
+        self._port = listen.port or free_port(self._address)
+        self._admin_port = options.admin_port or free_port("127.0.0.1")
+        self._is_tls = bool(listen.tls_cert_file)
+        # Sockets live in a short path of their own: a unix socket's name may have 107 bytes.
+        self._run_dir = Path(tempfile.mkdtemp(prefix="modelbroker-"))
+        self._xds = f"unix:{self._run_dir}/xds.sock"
+        self._ext_proc = f"unix:{self._run_dir}/ext-proc.sock"
+        self._envoy_admin = EnvoyAdmin(self._run_dir / "envoy-admin.sock")
+        self._mock_ports: dict[str, int] | None = None
+        self._mock_specs = _mock_specs(ready) if options.mock_providers else []
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            if self._mock_specs:
+                tasks.append(
+                    asyncio.create_task(self._keep("simulators", self._mock_command, self._mock_said))
+                )
+                await self._until(lambda: self._mock_ports is not None, "the simulators")
+            self._write_bootstrap()
+            tasks.append(asyncio.create_task(self._keep("control plane", self._control_command)))
+            envoy = asyncio.create_task(self._keep("Envoy", self._envoy_command))
+            await self._until(self._is_serving, "Envoy")
+            if not self._stop.is_set():
+                scheme = "https" if self._is_tls else "http"
+                log.info("admin http://127.0.0.1:%d/status", self._admin_port)
+                print(f"ready {scheme}://{self._host()}:{self._port}", flush=True)
+            await self._stop.wait()
+            await self._drain()
+            envoy.cancel()
+            await asyncio.gather(envoy, return_exceptions=True)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            shutil.rmtree(self._run_dir, ignore_errors=True)
+        return 1 if self._failed else 0
+
+    def _host(self) -> str:
+        return f"[{self._address}]" if ":" in self._address else self._address
+
+    # -- children
+
+    async def _keep(
+        self, name: str, command: Callable[[], Sequence[str]], said: Callable[[str], None] | None = None
+    ) -> None:
+        """Run a child, and again whenever it ends, until this task is cancelled."""
+        backoff_s = _BACKOFF_FIRST_S
+        while True:
+            started_s = time.monotonic()
+            child = await self._spawn(name, command())
+            try:
+                await self._listen_to(child, said)
+                code = await child.wait()
+            except asyncio.CancelledError:
+                await _end(child, self._options.drain_timeout_s)
+                raise
+            if time.monotonic() - started_s > _LIVED_S:
+                backoff_s = _BACKOFF_FIRST_S
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            log.error("%s ended (%s): starting it again in %.1f s", name, how, backoff_s)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, _BACKOFF_MOST_S)
+
+    async def _spawn(self, name: str, command: Sequence[str]) -> asyncio.subprocess.Process:
+        log.debug("starting %s: %s", name, " ".join(command))
+        output = self._log_file() if name == "Envoy" else None
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output or asyncio.subprocess.PIPE,
+                stderr=output,
+                preexec_fn=_end_with_parent,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which drains first
+            )
+        finally:
+            if output is not None:
+                os.close(output)
+
+    def _log_file(self) -> int:
+        path = self._options.state_dir / "envoy.log"
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    async def _listen_to(self, child: asyncio.subprocess.Process, said: Callable[[str], None] | None) -> None:
+        if child.stdout is None:
+            return
+        async for line in child.stdout:
+            if said is not None:
+                said(line.decode("utf-8", "replace").strip())
+
+    def _mock_said(self, line: str) -> None:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            self._mock_ports = json.loads(line)["ready"]
+
+    def _mock_command(self) -> Sequence[str]:
+        # Ports that were given out once stay: Envoy and the control plane know them.
+        ports = [*self._mock_ports.items()] if self._mock_ports else []
+        return [
+            *_this_program(),
+            "mock",
+            "--many",
+            json.dumps(self._mock_specs),
+            "--many-ports",
+            json.dumps(dict(ports)),
+        ]
+
+    def _control_command(self) -> Sequence[str]:
+        command = [*_this_program(), "serve", "--config", str(self._options.config)]
+        command += ["--state-dir", str(self._options.state_dir), "--port", str(self._port)]
+        command += ["--xds", self._xds, "--ext-proc", self._ext_proc]
+        command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
+        command += ["--drain-timeout", str(self._options.drain_timeout_s)]
+        if self._mock_ports is not None:
+            command += ["--mock-ports", json.dumps(self._mock_ports)]
+        return command
+
+    def _envoy_command(self) -> Sequence[str]:
+        return [
+            str(envoy_binary()),
+            *("-c", str(self._run_dir / "envoy.yaml")),
+            *("--concurrency", str(max(1, (os.cpu_count() or 2) // 2))),
+            *("--drain-time-s", str(_ENVOY_DRAIN_S)),
+            *("--drain-strategy", "immediate"),
+            *("--log-level", "warning"),
+            "--disable-hot-restart",
+        ]
+
+    def _write_bootstrap(self) -> None:
+        tree = bootstrap(
+            BootstrapOptions(xds=self._xds, ext_proc=self._ext_proc, admin=f"unix:{self._envoy_admin.path}")
+        )
+        (self._run_dir / "envoy.yaml").write_text(yaml.safe_dump(tree))
+
+    # -- start and end
+
+    async def _until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not self._stop.is_set() and not await asyncio.to_thread(holds):
+            if time.monotonic() > deadline_s:
+                log.error("%s did not get ready in %.0f s: see the log above", what, _START_TIMEOUT_S)
+                self._failed = True
+                self._stop.set()
+                return
+            await asyncio.sleep(0.02)
+
+    def _is_serving(self) -> bool:
+        return http_get_status(self._address, self._port, "/healthz", self._is_tls) == 200
+
+    async def _drain(self) -> None:
+        """No new connections, an end to idle ones, and time for the calls that are under way."""
+        log.info("draining for up to %.0f s", self._options.drain_timeout_s)
+        deadline_s = time.monotonic() + self._options.drain_timeout_s
+        if not await asyncio.to_thread(self._envoy_admin.start_drain):
+            return
+        while time.monotonic() < deadline_s:
+            if await asyncio.to_thread(self._envoy_admin.active_calls) == 0:
+                return
+            await asyncio.sleep(0.05)
+        log.warning("the drain time is over: what is still under way is cut")
+
+
+def _mock_specs(ready: Ready) -> list[tuple[str, str | None]]:
+    """A simulator a provider, and one for those that an edit may add."""
+    names = [name for name, provider in ready.catalog.providers.items() if provider.built]
+    return [*((name, None) for name in names), (ANY_PROVIDER, None)]
+
+
+def _this_program() -> list[str]:
+    return [sys.executable, "-m", "modelbroker.cli.main"]
+
+
+async def _end(child: asyncio.subprocess.Process, patience_s: float) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    try:
+        await asyncio.wait_for(child.wait(), patience_s + 2)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+_LIBC = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """In the child, before exec: the kernel ends it when the supervisor is gone, however that went."""
+    with contextlib.suppress(AttributeError):
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,169 @@
+"""The whole product under test: `modelbroker up` with the real Envoy, as a user starts it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+START_TIMEOUT_S = 60
+KEY = "mb-test-key"
+KEY_SHA256 = hashlib.sha256(KEY.encode()).hexdigest()
+
+
+def provider(name: str, port: int, dialect: str | list[str], path: str = "") -> dict[str, Any]:
+    """A provider entry that points at a simulator; its key is in the environment as KEY_OF_<NAME>."""
+    auth = "x-api-key" if dialect == "anthropic-messages" else "bearer"
+    return {
+        "name": name,
+        "dialect": dialect,
+        "base_url": f"http://127.0.0.1:{port}{path}",
+        "auth": auth,
+        "credential": {"env": "KEY_OF_PROVIDERS"},
+    }
+
+
+class Broker:
+    """`with Broker(tmp_path, config) as broker:`; `config` is the YAML as a dict, or text.
+
+    `url` is the front door, `admin_url` the admin port. `edit(config)` replaces the file at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any] | str,
+        *,
+        arguments: tuple[str, ...] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.config_dir = folder / "config"
+        self.config_dir.mkdir(parents=True, exist_ok=True)
+        self.write(config)
+        self._arguments = arguments
+        self._environ = {**os.environ, "KEY_OF_PROVIDERS": "sk-provider-secret", **(environ or {})}
+        self.process: subprocess.Popen[str] | None = None
+        self.url = ""
+        self.log_path = folder / "broker.log"
+
+    # -- configuration
+
+    def write(self, config: Mapping[str, Any] | str) -> None:
+        """Replace the configuration's file atomically, as editors and deploys do."""
+        text = config if isinstance(config, str) else yaml.safe_dump(dict(config), sort_keys=False)
+        fresh = self.config_dir / ".broker.yaml.new"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self.config_dir / "broker.yaml")
+
+    def edit(self, config: Mapping[str, Any] | str, timeout_s: float = 10) -> str:
+        """Replace the file and wait until the result is in effect; the new revision."""
+        before = self.status()["revision"]
+        self.write(config)
+        self.wait_for(lambda s: s["revision"] != before and s["serving"] == s["revision"], timeout_s)
+        revision: str = self.status()["revision"]
+        return revision
+
+    # -- life
+
+    def __enter__(self) -> Broker:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "modelbroker.cli.main", "up", "--config", str(self.config_dir)]
+        command += ["--port", "0", "--admin-port", "0", "--state-dir", str(self.folder / "state")]
+        with self.log_path.open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, *self._arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._environ,
+                start_new_session=True,
+            )
+        line = self._first_line()
+        if not line.startswith("ready "):
+            self.stop()
+            raise AssertionError(f"up said {line!r}\n{self.log()}")
+        self.url = line.split()[1]
+        admin = next(text for text in self.log().splitlines() if "admin http" in text)
+        self.admin_url = admin.split("admin ")[1].removesuffix("/status")
+
+    def _first_line(self) -> str:
+        """The first line on stdout, "" if the process ended or took too long."""
+        assert self.process is not None and self.process.stdout is not None
+        lines: queue.Queue[str] = queue.Queue()
+        stdout = self.process.stdout
+        threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+        try:
+            return lines.get(timeout=START_TIMEOUT_S)
+        except queue.Empty:
+            return ""
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self, timeout_s: float = 30) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"up did not end in {timeout_s} s\n{self.log()}") from None
+
+    # -- looking at it
+
+    def log(self) -> str:
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def status(self) -> dict[str, Any]:
+        """`GET /status`; {} while the control plane is away."""
+        try:
+            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=5) as reply:
+                status: dict[str, Any] = json.load(reply)
+                return status
+        except OSError:
+            return {}
+
+    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
+        """The first status for which `holds`; AssertionError when it does not come."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            status = self.status()
+            if status and holds(status):
+                return status
+            time.sleep(0.01)
+        raise AssertionError(f"waited {timeout_s} s in vain; the status is {self.status()}\n{self.log()}")
+
+    def child_pids(self, name: str) -> list[int]:
+        """Processes of ours whose command line holds `name` (`envoy`, `serve`, `mock`)."""
+        assert self.process is not None
+        found = []
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                words = (folder / "cmdline").read_bytes().decode().split("\0")
+            except (OSError, ValueError):
+                continue
+            if parent == self.process.pid and any(Path(word).name == name for word in words):
+                found.append(int(folder.name))
+        return found
