@@ -56,7 +56,7 @@ def test_anthropic_sdk_whole_and_streamed(broker: Broker) -> None:
     whole = client.messages.create(model="reasoning-tier", max_tokens=100, messages=question)
     assert whole.model == "claude-opus-4-7"
     with client.messages.stream(model="reasoning-tier", max_tokens=100, messages=question) as stream:
-        assert stream.get_final_message().content == whole.content
+        assert stream.get_final_text() == whole.content[0].text
 
 
 def test_the_clients_key_stays_here_and_the_providers_key_stays_there(broker: Broker, sims: Simulators) -> None:
