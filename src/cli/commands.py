@@ -39,6 +39,7 @@ def up(options: argparse.Namespace) -> int:
             mock_providers=options.mock_providers,
             drain_timeout_s=options.drain_timeout,
             log_level=options.log_level,
+            greet_key=options.greet,
         )
     )
 

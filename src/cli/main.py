@@ -114,6 +114,7 @@ def _up(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     command.add_argument(
         "--drain-timeout", type=_seconds, default=10.0, metavar="S", help="for calls at the end; default: 10"
     )
+    command.add_argument("--greet", metavar="KEY", help="print lines to paste that call with this key")
     command.set_defaults(run=commands.up)
 
 

@@ -49,6 +49,7 @@ class UpOptions:
     mock_providers: bool
     drain_timeout_s: float
     log_level: str
+    greet_key: str | None = None
 
 
 def run_up(options: UpOptions) -> int:
@@ -90,6 +91,7 @@ class _Supervisor:
         self._port = listen.port or free_port(self._address)
         self._admin_port = options.admin_port or free_port("127.0.0.1")
         self._is_tls = bool(listen.tls_cert_file)
+        self._a_pool = max(ready.catalog.pools.values(), key=lambda pool: len(pool.members)).name
         # Sockets live in a short path of their own: a unix socket's name may have 107 bytes.
         self._run_dir = Path(tempfile.mkdtemp(prefix="modelbroker-"))
         self._xds = f"unix:{self._run_dir}/xds.sock"
@@ -116,7 +118,10 @@ class _Supervisor:
             if not self._stop.is_set():
                 scheme = "https" if self._is_tls else "http"
                 log.info("admin http://127.0.0.1:%d/status", self._admin_port)
-                print(f"ready {scheme}://{self._host()}:{self._port}", flush=True)
+                url = f"{scheme}://{self._host()}:{self._port}"
+                print(f"ready {url}", flush=True)
+                if self._options.greet_key:
+                    print(greeting(url, self._options.greet_key, self._a_pool), flush=True)
             await self._stop.wait()
             await self._drain()
             envoy.cancel()
@@ -250,6 +255,23 @@ class _Supervisor:
                 return
             await asyncio.sleep(0.05)
         log.warning("the drain time is over: what is still under way is cut")
+
+
+def greeting(url: str, key: str, pool: str) -> str:
+    """Lines that work as pasted, for someone who sees the broker for the first time."""
+    body = f'{{"model": "{pool}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    client = f"openai.OpenAI(base_url='{url}/v1', api_key='{key}')"
+    call = f"chat.completions.create(model='{pool}', messages=[{{'role': 'user', 'content': 'Hello'}}])"
+    program = f"import openai; print({client}.{call}.choices[0].message.content)"
+    return f"""
+Key to use: {key}
+
+curl {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'
+
+{sys.executable} -c "{program}"
+
+Edit the configuration while it runs; Ctrl-C ends it.
+"""
 
 
 def _mock_specs(ready: Ready) -> list[tuple[str, str | None]]:

@@ -1,38 +1,35 @@
 """The server's side of one HTTP/2 connection, RFC 9113, as an asyncio protocol.
 
 It serves one gRPC method and its client is Envoy, so what a general server needs beyond that (push,
-priorities, a response's own header compression) is not here. Everything that one read causes is written
-with one write.
+priorities, a response's own header compression) is not here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import cast
 
 from . import http2_frames as h2
 from .hpack import BlockCache, Decoder, HeaderListTooLarge, HpackError
 from .http2_frames import Code, ConnectionFault
+from .http2_line import Line
 from .http2_request import TOO_LARGE, Request, read_request, well_formed
 from .http2_stream import GrpcStream, Limits
 from .streams import Opener
 
-# DATA goes to the transport in writes of about this size, so that its back-pressure is felt in between.
-_BATCH = 256 << 10
 # A header block is not longer than this, encoded, nor in more frames (section 10.5.1; CVE-2024-27316).
 _MAX_BLOCK = 256 << 10
 _MAX_BLOCK_FRAMES = 64
-# Streams that we ended first: frames of theirs may still be on the way.
-_REMEMBERED = 16_384
 _DRAIN_PING = b"draining"
+
+Handler = Callable[[int, int, bytes, int, int], None]
 
 _unpack_head = h2.HEAD.unpack_from
 
 
-class Connection(asyncio.Protocol):
-    """`out`, `send_window`, `peer_window`, `peer_frame` and `paused` are read by its streams."""
+class Connection(Line, asyncio.Protocol):
+    """Made for each connection that comes in; `on_lost` is told when it is gone."""
 
     def __init__(
         self,
@@ -41,23 +38,11 @@ class Connection(asyncio.Protocol):
         on_error: Callable[[BaseException], None],
         on_lost: Callable[[Connection], None],
     ) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.out: list[bytes | memoryview] = []
-        self.send_window = h2.DEFAULT_WINDOW
-        self.peer_window = h2.DEFAULT_WINDOW  # what new streams start with
-        self.peer_frame = h2.DEFAULT_FRAME
-        self.paused = False
-        self.report = on_error
+        super().__init__(limits, on_error)
         self._on_lost = on_lost
         self._open_stream = open_stream
-        self._limits = limits
-        self._transport: asyncio.Transport | None = None
-        self._requests: BlockCache[Request] = BlockCache(
-            Decoder(max_list=limits.header_list), read_request
-        )
-        self._streams: dict[int, GrpcStream] = {}
-        self._round: deque[GrpcStream] = deque()  # those with DATA to send and window to send it
-        self._ended_here: dict[int, None] = {}
+        decoder = Decoder(max_list=limits.header_list)
+        self._requests: BlockCache[Request] = BlockCache(decoder, read_request)
         self._last_id = 0
         self._receive_window = limits.connection_window
         self._tail = bytearray()  # of a frame that is not whole yet
@@ -67,13 +52,8 @@ class Connection(asyncio.Protocol):
         self._block = bytearray()
         self._block_of = (0, 0)  # stream, flags
         self._block_frames = 0
-        self._in_turn = False
-        self._turn_due = False
         self._draining = False  # GOAWAY is announced
-        self._last_round = False  # no stream will be opened any more
-        self._over = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._handlers = (
+        self._handlers: tuple[Handler, ...] = (
             *(self._on_data, self._on_headers, self._on_priority, self._on_reset, self._on_settings),
             *(self._on_push, self._on_ping, self._on_goaway, self._on_window_update, self._on_continuation),
         )
@@ -96,7 +76,7 @@ class Connection(asyncio.Protocol):
         if limits.connection_window > h2.DEFAULT_WINDOW:
             self.out.append(h2.window_update(0, limits.connection_window - h2.DEFAULT_WINDOW))
         self._timer = self.loop.call_later(limits.preface_s, self.abort)
-        self._flush()
+        self._turn()
 
     def data_received(self, data: bytes) -> None:
         if self._over:
@@ -124,38 +104,12 @@ class Connection(asyncio.Protocol):
             self._in_turn = False
         self._turn()
 
-    def pause_writing(self) -> None:
-        self.paused = True
-
-    def resume_writing(self) -> None:
-        self.paused = False
-        self.wake()
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         self._handlers = ()  # they are bound to this connection: a cycle
         self._on_lost(self)
 
-    # The streams' and the server's side.
-
-    def wake(self) -> None:
-        """There may be something to write: at the end of this turn of the loop, once."""
-        if not self._in_turn and not self._turn_due and not self._over:
-            self._turn_due = True
-            self.loop.call_soon(self._due)
-
-    def enqueue(self, stream: GrpcStream) -> None:
-        if not stream.queued and stream.send_window > 0:
-            stream.queued = True
-            self._round.append(stream)
-
-    def forget(self, stream_id: int, remote_ended: bool) -> None:
-        """The stream is closed on our side."""
-        self._streams.pop(stream_id, None)
-        if not remote_ended:
-            if len(self._ended_here) >= _REMEMBERED:
-                del self._ended_here[next(iter(self._ended_here))]
-            self._ended_here[stream_id] = None
+    # The server's side.
 
     def drain(self) -> None:
         """Section 6.8: announce the end, learn by a PING that the announcement was seen, then mean it."""
@@ -164,84 +118,16 @@ class Connection(asyncio.Protocol):
         self._draining = True
         if not self._prefaced:
             self._last_round = True
+        if self._transport is None:
+            return  # `connection_made` sees to it
         self.out.append(h2.goaway(h2.LARGEST_WINDOW, Code.NO_ERROR))
         self.out.append(h2.frame(h2.PING, 0, 0, _DRAIN_PING))
         self.wake()
-
-    def abort(self) -> None:
-        """Close now, whatever is under way."""
-        self._stop()
-        if self._transport is not None:
-            self._transport.abort()
-
-    # Writing.
-
-    def _due(self) -> None:
-        self._turn_due = False
-        self._turn()
-
-    def _turn(self) -> None:
-        if self._over:
-            return
-        if self._round:
-            self._pump()
-        if self.out:
-            self._flush()
-        if self._last_round and not self._streams:
-            self._finish()
-
-    def _pump(self) -> None:
-        """One frame of each stream in turn, as far as windows and the transport let it."""
-        batch = 0
-        while self._round and self.send_window > 0 and not self.paused:
-            stream = self._round.popleft()
-            stream.queued = False
-            sent = stream.pump(min(self.peer_frame, self.send_window))
-            self.send_window -= sent
-            batch += sent
-            if stream.has_unsent():
-                self.enqueue(stream)
-            if batch >= _BATCH:
-                batch = 0
-                self._flush()  # may call pause_writing
-
-    def _flush(self) -> None:
-        data = b"".join(self.out)
-        self.out.clear()
-        if self._transport is None or self._over:
-            return
-        self._transport.write(data)
-        if self.paused and self._transport.get_write_buffer_size() > self._limits.paused_writes:
-            self.abort()  # a client that asks and asks, and reads no answer
 
     def _fault(self, code: Code, reason: str) -> None:
         self.out.append(h2.goaway(self._last_id, code, reason))
         self._flush()
         self._finish()
-
-    def _finish(self) -> None:
-        """Close our half, and let the client read what was written before it sees the rest closed."""
-        transport = self._transport
-        if self._over or transport is None:
-            return
-        self._stop()
-        self._timer = self.loop.call_later(self._limits.linger_s, transport.abort)
-        try:
-            transport.write_eof()
-        except (OSError, RuntimeError):  # the client was faster
-            transport.abort()
-
-    def _stop(self) -> None:
-        self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for stream in self._streams.values():
-            stream.abandon()
-        self._streams.clear()
-        self._round.clear()
-        self.out.clear()
-        self._tail.clear()
 
     # Reading.
 
@@ -255,9 +141,6 @@ class Connection(asyncio.Protocol):
             self._wanted = 0  # look at once, to answer what is no preface
             return
         self._prefaced = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._frames(data, size)
 
     def _frames(self, data: bytes, position: int) -> None:
@@ -423,6 +306,9 @@ class Connection(asyncio.Protocol):
             return
         if (end - start) % 6:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a setting is six bytes")
+        if self._timer is not None:  # the client has said what it had to
+            self._timer.cancel()
+            self._timer = None
         self._expected = -1
         for at in range(start, end, 6):
             self._set(int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 6], "big"))
@@ -468,12 +354,12 @@ class Connection(asyncio.Protocol):
             self.out.append(h2.goaway(self._last_id, Code.NO_ERROR))
 
     def _on_goaway(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
-        """Section 6.8: the client opens no more streams; those that are open go on."""
+        """Section 6.8. It speaks of streams that we would open, and there are none. Those of the client go
+        on, and closing the connection is the client's."""
         if stream_id:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"GOAWAY on stream {stream_id}")
         if end - start < 8:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "GOAWAY is eight bytes or more")
-        self._last_round = True
 
     def _on_window_update(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
         """Section 6.9."""

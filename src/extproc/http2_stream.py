@@ -10,15 +10,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
 from . import http2_frames as h2
+from .http2_line import Line
 from .streams import Opener, Stream
-
-if TYPE_CHECKING:
-    from .http2_connection import Connection
 
 log = logging.getLogger("modelbroker.extproc")
 
@@ -52,9 +49,9 @@ class GrpcStream:
     """
 
     __slots__ = (
-        "_connection",
         "_handler",
         "_limits",
+        "_line",
         "_partial",
         "_prefix",
         "_receive_window",
@@ -71,13 +68,13 @@ class GrpcStream:
         "send_window",
     )
 
-    def __init__(self, connection: Connection, stream_id: int, limits: Limits) -> None:
+    def __init__(self, line: Line, stream_id: int, limits: Limits) -> None:
         self.id = stream_id
         self.is_open = True
         self.remote_ended = False
-        self.send_window = connection.peer_window
+        self.send_window = line.peer_window
         self.queued = False  # in the connection's round of streams that have DATA to send
-        self._connection = connection
+        self._line = line
         self._limits = limits
         self._handler: Stream | None = None
         self._receive_window = limits.stream_window
@@ -95,26 +92,26 @@ class GrpcStream:
     def send(self, message: bytes) -> None:
         if not self.is_open:
             return
-        connection = self._connection
+        line = self._line
         size = len(message) + h2.PREFIX_SIZE
         if not self._started:
             self._started = True
-            connection.out.append(h2.frame(h2.HEADERS, h2.END_HEADERS, self.id, h2.RESPONSE_HEADERS))
+            line.out.append(h2.frame(h2.HEADERS, h2.END_HEADERS, self.id, h2.RESPONSE_HEADERS))
         if (
             self._unsent_size
             or size > self.send_window
-            or size > connection.send_window
-            or size > connection.peer_frame
-            or connection.paused
+            or size > line.send_window
+            or size > line.peer_frame
+            or line.paused
         ):
             self._queue(message)
         else:
             self.send_window -= size
-            connection.send_window -= size
+            line.send_window -= size
             head = _MESSAGE_HEAD(size >> 8, size & 0xFF, h2.DATA, 0, self.id, 0, size - h2.PREFIX_SIZE)
-            connection.out.append(head)
-            connection.out.append(message)
-        connection.wake()
+            line.out.append(head)
+            line.out.append(message)
+        line.wake()
 
     def close(self) -> None:
         if self.is_open:
@@ -128,8 +125,8 @@ class GrpcStream:
             if self.is_open:
                 self._guard(callback)
 
-        timers = self._timers = [t for t in self._timers or () if t.when() > self._connection.loop.time()]
-        timers.append(self._connection.loop.call_later(delay_s, run))
+        timers = self._timers = [t for t in self._timers or () if t.when() > self._line.loop.time()]
+        timers.append(self._line.loop.call_later(delay_s, run))
 
     # The connection's side: what came in.
 
@@ -199,9 +196,9 @@ class GrpcStream:
 
     def reset(self, code: h2.Code) -> None:
         """A stream error (section 5.4.2)."""
-        self._connection.out.append(h2.reset(self.id, code))
+        self._line.out.append(h2.reset(self.id, code))
         self.abandon()
-        self._connection.forget(self.id, self.remote_ended)
+        self._line.forget(self.id, self.remote_ended)
 
     def abandon(self) -> None:
         """Reset by the client, or the connection is lost: nothing goes in or out any more."""
@@ -222,7 +219,7 @@ class GrpcStream:
         size = left = min(room, self.send_window, self._unsent_size)
         if size <= 0:
             return 0
-        out = self._connection.out
+        out = self._line.out
         out.append(h2.HEAD.pack(size >> 8, size & 0xFF, h2.DATA, 0, self.id))
         while left:
             piece = self._unsent[0]
@@ -250,16 +247,14 @@ class GrpcStream:
         if message:
             self._unsent.append(memoryview(message))
         self._unsent_size += len(message) + h2.PREFIX_SIZE
-        self._connection.enqueue(self)
+        self._line.enqueue(self)
 
     def _grant(self) -> None:
         """Section 6.9: give back what was consumed. Messages are consumed as they come, so this only waits
         for a client that sends without reading."""
         if self._unsent_size > self._limits.unsent or self.remote_ended:
             return
-        self._connection.out.append(
-            h2.window_update(self.id, self._limits.stream_window - self._receive_window)
-        )
+        self._line.out.append(h2.window_update(self.id, self._limits.stream_window - self._receive_window))
         self._receive_window = self._limits.stream_window
 
     def _deliver(self, message: bytes) -> None:
@@ -269,7 +264,7 @@ class GrpcStream:
         try:
             handler.receive(message)
         except DecodeError as error:
-            self._connection.report(error)
+            self._line.report(error)
             self.fail(h2.Status.INTERNAL, "the message is no ProcessingRequest")
         except Exception as error:
             self._defect(error)
@@ -282,7 +277,7 @@ class GrpcStream:
 
     def _defect(self, error: Exception) -> None:
         """A bug of ours is one stream's error, never the process's."""
-        self._connection.report(error)
+        self._line.report(error)
         self.fail(h2.Status.INTERNAL, f"the broker failed on this stream ({type(error).__name__})")
 
     def _refuse(self, compressed: int, size: int) -> None:
@@ -300,18 +295,18 @@ class GrpcStream:
         self._release()
         if not self._unsent_size:
             self._end(block)
-        self._connection.wake()
+        self._line.wake()
 
     def _end(self, block: bytes) -> None:
         """Trailers, in one frame with the headers where nothing was sent (gRPC's Trailers-Only)."""
         if not self._started:
             block = h2.RESPONSE_HEADERS + block
-        out = self._connection.out
+        out = self._line.out
         out.append(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, self.id, block))
         if not self.remote_ended:
             # Section 8.1: the answer is complete, the rest of the request is not wanted.
             out.append(h2.reset(self.id, h2.Code.NO_ERROR))
-        self._connection.forget(self.id, self.remote_ended)
+        self._line.forget(self.id, self.remote_ended)
 
     def _release(self) -> None:
         # The broker's side holds this wire: dropping it here frees both without the garbage collector.

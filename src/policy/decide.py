@@ -57,9 +57,14 @@ def _choose_pool(facts: Facts, catalog: Catalog) -> tuple[str, Pool, str | None]
     for pool in catalog.pools.values():
         if facts.model in pool.aliases:
             return "", pool, None
-    for pool in catalog.pools.values():
-        if any(glob_matches(alias, facts.model) for alias in pool.aliases if "*" in alias or "?" in alias):
-            return "", pool, None
+    globs = [
+        (-len(alias), name)
+        for name, pool in catalog.pools.items()
+        for alias in pool.aliases
+        if glob_matches(alias, facts.model)
+    ]
+    if globs:  # the most specific pattern wins, then the first name
+        return "", catalog.pools[min(globs)[1]], None
     if catalog.limits.concrete_models:
         for pool in catalog.pools.values():
             if _may_use(facts.caller, pool.name) and any(m.model == facts.model for m in pool.members):

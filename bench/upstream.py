@@ -1,0 +1,106 @@
+"""The provider that is never the bottleneck: constant answers over keep-alive HTTP/1.1.
+
+A process of its own; prints its port on one line. It reads no more of HTTP than Envoy and HTTP clients
+send here: bodies with a content-length. Anything else gets 411, which the load generator shows loudly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import uvloop
+from traffic import SPACED_MARK, SPACING_MS, stream_events, whole_reply
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_STREAM = re.compile(rb'"stream": ?true')
+_WHOLE = whole_reply()
+_WHOLE_REPLY = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_WHOLE) + _WHOLE
+)
+_NO_LENGTH = b"HTTP/1.1 411 Length Required\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+    b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+_CHUNKS = [b"%x\r\n%s\r\n" % (len(event), event) for event in stream_events()]
+_LAST_CHUNK = b"0\r\n\r\n"
+# The role, the first word, and all the rest at once: a stream that costs this process next to nothing.
+_BURST = b"".join(_CHUNKS[2:]) + _LAST_CHUNK
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._need = 0  # bytes of the request under way; 0: its headers are not complete yet
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        while buffer:
+            if not self._need and not self._measure():
+                return
+            if len(buffer) < self._need:
+                return
+            request = bytes(buffer[: self._need])
+            del buffer[: self._need]
+            self._need = 0
+            self._answer(request)
+
+    def _measure(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        match = _LENGTH.search(self._buffer, 0, end + 2)
+        if match is None:
+            self._write(_NO_LENGTH)
+            if self._transport is not None:
+                self._transport.close()
+            return False
+        self._need = end + 4 + int(match[1])
+        return True
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _answer(self, request: bytes) -> None:
+        if not _STREAM.search(request):
+            self._write(_WHOLE_REPLY)
+            return
+        self._write(_STREAM_HEAD + _CHUNKS[0])
+        if SPACED_MARK.encode() in request:
+            # The first word comes without a timer, whose millisecond would be all that is measured.
+            self._loop.call_soon(self._next, 1)
+        else:
+            self._loop.call_soon(self._burst)
+
+    def _burst(self) -> None:
+        self._write(_CHUNKS[1])
+        self._loop.call_soon(self._write, _BURST)
+
+    def _next(self, number: int) -> None:
+        self._write(_CHUNKS[number])
+        if number + 1 < len(_CHUNKS):
+            self._loop.call_later(SPACING_MS / 1000, self._next, number + 1)
+        else:
+            self._write(_LAST_CHUNK)
+
+
+async def main() -> None:
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

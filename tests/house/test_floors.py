@@ -1,0 +1,117 @@
+"""The house's floors: imports only go down, and rooms stay small."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src"
+
+# Which packages each package may import (beside itself).
+MAY_IMPORT = {
+    "core": set(),
+    "dialects": {"core"},
+    "policy": {"core"},
+    "settings": {"core"},
+    "exchange": {"core", "dialects", "policy", "settings"},
+    "envoyapi": set(),
+    "extproc": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
+    "xds": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
+    "simulator": set(),
+    "cli": {
+        "core",
+        "dialects",
+        "policy",
+        "settings",
+        "exchange",
+        "envoyapi",
+        "extproc",
+        "xds",
+        "simulator",
+    },
+}
+# What the pure floors may use beside the standard library.
+PURE = {
+    "core": set(),
+    "dialects": {"msgspec"},
+    "policy": set(),
+    "settings": {"pydantic", "pydantic_core", "yaml", "msgspec"},
+    "exchange": set(),
+}
+# Modules of the standard library that are I/O, clocks or chance.
+IMPURE = {
+    "asyncio",
+    "datetime",
+    "http",
+    "logging",
+    "os",
+    "random",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+# The door of settings reads files; nothing else on the pure floors does.
+DOORS = {"settings/files.py", "settings/builtin.py", "settings/providers.py", "settings/reference.py"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in SRC.rglob("*.py") if path.parent != SRC)
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(absolute module name, line) of every import in a file."""
+    parts = path.relative_to(SRC).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module or "", node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = ("modelbroker", *parts)[: len(parts) + 1 - node.level]
+            if node.module:
+                yield ".".join([*base, node.module]), node.lineno
+            else:
+                yield from ((".".join([*base, alias.name]), node.lineno) for alias in node.names)
+
+
+def test_every_package_has_a_floor() -> None:
+    packages = {path.name for path in SRC.iterdir() if (path / "__init__.py").exists()}
+    assert packages == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SRC)))
+def test_imports_go_down(path: Path) -> None:
+    package = path.relative_to(SRC).parts[0]
+    for name, line in imports(path):
+        if name.split(".")[0] == "modelbroker" and len(name.split(".")) > 1:
+            other = name.split(".")[1]
+            allowed = other == package or other in MAY_IMPORT[package] or other == "__version__"
+            assert allowed, f"{path.name}:{line}: {package} must not import {other}"
+
+
+@pytest.mark.parametrize("package", sorted(PURE))
+def test_the_core_is_pure(package: str) -> None:
+    import sys
+
+    for path in sorted((SRC / package).rglob("*.py")):
+        for name, line in imports(path):
+            top = name.split(".")[0]
+            where = f"{path.relative_to(SRC)}:{line}: {name}"
+            if top in sys.stdlib_module_names:
+                assert top not in IMPURE or str(path.relative_to(SRC)) in DOORS, where
+            elif top != "modelbroker":
+                assert top in PURE[package], where
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SRC)))
+def test_rooms_stay_small(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 500, f"{path.name} has outgrown 500 lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= 70, f"{path.name}:{node.lineno} {node.name}: {lines} lines"

@@ -1,0 +1,170 @@
+"""Calls to the front door, many at a time, and what came back as a client sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from .broker import KEY
+
+PATHS = {
+    "openai-chat": "/v1/chat/completions",
+    "openai-responses": "/v1/responses",
+    "anthropic-messages": "/v1/messages",
+}
+PATIENCE_S = 60.0
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call to be made; `question` is unlike any other's, so that every attempt can be told by it."""
+
+    pool: str
+    dialect: str = "openai-chat"
+    stream: bool = False
+    question: str = field(default_factory=lambda: f"question no. {next(_numbers)}.")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        messages = [{"role": "user", "content": self.question}]
+        asked: dict[str, Any] = {"model": self.pool}
+        if self.dialect == "openai-responses":
+            asked["input"] = self.question
+        else:
+            asked["messages"] = messages
+        if self.dialect == "anthropic-messages":
+            asked["max_tokens"] = 1000
+        if self.stream:
+            asked["stream"] = True
+        return asked
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """What a client got; `broken` is how the transfer failed, "" where it ended as HTTP wants it."""
+
+    ask: Ask
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    broken: str = ""
+
+    @property
+    def member(self) -> str:
+        return self.headers.get("x-broker-member", "")
+
+    @property
+    def attempts(self) -> int:
+        return int(self.headers["x-broker-attempts"])
+
+    @property
+    def is_whole(self) -> bool:
+        """The reply is complete by its own dialect's rules."""
+        return not self.broken and self.status == 200 and ended(self.ask, self.body)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.ask, self.body)
+
+    def __str__(self) -> str:
+        return f"{self.ask} -> {self.status} {self.broken} {self.headers} {self.body[:600]!r}"
+
+
+def client(url: str, **options: Any) -> httpx.AsyncClient:
+    """A client that holds the broker's key and never retries."""
+    headers = {"authorization": f"Bearer {KEY}", "anthropic-version": "2023-06-01"}
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    return httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=PATIENCE_S, limits=limits, trust_env=False, **options
+    )
+
+
+async def call(http: httpx.AsyncClient, ask: Ask, content: bytes | None = None) -> Got:
+    """One call, read to its end. `content` is sent in place of the ask's own body."""
+    status, headers, body = 0, {}, bytearray()
+    sent = json.dumps(ask.body).encode() if content is None else content
+    # Anthropic's header would decide the dialect of an error, so that the others must not send it.
+    own = {} if ask.dialect == "anthropic-messages" else {"anthropic-version": ""}
+    request = http.build_request("POST", PATHS[ask.dialect], content=sent)
+    request.headers["content-type"] = "application/json"
+    for name in own:
+        del request.headers[name]
+    try:
+        reply = await http.send(request, stream=True)
+        try:
+            status, headers = reply.status_code, dict(reply.headers)
+            async for chunk in reply.aiter_raw():
+                body += chunk
+        finally:
+            await reply.aclose()
+    except httpx.HTTPError as error:
+        return Got(ask, status, headers, bytes(body), f"{type(error).__name__}: {error}")
+    return Got(ask, status, headers, bytes(body))
+
+
+async def call_all(url: str, asks: Iterable[Ask], parallel: int = 50) -> list[Got]:
+    """All of them, `parallel` at a time, in the order of the asks."""
+    gate = asyncio.Semaphore(parallel)
+    async with client(url) as http:
+
+        async def one(ask: Ask) -> Got:
+            async with gate:
+                return await call(http, ask)
+
+        return list(await asyncio.gather(*(one(ask) for ask in asks)))
+
+
+def make(url: str, asks: Iterable[Ask], parallel: int = 50) -> list[Got]:
+    """`call_all` for a test that is not async."""
+    return asyncio.run(call_all(url, asks, parallel))
+
+
+def asks(n: int, pool: str, dialect: str = "openai-chat", stream: bool = False) -> list[Ask]:
+    return [Ask(pool, dialect, stream) for _ in range(n)]
+
+
+def ended(ask: Ask, body: bytes) -> bool:
+    if not ask.stream:
+        try:
+            return isinstance(json.loads(body), dict)
+        except ValueError:
+            return False
+    last = body.rstrip().split(b"\n\n")[-1]
+    return {
+        "openai-chat": b"data: [DONE]",
+        "openai-responses": b"event: response.completed",
+        "anthropic-messages": b"event: message_stop",
+    }[ask.dialect] in last
+
+
+def text_of(ask: Ask, body: bytes) -> str:
+    """The answer's text."""
+    if not ask.stream:
+        return _WHOLE_TEXT[ask.dialect](json.loads(body))
+    lines = [line for line in body.split(b"\n") if line.startswith(b"data: {")]
+    return "".join(_DELTA_TEXT[ask.dialect](json.loads(line[6:])) for line in lines)
+
+
+_WHOLE_TEXT: dict[str, Callable[[Any], str]] = {
+    "openai-chat": lambda reply: reply["choices"][0]["message"]["content"],
+    "openai-responses": lambda reply: "".join(
+        part["text"] for item in reply["output"] for part in item.get("content", ())
+    ),
+    "anthropic-messages": lambda reply: "".join(part["text"] for part in reply["content"]),
+}
+_DELTA_TEXT: dict[str, Callable[[Any], str]] = {
+    "openai-chat": lambda event: "".join(
+        choice["delta"].get("content") or "" for choice in event.get("choices", ())
+    ),
+    "openai-responses": lambda event: (
+        event["delta"] if event.get("type") == "response.output_text.delta" else ""
+    ),
+    "anthropic-messages": lambda event: event.get("delta", {}).get("text", ""),
+}

@@ -1,0 +1,36 @@
+"""Small catalogs for the tests of the pure floors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from modelbroker.core.call import Caller, Facts, Surface
+from modelbroker.core.catalog import Catalog
+from modelbroker.dialects import BUILT, KNOWN, SURFACES
+from modelbroker.settings import compile_texts
+
+PROVIDERS = [
+    {"name": name, "dialect": dialect, "base_url": f"http://127.0.0.1:{port}", "credential": {"env": "K"}}
+    for port, (name, dialect) in enumerate(
+        [("a", "anthropic-messages"), ("b", "openai-chat"), ("c", "openai-chat"), ("r", "openai-responses")],
+        9001,
+    )
+]
+
+
+def catalog(**sections: Any) -> Catalog:
+    """Compiled from sections given as Python values; the providers a, b, c and r are there."""
+    text = yaml.safe_dump({"providers": PROVIDERS, **sections}, sort_keys=False)
+    return compile_texts({"test.yaml": text}, dialects=KNOWN, built=BUILT).catalog
+
+
+def surface(name: str) -> Surface:
+    return next(surface for surface in SURFACES if surface.name == name)
+
+
+def facts(
+    model: str, dialect: str = "openai-chat", caller: Mapping[str, Any] | None = None, **fields: Any
+) -> Facts:
+    return Facts(caller=Caller(**(caller or {})), surface=surface(dialect), model=model, **fields)
