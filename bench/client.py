@@ -62,7 +62,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def call(self, request: bytes) -> asyncio.Future[Outcome]:
-        self._done = self._loop.create_future()
+        done: asyncio.Future[Outcome] = self._loop.create_future()
+        self._done = done
         self._data.clear()
         self._need = 0
         self._is_chunked = False
@@ -71,10 +72,7 @@ class Connection(asyncio.Protocol):
             self._end("the connection is closed")
         else:
             self._transport.write(request)
-            return self._done
-        closed: asyncio.Future[Outcome] = self._loop.create_future()
-        closed.set_result(Outcome(time.perf_counter(), "the connection is closed"))
-        return closed
+        return done
 
     def data_received(self, chunk: bytes) -> None:
         data = self._data

@@ -48,14 +48,13 @@ def serve(options: argparse.Namespace) -> int:
     from .control import ControlPlane, ServeOptions
     from .runtime import Overrides
 
-    mock_ports = json.loads(options.mock_ports) if options.mock_ports else None
     serve_options = ServeOptions(
         config=options.config,
         state_dir=state_dir(options.state_dir),
         xds=options.xds,
         ext_proc=options.ext_proc,
         admin=options.admin,
-        overrides=Overrides(port=options.port, mock_ports=mock_ports),
+        overrides=Overrides(options.address, options.port, options.mock_providers),
         drain_timeout_s=options.drain_timeout,
     )
 

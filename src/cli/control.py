@@ -90,8 +90,7 @@ class ControlPlane:
     async def _grpc_server(self, address: str, handler: grpc.GenericRpcHandler[Any, Any]) -> grpc.aio.Server:
         server = grpc.aio.server(options=_GRPC_OPTIONS)
         server.add_generic_rpc_handlers((handler,))
-        if address.startswith("unix:"):
-            Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+        _remove_stale_socket(address)
         try:
             server.add_insecure_port(address)
         except RuntimeError as error:
@@ -235,6 +234,12 @@ class ControlPlane:
             ),
             "pools": _pools(ready) if ready else [],
         }
+
+
+def _remove_stale_socket(address: str) -> None:
+    """A process that was killed leaves its socket's name behind."""
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
 def _same(old: Ready, new: Ready) -> bool:

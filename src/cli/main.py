@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -13,6 +14,8 @@ from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
 from . import commands
+
+MOCK_DIALECTS = ("openai", "openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,6 +94,15 @@ def _address(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is no address: give HOST:PORT or unix:/PATH")
 
 
+def _mocks(text: str) -> dict[str, str]:
+    if not text.startswith("{"):
+        return {"*": _address(text)}
+    try:
+        return {str(name): _address(str(where)) for name, where in json.loads(text).items()}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
+
+
 def _config(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--config", type=Path, required=True, metavar="PATH", help="a YAML file, or a folder of them"
@@ -133,8 +145,12 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--admin", type=_address, default="127.0.0.1:8081", metavar="ADDRESS")
     command.add_argument("--state-dir", type=Path, help="default: modelbroker/ in the user's state folder")
     command.add_argument("--drain-timeout", type=_seconds, default=10.0, metavar="S")
+    command.add_argument("--address", help="instead of listen.address, e.g. 0.0.0.0 in a container")
     command.add_argument(
-        "--mock-ports", metavar="JSON", help='simulators instead of providers: {"openai": 9001, "*": 9002}'
+        "--mock-providers",
+        type=_mocks,
+        metavar="WHERE",
+        help="a simulator (HOST:PORT) in the places of all providers, or JSON: provider → HOST:PORT",
     )
     command.set_defaults(run=commands.serve)
 
@@ -191,7 +207,7 @@ def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "  modelbroker mock --port 9001 --script faults.yaml\n"
         "  curl -X PUT --data-binary @faults.yaml http://127.0.0.1:9001/script",
     )
-    command.add_argument("--dialect", help="answer this dialect alone; default: all")
+    command.add_argument("--dialect", choices=MOCK_DIALECTS, help="answer this one alone; default: all")
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     command.add_argument("--port", type=_port, default=0, help="default: any free one")
     command.add_argument("--script", type=Path, metavar="FILE", help="answers and faults, YAML or JSON")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
+from ..core.errors import Misconfigured
 from ..dialects import BUILT, KNOWN, SURFACES
 from ..exchange import View
 from ..settings import compile_texts, read_files
@@ -23,10 +24,12 @@ ANY_PROVIDER = "*"
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the command line says over the configuration. Ports of simulators: provider name → port."""
+    """What the command line says over the configuration. `mocks`: provider name → `host:port` of the
+    simulator in its place; ANY_PROVIDER stands for those that are not named."""
 
+    address: str | None = None
     port: int | None = None
-    mock_ports: Mapping[str, int] | None = None
+    mocks: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +78,27 @@ def override(catalog: Catalog, overrides: Overrides) -> Catalog:
     listen = catalog.listen
     if overrides.port is not None:
         listen = replace(listen, port=overrides.port)
+    if overrides.address is not None:
+        listen = replace(listen, address=overrides.address)
+        if not listen.is_loopback and not catalog.callers:
+            raise Misconfigured(
+                500,
+                "no_callers",
+                f"{listen.address} is not loopback and the configuration has no callers: anyone could call; "
+                "add `callers: [{name: me, key: {sha256: …}}]`",
+            )
     catalog = replace(catalog, listen=listen)
-    if overrides.mock_ports is None:
+    if overrides.mocks is None:
         return catalog
-    mocked = {name: mocked_provider(p, overrides.mock_ports) for name, p in catalog.providers.items()}
+    mocked = {name: mocked_provider(p, overrides.mocks) for name, p in catalog.providers.items()}
     return replace(catalog, providers=MappingProxyType(mocked))
 
 
-def mocked_provider(provider: Provider, ports: Mapping[str, int]) -> Provider:
+def mocked_provider(provider: Provider, mocks: Mapping[str, str]) -> Provider:
     """The provider with a simulator in its place: same dialect, path and header, a key of no value."""
-    port = ports.get(provider.name, ports.get(ANY_PROVIDER))
-    if port is None or not provider.built:
+    where = mocks.get(provider.name) or mocks.get(ANY_PROVIDER)
+    if where is None or not provider.built:
         return provider
     path = urlsplit(provider.base_url).path
     credential = None if provider.auth is Auth.NONE else SecretRef("mock", f"mock-key-of-{provider.name}")
-    return replace(provider, base_url=f"http://127.0.0.1:{port}{path}", credential=credential, ca_file="")
+    return replace(provider, base_url=f"http://{where}{path}", credential=credential, ca_file="")

@@ -209,7 +209,8 @@ class _Supervisor:
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
         if self._mock_ports is not None:
-            command += ["--mock-ports", json.dumps(self._mock_ports)]
+            mocks = {name: f"127.0.0.1:{port}" for name, port in self._mock_ports.items()}
+            command += ["--mock-providers", json.dumps(mocks)]
         return command
 
     def _envoy_command(self) -> Sequence[str]:
@@ -260,13 +261,14 @@ class _Supervisor:
 def greeting(url: str, key: str, pool: str) -> str:
     """Lines that work as pasted, for someone who sees the broker for the first time."""
     body = f'{{"model": "{pool}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
     client = f"openai.OpenAI(base_url='{url}/v1', api_key='{key}')"
     call = f"chat.completions.create(model='{pool}', messages=[{{'role': 'user', 'content': 'Hello'}}])"
     program = f"import openai; print({client}.{call}.choices[0].message.content)"
     return f"""
 Key to use: {key}
 
-curl {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'
+curl {url}/v1/chat/completions {headers} -d '{body}'
 
 {sys.executable} -c "{program}"
 

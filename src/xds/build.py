@@ -54,8 +54,8 @@ def build(
             raise Misconfigured(
                 500,
                 "too_many_classes",
-                f"pool {pool.name}: its members can serve {len(classes)} different kinds of call, and Envoy is "
-                f"given {MAX_CLASSES} at most: split the pool",
+                f"pool {pool.name}: its members can serve {len(classes)} different kinds of call; more than "
+                f"{MAX_CLASSES} are too many for Envoy: split the pool",
             )
         keys = keys_of(pool, catalog)
         used = {member for members in classes for member in members}

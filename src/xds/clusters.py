@@ -16,7 +16,7 @@ from .types import ADS, Tree, circuit_breakers, duration, extension, typed
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # Keep-alive ends on our side before it does on theirs, so that no call meets a closing connection.
 _PROVIDER_IDLE_MS = 30_000
-# A level stays whole while one of its members lives: factor × healthy share must reach 100 %.
+# A level stays whole while one of its members lives: factor times healthy share must reach 100 %.
 _OVERPROVISIONING = 100_000
 
 

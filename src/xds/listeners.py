@@ -299,7 +299,7 @@ def _lua(provider: Provider, member: Member) -> Tree:
     refused = Unavailable(
         502,
         "upstream_credential_refused",
-        f"the provider {provider.name} refused the broker's own credential; the broker's operator has to mend it",
+        f"the provider {provider.name} refused the broker's own credential: its operator has to mend it",
     )
     constants = {
         "MODEL": msgspec.json.encode(provider.own_model(member.model)),

@@ -12,12 +12,17 @@ function envoy_on_request(handle)
   handle:headers():replace("content-length", tostring(size))
 end
 
+-- What is no stream goes on when it is whole: until then a cut or a silence can still be answered by
+-- another member.
 -- The provider refused the broker's credential: that is no answer to the client, and its words may
 -- quote the key.
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get(":status")
   if status ~= "401" and status ~= "403" then
+    if string.find(string.lower(headers:get("content-type") or ""), "text/event-stream", 1, true) ~= 1 then
+      handle:body(true)
+    end
     return
   end
   handle:body(true):setBytes(REFUSED)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .snapshot import Versioned, Versions
+from .snapshot import Versions
 from .types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 _BEFORE_ROUTES = (SECRET, CLUSTER, ENDPOINTS, LISTENER)
@@ -55,17 +55,14 @@ class _Subscription:
     asked: set[str] = field(default_factory=set)  # subscribed to and not answered yet
     in_flight: DeltaResponse | None = None
 
-    def wants(self, name: str) -> bool:
-        return self.wildcard or name in self.names
-
 
 class Session:
     def __init__(self) -> None:
         self._subscriptions = {type_url: _Subscription() for type_url in _ORDER}
         self._nonce = 0
         self._refused: set[tuple[str, str, str]] = set()  # (type, name, version) that this Envoy NACKed
-        self._sent_routes = ""
-        self.acked_routes = ""  # version of the routes that this Envoy has ACKed last
+        self._target: Versions = {type_url: {} for type_url in _ORDER}
+        self._wanted: dict[str, dict[str, str]] = {type_url: {} for type_url in _ORDER}
 
     def receive(self, request: DeltaRequest) -> Nack | None:
         """Take a request; a NACK is told once."""
@@ -73,14 +70,17 @@ class Session:
         if subscription is None:
             return None
         nack = self._acknowledge(subscription, request)
+        names = set(request.subscribe) - {"*"}
+        asked = names
         if not subscription.started:
             subscription.started = True
             # A first request that names nothing asks for everything (clusters and listeners).
             subscription.wildcard = not request.subscribe or "*" in request.subscribe
             subscription.known.update(request.initial_versions)
-        names = set(request.subscribe) - {"*"}
+            # An Envoy that comes back names what it has: that is no question.
+            asked = names - request.initial_versions.keys()
         subscription.names |= names
-        subscription.asked |= names  # a name asked for again is answered again
+        subscription.asked |= asked  # a name asked for again is answered again
         subscription.names -= set(request.unsubscribe)
         subscription.asked -= set(request.unsubscribe)
         for name in request.unsubscribe:
@@ -94,98 +94,120 @@ class Session:
             return None
         subscription.in_flight = None
         if not request.error:
-            if request.type_url == ROUTES:
-                self.acked_routes = self._sent_routes
             return None
-        for name in sent.changed:
+        # Envoy applies the rest of a push: refused is what its error names, or all if it names none.
+        names = tuple(name for name in sent.changed if name in request.error) or sent.changed
+        for name in names:
             self._refused.add((request.type_url, name, subscription.known.get(name, "")))
-        return Nack(request.type_url, sent.changed, request.error)
+        return Nack(request.type_url, names, request.error)
+
+    def forgive(self) -> None:
+        """Try what was refused once more: the reason may have been outside of it (a file that was not there)."""
+        for type_url, name, version in self._refused:
+            known = self._subscriptions[type_url].known
+            if known.get(name) == version:
+                known[name] = ""
+        self._refused.clear()
 
     def respond(self, target: Versions) -> list[DeltaResponse]:
         """What to send now. Call again after every request and whenever `target` changes."""
+        self._aim(target)
         responses = []
         for type_url in _ORDER:
             subscription = self._subscriptions[type_url]
             if not subscription.started or subscription.in_flight is not None:
                 continue
-            if type_url == ROUTES and not self._all_acknowledged(target):
+            if type_url == ROUTES and not self._all_acknowledged():
                 continue
-            changed = self._changed(type_url, subscription, target[type_url])
-            removed = self._removed(type_url, subscription, target)
+            changed = self._changed(type_url)
+            removed = self._removed(type_url)
             if changed or removed:
-                responses.append(self._send(type_url, subscription, target[type_url], changed, removed))
+                responses.append(self._send(type_url, changed, removed))
         return responses
 
     def is_synced(self, target: Versions) -> bool:
         """This Envoy has everything of `target`, in effect."""
+        self._aim(target)
         routes = self._subscriptions[ROUTES]
         return (
-            self._all_acknowledged(target)
-            and routes.started
+            routes.started
             and routes.in_flight is None
-            and not self._changed(ROUTES, routes, target[ROUTES])
+            and not any(self._wanted[type_url].get(name) == v for type_url, name, v in self._refused)
+            and self._all_acknowledged()
+            and not self._changed(ROUTES)
         )
 
-    def _changed(
-        self, type_url: str, subscription: _Subscription, target: Mapping[str, Versioned]
-    ) -> list[str]:
-        changed = []
-        for name in target if subscription.wildcard else subscription.names & target.keys():
-            version: str = target[name].version
-            if (type_url, name, version) in self._refused:
-                continue
-            if subscription.known.get(name) != version or name in subscription.asked:
-                changed.append(name)
+    def _aim(self, target: Versions) -> None:
+        if target is not self._target:
+            self._target = target
+            self._wanted = {
+                type_url: {name: resource.version for name, resource in target[type_url].items()}
+                for type_url in _ORDER
+            }
+
+    def _changed(self, type_url: str) -> list[str]:
+        """In the target, wanted by this Envoy, and not the version that it was sent last."""
+        subscription, wanted = self._subscriptions[type_url], self._wanted[type_url]
+        known, names, asked = subscription.known, subscription.names, subscription.asked
+        if subscription.wildcard:
+            changed = [name for name, v in wanted.items() if known.get(name) != v or name in asked]
+        else:
+            changed = [
+                name
+                for name, v in wanted.items()
+                if name in names and (known.get(name) != v or name in asked)
+            ]
+        if self._refused:
+            changed = [name for name in changed if (type_url, name, wanted[name]) not in self._refused]
         return changed
 
-    def _removed(self, type_url: str, subscription: _Subscription, target: Versions) -> list[str]:
+    def _removed(self, type_url: str) -> list[str]:
         """Gone for good, and nothing that Envoy has rests on it any more."""
-        if type_url in (CLUSTER, LISTENER):
-            settled = (self._subscriptions[ENDPOINTS], self._subscriptions[ROUTES])
-            if any(other.in_flight is not None for other in settled) or not self._routes_settled(target):
-                return [name for name in subscription.asked if name not in target[type_url]]
-            return [name for name in subscription.known if name not in target[type_url]]
+        subscription, wanted = self._subscriptions[type_url], self._wanted[type_url]
+        gone = [name for name in subscription.asked if name not in wanted]
+        if type_url in (CLUSTER, LISTENER) and self._may_remove(type_url):
+            gone += [name for name in subscription.known if name not in wanted and name not in gone]
         # A name that is asked for and is not there has to be answered too.
-        return [name for name in subscription.asked if name not in target[type_url]]
+        return gone
 
-    def _routes_settled(self, target: Versions) -> bool:
-        routes, endpoints = self._subscriptions[ROUTES], self._subscriptions[ENDPOINTS]
-        return not self._changed(ROUTES, routes, target[ROUTES]) and not self._changed(
-            ENDPOINTS, endpoints, target[ENDPOINTS]
+    def _may_remove(self, type_url: str) -> bool:
+        """Routes and endpoints go first, then listeners, then the clusters that these name."""
+        settled = (ENDPOINTS, ROUTES) if type_url == LISTENER else (ENDPOINTS, ROUTES, LISTENER)
+        if any(self._subscriptions[other].in_flight is not None for other in settled):
+            return False
+        if self._changed(ROUTES) or self._changed(ENDPOINTS):
+            return False
+        return (
+            type_url == LISTENER
+            or self._subscriptions[LISTENER].known.keys() <= self._wanted[LISTENER].keys()
         )
 
-    def _all_acknowledged(self, target: Versions) -> bool:
+    def _all_acknowledged(self) -> bool:
         """Everything that routes rest on is sent, ACKed and, as far as xDS can tell, warm."""
         for type_url in _BEFORE_ROUTES:
             subscription = self._subscriptions[type_url]
             if subscription.in_flight is not None:
                 return False
-            if subscription.started and self._changed(type_url, subscription, target[type_url]):
+            if subscription.started and self._changed(type_url):
                 return False
-        # A cluster warms when its endpoints are asked for and answered; a listener with its secrets.
-        asked_endpoints = self._subscriptions[ENDPOINTS].names
-        return all(
-            name in asked_endpoints
-            for name in target[ENDPOINTS]
-            if (CLUSTER, name, target[CLUSTER][name].version) not in self._refused
-        )
+        # A cluster warms when its endpoints are asked for and answered; a listener with its secrets. Envoy
+        # acknowledges before it asks. Of those that it refused it asks nothing.
+        refused = {
+            (type_url, name) for type_url, name, v in self._refused if self._wanted[type_url].get(name) == v
+        }
+        endpoints, secrets = self._subscriptions[ENDPOINTS].names, self._subscriptions[SECRET].names
+        if any(n not in endpoints and (CLUSTER, n) not in refused for n in self._wanted[ENDPOINTS]):
+            return False
+        return any(type_url == LISTENER for type_url, _ in refused) or secrets >= self._wanted[SECRET].keys()
 
-    def _send(
-        self,
-        type_url: str,
-        subscription: _Subscription,
-        target: Mapping[str, Versioned],
-        changed: Iterable[str],
-        removed: Iterable[str],
-    ) -> DeltaResponse:
+    def _send(self, type_url: str, changed: Iterable[str], removed: Iterable[str]) -> DeltaResponse:
+        subscription, wanted = self._subscriptions[type_url], self._wanted[type_url]
         self._nonce += 1
         response = DeltaResponse(type_url, str(self._nonce), tuple(changed), tuple(removed))
         for name in response.changed:
-            subscription.known[name] = target[name].version
+            subscription.known[name] = wanted[name]
         for name in response.removed:
             subscription.known.pop(name, None)
         subscription.asked.clear()
         subscription.in_flight = response
-        if type_url == ROUTES and response.changed:
-            self._sent_routes = subscription.known[response.changed[0]]
         return response

@@ -61,9 +61,11 @@ def missing_references(resources: Resources) -> list[str]:
         if cluster["type"] == "EDS" and name not in resources[ENDPOINTS]:
             missing.append(f"cluster {name} has no endpoints")
     for name, tree in resources[ENDPOINTS].items():
-        for listener in endpoint_names(tree):
-            if listener not in resources[LISTENER]:
-                missing.append(f"endpoints of {name} name the listener {listener}, which is not there")
+        missing += [
+            f"endpoints of {name} name the listener {listener}, which is not there"
+            for listener in endpoint_names(tree)
+            if listener not in resources[LISTENER]
+        ]
     return missing
 
 

@@ -1,4 +1,4 @@
-"""What every Envoy is to have: the current snapshot, those that calls still rest on, and what became of it."""
+"""What every Envoy is to have: the current snapshot, and those that calls still rest on."""
 
 from __future__ import annotations
 

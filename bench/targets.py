@@ -1,0 +1,270 @@
+"""What stands in front of the upstream: nothing, bare Envoy, the broker, LiteLLM's proxy."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import processes
+import yaml
+from processes import Child, Failed
+from traffic import MODEL
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from modelbroker.cli.up import free_port  # noqa: E402
+from modelbroker.envoyapi.loader import envoy_binary  # noqa: E402
+from support.broker import KEY, KEY_SHA256, Broker, provider  # noqa: E402
+
+LITELLM_VENV = Path(__file__).parent / ".venv-litellm"
+_LITELLM = "litellm[proxy]"
+_START_S = 90.0
+_INSTALL_S = 900
+# Members of the pool, with their weights: what the brief's own example has.
+_MEMBERS = {"bench-a": 70, "bench-b": 25, "bench-c": 5}
+
+
+class Target(Protocol):
+    """`with`-less on purpose: `run.py` stops all that it has started."""
+
+    name: str
+    port: int
+
+    def pids(self) -> list[int]:
+        """Its processes, all that a call may burn CPU in."""
+
+    def stop(self) -> None: ...
+
+
+class Direct:
+    """No proxy: what the client and the upstream give by themselves."""
+
+    name = "direct"
+
+    def __init__(self, upstream: int, folder: Path) -> None:
+        self.port = upstream
+
+    def pids(self) -> list[int]:
+        return []
+
+    def stop(self) -> None:
+        pass
+
+
+class BareEnvoy:
+    """One listener, one route, one cluster, only the router filter: the limit of what Envoy can do."""
+
+    name = "envoy"
+
+    def __init__(self, upstream: int, folder: Path) -> None:
+        self.port = free_port("127.0.0.1")
+        config = folder / "bare-envoy.yaml"
+        config.write_text(yaml.safe_dump(bare_envoy_config(self.port, upstream)))
+        # Concurrency and flags as `up` starts the broker's Envoy.
+        self._child = processes.start(
+            [
+                *(envoy_binary(), "-c", config),
+                *("--concurrency", str(max(1, (os.cpu_count() or 2) // 2))),
+                *("--log-level", "warning", "--disable-hot-restart"),
+            ],
+            folder / "bare-envoy.log",
+        )
+        _wait(self._child, lambda: _status(f"http://127.0.0.1:{self.port}/") is not None)
+
+    def pids(self) -> list[int]:
+        return processes.tree(self._child.pid)
+
+    def stop(self) -> None:
+        self._child.stop()
+
+
+def bare_envoy_config(port: int, upstream: int) -> dict[str, Any]:
+    def typed(name: str, **fields: Any) -> dict[str, Any]:
+        return {"@type": f"type.googleapis.com/{name}", **fields}
+
+    def address(number: int) -> dict[str, Any]:
+        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+
+    router = typed("envoy.extensions.filters.http.router.v3.Router")
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}}
+    manager = typed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="bench",
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        http_filters=[{"name": "envoy.filters.http.router", "typed_config": router}],
+    )
+    most = 1_000_000
+    thresholds = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), most)
+    endpoint = {"endpoint": {"address": address(upstream)}}
+    return {
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "bench",
+                    "address": address(port),
+                    "filter_chains": [
+                        {
+                            "filters": [
+                                {
+                                    "name": "envoy.filters.network.http_connection_manager",
+                                    "typed_config": manager,
+                                }
+                            ]
+                        }
+                    ],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "upstream",
+                    "type": "STATIC",
+                    "circuit_breakers": {"thresholds": [thresholds]},
+                    "load_assignment": {
+                        "cluster_name": "upstream",
+                        "endpoints": [{"lb_endpoints": [endpoint]}],
+                    },
+                }
+            ],
+        }
+    }
+
+
+class TheBroker:
+    """`modelbroker up`, as a user starts it: one pool of three members, a caller with a key."""
+
+    name = "broker"
+
+    def __init__(self, upstream: int, folder: Path) -> None:
+        self._broker = Broker(folder / "broker", broker_config(upstream))
+        try:
+            self._broker.start()
+        except AssertionError as error:
+            raise Failed(f"the broker did not start: {error}") from None
+        self.port = urlsplit(self._broker.url).port or 80
+
+    def pids(self) -> list[int]:
+        assert self._broker.process is not None
+        return processes.tree(self._broker.process.pid)
+
+    def stop(self) -> None:
+        self._broker.stop()
+
+
+def broker_config(upstream: int) -> dict[str, Any]:
+    members = [
+        {"provider": "openai", "model": model, "weight": weight} for model, weight in _MEMBERS.items()
+    ]
+    return {
+        "providers": [provider("openai", upstream, ["openai-chat", "openai-responses"], "/v1")],
+        "callers": [{"name": "bench", "key": {"sha256": KEY_SHA256}}],
+        "pools": [{"name": MODEL, "members": members}],
+    }
+
+
+class LiteLlm:
+    """LiteLLM's proxy from PyPI, one worker, three weighted deployments, a key: no database, no logging."""
+
+    name = "litellm"
+
+    def __init__(self, upstream: int, folder: Path) -> None:
+        program = install_litellm(folder / "litellm-install.log")
+        self.port = free_port("127.0.0.1")
+        config = folder / "litellm.yaml"
+        config.write_text(yaml.safe_dump(litellm_config(upstream)))
+        command = [program, "--config", config, "--host", "127.0.0.1", "--port", str(self.port)]
+        environ = {
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_LOG": "ERROR",
+            "LITELLM_MODE": "PRODUCTION",
+            "LITELLM_TELEMETRY": "False",
+        }
+        log = folder / "litellm.log"
+        self._child = processes.start([*command, "--num_workers", "1"], log, environ)
+        _wait(
+            self._child,
+            lambda: _status(f"http://127.0.0.1:{self.port}/health/liveliness") == 200,
+            drain_stdout_to=log,
+        )
+
+    def pids(self) -> list[int]:
+        return processes.tree(self._child.pid)
+
+    def stop(self) -> None:
+        self._child.stop()
+
+
+def litellm_config(upstream: int) -> dict[str, Any]:
+    deployments = [
+        {
+            "model_name": MODEL,
+            "litellm_params": {
+                "model": f"openai/{model}",
+                "api_base": f"http://127.0.0.1:{upstream}/v1",
+                "api_key": "sk-provider-secret",
+                "weight": weight,
+            },
+        }
+        for model, weight in _MEMBERS.items()
+    ]
+    return {
+        "model_list": deployments,
+        "router_settings": {"routing_strategy": "simple-shuffle"},
+        "litellm_settings": {"telemetry": False},
+        "general_settings": {"master_key": KEY},
+    }
+
+
+def install_litellm(log: Path) -> Path:
+    """The program, installed at the first time into an environment of its own."""
+    program = LITELLM_VENV / "bin" / "litellm"
+    if program.exists():
+        return program
+    python = LITELLM_VENV / "bin" / "python"
+    pip = ["-m", "pip", "install", "--disable-pip-version-check", _LITELLM]
+    for command in ([sys.executable, "-m", "venv", LITELLM_VENV], [python, *pip]):
+        child = processes.start(command, log)
+        try:
+            code = child.finish(_INSTALL_S)
+        finally:
+            child.stop()
+        if code != 0:
+            raise Failed(
+                f"LiteLLM can't be installed: pip ended with code {code}. It needs a package index; "
+                f"run without --with-litellm, or install {_LITELLM} into {LITELLM_VENV} yourself\n{child.tail()}"
+            )
+    return program
+
+
+def litellm_version() -> str:
+    found = sorted(LITELLM_VENV.glob("lib/python*/site-packages/litellm-*.dist-info"))
+    return found[0].name.removeprefix("litellm-").removesuffix(".dist-info") if found else ""
+
+
+def _status(url: str) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def _wait(child: Child, holds: Callable[[], bool], drain_stdout_to: Path | None = None) -> None:
+    """Until it serves. Failed where it ends or takes too long."""
+    child.wait_until(holds, _START_S)
+
+
+STARTERS: dict[str, Callable[[int, Path], Target]] = {
+    "direct": Direct,
+    "envoy": BareEnvoy,
+    "broker": TheBroker,
+    "litellm": LiteLlm,
+}

