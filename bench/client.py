@@ -1,10 +1,11 @@
-"""One keep-alive HTTP/1.1 connection of the load generator: one call at a time, as little Python as can be."""
+"""One keep-alive HTTP/1.1 connection of the load generator: one call at a time, and little Python."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
+from typing import cast
 
 from traffic import FIRST_WORD, PATH, STREAM_END
 
@@ -50,8 +51,7 @@ class Connection(asyncio.Protocol):
         self.is_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True

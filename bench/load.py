@@ -25,6 +25,7 @@ _DRAIN_S = 20
 # the loop, which go on serving the connections.
 _SPIN_S = 0.002
 _EXAMPLES = 3
+_AFTER_ERROR_S = 0.02
 
 
 @dataclass
@@ -108,6 +109,8 @@ class Load:
                     self._connections.append(connection)
                 outcome = await connection.call(self._request)
                 result.count(outcome, now, ends)
+                if outcome.error:
+                    await asyncio.sleep(_AFTER_ERROR_S)
 
         await self._bounded([one(connection) for connection in list(self._connections)], seconds, result)
         return result
@@ -162,7 +165,7 @@ class Load:
 async def _until(due: float) -> None:
     if (wait := due - _SPIN_S - time.perf_counter()) > 0:
         await asyncio.sleep(wait)
-    while time.perf_counter() < due:
+    while time.perf_counter() < due:  # noqa: ASYNC110 - nothing happens when a call is due
         await asyncio.sleep(0)
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +64,30 @@ def role(pid: int) -> str:
     return "envoy" if Path(words[0]).name == "envoy" else "python"
 
 
-def start(command: Sequence[str | Path], log: Path, environ: Mapping[str, str] | None = None) -> Child:
+def start(
+    command: Sequence[str | Path],
+    log: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    talks: bool = False,
+) -> Child:
+    """What it says goes to `log`; with `talks` its stdout is for `line` and `ask`."""
+    pipe = subprocess.PIPE if talks else subprocess.DEVNULL
     with log.open("ab") as output:
-        return Child(
-            subprocess.Popen(
-                [str(word) for word in command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                env={**os.environ, **(environ or {})},
-                start_new_session=True,
-            ),
-            log,
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=pipe,
+            stdout=pipe if talks else output,
+            stderr=output,
+            env={**os.environ, **(environ or {})},
+            start_new_session=True,
         )
+    return Child(process, log)
 
 
 def script(name: str, log: Path) -> Child:
     """One of the scripts beside this file, in this Python."""
-    return start([sys.executable, HERE / name], log)
+    return start([sys.executable, HERE / name], log, talks=True)
 
 
 class Failed(Exception):
@@ -122,6 +128,17 @@ class Child:
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.line(timeout_s))
         return answer
+
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float) -> None:
+        """Failed where the process ends or the time is over before `holds`."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                code = self.process.poll()
+                why = f"did not serve in {timeout_s:.0f} s" if code is None else f"ended with code {code}"
+                self.stop()
+                raise Failed(f"{self.process.args!r} {why}\n{self.tail()}")
+            time.sleep(0.02)
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 import processes
 import yaml
-from processes import Child, Failed
+from processes import Failed
 from traffic import MODEL
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +77,8 @@ class BareEnvoy:
             ],
             folder / "bare-envoy.log",
         )
-        _wait(self._child, lambda: _status(f"http://127.0.0.1:{self.port}/") is not None)
+        url = f"http://127.0.0.1:{self.port}/"
+        self._child.wait_until(lambda: _status(url) is not None, _START_S)
 
     def pids(self) -> list[int]:
         return processes.tree(self._child.pid)
@@ -158,9 +160,7 @@ class TheBroker:
 
 
 def broker_config(upstream: int) -> dict[str, Any]:
-    members = [
-        {"provider": "openai", "model": model, "weight": weight} for model, weight in _MEMBERS.items()
-    ]
+    members = [{"provider": "openai", "model": model, "weight": weight} for model, weight in _MEMBERS.items()]
     return {
         "providers": [provider("openai", upstream, ["openai-chat", "openai-responses"], "/v1")],
         "callers": [{"name": "bench", "key": {"sha256": KEY_SHA256}}],
@@ -185,13 +185,9 @@ class LiteLlm:
             "LITELLM_MODE": "PRODUCTION",
             "LITELLM_TELEMETRY": "False",
         }
-        log = folder / "litellm.log"
-        self._child = processes.start([*command, "--num_workers", "1"], log, environ)
-        _wait(
-            self._child,
-            lambda: _status(f"http://127.0.0.1:{self.port}/health/liveliness") == 200,
-            drain_stdout_to=log,
-        )
+        self._child = processes.start([*command, "--num_workers", "1"], folder / "litellm.log", environ)
+        url = f"http://127.0.0.1:{self.port}/health/liveliness"
+        self._child.wait_until(lambda: _status(url) == 200, _START_S)
 
     def pids(self) -> list[int]:
         return processes.tree(self._child.pid)
@@ -231,13 +227,16 @@ def install_litellm(log: Path) -> Path:
     for command in ([sys.executable, "-m", "venv", LITELLM_VENV], [python, *pip]):
         child = processes.start(command, log)
         try:
-            code = child.finish(_INSTALL_S)
+            code = child.process.wait(_INSTALL_S)
+        except subprocess.TimeoutExpired:
+            code = None
         finally:
             child.stop()
         if code != 0:
             raise Failed(
-                f"LiteLLM can't be installed: pip ended with code {code}. It needs a package index; "
-                f"run without --with-litellm, or install {_LITELLM} into {LITELLM_VENV} yourself\n{child.tail()}"
+                f"LiteLLM can't be installed: pip ended with code {code} (its limit is {_INSTALL_S} s). "
+                "It needs a package index: run without --with-litellm, or install "
+                f"{_LITELLM} into {LITELLM_VENV} yourself\n{child.tail()}"
             )
     return program
 
@@ -255,11 +254,6 @@ def _status(url: str) -> int | None:
         return error.code
     except OSError:
         return None
-
-
-def _wait(child: Child, holds: Callable[[], bool], drain_stdout_to: Path | None = None) -> None:
-    """Until it serves. Failed where it ends or takes too long."""
-    child.wait_until(holds, _START_S)
 
 
 STARTERS: dict[str, Callable[[int, Path], Target]] = {

@@ -15,7 +15,7 @@ STREAM_END = b"data: [DONE]"
 # The first piece of the answer: a role alone, as OpenAI sends it first, is none.
 FIRST_WORD = b'"content":"word'
 
-_SENTENCE = 'def area(r):\n    """The area of a circle."""\n    return 3.14159 * r ** 2  # so far, so "good"\n'
+_SENTENCE = 'def area(r):\n    """The area of a circle."""\n    return 3.14159 * r ** 2  # so far so "good"\n'
 
 
 def request_body(size: int, *, stream: bool = False, spaced: bool = False) -> bytes:

@@ -97,7 +97,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    from .explain import explain_call
+    from .explain import Question, explain_call
 
     try:
         body = sys.stdin.buffer.read() if options.body == "-" else Path(options.body).read_bytes()
@@ -112,7 +112,8 @@ def explain(options: argparse.Namespace) -> int:
             print(f"modelbroker explain: --header {header!r}: give NAME=VALUE", file=sys.stderr)
             return 2
         headers.append((name.strip().lower(), value))
-    return explain_call(options.config, headers, body, options.path, options.caller, options.json)
+    question = Question(headers, body, options.path, options.caller, options.assume_credentials)
+    return explain_call(options.config, question, options.json)
 
 
 def mock(options: argparse.Namespace) -> int:

@@ -22,12 +22,14 @@ from ..exchange import View
 from ..extproc.grpc_transport import handler as ext_proc_handler
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
+from ..records.file import RecordFile
+from ..records.server import AccessLogServer
 from ..settings import SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer
 from .runtime import Overrides, Ready, make_ready, prepare
-from .secrets import secret_files
+from .secrets import files_of
 from .watch import watch
 
 log = logging.getLogger("modelbroker")
@@ -60,9 +62,14 @@ class ControlPlane:
         self._api = api()
         self._streams = Streams(Messages(self._api))
         self._xds = XdsServer(self._api, self._accepted, self._refused)
+        self._record_file = RecordFile(options.state_dir)
+        self._records = AccessLogServer(self._api, self._record_file.write)
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
+        self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
         self._served: Ready | None = None  # what some Envoy has in full
+        self._to_keep: Ready | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._error = ""
         self._loaded_at_s = 0.0
         self._reload_lock = asyncio.Lock()
@@ -71,12 +78,13 @@ class ControlPlane:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
         await self._start_configuration()
         servers = [
-            await self._grpc_server(self._options.xds, self._xds.handler()),
+            await self._grpc_server(self._options.xds, self._xds.handler(), self._records.handler()),
             await self._grpc_server(self._options.ext_proc, ext_proc_handler(self._streams.open)),
         ]
         admin = AdminServer(self._options.admin, self.status)
         admin.start()
-        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._expire())]
+        background = (self._follow(), self._expire(), self._records.run())
+        tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
         try:
             await stop.wait()
@@ -86,10 +94,13 @@ class ControlPlane:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(server.stop(self._options.drain_timeout_s) for server in servers))
             admin.stop()
+            self._record_file.close()
 
-    async def _grpc_server(self, address: str, handler: grpc.GenericRpcHandler[Any, Any]) -> grpc.aio.Server:
+    async def _grpc_server(
+        self, address: str, *handlers: grpc.GenericRpcHandler[Any, Any]
+    ) -> grpc.aio.Server:
         server = grpc.aio.server(options=_GRPC_OPTIONS)
-        server.add_generic_rpc_handlers((handler,))
+        server.add_generic_rpc_handlers(handlers)
         _remove_stale_socket(address)
         try:
             server.add_insecure_port(address)
@@ -102,32 +113,42 @@ class ControlPlane:
 
     async def _start_configuration(self) -> None:
         """What is on the disk; if it is broken, the last good one (a restart must not be an outage)."""
-        last_good = await asyncio.to_thread(self._read_last_good)
         try:
-            ready = await asyncio.to_thread(self._prepare_from_disk)
+            ready = await asyncio.to_thread(self._prepare_from_disk, None)
         except (SettingsError, Misconfigured) as error:
+            last_good = await asyncio.to_thread(self._read_last_good, None)
             if last_good is None:
                 raise
             self._error = str(error)
             log.error("the configuration is refused; serving the last good one\n%s", error)
-            self._publish(last_good)
+            await self._publish(last_good, proven=True)
             return
-        if last_good is not None and last_good.snapshot.generation != ready.snapshot.generation:
-            self._publish(last_good)  # an Envoy that ran on may still decide by it
-        self._publish(ready)
+        last_good = await asyncio.to_thread(self._read_last_good, ready)
+        if last_good is not None:
+            # An Envoy that ran on may still decide by it, and it is what to come back to.
+            await self._publish(last_good, proven=True)
+        await self._publish(ready)
 
-    def _prepare_from_disk(self) -> Ready:
-        return prepare(read_files(self._options.config), self._options.overrides, os.environ)
+    def _prepare_from_disk(self, before: Ready | None) -> Ready:
+        texts = read_files(self._options.config)
+        if before is not None and texts == before.texts:
+            # Only secrets, or nothing at all, can have changed.
+            return make_ready(texts, before.catalog, before.compile_warnings, os.environ, before)
+        return prepare(texts, self._options.overrides, os.environ, before)
 
-    def _publish(self, ready: Ready) -> None:
+    async def _publish(self, ready: Ready, *, proven: bool = False) -> None:
+        plan = await self._xds.plan(ready.snapshot)
         for warning in ready.warnings:
             if self._ready is None or warning not in self._ready.warnings:
                 log.warning("%s", warning)
         self._ready = ready
         self._loaded_at_s = time.time()
+        # Calls are decided by it as soon as an Envoy has it, and by the older ones until then.
         self._views[ready.view.generation] = ready.view
         self._streams.set_views(ready.view, self._views)
-        self._xds.publish(ready.snapshot)
+        self._xds.publish(plan, proven=proven)
+        if proven:
+            self._served = ready
         live = set(self._xds.store.generations())
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
@@ -140,35 +161,42 @@ class ControlPlane:
         async with self._reload_lock:
             current = self._ready
             try:
-                ready = await asyncio.to_thread(self._prepare_from_disk)
+                ready = await asyncio.to_thread(self._prepare_from_disk, current)
             except (SettingsError, Misconfigured) as error:
-                _RELOADS.labels("refused").inc()
+                if str(error) != self._error:
+                    _RELOADS.labels("refused").inc()
+                    log.error("the edited configuration is refused; the last good one goes on\n%s", error)
                 self._error = str(error)
-                log.error("the edited configuration is refused; the last good one goes on\n%s", error)
                 return
+            self._newest = ready
+            if self._error:
+                log.info("the configuration is good again")
             self._error = ""
-            if current is not None and _same(current, ready):
+            if current is not None and current is self._ready and _same(current, ready):
+                self._xds.store.refusal = None
                 return
             _RELOADS.labels("loaded").inc()
-            self._publish(ready)
+            await self._publish(ready)
 
     async def _follow(self) -> None:
         """Reload at each edit of the configuration or of a secret's file."""
 
         def paths() -> list[Path]:
-            ready = self._ready
-            return [self._options.config, *(secret_files(ready.catalog) if ready else ())]
+            ready = self._newest or self._ready
+            return [self._options.config, *(files_of(ready.catalog) if ready else ())]
 
-        async for _ in watch(paths):
+        while True:
             try:
-                await self.reload()
+                async for _ in watch(paths):
+                    await self.reload()
             except Exception:
                 log.exception("reloading failed; the last good configuration goes on")
+                await asyncio.sleep(1)
 
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(30)
-            self._xds.expire()
+            await self._xds.expire()
 
     # -- what Envoys say
 
@@ -178,10 +206,9 @@ class ControlPlane:
             return
         self._served = ready
         log.info("Envoy serves configuration %s", snapshot.revision)
-        try:
-            self._keep_last_good(ready)
-        except OSError as error:
-            log.warning("the last good configuration could not be kept: %s", error)
+        self._to_keep = ready
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep())
 
     def _refused(self, error: str, good: Snapshot | None) -> None:
         self._error = error
@@ -196,20 +223,42 @@ class ControlPlane:
     def _last_good_dir(self) -> Path:
         return self._options.state_dir / "last-good"
 
+    async def _keep(self) -> None:
+        """Write the newest configuration that an Envoy took, beside the event loop."""
+        while (ready := self._to_keep) is not None:
+            self._to_keep = None
+            try:
+                await asyncio.to_thread(self._keep_last_good, ready)
+            except OSError as error:
+                log.warning("the last good configuration could not be kept: %s", error)
+
     def _keep_last_good(self, ready: Ready) -> None:
-        fresh = self._options.state_dir / "last-good.new"
+        """Killed at any moment, this leaves a whole one."""
+        fresh, older = (self._last_good_dir.with_suffix(suffix) for suffix in (".new", ".old"))
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         for number, text in enumerate(ready.texts.values()):
             (fresh / f"{number:04d}.yaml").write_text(text, encoding="utf-8")
-        shutil.rmtree(self._last_good_dir, ignore_errors=True)
+        if self._last_good_dir.exists():
+            shutil.rmtree(older, ignore_errors=True)
+            self._last_good_dir.rename(older)
         fresh.rename(self._last_good_dir)
+        shutil.rmtree(older, ignore_errors=True)
 
-    def _read_last_good(self) -> Ready | None:
-        if not self._last_good_dir.is_dir():
+    def _read_last_good(self, ready: Ready | None) -> Ready | None:
+        """None where there is none, or where it says the same as `ready`."""
+        kept = next(
+            (p for p in (self._last_good_dir, self._last_good_dir.with_suffix(".old")) if p.is_dir()), None
+        )
+        if kept is None:
             return None
         with contextlib.suppress(SettingsError, Misconfigured):
-            return prepare(read_files(self._last_good_dir), self._options.overrides, os.environ)
+            texts = read_files(kept)
+            if ready is not None and list(texts.values()) == list(ready.texts.values()):
+                return None
+            last_good = prepare(texts, self._options.overrides, os.environ, ready)
+            same = ready is not None and last_good.snapshot.generation == ready.snapshot.generation
+            return None if same else last_good
         return None
 
     # -- what people ask

@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..core.call import FACT_KINDS, Decision, Facts
+from ..core.call import FACT_KINDS, Caller, Decision
 from ..core.errors import CallError, Misconfigured
 from ..exchange import Inbound, OuterCall
 from ..exchange.view import View
+from ..policy import State, decide
 from .runtime import Overrides, prepare_path
 from .secrets import caller_of
 
 
-def explain_call(
-    config: Path, headers: Sequence[tuple[str, str]], body: bytes, path: str, caller: str, as_json: bool
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call that is not sent. `path` "": told from the body. `caller` "": told from the headers."""
+
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    path: str = ""
+    caller: str = ""
+    assume_credentials: bool = False
+
+
+def explain_call(config: Path, question: Question, as_json: bool) -> int:
     """Prints the story of one call. 1: it would be refused."""
     view = prepare_path(config, Overrides()).view
+    if question.assume_credentials:
+        view = replace(view, state=State())
     call = OuterCall(view, "explain")
-    inbound = Inbound([(":method", "POST"), (":path", path or _path_of(body)), *headers])
+    path = question.path or _path_of(question.body)
+    inbound = Inbound([(":method", "POST"), (":path", path), *question.headers])
+    if question.caller:
+        call.assume(_named(view, question.caller))
+    story: dict[str, Any] = {"revision": view.catalog.revision, "path": path}
     try:
-        if caller:
-            call.assume(_named(view, caller))
-        facts, decision = call.explain(inbound, body)
-    except Misconfigured:
-        raise
+        facts = call.facts(inbound, question.body)
+        story["facts"] = {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]}
+        story |= _story(decide(facts, view.catalog, view.state))
     except CallError as error:
-        _print_refusal(error, as_json)
-        return 1
-    story = _story(view, facts, decision)
+        story["refused"] = {"status": error.status, "code": error.code, "message": error.message}
     print(json.dumps(story, indent=2) if as_json else _text(story))
-    return 0
+    return 1 if "refused" in story else 0
 
 
 def _path_of(body: bytes) -> str:
@@ -59,7 +71,7 @@ def _path_of(body: bytes) -> str:
     return "/v1/messages" if anthropic else "/v1/chat/completions"
 
 
-def _named(view: View, name: str) -> Any:
+def _named(view: View, name: str) -> Caller:
     for entry in view.catalog.callers:
         if entry.name == name:
             return caller_of(entry)
@@ -67,7 +79,7 @@ def _named(view: View, name: str) -> Any:
     raise Misconfigured(500, "unknown_caller", f"there is no caller {name!r}; there are: {known}")
 
 
-def _story(view: View, facts: Facts, decision: Decision) -> dict[str, Any]:
+def _story(decision: Decision) -> dict[str, Any]:
     total = sum(member.weight for member in decision.eligible if member.priority == _first(decision))
     eligible = [
         {
@@ -79,8 +91,6 @@ def _story(view: View, facts: Facts, decision: Decision) -> dict[str, Any]:
         for member in decision.eligible
     ]
     return {
-        "revision": decision.revision,
-        "facts": {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]},
         "rule": decision.rule or None,
         "pool": decision.pool,
         "failover": decision.failover,
@@ -94,8 +104,11 @@ def _first(decision: Decision) -> int:
 
 
 def _text(story: dict[str, Any]) -> str:
-    lines = ["facts"]
-    lines += [f"  {name:18} {_shown(value)}" for name, value in story["facts"].items() if value is not None]
+    lines = [f"call     POST {story['path']}", "facts"]
+    facts = story.get("facts", {})
+    lines += [f"  {name:18} {_shown(value)}" for name, value in facts.items() if value is not None]
+    if refused := story.get("refused"):
+        return "\n".join([*lines, f"refused  {refused['status']} {refused['code']}: {refused['message']}"])
     lines.append(f"rule     {story['rule'] or 'none matches: `model` names the pool'}")
     lines.append(f"pool     {story['pool']}  (up to {story['failover']} further attempts)")
     lines.append("members")
@@ -109,10 +122,3 @@ def _text(story: dict[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _print_refusal(error: CallError, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"refused": {"status": error.status, "code": error.code, "message": error.message}}))
-    else:
-        print(f"refused  {error.status} {error.code}: {error.message}", file=sys.stderr)

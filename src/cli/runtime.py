@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from ..core.errors import Misconfigured
 from ..dialects import BUILT, KNOWN, SURFACES
 from ..exchange import View
 from ..settings import compile_texts, read_files
-from ..xds.build import build, generation_of
+from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .secrets import Resolved, resolve
 
@@ -41,31 +41,45 @@ class Ready:
     resolved: Resolved
     view: View
     snapshot: Snapshot
-    warnings: tuple[str, ...]
+    compile_warnings: tuple[str, ...]
+    memory: Memory
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*self.compile_warnings, *self.resolved.warnings)
 
 
-def prepare(texts: Mapping[str, str], overrides: Overrides, environ: Mapping[str, str]) -> Ready:
-    """Raises SettingsError (all problems at once) or Misconfigured."""
+def prepare(
+    texts: Mapping[str, str], overrides: Overrides, environ: Mapping[str, str], before: Ready | None = None
+) -> Ready:
+    """Raises SettingsError (all problems at once) or Misconfigured. What is the same in `before` is taken
+    over from there."""
     loaded = compile_texts(texts, dialects=KNOWN, built=BUILT)
     catalog = override(loaded.catalog, overrides)
-    return make_ready(texts, catalog, [str(problem) for problem in loaded.warnings], environ)
+    return make_ready(texts, catalog, [str(problem) for problem in loaded.warnings], environ, before)
 
 
 def make_ready(
-    texts: Mapping[str, str], catalog: Catalog, warnings: list[str], environ: Mapping[str, str]
+    texts: Mapping[str, str],
+    catalog: Catalog,
+    warnings: Sequence[str],
+    environ: Mapping[str, str],
+    before: Ready | None = None,
 ) -> Ready:
     """Secrets are read here: call it again when one has changed."""
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
     view = View(generation, catalog, resolved.state, resolved.callers)
-    resources = build(catalog, resolved.state, SURFACES, resolved.credentials)
+    memory = before.memory if before else Memory()
+    resources = build(catalog, resolved.state, SURFACES, resolved.credentials, memory)
     return Ready(
         texts,
         catalog,
         resolved,
         view,
-        snapshot(generation, catalog.revision, resources),
-        (*warnings, *resolved.warnings),
+        snapshot(generation, catalog.revision, resources, before.snapshot if before else None),
+        tuple(warnings),
+        memory,
     )
 
 

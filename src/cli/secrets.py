@@ -60,15 +60,21 @@ def caller_of(entry: CallerEntry) -> Caller:
     )
 
 
-def secret_files(catalog: Catalog) -> Iterable[Path]:
-    """Files to watch: a mounted secret that changes is a rotation."""
+def files_of(catalog: Catalog) -> Iterable[Path]:
+    """Files to watch: a mounted secret that changes is a rotation, and what Envoy refused for the want of a
+    certificate may be good once it is there."""
     for provider in catalog.providers.values():
         if provider.credential is not None and provider.credential.kind == "file":
             yield Path(provider.credential.name)
+        if provider.ca_file:
+            yield Path(provider.ca_file)
     for entry in catalog.callers:
         for ref in entry.keys:
             if ref.kind == "file":
                 yield Path(ref.name)
+    if catalog.listen.tls_cert_file:
+        yield Path(catalog.listen.tls_cert_file)
+        yield Path(catalog.listen.tls_key_file)
 
 
 def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str]:

@@ -33,7 +33,8 @@ def member_key(provider: Provider, model: str, limits: Limits, connect_ms: int) 
         provider.ca_file,
         provider.own_model(model),
     )
-    return content_hash(RENDERING, shape, model, limits.request_bytes, limits.idle_ms, connect_ms)
+    bounds = (limits.request_bytes, limits.concurrency, limits.idle_ms, connect_ms)
+    return content_hash(RENDERING, shape, model, *bounds)
 
 
 def listener_name(member: Member, key: str) -> str:

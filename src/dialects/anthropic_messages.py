@@ -18,7 +18,7 @@ from .sse import SseEvent
 
 
 class _Request(msgspec.Struct):
-    model: str | None = None
+    model: str = ""
     messages: msgspec.Raw = msgspec.Raw()
     stream: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()

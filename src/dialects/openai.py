@@ -53,7 +53,7 @@ def positive_int(raw: msgspec.Raw) -> int | None:
     return int(text) if text.isdigit() and len(text) < 12 else None
 
 
-def require_model(model: str | None) -> str:
+def require_model(model: str) -> str:
     if not model:
         raise BadRequest(
             400,

@@ -12,7 +12,7 @@ from .sse import SseEvent
 
 
 class _Request(msgspec.Struct):
-    model: str | None = None
+    model: str = ""
 
 
 _decoder = msgspec.json.Decoder(_Request)

@@ -36,6 +36,11 @@ _KEPT = frozenset(("x-forwarded-proto",))
 _CLIENT_ONLY_PREFIXES = ("x-broker-", "x-envoy-", "x-forwarded-", "x-amz-")
 
 
+def _is_client_only(name: str) -> bool:
+    """`name` with dashes: behind CGI-like servers an underscore means the same."""
+    return name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_PREFIXES)
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """A request's headers: names in lower case, pseudo-headers included."""
@@ -53,6 +58,7 @@ class Forward:
     set_headers: tuple[tuple[str, str], ...]
     remove_headers: tuple[str, ...]
     class_name: str
+    facts: tuple[tuple[str, str], ...] = ()  # for the record: who, what for, what was decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,9 @@ class OuterCall:
         if self._inbound.first("upgrade") or method == "CONNECT":
             raise BadRequest(426, "upgrade_not_supported", "upgrades are not supported: use HTTP")
         self._caller = self._caller or self._authenticate()
-        if path == MODELS_PATH and method == "GET":
+        if path.rstrip("/") == MODELS_PATH:
+            if method not in ("GET", "HEAD"):
+                raise BadRequest(405, "method_not_allowed", f"{MODELS_PATH} takes GET, not {method[:20]}")
             return self._reply(200, self._dialect.models_body(self._model_names()))
         self._surface = surface_for_path(path)
         if self._surface is None:
@@ -144,7 +152,30 @@ class OuterCall:
         ]
         if facts.stream:
             headers.append(("x-broker-stream", facts.surface.dialect))
-        return Forward(tuple(headers), self._stripped(headers), target.class_name)
+        return Forward(
+            tuple(headers), self._stripped(headers), target.class_name, self._known(facts, decision)
+        )
+
+    def _known(self, facts: Facts, decision: Decision) -> tuple[tuple[str, str], ...]:
+        """What the record will say of this call; what is not known is left out."""
+        caller = facts.caller
+        known = (
+            ("request_id", self.request_id),
+            ("caller", caller.name),
+            ("agent", caller.agent),
+            ("user", caller.user),
+            ("team", caller.team),
+            ("customer", caller.customer),
+            ("feature", caller.feature),
+            ("tier", caller.tier),
+            ("dialect", facts.surface.dialect),
+            ("model", facts.model),
+            ("stream", "1" if facts.stream else ""),
+            ("rule", decision.rule),
+            ("pool", decision.pool),
+            ("revision", decision.revision),
+        )
+        return tuple((name, value) for name, value in known if value)
 
     def _read(self, body: bytes) -> tuple[Facts, tuple[int, int]]:
         """The facts of the call, and where `model` stands in its body."""
@@ -178,12 +209,11 @@ class OuterCall:
         """Take `caller` as verified, instead of a key in a header."""
         self._caller = caller
 
-    def explain(self, inbound: Inbound, body: bytes) -> tuple[Facts, Decision]:
-        """What would become of the call. Raises CallError where it would be refused."""
+    def facts(self, inbound: Inbound, body: bytes) -> Facts:
+        """What is known of the call. Raises CallError where it would be refused before any decision."""
         self._inbound = inbound
         self._admit(inbound.first(":path").partition("?")[0], ends=False)
-        facts, _ = self._read(body)
-        return facts, decide(facts, self.view.catalog, self.view.state)
+        return self._read(body)[0]
 
     def _stripped(self, ours: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """The client's headers that must not go on."""
@@ -192,7 +222,7 @@ class OuterCall:
             {
                 name
                 for name, _ in self._inbound.headers
-                if (name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_PREFIXES)) and name not in kept
+                if name not in kept and _is_client_only(name.replace("_", "-"))
             }
         )
 
@@ -243,6 +273,8 @@ class OuterCall:
             extra = (("retry-after", str(error.retry_after_s)),)
         if error.status == 401:
             extra += (("www-authenticate", "Bearer"),)
+        if error.status == 405:
+            extra += (("allow", "POST" if self._surface else "GET, HEAD"),)
         body = self._dialect.error_body(error, self.request_id)
         return self._reply(error.status, body, extra, error.code)
 

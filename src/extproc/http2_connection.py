@@ -247,6 +247,7 @@ class Connection(Line, asyncio.Protocol):
             self._refuse(head if ended else head + h2.reset(stream_id, Code.NO_ERROR), stream_id)
         else:
             stream = self._streams[stream_id] = GrpcStream(self, stream_id, self._limits)
+            stream.remote_ended = bool(ended)  # known before an answer can be made
             stream.open(request.metadata, self._open_stream)
             if ended:
                 stream.end()

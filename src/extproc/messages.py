@@ -46,6 +46,9 @@ class Messages:
         common.clear_route_cache = True
         namespace = response.dynamic_metadata.fields["envoy.lb"].struct_value
         namespace.fields["class"].string_value = forward.class_name
+        known = response.dynamic_metadata.fields["modelbroker"].struct_value.fields
+        for name, value in forward.facts:
+            known[name].string_value = value
         serialized: bytes = response.SerializeToString()
         return serialized
 

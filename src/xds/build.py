@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ..core.call import Surface
-from ..core.catalog import Auth, Catalog, Member, Pool
+from ..core.catalog import Auth, Catalog, Member, Pool, Provider
 from ..core.errors import Misconfigured
 from ..core.keys import (
     content_hash,
@@ -38,38 +39,59 @@ def generation_of(catalog: Catalog, state: State) -> str:
     return f"{catalog.revision}.{content_hash(sorted(state.providers_out))[:6]}"
 
 
+@dataclass(frozen=True, slots=True)
+class _PoolParts:
+    """What one pool needs. Trees are shared with other pools and later builds: they are never changed."""
+
+    cluster: str
+    endpoints: Tree
+    listeners: Mapping[str, Tree]
+    clusters: Mapping[str, Tree]
+    providers: tuple[Provider, ...]  # of members that some call can reach
+
+
+class Memory:
+    """What the build before this one made: most edits concern a few pools out of many."""
+
+    def __init__(self) -> None:
+        self.pools: dict[object, _PoolParts] = {}
+        self.trees: dict[str, Tree] = {}  # names of listeners and clusters carry a hash of their content
+
+
 def build(
-    catalog: Catalog, state: State, surfaces: Iterable[Surface], secrets: Mapping[str, str]
+    catalog: Catalog,
+    state: State,
+    surfaces: Iterable[Surface],
+    secrets: Mapping[str, str],
+    memory: Memory | None = None,
 ) -> Resources:
     """All that an Envoy needs to serve `catalog`. `secrets`: provider name → credential value; a provider
     that has none gets an empty one, since a missing secret would stall its listeners (and is ruled out by
-    `state`)."""
+    `state`). `memory` is that of an earlier build, and becomes that of this one."""
+    memory = memory or Memory()
+    kept: dict[object, _PoolParts] = {}
     surfaces = tuple(surfaces)
+    shapes = {name: repr(provider) for name, provider in catalog.providers.items()}
     clusters: dict[str, Tree] = {}
     endpoints: dict[str, Tree] = {}
     listeners: dict[str, Tree] = {OUTER_LISTENER: outer_listener(catalog.listen, catalog.limits)}
+    used: dict[str, Provider] = {}
     for pool in catalog.pools.values():
-        classes = list(class_members(pool, catalog, state, surfaces))
-        if len(classes) > MAX_CLASSES:
-            raise Misconfigured(
-                500,
-                "too_many_classes",
-                f"pool {pool.name}: its members can serve {len(classes)} different kinds of call; more than "
-                f"{MAX_CLASSES} are too many for Envoy: split the pool",
-            )
-        keys = keys_of(pool, catalog)
-        used = {member for members in classes for member in members}
-        name = pool_cluster(pool, catalog.limits)
-        clusters[name] = pool_cluster_tree(pool, catalog.limits)
-        endpoints[name] = endpoints_tree(pool, catalog.limits, keys, classes)
-        for member in used:
-            _add_member(pool, member, keys[member], catalog, clusters, listeners)
-    providers = [catalog.providers[m.provider] for pool in catalog.pools.values() for m in pool.members]
+        names = {member.provider for member in pool.members}
+        out = frozenset(names & state.providers_out.keys())
+        key = (pool, tuple(shapes[name] for name in sorted(names)), out, catalog.limits, surfaces)
+        parts = memory.pools.get(key) or _pool_parts(pool, catalog, state, surfaces, memory)
+        kept[key] = parts
+        clusters |= parts.clusters
+        endpoints[parts.cluster] = parts.endpoints
+        listeners |= parts.listeners
+        used |= {provider.name: provider for provider in parts.providers}
+    memory.pools, memory.trees = kept, {**listeners, **clusters}
     return {
         SECRET: {
             secret_name(p): _secret(secret_name(p), p.auth, secrets.get(p.name, ""))
-            for p in providers
-            if p.auth is not Auth.NONE and p.built
+            for p in used.values()
+            if p.auth is not Auth.NONE
         },
         CLUSTER: clusters,
         ENDPOINTS: endpoints,
@@ -78,31 +100,42 @@ def build(
     }
 
 
+def _pool_parts(
+    pool: Pool, catalog: Catalog, state: State, surfaces: tuple[Surface, ...], memory: Memory
+) -> _PoolParts:
+    classes = list(class_members(pool, catalog, state, surfaces))
+    if len(classes) > MAX_CLASSES:
+        raise Misconfigured(
+            500,
+            "too_many_classes",
+            f"pool {pool.name}: its members can serve {len(classes)} different kinds of call; more than "
+            f"{MAX_CLASSES} are too many for Envoy: split the pool",
+        )
+    keys = keys_of(pool, catalog)
+    connect_ms = pool.timeouts.connect_ms
+    cluster = pool_cluster(pool, catalog.limits)
+    clusters = {cluster: memory.trees.get(cluster) or pool_cluster_tree(pool, catalog.limits)}
+    listeners: dict[str, Tree] = {}
+    used = {member: catalog.providers[member.provider] for members in classes for member in members}
+    for member, provider in used.items():
+        name = listener_name(member, keys[member])
+        upstream = provider_cluster(provider, catalog.limits, connect_ms)
+        listeners[name] = memory.trees.get(name) or member_listener(pool, member, keys[member], catalog)
+        clusters[upstream] = memory.trees.get(upstream) or provider_cluster_tree(
+            provider, catalog, connect_ms
+        )
+        # For the pools that come after this one.
+        memory.trees[name], memory.trees[upstream] = listeners[name], clusters[upstream]
+    endpoints = endpoints_tree(pool, catalog.limits, keys, classes)
+    return _PoolParts(cluster, endpoints, listeners, clusters, tuple(used.values()))
+
+
 def keys_of(pool: Pool, catalog: Catalog) -> dict[Member, str]:
     connect_ms = pool.timeouts.connect_ms
     return {
         member: member_key(catalog.providers[member.provider], member.model, catalog.limits, connect_ms)
         for member in pool.members
     }
-
-
-def _add_member(
-    pool: Pool,
-    member: Member,
-    key: str,
-    catalog: Catalog,
-    clusters: dict[str, Tree],
-    listeners: dict[str, Tree],
-) -> None:
-    """Its listener and its provider's cluster, unless another pool brought them already."""
-    name = listener_name(member, key)
-    if name in listeners:
-        return
-    listeners[name] = member_listener(pool, member, key, catalog)
-    provider = catalog.providers[member.provider]
-    cluster = provider_cluster(provider, catalog.limits, pool.timeouts.connect_ms)
-    if cluster not in clusters:
-        clusters[cluster] = provider_cluster_tree(provider, catalog, pool.timeouts.connect_ms)
 
 
 def _secret(name: str, auth: Auth, value: str) -> Tree:

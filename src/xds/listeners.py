@@ -14,12 +14,13 @@ from ..core.errors import Unavailable
 from ..core.keys import levels, listener_name, provider_cluster, secret_name
 from ..dialects import dialect_named
 from .clusters import buffer_bytes
-from .local_replies import member_mapper, outer_mappers
+from .local_replies import member_mappers, outer_mappers
 from .types import (
     ADS,
     EXT_PROC_CLUSTER,
     OUTER_LISTENER,
     OUTER_ROUTES,
+    XDS_CLUSTER,
     Tree,
     duration,
     extension,
@@ -35,6 +36,7 @@ _DRAIN_OF_ONE_REQUEST_MS = 10_000
 # How long Python may take for one message: a 30 MB body takes a second on a busy machine.
 _MESSAGE_TIMEOUT_MS = 10_000
 _MAX_MESSAGE_TIMEOUT_MS = 3_600_000
+_HELD_BYTES = 33 * 1024 * 1024  # of a whole reply, before it goes on
 
 # Headers between the outer listener and the members: never the provider's to see.
 INTERNAL_HEADERS = (
@@ -60,7 +62,12 @@ ENVOY_HEADERS = (
     "x-request-id",
 )
 # What a provider says to its own clients and not to ours.
-_PROVIDER_HEADERS = ("alt-svc", "set-cookie", "strict-transport-security", "x-envoy-upstream-service-time")
+_PROVIDER_HEADERS = ("alt-svc", "set-cookie", "strict-transport-security")
+# What only the broker and its own Envoy may say: an `x-envoy-ratelimited` would even keep the outer route
+# from failing over.
+_OUR_REPLY_HEADERS = ("x-broker-", "x-envoy-", "x-forwarded-")
+# Of requests that name no version to providers that have none configured; the only one there is so far.
+_ANTHROPIC_VERSION = "2023-06-01"
 
 
 def outer_listener(listen: Listen, limits: Limits) -> Tree:
@@ -77,13 +84,14 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
             "response_body_mode": "NONE",
         },
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
-        metadata_options={"receiving_namespaces": {"untyped": ["envoy.lb"]}},
+        metadata_options={"receiving_namespaces": {"untyped": ["envoy.lb", "modelbroker"]}},
     )
     manager = _connection_manager(
         "outer",
         limits,
         rds={"route_config_name": OUTER_ROUTES, "config_source": ADS},
         http_filters=[ext_proc, _router()],
+        access_log=[_access_log("outer", ("x-broker-request-id", "x-broker-member"))],
         local_reply_config={"mappers": outer_mappers()},
         use_remote_address=True,
         request_headers_timeout=duration(_DRAIN_OF_ONE_REQUEST_MS),
@@ -187,6 +195,8 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog) -> T
     """A whole filter chain for one member, so that each attempt starts from the client's own request."""
     provider = catalog.providers[member.provider]
     name = listener_name(member, key)
+    # Whole replies are held here, and a small limit for requests must not be one for them.
+    held_bytes = max(buffer_bytes(catalog.limits), _HELD_BYTES)
     ext_proc = extension(
         _EXT_PROC_NAME,
         _EXT_PROC,
@@ -207,16 +217,26 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog) -> T
         f"member.{member.id}",
         catalog.limits,
         route_config=_member_routes(provider, member, pool, catalog),
-        http_filters=[_lua(provider, member), ext_proc, *_decompressors(), *_credential(provider), _router()],
-        local_reply_config={"mappers": [member_mapper(provider.dialects[0])]},
+        http_filters=[
+            _reply_headers(member),
+            _lua(provider, member, held_bytes),
+            ext_proc,
+            *_decompressors(),
+            *_credential(provider),
+            _router(),
+        ],
+        access_log=[_access_log("member", ())],
+        local_reply_config={"mappers": member_mappers(provider.dialects)},
         server_header_transformation="PASS_THROUGH",
         generate_request_id=False,
+        # Its only client is Envoy itself: a broken reply need not wait for that one to notice.
+        delayed_close_timeout="0s",
     )
     return {
         "name": name,
         "stat_prefix": f"member.{member.id}",
         "internal_listener": {},
-        "per_connection_buffer_limit_bytes": buffer_bytes(catalog.limits),
+        "per_connection_buffer_limit_bytes": held_bytes,
         "filter_chains": [{"filters": [manager]}],
     }
 
@@ -230,8 +250,8 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
         "host_rewrite_literal": url.netloc,
     }
     request_headers = [set_header(header, value) for header, value in provider.headers]
-    if provider.api_version and "anthropic-messages" in provider.dialects:
-        version = {"key": "anthropic-version", "value": provider.api_version}
+    if "anthropic-messages" in provider.dialects:
+        version = {"key": "anthropic-version", "value": provider.api_version or _ANTHROPIC_VERSION}
         request_headers.append({"header": version, "append_action": "ADD_IF_ABSENT"})
     no_python = {_EXT_PROC_NAME: typed(_EXT_PROC_PER_ROUTE, disabled=True)}
     streams = [_stream_route(dialect, route) for dialect in provider.dialects]
@@ -243,8 +263,6 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                 "domains": ["*"],
                 "request_headers_to_add": request_headers,
                 "request_headers_to_remove": [*INTERNAL_HEADERS, *ENVOY_HEADERS],
-                "response_headers_to_add": [set_header("x-broker-member", member.id)],
-                "response_headers_to_remove": list(_PROVIDER_HEADERS),
                 "routes": [
                     *streams,
                     {"match": {"prefix": "/"}, "route": route, "typed_per_filter_config": no_python},
@@ -286,6 +304,22 @@ def _grpc_service(role: str) -> Tree:
     }
 
 
+def _access_log(name: str, reply_headers: tuple[str, ...]) -> Tree:
+    """Entries go to the control plane in batches, off the path of any call."""
+    return extension(
+        "envoy.access_loggers.http_grpc",
+        "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        common_config={
+            "log_name": name,
+            "grpc_service": {"envoy_grpc": {"cluster_name": XDS_CLUSTER}},
+            "transport_api_version": "V3",
+            "buffer_flush_interval": "0.200s",
+            "buffer_size_bytes": 65_536,
+        },
+        additional_response_headers_to_log=list(reply_headers),
+    )
+
+
 def _router() -> Tree:
     # x-envoy-* of Envoy's own making would reach the provider: it is added after every filter.
     return extension(
@@ -295,7 +329,20 @@ def _router() -> Tree:
     )
 
 
-def _lua(provider: Provider, member: Member) -> Tree:
+def _reply_headers(member: Member) -> Tree:
+    """Every reply, Envoy's own ones too, names the member, and no provider speaks in the broker's name."""
+    ours = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _OUR_REPLY_HEADERS]
+    theirs = [{"remove": name} for name in _PROVIDER_HEADERS]
+    return extension(
+        "envoy.filters.http.header_mutation",
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={
+            "response_mutations": [*ours, *theirs, {"append": set_header("x-broker-member", member.id)}]
+        },
+    )
+
+
+def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
     refused = Unavailable(
         502,
         "upstream_credential_refused",
@@ -307,6 +354,7 @@ def _lua(provider: Provider, member: Member) -> Tree:
         "REFUSED": dialect_named(provider.dialects[0]).error_body(refused, ""),
     }
     lines = [f"local {name} = {lua_string(value)}" for name, value in constants.items()]
+    lines.append(f"local HELD_BYTES = {held_bytes}")
     return extension(
         "envoy.filters.http.lua",
         "envoy.extensions.filters.http.lua.v3.Lua",

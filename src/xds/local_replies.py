@@ -5,6 +5,7 @@ Envoy's own text is never the answer: a client's SDK reads JSON of its dialect o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,22 @@ from .types import Tree, extension
 
 @dataclass(frozen=True, slots=True)
 class EnvoyError:
-    """One kind of Envoy-made error: `flags` (any of them) or a CEL condition over its details."""
+    """One kind of Envoy-made error: `flags` (any of them) or `when`, a CEL condition. Status 0: Envoy's own."""
 
     status: int
     code: str
     message: str
     flags: tuple[str, ...] = ()
-    details: str = ""
+    when: str = ""
 
+
+def _details(*parts: str) -> str:
+    """CEL: the details of the error hold one of `parts`. Source: Envoy, "Response code details"."""
+    holds = " || ".join(f"response.code_details.contains('{part}')" for part in parts)
+    return f"has(response.code_details) && ({holds})"
+
+
+_NOT_OURS = f"!(has(response.code_details) && response.code_details.startsWith('{BROKER_DETAILS}'))"
 
 # First match wins. Flags: Envoy's access log documentation, %RESPONSE_FLAGS%.
 OUTER_ERRORS: tuple[EnvoyError, ...] = (
@@ -33,22 +42,35 @@ OUTER_ERRORS: tuple[EnvoyError, ...] = (
         413,
         "request_too_large",
         "the request body is larger than this broker takes (limits.request_bytes)",
-        details="payload_too_large",
+        when=_details("payload_too_large"),
     ),
     EnvoyError(
-        431, "request_headers_too_large", "the request's headers are too large", details="headers_too_large"
+        431,
+        "request_headers_too_large",
+        "the request's headers are too large or too many",
+        when=f"response.code == 431 && {_NOT_OURS}",
     ),
     EnvoyError(
-        426, "upgrade_not_supported", "upgrades are not supported: use HTTP", details="upgrade_failed"
+        426, "upgrade_not_supported", "upgrades are not supported: use HTTP", when=_details("upgrade_failed")
     ),
     EnvoyError(
-        408, "request_timeout", "the request did not arrive in time", details="request_header_timeout"
+        426,
+        "http_version_not_supported",
+        "this HTTP version is not supported: use HTTP/1.1 or HTTP/2",
+        when=_details("low_version"),
+    ),
+    # Also the idle timeout, where it is the client that is idle.
+    EnvoyError(
+        408,
+        "request_timeout",
+        "the request did not arrive in time",
+        when=f"response.code == 408 && {_NOT_OURS}",
     ),
     EnvoyError(
-        408, "request_timeout", "the request did not arrive in time", details="request_overall_timeout"
-    ),
-    EnvoyError(
-        503, "broker_unavailable", "the broker's policy server did not answer: try again", details="ext_proc"
+        503,
+        "broker_unavailable",
+        "the broker's policy server did not answer: try again",
+        when=_details("ext_proc"),
     ),
     EnvoyError(
         503,
@@ -80,37 +102,57 @@ OUTER_ERRORS: tuple[EnvoyError, ...] = (
         "the broker has no route for this call right now: try again",
         flags=("NR", "NC", "NFCF"),
     ),
-    EnvoyError(400, "invalid_http", "the request is not valid HTTP", flags=("DPE",)),
+    EnvoyError(
+        503,
+        "broker_reloading",
+        "the broker has no route for this call right now: try again",
+        when=_details("direct_response"),
+    ),
+    EnvoyError(
+        400,
+        "invalid_path",
+        "the path of the request is not valid: use one such as /v1/chat/completions",
+        when=_details("path_normalization_failed", "absolute_path_rejected", "invalid_path"),
+    ),
+    EnvoyError(
+        400, "invalid_http", "the request is not valid HTTP (%RESPONSE_CODE_DETAILS%)", flags=("DPE",)
+    ),
+    EnvoyError(
+        400,
+        "invalid_http",
+        "the request is not valid HTTP (%RESPONSE_CODE_DETAILS%)",
+        when=f"response.code < 500 && {_NOT_OURS}",
+    ),
+    EnvoyError(
+        0, "broker_error", "the broker could not handle this call (%RESPONSE_CODE_DETAILS%)", when=_NOT_OURS
+    ),
 )
 
 
 def outer_mappers() -> list[Tree]:
-    """Path tells the dialect: the error may come before anything else is known of the call."""
+    """The path tells the dialect: the error may come before anything else is known of the call. A request
+    that is no HTTP has not even a path: then the dialect is OpenAI's."""
     anthropic = {"name": ":path", "string_match": {"prefix": "/v1/messages"}}
-    shapes = (("anthropic-messages", anthropic), ("openai-chat", {**anthropic, "invert_match": True}))
-    mappers = [
-        _mapper(dialect, header, error, _condition(error))
-        for error in OUTER_ERRORS
-        for dialect, header in shapes
-    ]
-    other = EnvoyError(0, "broker_error", "the broker could not handle this call (%RESPONSE_CODE_DETAILS%)")
-    ours = _cel(f"!(has(response.code_details) && response.code_details.startsWith('{BROKER_DETAILS}'))")
-    return mappers + [_mapper(dialect, header, other, ours) for dialect, header in shapes]
+    shapes = (("anthropic-messages", anthropic), ("openai-chat", None))
+    return [_mapper(dialect, header, error) for error in OUTER_ERRORS for dialect, header in shapes]
 
 
-def member_mapper(dialect: str) -> Tree:
-    """A member's own failures become 503 in the dialect, so that the outer route fails over."""
+def member_mappers(dialects: Sequence[str]) -> list[Tree]:
+    """A member's own failures become 503 in the client's dialect, so that the outer route fails over."""
     message = "the provider could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
-    error = EnvoyError(503, "upstream_unavailable", message)
-    any_request = {"name": ":path", "present_match": True}
-    ours = _cel(f"!(has(response.code_details) && response.code_details.startsWith('{BROKER_DETAILS}'))")
-    return _mapper(dialect, any_request, error, ours)
+    error = EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS)
+    others = [dialect for dialect in dialects if dialect != "anthropic-messages"]
+    anthropic = {"name": ":path", "string_match": {"contains": "/v1/messages"}}
+    if not others:
+        return [_mapper("anthropic-messages", None, error)]
+    shapes = [("anthropic-messages", anthropic)] if len(others) < len(dialects) else []
+    return [_mapper(dialect, header, error) for dialect, header in (*shapes, (others[0], None))]
 
 
 def _condition(error: EnvoyError) -> Tree:
     if error.flags:
         return {"response_flag_filter": {"flags": list(error.flags)}}
-    return _cel(f"has(response.code_details) && response.code_details.contains('{error.details}')")
+    return _cel(error.when)
 
 
 def _cel(expression: str) -> Tree:
@@ -123,14 +165,16 @@ def _cel(expression: str) -> Tree:
     }
 
 
-def _mapper(dialect: str, header: Tree, error: EnvoyError, condition: Tree) -> Tree:
-    status = error.status or 500
+def _mapper(dialect: str, header: Tree | None, error: EnvoyError) -> Tree:
     rendered = dialect_named(dialect).error_body(
-        CallError(status, error.code, error.message), "%REQ(X-BROKER-REQUEST-ID)%"
+        CallError(error.status or 500, error.code, error.message), "%REQ(X-BROKER-REQUEST-ID)%"
     )
     body: dict[str, Any] = msgspec.json.decode(rendered)
+    condition = _condition(error)
+    if header is not None:
+        condition = {"and_filter": {"filters": [{"header_filter": {"header": header}}, condition]}}
     mapper: Tree = {
-        "filter": {"and_filter": {"filters": [{"header_filter": {"header": header}}, condition]}},
+        "filter": condition,
         "body_format_override": {"json_format": body, "content_type": "application/json"},
     }
     if error.status:

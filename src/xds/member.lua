@@ -1,10 +1,17 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
--- MODEL (a JSON string), BASE_PATH and REFUSED (an error body) are set above.
+-- MODEL (a JSON string), BASE_PATH, REFUSED (an error body) and HELD_BYTES are set above.
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  headers:replace(":path", BASE_PATH .. headers:get("x-broker-suffix"))
+  -- For the access log: the header itself is gone by then.
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set("modelbroker", "request_id", headers:get("x-broker-request-id"))
+  local suffix = headers:get("x-broker-suffix")
+  headers:replace(":path", BASE_PATH .. suffix)
+  if string.find(suffix, "/embeddings", 1, true) == 1 then
+    metadata:set("modelbroker", "list_of_inputs", true)
+  end
   local first, behind = string.match(headers:get("x-broker-model-span"), "^(%d+)%-(%d+)$")
   local body = handle:body(true)
   local length = body:length()
@@ -13,14 +20,27 @@ function envoy_on_request(handle)
 end
 
 -- What is no stream goes on when it is whole: until then a cut or a silence can still be answered by
--- another member.
+-- another member. What may be more than Envoy can hold goes on as it comes: replies that say they are
+-- large, and those to a list of inputs, which need not say so.
+local function is_held(handle, headers)
+  local kind = string.lower(headers:get("content-type") or "")
+  if string.find(kind, "text/event-stream", 1, true) == 1 then
+    return false
+  end
+  local length = tonumber(headers:get("content-length") or "")
+  if length == nil then
+    return not handle:streamInfo():dynamicMetadata():get("modelbroker")["list_of_inputs"]
+  end
+  return length <= HELD_BYTES
+end
+
 -- The provider refused the broker's credential: that is no answer to the client, and its words may
 -- quote the key.
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get(":status")
   if status ~= "401" and status ~= "403" then
-    if string.find(string.lower(headers:get("content-type") or ""), "text/event-stream", 1, true) ~= 1 then
+    if is_held(handle, headers) then
       handle:body(true)
     end
     return

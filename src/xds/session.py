@@ -39,8 +39,10 @@ class DeltaResponse:
 
 @dataclass(frozen=True, slots=True)
 class Nack:
+    """What an Envoy would not take. `versions`: name → the version that it was sent, "" for one unknown."""
+
     type_url: str
-    names: tuple[str, ...]
+    versions: Mapping[str, str]
     error: str
 
 
@@ -96,13 +98,13 @@ class Session:
         if not request.error:
             return None
         # Envoy applies the rest of a push: refused is what its error names, or all if it names none.
-        names = tuple(name for name in sent.changed if name in request.error) or sent.changed
-        for name in names:
-            self._refused.add((request.type_url, name, subscription.known.get(name, "")))
-        return Nack(request.type_url, names, request.error)
+        names = [name for name in sent.changed if name in request.error] or sent.changed
+        versions = {name: subscription.known.get(name, "") for name in names}
+        self._refused |= {(request.type_url, name, version) for name, version in versions.items()}
+        return Nack(request.type_url, versions, request.error)
 
     def forgive(self) -> None:
-        """Try what was refused once more: the reason may have been outside of it (a file that was not there)."""
+        """Try what was refused once more: the reason may have been elsewhere (a file that was not there)."""
         for type_url, name, version in self._refused:
             known = self._subscriptions[type_url].known
             if known.get(name) == version:
@@ -132,7 +134,7 @@ class Session:
         return (
             routes.started
             and routes.in_flight is None
-            and not any(self._wanted[type_url].get(name) == v for type_url, name, v in self._refused)
+            and not self._has_refused()
             and self._all_acknowledged()
             and not self._changed(ROUTES)
         )
@@ -144,6 +146,9 @@ class Session:
                 type_url: {name: resource.version for name, resource in target[type_url].items()}
                 for type_url in _ORDER
             }
+
+    def _has_refused(self) -> bool:
+        return any(self._wanted[type_url].get(name) == v for type_url, name, v in self._refused)
 
     def _changed(self, type_url: str) -> list[str]:
         """In the target, wanted by this Envoy, and not the version that it was sent last."""
@@ -171,7 +176,10 @@ class Session:
         return gone
 
     def _may_remove(self, type_url: str) -> bool:
-        """Routes and endpoints go first, then listeners, then the clusters that these name."""
+        """Routes and endpoints go first, then listeners, then the clusters that these name. Where a part of
+        the target is refused, Envoy goes on with an older one of it, which may name anything."""
+        if self._has_refused():
+            return False
         settled = (ENDPOINTS, ROUTES) if type_url == LISTENER else (ENDPOINTS, ROUTES, LISTENER)
         if any(self._subscriptions[other].in_flight is not None for other in settled):
             return False

@@ -11,7 +11,7 @@ import msgspec
 from ..core.keys import content_hash
 from ..envoyapi import EnvoyApi
 from .build import Resources
-from .types import CLUSTER, ENDPOINTS, LISTENER, OUTER_LISTENER, ROUTES, SECRET, Tree, type_name
+from .types import CLUSTER, ENDPOINTS, LISTENER, SECRET, Tree, type_name
 
 # Versions of secrets are salted anew in each process: a config dump shows versions, and a plain hash
 # of a weak key could be guessed back from it.
@@ -20,12 +20,24 @@ _SALT = secrets.token_hex(16)
 _RETAINED = (SECRET, CLUSTER, ENDPOINTS, LISTENER)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Versioned:
-    """A resource with the hash of its content: equal content is never sent twice."""
+    """A resource with the hash of its content: equal content is never sent twice. Never changed; the
+    protobuf that Envoy reads is made when it is first sent, and kept."""
 
     version: str
     tree: Tree
+    _encoded: bytes | None = None
+
+    def encoded(self, api: EnvoyApi, type_url: str) -> bytes:
+        if self._encoded is None:
+            message = api.from_dict(type_name(type_url), self.tree)
+            self._encoded = message.SerializeToString(deterministic=True)
+        return self._encoded
+
+    @property
+    def is_encoded(self) -> bool:
+        return self._encoded is not None
 
 
 Versions = Mapping[str, Mapping[str, Versioned]]  # type URL → name → resource
@@ -38,12 +50,23 @@ class Snapshot:
     resources: Versions
 
 
-def snapshot(generation: str, revision: str, resources: Resources) -> Snapshot:
-    """Raises ValueError where a resource names another that is not there: Envoy would not say so."""
+def snapshot(
+    generation: str, revision: str, resources: Resources, before: Snapshot | None = None
+) -> Snapshot:
+    """Raises ValueError where a resource names another that is not there: Envoy would not say so.
+
+    What is the same tree in `before` is taken over from there, with its hash and its protobuf.
+    """
     if missing := missing_references(resources):
         raise ValueError("; ".join(missing))
+    known = before.resources if before else {}
     versioned = {
-        type_url: {name: _versioned(type_url, tree) for name, tree in trees.items()}
+        type_url: {
+            name: old
+            if (old := known.get(type_url, {}).get(name)) is not None and old.tree is tree
+            else _versioned(type_url, tree)
+            for name, tree in trees.items()
+        }
         for type_url, trees in resources.items()
     }
     return Snapshot(generation, revision, versioned)
@@ -75,33 +98,45 @@ def endpoint_names(tree: Tree) -> Iterable[str]:
             yield host["endpoint"]["address"]["envoy_internal_address"]["server_listener_name"]
 
 
-def union(target: Snapshot, retained: Iterable[Snapshot]) -> Versions:
-    """`target` and what older snapshots had beside it, newest first in `retained`.
+class Union:
+    """Snapshots merged, with a memory: most pools are the same in the next union."""
 
-    An older pool's endpoints stay in the classes of its own time only, so they serve calls that were
-    decided then and no later ones; weights of what is still there are the target's.
-    """
-    merged = {type_url: dict(resources) for type_url, resources in target.resources.items()}
-    older_endpoints: dict[str, list[Tree]] = {}
-    for old in retained:
-        for type_url in _RETAINED:
-            mine = merged[type_url]
-            for name, resource in old.resources[type_url].items():
-                if name not in mine:
-                    mine[name] = resource
-                elif type_url == ENDPOINTS and resource.version != mine[name].version:
-                    older_endpoints.setdefault(name, []).append(resource.tree)
-    for name, trees in older_endpoints.items():
-        merged[ENDPOINTS][name] = _versioned(ENDPOINTS, _merge(merged[ENDPOINTS][name].tree, trees))
-    return merged
+    def __init__(self) -> None:
+        self._merged: dict[tuple[str, ...], Versioned] = {}  # versions, newest first → all in one
+
+    def __call__(self, target: Snapshot, retained: Iterable[Snapshot]) -> Versions:
+        """`target` and what older snapshots had beside it, newest first in `retained`.
+
+        An older pool's endpoints stay in the classes of its own time only, so they serve calls that were
+        decided then and no later ones; weights of what is still there are the target's.
+        """
+        union = {type_url: dict(resources) for type_url, resources in target.resources.items()}
+        versions: dict[str, list[Versioned]] = {}  # cluster → its endpoints in every time, newest first
+        for old in retained:
+            for type_url in _RETAINED:
+                mine = union[type_url]
+                for name, resource in old.resources[type_url].items():
+                    newest = mine.setdefault(name, resource)
+                    if newest is not resource and type_url == ENDPOINTS:
+                        versions.setdefault(name, [newest]).append(resource)
+        all_merged: dict[tuple[str, ...], Versioned] = {}
+        for name, alternatives in versions.items():
+            # By content and not by object: an edit and its opposite bring the same back.
+            different = {resource.version: resource for resource in alternatives}
+            if len(different) > 1:
+                key = tuple(different)
+                merged = self._merged.get(key) or _versioned(ENDPOINTS, _merge(*different.values()))
+                union[ENDPOINTS][name] = all_merged[key] = merged
+        self._merged = all_merged
+        return union
 
 
-def _merge(target: Tree, older: Iterable[Tree]) -> Tree:
+def _merge(target: Versioned, *older: Versioned) -> Tree:
     """Endpoints of `target` in the classes of all times, then those that only older times had."""
     hosts: dict[str, tuple[int, Tree]] = {}
     classes: dict[str, set[str]] = {}
-    for tree in (target, *older):
-        for locality in tree["endpoints"]:
+    for resource in (target, *older):
+        for locality in resource.tree["endpoints"]:
             for host in locality["lb_endpoints"]:
                 name = host["endpoint"]["address"]["envoy_internal_address"]["server_listener_name"]
                 hosts.setdefault(name, (locality["priority"], host))
@@ -116,20 +151,4 @@ def _merge(target: Tree, older: Iterable[Tree]) -> Tree:
         {"locality": {"zone": f"level-{level}"}, "priority": level, "lb_endpoints": by_level.get(level, [])}
         for level in range(max(by_level, default=-1) + 1)
     ]
-    return {**target, "endpoints": localities}
-
-
-def listeners_without_outer(resources: Versions) -> set[str]:
-    return set(resources[LISTENER]) - {OUTER_LISTENER}
-
-
-def encode(api: EnvoyApi, type_url: str, resource: Versioned) -> bytes:
-    """The resource as the protobuf that Envoy reads."""
-    message = api.from_dict(type_name(type_url), resource.tree)
-    serialized: bytes = message.SerializeToString(deterministic=True)
-    return serialized
-
-
-def routes_generation(resources: Versions) -> str:
-    """Version of the routes: an Envoy that has ACKed it uses this generation."""
-    return next((resource.version for resource in resources[ROUTES].values()), "")
+    return {**target.tree, "endpoints": localities}

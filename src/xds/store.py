@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .session import Nack, Session
-from .snapshot import Snapshot, Versions, routes_generation, union
+from .session import Nack
+from .snapshot import Snapshot, Union, Versions
 
 # Calls that were decided before an edit may retry this long after it: longer than any first-event timeout.
 LINGER_S = 900.0
@@ -21,71 +21,95 @@ class Refusal:
     nack: Nack
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `Store.commit` will make true: large ones are worked out beside the event loop."""
+
+    basis: int
+    now_s: float
+    current: Snapshot
+    retained: tuple[tuple[float, Snapshot], ...]  # (when it was replaced, snapshot), newest first
+    target: Versions
+
+
 class Store:
-    """Pure state; times are seconds of any one monotonic clock, given by the caller."""
+    """Pure state; times are seconds of any one monotonic clock, given by the caller. Only `plan` may be
+    called from another thread than the rest."""
 
     def __init__(self) -> None:
+        self._union = Union()
+        self._commits = 0
         self._current: Snapshot | None = None
         self._good: Snapshot | None = None  # the last one that an Envoy took in full
-        self._retained: list[tuple[float, Snapshot]] = []  # (when it was replaced, snapshot), newest first
+        self._retained: tuple[tuple[float, Snapshot], ...] = ()
         self.target: Versions | None = None
-        self.refusal: Refusal | None = None
+        self.refusal: Refusal | None = None  # of the newest edit
 
     @property
     def current(self) -> Snapshot | None:
         return self._current
 
-    def publish(self, snapshot: Snapshot, now_s: float) -> None:
-        """Make `snapshot` what every Envoy is to have."""
-        if self._current is not None and snapshot.generation == self._current.generation:
-            # Same routing, other contents (a rotated secret): nothing has to be kept of the older one.
-            self._current = snapshot
-        else:
-            if self._current is not None:
-                self._retained.insert(0, (now_s, self._current))
-            self._current = snapshot
-        self._retained = [
-            (since, old) for since, old in self._retained if old.generation != snapshot.generation
-        ]
-        self._merge(now_s)
+    def plan(self, snapshot: Snapshot, now_s: float) -> Plan:
+        """How `snapshot` would be published."""
+        basis, current, retained = self._commits, self._current, list(self._retained)
+        # With the same routing and other contents (a rotated secret) nothing has to be kept of the older one.
+        if current is not None and current.generation != snapshot.generation:
+            retained.insert(0, (now_s, current))
+        kept = [
+            (since, old)
+            for since, old in retained
+            if now_s - since < LINGER_S and old.generation != snapshot.generation
+        ][:MAX_RETAINED]
+        return Plan(basis, now_s, snapshot, tuple(kept), self._union(snapshot, [old for _, old in kept]))
 
-    def accepted(self, session: Session) -> bool:
+    def commit(self, plan: Plan, *, proven: bool = False) -> None:
+        """Make a plan's snapshot what every Envoy is to have; a plan that was overtaken is made anew.
+        `proven`: an Envoy had it in full before, so it is one to come back to."""
+        if plan.basis != self._commits:
+            plan = self.plan(plan.current, plan.now_s)
+        self._commits += 1
+        self.refusal = None
+        self._current, self._retained, self.target = plan.current, plan.retained, plan.target
+        if proven:
+            self._good = plan.current
+
+    def accepted(self) -> bool:
         """Note that an Envoy has the current snapshot in full; True the first time."""
-        current = self._current
-        if current is None or session.acked_routes != routes_generation(current.resources):
+        if self._good is self._current:
             return False
-        if self._good is current:
-            return False
-        self._good = current
+        self._good = self._current
         self.refusal = None
         return True
+
+    def concerns(self, nack: Nack) -> bool:
+        """What was refused is a part of the target; else it is of a snapshot that was replaced already."""
+        named = self.target[nack.type_url] if self.target else {}
+        return any(
+            name in named and named[name].version == version for name, version in nack.versions.items()
+        )
 
     def refused(self, node: str, nack: Nack, now_s: float) -> Snapshot | None:
         """An Envoy refused a part: the last good snapshot is the target again, and is returned."""
         current, good = self._current, self._good
         if current is None:
             return None
-        self.refusal = Refusal(current.revision, node, nack)
-        if good is None or good is current:
-            return None
-        self.publish(good, now_s)
+        refusal = Refusal(current.revision, node, nack)
+        if good is not None and good is not current:
+            # Nothing is kept of it: no call was decided by it, and a fresh Envoy would refuse it again.
+            self._current = good
+            self.commit(self.plan(good, now_s))
+        else:
+            good = None
+        self.refusal = refusal
         return good
 
-    def expire(self, now_s: float) -> bool:
-        """Let go of what lingered long enough; True where that changed the target."""
-        keep = [(since, old) for since, old in self._retained if now_s - since < LINGER_S][:MAX_RETAINED]
-        if len(keep) == len(self._retained):
-            return False
-        self._retained = keep
-        self._merge(now_s)
-        return True
+    def expired(self, now_s: float) -> Plan | None:
+        """The plan to let go of what lingered long enough; None where there is nothing."""
+        if self._current is None or all(now_s - since < LINGER_S for since, _ in self._retained):
+            return None
+        return self.plan(self._current, now_s)
 
     def generations(self) -> list[str]:
         """Generations that calls may still be decided by, the current one first."""
         current = [self._current.generation] if self._current else []
         return current + [old.generation for _, old in self._retained]
-
-    def _merge(self, now_s: float) -> None:
-        self._retained = [(s, old) for s, old in self._retained if now_s - s < LINGER_S][:MAX_RETAINED]
-        if self._current is not None:
-            self.target = union(self._current, [old for _, old in self._retained])

@@ -59,7 +59,9 @@ def test_anthropic_sdk_whole_and_streamed(broker: Broker) -> None:
         assert stream.get_final_text() == whole.content[0].text
 
 
-def test_the_clients_key_stays_here_and_the_providers_key_stays_there(broker: Broker, sims: Simulators) -> None:
+def test_the_clients_key_stays_here_and_the_providers_key_stays_there(
+    broker: Broker, sims: Simulators
+) -> None:
     sims["anthropic"].forget()
     client = anthropic.Anthropic(base_url=broker.url, api_key=KEY, max_retries=0)
     question = [{"role": "user", "content": "hello"}]

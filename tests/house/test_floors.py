@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "envoyapi": set(),
     "extproc": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
     "xds": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
+    "records": {"core", "envoyapi"},
     "simulator": set(),
     "cli": {
         "core",
@@ -30,6 +31,7 @@ MAY_IMPORT = {
         "envoyapi",
         "extproc",
         "xds",
+        "records",
         "simulator",
     },
 }

@@ -1,5 +1,6 @@
 """RFC 9113 and gRPC over HTTP/2, case by case, in frames."""
 
+import asyncio
 import struct
 
 import pytest
@@ -173,7 +174,10 @@ def test_a_malformed_request_is_reset(tools, case):
         ({":method": "GET"}, {":status": "405"}),
         ({"x-long": "v" * 70_000}, {":status": "431"}),
         ({"x-refuse": "1"}, {"grpc-status": "3", "grpc-message": "not one of ours: 100 %25 sure"}),
-        ({"x-bug": "1"}, {"grpc-status": "13", "grpc-message": "the broker failed on this stream (KeyError)"}),
+        (
+            {"x-bug": "1"},
+            {"grpc-status": "13", "grpc-message": "the broker failed on this stream (KeyError)"},
+        ),
     ],
 )
 def test_what_is_not_served_is_refused(tools, extra, want, ended):
@@ -189,7 +193,9 @@ def test_what_is_not_served_is_refused(tools, extra, want, ended):
     tools.drive(run)
 
 
-@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc;a=b"])
+@pytest.mark.parametrize(
+    "content_type", ["application/grpc", "application/grpc+proto", "application/grpc;a=b"]
+)
 def test_grpcs_content_types(tools, content_type):
     async def run():
         peer = tools.Peer()
@@ -213,7 +219,9 @@ def test_bad_messages_end_the_stream_with_a_status(tools, payload, status):
     async def run():
         peer = tools.Peer(Limits(message=1000))
         stream, headers = peer.open()
-        frames = peer.say(headers, tools.data(stream, tools.message(b"good") + payload + tools.message(b"no")))
+        frames = peer.say(
+            headers, tools.data(stream, tools.message(b"good") + payload + tools.message(b"no"))
+        )
         messages, trailers, reset = peer.answers(frames, stream)
         assert messages == [b"good"]
         assert trailers["grpc-status"] == status and reset is Code.NO_ERROR
@@ -264,8 +272,6 @@ def test_a_silent_client_is_not_kept(tools):
 
 
 async def wait_until(loop, condition):
-    import asyncio
-
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0)
@@ -287,7 +293,9 @@ def test_half_close_ends_the_stream_with_trailers(tools):
     async def run():
         peer = tools.Peer()
         stream, headers = peer.open()
-        frames = peer.say(headers, tools.data(stream, tools.message(b"a") + tools.message(b"b"), h2.END_STREAM))
+        frames = peer.say(
+            headers, tools.data(stream, tools.message(b"a") + tools.message(b"b"), h2.END_STREAM)
+        )
         assert peer.answers(frames, stream) == (
             [b"a", b"b"], {":status": "200", "content-type": "application/grpc", "grpc-status": "0"}, None,
         )  # fmt: skip
@@ -335,7 +343,9 @@ def test_frames_on_closed_streams(tools):
         peer = tools.Peer()
         stream, headers = peer.open()
         peer.say(headers, tools.data(stream, b"", h2.END_STREAM), drop=True)
-        frames = peer.say(tools.data(stream, b"x"), h2.window_update(stream, 1), h2.reset(stream, Code.CANCEL))
+        frames = peer.say(
+            tools.data(stream, b"x"), h2.window_update(stream, 1), h2.reset(stream, Code.CANCEL)
+        )
         assert frames == [(h2.RST_STREAM, 0, stream, Code.STREAM_CLOSED.to_bytes(4, "big"))]
         peer.connection.data_received(peer.headers(stream))
         assert peer.gone() is Code.STREAM_CLOSED
@@ -429,7 +439,7 @@ def test_draining_announces_then_refuses_then_closes(tools):
         goaway, ping = peer.heard()
         assert goaway.kind == h2.GOAWAY and goaway.payload[:4] == b"\x7f\xff\xff\xff"
         # A stream that was on its way is still served.
-        final = peer.say(b, tools.data(second, tools.message(b"b")), ping._replace(flags=1) and pong(ping))
+        final = peer.say(b, tools.data(second, tools.message(b"b")), pong(ping))
         assert peer.answers(final, second)[0] == [b"b"]
         assert final[-1].kind == h2.GOAWAY and final[-1].payload[:4] == second.to_bytes(4, "big")
         assert peer.answers(peer.say(c), third)[2] is Code.REFUSED_STREAM

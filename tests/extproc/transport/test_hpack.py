@@ -24,7 +24,11 @@ REQUESTS = [GET, {**GET, "cache-control": "no-cache"}, SECURE]
 RESPONSES = [FOUND, {**FOUND, ":status": "307"}, LATER]
 # Appendix C: section → table size, the lists, their blocks.
 EXAMPLES = {
-    "C.2.1": (4096, [{"custom-key": "custom-header"}], ["400a637573746f6d2d6b65790d637573746f6d2d686561646572"]),
+    "C.2.1": (
+        4096,
+        [{"custom-key": "custom-header"}],
+        ["400a637573746f6d2d6b65790d637573746f6d2d686561646572"],
+    ),
     "C.2.2": (4096, [{":path": "/sample/path"}], ["040c2f73616d706c652f70617468"]),
     "C.2.3": (4096, [{"password": "secret"}], ["100870617373776f726406736563726574"]),
     "C.2.4": (4096, [{":method": "GET"}], ["82"]),

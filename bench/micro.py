@@ -1,0 +1,175 @@
+"""What the broker's own functions cost, without a process, a socket or an Envoy around them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import targets
+import yaml
+from modelbroker.cli.runtime import Overrides, prepare
+from modelbroker.core.call import Caller, Facts
+from modelbroker.dialects import dialect_named, surface_for_path
+from modelbroker.envoyapi import api
+from modelbroker.exchange import Forward, Inbound, OuterCall, View
+from modelbroker.extproc.messages import Messages
+from modelbroker.extproc.streams import Streams
+from modelbroker.policy import decide
+from traffic import MODEL, PATH, request_body, stream_events
+
+_DIALECT = "openai-chat"
+
+
+class _NoWire:
+    """A transport that forgets what it is to send."""
+
+    def send(self, message: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        pass
+
+
+def measure(seconds: float, rounds: int) -> list[tuple[str, float]]:
+    """(function, µs a call): the median of the rounds."""
+    return [(name, _timed(work, seconds, rounds)) for name, work in _works().items()]
+
+
+def _timed(work: Callable[[], Any], seconds: float, rounds: int) -> float:
+    loops = 1
+    while (took := _once(work, loops)) < min(0.02, seconds):
+        loops *= 2
+    loops = max(1, round(loops * seconds / took))
+    return statistics.median(_once(work, loops) / loops for _ in range(rounds)) * 1e6
+
+
+def _once(work: Callable[[], Any], loops: int) -> float:
+    started = time.perf_counter()
+    for _ in range(loops):
+        work()
+    return time.perf_counter() - started
+
+
+def view() -> View:
+    """The configuration of the measured broker."""
+    texts = {"broker.yaml": yaml.safe_dump(targets.broker_config(1))}
+    return prepare(texts, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}).view
+
+
+def _works() -> dict[str, Callable[[], Any]]:
+    seen = view()
+    small, large = request_body(1024), request_body(100 * 1024)
+    dialect = dialect_named(_DIALECT)
+    surface = surface_for_path(PATH)
+    assert surface is not None
+    facts = Facts(caller=Caller(), surface=surface, model=MODEL)
+    inbound = Inbound(_headers())
+
+    def outer_call(body: bytes) -> Forward:
+        call = OuterCall(seen, "0" * 32)
+        assert call.on_headers(inbound, ends=False) is None
+        forward = call.on_body(body)
+        assert isinstance(forward, Forward)
+        return forward
+
+    wire = _Wire(seen)
+    forward = outer_call(small)
+    return {
+        "read the facts of a 1 KB body": lambda: dialect.read(small),
+        "read the facts of a 100 KB body": lambda: dialect.read(large),
+        "decide": lambda: decide(facts, seen.catalog, seen.state),
+        "OuterCall, headers and 1 KB body to Forward": lambda: outer_call(small),
+        "OuterCall, headers and 100 KB body to Forward": lambda: outer_call(large),
+        "decode the request headers' message": lambda: wire.messages.decode(wire.request_headers),
+        "... and list its headers": lambda: wire.list_headers(),
+        "decode the message of a 100 KB body": lambda: wire.messages.decode(wire.body_message(large)),
+        "encode Forward": lambda: wire.messages.forward(forward),
+        "outer stream, 1 KB: all but the transport": wire.outer(small),
+        "outer stream, 100 KB: all but the transport": wire.outer(large),
+        "member stream up to the commit point": wire.member(),
+    }
+
+
+class _Wire:
+    """Messages as Envoy sends them, and the broker's side of the streams."""
+
+    def __init__(self, seen: View) -> None:
+        envoy = api()
+        self.messages = Messages(envoy)
+        self._request = envoy.message_class("envoy.service.ext_proc.v3.ProcessingRequest")
+        self._streams = Streams(self.messages)
+        self._streams.set_views(seen, {})
+        self._generation = seen.generation
+        self.request_headers = self._headers_message("request_headers", _headers())
+        self._decoded = self.messages.decode(self.request_headers).request_headers
+
+    def _headers_message(self, kind: str, headers: list[tuple[str, str]]) -> bytes:
+        message = self._request()
+        for name, value in headers:
+            getattr(message, kind).headers.headers.add(key=name, raw_value=value.encode())
+        serialized: bytes = message.SerializeToString()
+        return serialized
+
+    def body_message(self, body: bytes, kind: str = "request_body", *, ends: bool = True) -> bytes:
+        message = self._request()
+        getattr(message, kind).body = body
+        getattr(message, kind).end_of_stream = ends
+        serialized: bytes = message.SerializeToString()
+        return serialized
+
+    def list_headers(self) -> Any:
+        return self.messages.headers(self._decoded)
+
+    def outer(self, body: bytes) -> Callable[[], None]:
+        message = self.body_message(body)
+        metadata = {"x-broker-role": "outer", "x-broker-generation": self._generation}
+
+        def work() -> None:
+            stream = self._streams.open(metadata, _NoWire())
+            stream.receive(self.request_headers)
+            stream.receive(message)
+
+        return work
+
+    def member(self) -> Callable[[], None]:
+        """The reply's headers, the preamble, the first word."""
+        head = [(":status", "200"), ("content-type", "text/event-stream"), ("cache-control", "no-cache")]
+        serialized = [
+            self._headers_message("response_headers", head),
+            *(self.body_message(event, "response_body", ends=False) for event in stream_events()[:2]),
+        ]
+        metadata = {"x-broker-role": "member", "x-broker-dialect": _DIALECT}
+
+        def work() -> None:
+            stream = self._streams.open(metadata, _NoWire())
+            for message in serialized:
+                stream.receive(message)
+
+        return work
+
+
+def _headers() -> list[tuple[str, str]]:
+    """What Envoy tells of a call from an OpenAI SDK."""
+    return [
+        (":authority", "127.0.0.1:8080"),
+        (":path", PATH),
+        (":method", "POST"),
+        (":scheme", "http"),
+        ("authorization", f"Bearer {targets.KEY}"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, deflate"),
+        ("user-agent", "OpenAI/Python 3.52.0"),
+        ("x-stainless-lang", "python"),
+        ("x-stainless-retry-count", "0"),
+        ("content-type", "application/json"),
+        ("content-length", "1024"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-envoy-internal", "true"),
+        ("x-request-id", "6a3f9d0e-6f7b-4a55-9d55-0a8f4f1a2b3c"),
+    ]

@@ -1,0 +1,60 @@
+"""What became of a call: the record that it leaves. It holds no prompt text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one member. `first_byte_ms` is None where nothing came; `flags` are Envoy's."""
+
+    member: str
+    status: int
+    duration_ms: float
+    first_byte_ms: float | None = None
+    flags: tuple[str, ...] = ()
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One call. Empty text where a field is not known: a call that was refused has no pool.
+
+    `started_s` is unix time in seconds; `attempts` are in the order in which they ended, and
+    `attempts_made` counts them by the outer route's own word, also those that are not listed.
+    """
+
+    request_id: str
+    started_s: float
+    duration_ms: float
+    first_byte_ms: float | None
+    status: int
+    method: str
+    path: str
+    caller: str = ""
+    agent: str = ""
+    user: str = ""
+    team: str = ""
+    customer: str = ""
+    feature: str = ""
+    tier: str = ""
+    dialect: str = ""
+    model: str = ""
+    stream: bool = False
+    rule: str = ""
+    pool: str = ""
+    member: str = ""
+    revision: str = ""
+    code: str = ""
+    flags: tuple[str, ...] = ()
+    details: str = ""
+    request_bytes: int = 0
+    response_bytes: int = 0
+    attempts_made: int = 0
+    attempts: tuple[Attempt, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)

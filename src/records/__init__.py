@@ -1,0 +1,1 @@
+"""Floor 3, a shell: Envoy's access logs → one record a call."""

@@ -1,0 +1,126 @@
+"""Every call leaves one line in the state folder: who, what for, which attempts, how it ended."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.simulators import Simulators
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("a", "b") as simulators:
+        yield simulators
+
+
+@pytest.fixture(scope="module")
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    config = {
+        "providers": [provider(name, sims[name].port, "openai-chat", "/v1") for name in ("a", "b")],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}, "team": "qa", "agent": "bot"}],
+        "pools": [
+            {
+                "name": "fast",
+                "ejection": "off",
+                "members": [
+                    {"provider": "a", "model": "m-a"},
+                    {"provider": "b", "model": "m-b", "priority": 1},
+                ],
+            }
+        ],
+        "rules": [{"name": "streams", "match": {"stream": True}, "pool": "fast"}],
+    }
+    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _well_behaved(sims: Simulators) -> None:
+    sims.reset()
+
+
+def lines(broker: Broker) -> list[dict[str, Any]]:
+    path: Path = broker.folder / "state" / "calls.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def record_of(broker: Broker, request_id: str) -> dict[str, Any]:
+    """The call's record; entries come in batches, so it is waited for."""
+    return poll(lambda: next((line for line in lines(broker) if line["request_id"] == request_id), None))
+
+
+def poll(look: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come")
+
+
+def call(broker: Broker, key: str = KEY, **body: Any) -> httpx.Response:
+    body = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], **body}
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.post(f"{broker.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+
+
+def test_a_call_that_went_well(broker: Broker) -> None:
+    reply = call(broker, stream=True)
+    record = record_of(broker, reply.headers["x-broker-request-id"])
+    assert {
+        name: record[name] for name in ("caller", "team", "agent", "dialect", "model", "pool", "rule")
+    } == {
+        "caller": "tester",
+        "team": "qa",
+        "agent": "bot",
+        "dialect": "openai-chat",
+        "model": "fast",
+        "pool": "fast",
+        "rule": "streams",
+    }
+    assert (record["status"], record["stream"], record["member"]) == (200, True, "a/m-a")
+    assert record["revision"] == reply.headers["x-broker-revision"]
+    assert record["attempts_made"] == 1
+    assert [(a["member"], a["status"]) for a in record["attempts"]] == [("a/m-a", 200)]
+    assert record["duration_ms"] > 0
+    assert record["response_bytes"] == len(reply.content)
+
+
+def test_a_failover_shows_both_attempts(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"status": 529}])
+    record = record_of(broker, call(broker).headers["x-broker-request-id"])
+    assert (record["status"], record["attempts_made"], record["member"]) == (200, 2, "b/m-b")
+    assert sorted((a["member"], a["status"]) for a in record["attempts"]) == [("a/m-a", 529), ("b/m-b", 200)]
+
+
+def test_a_refusal_is_recorded_with_its_code(broker: Broker) -> None:
+    record = record_of(broker, call(broker, key="wrong").headers["x-broker-request-id"])
+    assert (record["status"], record["code"], record["attempts"]) == (401, "invalid_api_key", [])
+
+
+def test_one_record_a_call_and_metrics_agree(broker: Broker) -> None:
+    ids = {call(broker).headers["x-broker-request-id"] for _ in range(30)}
+    poll(lambda: ids <= {line["request_id"] for line in lines(broker)})
+    seen = [line["request_id"] for line in lines(broker)]
+    assert len(seen) == len(set(seen))
+    with urllib.request.urlopen(f"{broker.admin_url}/metrics") as reply:
+        metrics = reply.read().decode()
+    assert 'modelbroker_calls_total{pool="fast",status="200"}' in metrics
+    assert 'modelbroker_attempts_total{member="a/m-a",status="529"}' in metrics
+
+
+def test_no_prompt_text_and_no_key_is_in_a_record(broker: Broker) -> None:
+    reply = call(broker, messages=[{"role": "user", "content": "a very private question"}])
+    record_of(broker, reply.headers["x-broker-request-id"])
+    text = (broker.folder / "state" / "calls.jsonl").read_text()
+    assert "private question" not in text
+    assert KEY not in text
+    assert "sk-provider-secret" not in text

@@ -1,0 +1,32 @@
+"""Requests that are odd, bytes that are hardly HTTP, clients that stop in the middle: always an answer or an
+end, and a broker that serves the next call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.fuzzing import budget
+from support.fuzzing.house import Fuzzed, fuzzed, tell
+from support.fuzzing.requests import fuzzed_request, mutated_bytes
+from support.simulators import Simulators
+
+Record = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+    with Simulators("a", "o") as sims, fuzzed(tmp_path_factory.mktemp("fuzz"), sims) as running:
+        yield running
+
+
+def test_odd_requests(house: Fuzzed, record_property: Record) -> None:
+    numbers = range(budget.cases("requests"))
+    cases = [fuzzed_request(budget.rng("requests", n), budget.name("requests", n)) for n in numbers]
+    tell("requests", house.run(cases), record_property)
+
+
+def test_damaged_bytes(house: Fuzzed, record_property: Record) -> None:
+    numbers = range(budget.cases("bytes"))
+    cases = [mutated_bytes(budget.rng("bytes", n), budget.name("bytes", n)) for n in numbers]
+    tell("bytes", house.run(cases, keys="not in headers for keys"), record_property)

@@ -1,0 +1,69 @@
+"""What the docs promise is there, and what is there is in the docs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from modelbroker.cli.main import build_parser
+
+ROOT = Path(__file__).parents[2]
+ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfigured", "EnvoyError"}
+# Never seen by a client: these end a command.
+COMMAND_ERRORS = {
+    "address_in_use",
+    "envoy_refuses",
+    "no_body",
+    "no_callers",
+    "state_dir",
+    "too_many_classes",
+    "unknown_caller",
+}
+
+
+def codes_in_source() -> set[str]:
+    """The `code` (second argument) of every error that the source raises or renders."""
+    codes = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        if "simulator" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or len(node.args) < 2:
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            code = node.args[1]
+            if name in ERROR_CLASSES and isinstance(code, ast.Constant) and isinstance(code.value, str):
+                codes.add(code.value)
+            if name in {"failed", "UpstreamFault"} and isinstance(code, ast.Constant):
+                codes.add(str(code.value))
+    return codes
+
+
+def test_every_error_code_is_documented_and_every_documented_one_exists() -> None:
+    documented = set(re.findall(r"^\| \d+ \| `([a-z_]+)`", (ROOT / "docs" / "errors.md").read_text(), re.M))
+    source = codes_in_source() - COMMAND_ERRORS
+    assert source - documented == set()
+    text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    assert {code for code in documented if f'"{code}"' not in text} == set()
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for action in build_parser()._subparsers._group_actions:  # type: ignore[union-attr]
+        for command in action.choices or ():
+            assert f"`modelbroker {command}" in readme
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=str)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.md")), ids=str)
+def test_no_machines_path_in_the_docs(path: Path) -> None:
+    if ".venv" not in path.parts:
+        assert not re.search(r"/(root|work|home/\w+)/", path.read_text())

@@ -1,0 +1,59 @@
+"""Entries in any order give one record; what never comes is waited for a bounded time."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from modelbroker.core.record import Attempt, Record
+from modelbroker.records.join import FORGET_S, MAX_WAITING, WAIT_S, Joiner
+
+
+def record(request_id: str, attempts: int) -> Record:
+    return Record(request_id, 0.0, 1.0, None, 200, "POST", "/v1/messages", attempts_made=attempts)
+
+
+def attempt(number: int) -> Attempt:
+    return Attempt(f"m/{number}", 503, 1.0)
+
+
+@given(counts=st.lists(st.integers(0, 4), max_size=6), data=st.data())
+def test_any_order_gives_each_record_once(counts: list[int], data: st.DataObject) -> None:
+    entries: list[tuple[str, Record | Attempt]] = []
+    for number, count in enumerate(counts):
+        entries.append((f"r{number}", record(f"r{number}", count)))
+        entries += [(f"r{number}", attempt(index)) for index in range(count)]
+    joiner = Joiner()
+    done: list[Record] = []
+    for request_id, entry in data.draw(st.permutations(entries)):
+        given_out = (
+            joiner.outer(entry, 0.0) if isinstance(entry, Record) else joiner.attempt(request_id, entry, 0.0)
+        )
+        if given_out is not None:
+            done.append(given_out)
+    assert sorted(r.request_id for r in done) == sorted(f"r{n}" for n in range(len(counts)))
+    assert {r.request_id: len(r.attempts) for r in done} == {f"r{n}": c for n, c in enumerate(counts)}
+    assert joiner.due(1e9) == []
+
+
+def test_a_missing_attempt_is_waited_for_and_no_longer() -> None:
+    joiner = Joiner()
+    joiner.attempt("r", attempt(0), 0.0)
+    assert joiner.outer(record("r", 2), 1.0) is None
+    assert joiner.due(1.0 + WAIT_S - 0.1) == []
+    (late,) = joiner.due(1.0 + WAIT_S)
+    assert len(late.attempts) == 1
+    assert joiner.due(1e9) == []
+
+
+def test_attempts_without_a_call_are_let_go() -> None:
+    joiner = Joiner()
+    joiner.attempt("r", attempt(0), 0.0)
+    assert joiner.due(FORGET_S) == []
+    assert joiner.forgotten == 1
+
+
+def test_memory_is_bounded() -> None:
+    joiner = Joiner()
+    for number in range(MAX_WAITING + 10):
+        joiner.attempt(str(number), attempt(0), 0.0)
+    assert joiner.forgotten == 10

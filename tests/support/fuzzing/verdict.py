@@ -1,0 +1,88 @@
+"""What a client may be answered, whatever it sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .sockets import Answer, Answers, Case, Heard, Request, requests_in
+
+ANTHROPIC_PATH = "/v1/messages"
+# What Envoy says in its own words.
+_ENVOYS_WORDS = (
+    b"upstream connect error",
+    b"upstream request timeout",
+    b"no healthy upstream",
+    b"stream timeout",
+    b"no such operation",
+    b"Bad Request",
+    b"Not Found",
+)
+
+
+def judge(case: Case, heard: Heard, answers: Answers) -> str:
+    """ "" or what is wrong."""
+    requests, rest = requests_in(case.sent)
+    if heard.hangs:
+        return "hangs: neither answered nor closed"
+    if answers.fault:
+        return f"the answer is not HTTP: {answers.fault}"
+    if any(not answer.whole for answer in answers.found):
+        return "the answer is not whole"
+    if not case.ends and answers.whole < len(requests) and not _closed_early(answers):
+        return f"{answers.whole} answers to {len(requests)} requests"
+    for number, answer in enumerate(answers.found):
+        request = requests[number] if number < len(requests) else None
+        if wrong := judge_answer(answer, request, rest):
+            return f"answer {number}: {wrong}"
+    return ""
+
+
+def _closed_early(answers: Answers) -> bool:
+    """An answer that ends the connection is the last one: what was pipelined behind it is lost, and the
+    client knows."""
+    return bool(answers.found) and answers.found[-1].headers.get("connection", "").lower() == "close"
+
+
+def judge_answer(answer: Answer, request: Request | None, rest: str = "end") -> str:
+    if b"Traceback" in answer.body or b"broker_defect" in answer.body:
+        return "a defect of the broker's"
+    if answer.status == 500:
+        return "status 500"
+    if not 200 <= answer.status < 300 and answer.status < 400:
+        return f"status {answer.status}"
+    if "grpc-status" in answer.headers:
+        return "an answer in gRPC's clothes"
+    if answer.status < 400 or (request is not None and request.method == "HEAD"):
+        return ""
+    if request is None:
+        # Not HTTP as h11 reads it: no body, or an error in a shape.
+        return "" if not answer.body or is_error(answer.body, "any") else "neither empty nor an error"
+    if not answer.headers.get("content-type", "").startswith("application/json"):
+        return f"an error of type {answer.headers.get('content-type')!r}"
+    return "" if is_error(answer.body, shape_due(request)) else f"not an error of {shape_due(request)}"
+
+
+def shape_due(request: Request) -> str:
+    """Whose shape an error has: the path tells; where it is odd, or the headers say otherwise, either."""
+    path = request.target.partition("?")[0]
+    if any(request.values("anthropic-version")) or "//" in path or "%" in path or "." in path or "#" in path:
+        return "any"
+    return "anthropic" if path.startswith(ANTHROPIC_PATH) else "openai" if path.startswith("/") else "any"
+
+
+def is_error(body: bytes, shape: str) -> bool:
+    try:
+        said: Any = json.loads(body)
+    except ValueError:
+        return False
+    if not isinstance(said, dict) or not isinstance(error := said.get("error"), dict):
+        return False
+    if not isinstance(error.get("message"), str) or not isinstance(error.get("type"), str):
+        return False
+    is_anthropic = said.get("type") == "error"
+    return shape == "any" or is_anthropic == (shape == "anthropic")
+
+
+def in_envoys_words(body: bytes) -> bool:
+    return not body.lstrip().startswith((b"{", b"[")) and any(words in body for words in _ENVOYS_WORDS)
