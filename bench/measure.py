@@ -113,7 +113,7 @@ class Plan:
     def estimate_s(self, targets: int) -> float:
         # Warming up is a fifth of a round, opening and draining about 0.2 s a slice.
         slices = sum(self.slice_seconds(s) + 0.2 for s in self.scenarios)
-        return slices * targets * (self.rounds + 0.2) + 10
+        return slices * targets * (self.rounds + 0.2) + 4
 
 
 class Bench:
@@ -174,7 +174,7 @@ class Bench:
             round=number,
             calls=result["calls"],
             errors=result["errors"] + opened["errors"],
-            per_second=result["in_time"] / seconds,
+            per_second=result["calls" if scenario.rate else "in_time"] / seconds,
             cpu_envoy_s=sum(cpu for pid, cpu in spent.items() if roles[pid] == "envoy"),
             cpu_python_s=sum(cpu for pid, cpu in spent.items() if roles[pid] == "python"),
             client_share=result["client_cpu_s"] / result["wall_s"],

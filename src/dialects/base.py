@@ -98,7 +98,7 @@ def decode_json(data: bytes) -> Any:
     """The value, or None where the bytes are no JSON (a stream's `data` is never a bare null)."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -112,5 +112,7 @@ def decode_request(decoder: msgspec.json.Decoder[Request], body: bytes) -> Reque
         raise BadRequest(400, "invalid_request", f"{field}: {message}", param=field) from None
     except msgspec.DecodeError as wrong:
         raise BadRequest(400, "invalid_json", f"the body is not valid JSON: {wrong}") from None
+    except UnicodeDecodeError:
+        raise BadRequest(400, "invalid_json", "the body is not valid JSON: it is not UTF-8") from None
     except RecursionError:
         raise BadRequest(400, "invalid_json", "the body is nested too deeply to be read") from None

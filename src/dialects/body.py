@@ -36,7 +36,7 @@ def model_span(body: bytes, model: str) -> tuple[int, int]:
 def _decodes_to(raw: bytes, text: str) -> bool:
     try:
         return bool(msgspec.json.decode(raw) == text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
 
 

@@ -263,6 +263,8 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                 "domains": ["*"],
                 "request_headers_to_add": request_headers,
                 "request_headers_to_remove": [*INTERNAL_HEADERS, *ENVOY_HEADERS],
+                # Of Envoy's own replies, that no filter sees; the others are named by `_reply_headers`.
+                "response_headers_to_add": [set_header("x-broker-member", member.id)],
                 "routes": [
                     *streams,
                     {"match": {"prefix": "/"}, "route": route, "typed_per_filter_config": no_python},
@@ -330,7 +332,7 @@ def _router() -> Tree:
 
 
 def _reply_headers(member: Member) -> Tree:
-    """Every reply, Envoy's own ones too, names the member, and no provider speaks in the broker's name."""
+    """A reply names the member, and no provider speaks in the broker's name."""
     ours = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _OUR_REPLY_HEADERS]
     theirs = [{"remove": name} for name in _PROVIDER_HEADERS]
     return extension(

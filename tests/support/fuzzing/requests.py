@@ -197,7 +197,7 @@ def framed(r: random.Random, headers: list[Header], body: bytes) -> tuple[list[H
     while at < len(body):
         size = r.choice((1, 7, 100, 5_000, len(body)))
         piece = body[at : at + size]
-        chunks.append(b"%x%b\r\n%b\r\n" % (len(piece), r.choice((b"", b"", b";a=b", b' ;x="y"')), piece))
+        chunks.append(b"%x%b\r\n%b\r\n" % (len(piece), r.choice((b"", b"", b";a=b", b';x="y"')), piece))
         at += size
     end = b"0\r\n" + r.choice((b"", b"", b"x-trailer: 1\r\n", b"authorization: x\r\n")) + b"\r\n"
     return [*headers, ("transfer-encoding", "chunked")], b"".join(chunks) + end

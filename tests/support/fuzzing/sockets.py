@@ -43,7 +43,8 @@ class Case:
         return b"".join(self.pieces)
 
     def __str__(self) -> str:
-        return f"{self.name}: {[piece[:3000] for piece in self.pieces]!r}"
+        end = ", and then the end of our side" if self.ends else ""
+        return f"{self.name}: {[piece[:3000] for piece in self.pieces]!r}{end}"
 
 
 @dataclass(slots=True)
@@ -120,6 +121,8 @@ class Answers:
         if self.fault or (self._closed and not data):
             return
         self._closed = self._closed or not data
+        if not data and self.whole == len(self.found):
+            return  # between two answers
         try:
             self._parser.receive_data(data)
             self._pump()

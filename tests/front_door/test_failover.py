@@ -1,0 +1,241 @@
+"""One member fails, in every way that a provider can fail: no client sees it, the member is ejected and
+comes back.
+
+A member that fails and a good one, twice over: side by side by weight, and on two levels. Each way of
+failing is tried with all dialects, whole and streamed, at the same time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from support.broker import KEY_SHA256, Broker, provider
+from support.calls import Ask, Got, asks, make
+from support.simulators import SimulatorHandle, Simulators
+
+DIALECTS = ("openai-chat", "anthropic-messages", "openai-responses")
+FAILOVER = 2
+EJECTIONS = {"kept": "off", "ejected": {"consecutive_errors": 3, "base": "1s", "max": "1s"}}
+ROUTINGS = ("weight", "level")
+# Only stalls are waited for; a busy machine must have time for a good answer within it.
+QUICK = {"first_event": "2s", "reply": "2s"}
+PATIENT = {"first_event": "60s", "reply": "60s"}
+PARALLEL_EACH = 50
+
+
+@dataclass(frozen=True)
+class Fault:
+    script: dict[str, Any]
+    whole: bool = True
+    stream: bool = True
+
+    @property
+    def name(self) -> str:
+        return "-".join(f"{key}-{value}" for key, value in self.script.items()).replace("_", "-")
+
+    @property
+    def timeouts(self) -> str:
+        return "quick" if "stall" in self.script else "patient"
+
+    @property
+    def leaves_a_request(self) -> bool:
+        """The provider has read the request, so that its journal shows the attempt."""
+        return self.script.get("reset") != "on-accept"
+
+
+def streamed(**script: Any) -> Fault:
+    """A failure that only a stream can show; `after_events: 1` is behind an event that says nothing yet."""
+    return Fault(script, whole=False)
+
+
+FAULTS = [
+    Fault({"status": 429}),
+    Fault({"status": 429, "retry_after_s": 60}),
+    Fault({"status": 500}),
+    Fault({"status": 529}),
+    Fault({"reset": "on-accept"}),
+    Fault({"reset": "before-headers"}),
+    Fault({"reset": "after-headers"}),
+    Fault({"reset": "mid-body"}, stream=False),
+    Fault({"cut": "close"}, stream=False),
+    Fault({"stall": "before-headers"}),
+    Fault({"stall": "after-headers"}),
+    Fault({"garbage": "not-http"}),
+    streamed(garbage="body"),
+    streamed(reset="mid-stream", after_events=0, pings=1),
+    streamed(reset="mid-stream", after_events=1),
+    streamed(error_event=True),
+    streamed(error_event=True, pings=2),
+    streamed(error_event=True, after_events=1),
+    streamed(cut="end", after_events=0),
+    streamed(cut="end", after_events=0, pings=1),
+    streamed(cut="end", after_events=1),
+    streamed(cut="close", after_events=0),
+    streamed(cut="close", after_events=1),
+]
+
+
+def pool_name(dialect: str, stream: bool, routing: str, ejection: str, timeouts: str) -> str:
+    """A pool a cell, so that what one ejects is nothing to another."""
+    return f"{dialect}.{'stream' if stream else 'whole'}.{routing}.{ejection}.{timeouts}"
+
+
+def pools() -> Iterator[dict[str, Any]]:
+    for dialect in DIALECTS:
+        for stream in (False, True):
+            for routing in ROUTINGS:
+                for ejection, configured in EJECTIONS.items():
+                    for timeouts, limits in (("quick", QUICK), ("patient", PATIENT)):
+                        good = {"provider": f"good-{dialect}", "model": "good-model"}
+                        yield {
+                            "name": pool_name(dialect, stream, routing, ejection, timeouts),
+                            "failover": FAILOVER,
+                            "members": [
+                                {"provider": f"bad-{dialect}", "model": "bad-model"},
+                                good | ({"priority": 1} if routing == "level" else {}),
+                            ],
+                            "ejection": configured,
+                            "timeouts": limits,
+                        }
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("bad", "good") as simulators:
+        yield simulators
+
+
+@pytest.fixture(scope="module")
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    config = {
+        "providers": [
+            provider(
+                f"{sim.name}-{dialect}", sim.port, dialect, "" if dialect == "anthropic-messages" else "/v1"
+            )
+            for sim in sims
+            for dialect in DIALECTS
+        ],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": list(pools()),
+    }
+    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean(sims: Simulators) -> None:
+    sims.reset()
+
+
+def misbehave(sim: SimulatorHandle, fault: Fault) -> None:
+    sim.script(refuse=True)  # ends idle connections: those that are there would not be accepted any more
+    sim.script(faults=[fault.script])
+
+
+def calls_of(fault: Fault, routing: str, ejection: str, each: int) -> list[Ask]:
+    """`each` calls of every dialect, whole and streamed, where the fault can show itself."""
+    kinds = [stream for stream in (False, True) if (fault.stream if stream else fault.whole)]
+    return [
+        ask
+        for dialect in DIALECTS
+        for stream in kinds
+        for ask in asks(each, pool_name(dialect, stream, routing, ejection, fault.timeouts), dialect, stream)
+    ]
+
+
+def assert_unseen(got: list[Got]) -> None:
+    """Every reply is whole and the very answer of the member that the headers name."""
+    for g in got:
+        assert g.is_whole, str(g)
+        name = g.member.partition("-")[0]
+        assert g.text == f"{name} answering as {name}-model: {g.ask.question}", str(g)
+        assert 1 <= g.attempts <= 1 + FAILOVER, str(g)
+
+
+def assert_attempts(got: list[Got], sims: Simulators) -> None:
+    """The providers saw what the header says, so no attempt was made in secret."""
+    seen = Counter(
+        question
+        for sim in sims
+        for call in sim.settled_calls()
+        if (question := question_in(call)) is not None
+    )
+    for g in got:
+        assert seen[g.ask.question] == g.attempts, str(g)
+
+
+def question_in(call: dict[str, Any]) -> str | None:
+    body = call.get("body") or ""
+    start = body.find("question no. ")
+    return body[start : body.index(".", start + len("question no. ")) + 1] if start >= 0 else None
+
+
+def poll(make_calls: Callable[[], list[Got]], holds: Callable[[list[Got]], bool], what: str) -> None:
+    """Calls, all of them good, until `holds` of a batch."""
+    deadline_s = time.monotonic() + 20
+    while True:
+        got = make_calls()
+        assert_unseen(got)
+        if holds(got):
+            return
+        assert time.monotonic() < deadline_s, f"{what}: {[str(g) for g in got]}"
+
+
+def pools_of(got: list[Got], holds: Callable[[Got], bool]) -> set[str]:
+    return {g.ask.pool for g in got if holds(g)}
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_without_ejection(broker: Broker, sims: Simulators, fault: Fault, routing: str) -> None:
+    misbehave(sims["bad"], fault)
+    calls = calls_of(fault, routing, "kept", PARALLEL_EACH)
+    got = make(broker.url, calls, parallel=len(calls))
+    assert_unseen(got)
+    assert {g.member.partition("-")[0] for g in got} == {"good"}
+    if fault.leaves_a_request:
+        assert_attempts(got, sims)
+    tried = len(sims["bad"].calls())
+    if routing == "level":
+        assert tried == len(got)
+    else:
+        # Nothing is ejected: about half of the calls meet the failing member first.
+        assert len(got) / 3 < tried < len(got) * 2 / 3
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_with_ejection(broker: Broker, sims: Simulators, fault: Fault, routing: str) -> None:
+    misbehave(sims["bad"], fault)
+    calls = calls_of(fault, routing, "ejected", PARALLEL_EACH)
+    every_pool = {ask.pool for ask in calls}
+    got = make(broker.url, calls, parallel=len(calls))
+    assert_unseen(got)
+    assert {g.member.partition("-")[0] for g in got} == {"good"}
+    if fault.leaves_a_request:
+        assert_attempts(got, sims)
+
+    spared: set[str] = set()
+
+    def few() -> list[Got]:
+        return make(broker.url, calls_of(fault, routing, "ejected", 6))
+
+    def is_spared(batch: list[Got]) -> bool:
+        # In a pool whose six calls all went to the good member at once, the bad one is not asked.
+        spared.update(every_pool - pools_of(batch, lambda g: g.attempts > 1))
+        return spared == every_pool
+
+    poll(few, is_spared, "the failing member was not ejected")
+    sims["bad"].script()
+    back: set[str] = set()
+
+    def is_back(batch: list[Got]) -> bool:
+        back.update(pools_of(batch, lambda g: g.member.startswith("bad-")))
+        return back == every_pool
+
+    poll(few, is_back, "the member did not come back")
