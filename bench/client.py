@@ -10,19 +10,25 @@ from typing import cast
 from traffic import FIRST_WORD, PATH, STREAM_END
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _SHOWN = 200
 
 
 def request_bytes(host: str, body: bytes, key: str) -> bytes:
-    """The whole request, as an SDK would send it."""
+    """The whole request, as an SDK would send it, but for compression: that is not what is measured."""
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n"
-        "accept: application/json\r\naccept-encoding: gzip, deflate\r\nuser-agent: OpenAI/Python 3.52.0\r\n"
+        "accept: application/json\r\naccept-encoding: identity\r\nuser-agent: OpenAI/Python 3.52.0\r\n"
         "x-stainless-lang: python\r\nx-stainless-retry-count: 0\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _text(data: bytes | bytearray) -> str:
+    """For people: whatever is not plain text is shown as dots."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
 
 
 class Outcome:
@@ -88,7 +94,7 @@ class Connection(asyncio.Protocol):
             self._finish()
 
     def _read_head(self) -> bool:
-        end = self._data.find(b"\r\n\r\n")
+        end = self._data.find(_HEAD_END)
         if end < 0:
             return False
         match = _LENGTH.search(self._data, 0, end)
@@ -101,11 +107,11 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         data = self._data
         if data[9:12] != b"200":
-            self._end(bytes(data[:12] + b" ... " + data.partition(b"\r\n\r\n")[2][:_SHOWN]).decode("latin-1"))
+            self._end(f"status {_text(data[9:12])}: {_text(data.partition(_HEAD_END)[2][:_SHOWN])}")
         elif self._stream and not (self._first_word and STREAM_END in data[-_SHOWN:]):
             self._end("the stream has no words, or no end")
         elif not self._stream and b'"choices"' not in data:
-            self._end("no chat completion: " + bytes(data[-_SHOWN:]).decode("latin-1"))
+            self._end(f"no chat completion: {_text(data[-_SHOWN:])}")
         else:
             self._end("")
 

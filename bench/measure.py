@@ -61,6 +61,7 @@ class Slice:
     scenario: str
     target: str
     round: int
+    rate: float  # of the plan; 0: saturation
     calls: int
     errors: int
     per_second: float
@@ -172,6 +173,7 @@ class Bench:
             scenario=scenario.name,
             target=target.name,
             round=number,
+            rate=scenario.rate,
             calls=result["calls"],
             errors=result["errors"] + opened["errors"],
             per_second=result["calls" if scenario.rate else "in_time"] / seconds,
@@ -197,6 +199,7 @@ class Summary:
 
     scenario: str
     target: str
+    rate: float
     slices: int
     calls: int
     errors: int
@@ -237,6 +240,7 @@ def _summary(slices: Sequence[Slice], scenario: str, target: str, base: str) -> 
     return Summary(
         scenario=scenario,
         target=target,
+        rate=mine[0].rate,
         slices=len(mine),
         calls=sum(one.calls for one in mine),
         errors=sum(one.errors for one in mine),

@@ -21,7 +21,7 @@ def tables(summaries: Sequence[Summary], *, markdown: bool) -> str:
     for scenario in dict.fromkeys(one.scenario for one in at_rate):
         rows = [one for one in at_rate if one.scenario == scenario]
         name = "first event" if SCENARIOS[scenario].stream else "reply"
-        parts.append(f"Time to the {name} at {SCENARIOS[scenario].rate:g} calls/s ({scenario})")
+        parts.append(f"Time to the {name} at {rows[0].rate:g} calls/s ({scenario})")
         parts.append(table(_RATE, [_rate_row(one, rows) for one in rows], markdown))
     return "\n\n".join(parts)
 
@@ -59,7 +59,8 @@ def _ratio(one: Summary, name: str) -> str:
     if name not in one.over:
         return "-"
     median, least, most = one.over[name]
-    return "1" if one.target == BASE else f"{median:.2f} ({least:.2f}-{most:.2f})"
+    digits = 2 if median >= 0.1 else 4
+    return "1" if one.target == BASE else f"{median:.{digits}f} ({least:.{digits}f}-{most:.{digits}f})"
 
 
 _RATE = (

@@ -168,7 +168,9 @@ class ControlPlane:
                     log.error("the edited configuration is refused; the last good one goes on\n%s", error)
                 self._error = str(error)
                 return
-            self._newest = ready
+            refused, self._newest = self._newest, ready
+            if self._xds.store.refusal is not None and refused is not None and _same(refused, ready):
+                return  # Envoy would say the same again
             if self._error:
                 log.info("the configuration is good again")
             self._error = ""
@@ -211,7 +213,7 @@ class ControlPlane:
             self._keeper = asyncio.create_task(self._keep())
 
     def _refused(self, error: str, good: Snapshot | None) -> None:
-        self._error = error
+        self._error = f"{self._error}\n{error}".strip()
         log.error("%s", error)
         if good is not None and self._served is not None:
             self._ready = self._served
@@ -297,6 +299,7 @@ def _same(old: Ready, new: Ready) -> bool:
         old.snapshot.generation == new.snapshot.generation
         and old.resolved.credentials == new.resolved.credentials
         and old.resolved.callers == new.resolved.callers
+        and old.resolved.files == new.resolved.files
     )
 
 

@@ -14,12 +14,15 @@ from ..policy import State
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What could be read: provider → credential, key digest → caller, and what is wrong with the rest."""
+    """What could be read: provider → credential, key digest → caller, and what is wrong with the rest.
+
+    `files` tells the state of the files that Envoy will read itself."""
 
     credentials: Mapping[str, str]
     callers: Mapping[str, Caller]
     state: State
     warnings: tuple[str, ...]
+    files: tuple[tuple[str, int, int], ...]  # (path, size, time of change); -1 where there is none
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
@@ -44,7 +47,8 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
                 warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
             else:
                 callers[digest] = caller_of(entry)
-    return Resolved(credentials, callers, State(out), tuple(warnings))
+    files = tuple(_state(path) for path in certificate_files(catalog))
+    return Resolved(credentials, callers, State(out), tuple(warnings), files)
 
 
 def caller_of(entry: CallerEntry) -> Caller:
@@ -66,15 +70,29 @@ def files_of(catalog: Catalog) -> Iterable[Path]:
     for provider in catalog.providers.values():
         if provider.credential is not None and provider.credential.kind == "file":
             yield Path(provider.credential.name)
-        if provider.ca_file:
-            yield Path(provider.ca_file)
     for entry in catalog.callers:
         for ref in entry.keys:
             if ref.kind == "file":
                 yield Path(ref.name)
+    yield from certificate_files(catalog)
+
+
+def certificate_files(catalog: Catalog) -> Iterable[Path]:
+    """Files that Envoy reads itself."""
+    for provider in catalog.providers.values():
+        if provider.ca_file:
+            yield Path(provider.ca_file)
     if catalog.listen.tls_cert_file:
         yield Path(catalog.listen.tls_cert_file)
         yield Path(catalog.listen.tls_key_file)
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return str(path), -1, -1
+    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str]:

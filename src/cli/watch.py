@@ -45,10 +45,13 @@ async def watch(paths: Callable[[], Iterable[Path]]) -> AsyncIterator[None]:
             rust_timeout=_POLL_MS,
             yield_on_timeout=True,
         ):
-            if await asyncio.to_thread(_fingerprint, watched) != seen:
+            now = await asyncio.to_thread(_fingerprint, watched)
+            if now != seen:
+                seen = now
+                yield
+            # A watch on a folder that was replaced sees nothing any more.
+            if list(paths()) != watched or await asyncio.to_thread(_folders, watched) != folders:
                 break
-            if await asyncio.to_thread(_folders, watched) != folders:
-                break  # a watch on a folder that was replaced sees nothing any more
 
 
 def _filter(paths: Iterable[Path]) -> Callable[[Change, str], bool]:

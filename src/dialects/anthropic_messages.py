@@ -12,13 +12,23 @@ import msgspec
 from ..core.call import Surface
 from ..core.errors import CallError
 from . import openai
-from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, decode_request, failed, garbage
+from .base import (
+    PREAMBLE,
+    REAL,
+    RequestFacts,
+    StreamStart,
+    credential_refused,
+    decode_json,
+    decode_request,
+    failed,
+    garbage,
+)
 from .body import estimate_tokens, model_span
 from .sse import SseEvent
 
 
 class _Request(msgspec.Struct):
-    model: str = ""
+    model: str | None = None
     messages: msgspec.Raw = msgspec.Raw()
     stream: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
@@ -45,10 +55,8 @@ _FAULTS = {
     "rate_limit_error": (429, "upstream_rate_limited"),
     "api_error": (503, "upstream_error"),
     "timeout_error": (503, "upstream_error"),
-    "authentication_error": (503, "upstream_credential_refused"),
-    "permission_error": (503, "upstream_credential_refused"),
-    "billing_error": (503, "upstream_credential_refused"),
 }
+_CREDENTIAL_FAULTS = frozenset(("authentication_error", "permission_error", "billing_error"))
 # Blocks that begin empty: their first delta is the first piece of the answer.
 _EMPTY_BLOCKS = frozenset(("text", "thinking"))
 
@@ -104,11 +112,13 @@ class AnthropicMessages:
         match message.get("type") or event.name:
             case "error":
                 error = message.get("error")
-                kind = error.get("type") if isinstance(error, dict) else ""
+                kind = str(error.get("type") or "") if isinstance(error, dict) else ""
                 text = str(error.get("message") if isinstance(error, dict) else error)
+                if kind in _CREDENTIAL_FAULTS:
+                    return credential_refused()
                 if kind and kind not in _FAULTS:
                     return REAL
-                status, code = _FAULTS.get(str(kind), (503, "upstream_error"))
+                status, code = _FAULTS.get(kind, (503, "upstream_error"))
                 return failed(status, code, text)
             case "ping" | "message_start":
                 return PREAMBLE

@@ -64,6 +64,12 @@ def failed(status: int, code: str, message: str) -> StreamStart:
     return StreamStart(Stage.FAULT, UpstreamFault(status, code, message))
 
 
+def credential_refused() -> StreamStart:
+    """The provider refused the broker's credential. Its words are not passed on: they may quote the key."""
+    message = "the provider refused the broker's own credential: its operator has to mend it"
+    return failed(503, "upstream_credential_refused", message)
+
+
 def garbage(what: bytes) -> StreamStart:
     """An event that is not of the dialect: its first bytes are shown so that a person can tell why."""
     shown = what[:60].decode("utf-8", "replace")

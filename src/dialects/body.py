@@ -9,7 +9,7 @@ import msgspec
 from ..core.errors import BadRequest
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*(' + _STRING + rb")")
+_MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*(' + _STRING + rb")?")
 _TOKENS = re.compile(_STRING + rb"|[{}\[\],:]")
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/=_-]{2048,}")
 _BYTES_PER_TOKEN = 4
@@ -23,10 +23,10 @@ def model_span(body: bytes, model: str) -> tuple[int, int]:
     """
     if b"\\u006" not in body:  # no key can spell m, o, d, e or l by an escape
         candidates = list(_MODEL.finditer(body))
-        if len(candidates) == 1 and _decodes_to(candidates[0].group(1), model):
+        if len(candidates) == 1 and _decodes_to(candidates[0].group(1) or b"", model):
             return candidates[0].span(1)
-    spans = _top_level_values(body, "model")
-    if len(spans) != 1:
+    keys, spans = _top_level_values(body, "model")
+    if keys != 1 or len(spans) != 1:
         raise BadRequest(
             400, "invalid_request", "model: is given more than once; give it once", param="model"
         )
@@ -40,10 +40,10 @@ def _decodes_to(raw: bytes, text: str) -> bool:
         return False
 
 
-def _top_level_values(body: bytes, key: str) -> list[tuple[int, int]]:
-    """The spans of all string values that the top-level object has under `key`."""
+def _top_level_values(body: bytes, key: str) -> tuple[int, list[tuple[int, int]]]:
+    """How often the top-level object has `key`, and the spans of those of its values that are strings."""
     spans: list[tuple[int, int]] = []
-    depth = 0
+    depth = keys = 0
     expects_key = is_wanted = False
     for token in _TOKENS.finditer(body):
         first = body[token.start()]
@@ -61,9 +61,10 @@ def _top_level_values(body: bytes, key: str) -> list[tuple[int, int]]:
             expects_key = False
         elif expects_key:
             is_wanted = _decodes_to(token.group(), key)
+            keys += is_wanted
         elif is_wanted:
             spans.append(token.span())
-    return spans
+    return keys, spans
 
 
 def estimate_tokens(body: bytes) -> int:

@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from ..core.errors import BadRequest, CallError
-from .base import StreamStart, failed
+from .base import StreamStart, credential_refused, failed
+
+_CREDENTIAL_WORDS = ("invalid_api_key", "authentication", "permission")
 
 
 def error_body(error: CallError, request_id: str) -> bytes:
@@ -53,7 +55,7 @@ def positive_int(raw: msgspec.Raw) -> int | None:
     return int(text) if text.isdigit() and len(text) < 12 else None
 
 
-def require_model(model: str) -> str:
+def require_model(model: str | None) -> str:
     if not model:
         raise BadRequest(
             400,
@@ -83,6 +85,8 @@ def fault_of(error: Any) -> StreamStart:
         return failed(503, "upstream_error", str(error)[:500])
     code, kind = str(error.get("code") or ""), str(error.get("type") or "")
     message = str(error.get("message") or "the provider ended its stream with an error")
+    if any(word in code + kind for word in _CREDENTIAL_WORDS) or code in ("401", "403"):
+        return credential_refused()
     if "rate_limit" in code + kind or code == "429":
         return failed(429, "upstream_rate_limited", message)
     if "overloaded" in code + kind or code in ("529", "503"):

@@ -12,7 +12,7 @@ from .sse import SseEvent
 
 
 class _Request(msgspec.Struct):
-    model: str = ""
+    model: str | None = None
     messages: msgspec.Raw = msgspec.Raw()
     stream: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()

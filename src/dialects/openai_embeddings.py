@@ -12,7 +12,7 @@ from .sse import SseEvent
 
 
 class _Request(msgspec.Struct):
-    model: str = ""
+    model: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Request)

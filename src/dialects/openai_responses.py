@@ -12,7 +12,7 @@ from .sse import SseEvent
 
 
 class _Request(msgspec.Struct):
-    model: str = ""
+    model: str | None = None
     input: msgspec.Raw = msgspec.Raw()
     stream: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
@@ -63,7 +63,7 @@ class OpenAiResponses:
         if kind == "response.failed":
             response = message.get("response")
             error = response.get("error") if isinstance(response, dict) else None
-            if isinstance(error, dict) and error.get("code") not in _PROVIDER_CODES:
+            if isinstance(error, dict) and str(error.get("code")) not in _PROVIDER_CODES:
                 return REAL
             return openai.fault_of(error or {})
         return PREAMBLE if kind in _PREAMBLE_TYPES else REAL

@@ -17,7 +17,7 @@ class Target:
 
     cluster: str
     class_name: str
-    first_level: int  # members on the first level: so many attempts stay on it
+    first_level: int  # so many attempts stay on the first level
     first_event_ms: int
     reply_ms: int
 
@@ -48,7 +48,15 @@ class View:
         return Target(
             cluster=pool_cluster(pool, limits),
             class_name=class_name(keys),
-            first_level=len(levels(decision.eligible)[0]),
+            first_level=_stay(decision),
             first_event_ms=pool.timeouts.first_event_ms,
             reply_ms=pool.timeouts.reply_ms,
         )
+
+
+def _stay(decision: Decision) -> int:
+    """As many attempts as the first level has members, but never the last one while there is a next level:
+    few attempts must not all be spent on members that fail, or are ejected."""
+    by_level = levels(decision.eligible)
+    members = len(by_level[0])
+    return members if len(by_level) == 1 else max(1, min(members, decision.failover))

@@ -77,12 +77,13 @@ class Http2Server:
             await self._all_lost.wait()  # a turn of the loop
 
     def _connection(self) -> Connection:
-        connection = Connection(self._open_stream, self._limits, self._report, self._lost)
+        return Connection(self._open_stream, self._limits, self._report, self._made, self._lost)
+
+    def _made(self, connection: Connection) -> None:
         self._connections.add(connection)
         self._all_lost.clear()
         if self._closing:
-            connection.drain()
-        return connection
+            connection.drain()  # accepted before the listener was closed
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)

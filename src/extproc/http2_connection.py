@@ -7,6 +7,7 @@ priorities, a response's own header compression) is not here.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import cast
 
@@ -17,6 +18,8 @@ from .http2_line import Line
 from .http2_request import TOO_LARGE, Request, read_request, well_formed
 from .http2_stream import GrpcStream, Limits
 from .streams import Opener
+
+log = logging.getLogger("modelbroker.extproc")
 
 # A header block is not longer than this, encoded, nor in more frames (section 10.5.1; CVE-2024-27316).
 _MAX_BLOCK = 256 << 10
@@ -29,16 +32,18 @@ _unpack_head = h2.HEAD.unpack_from
 
 
 class Connection(Line, asyncio.Protocol):
-    """Made for each connection that comes in; `on_lost` is told when it is gone."""
+    """Made for each connection that comes in; `on_made` and `on_lost` are told of its life."""
 
     def __init__(
         self,
         open_stream: Opener,
         limits: Limits,
         on_error: Callable[[BaseException], None],
+        on_made: Callable[[Connection], None],
         on_lost: Callable[[Connection], None],
     ) -> None:
         super().__init__(limits, on_error)
+        self._on_made = on_made
         self._on_lost = on_lost
         self._open_stream = open_stream
         decoder = Decoder(max_list=limits.header_list)
@@ -76,7 +81,8 @@ class Connection(Line, asyncio.Protocol):
         if limits.connection_window > h2.DEFAULT_WINDOW:
             self.out.append(h2.window_update(0, limits.connection_window - h2.DEFAULT_WINDOW))
         self._timer = self.loop.call_later(limits.preface_s, self.abort)
-        self._turn()
+        self._flush()
+        self._on_made(self)
 
     def data_received(self, data: bytes) -> None:
         if self._over:
@@ -118,13 +124,12 @@ class Connection(Line, asyncio.Protocol):
         self._draining = True
         if not self._prefaced:
             self._last_round = True
-        if self._transport is None:
-            return  # `connection_made` sees to it
         self.out.append(h2.goaway(h2.LARGEST_WINDOW, Code.NO_ERROR))
         self.out.append(h2.frame(h2.PING, 0, 0, _DRAIN_PING))
         self.wake()
 
     def _fault(self, code: Code, reason: str) -> None:
+        log.warning("an ext_proc connection ends with %s: %s", code.name, reason)
         self.out.append(h2.goaway(self._last_id, code, reason))
         self._flush()
         self._finish()

@@ -112,7 +112,8 @@ class Line:
     def _flush(self) -> None:
         data = b"".join(self.out)
         self.out.clear()
-        if self._transport is None or self._over:
+        # Between a client's close and `connection_lost` there is a transport that takes nothing.
+        if self._transport is None or self._over or self._transport.is_closing():
             return
         self._transport.write(data)
         if self.paused and self._transport.get_write_buffer_size() > self._limits.paused_writes:

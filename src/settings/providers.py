@@ -39,11 +39,10 @@ class Providers:
     def use(self, pools: list[PoolIn | None]) -> None:
         """Check what members refer to, and take in the built-in providers that they use."""
         for p, pool in enumerate(pools):
-            if pool is None:
-                continue
-            for m, member in enumerate(pool.members):
-                if member.provider not in self.used:
-                    self._use(member.provider, ("pools", p, "members", m, "provider"))
+            names = raw_names(self.merged, p) if pool is None else [m.provider for m in pool.members]
+            for m, name in enumerate(names):
+                if name is not None and name not in self.used:
+                    self._use(name, ("pools", p, "members", m, "provider"))
 
     def _use(self, name: str, path: Path) -> None:
         if name not in self.known:
@@ -176,3 +175,13 @@ def _auth(entry: ProviderIn, builtin: Builtin, credential: SecretRef | None) -> 
     if builtin.credential is None:
         return Auth.BEARER
     return AUTHS[builtin.auth]
+
+
+def raw_names(merged: Merged, pool: int) -> list[str | None]:
+    """The providers that a pool names whose entry is wrong elsewhere: they are checked all the same."""
+    entry = merged.lists["pools"][pool]
+    members = entry.get("members") if isinstance(entry, dict) else None
+    return [
+        member["provider"] if isinstance(member, dict) and isinstance(member.get("provider"), str) else None
+        for member in (members if isinstance(members, list) else ())
+    ]

@@ -19,7 +19,7 @@ from .types import Tree, extension
 
 @dataclass(frozen=True, slots=True)
 class EnvoyError:
-    """One kind of Envoy-made error: `flags` (any of them) or `when`, a CEL condition. Status 0: Envoy's own."""
+    """One kind of Envoy-made error: `flags` (any of them) or `when`, a CEL condition. Status 0: Envoy's."""
 
     status: int
     code: str

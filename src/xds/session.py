@@ -121,6 +121,9 @@ class Session:
                 continue
             if type_url == ROUTES and not self._all_acknowledged():
                 continue
+            # Listeners name clusters. Envoy takes one and then the other, but tells of the last one first.
+            if type_url == LISTENER and self._is_under_way(CLUSTER):
+                continue
             changed = self._changed(type_url)
             removed = self._removed(type_url)
             if changed or removed:
@@ -167,28 +170,30 @@ class Session:
         return changed
 
     def _removed(self, type_url: str) -> list[str]:
-        """Gone for good, and nothing that Envoy has rests on it any more."""
-        subscription, wanted = self._subscriptions[type_url], self._wanted[type_url]
-        gone = [name for name in subscription.asked if name not in wanted]
-        if type_url in (CLUSTER, LISTENER) and self._may_remove(type_url):
-            gone += [name for name in subscription.known if name not in wanted and name not in gone]
         # A name that is asked for and is not there has to be answered too.
+        gone = [name for name in self._subscriptions[type_url].asked if name not in self._wanted[type_url]]
+        if type_url in (CLUSTER, LISTENER):
+            gone += [name for name in self._removable(type_url) if name not in gone]
         return gone
 
-    def _may_remove(self, type_url: str) -> bool:
-        """Routes and endpoints go first, then listeners, then the clusters that these name. Where a part of
-        the target is refused, Envoy goes on with an older one of it, which may name anything."""
-        if self._has_refused():
-            return False
-        settled = (ENDPOINTS, ROUTES) if type_url == LISTENER else (ENDPOINTS, ROUTES, LISTENER)
-        if any(self._subscriptions[other].in_flight is not None for other in settled):
-            return False
-        if self._changed(ROUTES) or self._changed(ENDPOINTS):
-            return False
-        return (
-            type_url == LISTENER
-            or self._subscriptions[LISTENER].known.keys() <= self._wanted[LISTENER].keys()
-        )
+    def _removable(self, type_url: str) -> list[str]:
+        """Gone for good, and nothing that Envoy has rests on it: routes and endpoints go on first, then
+        pools are removed, then listeners, then providers. Where a part of the target is refused, Envoy
+        goes on with an older one of it, which may name anything."""
+        gone = {of: self._subscriptions[of].known.keys() - self._wanted[of] for of in (CLUSTER, LISTENER)}
+        if not gone[type_url] or self._has_refused():
+            return []
+        if any(self._is_under_way(of) for of in (ENDPOINTS, ROUTES)):
+            return []
+        if pools := gone[CLUSTER] & self._subscriptions[ENDPOINTS].names:
+            return sorted(pools) if type_url == CLUSTER else []
+        if self._is_under_way(CLUSTER if type_url == LISTENER else LISTENER):
+            return []
+        return sorted(gone[type_url]) if type_url == LISTENER or not gone[LISTENER] else []
+
+    def _is_under_way(self, type_url: str) -> bool:
+        """Sent and not acknowledged, or still to be sent."""
+        return self._subscriptions[type_url].in_flight is not None or bool(self._changed(type_url))
 
     def _all_acknowledged(self) -> bool:
         """Everything that routes rest on is sent, ACKed and, as far as xDS can tell, warm."""

@@ -93,7 +93,8 @@ class Store:
         current, good = self._current, self._good
         if current is None:
             return None
-        refusal = Refusal(current.revision, node, nack)
+        # What is refused first brings the rest along.
+        refusal = self.refusal or Refusal(current.revision, node, nack)
         if good is not None and good is not current:
             # Nothing is kept of it: no call was decided by it, and a fresh Envoy would refuse it again.
             self._current = good

@@ -25,7 +25,6 @@ LOADED = [
     ("retrying", "openai-chat"),
     ("rotating", "openai-chat"),
     ("relocating", "openai-chat"),
-    ("ejecting", "openai-chat"),
 ]
 
 

@@ -20,12 +20,12 @@ from support.simulators import SimulatorHandle, Simulators
 
 DIALECTS = ("openai-chat", "anthropic-messages", "openai-responses")
 FAILOVER = 2
-EJECTIONS = {"kept": "off", "ejected": {"consecutive_errors": 3, "base": "1s", "max": "1s"}}
+EJECTIONS = {"kept": "off", "ejected": {"consecutive_errors": 3, "base": "500ms", "max": "500ms"}}
 ROUTINGS = ("weight", "level")
 # Only stalls are waited for; a busy machine must have time for a good answer within it.
 QUICK = {"first_event": "2s", "reply": "2s"}
 PATIENT = {"first_event": "60s", "reply": "60s"}
-PARALLEL_EACH = 50
+PARALLEL_EACH = 20  # in each of three pools or six
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,9 @@ def test_without_ejection(broker: Broker, sims: Simulators, fault: Fault, routin
     got = make(broker.url, calls, parallel=len(calls))
     assert_unseen(got)
     assert {g.member.partition("-")[0] for g in got} == {"good"}
-    if fault.leaves_a_request:
-        assert_attempts(got, sims)
+    if not fault.leaves_a_request:
+        return
+    assert_attempts(got, sims)
     tried = len(sims["bad"].calls())
     if routing == "level":
         assert tried == len(got)

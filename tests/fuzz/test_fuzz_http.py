@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.fuzzing import budget
+from support.fuzzing.frames import fuzzed_frames
 from support.fuzzing.house import Fuzzed, fuzzed, tell
 from support.fuzzing.requests import fuzzed_request, mutated_bytes
 from support.simulators import Simulators
@@ -30,3 +31,9 @@ def test_damaged_bytes(house: Fuzzed, record_property: Record) -> None:
     numbers = range(budget.cases("bytes"))
     cases = [mutated_bytes(budget.rng("bytes", n), budget.name("bytes", n)) for n in numbers]
     tell("bytes", house.run(cases, keys="not in headers for keys"), record_property)
+
+
+def test_http2_frames(house: Fuzzed, record_property: Record) -> None:
+    numbers = range(budget.cases("frames"))
+    cases = [fuzzed_frames(budget.rng("frames", n), budget.name("frames", n)) for n in numbers]
+    tell("frames", house.run(cases, keys="not in headers for keys"), record_property)

@@ -99,12 +99,12 @@ class Edits:
                 {"name": "rotating", "members": members("rotated")},
                 {"name": "referencing", "members": members("referenced")},
                 {"name": "relocating", "members": members("moving")},
-                {"name": "ejecting", "members": [{**members("failing")[0], "weight": 10_000}, *members("a")]},
+                {"name": "ejecting", "members": [{**members("failing")[0], "weight": 100}, *members("a")]},
                 # Each first attempt fails, some while after it was decided: it retries by an older decision.
                 {
                     "name": "retrying",
                     "ejection": "off",
-                    "members": [{**members("failing")[0], "weight": 10_000}, *members("a", "b")],
+                    "members": [{**members("failing")[0], "weight": 100}, *members("a", "b")],
                 },
             ],
             "rules": [],
@@ -195,7 +195,7 @@ class Edits:
         if len(others) == 1:
             only_id = f"{others[0]['provider']}/{others[0]['model']}"
             return (Probe("retrying", shows={"x-broker-member": only_id}),)
-        return (Probe("retrying", shows={"x-broker-attempts": "2"}),)
+        return (Probe("retrying"),)
 
     def _only_member(self, config: Config) -> tuple[Probe, ...]:
         pool = self._pool(config, "only")

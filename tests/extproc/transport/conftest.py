@@ -89,6 +89,9 @@ class Pipe(asyncio.Transport):
         if self.connection.paused:
             self.connection.resume_writing()
 
+    def is_closing(self):
+        return self.aborted
+
     def get_write_buffer_size(self):
         return self.held
 
@@ -107,7 +110,7 @@ class Peer:
         self.loop = asyncio.get_running_loop()
         self.lost = []
         self.connection = Connection(
-            self.opener, limits or Limits(), self.opener.errors.append, self.lost.append
+            self.opener, limits or Limits(), self.opener.errors.append, lambda _: None, self.lost.append
         )
         self.pipe = Pipe(self.connection, room)
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
@@ -203,8 +206,8 @@ def tools():
 class Served:
     """A server in a thread's loop."""
 
-    def __init__(self, address, limits, factory):
-        self.opener = Opener()
+    def __init__(self, address, limits, factory, opener):
+        self.opener = opener or Opener()
         self.loop = factory()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -239,8 +242,8 @@ def folder():
 def serve():
     servers = []
 
-    def start(address="127.0.0.1:0", limits=None, factory=uvloop.new_event_loop):
-        servers.append(Served(address, limits, factory))
+    def start(address="127.0.0.1:0", limits=None, factory=uvloop.new_event_loop, opener=None):
+        servers.append(Served(address, limits, factory, opener))
         return servers[-1]
 
     yield start

@@ -179,6 +179,7 @@ def test_close_lets_streams_end(serve, tools):
         echo.send(b"a")
         assert next(echo.call) == b"a"
         closing = asyncio.run_coroutine_threadsafe(served.server.close(10), served.loop)
+        served.run(asyncio.sleep(0))  # by now it has begun
         # A new call finds nobody: the first connection takes none, and no other is to be had.
         with grpc.insecure_channel(served.address) as other:
             refused = Call(other, tools.PATH)

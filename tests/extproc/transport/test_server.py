@@ -83,12 +83,17 @@ def test_addresses(folder):
             await serve_http2(opener, f"unix:{folder}/no/such/folder")
         for address in (f"unix:{folder}/s", "127.0.0.1:0", "localhost:0"):
             server = await serve_http2(opener, address)
-            _, writer = await asyncio.open_unix_connection(f"{folder}/s") if "unix" in address else (
-                await asyncio.open_connection(*server.address.split(":"))
-            )  # fmt: skip
-            await server.close(5)  # a client that said nothing is not waited for
-            await server.close(5)
+            if "unix" in address:
+                reader, writer = await asyncio.open_unix_connection(f"{folder}/s")
+            else:
+                reader, writer = await asyncio.open_connection(*server.address.split(":"))
+            await reader.readexactly(h2.HEAD_SIZE)
+            # A client that said nothing is not waited for.
+            closing = asyncio.ensure_future(server.close(100))
+            await reader.read()
             writer.close()
+            await closing
+            await server.close(100)
         assert not (folder / "s").exists()
 
     asyncio.run(run())

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from ..broker import KEY, KEY_SHA256, Broker, provider
 from ..calls import Ask, make
 from ..simulators import Simulators
+from .frames import PREFACE, Frames, judge_frames
 from .jsons import POOL
-from .sockets import Case, Judge, run_all
+from .sockets import Answers, Case, Heard, Request, listen_for_http1, run_all
 from .verdict import judge
 
 DIALECTS = ("openai-chat", "openai-responses", "anthropic-messages")
@@ -57,10 +58,10 @@ class Fuzzed:
     def _processes(self) -> list[int]:
         return self.broker.child_pids("envoy") + self.broker.child_pids("serve")
 
-    def run(self, cases: Sequence[Case], judge_case: Judge = judge, keys: str = "nowhere") -> int:
+    def run(self, cases: Sequence[Case], keys: str = "nowhere") -> int:
         """Every case, with the house looked over between; how many there were."""
         for start in range(0, len(cases), _BATCH):
-            wrong = asyncio.run(run_all(self.port, cases[start : start + _BATCH], judge_case))
+            wrong = asyncio.run(run_all(self.port, cases[start : start + _BATCH], _judge, _listen))
             assert not wrong, f"{len(wrong)} of {len(cases)} cases:\n\n" + "\n\n".join(wrong[:12])
             self.check(keys)
         return len(cases)
@@ -98,6 +99,18 @@ class Fuzzed:
 def fuzzed(folder: Path, sims: Simulators) -> Iterator[Fuzzed]:
     with Broker(folder, configuration(sims)) as broker:
         yield Fuzzed(broker, sims)
+
+
+def _is_http2(case: Case) -> bool:
+    return case.sent.startswith(PREFACE)
+
+
+def _judge(case: Case, heard: Heard, answers: Answers) -> str:
+    return (judge_frames if _is_http2(case) else judge)(case, heard, answers)
+
+
+def _listen(case: Case, requests: list[Request]) -> Answers:
+    return Frames() if _is_http2(case) else listen_for_http1(case, requests)
 
 
 def tell(kind: str, count: int, record: Callable[[str, object], None]) -> None:

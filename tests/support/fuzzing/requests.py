@@ -73,7 +73,7 @@ _QUERIES = (
     "?model=x&stream=true",
 )
 # Names that mean something to Envoy, to the broker or to HTTP, with values of every kind.
-_NAMES = tuple(
+NAMES = tuple(
     re.findall(
         r"\S+",
         """
@@ -97,7 +97,7 @@ x-http-method-override max-forwards x-a a 0 ! x-%
 """,
     )
 )
-_VALUES = (
+VALUES = (
     "",
     "0",
     "1",
@@ -175,7 +175,7 @@ def _headers(r: random.Random, path: str) -> list[Header]:
     if path.startswith("/v1/messages"):
         headers.append(("anthropic-version", "2023-06-01"))
     for _ in range(r.choice((0, 1, 1, 2, 3, 5, 12, 150 if r.random() < 0.1 else 1))):
-        headers.insert(r.randrange(len(headers) + 1), (r.choice(_NAMES), r.choice(_VALUES)))
+        headers.insert(r.randrange(len(headers) + 1), (r.choice(NAMES), r.choice(VALUES)))
     if r.random() < 0.15:
         headers.append(r.choice(headers))
     if r.random() < 0.1:

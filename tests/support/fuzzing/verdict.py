@@ -29,19 +29,13 @@ def judge(case: Case, heard: Heard, answers: Answers) -> str:
         return f"the answer is not HTTP: {answers.fault}"
     if any(not answer.whole for answer in answers.found):
         return "the answer is not whole"
-    if not case.ends and answers.whole < len(requests) and not _closed_early(answers):
+    if not case.ends and answers.whole < len(requests) and not answers.said_goodbye:
         return f"{answers.whole} answers to {len(requests)} requests"
     for number, answer in enumerate(answers.found):
         request = requests[number] if number < len(requests) else None
         if wrong := judge_answer(answer, request, rest):
             return f"answer {number}: {wrong}"
     return ""
-
-
-def _closed_early(answers: Answers) -> bool:
-    """An answer that ends the connection is the last one: what was pipelined behind it is lost, and the
-    client knows."""
-    return bool(answers.found) and answers.found[-1].headers.get("connection", "").lower() == "close"
 
 
 def judge_answer(answer: Answer, request: Request | None, rest: str = "end") -> str:
@@ -59,7 +53,8 @@ def judge_answer(answer: Answer, request: Request | None, rest: str = "end") -> 
         # Not HTTP as h11 reads it: no body, or an error in a shape.
         return "" if not answer.body or is_error(answer.body, "any") else "neither empty nor an error"
     # The codec's own refusal: Envoy had no path yet that could tell the shape.
-    shape = "any" if b"(http1." in answer.body else shape_due(request)
+    by_codec = answer.status == 431 or b"(http1." in answer.body or b"(http.invalid_authority)" in answer.body
+    shape = "any" if by_codec else shape_due(request)
     if not answer.headers.get("content-type", "").startswith("application/json"):
         return f"an error of type {answer.headers.get('content-type')!r}"
     return "" if is_error(answer.body, shape) else f"not an error of {shape}"

@@ -1,0 +1,56 @@
+"""Names by content: equal content, equal name; another content, another name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from modelbroker.core.catalog import Auth, Limits, Member, Pool, Provider, SecretRef
+from modelbroker.core.keys import class_name, levels, member_key, pool_cluster, provider_cluster, secret_name
+
+PROVIDER = Provider("p", ("openai-chat",), "http://127.0.0.1:1/v1", credential=SecretRef("env", "K"))
+
+
+def test_the_same_content_has_the_same_name() -> None:
+    assert member_key(PROVIDER, "m", Limits(), 1) == member_key(replace(PROVIDER), "m", Limits(), 1)
+    assert class_name(["a", "b"]) == class_name(["b", "a"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_url": "http://127.0.0.1:2/v1"},
+        {"auth": Auth.API_KEY},
+        {"credential": SecretRef("env", "OTHER")},
+        {"headers": (("x", "y"),)},
+        {"ca_file": "/ca.pem"},
+        {"models": {"m": "own"}},
+        {"api_version": "2"},
+    ],
+)
+def test_what_a_member_does_is_in_its_key(change: dict[str, object]) -> None:
+    other = replace(PROVIDER, **change)  # type: ignore[arg-type]
+    assert member_key(PROVIDER, "m", Limits(), 1) != member_key(other, "m", Limits(), 1)
+
+
+def test_what_a_member_does_not_do_is_not_in_its_key() -> None:
+    other = replace(PROVIDER, models={"another-model": "x"})
+    assert member_key(PROVIDER, "m", Limits(), 1) == member_key(other, "m", Limits(), 1)
+    limits = replace(Limits(), concrete_models=True)
+    assert member_key(PROVIDER, "m", Limits(), 1) == member_key(PROVIDER, "m", limits, 1)
+
+
+def test_a_pools_cluster_keeps_its_name_through_an_edit_of_its_members() -> None:
+    one = Pool("p", (Member("a", "m"),))
+    two = Pool("p", (Member("a", "m", 9), Member("b", "m")), failover=1, aliases=("x",))
+    assert pool_cluster(one, Limits()) == pool_cluster(two, Limits())
+
+
+def test_names_tell_people_what_they_are() -> None:
+    assert provider_cluster(PROVIDER, Limits(), 1).startswith("provider/p/")
+    assert secret_name(PROVIDER).startswith("credential/p/")
+
+
+def test_levels_are_in_order_whatever_the_numbers() -> None:
+    members = [Member("a", "m", priority=7), Member("b", "m"), Member("c", "m", priority=7)]
+    assert [[m.provider for m in level] for level in levels(members)] == [["b"], ["a", "c"]]

@@ -1,0 +1,206 @@
+"""Levels: the next one is asked when nothing of this one answers, and not before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.broker import KEY_SHA256, Broker, provider
+from support.calls import Got, asks, make
+from support.simulators import Simulators
+
+FIRST = ("a", "b", "c")
+EJECTIONS = {"kept": "off", "ejected": {"consecutive_errors": 3, "base": "2s", "max": "2s"}}
+FAULTS: dict[str, dict[str, Any]] = {
+    "status": {"status": 500},
+    "limit": {"status": 429},
+    "reset": {"reset": "before-headers"},
+}
+
+
+def member(name: str, priority: int = 0) -> dict[str, Any]:
+    return {"provider": name, "model": f"{name}-model", "priority": priority}
+
+
+def pools() -> Iterator[dict[str, Any]]:
+    for size in (1, 2, 3):
+        for ejection, configured in EJECTIONS.items():
+            for fault in FAULTS:
+                yield {
+                    "name": f"{size}.{ejection}.{fault}",
+                    "members": [*map(member, FIRST[:size]), member("next", 1)],
+                    "ejection": configured,
+                }
+    # Gaps between priorities mean nothing; what speaks another dialect is no level at all.
+    yield {
+        "name": "with-others",
+        "members": [
+            member("a", 0),
+            member("claude", 2),
+            {**member("claude", 3), "model": "claude-second"},
+            member("next", 7),
+        ],
+        "ejection": "off",
+    }
+    yield {
+        "name": "three-levels",
+        "members": [member("a"), member("b", 1), member("next", 2)],
+        "ejection": "off",
+    }
+    yield {
+        "name": "one-more-try",
+        "failover": 1,
+        "members": [member("a"), member("next", 1)],
+        "ejection": "off",
+    }
+    for failover in (1, 2):
+        yield {
+            "name": f"three-and-{failover}",
+            "failover": failover,
+            "members": [*map(member, FIRST), member("next", 1)],
+            "ejection": "off",
+        }
+    for name in ("half-ejected", "half-ejected-again"):
+        yield {
+            "name": name,
+            "failover": 1,
+            "members": [member("a"), member("b"), member("next", 1)],
+            "ejection": {"consecutive_errors": 3, "base": "60s", "max": "60s"},
+        }
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators(*FIRST, "next", "claude") as simulators:
+        yield simulators
+
+
+@pytest.fixture(scope="module")
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    config = {
+        "providers": [
+            *(provider(name, sims[name].port, "openai-chat", "/v1") for name in (*FIRST, "next")),
+            provider("claude", sims["claude"].port, "anthropic-messages"),
+        ],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": list(pools()),
+    }
+    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean(sims: Simulators) -> None:
+    sims.reset()
+
+
+def assert_answered(got: list[Got], *names: str) -> None:
+    assert [str(g) for g in got if not g.is_whole] == []
+    assert {g.member.partition("/")[0] for g in got} == set(names)
+
+
+def wait_for_ejection(broker: Broker, pool: str) -> None:
+    """Calls, answered all of them, until the members that fail are left alone."""
+    deadline_s = time.monotonic() + 20
+    while True:
+        got = make(broker.url, asks(12, pool))
+        assert [str(g) for g in got if not g.is_whole] == []
+        if {g.attempts for g in got} == {1}:
+            return
+        assert time.monotonic() < deadline_s, "the failing members were not ejected"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("ejection", EJECTIONS)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_next_level_answers_when_all_of_the_first_fail(
+    broker: Broker, sims: Simulators, size: int, ejection: str, fault: str
+) -> None:
+    for name in FIRST:
+        sims[name].script(faults=[FAULTS[fault]])
+    pool = f"{size}.{ejection}.{fault}"
+    got = make(broker.url, [*asks(50, pool), *asks(50, pool, stream=True)])
+    assert_answered(got, "next")
+    assert max(g.attempts for g in got) <= 1 + size
+    if ejection == "kept":
+        assert {g.attempts for g in got} == {1 + size}
+        assert sum(len(sims[name].settled_calls()) for name in FIRST) == size * len(got)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_next_level_gets_nothing_while_the_first_is_well(
+    broker: Broker, sims: Simulators, size: int
+) -> None:
+    got = make(broker.url, asks(300, f"{size}.kept.status"))
+    assert_answered(got, *FIRST[:size])
+    assert sims["next"].settled_calls() == []
+
+
+def test_the_next_level_gets_nothing_while_one_of_the_first_lives(broker: Broker, sims: Simulators) -> None:
+    """Two of three are ejected; the third carries the whole level."""
+    for name in ("a", "b"):
+        sims[name].script(faults=[FAULTS["status"]])
+    pool = "3.ejected.status"
+    wait_for_ejection(broker, pool)
+    assert_answered(make(broker.url, asks(300, pool)), "c")
+    assert sims["next"].settled_calls() == []
+
+
+def test_members_of_another_dialect_in_between_are_passed_over(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[FAULTS["status"]])
+    got = make(broker.url, asks(100, "with-others"))
+    assert_answered(got, "next")
+    assert {g.attempts for g in got} == {2}
+    assert sims["claude"].settled_calls() == []
+
+
+def test_the_first_level_is_that_of_the_calls_own_dialect(broker: Broker, sims: Simulators) -> None:
+    got = make(broker.url, asks(50, "with-others", "anthropic-messages"))
+    assert_answered(got, "claude")
+    assert {g.member for g in got} == {"claude/claude-model"}
+    sims["claude"].script(faults=[{"status": 529, "match": {"model": "claude-model"}}])
+    got = make(broker.url, asks(50, "with-others", "anthropic-messages"))
+    assert {g.member for g in got} == {"claude/claude-second"}
+
+
+def test_level_after_level(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[FAULTS["status"]])
+    assert_answered(make(broker.url, asks(100, "three-levels")), "b")
+    sims["b"].script(faults=[FAULTS["reset"]])
+    got = make(broker.url, asks(100, "three-levels"))
+    assert_answered(got, "next")
+    assert {g.attempts for g in got} == {3}
+
+
+def test_one_further_attempt_reaches_the_next_level(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[FAULTS["status"]])
+    assert_answered(make(broker.url, asks(100, "one-more-try")), "next")
+
+
+@pytest.mark.parametrize("failover", [1, 2])
+def test_the_last_attempt_is_not_spent_on_the_first_level(
+    broker: Broker, sims: Simulators, failover: int
+) -> None:
+    """All three of the first level fail, and there are fewer attempts than members."""
+    for name in FIRST:
+        sims[name].script(faults=[FAULTS["status"]])
+    got = make(broker.url, asks(100, f"three-and-{failover}"))
+    assert_answered(got, "next")
+    assert {g.attempts for g in got} == {1 + failover}
+
+
+@pytest.mark.parametrize("parallel", [1, 50])
+def test_one_further_attempt_is_not_spent_on_an_ejected_member(
+    broker: Broker, sims: Simulators, parallel: int
+) -> None:
+    """Of two on the first level one is ejected already when the other begins to fail."""
+    pool = "half-ejected" if parallel == 1 else "half-ejected-again"
+    sims["a"].script(faults=[FAULTS["status"]])
+    wait_for_ejection(broker, pool)
+    sims["a"].forget()
+    sims["b"].script(faults=[FAULTS["status"]])
+    got = make(broker.url, asks(100, pool), parallel)
+    assert_answered(got, "next")
+    assert sims["a"].settled_calls() == []
