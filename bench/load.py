@@ -33,20 +33,18 @@ class Slice:
     """What one `run` found. Latencies in µs; `first` up to the first word of a stream."""
 
     calls: int = 0
-    in_time: int = 0  # those that ended before the slice did
     errors: int = 0
     examples: list[str] = field(default_factory=list)
     latencies: list[int] = field(default_factory=list)
     first: list[int] = field(default_factory=list)
 
-    def count(self, outcome: Outcome, due: float, ends: float) -> None:
+    def count(self, outcome: Outcome, due: float) -> None:
         self.calls += 1
         if outcome.error:
             self.errors += 1
             if len(self.examples) < _EXAMPLES:
                 self.examples.append(outcome.error)
             return
-        self.in_time += outcome.ended <= ends
         self.latencies.append(round((outcome.ended - due) * 1e6))
         if outcome.first_word:
             self.first.append(round((outcome.first_word - due) * 1e6))
@@ -89,7 +87,6 @@ class Load:
         result = await work
         return {
             "calls": result.calls,
-            "in_time": result.in_time,
             "errors": result.errors,
             "examples": result.examples,
             "latencies": sorted(result.latencies) if rate else [],
@@ -108,7 +105,7 @@ class Load:
                     connection = await self._connect()
                     self._connections.append(connection)
                 outcome = await connection.call(self._request)
-                result.count(outcome, now, ends)
+                result.count(outcome, now)
                 if outcome.error:
                     await asyncio.sleep(_AFTER_ERROR_S)
 
@@ -121,7 +118,6 @@ class Load:
         idle = deque(self._connections)
         waiting: deque[asyncio.Future[None]] = deque()
         begin = time.perf_counter() + _SPIN_S
-        ends = begin + seconds
 
         async def one(due: float) -> None:
             while not idle:  # the proxy is behind: the call waits, and the wait is part of its latency
@@ -133,7 +129,7 @@ class Load:
                 if connection.is_closed:
                     connection = await self._connect()
                     self._connections.append(connection)
-                result.count(await connection.call(self._request), due, ends)
+                result.count(await connection.call(self._request), due)
             finally:
                 idle.append(connection)
                 if waiting:

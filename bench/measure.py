@@ -176,7 +176,8 @@ class Bench:
             rate=scenario.rate,
             calls=result["calls"],
             errors=result["errors"] + opened["errors"],
-            per_second=result["calls" if scenario.rate else "in_time"] / seconds,
+            # At saturation the last answers come after the slice's end: the time is as long as they took.
+            per_second=result["calls"] / (seconds if scenario.rate else result["wall_s"]),
             cpu_envoy_s=sum(cpu for pid, cpu in spent.items() if roles[pid] == "envoy"),
             cpu_python_s=sum(cpu for pid, cpu in spent.items() if roles[pid] == "python"),
             client_share=result["client_cpu_s"] / result["wall_s"],

@@ -98,10 +98,11 @@ def _latency(one: Summary) -> tuple[float, float]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], markdown: bool) -> str:
-    """Text to the left where the first row has words, numbers to the right."""
+    """Columns of words to the left, those of numbers to the right."""
     cells = [list(head), *map(list, rows)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(head))]
-    words = [not any(char.isdigit() for char in row) for row in cells[-1]]
+    columns = list(zip(*cells[1:], strict=True))
+    words = [any(cell[:1].isalpha() for cell in column) for column in columns]
 
     def line(row: Sequence[str]) -> str:
         shown = [

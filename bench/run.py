@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=(__doc__ or "").strip())
-    parser.add_argument("--short", action="store_true", help="about one minute instead of two")
+    parser.add_argument(
+        "--short", action="store_true", help="about one and a half minutes instead of two and a half"
+    )
     parser.add_argument("--rounds", type=int, help="measured slices of every target in every scenario (4)")
     parser.add_argument("--seconds", type=float, help="length of a slice at saturation (1.5)")
     parser.add_argument("--connections", type=int, default=32, help="of the load generator (%(default)s)")

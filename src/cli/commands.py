@@ -56,6 +56,7 @@ def serve(options: argparse.Namespace) -> int:
         admin=options.admin,
         overrides=Overrides(options.address, options.port, options.mock_providers),
         drain_timeout_s=options.drain_timeout,
+        transport=options.ext_proc_transport,
     )
 
     async def main() -> None:

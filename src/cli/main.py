@@ -152,6 +152,12 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="WHERE",
         help="a simulator (HOST:PORT) in the places of all providers, or JSON: provider → HOST:PORT",
     )
+    command.add_argument(
+        "--ext-proc-transport",
+        choices=("http2", "grpc"),
+        default="http2",
+        help="http2: our own, fast; grpc: grpc.aio, many times slower; default: http2",
+    )
     command.set_defaults(run=commands.serve)
 
 

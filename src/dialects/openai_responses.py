@@ -57,7 +57,7 @@ class OpenAiResponses:
         message = decode_json(event.data)
         if not isinstance(message, dict):
             return garbage(event.data)
-        kind = message.get("type") or event.name
+        kind = str(message.get("type") or event.name)
         if kind == "error" or (not kind and message.get("error")):
             return openai.fault_of(message.get("error") or message)
         if kind == "response.failed":

@@ -121,12 +121,8 @@ class GrpcStream:
         if not self.is_open:
             return
 
-        def run() -> None:
-            if self.is_open:
-                self._guard(callback)
-
         timers = self._timers = [t for t in self._timers or () if t.when() > self._line.loop.time()]
-        timers.append(self._line.loop.call_later(delay_s, run))
+        timers.append(self._line.loop.call_later(delay_s, self._guard, callback))
 
     # The connection's side: what came in.
 

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
 from ..core.record import Record
 from ..envoyapi import AnyMessage, EnvoyApi
 from .entries import MEMBER_LOG, OUTER_LOG, attempt_of, record_of
 from .join import Joiner
+from .repair import repaired
 
 log = logging.getLogger("modelbroker.records")
 
@@ -43,7 +45,7 @@ class AccessLogServer:
         response = self._api.message_class("envoy.service.accesslog.v3.StreamAccessLogsResponse")
         method = grpc.stream_unary_rpc_method_handler(
             self._stream,
-            request_deserializer=request.FromString,
+            request_deserializer=lambda data: _read(request, data),
             response_serializer=response.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(_SERVICE, {"StreamAccessLogs": method})
@@ -88,3 +90,10 @@ class AccessLogServer:
             _SECONDS.labels(record.pool).observe(record.duration_ms / 1000)
         for sink in self._sinks:
             sink(record)
+
+
+def _read(message_class: Any, data: bytes) -> AnyMessage:
+    try:
+        return message_class.FromString(data)
+    except DecodeError:
+        return message_class.FromString(repaired(data, message_class.DESCRIPTOR))

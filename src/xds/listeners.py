@@ -350,10 +350,15 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         "upstream_credential_refused",
         f"the provider {provider.name} refused the broker's own credential: its operator has to mend it",
     )
+    garbage = Unavailable(
+        502, "upstream_garbage", f"the provider {provider.name} answered with a status that is none"
+    )
+    dialect = dialect_named(provider.dialects[0])
     constants = {
         "MODEL": msgspec.json.encode(provider.own_model(member.model)),
         "BASE_PATH": urlsplit(provider.base_url).path.encode(),
-        "REFUSED": dialect_named(provider.dialects[0]).error_body(refused, ""),
+        "REFUSED": dialect.error_body(refused, ""),
+        "GARBAGE": dialect.error_body(garbage, ""),
     }
     lines = [f"local {name} = {lua_string(value)}" for name, value in constants.items()]
     lines.append(f"local HELD_BYTES = {held_bytes}")

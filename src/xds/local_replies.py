@@ -114,14 +114,12 @@ OUTER_ERRORS: tuple[EnvoyError, ...] = (
         "the path of the request is not valid: use one such as /v1/chat/completions",
         when=_details("path_normalization_failed", "absolute_path_rejected", "invalid_path"),
     ),
-    EnvoyError(
-        400, "invalid_http", "the request is not valid HTTP (%RESPONSE_CODE_DETAILS%)", flags=("DPE",)
-    ),
+    # Envoy's own codes here are 400, 404 for what is no path, and 501 for a transfer-encoding.
     EnvoyError(
         400,
         "invalid_http",
         "the request is not valid HTTP (%RESPONSE_CODE_DETAILS%)",
-        when=f"response.code < 500 && {_NOT_OURS}",
+        when=f"(response.code < 500 || response.code == 501) && {_NOT_OURS}",
     ),
     EnvoyError(
         0, "broker_error", "the broker could not handle this call (%RESPONSE_CODE_DETAILS%)", when=_NOT_OURS

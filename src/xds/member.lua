@@ -1,6 +1,6 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
--- MODEL (a JSON string), BASE_PATH, REFUSED (an error body) and HELD_BYTES are set above.
+-- MODEL (a JSON string), BASE_PATH, REFUSED and GARBAGE (error bodies) and HELD_BYTES are set above.
 
 function envoy_on_request(handle)
   local headers = handle:headers()
@@ -34,21 +34,25 @@ local function is_held(handle, headers)
   return length <= HELD_BYTES
 end
 
+local function answer_instead(handle, text)
+  handle:body(true):setBytes(text)
+  local headers = handle:headers()
+  headers:replace(":status", "502")
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", tostring(string.len(text)))
+  headers:remove("www-authenticate")
+end
+
 -- The provider refused the broker's credential: that is no answer to the client, and its words may
--- quote the key.
+-- quote the key. Nor is a status that ends no request: a client would wait for more behind it.
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get(":status")
-  if status ~= "401" and status ~= "403" then
-    if is_held(handle, headers) then
-      handle:body(true)
-    end
-    return
+  if status == "401" or status == "403" then
+    answer_instead(handle, REFUSED)
+  elseif string.match(status, "^[2-5]%d%d$") == nil then
+    answer_instead(handle, GARBAGE)
+  elseif is_held(handle, headers) then
+    handle:body(true)
   end
-  handle:body(true):setBytes(REFUSED)
-  headers = handle:headers()
-  headers:replace(":status", "502")
-  headers:replace("content-type", "application/json")
-  headers:replace("content-length", tostring(string.len(REFUSED)))
-  headers:remove("www-authenticate")
 end

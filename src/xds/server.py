@@ -16,6 +16,7 @@ from ..envoyapi import AnyMessage, EnvoyApi
 from .session import DeltaRequest, DeltaResponse, Session
 from .snapshot import Snapshot, Versioned
 from .store import Plan, Store
+from .types import ROUTES
 
 log = logging.getLogger("modelbroker.xds")
 
@@ -114,7 +115,10 @@ class XdsServer:
                 envoy.waker.clear()
                 if (target := self._store.target) is None:
                     continue
-                for response in session.respond(target):
+                responses = session.respond(target)
+                if any(response.type_url == ROUTES for response in responses):
+                    self._store.routed()
+                for response in responses:
                     _PUSHES.labels(_short(response.type_url)).inc()
                     yield await self._message(response, target[response.type_url])
                 self._judge(session, envoy)

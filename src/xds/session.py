@@ -15,6 +15,8 @@ from .types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 _BEFORE_ROUTES = (SECRET, CLUSTER, ENDPOINTS, LISTENER)
 _ORDER = (*_BEFORE_ROUTES, ROUTES)
+# Listeners name clusters, and endpoints name listeners: each waits for what it names.
+_AFTER = {LISTENER: CLUSTER, ENDPOINTS: LISTENER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,7 @@ class Session:
                 continue
             if type_url == ROUTES and not self._all_acknowledged():
                 continue
-            # Listeners name clusters. Envoy takes one and then the other, but tells of the last one first.
-            if type_url == LISTENER and self._is_under_way(CLUSTER):
+            if type_url in _AFTER and self._is_under_way(_AFTER[type_url]):
                 continue
             changed = self._changed(type_url)
             removed = self._removed(type_url)
@@ -183,6 +184,8 @@ class Session:
         gone = {of: self._subscriptions[of].known.keys() - self._wanted[of] for of in (CLUSTER, LISTENER)}
         if not gone[type_url] or self._has_refused():
             return []
+        if not all(self._subscriptions[of].started for of in (CLUSTER, ENDPOINTS, LISTENER, ROUTES)):
+            return []  # an Envoy that comes back tells of each type on its own what it has
         if any(self._is_under_way(of) for of in (ENDPOINTS, ROUTES)):
             return []
         if pools := gone[CLUSTER] & self._subscriptions[ENDPOINTS].names:
@@ -192,17 +195,17 @@ class Session:
         return sorted(gone[type_url]) if type_url == LISTENER or not gone[LISTENER] else []
 
     def _is_under_way(self, type_url: str) -> bool:
-        """Sent and not acknowledged, or still to be sent."""
-        return self._subscriptions[type_url].in_flight is not None or bool(self._changed(type_url))
+        """Sent and not acknowledged, or still to be sent. (An Envoy that starts asks for listeners when it
+        has all clusters with their endpoints, and not before.)"""
+        subscription = self._subscriptions[type_url]
+        return subscription.in_flight is not None or (subscription.started and bool(self._changed(type_url)))
 
     def _all_acknowledged(self) -> bool:
         """Everything that routes rest on is sent, ACKed and, as far as xDS can tell, warm."""
-        for type_url in _BEFORE_ROUTES:
-            subscription = self._subscriptions[type_url]
-            if subscription.in_flight is not None:
-                return False
-            if subscription.started and self._changed(type_url):
-                return False
+        if not all(self._subscriptions[type_url].started for type_url in (CLUSTER, LISTENER)):
+            return False
+        if any(self._is_under_way(type_url) for type_url in _BEFORE_ROUTES):
+            return False
         # A cluster warms when its endpoints are asked for and answered; a listener with its secrets. Envoy
         # acknowledges before it asks. Of those that it refused it asks nothing.
         refused = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -26,8 +26,8 @@ class Versioned:
     protobuf that Envoy reads is made when it is first sent, and kept."""
 
     version: str
-    tree: Tree
-    _encoded: bytes | None = None
+    tree: Tree = field(repr=False)  # may hold a secret
+    _encoded: bytes | None = field(default=None, repr=False)
 
     def encoded(self, api: EnvoyApi, type_url: str) -> bytes:
         if self._encoded is None:
@@ -47,7 +47,7 @@ Versions = Mapping[str, Mapping[str, Versioned]]  # type URL → name → resour
 class Snapshot:
     generation: str
     revision: str
-    resources: Versions
+    resources: Versions = field(repr=False)
 
 
 def snapshot(

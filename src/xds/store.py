@@ -42,6 +42,7 @@ class Store:
         self._current: Snapshot | None = None
         self._good: Snapshot | None = None  # the last one that an Envoy took in full
         self._retained: tuple[tuple[float, Snapshot], ...] = ()
+        self._routed = ""  # the last generation whose routes were sent: calls can have been decided by it
         self.target: Versions | None = None
         self.refusal: Refusal | None = None  # of the newest edit
 
@@ -52,8 +53,8 @@ class Store:
     def plan(self, snapshot: Snapshot, now_s: float) -> Plan:
         """How `snapshot` would be published."""
         basis, current, retained = self._commits, self._current, list(self._retained)
-        # With the same routing and other contents (a rotated secret) nothing has to be kept of the older one.
-        if current is not None and current.generation != snapshot.generation:
+        # With other contents in the same generation (a rotated secret) nothing has to be kept of the older.
+        if current is not None and current.generation == self._routed:
             retained.insert(0, (now_s, current))
         kept = [
             (since, old)
@@ -71,10 +72,17 @@ class Store:
         self.refusal = None
         self._current, self._retained, self.target = plan.current, plan.retained, plan.target
         if proven:
-            self._good = plan.current
+            self._good, self._routed = plan.current, plan.current.generation
+
+    def routed(self) -> None:
+        """Note that routes of the target were sent: from now on it is kept for a while when it is replaced."""
+        if self._current is not None and self._routed != self._current.generation:
+            self._routed = self._current.generation
+            self._commits += 1  # a plan that is being made does not know
 
     def accepted(self) -> bool:
         """Note that an Envoy has the current snapshot in full; True the first time."""
+        self.routed()  # an Envoy may have had them from a control plane before this one
         if self._good is self._current:
             return False
         self._good = self._current

@@ -270,6 +270,7 @@ def test_a_refused_credential_in_a_stream_is_not_quoted(broker: Broker, sims: Si
         answer = ask(broker.url, path, chat("mix", stream=True), keys)
         assert (answer.status, error_of(answer)["code"]) == (503, "upstream_credential_refused")
         assert SECRET not in str(answer)
+        named_well(answer, "mix")
 
 
 def test_no_key_is_written_down_or_shown(broker: Broker, sims: Simulators) -> None:

@@ -9,7 +9,8 @@ import pytest
 from support.fuzzing import budget
 from support.fuzzing.frames import fuzzed_frames
 from support.fuzzing.house import Fuzzed, fuzzed, tell
-from support.fuzzing.requests import fuzzed_request, mutated_bytes
+from support.fuzzing.requests import fuzzed_request, mutated_bytes, render
+from support.fuzzing.sockets import Case
 from support.simulators import Simulators
 
 Record = Callable[[str, object], None]
@@ -37,3 +38,10 @@ def test_http2_frames(house: Fuzzed, record_property: Record) -> None:
     numbers = range(budget.cases("frames"))
     cases = [fuzzed_frames(budget.rng("frames", n), budget.name("frames", n)) for n in numbers]
     tell("frames", house.run(cases, keys="not in headers for keys"), record_property)
+
+
+def test_a_request_whose_bytes_are_no_text(house: Fuzzed) -> None:
+    """They go into the access log, which has to go on for everyone."""
+    headers = [("host", "broker"), ("user-agent", "\xff\xfe"), ("x-a", "\x80")]
+    sent = render("GET", "/v1/models", headers)
+    house.run([Case("no text", (sent,))] * 20)

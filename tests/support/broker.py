@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -56,6 +57,7 @@ class Broker:
         self._arguments = arguments
         self._environ = {**os.environ, "KEY_OF_PROVIDERS": "sk-provider-secret", **(environ or {})}
         self.process: subprocess.Popen[str] | None = None
+        self._run_dirs: set[str] = set()
         self.url = ""
         self.log_path = folder / "broker.log"
 
@@ -101,6 +103,7 @@ class Broker:
         self.url = line.split()[1]
         admin = next(text for text in self.log().splitlines() if "admin http" in text)
         self.admin_url = admin.split("admin ")[1].removesuffix("/status")
+        self.note_run_dir()
 
     def _first_line(self) -> str:
         """The first line on stdout, "" if the process ended or took too long."""
@@ -115,6 +118,23 @@ class Broker:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def left_behind(self) -> list[str]:
+        """Processes and socket folders of this broker that are still there; to be asked when it has ended."""
+        found = [folder for folder in self._run_dirs if Path(folder).exists()]
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with contextlib.suppress(OSError):
+                    words = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
+                    if words and (str(self.config_dir) in words or any(d in words for d in self._run_dirs)):
+                        found.append(f"{folder.name}: {words}")
+        return found
+
+    def note_run_dir(self) -> None:
+        """Remember the folder of its sockets, which Envoy's command line names."""
+        for pid in self.child_pids("envoy"):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            self._run_dirs.add(str(Path(words[words.index("-c") + 1]).parent))
 
     def stop(self, timeout_s: float = 30) -> int:
         """SIGTERM; the exit code."""
@@ -142,6 +162,12 @@ class Broker:
         except OSError:
             return {}
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """Labels → value of one metric, as Prometheus gets it."""
+        with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5) as reply:
+            lines = [line for line in reply.read().decode().splitlines() if line.startswith(f"{name}{{")]
+        return {line.removeprefix(name).rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
     def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
         """The first status for which `holds`; AssertionError when it does not come."""
         deadline = time.monotonic() + timeout_s
@@ -153,7 +179,7 @@ class Broker:
         raise AssertionError(f"waited {timeout_s} s in vain; the status is {self.status()}\n{self.log()}")
 
     def child_pids(self, name: str) -> list[int]:
-        """Processes of ours whose command line holds `name` (`envoy`, `serve`, `mock`)."""
+        """Children of `up` whose command line holds `name` (`envoy`, `serve`, `mock`)."""
         assert self.process is not None
         found = []
         for folder in Path("/proc").iterdir():

@@ -19,7 +19,7 @@ SMALL, LARGE = 64 * 1024, 256 * 1024  # bytes: limits.request_bytes goes between
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A call, and what it has to show: `sees(status, headers)` and, where `provider` is named, the key that it got."""
+    """A call, and what it has to show."""
 
     pool: str
     status: int = 200

@@ -24,14 +24,22 @@ class Load:
     bad: list[Got] = field(default_factory=list)
     revisions: set[str] = field(default_factory=set)
     attempts: Counter[int] = field(default_factory=Counter)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, got: Got) -> None:
+        self._more.set()
         if not got.is_whole or not got.text:
             self.bad.append(got)
             return
         self.good[got.ask.pool, got.ask.dialect, got.ask.stream] += 1
         self.revisions.add(got.headers["x-broker-revision"])
         self.attempts[got.attempts] += 1
+
+    async def reach(self, calls: int) -> None:
+        """Wait until so many calls were made."""
+        while self.calls < calls:
+            self._more.clear()
+            await self._more.wait()
 
     @property
     def calls(self) -> int:

@@ -122,6 +122,36 @@ def test_the_connections_window_is_shared_fairly(tools):
     tools.drive(run)
 
 
+def test_small_messages_use_the_connections_window_up_and_wait(tools):
+    async def run():
+        client = Client(tools, INITIAL_WINDOW_SIZE=1 << 20)
+        stream = client.open()
+        client.send(stream, *[bytes(995)] * 100)
+        client.exchange()
+        assert len(client.bodies[stream]) == 65_535
+        client.h2.increment_flow_control_window(1 << 20)
+        client.exchange()
+        assert client.received(stream) == [bytes(995)] * 100
+
+    tools.drive(run)
+
+
+def test_small_messages_wait_while_the_transport_is_full(tools):
+    async def run():
+        peer = tools.Peer(room=5000)
+        stream, headers = peer.open()
+        small = tools.data(stream, tools.message(b"x" * 1000))
+        peer.say(headers, drop=True)
+        heard = [frame for _ in range(40) for frame in peer.say(small)]
+        assert len(peer.answers(heard, stream)[0]) <= 6
+        peer.pipe.room = None
+        peer.pipe.relieve()
+        await asyncio.sleep(0)
+        assert len(peer.answers(heard + peer.heard(), stream)[0]) == 40
+
+    tools.drive(run)
+
+
 @pytest.mark.parametrize("size", [16_384, 65_536])
 def test_frames_are_as_large_as_the_client_takes_them(tools, size):
     async def run():

@@ -18,7 +18,7 @@ _SHARES = {
     "bodies": 2_800,
     "replies": 900,
     "yaml": 1_500,
-    "built": 250,
+    "built": 150,
     "reload": 200,
 }
 _TOTAL = sum(_SHARES.values())

@@ -65,7 +65,7 @@ def fuzzed_frames(r: random.Random, name: str) -> Case:
                 frames.insert(at, _odd_frame(r))
             case 2 if at < len(frames):
                 del frames[at]
-            case 3 if at < len(frames):
+            case 3 if at < len(frames) and frames[at]:
                 whole = bytearray(frames[at])
                 whole[r.randrange(len(whole))] ^= 1 << r.randrange(8)
                 frames[at] = bytes(whole)

@@ -71,18 +71,15 @@ class Fuzzed:
         asks = [Ask(POOL, dialect, stream) for dialect in DIALECTS for stream in (False, True)]
         for got in make(self.broker.url, asks):
             assert got.is_whole, str(got)
-        assert self._processes() == self._pids, self.broker.log()[-5000:]
-        assert not (defects := self.defects()), defects
+        self.check_alive()
         for sim in self._sims or ():
             for call in sim.settled_calls():
                 self._judge_received(call, keys)
             sim.forget()
 
-    def defects(self) -> str:
-        """What the logs hold that they never may."""
-        text = self.broker.log() + (self.broker.folder / "state" / "envoy.log").read_text(errors="replace")
-        found = re.search(r"(Traceback|failed in the broker|\[critical\]|assert failure|Segmentation)", text)
-        return text[max(0, found.start() - 500) : found.start() + 4000] if found else ""
+    def check_alive(self) -> None:
+        assert self._processes() == self._pids, self.broker.log()[-5000:]
+        assert not (defects := defects_of(self.broker)), defects
 
     @staticmethod
     def _judge_received(call: dict[str, Any], keys: str) -> None:
@@ -99,6 +96,13 @@ class Fuzzed:
 def fuzzed(folder: Path, sims: Simulators) -> Iterator[Fuzzed]:
     with Broker(folder, configuration(sims)) as broker:
         yield Fuzzed(broker, sims)
+
+
+def defects_of(broker: Broker) -> str:
+    """What the logs hold that they never may."""
+    text = broker.log() + (broker.folder / "state" / "envoy.log").read_text(errors="replace")
+    found = re.search(r"(Traceback|failed in the broker|\[critical\]|assert failure|Segmentation)", text)
+    return text[max(0, found.start() - 500) : found.start() + 4000] if found else ""
 
 
 def _is_http2(case: Case) -> bool:

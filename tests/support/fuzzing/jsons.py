@@ -212,6 +212,8 @@ def _places(tree: Any) -> list[Pairs | list[Any]]:
 def change(tree: Any, r: random.Random) -> None:
     """One change somewhere in the tree; the top is as likely as all the rest."""
     places = _places(tree)
+    if not places:
+        return
     place = places[0] if r.random() < 0.5 else r.choice(places)
     items = place.items if isinstance(place, Pairs) else place
     if not items:

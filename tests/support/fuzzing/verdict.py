@@ -18,6 +18,7 @@ _ENVOYS_WORDS = (
     b"Bad Request",
     b"Not Found",
 )
+_CODECS_WORDS = (b"(http1.", b"(http.invalid_authority)", b"http_version_not_supported")
 
 
 def judge(case: Case, heard: Heard, answers: Answers) -> str:
@@ -29,7 +30,9 @@ def judge(case: Case, heard: Heard, answers: Answers) -> str:
         return f"the answer is not HTTP: {answers.fault}"
     if any(not answer.whole for answer in answers.found):
         return "the answer is not whole"
-    if not case.ends and answers.whole < len(requests) and not answers.said_goodbye:
+    # What is behind the last request and not HTTP may cost the answers that are still under way.
+    is_due = rest == "end" or not heard.end
+    if is_due and not case.ends and answers.whole < len(requests) and not answers.said_goodbye:
         return f"{answers.whole} answers to {len(requests)} requests"
     for number, answer in enumerate(answers.found):
         request = requests[number] if number < len(requests) else None
@@ -53,7 +56,7 @@ def judge_answer(answer: Answer, request: Request | None, rest: str = "end") -> 
         # Not HTTP as h11 reads it: no body, or an error in a shape.
         return "" if not answer.body or is_error(answer.body, "any") else "neither empty nor an error"
     # The codec's own refusal: Envoy had no path yet that could tell the shape.
-    by_codec = answer.status == 431 or b"(http1." in answer.body or b"(http.invalid_authority)" in answer.body
+    by_codec = answer.status == 431 or any(words in answer.body for words in _CODECS_WORDS)
     shape = "any" if by_codec else shape_due(request)
     if not answer.headers.get("content-type", "").startswith("application/json"):
         return f"an error of type {answer.headers.get('content-type')!r}"

@@ -1,0 +1,198 @@
+"""Large requests: the second member gets the exact body, once, however the first one failed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.calls import PATHS, Ask, Got, call, client
+from support.envoy import stats
+from support.simulators import Simulators
+
+LIMIT = 30_000_000
+SIZES = {"10KB": 10_000, "1.1MB": 1_100_000, "10MB": 10_000_000, "30MB": LIMIT}
+FAULTS: dict[str, dict[str, Any]] = {
+    "status": {"status": 503},
+    "reset": {"reset": "before-headers"},
+    "no-connection": {"reset": "on-accept"},
+    "stall": {"stall": "before-headers"},
+    "first-event": {"error_event": True},
+}
+DIALECTS = ("openai-chat", "anthropic-messages")
+# Long enough for the second member to read 30 MB on a busy machine.
+QUICK = {"first_event": "4s", "reply": "4s"}
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("bad", "good") as simulators:
+        yield simulators
+
+
+@pytest.fixture(scope="module")
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    pools = [
+        {
+            "name": f"{dialect}.{name}",
+            "members": [
+                {"provider": f"bad-{dialect}", "model": "bad-model"},
+                {"provider": f"good-{dialect}", "model": "good-model", "priority": 1},
+            ],
+            "ejection": "off",
+            "timeouts": timeouts,
+        }
+        for dialect in DIALECTS
+        for name, timeouts in (("patient", {}), ("quick", QUICK))
+    ]
+    config = {
+        "providers": [
+            provider(
+                f"{sim.name}-{dialect}", sim.port, dialect, "" if dialect == "anthropic-messages" else "/v1"
+            )
+            for sim in sims
+            for dialect in DIALECTS
+        ],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "limits": {"request_bytes": LIMIT},
+        "pools": pools,
+    }
+    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean(sims: Simulators) -> None:
+    sims.reset()
+
+
+def body_of(ask: Ask, size: int) -> bytes:
+    """The ask's body, filled up to `size` bytes with what no two places of it have in common."""
+    bare = len(json.dumps({**ask.body, "metadata": {"filling": ""}}).encode())
+    numbers = "".join(f"{number:08x}" for number in range((size - bare) // 8 + 1))
+    filled = {**ask.body, "metadata": {"filling": numbers[: size - bare]}}
+    body = json.dumps(filled).encode()
+    assert len(body) == size
+    return body
+
+
+def sent_on(body: bytes, pool: str, model: str) -> bytes:
+    """What a provider of `model` is to get."""
+    return body.replace(f'"model": "{pool}"'.encode(), f'"model": "{model}"'.encode(), 1)
+
+
+def send(broker: Broker, calls: list[tuple[Ask, bytes]]) -> list[Got]:
+    """All at once, each over a connection of its own."""
+
+    async def one(ask: Ask, body: bytes) -> Got:
+        async with client(broker.url) as http:
+            return await call(http, ask, body)
+
+    async def every() -> list[Got]:
+        return list(await asyncio.gather(*(one(ask, body) for ask, body in calls)))
+
+    return asyncio.run(every())
+
+
+def assert_passed_on_once(sims: Simulators, name: str, calls: list[tuple[Ask, bytes]]) -> None:
+    """Each body, with the member's model in it, arrived whole and one time."""
+    received = sorted(entry["body_sha256"] for entry in sims[name].settled_calls() if entry["body_bytes"])
+    expected = sorted(
+        hashlib.sha256(sent_on(body, ask.pool, f"{name}-model")).hexdigest() for ask, body in calls
+    )
+    assert received == expected
+
+
+def assert_none_abandoned(broker: Broker) -> None:
+    """Envoy never gave a retry up because the body was too large to keep."""
+    abandoned = stats(broker, "retry_or_shadow_abandoned$")
+    assert not any(abandoned.values()), abandoned
+    assert sum(stats(broker, r"cluster\.pool\..*upstream_rq_retry$").values()) > 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_second_member_gets_the_exact_body_once(
+    broker: Broker, sims: Simulators, fault: str, size: str
+) -> None:
+    sims["bad"].script(refuse=True)  # ends idle connections: those that are there are accepted already
+    sims["bad"].script(faults=[FAULTS[fault]])
+    timeouts = "quick" if fault == "stall" else "patient"
+    streams = (True,) if fault == "first-event" else (False, True)
+    dialect = "anthropic-messages" if fault == "status" else "openai-chat"
+    calls = [
+        (ask, body_of(ask, SIZES[size]))
+        for ask in (Ask(f"{dialect}.{timeouts}", dialect, stream) for stream in streams)
+    ]
+    for got in send(broker, calls):
+        assert got.is_whole, str(got)
+        assert got.text == f"good answering as good-model: {got.ask.question}"
+        assert (got.attempts, got.member) == (2, f"good-{dialect}/good-model"), str(got)
+    if fault != "no-connection":
+        assert_passed_on_once(sims, "bad", calls)
+    assert_passed_on_once(sims, "good", calls)
+    assert_none_abandoned(broker)
+
+
+def test_many_large_bodies_at_once(broker: Broker, sims: Simulators) -> None:
+    sims["bad"].script(faults=[FAULTS["status"]])
+    asks = [Ask(f"{dialect}.patient", dialect, stream) for dialect in DIALECTS for stream in (False, True)]
+    calls = [(ask, body_of(ask, 3_000_000 + n)) for n, ask in enumerate(asks * 2)]
+    for got in send(broker, calls):
+        assert got.is_whole, str(got)
+        assert got.attempts == 2
+    assert_passed_on_once(sims, "good", calls)
+    assert_none_abandoned(broker)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_largest_body_in_chunks_of_unknown_length(
+    broker: Broker, sims: Simulators, dialect: str, stream: bool
+) -> None:
+    sims["bad"].script(faults=[FAULTS["status"]])
+    ask = Ask(f"{dialect}.patient", dialect, stream)
+    body = body_of(ask, LIMIT)
+    reply = post(broker, dialect, body, in_chunks=True)
+    assert reply.status_code == 200, reply.text
+    assert_passed_on_once(sims, "good", [(ask, body)])
+
+
+def post(broker: Broker, dialect: str, body: bytes, *, in_chunks: bool) -> httpx.Response:
+    """As the official SDKs send: all of it, and only then an eye on the answer."""
+    chunks = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+    headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+    content = chunks if in_chunks else body
+    return httpx.post(broker.url + PATHS[dialect], content=content, headers=headers, timeout=60)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_one_byte_too_many_is_refused_in_the_dialects_shape(
+    broker: Broker, sims: Simulators, dialect: str, framing: str
+) -> None:
+    ask = Ask(f"{dialect}.patient", dialect)
+    body = body_of(ask, LIMIT + 1)
+    reply = post(broker, dialect, body, in_chunks=framing == "chunks")
+    answer = reply.json()
+    assert reply.status_code == 413
+    assert answer["error"]["code"] == "request_too_large"
+    if dialect == "anthropic-messages":
+        assert (answer["type"], answer["error"]["type"]) == ("error", "request_too_large")
+    else:
+        assert answer["error"]["type"] == "invalid_request_error"
+    assert sims["bad"].calls() + sims["good"].calls() == []
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_far_too_large_is_refused_too(broker: Broker, dialect: str, framing: str) -> None:
+    """Past every buffer: the reply may come while the client still sends."""
+    reply = post(broker, dialect, b" " * (2 * LIMIT), in_chunks=framing == "chunks")
+    assert reply.status_code == 413
+    assert reply.json()["error"]["code"] == "request_too_large"
