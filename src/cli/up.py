@@ -55,21 +55,34 @@ class UpOptions:
 def run_up(options: UpOptions) -> int:
     """Serve until SIGTERM or SIGINT. SettingsError where the configuration is broken at the start."""
     ready = prepare_path(options.config, Overrides(port=options.port))
-    if (port := ready.catalog.listen.port) != 0:
-        _refuse_taken(ready.catalog.listen.address, port)
+    listen = ready.catalog.listen
+    _refuse_taken(listen.address, listen.port, "--port")
+    _refuse_taken("127.0.0.1", options.admin_port, "--admin-port")
+    for name in filter(None, (listen.tls_cert_file, listen.tls_key_file)):
+        _refuse_unreadable(name)
     return asyncio.run(_Supervisor(options, ready).run())
 
 
-def _refuse_taken(address: str, port: int) -> None:
-    """Say a taken port at once: Envoy would only log it."""
+def _refuse_taken(address: str, port: int, flag: str) -> None:
+    """Say a taken port at once: Envoy would only log it. 0 is any free one."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
-            message = f"can't listen on {address}:{port}: {error.strerror}; give another --port"
+            message = f"can't listen on {address}:{port}: {error.strerror}; give another {flag}"
             raise Misconfigured(500, "address_in_use", message) from None
+
+
+def _refuse_unreadable(name: str) -> None:
+    """Say it at once: without its certificate there is no listener, and nothing would ever be ready."""
+    try:
+        Path(name).read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            500, "certificate_unreadable", f"listen.tls: {name} can't be read: {error.strerror}"
+        ) from None
 
 
 def free_port(address: str) -> int:

@@ -124,7 +124,7 @@ class AnthropicMessages:
                 return PREAMBLE
             case "content_block_start":
                 block = message.get("content_block")
-                empty = isinstance(block, dict) and block.get("type") in _EMPTY_BLOCKS
+                empty = isinstance(block, dict) and str(block.get("type")) in _EMPTY_BLOCKS
                 return PREAMBLE if empty else REAL
         return REAL
 

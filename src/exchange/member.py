@@ -3,7 +3,8 @@ event, so that whatever fails until then can still be answered by another member
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -14,6 +15,9 @@ from ..dialects import Dialect, SseSplitter, Stage, UpstreamFault
 # model that thinks in silence for minutes must not look like one that gave no sign of life.
 PREAMBLE_HOLD_MS = 1_000
 _MAX_HELD_BYTES = 256 * 1024
+# Providers are asked for plain text; one that compresses all the same is looked into where that can be done.
+_INFLATED = frozenset(("gzip", "x-gzip", "deflate"))
+_ANY_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own header or gzip's
 
 
 class Move(Enum):
@@ -32,6 +36,7 @@ class MemberStream:
     _held_bytes: int = 0
     _alive: bool = False
     _fault: UpstreamFault | None = None
+    _inflate: Callable[[bytes, int], bytes] | None = None
 
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
         """Only a successful event stream is held; anything else is judged by its status alone."""
@@ -39,12 +44,23 @@ class MemberStream:
         is_stream = values.get("content-type", "").lower().startswith("text/event-stream")
         if values.get(":status", "") != "200" or not is_stream:
             return Move.COMMIT
+        encoding = values.get("content-encoding", "identity").strip().lower()
+        if encoding in _INFLATED:
+            self._inflate = zlib.decompressobj(_ANY_ZLIB).decompress
+        elif encoding != "identity":
+            return Move.COMMIT  # what can't be read can't be judged
         return self._fail("upstream_cut", "the provider's stream is empty") if ends else Move.HOLD
 
     def on_body(self, chunk: bytes, ends: bool) -> Move:
-        self._held_bytes += len(chunk)
+        try:
+            plain = self._inflate(chunk, _MAX_HELD_BYTES) if self._inflate else chunk
+        except zlib.error as wrong:
+            return self._fail(
+                "upstream_garbage", f"the provider's stream is not compressed as it says: {wrong}"
+            )
+        self._held_bytes += max(len(chunk), len(plain))
         alive_before = self._alive
-        for event in self._splitter.feed(chunk):
+        for event in self._splitter.feed(plain):
             start = self.dialect.judge(event)
             if start.stage is Stage.REAL:
                 return Move.COMMIT

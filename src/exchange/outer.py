@@ -71,6 +71,14 @@ class Reply:
     code: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Go on to the body, without these headers of the client's, and with the call's own id."""
+
+    request_id: str
+    remove_headers: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class OuterCall:
     """Events: `on_headers`, then `on_body` unless the headers were answered."""
@@ -82,17 +90,22 @@ class OuterCall:
     _surface: Surface | None = None
     _caller: Caller | None = None
 
-    def on_headers(self, inbound: Inbound, ends: bool) -> Reply | None:
-        """None: wait for the body. `ends`: there is no body to wait for."""
+    def on_headers(self, inbound: Inbound, ends: bool) -> Reply | Strip | None:
+        """None or Strip: wait for the body. `ends`: there is no body to wait for."""
         self._inbound = inbound
         path = inbound.first(":path").partition("?")[0]
         self._dialect = dialect_for_path(path)
         if inbound.first("anthropic-version"):
             self._dialect = dialect_named("anthropic-messages")
         try:
-            return self._admit(path, ends)
+            return self._admit(path, ends) or self._strip_spoofed()
         except CallError as error:
             return self.refuse(error)
+
+    def _strip_spoofed(self) -> Strip | None:
+        """Envoy may end the call before its body is here, and then says what these headers say."""
+        spoofed = {name for name, _ in self._inbound.headers if name.startswith("x-broker-")}
+        return Strip(self.request_id, tuple(sorted(spoofed - {"x-broker-request-id"}))) if spoofed else None
 
     def _admit(self, path: str, ends: bool) -> Reply | None:
         method = self._inbound.first(":method")
@@ -146,7 +159,7 @@ class OuterCall:
             ("x-broker-request-id", self.request_id),
             ("x-broker-revision", decision.revision),
             ("x-broker-suffix", facts.surface.suffix + question + query),
-            ("x-envoy-max-retries", str(decision.failover)),
+            ("x-envoy-max-retries", str(target.retries)),
             ("x-envoy-upstream-rq-per-try-timeout-ms", str(first_ms)),
             ("accept-encoding", "identity"),
         ]

@@ -18,6 +18,7 @@ class Target:
     cluster: str
     class_name: str
     first_level: int  # so many attempts stay on the first level
+    retries: int  # further attempts after the first
     first_event_ms: int
     reply_ms: int
 
@@ -49,6 +50,9 @@ class View:
             cluster=pool_cluster(pool, limits),
             class_name=class_name(keys),
             first_level=_stay(decision),
+            # Another attempt is for another member; who is alone is tried once more, since a connection
+            # that the provider had just closed is no answer.
+            retries=min(decision.failover, max(1, len(decision.eligible) - 1)),
             first_event_ms=pool.timeouts.first_event_ms,
             reply_ms=pool.timeouts.reply_ms,
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..core.errors import Misconfigured
 from ..core.keys import BROKER_DETAILS
 from ..envoyapi import AnyMessage, EnvoyApi
-from ..exchange import Forward, Reply
+from ..exchange import Forward, Reply, Strip
 
 _OVERWRITE = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -49,6 +49,13 @@ class Messages:
         known = response.dynamic_metadata.fields["modelbroker"].struct_value.fields
         for name, value in forward.facts:
             known[name].string_value = value
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    def strip(self, strip: Strip) -> bytes:
+        response = self._response()
+        ours = (("x-broker-request-id", strip.request_id),)
+        _mutate(response.request_headers.response.header_mutation, ours, strip.remove_headers)
         serialized: bytes = response.SerializeToString()
         return serialized
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..dialects import dialect_named
 from ..envoyapi import AnyMessage
-from ..exchange import Forward, Inbound, MemberStream, Move, OuterCall, View
+from ..exchange import Forward, Inbound, MemberStream, Move, OuterCall, Strip, View
 from ..exchange.member import PREAMBLE_HOLD_MS
 from .messages import Messages, defect
 
@@ -63,13 +63,23 @@ class OuterStream:
             answer = self._messages.reply(self._call.refuse(defect(error)))
         if answer is not None:
             self._wire.send(answer)
+        if message.HasField("request_body"):
+            # All is said: without a stream to the broker a call in flight outlives the broker.
+            self._wire.close()
 
     def _answer(self, message: AnyMessage) -> bytes | None:
         match message.WhichOneof("request"):
             case "request_headers":
                 request = message.request_headers
-                reply = self._call.on_headers(Inbound(self._messages.headers(request)), request.end_of_stream)
-                return self._messages.reply(reply) if reply else self._messages.continue_request_headers
+                answer = self._call.on_headers(
+                    Inbound(self._messages.headers(request)), request.end_of_stream
+                )
+                match answer:
+                    case None:
+                        return self._messages.continue_request_headers
+                    case Strip():
+                        return self._messages.strip(answer)
+                return self._messages.reply(answer)
             case "request_body":
                 outcome = self._call.on_body(message.request_body.body)
                 if isinstance(outcome, Forward):

@@ -12,7 +12,7 @@ import msgspec
 from ..core.catalog import Auth, Catalog, Limits, Listen, Member, Pool, Provider
 from ..core.errors import Unavailable
 from ..core.keys import levels, listener_name, provider_cluster, secret_name
-from ..dialects import dialect_named
+from ..dialects import BUILT, dialect_named
 from .clusters import buffer_bytes
 from .local_replies import member_mappers, outer_mappers
 from .types import (
@@ -217,11 +217,13 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog) -> T
         f"member.{member.id}",
         catalog.limits,
         route_config=_member_routes(provider, member, pool, catalog),
+        # Replies pass from the end to the beginning. Decompressors end what they undo with trailers, and a
+        # filter that waits for the end behind them would never see it: they come last.
         http_filters=[
             _reply_headers(member),
+            *_decompressors(),
             _lua(provider, member, held_bytes),
             ext_proc,
-            *_decompressors(),
             *_credential(provider),
             _router(),
         ],
@@ -353,20 +355,28 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
     garbage = Unavailable(
         502, "upstream_garbage", f"the provider {provider.name} answered with a status that is none"
     )
-    dialect = dialect_named(provider.dialects[0])
-    constants = {
-        "MODEL": msgspec.json.encode(provider.own_model(member.model)),
-        "BASE_PATH": urlsplit(provider.base_url).path.encode(),
-        "REFUSED": dialect.error_body(refused, ""),
-        "GARBAGE": dialect.error_body(garbage, ""),
-    }
-    lines = [f"local {name} = {lua_string(value)}" for name, value in constants.items()]
-    lines.append(f"local HELD_BYTES = {held_bytes}")
+    lines = [
+        f"local MODEL = {lua_string(msgspec.json.encode(provider.own_model(member.model)))}",
+        f"local BASE_PATH = {lua_string(urlsplit(provider.base_url).path.encode())}",
+        f"local REFUSED = {_lua_bodies(provider, refused)}",
+        f"local GARBAGE = {_lua_bodies(provider, garbage)}",
+        f"local HELD_BYTES = {held_bytes}",
+    ]
     return extension(
         "envoy.filters.http.lua",
         "envoy.extensions.filters.http.lua.v3.Lua",
         default_source_code={"inline_string": "\n".join([*lines, _lua_source()])},
     )
+
+
+def _lua_bodies(provider: Provider, error: Unavailable) -> str:
+    """A Lua table: the error's body in each dialect in which it may be asked for."""
+    fields = (
+        f"[{lua_string(name.encode())}] = {lua_string(dialect_named(name).error_body(error, '{REQUEST_ID}'))}"
+        for name in provider.dialects
+        if name in BUILT
+    )
+    return "{" + ", ".join(fields) + "}"
 
 
 def lua_string(value: bytes) -> str:

@@ -36,6 +36,9 @@ def _details(*parts: str) -> str:
 
 _NOT_OURS = f"!(has(response.code_details) && response.code_details.startsWith('{BROKER_DETAILS}'))"
 
+# Where the member's Lua filter keeps it: the header is stripped before the provider.
+_MEMBERS_REQUEST_ID = "%DYNAMIC_METADATA(modelbroker:request_id)%"
+
 # First match wins. Flags: Envoy's access log documentation, %RESPONSE_FLAGS%.
 OUTER_ERRORS: tuple[EnvoyError, ...] = (
     EnvoyError(
@@ -132,7 +135,11 @@ def outer_mappers() -> list[Tree]:
     that is no HTTP has not even a path: then the dialect is OpenAI's."""
     anthropic = {"name": ":path", "string_match": {"prefix": "/v1/messages"}}
     shapes = (("anthropic-messages", anthropic), ("openai-chat", None))
-    return [_mapper(dialect, header, error) for error in OUTER_ERRORS for dialect, header in shapes]
+    return [
+        _mapper(dialect, header, error, "%REQ(X-BROKER-REQUEST-ID)%")
+        for error in OUTER_ERRORS
+        for dialect, header in shapes
+    ]
 
 
 def member_mappers(dialects: Sequence[str]) -> list[Tree]:
@@ -142,9 +149,12 @@ def member_mappers(dialects: Sequence[str]) -> list[Tree]:
     others = [dialect for dialect in dialects if dialect != "anthropic-messages"]
     anthropic = {"name": ":path", "string_match": {"contains": "/v1/messages"}}
     if not others:
-        return [_mapper("anthropic-messages", None, error)]
+        return [_mapper("anthropic-messages", None, error, _MEMBERS_REQUEST_ID)]
     shapes = [("anthropic-messages", anthropic)] if len(others) < len(dialects) else []
-    return [_mapper(dialect, header, error) for dialect, header in (*shapes, (others[0], None))]
+    return [
+        _mapper(dialect, header, error, _MEMBERS_REQUEST_ID)
+        for dialect, header in (*shapes, (others[0], None))
+    ]
 
 
 def _condition(error: EnvoyError) -> Tree:
@@ -163,9 +173,9 @@ def _cel(expression: str) -> Tree:
     }
 
 
-def _mapper(dialect: str, header: Tree | None, error: EnvoyError) -> Tree:
+def _mapper(dialect: str, header: Tree | None, error: EnvoyError, request_id: str) -> Tree:
     rendered = dialect_named(dialect).error_body(
-        CallError(error.status or 500, error.code, error.message), "%REQ(X-BROKER-REQUEST-ID)%"
+        CallError(error.status or 500, error.code, error.message), request_id
     )
     body: dict[str, Any] = msgspec.json.decode(rendered)
     condition = _condition(error)

@@ -1,12 +1,13 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
--- MODEL (a JSON string), BASE_PATH, REFUSED and GARBAGE (error bodies) and HELD_BYTES are set above.
+-- MODEL (a JSON string), BASE_PATH, REFUSED and GARBAGE (dialect -> error body) and HELD_BYTES are set above.
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  -- For the access log: the header itself is gone by then.
+  -- For the access log and for errors: the headers themselves are gone by then.
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set("modelbroker", "request_id", headers:get("x-broker-request-id"))
+  metadata:set("modelbroker", "dialect", headers:get("x-broker-dialect"))
   local suffix = headers:get("x-broker-suffix")
   headers:replace(":path", BASE_PATH .. suffix)
   if string.find(suffix, "/embeddings", 1, true) == 1 then
@@ -34,11 +35,17 @@ local function is_held(handle, headers)
   return length <= HELD_BYTES
 end
 
-local function answer_instead(handle, text)
-  handle:body(true):setBytes(text)
+local function answer_instead(handle, bodies)
+  local call = handle:streamInfo():dynamicMetadata():get("modelbroker")
+  local text = string.gsub(bodies[call["dialect"]], "{REQUEST_ID}", call["request_id"])
+  -- The first call waits, and then gives nothing where the body came to its end empty; the second has not
+  -- to wait, and gives an empty one.
+  local body = handle:body(true) or handle:body(true)
+  body:setBytes(text)
   local headers = handle:headers()
   headers:replace(":status", "502")
   headers:replace("content-type", "application/json")
+  headers:remove("content-encoding")
   headers:replace("content-length", tostring(string.len(text)))
   headers:remove("www-authenticate")
 end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -99,3 +100,9 @@ def test_any_json_is_judged(value: Any, dialect: str) -> None:
 
     start = dialect_named(dialect).judge(SseEvent("", msgspec.json.encode(value)))
     assert isinstance(start.stage, Stage)
+
+
+@pytest.mark.parametrize("kind", [{}, [], 5, None, {"a": []}])
+def test_a_block_whose_type_is_no_word(kind: Any) -> None:
+    data = {"type": "content_block_start", "content_block": {"type": kind}}
+    assert dialect_named(MESSAGES).judge(SseEvent("", json.dumps(data).encode())).stage is Stage.REAL

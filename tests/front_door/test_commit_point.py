@@ -223,7 +223,7 @@ def test_a_client_that_goes_is_seen_by_the_provider(
 
 
 async def leave(broker: Broker, sim: SimulatorHandle, calls: list[Ask], reads: bool) -> None:
-    """Make the calls, and go away in their midst: with the first bytes read, or once the provider has them."""
+    """Make the calls, and go: with the first bytes read, or once the provider has all of them."""
 
     async def one(ask: Ask) -> None:
         async with client(broker.url) as http:

@@ -106,7 +106,8 @@ def test_a_refusal_is_recorded_with_its_code(broker: Broker) -> None:
     assert (record["status"], record["code"], record["attempts"]) == (401, "invalid_api_key", [])
 
 
-def test_one_record_a_call_and_metrics_agree(broker: Broker) -> None:
+def test_one_record_a_call_and_metrics_agree(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"first": 1, "status": 529}])
     ids = {call(broker).headers["x-broker-request-id"] for _ in range(30)}
     poll(lambda: ids <= {line["request_id"] for line in lines(broker)})
     seen = [line["request_id"] for line in lines(broker)]

@@ -28,17 +28,31 @@ def _of(number: int) -> tuple[random.Random, str, bool]:
     return r, r.choice(DIALECTS), r.random() < 0.6
 
 
-# Statuses that end no request, or are none (found by this test: they reached the client as they came, who
-# waited for more behind them).
-NO_STATUS = (101, 199, 600, 999, 2000)
-FIRST_NO_STATUS = 1_000_000
+# What is no answer to the client, each found by this test: statuses that end no request reached the client
+# as they came, who waited for more behind them; a refused credential with an empty body passed as it was.
+TEXT = b"content-type: text/event-stream\r\n\r\ndata: {}\n\n"
+NO_ANSWERS = (
+    *(b"HTTP/1.1 %d What\r\n" % status + TEXT for status in (101, 199, 600, 999, 2000)),
+    *(
+        b"HTTP/1.1 %d No\r\n" % status + rest
+        for status in (401, 403)
+        for rest in (
+            b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"transfer-encoding: chunked\r\n\r\n0\r\nx-t: 1\r\n\r\n",
+            b"transfer-encoding: chunked\r\n\r\n3\r\nno!\r\n0\r\n\r\n",
+            b"content-length: 0\r\n\r\n",
+            TEXT,
+        )
+    ),
+)
+FIRST_NO_ANSWER = 1_000_000
 
 
 def _script(number: int) -> Script:
-    if number < FIRST_NO_STATUS:
+    if number < FIRST_NO_ANSWER:
         return scripted(*_of(number))
-    line = f"HTTP/1.1 {NO_STATUS[number - FIRST_NO_STATUS]} What\r\ncontent-type: text/event-stream\r\n\r\n"
-    return Script((line.encode(), b"data: {}\n\n"), "close")
+    head, end, body = NO_ANSWERS[number - FIRST_NO_ANSWER].partition(b"\r\n\r\n")
+    return Script((head + end, body), "close")
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +127,15 @@ def test_odd_replies(house: Fuzzed, record_property: Record) -> None:
     tell("replies", count, record_property)
 
 
-@pytest.mark.parametrize("number", range(len(NO_STATUS)))
+@pytest.mark.parametrize("number", range(len(NO_ANSWERS)))
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_status_that_is_none(house: Fuzzed, number: int, stream: bool) -> None:
+def test_what_is_no_answer(house: Fuzzed, number: int, stream: bool) -> None:
     def judge(case: Case, heard: Heard, answers: Answers) -> str:
         answer = answers.found[0] if answers.whole else Answer()
         request = Request("POST", "/v1/messages", ())
         return judge_answer(answer, request) or ("" if answer.status in (502, 503, 504) else "not refused")
 
-    case = calling(FIRST_NO_STATUS + number, "anthropic-messages", stream, "no status", PATIENCE_S)
+    case = calling(FIRST_NO_ANSWER + number, "anthropic-messages", stream, "no answer", PATIENCE_S)
     assert not (wrong := asyncio.run(run_all(house.port, [case], judge))), wrong[0]
 
 

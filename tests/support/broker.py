@@ -101,7 +101,8 @@ class Broker:
             self.stop()
             raise AssertionError(f"up said {line!r}\n{self.log()}")
         self.url = line.split()[1]
-        admin = next(text for text in self.log().splitlines() if "admin http" in text)
+        # The log goes on over several starts.
+        admin = next(text for text in reversed(self.log().splitlines()) if "admin http" in text)
         self.admin_url = admin.split("admin ")[1].removesuffix("/status")
         self.note_run_dir()
 

@@ -371,13 +371,13 @@ def test_a_reset_stream_hears_nothing_more_and_its_timers_are_still(tools):
     async def run():
         peer = tools.Peer()
         (first, a), (second, b) = peer.open(), peer.open()
-        later = tools.message(b"!later")
-        peer.say(a, b, tools.data(first, later), tools.data(second, later), drop=True)
+        later, bug = tools.message(b"!later"), tools.message(b"!late bug")
+        peer.say(a, b, tools.data(first, bug), tools.data(second, later), drop=True)
         peer.say(h2.reset(first, Code.CANCEL), drop=True)
         await wait_until(peer.loop, lambda: peer.pipe.written)
         assert peer.answers(peer.heard(), second)[0] == [b"later"]
         assert peer.say(tools.data(first, tools.message(b"x")))[0].kind == h2.RST_STREAM
-        assert peer.opener.streams[0].received == [b"!later"]
+        assert peer.opener.streams[0].received == [b"!late bug"] and peer.opener.errors == []
         peer.opener.streams[0].wire.send(b"x")
         peer.opener.streams[0].wire.close()
         peer.opener.streams[0].wire.call_later(0, lambda: 1 / 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def _odd_value(r: random.Random) -> Any:
         return "long " * r.choice((2_000, 14_000, 60_000))
     if kind == 7:
         return Raw(b'"' + r.randbytes(r.randrange(40)) + b'"')
-    return r.choice(_PLAIN)
+    return tree_of(r.choice(_PLAIN))  # a tree of its own: it may be changed later
 
 
 def tree_of(value: Any) -> Any:
@@ -223,7 +224,7 @@ def change(tree: Any, r: random.Random) -> None:
     if kind == 0:
         del items[at]
     elif kind == 1:
-        items.insert(r.randrange(len(items) + 1), items[at])
+        items.insert(r.randrange(len(items) + 1), copy.deepcopy(items[at]))
     elif isinstance(place, list):
         place[at] = _odd_value(r)
     elif kind == 2:

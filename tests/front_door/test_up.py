@@ -1,0 +1,248 @@
+"""`up` from its start to its end: what it refuses, how it drains, what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from support.broker import KEY_SHA256, Broker, provider
+from support.calls import Ask, Got, call, client, make
+from support.simulators import Simulators
+
+Config = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("a") as simulators:
+        yield simulators
+
+
+@pytest.fixture(autouse=True)
+def pace(sims: Simulators) -> None:
+    """A streamed reply takes about two seconds."""
+    sims["a"].script(replies=[{"chunks": 40}], faults=[{"match": {"stream": True}, "token_delay_ms": 50}])
+
+
+def config(sims: Simulators, **more: Any) -> Config:
+    return {
+        "providers": [provider("a", sims["a"].port, "openai-chat")],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [{"name": "chat", "members": [{"provider": "a", "model": "m"}]}],
+        **more,
+    }
+
+
+def run_up(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`modelbroker up`, to its end."""
+    command = [sys.executable, "-m", "modelbroker.cli.main", "up", *arguments]
+    environ = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, check=False)
+
+
+# -- starts that end at once
+
+
+def test_a_bad_configuration_ends_it_with_all_problems(sims: Simulators, tmp_path: Path) -> None:
+    path = tmp_path / "broker.yaml"
+    bad = config(sims, rules=[{"match": {}, "pool": "nowhere"}], limits={"concurrency": "many"}, surprise=1)
+    path.write_text(yaml.safe_dump(bad, sort_keys=False))
+    done = run_up("--config", str(path), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    for word in ("nowhere", "concurrency", "surprise", f"{path}:"):
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
+    done = run_up("--config", str(tmp_path / "none.yaml"), folder=tmp_path)
+    assert done.returncode == 1
+    assert "none.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--config",), ("--config", "x", "--port", "70000"), ("--config", "x", "--no-such-flag"),
+     ("--config", "x", "--drain-timeout", "soon"), ("--config", "x", "--log-level", "loud")],
+)  # fmt: skip
+def test_bad_flags(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = run_up(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert "usage: modelbroker" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--port", "--admin-port"])
+def test_a_port_that_is_taken(sims: Simulators, tmp_path: Path, flag: str) -> None:
+    path = tmp_path / "broker.yaml"
+    path.write_text(yaml.safe_dump(config(sims)))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = {"--port": "0", "--admin-port": "0"} | {flag: port}
+        done = run_up(
+            "--config", str(path), *(word for item in ports.items() for word in item), folder=tmp_path
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_certificates_that_are_not_there_end_it_at_once(sims: Simulators, tmp_path: Path) -> None:
+    path = tmp_path / "broker.yaml"
+    tls = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
+    path.write_text(yaml.safe_dump(config(sims, listen={"tls": tls})))
+    done = run_up("--config", str(path), "--port", "0", "--admin-port", "0", folder=tmp_path)
+    assert done.returncode == 1
+    assert "cert.pem" in done.stderr
+
+
+# -- ends
+
+
+def terminate(broker: Broker, then: Callable[[], None] = lambda: None) -> int:
+    """SIGTERM; `then` is done meanwhile. The exit code."""
+    assert broker.process is not None
+    broker.process.send_signal(signal.SIGTERM)
+    then()
+    return broker.process.wait(30)
+
+
+def stream_while(broker: Broker, act: Callable[[], Any]) -> tuple[Got, Any]:
+    """A streamed call, and `act` from its first byte on: (what came, what `act` gave)."""
+
+    async def run() -> tuple[Got, Any]:
+        async with client(broker.url) as http:
+            ask, body = Ask("chat", stream=True), bytearray()
+            acting: asyncio.Future[Any] | None = None
+            broken = ""
+            async with http.stream("POST", "/v1/chat/completions", json=ask.body) as reply:
+                try:
+                    async for chunk in reply.aiter_raw():
+                        body += chunk
+                        acting = acting or asyncio.ensure_future(asyncio.to_thread(act))
+                except httpx.HTTPError as error:
+                    broken = repr(error)
+            assert acting is not None
+            return Got(ask, reply.status_code, dict(reply.headers), bytes(body), broken), await acting
+
+    return asyncio.run(run())
+
+
+def is_refused(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/healthz", timeout=2, trust_env=False)
+    except httpx.ConnectError:
+        return True
+    return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_drains(sims: Simulators, tmp_path: Path, number: signal.Signals) -> None:
+    """A stream under way ends as it should, new connections are refused, and nothing is left."""
+    with Broker(tmp_path, config(sims), arguments=("--drain-timeout", "20")) as running:
+
+        def end() -> None:
+            assert running.process is not None
+            running.process.send_signal(number)
+            wait_until(lambda: is_refused(running.url))
+
+        got, _ = stream_while(running, end)
+        assert got.is_whole, got
+        assert running.process is not None
+        assert running.process.wait(30) == 0
+        assert running.left_behind() == []
+        assert "drain time is over" not in running.log()
+
+
+def test_the_drain_time_ends(sims: Simulators, tmp_path: Path) -> None:
+    """What is still under way is cut, and looks cut."""
+    with Broker(tmp_path, config(sims), arguments=("--drain-timeout", "0.3")) as running:
+        got, code = stream_while(running, lambda: terminate(running))
+        assert code == 0
+        assert got.broken
+        assert not got.is_whole
+        assert "the drain time is over" in running.log()
+        assert running.left_behind() == []
+
+
+def test_a_kept_connection_is_told_to_close(sims: Simulators, tmp_path: Path) -> None:
+    """A call on a connection that is there already is served while it drains, with `connection: close`."""
+    with Broker(tmp_path, config(sims), arguments=("--drain-timeout", "20")) as running:
+
+        async def run() -> Got:
+            async with client(running.url) as http:
+                assert (await call(http, Ask("chat"))).is_whole
+
+                def end() -> Got:
+                    assert running.process is not None
+                    running.process.send_signal(signal.SIGTERM)
+                    wait_until(lambda: is_refused(running.url))
+                    return asyncio.run_coroutine_threadsafe(call(http, Ask("chat")), loop).result(10)
+
+                loop = asyncio.get_running_loop()
+                streamed = asyncio.create_task(asyncio.to_thread(stream_while, running, end))
+                return (await streamed)[1]
+
+        got = asyncio.run(run())
+        assert got.is_whole, got
+        assert got.headers.get("connection") == "close"
+        assert running.process is not None
+        assert running.process.wait(30) == 0
+
+
+def test_a_signal_before_it_is_ready(sims: Simulators, tmp_path: Path) -> None:
+    """It ends with nothing left, whenever the signal comes."""
+    path = tmp_path / "broker.yaml"
+    path.write_text(yaml.safe_dump(config(sims)))
+    command = [sys.executable, "-m", "modelbroker.cli.main", "up", "--config", str(path), "--port", "0"]
+    command += ["--admin-port", "0", "--state-dir", str(tmp_path / "state"), "--log-level", "debug"]
+    environ = {**os.environ, "KEY_OF_PROVIDERS": "k"}
+    for word in ("starting control plane", "starting Envoy"):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
+            assert process.stderr is not None
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if word in line:
+                    process.send_signal(signal.SIGTERM)
+                    break
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            assert process.wait(30) == 0, said
+
+
+# -- a second start
+
+
+def test_a_second_start_on_the_same_state_folder(sims: Simulators, tmp_path: Path) -> None:
+    with Broker(tmp_path, config(sims)) as running:
+        first = running.status()["revision"]
+        wait_until(lambda: bool(list((tmp_path / "state" / "last-good").glob("*.yaml"))))
+    running.write(config(sims, limits={"concurrency": 77}))
+    with running:  # what is on the disk is good: the last good one is not needed
+        status = running.wait_for(lambda s: s["serving"] == s["revision"])
+        assert status["revision"] != first
+        assert status["error"] is None
+        (got,) = make(running.url, [Ask("chat")])
+        assert got.headers["x-broker-revision"] == status["revision"]
+    running.write("pools: [")
+    with pytest.raises(AssertionError, match=r"broker\.yaml:"):  # a person who starts it has to see that
+        running.start()
