@@ -13,14 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
 from prometheus_client import Counter, Gauge
 
 from ..core.errors import Misconfigured
 from ..envoyapi import api
 from ..exchange import View
-from ..extproc.grpc_transport import handler as ext_proc_handler
-from ..extproc.http2 import Http2Server, serve_http2
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..records.file import RecordFile
@@ -31,17 +28,15 @@ from ..xds.snapshot import Snapshot
 from .admin import AdminServer
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
+from .servers import serve_ext_proc, serve_grpc
 from .watch import watch
 
 log = logging.getLogger("modelbroker")
 
 _RELOADS = Counter("modelbroker_config_reloads", "Configurations read after an edit", ["result"])
 _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served", ["revision"])
-_GRPC_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),
-)
+# An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
+_XDS_GRACE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +67,7 @@ class ControlPlane:
         self._served: Ready | None = None  # what some Envoy has in full
         self._to_keep: Ready | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._pools: tuple[Ready | None, msgspec.Raw] = (None, msgspec.Raw(b"[]"))
         self._error = ""
         self._loaded_at_s = 0.0
         self._reload_lock = asyncio.Lock()
@@ -79,17 +75,10 @@ class ControlPlane:
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
         await self._start_configuration()
-        servers = [
-            await self._grpc_server(self._options.xds, self._xds.handler(), self._records.handler()),
-        ]
-        fast: Http2Server | None = None
-        if self._options.transport == "http2":
-            fast = await self._http2_server(self._options.ext_proc)
-        else:
-            servers.append(
-                await self._grpc_server(self._options.ext_proc, ext_proc_handler(self._streams.open))
-            )
-        admin = AdminServer(self._options.admin, self.status)
+        options = self._options
+        xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
+        ext_proc = await serve_ext_proc(self._streams.open, options.ext_proc, options.transport)
+        admin = AdminServer(options.admin, self.status)
         admin.start()
         background = (self._follow(), self._expire(), self._records.run())
         tasks = [asyncio.create_task(work) for work in background]
@@ -100,32 +89,10 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if fast is not None:
-                await fast.close(self._options.drain_timeout_s)
-            await asyncio.gather(*(server.stop(self._options.drain_timeout_s) for server in servers))
+            await ext_proc.close(options.drain_timeout_s)
+            await xds.close(_XDS_GRACE_S)
             admin.stop()
             self._record_file.close()
-
-    async def _http2_server(self, address: str) -> Http2Server:
-        _remove_stale_socket(address)
-        try:
-            return await serve_http2(self._streams.open, address)
-        except OSError as error:
-            message = f"can't listen on {address}: {error.strerror or error}"
-            raise Misconfigured(500, "address_in_use", message) from None
-
-    async def _grpc_server(
-        self, address: str, *handlers: grpc.GenericRpcHandler[Any, Any]
-    ) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_GRPC_OPTIONS)
-        server.add_generic_rpc_handlers(handlers)
-        _remove_stale_socket(address)
-        try:
-            server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise Misconfigured(500, "address_in_use", f"can't listen on {address}: {error}") from None
-        await server.start()
-        return server
 
     # -- the configuration's life
 
@@ -301,14 +268,8 @@ class ControlPlane:
                 if refusal
                 else None
             ),
-            "pools": _pools(ready) if ready else [],
+            "pools": self._pools_of(ready),
         }
-
-
-def _remove_stale_socket(address: str) -> None:
-    """A process that was killed leaves its socket's name behind."""
-    if address.startswith("unix:"):
-        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
 def _same(old: Ready, new: Ready) -> bool:

@@ -195,7 +195,8 @@ class PoolIn(Model):
         "priority-weighted",
     )
     failover: Annotated[int, PlainValidator(values.failover)] = field(
-        "How many other members may be tried after the first fails: `up to 3`, `3`, or `none`. At most 10.",
+        "How many other members may be tried after the first fails: `up to 3`, `3`, or `none`. At most 10. "
+        "A member that is alone is tried once more.",
         "`up to N`, number or `none`",
         "give `up to 3`, a whole number from 0 to 10, or `none`",
         3,

@@ -15,6 +15,7 @@ from support.fuzzing.sockets import Answers, Case, Heard, run_all
 from support.fuzzing.verdict import judge
 from support.simulators import Simulators
 
+pytestmark = pytest.mark.timeout(budget.timeout_s())
 Record = Callable[[str, object], None]
 KEYS = [("host", "broker"), ("content-type", "application/json"), ("authorization", f"Bearer {KEY}")]
 CHAT = "/v1/chat/completions"

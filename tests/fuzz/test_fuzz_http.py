@@ -13,6 +13,7 @@ from support.fuzzing.requests import fuzzed_request, mutated_bytes, render
 from support.fuzzing.sockets import Case
 from support.simulators import Simulators
 
+pytestmark = pytest.mark.timeout(budget.timeout_s())
 Record = Callable[[str, object], None]
 
 

@@ -20,6 +20,7 @@ from support.fuzzing.sockets import Answer, Request
 from support.fuzzing.verdict import judge_answer
 from support.fuzzing.yamls import SHIPPED, fuzzed_yaml
 
+pytestmark = pytest.mark.timeout(budget.timeout_s())
 Record = Callable[[str, object], None]
 KEY = "mb-demo-key"
 ASK = {"model": "standard-tier", "messages": [{"role": "user", "content": "hello"}]}

@@ -17,6 +17,7 @@ from support.fuzzing.sockets import Answer, Answers, Case, Heard, Request, run_a
 from support.fuzzing.upstream import RawUpstream, Script
 from support.fuzzing.verdict import in_envoys_words, judge_answer
 
+pytestmark = pytest.mark.timeout(budget.timeout_s())
 Record = Callable[[str, object], None]
 # The pool's limits are 0.5 s for a first event and 1 s for a reply; silence afterwards may last 1 s.
 PATIENCE_S = 12.0

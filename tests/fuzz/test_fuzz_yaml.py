@@ -3,9 +3,11 @@ configuration that Envoy could be given."""
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelbroker.cli.runtime import Overrides, Ready, prepare
@@ -17,6 +19,7 @@ from support.fuzzing import budget
 from support.fuzzing.house import tell
 from support.fuzzing.yamls import FULL, SHIPPED, fuzzed_yaml
 
+pytestmark = pytest.mark.timeout(budget.timeout_s())
 Record = Callable[[str, object], None]
 ENVIRON = dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "MINE_KEY", "A"), "secret")
 PLACE = re.compile(r"^(a\.yaml|configuration):\d+: ")
@@ -79,8 +82,6 @@ CHANGES = st.lists(st.integers(0, 2**32), min_size=1, max_size=4)
 @given(CHANGES, st.text(max_size=20), st.integers(0, 10_000))
 def test_changed_nodes_and_any_text(seeds: list[int], text: str, at: int) -> None:
     """Hypothesis picks the changes, so that it can make a failing row of them shorter."""
-    import random
-
     changed = FULL
     for seed in seeds:
         changed = fuzzed_yaml(random.Random(seed), changed)

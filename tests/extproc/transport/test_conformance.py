@@ -465,3 +465,50 @@ def test_metadata_is_text_by_lower_case_name(tools):
             assert stream.metadata[":path"] == PATH
 
     tools.drive(run)
+
+
+def test_padding_and_continuations_carry_the_same(tools):
+    async def run():
+        peer = tools.Peer()
+        for stream in (1, 3):  # twice: nothing is left over of the first
+            block = peer.headers(stream, x_number=str(stream))[h2.HEAD_SIZE :]
+            said = h2.frame(h2.HEADERS, h2.PADDED, stream, b"\x04" + block[:2] + bytes(4))
+            said += h2.frame(h2.CONTINUATION, 0, stream) + h2.frame(h2.CONTINUATION, 4, stream, block[2:])
+            body = tools.message(b"hello")
+            said += tools.data(stream, b"\x03" + body[:4] + bytes(3), h2.PADDED)
+            said += tools.data(stream, b"\x00" + body[4:], h2.PADDED)
+            assert peer.answers(peer.say(said), stream)[0] == [b"hello"]
+            assert peer.opener.streams[-1].metadata["x-number"] == str(stream)
+
+    tools.drive(run)
+
+
+def test_what_a_timer_sends_leaves_with_one_write(tools):
+    async def run():
+        peer = tools.Peer()
+        stream, headers = peer.open()
+        peer.say(headers, drop=True)
+        wire, writes = peer.opener.streams[0].wire, peer.pipe.writes
+        for _ in range(3):
+            wire.send(b"x")
+        wire.close()
+        turns = []
+        peer.connection._turn, turn = lambda: (turns.append(1), turn()), peer.connection._turn
+        await wait_until(peer.loop, lambda: peer.pipe.writes > writes)
+        await asyncio.sleep(0)
+        assert (peer.pipe.writes, len(turns)) == (writes + 1, 1)
+        assert peer.answers(peer.heard(), stream)[0] == [b"x"] * 3
+
+    tools.drive(run)
+
+
+def test_the_clients_end_after_ours_is_the_last_frame(tools):
+    async def run():
+        peer = tools.Peer()
+        stream, headers = peer.open()
+        peer.say(headers, tools.data(stream, tools.message(b"!close")), drop=True)
+        assert peer.say(tools.data(stream, b"", h2.END_STREAM)) == []
+        heard = peer.say(tools.data(stream, b"x"))
+        assert peer.answers(heard, stream)[2] is Code.STREAM_CLOSED
+
+    tools.drive(run)

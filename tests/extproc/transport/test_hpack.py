@@ -186,3 +186,10 @@ def test_the_cache_is_bounded():
 
 def encode_adding(name):
     return b"\x40" + bytes([len(name)]) + name + b"\x011"
+
+
+def test_a_block_that_adds_to_the_table_adds_each_time():
+    cache = BlockCache(Decoder(), lambda headers: [headers])
+    for _ in range(2):
+        assert cache.get(encode_adding(b"a")) == [((b"a", b"1"),)]
+    assert cache.get(b"\xbe\xbf") == [((b"a", b"1"),) * 2]

@@ -39,6 +39,11 @@ def promised() -> int:
     return _TOTAL
 
 
+def timeout_s() -> float:
+    """How long one test of a run this long may take."""
+    return 180 * max(1.0, total() / _TOTAL)
+
+
 def rng(kind: str, number: int) -> random.Random:
     """The generator of one case: the same in every run with this seed."""
     return random.Random(f"{SEED}/{kind}/{number}")

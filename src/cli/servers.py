@@ -1,0 +1,63 @@
+"""The sockets of the control plane: gRPC for configuration and access logs, HTTP/2 for calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+
+from ..core.errors import Misconfigured
+from ..extproc import grpc_transport
+from ..extproc.http2 import serve_http2
+from ..extproc.streams import Opener
+
+_GRPC_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Server(Protocol):
+    async def close(self, grace_s: float) -> None:
+        """Take nothing new, let what is open end for `grace_s` seconds, then cut it."""
+
+
+class _GrpcServer:
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    async def close(self, grace_s: float) -> None:
+        await self._server.stop(grace_s)
+
+
+async def serve_grpc(address: str, *handlers: grpc.GenericRpcHandler[Any, Any]) -> Server:
+    """Misconfigured where the address can't be had."""
+    server = grpc.aio.server(options=_GRPC_OPTIONS)
+    server.add_generic_rpc_handlers(handlers)
+    _remove_stale_socket(address)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise Misconfigured(500, "address_in_use", f"can't listen on {address}: {error}") from None
+    await server.start()
+    return _GrpcServer(server)
+
+
+async def serve_ext_proc(open_stream: Opener, address: str, transport: str) -> Server:
+    """`transport`: `http2`, our own, or `grpc`, by the book. Misconfigured as for `serve_grpc`."""
+    if transport == "grpc":
+        return await serve_grpc(address, grpc_transport.handler(open_stream))
+    _remove_stale_socket(address)
+    try:
+        return await serve_http2(open_stream, address)
+    except OSError as error:
+        message = f"can't listen on {address}: {error.strerror or error}"
+        raise Misconfigured(500, "address_in_use", message) from None
+
+
+def _remove_stale_socket(address: str) -> None:
+    """A process that was killed leaves its socket's name behind."""
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
