@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from prometheus_client import Counter, Gauge
 
 from ..core.errors import Misconfigured
@@ -270,6 +271,14 @@ class ControlPlane:
             ),
             "pools": self._pools_of(ready),
         }
+
+    def _pools_of(self, ready: Ready | None) -> msgspec.Raw:
+        """The part that is large, and the same until the next edit."""
+        known, text = self._pools
+        if known is not ready:
+            text = msgspec.Raw(msgspec.json.encode(_pools(ready) if ready else []))
+            self._pools = ready, text
+        return text
 
 
 def _same(old: Ready, new: Ready) -> bool:

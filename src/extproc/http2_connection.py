@@ -188,6 +188,8 @@ class Connection(Line, asyncio.Protocol):
             self._check_known(stream_id, "DATA")
             if stream_id not in self._ended_here:
                 self.out.append(h2.reset(stream_id, Code.STREAM_CLOSED))
+            elif flags & h2.END_STREAM:
+                del self._ended_here[stream_id]
             return
         if stream.remote_ended:
             stream.reset(Code.STREAM_CLOSED)

@@ -229,6 +229,10 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog) -> T
         ],
         access_log=[_access_log("member", ())],
         local_reply_config={"mappers": member_mappers(provider.dialects)},
+        # Whatever the outer listener took fits here, with the broker's own headers beside it: a refusal would
+        # look like the member's failure, and eject it.
+        common_http_protocol_options={"max_headers_count": 300},
+        max_request_headers_kb=96,
         server_header_transformation="PASS_THROUGH",
         generate_request_id=False,
         # Its only client is Envoy itself: a broken reply need not wait for that one to notice.

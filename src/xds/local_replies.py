@@ -53,6 +53,13 @@ OUTER_ERRORS: tuple[EnvoyError, ...] = (
         "the request's headers are too large or too many",
         when=f"response.code == 431 && {_NOT_OURS}",
     ),
+    # What the broker adds does not fit beside what the client sent.
+    EnvoyError(
+        431,
+        "request_headers_too_large",
+        "the request's headers are too large or too many",
+        when=_details("header_mutation_result_exceeds_limit"),
+    ),
     EnvoyError(
         426, "upgrade_not_supported", "upgrades are not supported: use HTTP", when=_details("upgrade_failed")
     ),

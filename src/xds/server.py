@@ -120,6 +120,7 @@ class XdsServer:
                     self._store.routed()
                 for response in responses:
                     _PUSHES.labels(_short(response.type_url)).inc()
+                    log.debug("to %s: %s", envoy.node, response.summary)
                     yield await self._message(response, target[response.type_url])
                 self._judge(session, envoy)
         finally:
@@ -149,6 +150,7 @@ class XdsServer:
                 self._published()
         elif request.nonce:
             _ACKS.labels(_short(request.type_url)).inc()
+            log.debug("%s acknowledged %s %s", envoy.node, _short(request.type_url), request.nonce)
 
     def _judge(self, session: Session, envoy: _Envoy) -> None:
         """Note whether this Envoy has everything now."""

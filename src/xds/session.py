@@ -15,8 +15,6 @@ from .types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 _BEFORE_ROUTES = (SECRET, CLUSTER, ENDPOINTS, LISTENER)
 _ORDER = (*_BEFORE_ROUTES, ROUTES)
-# Listeners name clusters, and endpoints name listeners: each waits for what it names.
-_AFTER = {LISTENER: CLUSTER, ENDPOINTS: LISTENER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,11 @@ class DeltaResponse:
     nonce: str
     changed: tuple[str, ...]
     removed: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        kind = self.type_url.rpartition(".")[2]
+        return f"{kind} {self.nonce}: {len(self.changed)} changed, {len(self.removed)} removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +126,13 @@ class Session:
                 continue
             if type_url == ROUTES and not self._all_acknowledged():
                 continue
-            if type_url in _AFTER and self._is_under_way(_AFTER[type_url]):
+            # Listeners name clusters, and endpoints name listeners: each waits for what it names.
+            if type_url == LISTENER and self._is_under_way(CLUSTER):
                 continue
             changed = self._changed(type_url)
+            if type_url == ENDPOINTS and self._is_under_way(LISTENER):
+                # Those of a new cluster go out at once: Envoy acknowledges clusters when they are warm.
+                changed = [name for name in changed if name in subscription.asked]
             removed = self._removed(type_url)
             if changed or removed:
                 responses.append(self._send(type_url, changed, removed))

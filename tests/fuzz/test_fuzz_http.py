@@ -3,14 +3,17 @@ end, and a broker that serves the next call."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.broker import KEY
 from support.fuzzing import budget
 from support.fuzzing.frames import fuzzed_frames
 from support.fuzzing.house import Fuzzed, fuzzed, tell
 from support.fuzzing.requests import fuzzed_request, mutated_bytes, render
-from support.fuzzing.sockets import Case
+from support.fuzzing.sockets import Answers, Case, Heard, run_all
+from support.fuzzing.verdict import judge
 from support.simulators import Simulators
 
 pytestmark = pytest.mark.timeout(budget.timeout_s())
@@ -46,3 +49,21 @@ def test_a_request_whose_bytes_are_no_text(house: Fuzzed) -> None:
     headers = [("host", "broker"), ("user-agent", "\xff\xfe"), ("x-a", "\x80")]
     sent = render("GET", "/v1/models", headers)
     house.run([Case("no text", (sent,))] * 20)
+
+
+@pytest.mark.parametrize("size", [1, 100, 500])
+@pytest.mark.parametrize("count", [88, 95, 110, 150, 190, 196, 199, 210])
+def test_many_headers(house: Fuzzed, count: int, size: int) -> None:
+    """What the outer listener takes the members take, too: refused there, it looked like a provider's
+    failure, and three such requests ejected every member of the pool."""
+    body = b'{"model":"fuzzed","input":"x"}'
+    headers = [("host", "broker"), ("authorization", f"Bearer {KEY}"), ("content-length", str(len(body)))]
+    headers += [(f"x{number}", "y" * size) for number in range(count)]
+
+    def judge_headers(case: Case, heard: Heard, answers: Answers) -> str:
+        wrong = judge(case, heard, answers)
+        return wrong or ("" if answers.found[0].status in (200, 431) else "neither served nor too much")
+
+    case = Case("many headers", (render("POST", "/v1/embeddings", headers, body),))
+    assert not (wrong := asyncio.run(run_all(house.port, [case], judge_headers))), wrong[0]
+    house.check_alive()

@@ -14,6 +14,7 @@ ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfig
 # Never seen by a client: these end a command.
 COMMAND_ERRORS = {
     "address_in_use",
+    "certificate_unreadable",
     "envoy_refuses",
     "no_body",
     "no_callers",

@@ -20,6 +20,8 @@ class EnvoyModel:
     has: dict[str, dict[str, Versioned]] = field(default_factory=lambda: {of: {} for of in TYPES})
     asked: dict[str, set[str]] = field(default_factory=lambda: {of: set() for of in TYPES})
     acknowledgements: list[DeltaRequest] = field(default_factory=list)
+    held: list[DeltaRequest] = field(default_factory=list)  # of clusters, until all of them are warm
+    answered: set[str] = field(default_factory=set)  # endpoints that there are none of
     requests: list[DeltaRequest] = field(default_factory=list)
     received: list[tuple[DeltaResponse, Versions]] = field(default_factory=list)
     taken: list[DeltaResponse] = field(default_factory=list)
@@ -27,6 +29,7 @@ class EnvoyModel:
     def connect(self) -> Session:
         """A stream anew: it says what it has."""
         self.acknowledgements.clear()
+        self.held.clear()
         self.received.clear()
         self.requests = [
             DeltaRequest(
@@ -56,8 +59,14 @@ class EnvoyModel:
                 self.has[of][name] = resource
         for name in response.removed:
             self.has[of].pop(name, None)
-        self.acknowledgements.append(DeltaRequest(of, nonce=response.nonce, error="\n".join(errors)))
+            if of == ENDPOINTS:
+                self.answered.add(name)
+        acknowledgement = DeltaRequest(of, nonce=response.nonce, error="\n".join(errors))
+        (self.held if of == CLUSTER else self.acknowledgements).append(acknowledgement)
         self._follow()
+        if not self.asked[ENDPOINTS] - self.has[ENDPOINTS].keys() - self.answered:
+            self.acknowledgements += self.held
+            self.held.clear()
         return response
 
     def _follow(self) -> None:

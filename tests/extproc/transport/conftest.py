@@ -190,8 +190,15 @@ def drive(test):
     asyncio.run(test())
 
 
+async def wait_until(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it takes turns of the loop, not time
+            await asyncio.sleep(0)
+
+
 class Tools:
     Peer, Opener, Echo, Frame, PATH, REQUEST = Peer, Opener, Echo, Frame, PATH, REQUEST
+    wait_until = staticmethod(wait_until)
     message, data, unframe, drive = (
         *(staticmethod(grpc_message), staticmethod(data_frame)),
         *(staticmethod(unframe), staticmethod(drive)),
