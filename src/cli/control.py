@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import itertools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ _RELOADS = Counter("modelbroker_config_reloads", "Configurations read after an e
 _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served", ["revision"])
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
+
+_LOOKED_THROUGH_AFTER = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class ControlPlane:
 
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
-        await self._start_configuration()
+        with _no_collection():
+            await self._start_configuration()
         options = self._options
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
         ext_proc = await serve_ext_proc(self._streams.open, options.ext_proc, options.transport)
@@ -145,26 +150,32 @@ class ControlPlane:
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
         async with self._reload_lock:
-            current = self._ready
-            try:
-                ready = await asyncio.to_thread(self._prepare_from_disk, current)
-            except (SettingsError, Misconfigured) as error:
-                if str(error) != self._error:
-                    _RELOADS.labels("refused").inc()
-                    log.error("the edited configuration is refused; the last good one goes on\n%s", error)
-                self._error = str(error)
-                return
-            refused, self._newest = self._newest, ready
-            if self._xds.store.refusal is not None and refused is not None and _same(refused, ready):
-                return  # Envoy would say the same again
-            if self._error:
-                log.info("the configuration is good again")
-            self._error = ""
-            if current is not None and current is self._ready and _same(current, ready):
-                self._xds.store.refusal = None
-                return
-            _RELOADS.labels("loaded").inc()
-            await self._publish(ready)
+            with _no_collection():
+                await self._reload()
+
+    async def _reload(self) -> None:
+        current = self._ready
+        try:
+            ready = await asyncio.to_thread(self._prepare_from_disk, current)
+        except (SettingsError, Misconfigured) as error:
+            if str(error) != self._error:
+                _RELOADS.labels("refused").inc()
+                log.error("the edited configuration is refused; the last good one goes on\n%s", error)
+            self._error = str(error)
+            return
+        refused, self._newest = self._newest, ready
+        refusal = self._xds.store.refusal
+        if refusal is not None and refused is not None and _same(refused, ready):
+            self._error = f"Envoy refused it: {refusal.nack.error}"  # and would say the same again
+            return
+        if self._error:
+            log.info("the configuration is good again")
+        self._error = ""
+        if current is not None and current is self._ready and _same(current, ready):
+            self._xds.store.refusal = None
+            return
+        _RELOADS.labels("loaded").inc()
+        await self._publish(ready)
 
     async def _follow(self) -> None:
         """Reload at each edit of the configuration or of a secret's file."""
@@ -279,6 +290,25 @@ class ControlPlane:
             text = msgspec.Raw(msgspec.json.encode(_pools(ready) if ready else []))
             self._pools = ready, text
         return text
+
+
+_reloads = itertools.count(1)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """While a configuration is read, and for all that it leaves: looking through a large one for cycles, of
+    which it has none, stops every call for 100 ms. Now and then everything is looked through all the same,
+    for what calls may have left meanwhile."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        if next(_reloads) % _LOOKED_THROUGH_AFTER == 0:
+            gc.unfreeze()
+        else:
+            gc.freeze()
+        gc.enable()
 
 
 def _same(old: Ready, new: Ready) -> bool:

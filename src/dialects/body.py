@@ -1,30 +1,130 @@
-"""Where things stand in a request body, so that the rest of it stays byte for byte as it came."""
+"""Where things stand in a request body, so that the rest of it stays byte for byte as it came.
+
+Bodies are large and calls are many: each function here goes through the body as seldom as it can.
+"""
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from ..core.errors import BadRequest
+from .base import decode_request
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*(' + _STRING + rb")?")
+_KEY = b'"model"'
+_STRING_MODEL = re.compile(_KEY + rb"[ \t\r\n]*:[ \t\r\n]*(" + _STRING + rb")")
 _TOKENS = re.compile(_STRING + rb"|[{}\[\],:]")
-_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/=_-]{2048,}")
+_HEAD_BYTES = 512
+_GUESSES = 3
+# Stands in for a body's model while it is parsed. Nobody outside this process can know it.
+_SENTINEL = os.urandom(16).hex()
+_SENTINEL_STRING = b'"' + _SENTINEL.encode() + b'"'
+
 _BYTES_PER_TOKEN = 4
+_LONG_RUN = 2048
+_STRIDE = 32
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
+_MARKS = bytes(ord("x") if byte in _BASE64 else ord(" ") for byte in range(256))
+# A run of _LONG_RUN bytes has so many of the bytes whose place is a multiple of _STRIDE.
+_SAMPLED_RUN = re.compile(rb"x{%d,}" % (_LONG_RUN // _STRIDE))
 
 
-def model_span(body: bytes, model: str) -> tuple[int, int]:
-    """Where the string value of the top-level `model` stands: (first byte, byte behind), with its quotes.
+class SeenModel:
+    """A value of a top-level `model`, and the how-manieth such value it was in this process."""
 
-    `model` is what a JSON decoder read. A body that names `model` twice is refused: two readers of it
-    could take different ones, and policy would judge one and the provider bill the other.
+    __slots__ = ("serial", "value")
+
+    def __init__(self, serial: int, value: str | None) -> None:
+        self.serial = serial
+        self.value = value
+
+
+class Routed(msgspec.Struct):
+    """What every request has. A dialect adds the fields that it reads, raw."""
+
+    model: SeenModel = SeenModel(-1, None)
+
+
+Request = TypeVar("Request", bound=Routed)
+
+_serials = itertools.count()
+_decode_string = msgspec.json.Decoder(str).decode
+_JSON_NAMES = {dict: "object", list: "array"}
+
+
+def _see_model(kind: type[Any], value: Any) -> SeenModel:
+    """msgspec calls this for each top-level `model`, however its key is spelled, and keeps the last."""
+    if value is not None and not isinstance(value, str):
+        name = _JSON_NAMES.get(type(value), type(value).__name__)
+        raise msgspec.ValidationError(f"Expected `str | null`, got `{name}`")
+    return SeenModel(next(_serials), value)
+
+
+def decoder_of(fields: type[Request]) -> msgspec.json.Decoder[Request]:
+    return msgspec.json.Decoder(fields, dec_hook=_see_model)
+
+
+def read_routed(
+    decoder: msgspec.json.Decoder[Request], body: bytes
+) -> tuple[Request, str, tuple[int, int]]:
+    """(the fields, the model, where its string stands: first byte and the one behind, with its quotes).
+
+    A body that names `model` twice is refused: two readers of it could take different ones, and policy
+    would judge one and the provider bill the other.
     """
-    if b"\\u006" not in body:  # no key can spell m, o, d, e or l by an escape
-        candidates = list(_MODEL.finditer(body))
-        if len(candidates) == 1 and _decodes_to(candidates[0].group(1) or b"", model):
-            return candidates[0].span(1)
+    for span in _likely_spans(body):
+        if (found := _proven(decoder, body, span)) is not None:
+            return (*found, span)
+    request = decode_request(decoder, body)
+    model = request.model.value
+    if not model:
+        raise BadRequest(
+            400, "invalid_request", "model: is missing; name a pool, e.g. one of GET /v1/models", param="model"
+        )
+    return request, model, model_span(body)
+
+
+def _likely_spans(body: bytes) -> Iterator[tuple[int, int]]:
+    """String values of something called `model`: one at the beginning, then the last ones."""
+    if (at := body.find(_KEY, 0, _HEAD_BYTES)) >= 0 and (match := _STRING_MODEL.match(body, at)):
+        yield match.span(1)
+    at = len(body)
+    for _ in range(_GUESSES):
+        if (at := body.rfind(_KEY, 0, at)) < 0:
+            return
+        if match := _STRING_MODEL.match(body, at):
+            yield match.span(1)
+
+
+def _proven(
+    decoder: msgspec.json.Decoder[Request], body: bytes, span: tuple[int, int]
+) -> tuple[Request, str] | None:
+    """The fields and the model if the string at `span` is the one `model` of the body; None: perhaps not.
+
+    The body is parsed with a sentinel in the string's place. Up to there it is the same to the parser,
+    so if the sentinel comes out as the top-level model, this is where the model stands; and if the
+    decoder met only one value of `model` meanwhile, there is no other, before or behind.
+    """
+    first, behind = span
+    try:
+        model = _decode_string(body[first:behind])
+        before = next(_serials)
+        request = decoder.decode(b"%b%b%b" % (body[:first], _SENTINEL_STRING, body[behind:]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    # Another thread that reads meanwhile makes the serial larger, and this answer None: slower, not wrong.
+    seen = request.model
+    return (request, model) if model and seen.value == _SENTINEL and seen.serial == before + 1 else None
+
+
+def model_span(body: bytes) -> tuple[int, int]:
+    """Where the value of `model` stands in a body that is JSON: slow, and right for all of them."""
     keys, spans = _top_level_values(body, "model")
     if keys != 1 or len(spans) != 1:
         raise BadRequest(
@@ -67,9 +167,28 @@ def _top_level_values(body: bytes, key: str) -> tuple[int, list[tuple[int, int]]
     return keys, spans
 
 
+def holds(body: bytes, *words: bytes) -> bool:
+    """Is one of `words` in the body? From its end: CPython skips ahead only in that direction."""
+    return any(body.rfind(word) >= 0 for word in words)
+
+
 def estimate_tokens(body: bytes) -> int:
     """Tokens of context, by bytes: a quarter of the body, long base64 runs (images, files) left out."""
-    size = len(body)
-    if b"base64" in body or b'"data"' in body or b"file_data" in body:
-        size -= sum(run.end() - run.start() for run in _BASE64_RUN.finditer(body))
-    return -(-size // _BYTES_PER_TOKEN)
+    return -(-(len(body) - _base64_bytes(body)) // _BYTES_PER_TOKEN)
+
+
+def _base64_bytes(body: bytes) -> int:
+    """Bytes in runs of at least _LONG_RUN, if the body says that it has such things.
+
+    One byte in _STRIDE shows where runs can be; only there is it worth looking at each byte.
+    """
+    if len(body) < _LONG_RUN:
+        return 0
+    places = [run.span() for run in _SAMPLED_RUN.finditer(body[::_STRIDE].translate(_MARKS))]
+    if not places or not holds(body, b"base64", b'"data"', b"file_data"):
+        return 0
+    size = 0
+    for first, behind in places:
+        marks = body[max(0, (first - 1) * _STRIDE) : behind * _STRIDE].translate(_MARKS)
+        size += sum(len(run) for run in marks.split(b" ") if len(run) >= _LONG_RUN)
+    return size

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, asks, call, client, make
+from support.prober import Prober
 from support.simulators import Simulators
 
 Config = dict[str, Any]
@@ -77,29 +77,22 @@ def change(tree: Config, number: int) -> str:
     return f"p0/{model}"
 
 
-async def seconds_to_effect(
-    http: httpx.AsyncClient, broker: Broker, text: str, pool: str, member: str
-) -> float:
+def seconds_to_effect(broker: Broker, text: str, pool: str, member: str) -> float:
     """From the write to a call that goes to `member`."""
-    started = time.monotonic()
-    broker.write(text)
-    while time.monotonic() - started < 60:
-        got = await call(http, Ask(pool))
-        assert got.is_whole, got
-        if got.member == member:
-            return time.monotonic() - started
-    raise AssertionError(f"no effect in 60 s\n{broker.log()[-3000:]}")
 
+    async def run() -> float:
+        async with client(broker.url) as http:
+            await call(http, Ask(pool))
+            started = time.monotonic()
+            broker.write(text)
+            while time.monotonic() - started < 60:
+                got = await call(http, Ask(pool))
+                assert got.is_whole, got
+                if got.member == member:
+                    return time.monotonic() - started
+        raise AssertionError(f"no effect in 60 s\n{broker.log()[-3000:]}")
 
-async def latencies(http: httpx.AsyncClient, over: asyncio.Event) -> list[float]:
-    """Milliseconds of calls, one after the other."""
-    result = []
-    while not over.is_set():
-        started = time.monotonic()
-        got = await call(http, Ask("pool-500"))
-        assert got.is_whole, got
-        result.append((time.monotonic() - started) * 1000)
-    return result
+    return asyncio.run(run())
 
 
 def percentiles(values: list[float]) -> str:
@@ -118,45 +111,36 @@ def test_a_thousand_pools(sims: Simulators, tmp_path: Path, distinct: int) -> No
             f"\n{distinct} distinct members: first start {time.monotonic() - started:.1f} s; {memory(broker)}"
         )
         assert all(got.is_whole for got in make(broker.url, [Ask(f"pool-{n}") for n in range(0, POOLS, 50)]))
-        asyncio.run(measure(broker, tree))
+        measure(broker, tree)
         broker.wait_for(lambda s: s["serving"] == s["revision"] and s["in_effect"])
         print(f"after all edits: {memory(broker)}")
         assert broker.metrics("modelbroker_xds_nacks_total") == {}
 
 
-async def measure(broker: Broker, tree: Config) -> None:
-    async with client(broker.url) as http:
-        quiet = await during(http, asyncio.sleep(1))
-        took = []
-        for number in range(5):
-            member = change(tree, number)
-            text = dump(tree)
-            took.append(await seconds_to_effect(http, broker, text, f"pool-{number}", member))
-        print("one pool's edit in effect after", *(f"{s:.2f} s" for s in took))
-        assert statistics.median(took) < GENEROUS_S
-
-        async def edits() -> None:
-            for number in range(5, 15):
-                change(tree, number)
-                await asyncio.to_thread(broker.edit, dump(tree), 30)
-
-        edited = await during(http, edits())
-        tree["limits"] = {"request_bytes": "8MiB"}  # new clusters and listeners throughout
-        started = time.monotonic()
-        everything = await during(http, asyncio.to_thread(broker.edit, dump(tree), 60))
-        print(f"an edit of everything in effect after {time.monotonic() - started:.2f} s")
-        print("calls, quiet:     ", percentiles(quiet))
-        print("calls, ten edits: ", percentiles(edited))
-        print("calls, everything:", percentiles(everything))
-
-
-async def during(http: httpx.AsyncClient, what: Any) -> list[float]:
-    """Latencies of calls while something is done."""
-    over = asyncio.Event()
-    measured = asyncio.create_task(latencies(http, over))
-    await what
-    over.set()
-    return await measured
+def measure(broker: Broker, tree: Config) -> None:
+    with Prober(broker.url, "pool-500") as quiet:
+        time.sleep(1)
+    took = []
+    for number in range(5):
+        member = change(tree, number)
+        took.append(seconds_to_effect(broker, dump(tree), f"pool-{number}", member))
+    print("one pool's edit in effect after", *(f"{seconds:.2f} s" for seconds in took))
+    assert statistics.median(took) < GENEROUS_S
+    texts = []
+    for number in range(5, 15):
+        change(tree, number)
+        texts.append(dump(tree))
+    with Prober(broker.url, "pool-500") as edited:
+        for text in texts:
+            broker.edit(text, 30)
+    tree["limits"] = {"request_bytes": "8MiB"}  # new clusters and listeners throughout
+    text, started = dump(tree), time.monotonic()
+    with Prober(broker.url, "pool-500") as everything:
+        broker.edit(text, 60)
+    print(f"an edit of everything in effect after {time.monotonic() - started:.2f} s")
+    print("calls, quiet:     ", percentiles(quiet.milliseconds))
+    print("calls, ten edits: ", percentiles(edited.milliseconds))
+    print("calls, everything:", percentiles(everything.milliseconds))
 
 
 def test_the_control_plane_comes_back_with_a_thousand_pools(sims: Simulators, tmp_path: Path) -> None:

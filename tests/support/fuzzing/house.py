@@ -108,7 +108,7 @@ def defects_of(broker: Broker) -> str:
 
 
 def _is_http2(case: Case) -> bool:
-    return case.sent.startswith(PREFACE)
+    return case.sent.startswith(PREFACE[:12])  # by so much Envoy knows it
 
 
 def _judge(case: Case, heard: Heard, answers: Answers) -> str:
