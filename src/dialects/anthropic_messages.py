@@ -19,16 +19,14 @@ from .base import (
     StreamStart,
     credential_refused,
     decode_json,
-    decode_request,
     failed,
     garbage,
 )
-from .body import estimate_tokens, model_span
+from .body import Routed, decoder_of, estimate_tokens, holds, read_routed
 from .sse import SseEvent
 
 
-class _Request(msgspec.Struct):
-    model: str | None = None
+class _Request(Routed):
     messages: msgspec.Raw = msgspec.Raw()
     stream: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
@@ -38,7 +36,7 @@ class _Request(msgspec.Struct):
     max_tokens: msgspec.Raw = msgspec.Raw()
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = decoder_of(_Request)
 _ERROR_TYPES = {
     401: "authentication_error",
     402: "billing_error",
@@ -78,14 +76,13 @@ class AnthropicMessages:
     )
 
     def read(self, body: bytes) -> RequestFacts:
-        request = decode_request(_decoder, body)
-        model = openai.require_model(request.model)
-        has_parts = b"image" in body or b"document" in body
+        request, model, span = read_routed(_decoder, body)
+        has_parts = holds(body, b"image", b"document")
         kinds = set(openai.part_types(decode_json(bytes(request.messages)))) if has_parts else set()
         thinking = bytes(request.thinking)
         return RequestFacts(
             model=model,
-            model_span=model_span(body, model),
+            model_span=span,
             context_tokens=estimate_tokens(body),
             max_output_tokens=openai.positive_int(request.max_tokens),
             tools=openai.is_set(request.tools),

@@ -14,8 +14,7 @@ from ..core.errors import BadRequest, CallError
 from .sse import SseEvent
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True):
     """Facts that a request body tells. `model_span` is where the JSON string of `model` stands in the
     body, quotes included: (first byte, byte behind)."""
 

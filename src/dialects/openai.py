@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from ..core.errors import BadRequest, CallError
+from ..core.errors import CallError
 from .base import StreamStart, credential_refused, failed
 
+_SAYS_NOTHING = (b"", b"null", b"false", b"{}", b"[]")
 _CREDENTIAL_WORDS = ("invalid_api_key", "authentication", "permission")
 
 
@@ -46,24 +47,13 @@ def models_body(names: Sequence[str]) -> bytes:
 
 def is_set(raw: msgspec.Raw) -> bool:
     """A field that is there and says something: not null, false, {} or []."""
-    return bytes(raw).strip() not in (b"", b"null", b"false", b"{}", b"[]")
+    return bytes(raw) not in _SAYS_NOTHING
 
 
 def positive_int(raw: msgspec.Raw) -> int | None:
     """The number, or None: whether a bad one is an error is the provider's to say."""
-    text = bytes(raw).strip()
+    text = bytes(raw)
     return int(text) if text.isdigit() and len(text) < 12 else None
-
-
-def require_model(model: str | None) -> str:
-    if not model:
-        raise BadRequest(
-            400,
-            "invalid_request",
-            "model: is missing; name a pool, e.g. one of GET /v1/models",
-            param="model",
-        )
-    return model
 
 
 def part_types(value: Any) -> Iterable[str]:

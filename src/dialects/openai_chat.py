@@ -6,13 +6,12 @@ import msgspec
 
 from ..core.call import Surface
 from . import openai
-from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, decode_request, garbage
-from .body import estimate_tokens, model_span
+from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
+from .body import Routed, decoder_of, estimate_tokens, holds, read_routed
 from .sse import SseEvent
 
 
-class _Request(msgspec.Struct):
-    model: str | None = None
+class _Request(Routed):
     messages: msgspec.Raw = msgspec.Raw()
     stream: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
@@ -23,7 +22,7 @@ class _Request(msgspec.Struct):
     max_completion_tokens: msgspec.Raw = msgspec.Raw()
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = decoder_of(_Request)
 
 
 class OpenAiChat:
@@ -33,13 +32,12 @@ class OpenAiChat:
     models_body = staticmethod(openai.models_body)
 
     def read(self, body: bytes) -> RequestFacts:
-        request = decode_request(_decoder, body)
-        model = openai.require_model(request.model)
-        has_parts = b"image_url" in body or b'"file' in body
+        request, model, span = read_routed(_decoder, body)
+        has_parts = holds(body, b"image_url", b'"file')
         kinds = set(openai.part_types(decode_json(bytes(request.messages)))) if has_parts else set()
         return RequestFacts(
             model=model,
-            model_span=model_span(body, model),
+            model_span=span,
             context_tokens=estimate_tokens(body),
             max_output_tokens=openai.positive_int(request.max_completion_tokens)
             or openai.positive_int(request.max_tokens),

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ..core.call import Surface
 from . import openai
-from .base import REAL, RequestFacts, StreamStart, decode_request
-from .body import estimate_tokens, model_span
+from .base import REAL, RequestFacts, StreamStart
+from .body import Routed, decoder_of, estimate_tokens, read_routed
 from .sse import SseEvent
 
 
-class _Request(msgspec.Struct):
-    model: str | None = None
-
-
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = decoder_of(Routed)
 
 
 class OpenAiEmbeddings:
@@ -25,10 +19,10 @@ class OpenAiEmbeddings:
     models_body = staticmethod(openai.models_body)
 
     def read(self, body: bytes) -> RequestFacts:
-        model = openai.require_model(decode_request(_decoder, body).model)
+        _, model, span = read_routed(_decoder, body)
         return RequestFacts(
             model=model,
-            model_span=model_span(body, model),
+            model_span=span,
             context_tokens=estimate_tokens(body),
             max_output_tokens=0,
             tools=False,

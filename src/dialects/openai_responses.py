@@ -6,13 +6,12 @@ import msgspec
 
 from ..core.call import Surface
 from . import openai
-from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, decode_request, garbage
-from .body import estimate_tokens, model_span
+from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
+from .body import Routed, decoder_of, estimate_tokens, holds, read_routed
 from .sse import SseEvent
 
 
-class _Request(msgspec.Struct):
-    model: str | None = None
+class _Request(Routed):
     input: msgspec.Raw = msgspec.Raw()
     stream: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
@@ -21,7 +20,7 @@ class _Request(msgspec.Struct):
     max_output_tokens: msgspec.Raw = msgspec.Raw()
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = decoder_of(_Request)
 _PREAMBLE_TYPES = frozenset(("response.created", "response.queued", "response.in_progress", "keepalive"))
 # Failures that another member may not have; any other is an answer about this very request.
 _PROVIDER_CODES = frozenset(("server_error", "rate_limit_exceeded", "vector_store_timeout"))
@@ -34,13 +33,12 @@ class OpenAiResponses:
     models_body = staticmethod(openai.models_body)
 
     def read(self, body: bytes) -> RequestFacts:
-        request = decode_request(_decoder, body)
-        model = openai.require_model(request.model)
-        has_parts = b"input_image" in body or b"input_file" in body
+        request, model, span = read_routed(_decoder, body)
+        has_parts = holds(body, b"input_image", b"input_file")
         kinds = set(openai.part_types(decode_json(bytes(request.input)))) if has_parts else set()
         return RequestFacts(
             model=model,
-            model_span=model_span(body, model),
+            model_span=span,
             context_tokens=estimate_tokens(body),
             max_output_tokens=openai.positive_int(request.max_output_tokens),
             tools=openai.is_set(request.tools),

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from ..dialects import dialect_named
+from ..dialects import BUILT, dialect_named
 from ..envoyapi import AnyMessage
 from ..exchange import Forward, Inbound, MemberStream, Move, OuterCall, Strip, View
 from ..exchange.member import PREAMBLE_HOLD_MS
@@ -160,6 +160,6 @@ class Streams:
             case "outer" if self._newest is not None:
                 view = self._views.get(metadata.get("x-broker-generation", ""), self._newest)
                 return OuterStream(self._messages, wire, view)
-            case "member":
+            case "member" if metadata.get("x-broker-dialect") in BUILT:
                 return MemberReplyStream(self._messages, wire, metadata.get("x-broker-dialect", ""))
         raise ValueError(f"no stream for {dict(metadata)}")

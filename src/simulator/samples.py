@@ -13,10 +13,13 @@ _FORMATS = {
     "hostname": "example.com",
 }
 _DEEPEST = 12  # schemas may refer to themselves: below this only what is required is made
+_MOST_ITEMS = 100
+_LONGEST = 10_000
 
 
 def sample(schema: Any, name: str = "value") -> Any:
-    """A value for `schema`; `name` flavours strings. Keywords beyond the common ones are ignored."""
+    """A value for `schema`; `name` flavours strings. Keywords beyond the common ones are ignored, and so
+    are those whose value is not of the right kind."""
     return _make(schema, schema, name, 0)
 
 
@@ -31,7 +34,7 @@ def _make(schema: Any, root: Any, name: str, depth: int) -> Any:
     if isinstance(schema.get("$ref"), str):
         return _make(_resolve(schema["$ref"], root), root, name, depth + 1)
     for key in ("anyOf", "oneOf"):
-        options = [o for o in schema.get(key) or () if isinstance(o, dict) and o.get("type") != "null"]
+        options = [o for o in _list(schema.get(key)) if isinstance(o, dict) and o.get("type") != "null"]
         if options:
             # Deep down the last option is more often the one that ends a recursion.
             return _make(options[0 if depth < _DEEPEST else -1], root, name, depth + 1)
@@ -45,11 +48,15 @@ def _typed(schema: dict[str, Any], root: Any, name: str, depth: int) -> Any:
     if isinstance(kind, list):
         kind = next((k for k in kind if k != "null"), "null")
     if kind == "object" or (kind is None and "properties" in schema):
-        required = schema.get("required") or ()
-        properties = (schema.get("properties") or {}).items()
-        return {k: _make(v, root, k, depth + 1) for k, v in properties if k in required or depth < _DEEPEST}
+        required = _list(schema.get("required"))
+        properties = schema.get("properties")
+        return {
+            k: _make(v, root, k, depth + 1)
+            for k, v in (properties.items() if isinstance(properties, dict) else ())
+            if k in required or depth < _DEEPEST
+        }
     if kind == "array":
-        count = max(int(schema.get("minItems") or 0), 1 if depth < _DEEPEST else 0)
+        count = max(_bounded(schema.get("minItems"), _MOST_ITEMS), 1 if depth < _DEEPEST else 0)
         return [_make(schema.get("items") or {"type": "string"}, root, name, depth + 1)] * count
     if kind in ("integer", "number"):
         return _number(schema, kind == "integer")
@@ -61,19 +68,36 @@ def _typed(schema: dict[str, Any], root: Any, name: str, depth: int) -> Any:
 
 
 def _number(schema: dict[str, Any], whole: bool) -> float:
-    low = schema.get("minimum")
-    if low is None and schema.get("exclusiveMinimum") is not None:
-        low = schema["exclusiveMinimum"] + 1
+    low = _number_or_none(schema.get("minimum"))
+    above = _number_or_none(schema.get("exclusiveMinimum"))
+    if low is None and above is not None:
+        low = above + 1
     if low is None:
-        low = min(1, schema.get("maximum", 1))
+        high = _number_or_none(schema.get("maximum"))
+        low = 1 if high is None else min(1, high)
     return int(low) if whole else low
+
+
+def _number_or_none(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and abs(value) < 1e15 else None
+
+
+def _bounded(value: Any, most: int) -> int:
+    """A length that a schema asks for; 0 where it asks for none."""
+    number = _number_or_none(value)
+    return 0 if number is None else max(0, min(int(number), most))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(schema: dict[str, Any], name: str) -> str:
     text = _FORMATS.get(str(schema.get("format")), name)
-    text = text.ljust(int(schema.get("minLength") or 0), "x")
-    longest = schema.get("maxLength")
-    return text[:longest] if isinstance(longest, int) else text
+    text = text.ljust(_bounded(schema.get("minLength"), _LONGEST), "x")
+    longest = _number_or_none(schema.get("maxLength"))
+    return text if longest is None else text[: max(0, int(longest))]
 
 
 def _all_of(schema: dict[str, Any], root: Any, name: str, depth: int) -> Any:
