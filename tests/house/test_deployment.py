@@ -37,8 +37,15 @@ def test_the_envoy_bootstrap_is_what_the_command_prints() -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         main(
-            ["bootstrap", "--xds", "unix:/run/modelbroker/xds.sock"]
-            + ["--ext-proc", "unix:/run/modelbroker/ext-proc.sock", "--envoy-admin", "127.0.0.1:9901"]
+            [
+                "bootstrap",
+                "--xds",
+                "unix:/run/modelbroker/xds.sock",
+                "--ext-proc",
+                "unix:/run/modelbroker/ext-proc.sock",
+                "--envoy-admin",
+                "127.0.0.1:9901",
+            ]
         )
     assert (ROOT / "envoy" / "envoy.yaml").read_text() == printed.getvalue(), "run ./dev docs"
 

@@ -10,8 +10,26 @@ from hypothesis import strategies as st
 from modelbroker.simulator.samples import sample
 
 KEYWORDS = st.sampled_from(
-    ["type", "properties", "required", "items", "minItems", "minimum", "maximum", "exclusiveMinimum"]
-    + ["minLength", "maxLength", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "format", "a"]
+    [
+        "type",
+        "properties",
+        "required",
+        "items",
+        "minItems",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "minLength",
+        "maxLength",
+        "enum",
+        "const",
+        "$ref",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "format",
+        "a",
+    ]
 )
 VALUES = (
     st.none()
