@@ -78,7 +78,7 @@ class AnthropicMessages:
     def read(self, body: bytes) -> RequestFacts:
         request, model, span = read_routed(_decoder, body)
         has_parts = holds(body, b"image", b"document")
-        kinds = set(openai.part_types(decode_json(bytes(request.messages)))) if has_parts else set()
+        kinds = set(openai.part_types(decode_json(request.messages))) if has_parts else set()
         thinking = bytes(request.thinking)
         return RequestFacts(
             model=model,

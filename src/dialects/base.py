@@ -99,7 +99,7 @@ class Dialect(Protocol):
         """The answer to `GET /v1/models`: one JSON object."""
 
 
-def decode_json(data: bytes) -> Any:
+def decode_json(data: bytes | msgspec.Raw) -> Any:
     """The value, or None where the bytes are no JSON (a stream's `data` is never a bare null)."""
     try:
         return msgspec.json.decode(data)

@@ -6,8 +6,8 @@ Bodies are large and calls are many: each function here goes through the body as
 from __future__ import annotations
 
 import itertools
-import os
 import re
+import secrets
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -22,8 +22,9 @@ _STRING_MODEL = re.compile(_KEY + rb"[ \t\r\n]*:[ \t\r\n]*(" + _STRING + rb")")
 _TOKENS = re.compile(_STRING + rb"|[{}\[\],:]")
 _HEAD_BYTES = 512
 _GUESSES = 3
-# Stands in for a body's model while it is parsed. Nobody outside this process can know it.
-_SENTINEL = os.urandom(16).hex()
+# Stands in for a body's model while it is parsed. A body that contained it could deceive, so nobody outside
+# this process can know it; nothing that is read depends on it.
+_SENTINEL = secrets.token_hex(16)
 _SENTINEL_STRING = b'"' + _SENTINEL.encode() + b'"'
 
 _BYTES_PER_TOKEN = 4
@@ -31,6 +32,7 @@ _LONG_RUN = 2048
 _STRIDE = 32
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _MARKS = bytes(ord("x") if byte in _BASE64 else ord(" ") for byte in range(256))
+_RUN = b"x" * _LONG_RUN
 # A run of _LONG_RUN bytes has so many of the bytes whose place is a multiple of _STRIDE.
 _SAMPLED_RUN = b"x" * (_LONG_RUN // _STRIDE)
 
@@ -55,7 +57,7 @@ Request = TypeVar("Request", bound=Routed)
 
 _serials = itertools.count()
 _decode_string = msgspec.json.Decoder(str).decode
-_JSON_NAMES = {dict: "object", list: "array"}
+_JSON_NAMES: dict[type, str] = {dict: "object", list: "array"}
 
 
 def _see_model(kind: type[Any], value: Any) -> SeenModel:
@@ -70,9 +72,7 @@ def decoder_of(fields: type[Request]) -> msgspec.json.Decoder[Request]:
     return msgspec.json.Decoder(fields, dec_hook=_see_model)
 
 
-def read_routed(
-    decoder: msgspec.json.Decoder[Request], body: bytes
-) -> tuple[Request, str, tuple[int, int]]:
+def read_routed(decoder: msgspec.json.Decoder[Request], body: bytes) -> tuple[Request, str, tuple[int, int]]:
     """(the fields, the model, where its string stands: first byte and the one behind, with its quotes).
 
     A body that names `model` twice is refused: two readers of it could take different ones, and policy
@@ -85,7 +85,10 @@ def read_routed(
     model = request.model.value
     if not model:
         raise BadRequest(
-            400, "invalid_request", "model: is missing; name a pool, e.g. one of GET /v1/models", param="model"
+            400,
+            "invalid_request",
+            "model: is missing; name a pool, e.g. one of GET /v1/models",
+            param="model",
         )
     return request, model, model_span(body)
 
@@ -183,15 +186,22 @@ def _base64_bytes(body: bytes) -> int:
     if len(body) < _LONG_RUN:
         return 0
     # One byte in _STRIDE shows where runs can be; only there is it worth looking at each byte.
-    sample = body[::_STRIDE].translate(_MARKS)
-    first = sample.find(_SAMPLED_RUN)
-    if first < 0 or not holds(body, b"base64", b'"data"', b"file_data"):
+    places = list(_runs(body[::_STRIDE].translate(_MARKS), _SAMPLED_RUN))
+    if not places or not holds(body, b"base64", b'"data"', b"file_data"):
         return 0
     size = 0
-    while first >= 0:
-        behind = sample.find(b" ", first)
-        behind = behind if behind >= 0 else len(sample)
+    for first, behind in places:
         marks = body[max(0, (first - 1) * _STRIDE) : behind * _STRIDE].translate(_MARKS)
-        size += sum(len(run) for run in marks.split(b" ") if len(run) >= _LONG_RUN)
-        first = sample.find(_SAMPLED_RUN, behind)
+        size += sum(end - start for start, end in _runs(marks, _RUN))
     return size
+
+
+def _runs(marks: bytes, shortest: bytes) -> Iterator[tuple[int, int]]:
+    """The runs of x in `marks` that are at least as long as `shortest`. Linear, whatever the marks are
+    like; a regular expression would try each byte of each shorter run as a beginning."""
+    start = marks.find(shortest)
+    while start >= 0:
+        end = marks.find(b" ", start)
+        end = end if end >= 0 else len(marks)
+        yield start, end
+        start = marks.find(shortest, end)

@@ -34,7 +34,7 @@ class OpenAiChat:
     def read(self, body: bytes) -> RequestFacts:
         request, model, span = read_routed(_decoder, body)
         has_parts = holds(body, b"image_url", b'"file')
-        kinds = set(openai.part_types(decode_json(bytes(request.messages)))) if has_parts else set()
+        kinds = set(openai.part_types(decode_json(request.messages))) if has_parts else set()
         return RequestFacts(
             model=model,
             model_span=span,

@@ -8,7 +8,6 @@ from .base import REAL, RequestFacts, StreamStart
 from .body import Routed, decoder_of, estimate_tokens, read_routed
 from .sse import SseEvent
 
-
 _decoder = decoder_of(Routed)
 
 

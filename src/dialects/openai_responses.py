@@ -35,7 +35,7 @@ class OpenAiResponses:
     def read(self, body: bytes) -> RequestFacts:
         request, model, span = read_routed(_decoder, body)
         has_parts = holds(body, b"input_image", b"input_file")
-        kinds = set(openai.part_types(decode_json(bytes(request.input)))) if has_parts else set()
+        kinds = set(openai.part_types(decode_json(request.input))) if has_parts else set()
         return RequestFacts(
             model=model,
             model_span=span,

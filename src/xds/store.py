@@ -75,7 +75,7 @@ class Store:
             self._good, self._routed = plan.current, plan.current.generation
 
     def routed(self) -> None:
-        """Note that routes of the target were sent: from now on it is kept for a while when it is replaced."""
+        """Note that routes of the target were sent: from now on it lingers when it is replaced."""
         if self._current is not None and self._routed != self._current.generation:
             self._routed = self._current.generation
             self._commits += 1  # a plan that is being made does not know
