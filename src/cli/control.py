@@ -317,7 +317,6 @@ def _same(old: Ready, new: Ready) -> bool:
         old.snapshot.generation == new.snapshot.generation
         and old.resolved.credentials == new.resolved.credentials
         and old.resolved.callers == new.resolved.callers
-        and old.resolved.files == new.resolved.files
     )
 
 

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
+from ..core.keys import content_hash
 from ..dialects import BUILT, KNOWN, SURFACES
 from ..exchange import View
 from ..settings import compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
-from .secrets import Resolved, resolve
+from .secrets import Resolved, file_digest, resolve
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -67,6 +68,7 @@ def make_ready(
     before: Ready | None = None,
 ) -> Ready:
     """Secrets are read here: call it again when one has changed."""
+    catalog = with_certificates(catalog)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
     view = View(generation, catalog, resolved.state, resolved.callers)
@@ -81,6 +83,19 @@ def make_ready(
         tuple(warnings),
         memory,
     )
+
+
+def with_certificates(catalog: Catalog) -> Catalog:
+    """The catalog with what the files of certificates hold now, as digests."""
+    providers = {
+        name: replace(provider, ca_digest=file_digest(provider.ca_file)) if provider.ca_file else provider
+        for name, provider in catalog.providers.items()
+    }
+    listen = catalog.listen
+    if listen.tls_cert_file:
+        both = content_hash(file_digest(listen.tls_cert_file), file_digest(listen.tls_key_file))
+        listen = replace(listen, tls_digest=both)
+    return replace(catalog, providers=MappingProxyType(providers), listen=listen)
 
 
 def prepare_path(path: Path, overrides: Overrides) -> Ready:

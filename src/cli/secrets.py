@@ -22,7 +22,6 @@ class Resolved:
     callers: Mapping[str, Caller]
     state: State
     warnings: tuple[str, ...]
-    files: tuple[tuple[str, int, int], ...]  # (path, size, time of change); -1 where there is none
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
@@ -47,8 +46,7 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
                 warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
             else:
                 callers[digest] = caller_of(entry)
-    files = tuple(_state(path) for path in certificate_files(catalog))
-    return Resolved(credentials, callers, State(out), tuple(warnings), files)
+    return Resolved(credentials, callers, State(out), tuple(warnings))
 
 
 def caller_of(entry: CallerEntry) -> Caller:
@@ -87,12 +85,12 @@ def certificate_files(catalog: Catalog) -> Iterable[Path]:
         yield Path(catalog.listen.tls_key_file)
 
 
-def _state(path: Path) -> tuple[str, int, int]:
+def file_digest(path: str) -> str:
+    """Of the file's content; "" where it can't be read."""
     try:
-        stat = path.stat()
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
-        return str(path), -1, -1
-    return str(path), stat.st_size, stat.st_mtime_ns
+        return ""
 
 
 def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str]:

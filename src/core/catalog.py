@@ -60,6 +60,7 @@ class Provider:
     headers: tuple[tuple[str, str], ...] = ()
     ca_file: str = ""
     models: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # public name → the provider's own
+    ca_digest: str = ""  # of the file's content when it was read: another content is another certificate
     built: bool = True  # False: the dialect is known, but this version can't speak it yet
 
     def own_model(self, model: str) -> str:
@@ -175,6 +176,7 @@ class Listen:
     port: int = 8080
     tls_cert_file: str = ""
     tls_key_file: str = ""
+    tls_digest: str = ""  # of both files' contents when they were read
 
     @property
     def is_loopback(self) -> bool:

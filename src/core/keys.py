@@ -31,6 +31,7 @@ def member_key(provider: Provider, model: str, limits: Limits, connect_ms: int) 
         provider.api_version,
         sorted(provider.headers),
         provider.ca_file,
+        provider.ca_digest,
         provider.own_model(model),
     )
     bounds = (limits.request_bytes, limits.concurrency, limits.idle_ms, connect_ms)
@@ -42,7 +43,14 @@ def listener_name(member: Member, key: str) -> str:
 
 
 def provider_cluster(provider: Provider, limits: Limits, connect_ms: int) -> str:
-    shape = (provider.base_url, provider.ca_file, limits.request_bytes, limits.concurrency, connect_ms)
+    shape = (
+        provider.base_url,
+        provider.ca_file,
+        provider.ca_digest,
+        limits.request_bytes,
+        limits.concurrency,
+        connect_ms,
+    )
     return f"provider/{provider.name}/{content_hash(RENDERING, *shape)}"
 
 

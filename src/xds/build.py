@@ -36,7 +36,8 @@ MAX_CLASSES = 64
 
 def generation_of(catalog: Catalog, state: State) -> str:
     """A revision together with what could be used when it was pushed: `revision.state`."""
-    return f"{catalog.revision}.{content_hash(sorted(state.providers_out))[:6]}"
+    certificates = (catalog.listen.tls_digest, sorted(p.ca_digest for p in catalog.providers.values()))
+    return f"{catalog.revision}.{content_hash(sorted(state.providers_out), certificates)[:6]}"
 
 
 @dataclass(frozen=True, slots=True)

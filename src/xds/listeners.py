@@ -118,6 +118,8 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
     return {
         "name": OUTER_LISTENER,
         "traffic_direction": "INBOUND",  # what `drain_listeners?inboundonly` stops: members go on
+        # Envoy reads certificates when it takes a listener: another content has to be another listener.
+        "metadata": {"filter_metadata": {"modelbroker": {"certificates": listen.tls_digest}}},
         "address": {"socket_address": {"address": address, "port_value": listen.port}},
         "per_connection_buffer_limit_bytes": buffer_bytes(limits),
         "filter_chains": [chain],

@@ -62,6 +62,11 @@ def pools() -> Iterator[dict[str, Any]]:
             "members": [*map(member, FIRST), member("next", 1)],
             "ejection": "off",
         }
+    yield {
+        "name": "two-of-three-ejected",
+        "members": [*map(member, FIRST), member("next", 1)],
+        "ejection": EJECTIONS["ejected"],
+    }
     for name in ("half-ejected", "half-ejected-again"):
         yield {
             "name": name,
@@ -142,7 +147,7 @@ def test_the_next_level_gets_nothing_while_one_of_the_first_lives(broker: Broker
     """Two of three are ejected; the third carries the whole level."""
     for name in ("a", "b"):
         sims[name].script(faults=[FAULTS["status"]])
-    pool = "3.ejected.status"
+    pool = "two-of-three-ejected"
     wait_for_ejection(broker, pool)
     assert_answered(make(broker.url, asks(300, pool)), "c")
     assert sims["next"].settled_calls() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,39 @@ def test_a_certificate_that_does_not_verify_is_no_provider(
 def test_it_fails_over_like_any_other_fault(broker: Broker, authority: Authority) -> None:
     reply = call(broker, authority, "wrong-name-then-plain")
     assert (reply.status_code, reply.headers["x-broker-member"]) == (200, "plain/m")
+
+
+def test_a_certificate_that_is_renewed_in_place_is_served_at_once(
+    broker: Broker, authority: Authority
+) -> None:
+    """A mounted certificate changes under the same name: no edit, no failed call."""
+    before = served_certificate(broker)
+    authority.files("127.0.0.1")
+    deadline = time.monotonic() + 15
+    while served_certificate(broker) == before:
+        assert call(broker, authority, "verified").status_code == 200
+        assert time.monotonic() < deadline
+    assert call(broker, authority, "verified").status_code == 200
+
+
+def served_certificate(broker: Broker) -> str:
+    host, _, port = broker.url.removeprefix("https://").partition(":")
+    return ssl.get_server_certificate((host, int(port)))
+
+
+def test_a_providers_new_authority_is_trusted_once_it_is_in_the_file(
+    sims: Simulators, authority: Authority, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(ca_file))
+    config = {
+        "providers": [{**https(sims, authority, "good"), "ca_file": str(ca_file)}],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [{"name": "verified", "ejection": "off", "members": [{"provider": "good", "model": "m"}]}],
+    }
+    with Broker(tmp_path / "broker", config) as broker:
+        assert call(broker, authority, "verified").status_code == 503
+        ca_file.write_bytes(authority.ca_file.read_bytes())
+        deadline = time.monotonic() + 15
+        while call(broker, authority, "verified").status_code != 200:
+            assert time.monotonic() < deadline
