@@ -31,6 +31,8 @@ from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, Pro
 from .values import HOW_TO_HASH
 from .yamltext import Path
 
+# Envoy draws by weight until it meets a member that it has not tried, and not for ever.
+_RAREST = 500
 _UINT32 = 2**32 - 1  # Envoy adds the weights of a cluster up in this
 _START = (
     "begin with `pools: [{name: my-pool, members: [{provider: anthropic, model: claude-sonnet-4-6}]}]`; "
@@ -136,6 +138,13 @@ def _check_members(merged: Merged, path: Path, members: list[MemberIn]) -> None:
         if member.weight == 0:
             wrong = f"{member.provider}/{member.model} has weight 0 and gets no calls"
             merged.warn((*here, "weight"), wrong, "give it a weight of 1 or more, or take it out")
+    for i, member in enumerate(members):
+        if 0 < member.weight * _RAREST < levels[member.priority]:
+            rare = f"{member.provider}/{member.model} gets less than one call in {_RAREST}"
+            wrong = f"{rare}; when the others fail it may not be found in time"
+            merged.warn(
+                (*path, "members", i, "weight"), wrong, "give it more weight, or a priority of its own"
+            )
     for level, weight in sorted(levels.items()):
         if weight == 0:
             wrong = f"the weights of priority {level} add up to nothing"

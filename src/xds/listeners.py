@@ -181,8 +181,9 @@ def _pool_route(size: int, catalog: Catalog) -> Tree:
                         "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
                     )
                 ],
-                # At 10 a member with 5 % of the weight is missed.
-                "host_selection_retry_max_attempts": 300,
+                # Draws by weight until one is met that was not tried yet: at 10 a member with 5 % of the
+                # weight is missed. Settings warn of members that are rarer than this can find.
+                "host_selection_retry_max_attempts": 1000,
                 "retry_priority": extension(
                     "envoy.retry_priorities.previous_priorities",
                     "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
