@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.errors import Misconfigured
@@ -27,21 +29,35 @@ def state_dir(given: Path | None) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One broker a state folder: two would write over each other's records and last good state."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            message = f"the state folder {path.parent} is in use by another broker: give another --state-dir"
+            raise Misconfigured(500, "state_dir", message) from None
+        yield
+
+
 def up(options: argparse.Namespace) -> int:
     from .up import UpOptions, run_up
 
-    return run_up(
-        UpOptions(
-            config=options.config,
-            state_dir=state_dir(options.state_dir),
-            port=options.port,
-            admin_port=options.admin_port,
-            mock_providers=options.mock_providers,
-            drain_timeout_s=options.drain_timeout,
-            log_level=options.log_level,
-            greet_key=options.greet,
+    folder = state_dir(options.state_dir)
+    with locked(folder / "up.lock"):
+        return run_up(
+            UpOptions(
+                config=options.config,
+                state_dir=folder,
+                port=options.port,
+                admin_port=options.admin_port,
+                mock_providers=options.mock_providers,
+                drain_timeout_s=options.drain_timeout,
+                log_level=options.log_level,
+                greet_key=options.greet,
+            )
         )
-    )
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -73,7 +89,8 @@ def serve(options: argparse.Namespace) -> int:
     # A configuration is compiled in a thread beside the one that serves calls: at Python's own 5 ms a turn
     # each call would wait for several of them.
     sys.setswitchinterval(0.0005)
-    uvloop.run(main())
+    with locked(serve_options.state_dir / "serve.lock"):
+        uvloop.run(main())
     return 0
 
 
@@ -131,5 +148,12 @@ def mock(options: argparse.Namespace) -> int:
         return 2
     tls = (options.tls_cert, options.tls_key) if options.tls_cert else None
     with contextlib.suppress(KeyboardInterrupt):
-        return run_mock(options.dialect, options.host, options.port, options.script, tls)
+        return run_mock(
+            options.dialect,
+            options.host,
+            options.port,
+            options.script,
+            tls,
+            control_port=options.control_port,
+        )
     return 0

@@ -320,6 +320,11 @@ def _same(old: Ready, new: Ready) -> bool:
     )
 
 
+def _unbuilt(ready: Ready, provider: str) -> str | None:
+    built = ready.catalog.providers[provider].built
+    return None if built else "this version does not speak its dialect yet"
+
+
 def _pools(ready: Ready) -> list[dict[str, Any]]:
     out: Mapping[str, str] = ready.resolved.state.providers_out
     return [
@@ -330,7 +335,7 @@ def _pools(ready: Ready) -> list[dict[str, Any]]:
                     "id": member.id,
                     "weight": member.weight,
                     "priority": member.priority,
-                    "out": out.get(member.provider) or None,
+                    "out": out.get(member.provider) or _unbuilt(ready, member.provider),
                 }
                 for member in pool.members
             ],

@@ -47,6 +47,7 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
         story |= _story(decide(facts, view.catalog, view.state))
     except CallError as error:
         story["refused"] = {"status": error.status, "code": error.code, "message": error.message}
+        story["providers_out"] = dict(view.state.providers_out)
     print(json.dumps(story, indent=2) if as_json else _text(story))
     return 1 if "refused" in story else 0
 
@@ -108,7 +109,9 @@ def _text(story: dict[str, Any]) -> str:
     facts = story.get("facts", {})
     lines += [f"  {name:18} {_shown(value)}" for name, value in facts.items() if value is not None]
     if refused := story.get("refused"):
-        return "\n".join([*lines, f"refused  {refused['status']} {refused['code']}: {refused['message']}"])
+        lines.append(f"refused  {refused['status']} {refused['code']}: {refused['message']}")
+        lines += [f"  - {name}: {why}" for name, why in story["providers_out"].items()]
+        return "\n".join([*lines, f"revision {story['revision']}"])
     lines.append(f"rule     {story['rule'] or 'none matches: `model` names the pool'}")
     lines.append(f"pool     {story['pool']}  (up to {story['failover']} further attempts)")
     lines.append("members")

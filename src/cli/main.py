@@ -218,6 +218,7 @@ def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     command.add_argument("--port", type=_port, default=0, help="default: any free one")
     command.add_argument("--script", type=Path, metavar="FILE", help="answers and faults, YAML or JSON")
+    command.add_argument("--control-port", type=_port, help="journal and script on a port without faults")
     command.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
     command.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     command.add_argument("--many", metavar="JSON", help=argparse.SUPPRESS)  # `up` starts all in one process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +37,7 @@ async def serve_grpc(address: str, *handlers: grpc.GenericRpcHandler[Any, Any]) 
     """Misconfigured where the address can't be had."""
     server = grpc.aio.server(options=_GRPC_OPTIONS)
     server.add_generic_rpc_handlers(handlers)
-    _remove_stale_socket(address)
+    await _remove_stale_socket(address)
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
@@ -49,7 +50,7 @@ async def serve_ext_proc(open_stream: Opener, address: str, transport: str) -> S
     """`transport`: `http2`, our own, or `grpc`, by the book. Misconfigured as for `serve_grpc`."""
     if transport == "grpc":
         return await serve_grpc(address, grpc_transport.handler(open_stream))
-    _remove_stale_socket(address)
+    await _remove_stale_socket(address)
     try:
         return await serve_http2(open_stream, address)
     except OSError as error:
@@ -57,7 +58,16 @@ async def serve_ext_proc(open_stream: Opener, address: str, transport: str) -> S
         raise Misconfigured(500, "address_in_use", message) from None
 
 
-def _remove_stale_socket(address: str) -> None:
-    """A process that was killed leaves its socket's name behind."""
-    if address.startswith("unix:"):
-        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+async def _remove_stale_socket(address: str) -> None:
+    """A process that was killed leaves its socket's name behind; one that answers is somebody's."""
+    if not address.startswith("unix:"):
+        return
+    path = address.removeprefix("unix:")
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        await asyncio.to_thread(Path(path).unlink, missing_ok=True)
+        return
+    writer.close()
+    message = f"another control plane listens on {address}: end it, or give this one sockets of its own"
+    raise Misconfigured(500, "address_in_use", message)

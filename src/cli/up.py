@@ -35,6 +35,7 @@ _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 5.0
 _LIVED_S = 10.0  # a process that lived this long starts afresh without back-off
 _START_TIMEOUT_S = 60.0
+_LOGS_ARRIVE_S = 0.5  # Envoy sends them every 0.2 s
 _PR_SET_PDEATHSIG = 1
 # Removed listeners keep their open streams this long: a stream of an hour must live through an edit.
 _ENVOY_DRAIN_S = 86_400
@@ -102,6 +103,8 @@ class _Supervisor:
         self._address = "127.0.0.1" if listen.address in ("localhost", "0.0.0.0") else listen.address  # noqa: S104
         # Every start of a child has to find the same ports, so free ones are chosen here and once.
         self._port = listen.port or free_port(self._address)
+        # A port of the configuration's own stays the configuration's to change.
+        self._is_port_ours = options.port is not None or listen.port == 0
         self._admin_port = options.admin_port or free_port("127.0.0.1")
         self._is_tls = bool(listen.tls_cert_file)
         self._a_pool = max(ready.catalog.pools.values(), key=lambda pool: len(pool.members)).name
@@ -217,7 +220,9 @@ class _Supervisor:
 
     def _control_command(self) -> Sequence[str]:
         command = [*_this_program(), "serve", "--config", str(self._options.config)]
-        command += ["--state-dir", str(self._options.state_dir), "--port", str(self._port)]
+        command += ["--state-dir", str(self._options.state_dir)]
+        if self._is_port_ours:
+            command += ["--port", str(self._port)]
         command += ["--xds", self._xds, "--ext-proc", self._ext_proc]
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
@@ -265,10 +270,13 @@ class _Supervisor:
         if not await asyncio.to_thread(self._envoy_admin.start_drain):
             return
         while time.monotonic() < deadline_s:
-            if await asyncio.to_thread(self._envoy_admin.active_calls) == 0:
+            if (active := await asyncio.to_thread(self._envoy_admin.active_calls)) == 0:
+                # The last calls' access-log entries are still on their way to their records.
+                await asyncio.sleep(_LOGS_ARRIVE_S)
+                log.info("drained: no call was cut")
                 return
             await asyncio.sleep(0.05)
-        log.warning("the drain time is over: what is still under way is cut")
+        log.warning("the drain time is over: %s calls that are still under way are cut", active)
 
 
 def greeting(url: str, key: str, pool: str) -> str:

@@ -13,6 +13,7 @@ from ..core.call import Surface
 from ..core.errors import CallError
 from . import openai
 from .base import (
+    ABSENT,
     PREAMBLE,
     REAL,
     RequestFacts,
@@ -27,13 +28,13 @@ from .sse import SseEvent
 
 
 class _Request(Routed):
-    messages: msgspec.Raw = msgspec.Raw()
-    stream: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    thinking: msgspec.Raw = msgspec.Raw()
-    output_config: msgspec.Raw = msgspec.Raw()
-    output_format: msgspec.Raw = msgspec.Raw()
-    max_tokens: msgspec.Raw = msgspec.Raw()
+    messages: msgspec.Raw = ABSENT
+    stream: msgspec.Raw = ABSENT
+    tools: msgspec.Raw = ABSENT
+    thinking: msgspec.Raw = ABSENT
+    output_config: msgspec.Raw = ABSENT
+    output_format: msgspec.Raw = ABSENT
+    max_tokens: msgspec.Raw = ABSENT
 
 
 _decoder = decoder_of(_Request)

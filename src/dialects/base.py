@@ -55,6 +55,7 @@ class StreamStart:
 
 Request = TypeVar("Request")
 
+ABSENT = msgspec.Raw()  # what a dialect's request has for a field that the body does not have
 PREAMBLE = StreamStart(Stage.PREAMBLE)
 REAL = StreamStart(Stage.REAL)
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ..core.errors import CallError
-from .base import StreamStart, credential_refused, failed
+from .base import ABSENT, StreamStart, credential_refused, failed
 
 _SAYS_NOTHING = (b"", b"null", b"false", b"{}", b"[]")
 _CREDENTIAL_WORDS = ("invalid_api_key", "authentication", "permission")
@@ -47,11 +47,13 @@ def models_body(names: Sequence[str]) -> bytes:
 
 def is_set(raw: msgspec.Raw) -> bool:
     """A field that is there and says something: not null, false, {} or []."""
-    return bytes(raw) not in _SAYS_NOTHING
+    return raw is not ABSENT and bytes(raw) not in _SAYS_NOTHING
 
 
 def positive_int(raw: msgspec.Raw) -> int | None:
     """The number, or None: whether a bad one is an error is the provider's to say."""
+    if raw is ABSENT:
+        return None
     text = bytes(raw)
     return int(text) if text.isdigit() and len(text) < 12 else None
 

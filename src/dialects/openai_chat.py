@@ -6,20 +6,20 @@ import msgspec
 
 from ..core.call import Surface
 from . import openai
-from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
+from .base import ABSENT, PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
 from .body import Routed, decoder_of, estimate_tokens, holds, read_routed
 from .sse import SseEvent
 
 
 class _Request(Routed):
-    messages: msgspec.Raw = msgspec.Raw()
-    stream: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    functions: msgspec.Raw = msgspec.Raw()
-    response_format: msgspec.Raw = msgspec.Raw()
-    reasoning_effort: msgspec.Raw = msgspec.Raw()
-    max_tokens: msgspec.Raw = msgspec.Raw()
-    max_completion_tokens: msgspec.Raw = msgspec.Raw()
+    messages: msgspec.Raw = ABSENT
+    stream: msgspec.Raw = ABSENT
+    tools: msgspec.Raw = ABSENT
+    functions: msgspec.Raw = ABSENT
+    response_format: msgspec.Raw = ABSENT
+    reasoning_effort: msgspec.Raw = ABSENT
+    max_tokens: msgspec.Raw = ABSENT
+    max_completion_tokens: msgspec.Raw = ABSENT
 
 
 _decoder = decoder_of(_Request)

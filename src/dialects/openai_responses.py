@@ -6,18 +6,18 @@ import msgspec
 
 from ..core.call import Surface
 from . import openai
-from .base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
+from .base import ABSENT, PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
 from .body import Routed, decoder_of, estimate_tokens, holds, read_routed
 from .sse import SseEvent
 
 
 class _Request(Routed):
-    input: msgspec.Raw = msgspec.Raw()
-    stream: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    text: msgspec.Raw = msgspec.Raw()
-    reasoning: msgspec.Raw = msgspec.Raw()
-    max_output_tokens: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = ABSENT
+    stream: msgspec.Raw = ABSENT
+    tools: msgspec.Raw = ABSENT
+    text: msgspec.Raw = ABSENT
+    reasoning: msgspec.Raw = ABSENT
+    max_output_tokens: msgspec.Raw = ABSENT
 
 
 _decoder = decoder_of(_Request)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from ..core.call import Caller, Decision, Facts, Surface
+from ..core.call import Caller, Facts, Surface
+from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Refused
 from ..dialects import Dialect, dialect_for_path, dialect_named, surface_for_path
 from ..policy import allowed_pools, decide
@@ -36,29 +39,80 @@ _KEPT = frozenset(("x-forwarded-proto",))
 _CLIENT_ONLY_PREFIXES = ("x-broker-", "x-envoy-", "x-forwarded-", "x-amz-")
 
 
+_BROKERS_PREFIX = "x-broker-"
+_ID_HEADER = "x-broker-request-id"
+_ANYONE = Caller()
+_FIRST_DIALECT = dialect_named("openai-chat")  # until the path says more
+
+
 def _is_client_only(name: str) -> bool:
     """`name` with dashes: behind CGI-like servers an underscore means the same."""
     return name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_PREFIXES)
 
 
-@dataclass(frozen=True, slots=True)
+# The two below are asked with the same few tuples of names, since agents send the same headers all day.
+
+
+@functools.lru_cache(maxsize=256)
+def _spoofed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those in the broker's name. Its id is not among them: it is overwritten."""
+    return tuple(sorted(n for n in set(names) if n.startswith(_BROKERS_PREFIX) and n != _ID_HEADER))
+
+
+@functools.lru_cache(maxsize=256)
+def _not_to_go_on(names: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a client's that must not go on; `ours` are overwritten."""
+    kept = _KEPT.union(ours)
+    return tuple(n for n in set(names) if n not in kept and _is_client_only(n.replace("_", "-")))
+
+
 class Inbound:
     """A request's headers: names in lower case, pseudo-headers included."""
 
-    headers: Sequence[tuple[str, str]]
+    __slots__ = ("_first",)
+
+    def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
+        self._first = dict(reversed(headers))  # of values with the same name the first one wins
+
+    @classmethod
+    def of(cls, first_values: dict[str, str]) -> Inbound:
+        """The same where nobody has to look for names that come twice."""
+        inbound = cls.__new__(cls)
+        inbound._first = first_values
+        return inbound
 
     def first(self, name: str) -> str:
-        return next((value for key, value in self.headers if key == name), "")
+        return self._first.get(name, "")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._first)
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """Go on: to the pool's cluster (Envoy picks among the members of `class_name`)."""
+_NO_HEADERS = Inbound(())
 
-    set_headers: tuple[tuple[str, str], ...]
+
+class Forward(NamedTuple):
+    """Go on: to the pool's cluster (Envoy picks among the members of `class_name`).
+
+    What is shared is the same for many calls, so that it need not be encoded for each of them. `facts` are
+    for the record: who, what for, what was decided.
+    """
+
+    shared_headers: tuple[tuple[str, str], ...]
+    own_headers: tuple[tuple[str, str], ...]
     remove_headers: tuple[str, ...]
     class_name: str
-    facts: tuple[tuple[str, str], ...] = ()  # for the record: who, what for, what was decided
+    shared_facts: tuple[tuple[str, str], ...]
+    own_facts: tuple[tuple[str, str], ...]
+
+    @property
+    def set_headers(self) -> tuple[tuple[str, str], ...]:
+        return self.shared_headers + self.own_headers
+
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        return self.shared_facts + self.own_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +133,29 @@ class Strip:
     remove_headers: tuple[str, ...]
 
 
+@functools.lru_cache(maxsize=256)
+def _known_of(caller: Caller) -> tuple[tuple[str, str], ...]:
+    """What the record will say of the caller; what is not known is left out."""
+    known = (
+        ("caller", caller.name),
+        ("agent", caller.agent),
+        ("user", caller.user),
+        ("team", caller.team),
+        ("customer", caller.customer),
+        ("feature", caller.feature),
+        ("tier", caller.tier),
+    )
+    return tuple(one for one in known if one[1])
+
+
 @dataclass(slots=True)
 class OuterCall:
     """Events: `on_headers`, then `on_body` unless the headers were answered."""
 
     view: View
     request_id: str
-    _inbound: Inbound = Inbound(())
-    _dialect: Dialect = field(default_factory=lambda: dialect_named("openai-chat"))
+    _inbound: Inbound = _NO_HEADERS
+    _dialect: Dialect = _FIRST_DIALECT
     _surface: Surface | None = None
     _caller: Caller | None = None
 
@@ -104,8 +173,9 @@ class OuterCall:
 
     def _strip_spoofed(self) -> Strip | None:
         """Envoy may end the call before its body is here, and then says what these headers say."""
-        spoofed = {name for name, _ in self._inbound.headers if name.startswith("x-broker-")}
-        return Strip(self.request_id, tuple(sorted(spoofed - {"x-broker-request-id"}))) if spoofed else None
+        names = self._inbound.names
+        spoofed = _spoofed(names)
+        return Strip(self.request_id, spoofed) if spoofed or _ID_HEADER in names else None
 
     def _admit(self, path: str, ends: bool) -> Reply | None:
         method = self._inbound.first(":method")
@@ -147,48 +217,20 @@ class OuterCall:
     def _route(self, body: bytes) -> Forward:
         facts, span = self._read(body)
         decision = decide(facts, self.view.catalog, self.view.state)
-        target = self.view.target(decision)
-        first_ms = target.first_event_ms if facts.stream else target.reply_ms
+        target = self.view.target(decision, facts.surface.dialect, facts.stream)
         _, question, query = self._inbound.first(":path").partition("?")
-        headers = [
-            ("x-broker-cluster", target.cluster),
-            ("x-broker-dialect", facts.surface.dialect),
-            ("x-broker-levels", str(target.first_level)),
-            ("x-broker-model-span", f"{span[0]}-{span[1]}"),
-            ("x-broker-pool", decision.pool),
-            ("x-broker-request-id", self.request_id),
-            ("x-broker-revision", decision.revision),
-            ("x-broker-suffix", facts.surface.suffix + question + query),
-            ("x-envoy-max-retries", str(target.retries)),
-            ("x-envoy-upstream-rq-per-try-timeout-ms", str(first_ms)),
-            ("accept-encoding", "identity"),
-        ]
-        if facts.stream:
-            headers.append(("x-broker-stream", facts.surface.dialect))
         return Forward(
-            tuple(headers), self._stripped(headers), target.class_name, self._known(facts, decision)
+            shared_headers=target.headers,
+            own_headers=(
+                (_ID_HEADER, self.request_id),
+                ("x-broker-model-span", f"{span[0]}-{span[1]}"),
+                ("x-broker-suffix", facts.surface.suffix + question + query),
+            ),
+            remove_headers=_not_to_go_on(self._inbound.names, target.names),
+            class_name=target.class_name,
+            shared_facts=target.facts + _known_of(facts.caller),
+            own_facts=(("request_id", self.request_id), ("model", facts.model)),
         )
-
-    def _known(self, facts: Facts, decision: Decision) -> tuple[tuple[str, str], ...]:
-        """What the record will say of this call; what is not known is left out."""
-        caller = facts.caller
-        known = (
-            ("request_id", self.request_id),
-            ("caller", caller.name),
-            ("agent", caller.agent),
-            ("user", caller.user),
-            ("team", caller.team),
-            ("customer", caller.customer),
-            ("feature", caller.feature),
-            ("tier", caller.tier),
-            ("dialect", facts.surface.dialect),
-            ("model", facts.model),
-            ("stream", "1" if facts.stream else ""),
-            ("rule", decision.rule),
-            ("pool", decision.pool),
-            ("revision", decision.revision),
-        )
-        return tuple((name, value) for name, value in known if value)
 
     def _read(self, body: bytes) -> tuple[Facts, tuple[int, int]]:
         """The facts of the call, and where `model` stands in its body."""
@@ -228,33 +270,23 @@ class OuterCall:
         self._admit(inbound.first(":path").partition("?")[0], ends=False)
         return self._read(body)[0]
 
-    def _stripped(self, ours: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-        """The client's headers that must not go on."""
-        kept = _KEPT | {name for name, _ in ours}
-        return tuple(
-            {
-                name
-                for name, _ in self._inbound.headers
-                if name not in kept and _is_client_only(name.replace("_", "-"))
-            }
-        )
-
     def _authenticate(self) -> Caller:
         """Who sends this, from the key alone; with no callers configured anyone (on loopback) may."""
         caller = self._known_caller()
-        return replace(
-            caller, feature=self._claim("feature", caller), customer=self._claim("customer", caller)
-        )
+        if not caller.trusted_for:
+            return caller
+        feature, customer = self._claim("feature", caller), self._claim("customer", caller)
+        if not (feature or customer):
+            return caller
+        return replace(caller, feature=feature or caller.feature, customer=customer or caller.customer)
 
     def _claim(self, fact: str, caller: Caller) -> str:
         """What the caller says of itself, where the configuration trusts it to."""
-        claimed = self._inbound.first(f"x-broker-{fact}") if fact in caller.trusted_for else ""
-        configured: str = getattr(caller, fact)
-        return claimed or configured
+        return self._inbound.first(_BROKERS_PREFIX + fact) if fact in caller.trusted_for else ""
 
     def _known_caller(self) -> Caller:
         if not self.view.catalog.callers:
-            return Caller()
+            return _ANYONE
         scheme, _, token = self._inbound.first("authorization").partition(" ")
         key = token.strip() if scheme.lower() == "bearer" else ""
         key = key or self._inbound.first("x-api-key").strip()
@@ -271,10 +303,12 @@ class OuterCall:
 
     def _fact_headers(self) -> Mapping[str, str]:
         declared = self.view.catalog.fact_headers
+        if not declared:
+            return NO_ITEMS
         return {fact: value for fact, name in declared.items() if (value := self._inbound.first(name))}
 
     def _model_names(self) -> list[str]:
-        return allowed_pools(self._caller or Caller(), self.view.catalog)
+        return allowed_pools(self._caller or _ANYONE, self.view.catalog)
 
     def _too_large(self, limit: int) -> BadRequest:
         return BadRequest(413, "request_too_large", f"the body is larger than {limit} bytes")
@@ -296,7 +330,7 @@ class OuterCall:
     ) -> Reply:
         headers = (
             ("content-type", "application/json"),
-            ("x-broker-request-id", self.request_id),
+            (_ID_HEADER, self.request_id),
             ("x-broker-revision", self.view.catalog.revision),
             *extra,
         )

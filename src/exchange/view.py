@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..core.call import Caller, Decision
-from ..core.catalog import Catalog, Member
+from ..core.catalog import Catalog
 from ..core.keys import class_name, levels, member_key, pool_cluster
 from ..policy import State
+
+# What Envoy is told of a single call beside what is the same for all calls with the same target.
+_OWN_HEADERS = ("x-broker-request-id", "x-broker-model-span", "x-broker-suffix")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where Envoy is to send a decided call."""
+    """Where Envoy is to send a decided call, and what the record is to say of it."""
 
-    cluster: str
+    headers: tuple[tuple[str, str], ...]
+    names: tuple[str, ...]  # of all headers that the broker sets, those of a single call too
     class_name: str
-    first_level: int  # so many attempts stay on the first level
-    retries: int  # further attempts after the first
-    first_event_ms: int
-    reply_ms: int
+    facts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -31,31 +32,47 @@ class View:
     catalog: Catalog
     state: State
     callers: Mapping[str, Caller]
-    _targets: dict[tuple[str, tuple[Member, ...]], Target] = field(default_factory=dict, repr=False)
+    _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
 
-    def target(self, decision: Decision) -> Target:
-        """Derived from the decision alone; kept, since the same few come again and again."""
-        key = (decision.pool, decision.eligible)
+    def target(self, decision: Decision, dialect: str, stream: bool) -> Target:
+        """Derived from the configuration alone; kept, since the same few come again and again."""
+        key = (decision.pool, decision.rule, decision.eligible, dialect, stream)
         if (target := self._targets.get(key)) is None:
-            target = self._targets[key] = self._derive(decision)
+            target = self._targets[key] = self._derive(decision, dialect, stream)
         return target
 
-    def _derive(self, decision: Decision) -> Target:
+    def _derive(self, decision: Decision, dialect: str, stream: bool) -> Target:
         pool, limits = self.catalog.pools[decision.pool], self.catalog.limits
         keys = (
             member_key(self.catalog.providers[m.provider], m.model, limits, pool.timeouts.connect_ms)
             for m in decision.eligible
         )
-        return Target(
-            cluster=pool_cluster(pool, limits),
-            class_name=class_name(keys),
-            first_level=_stay(decision),
-            # Another attempt is for another member; who is alone is tried once more, since a connection
-            # that the provider had just closed is no answer.
-            retries=min(decision.failover, max(1, len(decision.eligible) - 1)),
-            first_event_ms=pool.timeouts.first_event_ms,
-            reply_ms=pool.timeouts.reply_ms,
-        )
+        # Another attempt is for another member; who is alone is tried once more, since a connection
+        # that the provider had just closed is no answer.
+        retries = min(decision.failover, max(1, len(decision.eligible) - 1))
+        per_try_ms = pool.timeouts.first_event_ms if stream else pool.timeouts.reply_ms
+        headers = [
+            ("x-broker-cluster", pool_cluster(pool, limits)),
+            ("x-broker-dialect", dialect),
+            ("x-broker-levels", str(_stay(decision))),
+            ("x-broker-pool", decision.pool),
+            ("x-broker-revision", decision.revision),
+            ("x-envoy-max-retries", str(retries)),
+            ("x-envoy-upstream-rq-per-try-timeout-ms", str(per_try_ms)),
+            ("accept-encoding", "identity"),
+        ]
+        facts = [
+            ("dialect", dialect),
+            ("pool", decision.pool),
+            ("revision", decision.revision),
+        ]
+        if decision.rule:
+            facts.append(("rule", decision.rule))
+        if stream:
+            headers.append(("x-broker-stream", dialect))
+            facts.append(("stream", "1"))
+        names = (*_OWN_HEADERS, *(name for name, _ in headers))
+        return Target(tuple(headers), names, class_name(keys), tuple(facts))
 
 
 def _stay(decision: Decision) -> int:

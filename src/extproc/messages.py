@@ -1,10 +1,13 @@
 """ProcessingRequest bytes in, ProcessingResponse bytes out: what the exchange says in Envoy's words.
 
-Source: envoy/service/ext_proc/v3/external_processor.proto. Constant answers are kept as bytes.
+Source: envoy/service/ext_proc/v3/external_processor.proto. Constant answers are kept as bytes. `forward`,
+the answer to nearly every call, is put together from bytes too: most of its headers and facts are the same
+for many calls, and a message of thirty small ones costs five times as much.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 from ..core.errors import Misconfigured
@@ -39,18 +42,19 @@ class Messages:
         """Of an HttpHeaders message. Values are bytes on the wire; latin-1 keeps each of them."""
         return [(h.key, h.raw_value.decode("latin-1")) for h in message.headers.headers]
 
+    def first_values(self, message: AnyMessage) -> dict[str, str]:
+        """Of an HttpHeaders message; of values with the same name the first one."""
+        headers = message.headers.headers
+        values = {h.key: h.raw_value.decode("latin-1") for h in headers}
+        return values if len(values) == len(headers) else dict(reversed(self.headers(message)))
+
     def forward(self, forward: Forward) -> bytes:
-        response = self._response()
-        common = response.request_body.response
-        _mutate(common.header_mutation, forward.set_headers, forward.remove_headers)
-        common.clear_route_cache = True
-        namespace = response.dynamic_metadata.fields["envoy.lb"].struct_value
-        namespace.fields["class"].string_value = forward.class_name
-        known = response.dynamic_metadata.fields["modelbroker"].struct_value.fields
-        for name, value in forward.facts:
-            known[name].string_value = value
-        serialized: bytes = response.SerializeToString()
-        return serialized
+        """ProcessingResponse {request_body: {response: CommonResponse}, dynamic_metadata: Struct}"""
+        common = _field(2, _header_mutation(forward)) + _CLEAR_ROUTE_CACHE
+        own = [_own_text(name, value) for name, value in forward.own_facts]
+        facts = b"".join((_shared_texts(forward.shared_facts), *own))
+        metadata = _lb_class(forward.class_name) + _struct("modelbroker", facts)
+        return _field(3, _field(1, common)) + _field(8, metadata)
 
     def strip(self, strip: Strip) -> bytes:
         response = self._response()
@@ -88,6 +92,91 @@ def _mutate(mutation: AnyMessage, set_headers: Iterable[tuple[str, str]], remove
             header={"key": name, "raw_value": value.encode("latin-1", "replace")}, append_action=_OVERWRITE
         )
     mutation.remove_headers.extend(remove)
+
+
+# -- `forward`, by the numbers of the fields. A test holds it against the same made by protobuf.
+
+_CLEAR_ROUTE_CACHE = b"\x28\x01"  # field 5, true
+_APPEND_ACTION = bytes((0x18, _OVERWRITE))  # field 3
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """A field that has a length: text, bytes, a message."""
+    size = len(value)
+    if size < 0x80:
+        return bytes((number << 3 | 2, size)) + value
+    head = [number << 3 | 2]
+    while size >= 0x80:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + value
+
+
+def _header_mutation(forward: Forward) -> bytes:
+    own = [_own_header(name, value) for name, value in forward.own_headers]
+    return b"".join((_shared_headers(forward.shared_headers), *own, _removals(forward.remove_headers)))
+
+
+def _header(name: str, value: bytes) -> bytes:
+    """HeaderMutation.set_headers: {header: {key, raw_value}, append_action}"""
+    header = _field(1, name.encode()) + _field(3, value)
+    return _field(1, _field(1, header) + _APPEND_ACTION)
+
+
+def _text(name: str, value: bytes) -> bytes:
+    """An entry of google.protobuf.Struct: {key, value: {string_value}}"""
+    return _field(1, _field(1, name.encode()) + _field(2, _field(3, value)))
+
+
+def _struct(name: str, entries: bytes) -> bytes:
+    """An entry of google.protobuf.Struct: {key, value: {struct_value: Struct}}"""
+    return _field(1, _field(1, name.encode()) + _field(2, _field(5, entries)))
+
+
+# What stands in front of a value depends on the value's length alone.
+
+
+@functools.lru_cache(maxsize=2048)
+def _header_head(name: str, size: int) -> bytes:
+    return _header(name, bytes(size))[: -size - len(_APPEND_ACTION)]
+
+
+@functools.lru_cache(maxsize=2048)
+def _text_head(name: str, size: int) -> bytes:
+    return _text(name, bytes(size))[: -size or None]
+
+
+def _own_header(name: str, value: str) -> bytes:
+    raw = value.encode("latin-1", "replace")
+    return _header_head(name, len(raw)) + raw + _APPEND_ACTION
+
+
+def _own_text(name: str, value: str) -> bytes:
+    raw = value.encode()
+    return _text_head(name, len(raw)) + raw
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared_headers(headers: tuple[tuple[str, str], ...]) -> bytes:
+    return b"".join([_own_header(name, value) for name, value in headers])
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared_texts(facts: tuple[tuple[str, str], ...]) -> bytes:
+    return b"".join([_own_text(name, value) for name, value in facts])
+
+
+@functools.lru_cache(maxsize=256)
+def _removals(names: tuple[str, ...]) -> bytes:
+    """HeaderMutation.remove_headers"""
+    return b"".join([_field(2, name.encode()) for name in names])
+
+
+@functools.lru_cache(maxsize=1024)
+def _lb_class(class_name: str) -> bytes:
+    """What Envoy picks the members by."""
+    return _struct("envoy.lb", _own_text("class", class_name))
 
 
 def defect(error: BaseException) -> Misconfigured:

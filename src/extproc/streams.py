@@ -6,7 +6,7 @@ No call's memory outlives its stream; what a member's stream must know comes in 
 from __future__ import annotations
 
 import logging
-import uuid
+import os
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -52,28 +52,28 @@ class OuterStream:
     def __init__(self, messages: Messages, wire: Wire, view: View) -> None:
         self._messages = messages
         self._wire = wire
-        self._call = OuterCall(view, uuid.uuid4().hex)
+        self._call = OuterCall(view, os.urandom(16).hex())
 
     def receive(self, serialized: bytes) -> None:
         message = self._messages.decode(serialized)
+        kind = message.WhichOneof("request")
         try:
-            answer = self._answer(message)
+            answer = self._answer(kind, message)
         except Exception as error:  # a bug of ours is one call's error, never the process's
             log.exception("call %s failed in the broker", self._call.request_id)
             answer = self._messages.reply(self._call.refuse(defect(error)))
         if answer is not None:
             self._wire.send(answer)
-        if message.HasField("request_body"):
+        if kind == "request_body":
             # All is said: without a stream to the broker a call in flight outlives the broker.
             self._wire.close()
 
-    def _answer(self, message: AnyMessage) -> bytes | None:
-        match message.WhichOneof("request"):
+    def _answer(self, kind: str | None, message: AnyMessage) -> bytes | None:
+        match kind:
             case "request_headers":
                 request = message.request_headers
-                answer = self._call.on_headers(
-                    Inbound(self._messages.headers(request)), request.end_of_stream
-                )
+                inbound = Inbound.of(self._messages.first_values(request))
+                answer = self._call.on_headers(inbound, request.end_of_stream)
                 match answer:
                     case None:
                         return self._messages.continue_request_headers

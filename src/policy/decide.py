@@ -38,11 +38,16 @@ def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
         )
     eligible, ruled_out = _eligible(pool, facts.surface, catalog, state, only_model)
     if not eligible:
-        reasons = "; ".join(f"{out.member.id}: {out.why}" for out in ruled_out)
+        reasons = "; ".join(f"{out.member.id}: {_told(out)}" for out in ruled_out)
         raise Unavailable(
             503, "no_eligible_member", f"no member of the pool {pool.name} can serve this call: {reasons}"
         )
     return Decision(catalog.revision, rule_name, pool.name, eligible, ruled_out, pool.failover)
+
+
+def _told(out: RuledOut) -> str:
+    """The reason as a client may read it: where a credential should be is the operator's to know."""
+    return "its provider can't be used right now" if out.code == "credential_missing" else out.why
 
 
 def _choose_pool(facts: Facts, catalog: Catalog) -> tuple[str, Pool, str | None]:

@@ -195,7 +195,7 @@ def _callers(merged: Merged, entries: list[CallerIn | None]) -> tuple[CallerEntr
             digests.setdefault(str(key), here)
         for i, name in enumerate(entry.pools):
             if not _is_glob(name) and name not in pools:
-                right = suggestion(name, pools, f"the pools are {listing(pools)}")
+                right = suggestion(name, pools, f"the pools are {listing(pools) or 'none so far'}")
                 merged.wrong((*path, "pools", i), f"there is no pool {show(name)}", right)
         for i, word in enumerate(entry.trusted_for):
             if word not in ("feature", "customer"):

@@ -171,6 +171,8 @@ def test_it_drains(sims: Simulators, tmp_path: Path, number: signal.Signals) -> 
         assert running.process.wait(30) == 0
         assert running.left_behind() == []
         assert "drain time is over" not in running.log()
+        records = (tmp_path / "state" / "calls.jsonl").read_text()
+        assert got.headers["x-broker-request-id"] in records, "a call that ends last is recorded too"
 
 
 def test_the_drain_time_ends(sims: Simulators, tmp_path: Path) -> None:
@@ -246,3 +248,60 @@ def test_a_second_start_on_the_same_state_folder(sims: Simulators, tmp_path: Pat
     running.write("pools: [")
     with pytest.raises(AssertionError, match=r"broker\.yaml:"):  # a person who starts it has to see that
         running.start()
+
+
+# -- two on one machine
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run_serve(running: Broker, state: Path, run_dir: Path) -> subprocess.CompletedProcess[str]:
+    """Another control plane on the first one's sockets."""
+    command = [sys.executable, "-m", "modelbroker.cli.main", "serve", "--config", str(running.config_dir)]
+    command += ["--state-dir", str(state), "--admin", "127.0.0.1:0"]
+    command += ["--xds", f"unix:{run_dir}/xds.sock", "--ext-proc", f"unix:{run_dir}/ext-proc.sock"]
+    environ = {**os.environ, "KEY_OF_PROVIDERS": "k"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, check=False)
+
+
+def test_a_second_control_plane_is_refused_and_harms_nothing(sims: Simulators, tmp_path: Path) -> None:
+    with Broker(tmp_path / "first", config(sims)) as running:
+        run_dir = run_dir_of(running)
+        on_sockets = run_serve(running, tmp_path / "other-state", run_dir)
+        assert on_sockets.returncode == 1
+        assert "another control plane listens on" in on_sockets.stderr
+        on_state = run_serve(running, running.folder / "state", tmp_path)
+        assert on_state.returncode == 1
+        assert "is in use by another broker" in on_state.stderr
+        second = run_up(
+            *("--config", str(running.config_dir), "--port", "0", "--admin-port", "0"),
+            *("--state-dir", str(running.folder / "state")),
+            folder=tmp_path,
+        )
+        assert second.returncode == 1
+        assert "is in use by another broker" in second.stderr
+        assert all(
+            got.is_whole for got in make(running.url, [Ask("chat", question=str(n)) for n in range(8)])
+        )
+
+
+def run_dir_of(running: Broker) -> Path:
+    (pid,) = running.child_pids("envoy")
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    return Path(words[words.index("-c") + 1]).parent
+
+
+def test_the_port_is_the_configurations_to_change(sims: Simulators, tmp_path: Path) -> None:
+    before, after = free_port(), free_port()
+    with Broker(tmp_path, config(sims, listen={"port": before}), keeps_port=True) as running:
+        assert running.url.endswith(f":{before}")
+        running.edit(config(sims, listen={"port": after}))
+        url = f"http://127.0.0.1:{after}"
+        wait_until(lambda: not is_refused(url))
+        (got,) = make(url, [Ask("chat", question="hello")])
+        assert got.is_whole

@@ -48,6 +48,7 @@ class Broker:
         config: Mapping[str, Any] | str,
         *,
         arguments: tuple[str, ...] = (),
+        keeps_port: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
@@ -55,6 +56,7 @@ class Broker:
         self.config_dir.mkdir(parents=True, exist_ok=True)
         self.write(config)
         self._arguments = arguments
+        self._keeps_port = keeps_port
         self._environ = {**os.environ, "KEY_OF_PROVIDERS": "sk-provider-secret", **(environ or {})}
         self.process: subprocess.Popen[str] | None = None
         self._run_dirs: set[str] = set()
@@ -86,7 +88,9 @@ class Broker:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "modelbroker.cli.main", "up", "--config", str(self.config_dir)]
-        command += ["--port", "0", "--admin-port", "0", "--state-dir", str(self.folder / "state")]
+        command += ["--admin-port", "0", "--state-dir", str(self.folder / "state")]
+        if "--port" not in self._arguments and not self._keeps_port:
+            command += ["--port", "0"]
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(
                 [*command, *self._arguments],

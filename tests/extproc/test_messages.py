@@ -1,0 +1,71 @@
+"""What the broker tells Envoy, word for word what protobuf itself would say."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from modelbroker.envoyapi import AnyMessage, api
+from modelbroker.exchange import Forward, Inbound
+from modelbroker.extproc.messages import Messages
+
+MESSAGES = Messages(api())
+RESPONSE = api().message_class("envoy.service.ext_proc.v3.ProcessingResponse")
+
+
+def by_protobuf(forward: Forward) -> AnyMessage:
+    """The same answer, made field by field."""
+    response = RESPONSE()
+    common = response.request_body.response
+    for name, value in forward.set_headers:
+        common.header_mutation.set_headers.add(
+            header={"key": name, "raw_value": value.encode("latin-1", "replace")}, append_action=2
+        )
+    common.header_mutation.remove_headers.extend(forward.remove_headers)
+    common.clear_route_cache = True
+    namespace = response.dynamic_metadata.fields["envoy.lb"].struct_value
+    namespace.fields["class"].string_value = forward.class_name
+    known = response.dynamic_metadata.fields["modelbroker"].struct_value
+    known.SetInParent()
+    for name, value in forward.facts:
+        known.fields[name].string_value = value
+    return response
+
+
+# Lengths around those at which a length takes one byte more on the wire.
+LENGTHS = st.integers(0, 70) | st.integers(110, 140) | st.integers(16_300, 16_400)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | LENGTHS.map("x".__mul__)
+CUT = st.integers(0, 12)
+PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=12).map(tuple)
+
+
+@given(headers=PAIRS, removed=st.lists(TEXT, max_size=6).map(tuple), class_name=TEXT, facts=PAIRS, at=CUT)
+@example(headers=(), removed=(), class_name="", facts=(), at=0)
+@example(
+    headers=(("x-broker-request-id", "1"), ("x-broker-suffix", "/chat?a=ÿ€")),
+    removed=("authorization",),
+    class_name="c",
+    facts=(("request_id", "1"), ("model", "m" * 300)),
+    at=1,
+)
+def test_forward_is_what_protobuf_would_say(
+    headers: tuple[tuple[str, str], ...],
+    removed: tuple[str, ...],
+    class_name: str,
+    facts: tuple[tuple[str, str], ...],
+    at: int,
+) -> None:
+    forward = Forward(headers[:at], headers[at:], removed, class_name, facts[:at], facts[at:])
+    for _ in range(2):  # the second is made of what was kept of the first
+        assert RESPONSE.FromString(MESSAGES.forward(forward)) == by_protobuf(forward)
+
+
+@given(pairs=st.lists(st.tuples(st.sampled_from(("a", "b", "x-broker-pool")), TEXT), max_size=6))
+def test_of_headers_with_the_same_name_the_first_counts(pairs: list[tuple[str, str]]) -> None:
+    request = api().message_class("envoy.service.ext_proc.v3.ProcessingRequest")()
+    for name, value in pairs:
+        raw = value.encode("latin-1", "replace")
+        request.request_headers.headers.headers.add(key=name, raw_value=raw)
+    values = MESSAGES.first_values(request.request_headers)
+    listed = MESSAGES.headers(request.request_headers)
+    assert values == dict(reversed(listed))
+    assert [Inbound.of(values).first(name) for name in "abc"] == [Inbound(listed).first(n) for n in "abc"]
