@@ -129,9 +129,10 @@ class ControlPlane:
 
     async def _publish(self, ready: Ready, *, proven: bool = False) -> None:
         plan = await self._xds.plan(ready.snapshot)
-        for warning in ready.warnings:
-            if self._ready is None or warning not in self._ready.warnings:
-                log.warning("%s", warning)
+        if not proven:  # what was served before has been warned of before
+            for warning in ready.warnings:
+                if self._ready is None or warning not in self._ready.warnings:
+                    log.warning("%s", warning)
         self._ready = ready
         self._loaded_at_s = time.time()
         # Calls are decided by it as soon as an Envoy has it, and by the older ones until then.
@@ -145,7 +146,8 @@ class ControlPlane:
         self._streams.set_views(ready.view, self._views)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
-        log.info("configuration %s: %d pools", ready.catalog.revision, len(ready.catalog.pools))
+        kept = " (the last good one, for an Envoy that ran on)" if proven else ""
+        log.info("configuration %s: %d pools%s", ready.catalog.revision, len(ready.catalog.pools), kept)
 
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
