@@ -8,12 +8,21 @@ from __future__ import annotations
 
 class CallError(Exception):
     """A call that ends here. `status` is HTTP's, `code` is stable across versions, `message` tells a
-    person what is wrong and what would be right. `retry_after_s` is set where waiting helps."""
+    person what is wrong and what would be right. `retry_after_s` is set where waiting helps; `rule` and
+    `pool` are for the record, where the decision got so far."""
 
     source = "broker"
 
     def __init__(
-        self, status: int, code: str, message: str, *, param: str = "", retry_after_s: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str = "",
+        retry_after_s: int | None = None,
+        rule: str = "",
+        pool: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -21,6 +30,8 @@ class CallError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.rule = rule
+        self.pool = pool
 
 
 class Refused(CallError):

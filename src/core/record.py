@@ -1,4 +1,8 @@
-"""What became of a call: the record that it leaves. It holds no prompt text."""
+"""What became of a call: the record that it leaves. It holds no prompt text.
+
+Nobody changes a record or an attempt that was given out. They are not frozen all the same: every call makes
+them, and frozen they would cost three times as much to make.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One try at one member. `first_byte_ms` is None where nothing came; `flags` are Envoy's."""
 
@@ -18,7 +22,7 @@ class Attempt:
     details: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """One call. Empty text where a field is not known: a call that was refused has no pool.
 

@@ -66,6 +66,10 @@ def _not_to_go_on(names: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, .
     return tuple(n for n in set(names) if n not in kept and _is_client_only(n.replace("_", "-")))
 
 
+# Bodies of up to this many times the limit are taken in to be refused in peace.
+MOST_OVER_LIMIT = 2
+
+
 class Inbound:
     """A request's headers: names in lower case, pseudo-headers included."""
 
@@ -123,6 +127,7 @@ class Reply:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     code: str = ""
+    facts: tuple[tuple[str, str], ...] = ()  # for the record: what was known by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,8 @@ class OuterCall:
     _dialect: Dialect = _FIRST_DIALECT
     _surface: Surface | None = None
     _caller: Caller | None = None
+    _facts: Facts | None = None
+    _refusal: CallError | None = None  # told when the body is here
 
     def on_headers(self, inbound: Inbound, ends: bool) -> Reply | Strip | None:
         """None or Strip: wait for the body. `ends`: there is no body to wait for."""
@@ -169,7 +176,17 @@ class OuterCall:
         try:
             return self._admit(path, ends) or self._strip_spoofed()
         except CallError as error:
-            return self.refuse(error)
+            if not self._is_told_later(ends):
+                return self.refuse(error)
+            self._refusal = error
+            return self._strip_spoofed()
+
+    def _is_told_later(self, ends: bool) -> bool:
+        """A client that is still sending may lose an early answer with its connection. So a known caller's
+        body is taken in first, if Envoy can hold it."""
+        length = self._inbound.first("content-length")
+        most = MOST_OVER_LIMIT * self.view.catalog.limits.request_bytes
+        return self._caller is not None and not ends and not (length.isdigit() and int(length) > most)
 
     def _strip_spoofed(self) -> Strip | None:
         """Envoy may end the call before its body is here, and then says what these headers say."""
@@ -210,6 +227,8 @@ class OuterCall:
 
     def on_body(self, body: bytes) -> Forward | Reply:
         try:
+            if self._refusal is not None:
+                raise self._refusal
             return self._route(body)
         except CallError as error:
             return self.refuse(error)
@@ -256,6 +275,7 @@ class OuterCall:
             stream=read.stream,
             headers=self._fact_headers(),
         )
+        self._facts = facts
         return facts, read.model_span
 
     # -- the same steps, one by one, for those who only want to know
@@ -323,10 +343,29 @@ class OuterCall:
         if error.status == 405:
             extra += (("allow", "POST" if self._surface else "GET, HEAD"),)
         body = self._dialect.error_body(error, self.request_id)
-        return self._reply(error.status, body, extra, error.code)
+        return self._reply(error.status, body, extra, error.code, self._known_of_refused(error))
+
+    def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
+        """Who was refused, what for, and how far the decision got."""
+        facts, surface = self._facts, self._surface
+        known = (
+            ("request_id", self.request_id),
+            ("dialect", surface.dialect if surface else ""),
+            ("model", facts.model if facts else ""),
+            ("stream", "1" if facts and facts.stream else ""),
+            ("rule", error.rule),
+            ("pool", error.pool),
+            ("revision", self.view.catalog.revision),
+        )
+        return tuple(one for one in known if one[1]) + _known_of(self._caller or _ANYONE)
 
     def _reply(
-        self, status: int, body: bytes, extra: tuple[tuple[str, str], ...] = (), code: str = ""
+        self,
+        status: int,
+        body: bytes,
+        extra: tuple[tuple[str, str], ...] = (),
+        code: str = "",
+        facts: tuple[tuple[str, str], ...] = (),
     ) -> Reply:
         headers = (
             ("content-type", "application/json"),
@@ -334,4 +373,4 @@ class OuterCall:
             ("x-broker-revision", self.view.catalog.revision),
             *extra,
         )
-        return Reply(status, headers, body, code)
+        return Reply(status, headers, body, code, facts)

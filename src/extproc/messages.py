@@ -64,7 +64,9 @@ class Messages:
         return serialized
 
     def reply(self, reply: Reply) -> bytes:
-        return self.immediate(reply.status, reply.headers, reply.body, reply.code)
+        metadata = _struct("modelbroker", b"".join([_own_text(name, value) for name, value in reply.facts]))
+        answer = self.immediate(reply.status, reply.headers, reply.body, reply.code)
+        return answer + _field(8, metadata) if reply.facts else answer
 
     def immediate(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes, code: str = ""

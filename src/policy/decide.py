@@ -35,13 +35,14 @@ def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
             "pool_not_allowed",
             f"{facts.caller.name or 'this caller'} may not use the pool {pool.name}; it may use: {allowed}",
             param="model",
+            rule=rule_name,
+            pool=pool.name,
         )
     eligible, ruled_out = _eligible(pool, facts.surface, catalog, state, only_model)
     if not eligible:
         reasons = "; ".join(f"{out.member.id}: {_told(out)}" for out in ruled_out)
-        raise Unavailable(
-            503, "no_eligible_member", f"no member of the pool {pool.name} can serve this call: {reasons}"
-        )
+        message = f"no member of the pool {pool.name} can serve this call: {reasons}"
+        raise Unavailable(503, "no_eligible_member", message, rule=rule_name, pool=pool.name)
     return Decision(catalog.revision, rule_name, pool.name, eligible, ruled_out, pool.failover)
 
 
@@ -55,7 +56,8 @@ def _choose_pool(facts: Facts, catalog: Catalog) -> tuple[str, Pool, str | None]
     for rule in catalog.rules:
         if rule_matches(rule, facts):
             if rule.deny is not None:
-                raise Refused(403, "denied_by_rule", rule.deny or f"the rule {rule.name} denies this call")
+                message = rule.deny or f"the rule {rule.name} denies this call"
+                raise Refused(403, "denied_by_rule", message, rule=rule.name)
             return rule.name, catalog.pools[rule.pool], None
     if pool := catalog.pools.get(facts.model):
         return "", pool, None

@@ -1,11 +1,12 @@
 """Access-log entries as Envoy sends them → the values of `join`.
 
-Source: envoy/data/accesslog/v3/accesslog.proto.
+Source: envoy/data/accesslog/v3/accesslog.proto. Each look at a field costs something, and entries are many:
+only what a record has is read, and once.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
 
 from ..core.keys import BROKER_DETAILS
 from ..core.record import Attempt, Record
@@ -20,20 +21,21 @@ NAMESPACE = "modelbroker"
 def record_of(entry: AnyMessage) -> Record:
     """The outer listener's entry: the whole call."""
     common, request, response = entry.common_properties, entry.request, entry.response
-    facts = _facts(common)
+    told = _told(common)
+    facts = {name: told[name].string_value for name in told} if told is not None else {}
     details = response.response_code_details
-    member = response.response_headers.get("x-broker-member", "")
-    request_id = facts.get("request_id") or response.response_headers.get("x-broker-request-id", "")
+    replied = response.response_headers
+    started = common.start_time
     return Record(
-        request_id=request_id or common.stream_id,
-        started_s=common.start_time.ToMicroseconds() / 1e6,
+        request_id=facts.get("request_id") or replied.get("x-broker-request-id") or common.stream_id,
+        started_s=(started.seconds * 1_000_000 + started.nanos // 1000) / 1e6,
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_downstream_tx_byte"),
         status=response.response_code.value,
         method=_METHODS.get(request.request_method, ""),
         path=(request.original_path or request.path).partition("?")[0],
         stream=facts.get("stream") == "1",
-        member=member,
+        member=replied.get("x-broker-member", ""),
         code=details.removeprefix(BROKER_DETAILS + "_") if details.startswith(BROKER_DETAILS) else "",
         flags=_flags(common),
         details=details,
@@ -58,11 +60,11 @@ def record_of(entry: AnyMessage) -> Record:
 def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     """(request id, attempt) from a member listener's entry."""
     common, response = entry.common_properties, entry.response
+    told = _told(common)
+    request_id = told.get("request_id") if told is not None else None
     listener = common.downstream_local_address.envoy_internal_address.server_listener_name
-    # member/<provider>/<model>/<hash>
-    member = listener.removeprefix("member/").rpartition("/")[0]
-    return _facts(common).get("request_id", ""), Attempt(
-        member=member,
+    return request_id.string_value if request_id is not None else "", Attempt(
+        member=_member(listener),
         status=response.response_code.value,
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_upstream_rx_byte"),
@@ -71,23 +73,27 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     )
 
 
-def _facts(common: AnyMessage) -> dict[str, str]:
-    namespaces = common.metadata.filter_metadata
-    if NAMESPACE not in namespaces:
-        return {}
-    fields = namespaces[NAMESPACE].fields
-    return {name: value.string_value for name, value in fields.items()}
+@functools.lru_cache(maxsize=4096)
+def _member(listener: str) -> str:
+    """`member/<provider>/<model>/<hash>` → `<provider>/<model>`"""
+    return listener.removeprefix("member/").rpartition("/")[0]
+
+
+def _told(common: AnyMessage) -> AnyMessage | None:
+    """The fields that ext_proc and the member listeners left. `get`, since `[…]` adds what is not there."""
+    namespace = common.metadata.filter_metadata.get(NAMESPACE)
+    return namespace.fields if namespace is not None else None
 
 
 def _ms(common: AnyMessage, name: str) -> float | None:
     if not common.HasField(name):
         return None
-    duration: Any = getattr(common, name)
-    return float(duration.ToMicroseconds()) / 1000
+    duration = getattr(common, name)
+    return float(duration.seconds * 1_000_000 + duration.nanos // 1000) / 1000
 
 
 def _flags(common: AnyMessage) -> tuple[str, ...]:
-    return tuple(field.name for field, value in common.response_flags.ListFields() if value is True)
+    return tuple([field.name for field, value in common.response_flags.ListFields() if value is True])
 
 
 # envoy.config.core.v3.RequestMethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from logging.handlers import RotatingFileHandler
+from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -13,34 +15,64 @@ from ..core.record import Record
 log = logging.getLogger("modelbroker.records")
 
 FILE_NAME = "calls.jsonl"
-_FILE_BYTES = 64 * 1024 * 1024
-_FILES = 4  # the newest and those before it
+FILE_BYTES = 64 * 1024 * 1024
+FILES = 4  # those before the newest: calls.jsonl.1 is the youngest of them
 
 
 class RecordFile:
-    """`write` appends one line; a disk that is full is said once and costs no call."""
+    """`write` appends a line a record; a disk that is full is said once and costs no call."""
 
-    def __init__(self, folder: Path) -> None:
-        self._handler = RotatingFileHandler(
-            folder / FILE_NAME, maxBytes=_FILE_BYTES, backupCount=_FILES, encoding="utf-8", delay=True
-        )
+    def __init__(self, folder: Path, file_bytes: int = FILE_BYTES) -> None:
+        self._path = folder / FILE_NAME
+        self._file_bytes = file_bytes
+        self._encoder = msgspec.json.Encoder()
+        self._file: FileIO | None = None
+        self._size = 0
         self._failed = False
 
-    def write(self, record: Record) -> None:
-        line = msgspec.json.encode(record).decode()
+    def write(self, records: Sequence[Record]) -> None:
+        """All of them with one write, or none: a line is never cut."""
+        lines = self._encoder.encode_lines(records)
         try:
-            entry = logging.LogRecord("calls", logging.INFO, "", 0, line, None, None)
-            if self._handler.shouldRollover(entry):
-                self._handler.doRollover()
-            if self._handler.stream is None:
-                self._handler.stream = self._handler._open()
-            self._handler.stream.write(line + "\n")
-            self._handler.flush()
+            file = self._open()
+            if self._size and self._size + len(lines) > self._file_bytes:
+                file = self._next()
+            self._append(file, lines)
             self._failed = False
         except OSError as error:
             if not self._failed:
-                log.error("records can't be written to %s: %s", self._handler.baseFilename, error)
+                log.error("records can't be written to %s: %s", self._path, error)
             self._failed = True
 
     def close(self) -> None:
-        self._handler.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> FileIO:
+        if self._file is None:
+            self._file = FileIO(self._path, "ab")
+            self._size = self._file.tell()
+        return self._file
+
+    def _append(self, file: FileIO, lines: bytes) -> None:
+        try:
+            if (written := file.write(lines)) != len(lines):
+                raise OSError(f"{written or 0} of {len(lines)} bytes were written")
+        except OSError:
+            with contextlib.suppress(OSError):  # what went wrong first is what is to be said
+                file.truncate(self._size)
+            raise
+        self._size += len(lines)
+
+    def _next(self) -> FileIO:
+        """The newest file becomes one of those before it, and the oldest goes."""
+        self.close()
+        for number in range(FILES - 1, -1, -1):
+            older = self._numbered(number)
+            if older.exists():
+                older.replace(self._numbered(number + 1))
+        return self._open()
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{FILE_NAME}.{number}") if number else self._path

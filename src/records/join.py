@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..core.record import Attempt, Record
 
@@ -20,16 +19,12 @@ class _Waiting:
     record: Record | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
-    @property
-    def is_whole(self) -> bool:
-        return self.record is not None and len(self.attempts) >= self.record.attempts_made
-
 
 class Joiner:
     """`outer` and `attempt` take entries, `due` gives the records that waited long enough."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._waiting: dict[str, _Waiting] = {}  # the oldest first
         self.forgotten = 0  # calls whose outer entry never came
 
     def outer(self, record: Record, now_s: float) -> Record | None:
@@ -52,7 +47,8 @@ class Joiner:
         for request_id, waiting in list(self._waiting.items()):
             age_s = now_s - waiting.since_s
             if waiting.record is not None and age_s >= WAIT_S:
-                records.append(self._whole(waiting.record, waiting))
+                waiting.record.attempts = tuple(waiting.attempts)
+                records.append(waiting.record)
                 del self._waiting[request_id]
             elif waiting.record is None and age_s >= FORGET_S:
                 self._forget(request_id)
@@ -66,13 +62,12 @@ class Joiner:
         return waiting
 
     def _finish(self, request_id: str, waiting: _Waiting) -> Record | None:
-        if waiting.record is None or not waiting.is_whole:
+        record = waiting.record
+        if record is None or len(waiting.attempts) < record.attempts_made:
             return None
         del self._waiting[request_id]
-        return self._whole(waiting.record, waiting)
-
-    def _whole(self, record: Record, waiting: _Waiting) -> Record:
-        return replace(record, attempts=tuple(waiting.attempts))
+        record.attempts = tuple(waiting.attempts)
+        return record
 
     def _forget(self, request_id: str) -> None:
         del self._waiting[request_id]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -29,13 +30,19 @@ _SECONDS = Histogram(
     ["pool"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )
+# Finding a metric by its labels costs more than counting. There are as many as the configuration has pools
+# and members, times the statuses.
+_call_count = functools.lru_cache(maxsize=4096)(_CALLS.labels)
+_attempt_count = functools.lru_cache(maxsize=4096)(_ATTEMPTS.labels)
+_call_seconds = functools.lru_cache(maxsize=4096)(_SECONDS.labels)
 _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an attempt's entry")
 
 
 class AccessLogServer:
-    """`sinks` get each record once, on the event loop: they must be quick and must not raise."""
+    """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
+    must be quick."""
 
-    def __init__(self, api: EnvoyApi, *sinks: Callable[[Record], None]) -> None:
+    def __init__(self, api: EnvoyApi, *sinks: Callable[[Sequence[Record]], None]) -> None:
         self._api = api
         self._sinks = sinks
         self._joiner = Joiner()
@@ -54,9 +61,9 @@ class AccessLogServer:
         """Give out what waited long enough, until cancelled."""
         while True:
             await asyncio.sleep(1)
-            for record in self._joiner.due(time.monotonic()):
-                _INCOMPLETE.inc()
-                self._give(record)
+            late = self._joiner.due(time.monotonic())
+            _INCOMPLETE.inc(len(late))
+            self._give(late)
 
     async def _stream(
         self, requests: AsyncIterator[AnyMessage], context: grpc.aio.ServicerContext[Any, Any]
@@ -64,32 +71,44 @@ class AccessLogServer:
         name = ""
         async for message in requests:
             name = message.identifier.log_name or name  # only the first message of a stream has it
-            for entry in message.http_logs.log_entry:
-                try:
-                    self._take(name, entry)
-                except Exception:  # one odd entry must not end the stream for all
-                    log.exception("an access-log entry could not be read")
+            self.take(name, message.http_logs.log_entry)
         return self._api.message_class("envoy.service.accesslog.v3.StreamAccessLogsResponse")()
 
-    def _take(self, name: str, entry: AnyMessage) -> None:
+    def take(self, name: str, entries: Iterable[AnyMessage]) -> None:
+        """Entries of the log `name`: the records that they make whole are given out."""
         now_s = time.monotonic()
-        if name == OUTER_LOG:
-            done = self._joiner.outer(record_of(entry), now_s)
-        elif name == MEMBER_LOG:
-            request_id, attempt = attempt_of(entry)
-            _ATTEMPTS.labels(attempt.member, attempt.status).inc()
-            done = self._joiner.attempt(request_id, attempt, now_s)
-        else:
-            return
-        if done is not None:
-            self._give(done)
+        records = []
+        for entry in entries:
+            try:
+                record = self._take(name, entry, now_s)
+            except Exception:  # one odd entry must not end the stream for all
+                log.exception("an access-log entry could not be read")
+                continue
+            if record is not None:
+                records.append(record)
+        self._give(records)
 
-    def _give(self, record: Record) -> None:
-        _CALLS.labels(record.pool, record.status).inc()
-        if record.pool:
-            _SECONDS.labels(record.pool).observe(record.duration_ms / 1000)
+    def _take(self, name: str, entry: AnyMessage, now_s: float) -> Record | None:
+        if name == OUTER_LOG:
+            return self._joiner.outer(record_of(entry), now_s)
+        if name == MEMBER_LOG:
+            request_id, attempt = attempt_of(entry)
+            _attempt_count(attempt.member, attempt.status).inc()
+            return self._joiner.attempt(request_id, attempt, now_s)
+        return None
+
+    def _give(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        for record in records:
+            _call_count(record.pool, record.status).inc()
+            if record.pool:
+                _call_seconds(record.pool).observe(record.duration_ms / 1000)
         for sink in self._sinks:
-            sink(record)
+            try:
+                sink(records)
+            except Exception:
+                log.exception("records were not taken")
 
 
 def _read(message_class: Any, data: bytes) -> AnyMessage:

@@ -13,6 +13,7 @@ from ..core.catalog import Auth, Catalog, Limits, Listen, Member, Pool, Provider
 from ..core.errors import Unavailable
 from ..core.keys import levels, listener_name, provider_cluster, secret_name
 from ..dialects import BUILT, dialect_named
+from ..exchange.outer import MOST_OVER_LIMIT
 from .clusters import buffer_bytes
 from .local_replies import member_mappers, outer_mappers
 from .types import (
@@ -121,7 +122,8 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
         # Envoy reads certificates when it takes a listener: another content has to be another listener.
         "metadata": {"filter_metadata": {"modelbroker": {"certificates": listen.tls_digest}}},
         "address": {"socket_address": {"address": address, "port_value": listen.port}},
-        "per_connection_buffer_limit_bytes": buffer_bytes(limits),
+        "per_connection_buffer_limit_bytes": limits.request_bytes * (MOST_OVER_LIMIT - 1)
+        + buffer_bytes(limits),
         "filter_chains": [chain],
     }
 

@@ -203,3 +203,18 @@ def test_far_too_large_is_refused_too(broker: Broker, dialect: str, framing: str
     reply = post(broker, dialect, b" " * (2 * LIMIT), in_chunks=framing == "chunks")
     assert reply.status_code == 413
     assert reply.json()["error"]["code"] == "request_too_large"
+
+
+def test_an_asynchronous_client_sees_the_refusal_too(broker: Broker) -> None:
+    """asyncio's transports drop what they have received when a write fails, so the body is taken in first."""
+    headers = {"authorization": f"Bearer {KEY}"}
+
+    async def refused() -> list[int]:
+        async with httpx.AsyncClient(base_url=broker.url, timeout=60, trust_env=False) as client:
+            body = b" " * (LIMIT + 1024 * 1024)
+            replies = [
+                await client.post(PATHS["openai-chat"], content=body, headers=headers) for _ in range(3)
+            ]
+            return [reply.status_code for reply in replies]
+
+    assert asyncio.run(refused()) == [413] * 3

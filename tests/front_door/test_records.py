@@ -36,7 +36,10 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 ],
             }
         ],
-        "rules": [{"name": "streams", "match": {"stream": True}, "pool": "fast"}],
+        "rules": [
+            {"name": "streams", "match": {"stream": True}, "pool": "fast"},
+            {"name": "no-tools", "match": {"tools": True}, "deny": "not with tools"},
+        ],
     }
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
@@ -104,6 +107,15 @@ def test_a_failover_shows_both_attempts(broker: Broker, sims: Simulators) -> Non
 def test_a_refusal_is_recorded_with_its_code(broker: Broker) -> None:
     record = record_of(broker, call(broker, key="wrong").headers["x-broker-request-id"])
     assert (record["status"], record["code"], record["attempts"]) == (401, "invalid_api_key", [])
+
+
+def test_a_refusal_says_who_was_refused_and_by_what(broker: Broker) -> None:
+    record = record_of(broker, call(broker, model="nothing").headers["x-broker-request-id"])
+    assert (record["status"], record["code"]) == (404, "model_not_found")
+    assert (record["caller"], record["team"], record["model"]) == ("tester", "qa", "nothing")
+    denied = record_of(broker, call(broker, tools=[{}]).headers["x-broker-request-id"])
+    assert (denied["status"], denied["code"], denied["rule"]) == (403, "denied_by_rule", "no-tools")
+    assert (denied["caller"], denied["model"], denied["dialect"]) == ("tester", "fast", "openai-chat")
 
 
 def test_one_record_a_call_and_metrics_agree(broker: Broker, sims: Simulators) -> None:

@@ -1,0 +1,115 @@
+"""An access-log entry's words for what became of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from modelbroker.core.record import Attempt, Record
+from modelbroker.envoyapi import AnyMessage, api
+from modelbroker.records.entries import MEMBER_LOG, OUTER_LOG, attempt_of, record_of
+from modelbroker.records.server import AccessLogServer
+
+ENTRY = api().message_class("envoy.data.accesslog.v3.HTTPAccessLogEntry")
+
+
+def told(entry: AnyMessage, **facts: str) -> None:
+    for name, value in facts.items():
+        entry.common_properties.metadata.filter_metadata["modelbroker"].fields[name].string_value = value
+
+
+def outer_entry(request_id: str = "r", **facts: str) -> AnyMessage:
+    entry = ENTRY()
+    told(entry, request_id=request_id, **facts)
+    common = entry.common_properties
+    common.start_time.FromMicroseconds(1_700_000_000_123_456)
+    common.duration.FromMicroseconds(2_500)
+    common.upstream_request_attempt_count = 1
+    common.response_flags.upstream_retry_limit_exceeded = True
+    entry.request.request_method = 3
+    entry.request.path = "/v1/messages?beta=true"
+    entry.request.request_body_bytes = 70
+    entry.response.response_code.value = 200
+    entry.response.response_code_details = "via_upstream"
+    entry.response.response_headers["x-broker-member"] = "a/m"
+    return entry
+
+
+def member_entry(request_id: str = "r") -> AnyMessage:
+    entry = ENTRY()
+    told(entry, request_id=request_id)
+    address = entry.common_properties.downstream_local_address.envoy_internal_address
+    address.server_listener_name = "member/a/models/m/0123456789ab"
+    entry.response.response_code.value = 529
+    return entry
+
+
+def test_the_outer_entry_is_the_call() -> None:
+    entry = outer_entry(caller="me", pool="fast", stream="1", model="fast", rule="all", unheard_of="x")
+    assert record_of(entry) == Record(
+        request_id="r",
+        started_s=1_700_000_000.123456,
+        duration_ms=2.5,
+        first_byte_ms=None,
+        status=200,
+        method="POST",
+        path="/v1/messages",
+        caller="me",
+        model="fast",
+        stream=True,
+        rule="all",
+        pool="fast",
+        member="a/m",
+        flags=("upstream_retry_limit_exceeded",),
+        details="via_upstream",
+        request_bytes=70,
+        attempts_made=1,
+    )
+
+
+def test_a_member_entry_is_an_attempt() -> None:
+    assert attempt_of(member_entry()) == ("r", Attempt("a/models/m", 529, 0.0))
+
+
+def test_who_left_no_metadata_is_known_by_the_reply() -> None:
+    entry = ENTRY()
+    entry.common_properties.stream_id = "of envoy"
+    entry.response.response_code_details = "modelbroker_missing_api_key"
+    before = entry.SerializeToString()
+    assert (record_of(entry).request_id, record_of(entry).code) == ("of envoy", "missing_api_key")
+    assert attempt_of(entry)[0] == ""
+    assert entry.SerializeToString() == before
+    entry.response.response_headers["x-broker-request-id"] = "r"
+    assert record_of(entry).request_id == "r"
+
+
+@given(st.integers(0, 10**16))
+def test_times_are_those_that_protobuf_reads(nanoseconds: int) -> None:
+    entry = ENTRY()
+    common = entry.common_properties
+    common.start_time.FromNanoseconds(nanoseconds)
+    common.duration.FromNanoseconds(nanoseconds)
+    record = record_of(entry)
+    assert record.started_s == common.start_time.ToMicroseconds() / 1e6
+    assert record.duration_ms == common.duration.ToMicroseconds() / 1000
+
+
+def test_a_sink_that_fails_and_an_odd_entry_cost_the_others_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    batches: list[list[str]] = []
+
+    def broken(records: Sequence[Record]) -> None:
+        raise RuntimeError("a defect")
+
+    def good(records: Sequence[Record]) -> None:
+        batches.append([record.request_id for record in records])
+
+    server = AccessLogServer(api(), broken, good)
+    server.take(OUTER_LOG, [outer_entry("r1"), object(), outer_entry("r2")])
+    assert batches == []
+    server.take(MEMBER_LOG, [member_entry("r1"), member_entry("r2")])
+    assert batches == [["r1", "r2"]]
+    assert len(caplog.records) == 2

@@ -1,0 +1,102 @@
+"""Lines in the state folder: whole ones, in files of bounded size, whatever the disk says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from modelbroker.core.record import Attempt, Record
+from modelbroker.records.file import FILE_NAME, FILES, RecordFile
+
+
+def record(number: int) -> Record:
+    attempts = (Attempt("a/m", 200, 1.0),)
+    return Record(f"r{number}", 0.0, 1.0, None, 200, "POST", "/v1/messages", pool="größe", attempts=attempts)
+
+
+def ids(path: Path) -> list[str]:
+    return [json.loads(line)["request_id"] for line in path.read_text().splitlines()]
+
+
+def test_records_are_there_at_once_and_stay_over_a_restart(tmp_path: Path) -> None:
+    for start in (0, 2):
+        file = RecordFile(tmp_path)
+        file.write([record(start), record(start + 1)])
+        assert ids(tmp_path / FILE_NAME) == [f"r{n}" for n in range(start + 2)]
+        file.close()
+    (first, *_) = (tmp_path / FILE_NAME).read_text().splitlines()
+    assert json.loads(first) == json.loads(json.dumps(record(0).as_dict()))
+
+
+def test_files_are_of_bounded_size_and_number(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path, file_bytes=2000)
+    for number in range(0, 60, 2):
+        file.write([record(number), record(number + 1)])
+    file.close()
+    older = [tmp_path / f"{FILE_NAME}.{n}" for n in range(FILES, 0, -1)]
+    files = [*older, tmp_path / FILE_NAME]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert all(path.stat().st_size <= 2000 for path in files)
+    kept = [request_id for path in files for request_id in ids(path)]
+    assert kept == [f"r{n}" for n in range(60 - len(kept), 60)]
+
+
+def test_more_than_a_file_takes_is_written_all_the_same(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path, file_bytes=100)
+    file.write([record(0), record(1)])
+    file.write([record(2)])
+    file.close()
+    assert ids(tmp_path / f"{FILE_NAME}.1") == ["r0", "r1"]
+    assert ids(tmp_path / FILE_NAME) == ["r2"]
+
+
+def test_a_full_disk_is_said_once_and_costs_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FILE_NAME).symlink_to("/dev/full")
+    file = RecordFile(tmp_path)
+    with caplog.at_level(logging.ERROR):
+        for number in range(3):
+            file.write([record(number)])
+    assert [entry.levelname for entry in caplog.records] == ["ERROR"]
+    assert "No space left" in caplog.text
+    file.close()
+
+
+def test_a_folder_that_comes_back_is_written_to_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "state"
+    file = RecordFile(folder)
+    file.write([record(0)])
+    folder.mkdir()
+    file.write([record(1)])
+    file.close()
+    assert ids(folder / FILE_NAME) == ["r1"]
+    assert len(caplog.records) == 1
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
+    """The limit on a file's size makes the kernel take a part of a write, as a disk does that fills up."""
+    script = """
+import resource, sys
+from pathlib import Path
+from test_file import record
+from modelbroker.records.file import RecordFile
+file = RecordFile(Path(sys.argv[1]))
+file.write([record(0)])
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+for number in range(1, 9):
+    file.write([record(number)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+file.write([record(9)])
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent, timeout=60)
+    kept = ids(tmp_path / FILE_NAME)
+    assert kept[0] == "r0"
+    assert kept[-1] == "r9"
+    assert len(kept) < 10
