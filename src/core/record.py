@@ -20,6 +20,8 @@ class Attempt:
     first_byte_ms: float | None = None
     flags: tuple[str, ...] = ()
     details: str = ""
+    code: str = ""  # docs/errors.md; "" where the provider's own words went on
+    provider_status: int = 0  # where the broker answered with another status than the provider did
 
 
 @dataclass(slots=True)

@@ -78,11 +78,11 @@ class MemberStream:
         """The preamble stands alone for PREAMBLE_HOLD_MS: the provider lives, and thinks."""
         return Move.COMMIT
 
-    def failure(self, request_id: str = "") -> tuple[int, bytes]:
-        """(status, body in the dialect) to answer with after FAIL; a status that Envoy retries on."""
+    def failure(self, request_id: str = "") -> tuple[int, str, bytes]:
+        """(status, code, body in the dialect) to answer with after FAIL; a status that Envoy retries on."""
         fault = self._fault or UpstreamFault(502, "upstream_error", "the provider's stream failed")
         error = Unavailable(fault.status, fault.code, fault.message)
-        return fault.status, self.dialect.error_body(error, request_id)
+        return fault.status, fault.code, self.dialect.error_body(error, request_id)
 
     def _fail(self, code: str, message: str) -> Move:
         self._fault = UpstreamFault(502, code, message)

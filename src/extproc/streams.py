@@ -128,9 +128,9 @@ class MemberReplyStream:
                 self._wire.close()
             case Move.FAIL:
                 self._over = True
-                status, body = self._stream.failure()
+                status, code, body = self._stream.failure()
                 headers = (("content-type", "application/json"),)
-                self._wire.send(self._messages.immediate(status, headers, body, "stream_failed"))
+                self._wire.send(self._messages.immediate(status, headers, body, code))
                 self._wire.close()
 
     def _hold_over(self) -> None:

@@ -36,7 +36,7 @@ def record_of(entry: AnyMessage) -> Record:
         path=(request.original_path or request.path).partition("?")[0],
         stream=facts.get("stream") == "1",
         member=replied.get("x-broker-member", ""),
-        code=details.removeprefix(BROKER_DETAILS + "_") if details.startswith(BROKER_DETAILS) else "",
+        code=_code(details),
         flags=_flags(common),
         details=details,
         request_bytes=request.request_body_bytes,
@@ -61,16 +61,27 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     """(request id, attempt) from a member listener's entry."""
     common, response = entry.common_properties, entry.response
     told = _told(common)
-    request_id = told.get("request_id") if told is not None else None
+    left = {name: told[name] for name in told} if told is not None else {}
     listener = common.downstream_local_address.envoy_internal_address.server_listener_name
+    details = response.response_code_details
+    code, status = left.get("code"), left.get("provider_status")
+    request_id = left.get("request_id")
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
         status=response.response_code.value,
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_upstream_rx_byte"),
         flags=_flags(common),
-        details=response.response_code_details,
+        details=details,
+        code=code.string_value if code is not None else _code(details),
+        provider_status=int(status.string_value) if status is not None else 0,
     )
+
+
+def _code(details: str) -> str:
+    """The broker's own answers name their code in Envoy's details."""
+    prefix = BROKER_DETAILS + "_"
+    return details.removeprefix(prefix) if details.startswith(prefix) else ""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -47,8 +47,7 @@ class Joiner:
         for request_id, waiting in list(self._waiting.items()):
             age_s = now_s - waiting.since_s
             if waiting.record is not None and age_s >= WAIT_S:
-                waiting.record.attempts = tuple(waiting.attempts)
-                records.append(waiting.record)
+                records.append(_complete(waiting.record, waiting.attempts))
                 del self._waiting[request_id]
             elif waiting.record is None and age_s >= FORGET_S:
                 self._forget(request_id)
@@ -66,9 +65,17 @@ class Joiner:
         if record is None or len(waiting.attempts) < record.attempts_made:
             return None
         del self._waiting[request_id]
-        record.attempts = tuple(waiting.attempts)
-        return record
+        return _complete(record, waiting.attempts)
 
     def _forget(self, request_id: str) -> None:
         del self._waiting[request_id]
         self.forgotten += 1
+
+
+def _complete(record: Record, attempts: list[Attempt]) -> Record:
+    """The record with its attempts. A call that failed has the code of the attempt that the client saw."""
+    record.attempts = tuple(attempts)
+    if not record.code and record.status >= 400:
+        codes = [a.code for a in attempts if (a.member, a.status) == (record.member, record.status)]
+        record.code = codes[-1] if codes else ""
+    return record

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
-from ..core.record import Record
+from ..core.record import Attempt, Record
 from ..envoyapi import AnyMessage, EnvoyApi
 from .entries import MEMBER_LOG, OUTER_LOG, attempt_of, record_of
 from .join import Joiner
@@ -22,6 +22,8 @@ from .repair import repaired
 log = logging.getLogger("modelbroker.records")
 
 _SERVICE = "envoy.service.accesslog.v3.AccessLogService"
+_HEALTH_PATH = "/healthz"
+_WARN_EVERY_S = 60.0
 _CALLS = Counter("modelbroker_calls", "Calls that ended", ["pool", "status"])
 _ATTEMPTS = Counter("modelbroker_attempts", "Attempts that ended", ["member", "status"])
 _SECONDS = Histogram(
@@ -46,6 +48,7 @@ class AccessLogServer:
         self._api = api
         self._sinks = sinks
         self._joiner = Joiner()
+        self._warned_s: dict[str, float] = {}  # member → when
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         request = self._api.message_class("envoy.service.accesslog.v3.StreamAccessLogsMessage")
@@ -90,12 +93,27 @@ class AccessLogServer:
 
     def _take(self, name: str, entry: AnyMessage, now_s: float) -> Record | None:
         if name == OUTER_LOG:
-            return self._joiner.outer(record_of(entry), now_s)
+            record = record_of(entry)
+            # A probe is no call.
+            return None if record.path == _HEALTH_PATH else self._joiner.outer(record, now_s)
         if name == MEMBER_LOG:
             request_id, attempt = attempt_of(entry)
             _attempt_count(attempt.member, attempt.status).inc()
+            if attempt.code == "upstream_credential_refused":
+                self._warn_of_credential(attempt, now_s)
             return self._joiner.attempt(request_id, attempt, now_s)
         return None
+
+    def _warn_of_credential(self, attempt: Attempt, now_s: float) -> None:
+        """Others may answer for a member whose key is wrong: nobody would notice."""
+        if now_s - self._warned_s.get(attempt.member, -_WARN_EVERY_S) < _WARN_EVERY_S:
+            return
+        self._warned_s[attempt.member] = now_s
+        log.warning(
+            "%s: the provider refused the broker's credential with status %d",
+            attempt.member,
+            attempt.provider_status,
+        )
 
     def _give(self, records: Sequence[Record]) -> None:
         if not records:

@@ -35,7 +35,10 @@ local function is_held(handle, headers)
   return length <= HELD_BYTES
 end
 
-local function answer_instead(handle, bodies)
+local function answer_instead(handle, bodies, code)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set("modelbroker", "code", code)
+  metadata:set("modelbroker", "provider_status", handle:headers():get(":status"))
   local call = handle:streamInfo():dynamicMetadata():get("modelbroker")
   local text = string.gsub(bodies[call["dialect"]], "{REQUEST_ID}", call["request_id"])
   -- The first call waits, and then gives nothing where the body came to its end empty; the second has not
@@ -56,9 +59,9 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get(":status")
   if status == "401" or status == "403" then
-    answer_instead(handle, REFUSED)
+    answer_instead(handle, REFUSED, "upstream_credential_refused")
   elseif string.match(status, "^[2-5]%d%d$") == nil then
-    answer_instead(handle, GARBAGE)
+    answer_instead(handle, GARBAGE, "upstream_garbage")
   elseif is_held(handle, headers) then
     handle:body(true)
   end

@@ -89,8 +89,8 @@ def test_a_failure_is_told_in_the_dialect_with_a_status_that_is_retried() -> Non
     stream.on_headers(STREAM, ends=False)
     event = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Busy"}}\n\n'
     assert stream.on_body(event, ends=False) is Move.FAIL
-    status, body = stream.failure("r-1")
-    assert status == 529
+    status, code, body = stream.failure("r-1")
+    assert (status, code) == (529, "upstream_overloaded")
     assert json.loads(body)["error"] == {
         "type": "overloaded_error",
         "message": "Busy",

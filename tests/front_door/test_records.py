@@ -104,6 +104,26 @@ def test_a_failover_shows_both_attempts(broker: Broker, sims: Simulators) -> Non
     assert sorted((a["member"], a["status"]) for a in record["attempts"]) == [("a/m-a", 529), ("b/m-b", 200)]
 
 
+def test_a_providers_failure_has_its_code(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"status": 401}])
+    record = record_of(broker, call(broker).headers["x-broker-request-id"])
+    (refused,) = [a for a in record["attempts"] if a["member"] == "a/m-a"]
+    assert (refused["status"], refused["code"]) == (502, "upstream_credential_refused")
+    assert refused["provider_status"] == 401
+    assert (record["status"], record["code"]) == (200, "")
+    poll(lambda: "a/m-a: the provider refused the broker's credential with status 401" in broker.log())
+    for sim in sims:
+        sim.script(faults=[{"error_event": True, "error": {"type": "overloaded_error", "message": "Busy"}}])
+    record = record_of(broker, call(broker, stream=True).headers["x-broker-request-id"])
+    assert (record["status"], record["code"]) == (529, "upstream_overloaded")
+
+
+def test_probes_are_no_calls(broker: Broker) -> None:
+    assert httpx.get(f"{broker.url}/healthz").status_code == 200
+    record_of(broker, call(broker).headers["x-broker-request-id"])
+    assert not [line for line in lines(broker) if line["path"] == "/healthz"]
+
+
 def test_a_refusal_is_recorded_with_its_code(broker: Broker) -> None:
     record = record_of(broker, call(broker, key="wrong").headers["x-broker-request-id"])
     assert (record["status"], record["code"], record["attempts"]) == (401, "invalid_api_key", [])
