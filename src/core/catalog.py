@@ -164,7 +164,6 @@ class Limits:
     """Bytes, milliseconds and counts that hold for the whole broker."""
 
     request_bytes: int = 32 * 1024 * 1024
-    inflight_bytes: int = 1024 * 1024 * 1024
     concurrency: int = 100_000
     idle_ms: int = 900_000
     concrete_models: bool = False  # may a client ask for a member's own model name?

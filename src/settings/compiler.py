@@ -272,13 +272,7 @@ def _check_target(merged: Merged, path: Path, entry: RuleIn, pools: Mapping[str,
 def _limits(merged: Merged, entry: LimitsIn | None) -> Limits:
     if entry is None:
         return Limits()
-    if entry.inflight_bytes < entry.request_bytes:
-        wrong = f"{entry.inflight_bytes} bytes for all requests are less than {entry.request_bytes} for one"
-        place = "inflight_bytes" if "inflight_bytes" in entry.model_fields_set else "request_bytes"
-        merged.wrong(("limits", place), wrong, "let inflight_bytes be at least request_bytes")
-    return Limits(
-        entry.request_bytes, entry.inflight_bytes, entry.concurrency, entry.idle, entry.concrete_models
-    )
+    return Limits(entry.request_bytes, entry.concurrency, entry.idle, entry.concrete_models)
 
 
 def _listen(merged: Merged, entry: ListenIn | None) -> Listen:

@@ -86,7 +86,7 @@ rules:
     match: {context.tokens: ">100k", model: "!*-mini"}
     pool: long-context-tier
 """,
-    "limits": "limits: {request_bytes: 64MiB, inflight_bytes: 2GiB, idle: 30m}\n",
+    "limits": "limits: {request_bytes: 64MiB, idle: 30m}\n",
     "listen": """\
 listen:
   address: 0.0.0.0

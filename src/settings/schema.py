@@ -257,12 +257,6 @@ class LimitsIn(Model):
     request_bytes: Annotated[int, PlainValidator(values.size(1024, GIB))] = field(
         "The largest request body.", "size", 'give e.g. "32MiB"', Limits().request_bytes
     )
-    inflight_bytes: Annotated[int, PlainValidator(values.size(MIB, 1024 * GIB))] = field(
-        "All request bodies under way together; more are turned away with 503.",
-        "size",
-        'give e.g. "1GiB"',
-        Limits().inflight_bytes,
-    )
     concurrency: Annotated[int, Field(ge=1, le=1_000_000)] = field(
         "Calls under way together.",
         "whole number, 1 to 1000000",

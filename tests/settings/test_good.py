@@ -222,11 +222,11 @@ def test_callers() -> None:
 
 def test_limits_and_listen() -> None:
     text = """
-limits: {request_bytes: 1MiB, inflight_bytes: 2000000, concurrency: 5, idle: 1h, concrete_models: yes}
+limits: {request_bytes: 1MiB, concurrency: 5, idle: 1h, concrete_models: yes}
 listen: {address: "::1", port: 0, tls: {cert_file: c, key_file: k}}
 """
     got = catalog(text + POOL)
-    assert got.limits == Limits(1 << 20, 2_000_000, 5, 3_600_000, True)
+    assert got.limits == Limits(1 << 20, 5, 3_600_000, True)
     assert got.listen == Listen("::1", 0, "c", "k")
 
 

@@ -43,7 +43,6 @@ VARIANTS: list[Sections] = [
     BASE | {"limits": {"request_bytes": "1MiB"}},
     BASE | {"limits": {"concurrency": 77}},
     BASE | {"limits": {"idle": "77s"}},
-    BASE | {"limits": {"inflight_bytes": "2GiB"}},
     BASE | {"limits": {"concrete_models": True}},
     BASE | {"listen": {"port": 7777}},
     BASE | {"facts": {"headers": {"task": "x-task"}}},

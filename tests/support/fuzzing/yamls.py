@@ -40,7 +40,7 @@ rules:
   - {match: {tier: x, context.tokens: ">1k", task: [a, b]}, pool: p2}
   - {match: {team: {not: [a, "b*"]}}, deny: no}
   - {name: last, match: {}, pool: p1}
-limits: {request_bytes: 1MiB, inflight_bytes: 64MiB, concurrency: 50, idle: 1m, concrete_models: true}
+limits: {request_bytes: 1MiB, concurrency: 50, idle: 1m, concrete_models: true}
 listen: {port: 99}
 facts: {headers: {task: x-task}}
 """
