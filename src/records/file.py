@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
@@ -51,7 +52,7 @@ class RecordFile:
 
     def _open(self) -> FileIO:
         if self._file is None:
-            self._file = FileIO(self._path, "ab")
+            self._file = FileIO(self._path, "ab", opener=_private)
             self._size = self._file.tell()
         return self._file
 
@@ -76,3 +77,8 @@ class RecordFile:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{FILE_NAME}.{number}") if number else self._path
+
+
+def _private(path: str, flags: int) -> int:
+    """Records name users and customers: they are for the broker's own user."""
+    return os.open(path, flags, 0o600)

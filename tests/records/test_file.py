@@ -100,3 +100,10 @@ file.write([record(9)])
     assert kept[0] == "r0"
     assert kept[-1] == "r9"
     assert len(kept) < 10
+
+
+def test_records_are_for_the_brokers_own_user(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path)
+    file.write([Record("r", 0.0, 1.0, None, 200, "POST", "/v1/messages")])
+    file.close()
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
