@@ -91,7 +91,18 @@ def _address(text: str) -> str:
     host, separator, port = text.rpartition(":")
     if text.startswith("unix:/") or (separator and host and port.isdigit() and int(port) < 65536):
         return text
-    raise argparse.ArgumentTypeError(f"{text!r} is no address: give HOST:PORT or unix:/PATH")
+    raise argparse.ArgumentTypeError(f"{text!r} is no address: give HOST:PORT or unix:/PATH (from the root)")
+
+
+def _control_addresses(command: argparse.ArgumentParser) -> None:
+    """Where control plane and Envoy meet: the same words in `serve` and `bootstrap`."""
+    kinds = "HOST:PORT or unix:/PATH"
+    for name, what, default in (
+        ("--xds", "configuration and access logs", "127.0.0.1:18000"),
+        ("--ext-proc", "decisions about calls", "127.0.0.1:18001"),
+    ):
+        text = f"{what}: {kinds}; default: {default}"
+        command.add_argument(name, type=_address, default=default, metavar="ADDRESS", help=text)
 
 
 def _mocks(text: str) -> dict[str, str]:
@@ -140,11 +151,18 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     _config(command)
     command.add_argument("--port", type=_port, help="instead of listen.port")
-    command.add_argument("--xds", type=_address, default="127.0.0.1:18000", metavar="ADDRESS")
-    command.add_argument("--ext-proc", type=_address, default="127.0.0.1:18001", metavar="ADDRESS")
-    command.add_argument("--admin", type=_address, default="127.0.0.1:8081", metavar="ADDRESS")
+    _control_addresses(command)
+    command.add_argument(
+        "--admin",
+        type=_address,
+        default="127.0.0.1:8081",
+        metavar="ADDRESS",
+        help="/status, /metrics and probes; default: 127.0.0.1:8081",
+    )
     command.add_argument("--state-dir", type=Path, help="default: modelbroker/ in the user's state folder")
-    command.add_argument("--drain-timeout", type=_seconds, default=10.0, metavar="S")
+    command.add_argument(
+        "--drain-timeout", type=_seconds, default=10.0, metavar="S", help="for calls at the end; default: 10"
+    )
     command.add_argument("--address", help="instead of listen.address, e.g. 0.0.0.0 in a container")
     command.add_argument(
         "--mock-providers",
@@ -166,12 +184,18 @@ def _bootstrap(commands_of: argparse._SubParsersAction[argparse.ArgumentParser])
         commands_of,
         "bootstrap",
         "print the Envoy bootstrap that goes with `serve`",
-        "  modelbroker bootstrap > envoy.yaml && envoy -c envoy.yaml --drain-strategy immediate",
+        "  modelbroker bootstrap > envoy.yaml\n"
+        "  envoy -c envoy.yaml --drain-strategy immediate --drain-time-s 86400",
     )
-    command.add_argument("--xds", type=_address, default="127.0.0.1:18000", metavar="ADDRESS")
-    command.add_argument("--ext-proc", type=_address, default="127.0.0.1:18001", metavar="ADDRESS")
-    command.add_argument("--envoy-admin", type=_address, default="127.0.0.1:9901", metavar="ADDRESS")
-    command.add_argument("--node-id", default="modelbroker-envoy")
+    _control_addresses(command)
+    command.add_argument(
+        "--envoy-admin",
+        type=_address,
+        default="127.0.0.1:9901",
+        metavar="ADDRESS",
+        help="Envoy's own admin interface; default: 127.0.0.1:9901",
+    )
+    command.add_argument("--node-id", default="modelbroker-envoy", help="default: modelbroker-envoy")
     command.set_defaults(run=commands.print_bootstrap)
 
 

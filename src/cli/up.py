@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import json
 import logging
 import os
@@ -107,6 +108,7 @@ class _Supervisor:
         self._is_port_ours = options.port is not None or listen.port == 0
         self._admin_port = options.admin_port or free_port("127.0.0.1")
         self._is_tls = bool(listen.tls_cert_file)
+        self._greets = bool(options.greet_key) and _digest(options.greet_key or "") in ready.view.callers
         self._a_pool = max(ready.catalog.pools.values(), key=lambda pool: len(pool.members)).name
         # Sockets live in a short path of their own: a unix socket's name may have 107 bytes.
         self._run_dir = Path(tempfile.mkdtemp(prefix="modelbroker-"))
@@ -136,7 +138,7 @@ class _Supervisor:
                 log.info("admin http://127.0.0.1:%d/status", self._admin_port)
                 url = f"{scheme}://{self._host()}:{self._port}"
                 print(f"ready {url}", flush=True)
-                if self._options.greet_key:
+                if self._greets and self._options.greet_key:
                     print(greeting(url, self._options.greet_key, self._a_pool), flush=True)
             await self._stop.wait()
             await self._drain()
@@ -277,6 +279,10 @@ class _Supervisor:
                 return
             await asyncio.sleep(0.05)
         log.warning("the drain time is over: %s calls that are still under way are cut", active)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def greeting(url: str, key: str, pool: str) -> str:

@@ -37,6 +37,7 @@ the keys of callers also `{sha256: …}`, made with `printf %s KEY | sha256sum`.
 (powers of 1024), `KB`, `MB`, `GB` (powers of 1000).
 - Patterns know `*` (any text) and `?` (one character). Put one that begins with `*` in quotes, and any \
 value that begins with `!`, `>` or `<`: YAML has other uses for these.
+- Paths of files are as the broker's process sees them: a relative one begins at its working directory.
 - Plain words are what YAML 1.2 says: `off` and `2023-06-01` are text. Fields that are true or false \
 take `yes`, `no`, `on` and `off` as well. Anchors, aliases and `<<` work within a file.
 - The **revision** of a configuration (12 hex digits, in every decision and record) is a hash of what it \
