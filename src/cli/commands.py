@@ -5,47 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import json
-import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.errors import Misconfigured
-
-
-def state_dir(given: Path | None) -> Path:
-    """Where what must survive a restart is kept; made if it is not there."""
-    base = os.environ.get("XDG_STATE_HOME")
-    path = given or (Path(base) if base else Path.home() / ".local" / "state") / "modelbroker"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Misconfigured(
-            500, "state_dir", f"the state folder {path} can't be made: {error.strerror}"
-        ) from None
-    return path
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One broker a state folder: two would write over each other's records and last good state."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            message = f"the state folder {path.parent} is in use by another broker: give another --state-dir"
-            raise Misconfigured(500, "state_dir", message) from None
-        yield
+from .state import state_folder
 
 
 def up(options: argparse.Namespace) -> int:
     from .up import UpOptions, run_up
 
-    folder = state_dir(options.state_dir)
-    with locked(folder / "up.lock"):
+    with state_folder(options.state_dir, options.config, "up") as folder:
         return run_up(
             UpOptions(
                 config=options.config,
@@ -64,22 +36,21 @@ def serve(options: argparse.Namespace) -> int:
     from .control import ControlPlane, ServeOptions
     from .runtime import Overrides
 
-    serve_options = ServeOptions(
-        config=options.config,
-        state_dir=state_dir(options.state_dir),
-        xds=options.xds,
-        ext_proc=options.ext_proc,
-        admin=options.admin,
-        overrides=Overrides(options.address, options.port, options.mock_providers),
-        drain_timeout_s=options.drain_timeout,
-        transport=options.ext_proc_transport,
-    )
-
-    async def main() -> None:
+    async def main(state_dir: Path) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        serve_options = ServeOptions(
+            config=options.config,
+            state_dir=state_dir,
+            xds=options.xds,
+            ext_proc=options.ext_proc,
+            admin=options.admin,
+            overrides=Overrides(options.address, options.port, options.mock_providers),
+            drain_timeout_s=options.drain_timeout,
+            transport=options.ext_proc_transport,
+        )
         await ControlPlane(serve_options).run(
             stop, lambda admin: print(f"listening admin http://{admin}", flush=True)
         )
@@ -89,8 +60,8 @@ def serve(options: argparse.Namespace) -> int:
     # A configuration is compiled in a thread beside the one that serves calls: at Python's own 5 ms a turn
     # each call would wait for several of them.
     sys.setswitchinterval(0.0005)
-    with locked(serve_options.state_dir / "serve.lock"):
-        uvloop.run(main())
+    with state_folder(options.state_dir, options.config, "serve") as folder:
+        uvloop.run(main(folder))
     return 0
 
 

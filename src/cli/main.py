@@ -130,7 +130,9 @@ def _up(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _config(command)
     command.add_argument("--port", type=_port, help="instead of listen.port; 0: any free one")
     command.add_argument("--admin-port", type=_port, default=8081, help="default: 8081; 0: any free one")
-    command.add_argument("--state-dir", type=Path, help="default: modelbroker/ in the user's state folder")
+    command.add_argument(
+        "--state-dir", type=Path, help="default: one for this configuration, in ~/.local/state"
+    )
     command.add_argument(
         "--mock-providers", action="store_true", help="put simulators in the places of all providers"
     )
@@ -159,7 +161,9 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="ADDRESS",
         help="/status, /metrics and probes; default: 127.0.0.1:8081",
     )
-    command.add_argument("--state-dir", type=Path, help="default: modelbroker/ in the user's state folder")
+    command.add_argument(
+        "--state-dir", type=Path, help="default: one for this configuration, in ~/.local/state"
+    )
     command.add_argument(
         "--drain-timeout", type=_seconds, default=10.0, metavar="S", help="for calls at the end; default: 10"
     )

@@ -1,0 +1,55 @@
+"""The state folder: what must survive a restart (the last good configuration, records, Envoy's log)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ..core.errors import Misconfigured
+
+
+@contextlib.contextmanager
+def state_folder(given: Path | None, config: Path, role: str) -> Iterator[Path]:
+    """The folder, made if it is not there, and ours alone: two brokers would write over each other's records
+    and last good configuration. Where none is given it follows from the configuration's path, and a second
+    broker on the same configuration gets the next one. `role` is who asks: `up` and its own control plane
+    are two.
+    """
+    for folder in (given,) if given is not None else _defaults(config):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / f"{role}.lock").open("a")
+        except OSError as error:
+            message = f"the state folder {folder} can't be used: {error.strerror}"
+            raise Misconfigured(500, "state_dir", message) from None
+        with file:
+            if _lock(file):
+                yield folder
+                return
+    message = f"the state folder {given} is in use by another broker: give another --state-dir"
+    raise Misconfigured(500, "state_dir", message)
+
+
+def _defaults(config: Path) -> Iterator[Path]:
+    """`~/.local/state/modelbroker/<name of the configuration>-<hash of its path>`, then `….2`, `….3` …"""
+    base = os.environ.get("XDG_STATE_HOME")
+    path = str(config.absolute())
+    name = f"{config.absolute().name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    first = (Path(base) if base else Path.home() / ".local" / "state") / "modelbroker" / name
+    yield first
+    for number in itertools.count(2):
+        yield first.with_name(f"{name}.{number}")
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
