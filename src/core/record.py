@@ -6,8 +6,7 @@ them, and frozen they would cost three times as much to make.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -60,7 +59,3 @@ class Record:
     response_bytes: int = 0
     attempts_made: int = 0
     attempts: tuple[Attempt, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)

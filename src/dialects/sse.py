@@ -26,11 +26,6 @@ class SseSplitter:
         self._data: list[bytes] = []
         self._has_bytes = False
 
-    @property
-    def pending(self) -> bool:
-        """Bytes have come that did not make an event yet."""
-        return bool(self._tail or self._data or self._name)
-
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that `chunk` completes."""
         text = self._tail + chunk

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
-from google.protobuf.message import Message
 
 from .scan import file_descriptors
 
@@ -57,13 +56,6 @@ class EnvoyApi:
         message = self.message_class(full_name)()
         json_format.ParseDict(dict(tree), message, descriptor_pool=self.pool)
         return message
-
-    def to_dict(self, message: Message) -> dict[str, Any]:
-        """The proto3 JSON form of a message, with the field names of the `.proto` files."""
-        tree: dict[str, Any] = json_format.MessageToDict(
-            message, preserving_proto_field_name=True, descriptor_pool=self.pool
-        )
-        return tree
 
 
 def envoy_binary() -> Path:

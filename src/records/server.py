@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ..core.record import Attempt, Record
 from ..envoyapi import AnyMessage, EnvoyApi
@@ -37,6 +37,7 @@ _SECONDS = Histogram(
 _call_count = functools.lru_cache(maxsize=4096)(_CALLS.labels)
 _attempt_count = functools.lru_cache(maxsize=4096)(_ATTEMPTS.labels)
 _call_seconds = functools.lru_cache(maxsize=4096)(_SECONDS.labels)
+_LOST = Gauge("modelbroker_records_lost", "Calls with attempts whose own entry never came")
 _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an attempt's entry")
 
 
@@ -66,6 +67,7 @@ class AccessLogServer:
             await asyncio.sleep(1)
             late = self._joiner.due(time.monotonic())
             _INCOMPLETE.inc(len(late))
+            _LOST.set(self._joiner.forgotten)
             self._give(late)
 
     async def _stream(

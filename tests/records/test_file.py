@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import subprocess
@@ -29,7 +30,7 @@ def test_records_are_there_at_once_and_stay_over_a_restart(tmp_path: Path) -> No
         assert ids(tmp_path / FILE_NAME) == [f"r{n}" for n in range(start + 2)]
         file.close()
     (first, *_) = (tmp_path / FILE_NAME).read_text().splitlines()
-    assert json.loads(first) == json.loads(json.dumps(record(0).as_dict()))
+    assert json.loads(first) == json.loads(json.dumps(dataclasses.asdict(record(0))))
 
 
 def test_files_are_of_bounded_size_and_number(tmp_path: Path) -> None:
