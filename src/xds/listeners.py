@@ -33,7 +33,7 @@ _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 _EXT_PROC = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
 _EXT_PROC_PER_ROUTE = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 _EXT_PROC_NAME = "envoy.filters.http.ext_proc"
-_DRAIN_OF_ONE_REQUEST_MS = 10_000
+_REQUEST_HEADERS_MS = 10_000
 # How long Python may take for one message: a 30 MB body takes a second on a busy machine.
 _MESSAGE_TIMEOUT_MS = 10_000
 _MAX_MESSAGE_TIMEOUT_MS = 3_600_000
@@ -95,7 +95,7 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
         access_log=[_access_log("outer", ("x-broker-request-id", "x-broker-member"))],
         local_reply_config={"mappers": outer_mappers()},
         use_remote_address=True,
-        request_headers_timeout=duration(_DRAIN_OF_ONE_REQUEST_MS),
+        request_headers_timeout=duration(_REQUEST_HEADERS_MS),
         common_http_protocol_options={
             "idle_timeout": "3600s",
             "headers_with_underscores_action": "ALLOW",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import PATHS, Ask, asks, client, make
 from support.simulators import SimulatorHandle, Simulators
+from support.waiting import wait_until
 
 DIALECTS = ("openai-chat", "anthropic-messages", "openai-responses")
 
@@ -218,7 +218,7 @@ def test_a_client_that_goes_is_seen_by_the_provider(
     sims["first"].script(faults=[{"stall": where, **more}])
     calls = asks(10, dialect, dialect, stream=at != "whole")
     asyncio.run(leave(broker, sims["first"], calls, reads=at == "committed"))
-    wait_until(lambda: [c["outcome"] for c in sims["first"].calls()] == ["client-gone"] * len(calls))
+    wait_until(lambda: [c["outcome"] for c in sims["first"].calls()] == ["client-gone"] * len(calls), 5)
     assert sims["next"].calls() == []
 
 
@@ -236,15 +236,7 @@ async def leave(broker: Broker, sim: SimulatorHandle, calls: list[Ask], reads: b
     if reads:
         await asyncio.wait_for(asyncio.gather(*tasks), 30)
         return
-    await asyncio.to_thread(wait_until, lambda: len(sim.calls()) == len(calls))
+    await asyncio.to_thread(wait_until, lambda: len(sim.calls()) == len(calls), 5)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """A generous bound: the promise is promptness, the machine may be busy."""
-    deadline_s = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < deadline_s, "waited 5 s in vain"
-        time.sleep(0.01)

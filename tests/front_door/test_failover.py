@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.broker import KEY_SHA256, Broker, provider
+from support.broker import KEY_SHA256, Broker, one_a_dialect
 from support.calls import Ask, Got, asks, make
 from support.simulators import SimulatorHandle, Simulators
 
@@ -113,13 +113,7 @@ def sims() -> Iterator[Simulators]:
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     config = {
-        "providers": [
-            provider(
-                f"{sim.name}-{dialect}", sim.port, dialect, "" if dialect == "anthropic-messages" else "/v1"
-            )
-            for sim in sims
-            for dialect in DIALECTS
-        ],
+        "providers": one_a_dialect(sims, DIALECTS),
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "pools": list(pools()),
     }

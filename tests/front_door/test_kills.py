@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, asks, call_all, make
 from support.load import Load, load
 from support.simulators import Simulators
+from support.waiting import wait_until
 
 Config = dict[str, Any]
 LOADED = [("chat", "openai-chat"), ("messages", "anthropic-messages")]
@@ -72,13 +72,6 @@ def kill(broker: Broker, name: str) -> int:
     (pid,) = broker.child_pids(name)
     os.kill(pid, signal.SIGKILL)
     return pid
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def wait_until_back(broker: Broker, name: str, old: int) -> None:

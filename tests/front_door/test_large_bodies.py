@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.broker import KEY, KEY_SHA256, Broker, one_a_dialect
 from support.calls import PATHS, Ask, Got, call, client
 from support.envoy import stats
 from support.simulators import Simulators
@@ -56,13 +56,7 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for name, timeouts in TIMEOUTS.items()
     ]
     config = {
-        "providers": [
-            provider(
-                f"{sim.name}-{dialect}", sim.port, dialect, "" if dialect == "anthropic-messages" else "/v1"
-            )
-            for sim in sims
-            for dialect in DIALECTS
-        ],
+        "providers": one_a_dialect(sims, DIALECTS),
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "limits": {"request_bytes": LIMIT},
         "pools": pools,

@@ -10,7 +10,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.broker import KEY, KEY_SHA256, Broker, one_a_dialect, provider
 from support.calls import Ask, Got, asks, make
 from support.simulators import Simulators
 
@@ -59,16 +59,7 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     config = {
         "providers": [
             {**keyless, "credential": {"env": "A_KEY_THAT_IS_NOT_THERE"}},
-            *(
-                provider(
-                    f"{sim.name}-{dialect}",
-                    sim.port,
-                    dialect,
-                    "" if dialect == "anthropic-messages" else "/v1",
-                )
-                for sim in sims
-                for dialect in DIALECTS
-            ),
+            *one_a_dialect(sims, DIALECTS),
         ],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "pools": list(pools()),

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.simulators import Simulators
+from support.waiting import wait_until
 from support.wire import (
     BEARER,
     CHAT,
@@ -259,13 +259,6 @@ def control_plane_away(broker: Broker, how: signal.Signals) -> Iterator[None]:
         assert ask(broker.url, CHAT, BODY).status == 200
 
 
-def until(holds: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def together(*work: Callable[[], Answer]) -> list[Answer]:
     with ThreadPoolExecutor(len(work)) as threads:
         return [future.result() for future in [threads.submit(each) for each in work]]
@@ -276,7 +269,7 @@ def test_a_control_plane_that_hangs(broker: Broker, sims: Simulators) -> None:
     sims["oai"].script(faults=[{"stall": "before-headers"}])
     with ThreadPoolExecutor(1) as threads:
         under_way = threads.submit(ask, broker.url, CHAT, chat("pool-quick", stream=True))
-        until(lambda: sims["oai"].calls())
+        wait_until(lambda: sims["oai"].calls())
         with control_plane_away(broker, signal.SIGSTOP):
             failed(under_way.result(), CHAT, 504, "upstream_timeout")
             sims["oai"].script()

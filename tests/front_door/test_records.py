@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from support.broker import KEY, KEY_SHA256, Broker, provider
 from support.simulators import Simulators
+from support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +57,11 @@ def lines(broker: Broker) -> list[dict[str, Any]]:
 
 def record_of(broker: Broker, request_id: str) -> dict[str, Any]:
     """The call's record; entries come in batches, so it is waited for."""
-    return poll(lambda: next((line for line in lines(broker) if line["request_id"] == request_id), None))
-
-
-def poll(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not come")
+    found: dict[str, Any] | None = wait_until(
+        lambda: next((line for line in lines(broker) if line["request_id"] == request_id), None), 15
+    )
+    assert found is not None
+    return found
 
 
 def call(broker: Broker, key: str = KEY, **body: Any) -> httpx.Response:
@@ -111,7 +106,9 @@ def test_a_providers_failure_has_its_code(broker: Broker, sims: Simulators) -> N
     assert (refused["status"], refused["code"]) == (502, "upstream_credential_refused")
     assert refused["provider_status"] == 401
     assert (record["status"], record["code"]) == (200, "")
-    poll(lambda: "a/m-a: the provider refused the broker's credential with status 401" in broker.log())
+    wait_until(
+        lambda: "a/m-a: the provider refused the broker's credential with status 401" in broker.log(), 15
+    )
     for sim in sims:
         sim.script(faults=[{"error_event": True, "error": {"type": "overloaded_error", "message": "Busy"}}])
     record = record_of(broker, call(broker, stream=True).headers["x-broker-request-id"])
@@ -141,7 +138,7 @@ def test_a_refusal_says_who_was_refused_and_by_what(broker: Broker) -> None:
 def test_one_record_a_call_and_metrics_agree(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"first": 1, "status": 529}])
     ids = {call(broker).headers["x-broker-request-id"] for _ in range(30)}
-    poll(lambda: ids <= {line["request_id"] for line in lines(broker)})
+    wait_until(lambda: ids <= {line["request_id"] for line in lines(broker)}, 15)
     seen = [line["request_id"] for line in lines(broker)]
     assert len(seen) == len(set(seen))
     with urllib.request.urlopen(f"{broker.admin_url}/metrics") as reply:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import yaml
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, call, client, make
 from support.simulators import Simulators
+from support.waiting import wait_until
 
 Config = dict[str, Any]
 
@@ -148,13 +148,6 @@ def is_refused(url: str) -> bool:
     return False
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_drains(sims: Simulators, tmp_path: Path, number: signal.Signals) -> None:
     """A stream under way ends as it should, new connections are refused, and nothing is left."""
@@ -163,7 +156,7 @@ def test_it_drains(sims: Simulators, tmp_path: Path, number: signal.Signals) -> 
         def end() -> None:
             assert running.process is not None
             running.process.send_signal(number)
-            wait_until(lambda: is_refused(running.url))
+            wait_until(lambda: is_refused(running.url), 10)
 
         got, _ = stream_while(running, end)
         assert got.is_whole, got
@@ -197,7 +190,7 @@ def test_a_kept_connection_is_told_to_close(sims: Simulators, tmp_path: Path) ->
                 def end() -> Got:
                     assert running.process is not None
                     running.process.send_signal(signal.SIGTERM)
-                    wait_until(lambda: is_refused(running.url))
+                    wait_until(lambda: is_refused(running.url), 10)
                     return asyncio.run_coroutine_threadsafe(call(http, Ask("chat")), loop).result(10)
 
                 loop = asyncio.get_running_loop()
@@ -237,7 +230,7 @@ def test_a_signal_before_it_is_ready(sims: Simulators, tmp_path: Path) -> None:
 def test_a_second_start_on_the_same_state_folder(sims: Simulators, tmp_path: Path) -> None:
     with Broker(tmp_path, config(sims)) as running:
         first = running.status()["revision"]
-        wait_until(lambda: bool(list((tmp_path / "state" / "last-good").glob("*.yaml"))))
+        wait_until(lambda: bool(list((tmp_path / "state" / "last-good").glob("*.yaml"))), 10)
     running.write(config(sims, limits={"concurrency": 77}))
     with running:  # what is on the disk is good: the last good one is not needed
         status = running.wait_for(lambda s: s["serving"] == s["revision"])
@@ -302,6 +295,6 @@ def test_the_port_is_the_configurations_to_change(sims: Simulators, tmp_path: Pa
         assert running.url.endswith(f":{before}")
         running.edit(config(sims, listen={"port": after}))
         url = f"http://127.0.0.1:{after}"
-        wait_until(lambda: not is_refused(url))
+        wait_until(lambda: not is_refused(url), 10)
         (got,) = make(url, [Ask("chat", question="hello")])
         assert got.is_whole

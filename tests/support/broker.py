@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from .simulators import SimulatorHandle
 
 START_TIMEOUT_S = 60
 KEY = "mb-test-key"
@@ -34,6 +36,15 @@ def provider(name: str, port: int, dialect: str | list[str], path: str = "") -> 
         "auth": auth,
         "credential": {"env": "KEY_OF_PROVIDERS"},
     }
+
+
+def one_a_dialect(sims: Iterable[SimulatorHandle], dialects: Iterable[str]) -> list[dict[str, Any]]:
+    """A provider entry `<simulator>-<dialect>` for each simulator and dialect."""
+    return [
+        provider(f"{sim.name}-{dialect}", sim.port, dialect, "" if dialect == "anthropic-messages" else "/v1")
+        for sim in sims
+        for dialect in dialects
+    ]
 
 
 class Broker:
