@@ -12,13 +12,16 @@ from .catalog import NO_ITEMS, Member
 class Surface:
     """One operation that clients may call: `POST path` in a dialect.
 
-    `suffix` is what stands behind a provider's base URL for this operation.
+    `suffix` is what stands behind a provider's base URL for this operation. `operation` is `chat`, `count`
+    or `embed`; `served_by` are the other dialects that it can be translated into.
     """
 
     name: str
     dialect: str
     path: str
     suffix: str
+    operation: str = "chat"
+    served_by: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

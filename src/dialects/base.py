@@ -28,6 +28,12 @@ class RequestFacts(msgspec.Struct, frozen=True):
     schema: bool
     reasoning: bool
     stream: bool
+    audio: bool = False
+    choices: int = 1
+    same_dialect: str = ""  # the first field that only members of this very dialect can serve
+    ids: tuple[tuple[str, str], ...] = ()  # (field, id) of each thing that lives at a provider's account
+    marked: bool = False  # holds the broker's tags (blobs.py): a same-dialect member gets it rewritten
+    stateful: bool = False  # the client asks that the reply be kept at the provider
 
 
 class Stage(Enum):

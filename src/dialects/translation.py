@@ -1,0 +1,101 @@
+"""What a dialect gives so that others can be translated into it and out of it. All of it is pure.
+
+A client's dialect decodes requests and encodes replies; a provider's dialect encodes requests and decodes
+replies. One and the same dialect may be both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from ..core.errors import BadRequest
+from .conversation import Chat, Encoded, Upstream
+from .replies import Fault, Reply, ReplyEvent
+
+
+class CannotCarry(BadRequest):
+    """Content that a provider's dialect has no place for. `param` names it as the canonical conversation
+    does (`messages[2].parts[0]`); another member may carry it."""
+
+    def __init__(self, what: str, why: str, param: str = "") -> None:
+        super().__init__(400, "content_not_supported", f"{what}: {why}", param=param)
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What a client's encoder needs beside the reply. `request_id` is the broker's: 32 hex digits, for ids
+    where the provider gives none. `model` is said where the provider names none."""
+
+    request_id: str
+    now_s: int
+    model: str = ""
+    include_usage: bool = True
+    echo: Mapping[str, Any] = {}
+
+
+class Field(msgspec.Struct, frozen=True):
+    """What becomes of one field of a client's request when it is translated. `treatment`:
+
+    carried: every provider dialect that a call with it is sent to says it, under whatever name;
+    dropped: a tuning knob that some or all providers lack; it is named in `x-broker-dropped`;
+    same-dialect: calls with it go only to members of this dialect, and are passed as they are;
+    refused: no member gets it; the call is answered with 400.
+    `note` says in a few words how, where or why: it stands in docs/dialects.md.
+    """
+
+    treatment: Literal["carried", "dropped", "same-dialect", "refused"]
+    note: str = ""
+
+
+class StreamEncoder(Protocol):
+    """Canonical events → bytes of the client's stream. Kept for one stream."""
+
+    def encode(self, events: Sequence[ReplyEvent]) -> bytes:
+        """What these events add to the client's stream; b"" where nothing yet. After Ended or Failed it is
+        complete: the client's SDK needs no more."""
+
+
+class StreamDecoder(Protocol):
+    """Bytes of a provider's stream → canonical events. Kept for one stream. Any split of the same bytes
+    gives the same events. It never raises: what is not of the dialect becomes Failed."""
+
+    def feed(self, chunk: bytes) -> list[ReplyEvent]:
+        """The events that `chunk` completes."""
+
+    def end(self) -> list[ReplyEvent]:
+        """The stream's bytes are over: what was still open. Without Ended or Failed before it was cut."""
+
+
+class ClientDialect(Protocol):
+    """What clients speak."""
+
+    def decode_request(self, body: bytes) -> Chat:
+        """BadRequest naming the client's own field where it can't be read or translated."""
+
+    def encode_reply(self, reply: Reply, context: Context) -> bytes:
+        """A whole reply."""
+
+    def stream_encoder(self, context: Context) -> StreamEncoder: ...
+
+    def encode_fault(self, fault: Fault, context: Context) -> tuple[int, bytes]:
+        """(status, body) as the dialect's SDK expects them. Faults of our own account are 502 or 503."""
+
+    def own_field(self, param: str) -> str:
+        """The client's own name of a field of `Chat` (`max_output_tokens` → `max_tokens`); else `param`."""
+
+
+class ProviderDialect(Protocol):
+    """What providers speak."""
+
+    def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
+        """CannotCarry where content has no place; knobs without one are named in `dropped`."""
+
+    def decode_reply(self, body: bytes, upstream: Upstream) -> Reply:
+        """ValueError in words where the bytes are no reply of the dialect."""
+
+    def stream_decoder(self, upstream: Upstream) -> StreamDecoder: ...
+
+    def decode_fault(self, status: int, headers: Mapping[str, str], body: bytes) -> Fault:
+        """Any error reply, garbage too. `headers` have lower-case names."""
