@@ -15,7 +15,7 @@ _ID_SEPARATOR = "@"
 
 
 def tagged(blob: Blob) -> str:
-    """The blob as a client keeps it: `mb1:<issuer>:<kind>:<data>`. One without an issuer is the client's own."""
+    """The blob as a client keeps it: `mb1:<issuer>:<kind>:<data>`; one without an issuer has no tag."""
     return f"{MARK}{blob.issuer}:{blob.kind}:{blob.data}" if blob.issuer else blob.data
 
 

@@ -228,6 +228,17 @@ class Chat(msgspec.Struct, frozen=True):
     echo: Mapping[str, Any] = {}
 
 
+class Embed(msgspec.Struct, frozen=True):
+    """A request for embeddings. `base64`: the client takes vectors as base64 of little-endian float32."""
+
+    model: str
+    inputs: tuple[str, ...]
+    dimensions: int | None = None
+    base64: bool = False
+    user: str = ""
+    dropped: tuple[str, ...] = ()
+
+
 class Upstream(msgspec.Struct, frozen=True):
     """The member that a request is encoded for, as its listener knows it."""
 

@@ -65,6 +65,14 @@ class Reply(msgspec.Struct, frozen=True):
     created_s: int | None = None
 
 
+class Embeddings(msgspec.Struct, frozen=True):
+    """One vector an input, in order. `input_tokens` None: the provider does not say."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    model: str = ""
+    input_tokens: int | None = None
+
+
 class Cause(Enum):
     """What kind of failure a provider reports."""
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from ..core.errors import BadRequest
-from .conversation import Chat, Encoded, Upstream
-from .replies import Fault, Reply, ReplyEvent
+from .conversation import Chat, Embed, Encoded, Upstream
+from .replies import Embeddings, Fault, Reply, ReplyEvent
 
 
 class CannotCarry(BadRequest):
@@ -99,3 +99,22 @@ class ProviderDialect(Protocol):
 
     def decode_fault(self, status: int, headers: Mapping[str, str], body: bytes) -> Fault:
         """Any error reply, garbage too. `headers` have lower-case names."""
+
+
+class CountsTokens(Protocol):
+    """A provider's dialect that can count a prompt's tokens without answering it."""
+
+    def encode_count(self, chat: Chat, upstream: Upstream) -> Encoded: ...
+
+    def decode_count(self, body: bytes) -> int:
+        """Input tokens. ValueError in words where the bytes are no such reply."""
+
+
+class MakesEmbeddings(Protocol):
+    """A provider's dialect that makes embeddings of texts."""
+
+    def encode_embed(self, embed: Embed, upstream: Upstream) -> Encoded:
+        """CannotCarry where the model takes fewer inputs at once, or other dimensions."""
+
+    def decode_embed(self, body: bytes, upstream: Upstream) -> Embeddings:
+        """ValueError in words where the bytes are no such reply."""
