@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,12 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
                 warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
             else:
                 callers[digest] = caller_of(entry)
-    return Resolved(credentials, callers, State(out), tuple(warnings))
+    signing = {
+        name: hashlib.sha256(value.encode()).hexdigest()[:12]
+        for name, value in credentials.items()
+        if catalog.providers[name].auth is Auth.AWS_SIGV4
+    }
+    return Resolved(credentials, callers, State(out, signing), tuple(warnings))
 
 
 def caller_of(entry: CallerEntry) -> Caller:
@@ -98,7 +104,42 @@ def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | N
         return "", ""
     if provider.credential is None:
         return None, "it has no credential: add `credential: {env: NAME}` or `{file: PATH}`"
-    return _read(provider.credential, environ)
+    if provider.credential.kind == "aws":
+        return _aws_credential(environ)
+    value, why = _read(provider.credential, environ)
+    if value is not None and provider.auth is Auth.AWS_SIGV4 and value.count(":") not in (1, 2):
+        return None, f"{provider.credential} is not KEY_ID:SECRET or KEY_ID:SECRET:SESSION_TOKEN"
+    return value, why
+
+
+def _aws_credential(environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """AWS's own variables, else its shared file, as KEY_ID:SECRET[:SESSION_TOKEN].
+
+    Source: AWS SDKs and Tools Reference Guide, "Static credentials".
+    """
+    profile = environ.get("AWS_PROFILE", "default")
+    found = {name.upper(): value for name, value in _aws_profile(profile, environ).items()}
+    if environ.get("AWS_ACCESS_KEY_ID") and "AWS_PROFILE" not in environ:
+        found = dict(environ)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    parts = [found.get(name, "").strip() for name in names]
+    if not all(parts):
+        return (
+            None,
+            f"neither {' and '.join(names)} are set, nor does ~/.aws/credentials have the profile {profile}",
+        )
+    token = found.get("AWS_SESSION_TOKEN", "").strip()
+    return ":".join([*parts, token] if token else parts), ""
+
+
+def _aws_profile(profile: str, environ: Mapping[str, str]) -> dict[str, str]:
+    path = environ.get("AWS_SHARED_CREDENTIALS_FILE") or Path(environ.get("HOME", "/"), ".aws", "credentials")
+    profiles = configparser.RawConfigParser()
+    try:
+        profiles.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return {}
+    return dict(profiles[profile]) if profiles.has_section(profile) else {}
 
 
 def _digest(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:

@@ -11,7 +11,7 @@ import grpc
 from ..core.errors import Misconfigured
 from ..extproc import grpc_transport
 from ..extproc.http2 import serve_http2
-from ..extproc.streams import Opener
+from ..extproc.wire import Opener
 
 _GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", -1),

@@ -54,6 +54,12 @@ class Facts:
     schema: bool = False
     reasoning: bool = False
     stream: bool = False
+    audio: bool = False
+    choices: int = 1
+    same_dialect: str = ""  # the first field that only members of this very dialect can serve
+    owners: tuple[str, ...] = ()  # providers that issued ids in the request
+    unowned_ids: str = ""  # the first field whose id does not say who issued it
+    stateful: bool = False  # the reply is to be kept at the provider
     cost_estimate: int | None = None  # nano-dollars
     headers: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # only those declared as facts
 
@@ -71,7 +77,7 @@ class Facts:
                 return self.surface.dialect
             case "caller":
                 return caller.name or None
-            case "model" | "tools" | "images" | "documents" | "schema" | "reasoning" | "stream":
+            case "model" | "tools" | "images" | "documents" | "audio" | "schema" | "reasoning" | "stream":
                 value: str | bool = getattr(self, name)
                 return value
             case "agent" | "user" | "team" | "customer" | "feature" | "tier":
@@ -96,6 +102,7 @@ FACT_KINDS: Mapping[str, type] = {
     "tools": bool,
     "images": bool,
     "documents": bool,
+    "audio": bool,
     "schema": bool,
     "reasoning": bool,
     "stream": bool,

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
+_NO_WIRES: Mapping[str, Capabilities] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret's value is to be found: `env` (a variable's name), `file` (a path) or `sha256`.
+    """Where a secret's value is to be found: `env` (a variable's name), `file` (a path), `aws` or `sha256`.
 
-    `sha256` (64 lower-case hex digits) is for caller keys only: the digest stands for the key.
+    `aws` (no name) is AWS's own variables, else a profile of its credentials file. `sha256` (64 lower-case
+    hex digits) is for caller keys only: the digest stands for the key.
     """
 
     kind: str
@@ -29,11 +32,14 @@ class SecretRef:
 
 
 class Auth(Enum):
-    """How a provider wants its credential: the header's name and what stands before the value."""
+    """How a provider wants its credential: the header's name and what stands before the value. AWS_SIGV4 has
+    no header: its requests are signed. (Members of an Enum need values that differ.)"""
 
     BEARER = ("authorization", "Bearer ")
     X_API_KEY = ("x-api-key", "")
     API_KEY = ("api-key", "")
+    X_GOOG_API_KEY = ("x-goog-api-key", "")
+    AWS_SIGV4 = ("", "sigv4")
     NONE = ("", "")
 
     @property
@@ -62,10 +68,32 @@ class Provider:
     models: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # public name → the provider's own
     ca_digest: str = ""  # of the file's content when it was read: another content is another certificate
     built: bool = True  # False: the dialect is known, but this version can't speak it yet
+    variant: str = ""  # a dialect spoken otherwise: `azure`, `bedrock` or `vertex`
+    deviations: Mapping[str, Any] = field(default_factory=lambda: NO_ITEMS)  # docs/dialects.md
 
     def own_model(self, model: str) -> str:
         """The name by which this provider knows `model`."""
         return self.models.get(model, model)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a member can take and give (or a dialect, when calls are translated into it). None: not known,
+    and then nothing is refused for it. docs/capabilities.md"""
+
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    documents: bool | None = None
+    audio: bool | None = None  # as input
+    schema: bool | None = None  # output by a JSON schema
+    reasoning: bool | None = None
+    choices: bool | None = None  # several answers to one call
+    keeps_replies: bool | None = None  # for later calls to refer to
+
+
+UNKNOWN = Capabilities()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +104,8 @@ class Member:
     model: str
     weight: int = 1
     priority: int = 0
+    # Left out of the hash, which every call takes: members are told apart without it.
+    capabilities: Capabilities = field(default=UNKNOWN, hash=False)
 
     @property
     def id(self) -> str:
@@ -111,6 +141,7 @@ class Pool:
     aliases: tuple[str, ...] = ()
     timeouts: Timeouts = Timeouts()
     ejection: Ejection = Ejection()
+    usage_event: str = "strip"  # or `pass`: what becomes of a usage event that the client did not ask for
 
 
 class Op(Enum):
@@ -194,3 +225,5 @@ class Catalog:
     limits: Limits = Limits()
     listen: Listen = Listen()
     fact_headers: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # fact → header that sets it
+    # Dialect → what a call can hold that is translated into it.
+    wires: Mapping[str, Capabilities] = field(default_factory=lambda: _NO_WIRES)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .catalog import Limits, Member, Pool, Provider
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
-RENDERING = "1"
+RENDERING = "2"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
 
@@ -18,8 +18,10 @@ def content_hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def member_key(provider: Provider, model: str, limits: Limits, connect_ms: int) -> str:
-    """What a member listener does, as a hash: two pools with the same member share one listener."""
+def member_key(provider: Provider, member: Member, limits: Limits, connect_ms: int, signing: str = "") -> str:
+    """What a member listener does, as a hash: two pools with the same member share one listener.
+
+    `signing` is the digest of a credential that stands in the listener itself (State.signing)."""
     shape = (
         provider.name,
         provider.dialects,
@@ -32,10 +34,13 @@ def member_key(provider: Provider, model: str, limits: Limits, connect_ms: int) 
         sorted(provider.headers),
         provider.ca_file,
         provider.ca_digest,
-        provider.own_model(model),
+        provider.own_model(member.model),
+        provider.variant,
+        sorted(provider.deviations.items()),
+        member.capabilities.max_output_tokens,
     )
     bounds = (limits.request_bytes, limits.concurrency, limits.idle_ms, connect_ms)
-    return content_hash(RENDERING, shape, model, *bounds)
+    return content_hash(RENDERING, shape, member.model, signing, *bounds)
 
 
 def listener_name(member: Member, key: str) -> str:

@@ -34,6 +34,8 @@ class RequestFacts(msgspec.Struct, frozen=True):
     ids: tuple[tuple[str, str], ...] = ()  # (field, id) of each thing that lives at a provider's account
     marked: bool = False  # holds the broker's tags (blobs.py): a same-dialect member gets it rewritten
     stateful: bool = False  # the client asks that the reply be kept at the provider
+    # The reply will hold what only its own account can use again: a kept response, encrypted reasoning.
+    binds: bool = False
 
 
 class Stage(Enum):

@@ -11,7 +11,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from ..core.call import Surface
 from ..core.errors import BadRequest
+from .base import Dialect
 from .conversation import Chat, Embed, Encoded, Upstream
 from .replies import Embeddings, Fault, Reply, ReplyEvent
 
@@ -68,8 +70,21 @@ class StreamDecoder(Protocol):
         """The stream's bytes are over: what was still open. Without Ended or Failed before it was cut."""
 
 
-class ClientDialect(Protocol):
+class Filter(Protocol):
+    """Bytes of a provider's stream → the same stream as its client is to see it. ValueError in words where
+    they are not what they should be. Kept for one stream."""
+
+    def feed(self, chunk: bytes) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+
+class ClientDialect(Dialect, Protocol):
     """What clients speak."""
+
+    @property
+    def request_id_header(self) -> str:
+        """Where the dialect's SDK looks for a provider's request id."""
 
     def decode_request(self, body: bytes) -> Chat:
         """BadRequest naming the client's own field where it can't be read or translated."""
@@ -84,6 +99,43 @@ class ClientDialect(Protocol):
 
     def own_field(self, param: str) -> str:
         """The client's own name of a field of `Chat` (`max_output_tokens` → `max_tokens`); else `param`."""
+
+    def encode_count_reply(self, input_tokens: int) -> bytes:
+        """The reply to a count of a prompt's tokens."""
+
+    # -- the same dialect on both sides, where bytes can't simply pass
+
+    def rebind(self, body: bytes, upstream: Upstream) -> bytes:
+        """The request for this very provider: its model, its own blobs and ids without their tags, nothing
+        that others issued, and what its variant wants. All else stays."""
+
+    def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
+        """What stands behind the provider's base path."""
+
+    def unframed(self, upstream: Upstream) -> Filter | None:
+        """What takes the variant's own framing off a stream; None where it has none."""
+
+    def owned_reply(self, body: bytes, provider: str) -> bytes:
+        """A whole reply whose ids and blobs name the provider that issued them."""
+
+    def owned_stream(self, provider: str) -> Filter:
+        """The same for a stream."""
+
+
+class SameDialect:
+    """What most client dialects say of calls that stay in their dialect."""
+
+    def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
+        return surface.suffix
+
+    def unframed(self, upstream: Upstream) -> Filter | None:
+        return None
+
+    def owned_reply(self, body: bytes, provider: str) -> bytes:
+        return body
+
+    def owned_stream(self, provider: str) -> Filter:
+        raise NotImplementedError("streams of this dialect hold no ids of an account")
 
 
 class ProviderDialect(Protocol):

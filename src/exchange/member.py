@@ -14,10 +14,10 @@ from ..dialects import Dialect, SseSplitter, Stage, UpstreamFault
 # A preamble without an answer is held this long: errors that come at all come right behind it, and a
 # model that thinks in silence for minutes must not look like one that gave no sign of life.
 PREAMBLE_HOLD_MS = 1_000
-_MAX_HELD_BYTES = 256 * 1024
+MOST_HELD_BYTES = 256 * 1024
 # Providers are asked for plain text; one that compresses all the same is looked into where that can be done.
-_INFLATED = frozenset(("gzip", "x-gzip", "deflate"))
-_ANY_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own header or gzip's
+INFLATED = frozenset(("gzip", "x-gzip", "deflate"))
+ANY_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own header or gzip's
 
 
 class Move(Enum):
@@ -25,6 +25,10 @@ class Move(Enum):
     HOLD_BRIEFLY = "hold briefly"  # as HOLD; call `on_hold_over` after PREAMBLE_HOLD_MS
     COMMIT = "commit"  # let everything through and leave the path
     FAIL = "fail"  # answer with `failure()` instead
+    OPEN = (
+        "open"  # let the headers through, with `reply_headers()`, and what `take()` gives; stay in the path
+    )
+    FLOW = "flow"  # behind OPEN: `take()` gives what goes on in the place of this piece
 
 
 @dataclass(slots=True)
@@ -45,15 +49,15 @@ class MemberStream:
         if values.get(":status", "") != "200" or not is_stream:
             return Move.COMMIT
         encoding = values.get("content-encoding", "identity").strip().lower()
-        if encoding in _INFLATED:
-            self._inflate = zlib.decompressobj(_ANY_ZLIB).decompress
+        if encoding in INFLATED:
+            self._inflate = zlib.decompressobj(ANY_ZLIB).decompress
         elif encoding != "identity":
             return Move.COMMIT  # what can't be read can't be judged
         return self._fail("upstream_cut", "the provider's stream is empty") if ends else Move.HOLD
 
     def on_body(self, chunk: bytes, ends: bool) -> Move:
         try:
-            plain = self._inflate(chunk, _MAX_HELD_BYTES) if self._inflate else chunk
+            plain = self._inflate(chunk, MOST_HELD_BYTES) if self._inflate else chunk
         except zlib.error as wrong:
             return self._fail(
                 "upstream_garbage", f"the provider's stream is not compressed as it says: {wrong}"
@@ -70,7 +74,7 @@ class MemberStream:
             self._alive = True
         if ends:
             return self._fail("upstream_cut", "the provider's stream ended before its first real event")
-        if self._held_bytes > _MAX_HELD_BYTES:
+        if self._held_bytes > MOST_HELD_BYTES:
             return Move.COMMIT
         return Move.HOLD_BRIEFLY if self._alive and not alive_before else Move.HOLD
 

@@ -11,7 +11,14 @@ from typing import NamedTuple
 from ..core.call import Caller, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Refused
-from ..dialects import Dialect, dialect_for_path, dialect_named, surface_for_path
+from ..dialects import (
+    Dialect,
+    RequestFacts,
+    dialect_for_path,
+    dialect_named,
+    id_and_owner,
+    surface_for_path,
+)
 from ..policy import allowed_pools, decide
 from .view import View
 
@@ -153,6 +160,21 @@ def _known_of(caller: Caller) -> tuple[tuple[str, str], ...]:
     return tuple(one for one in known if one[1])
 
 
+def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], str]:
+    """(the providers that own the ids, the first field whose id does not say who owns it)."""
+    if not ids:
+        return (), ""
+    owners: dict[str, None] = {}
+    unowned = ""
+    for field, ident in ids:
+        owner = id_and_owner(ident)[1]
+        if owner:
+            owners[owner] = None
+        else:
+            unowned = unowned or field
+    return tuple(owners), unowned
+
+
 @dataclass(slots=True)
 class OuterCall:
     """Events: `on_headers`, then `on_body` unless the headers were answered."""
@@ -234,9 +256,10 @@ class OuterCall:
             return self.refuse(error)
 
     def _route(self, body: bytes) -> Forward:
-        facts, span = self._read(body)
+        facts, read = self._read(body)
         decision = decide(facts, self.view.catalog, self.view.state)
-        target = self.view.target(decision, facts.surface.dialect, facts.stream)
+        target = self.view.target(decision, facts.surface, facts.stream, read.marked, read.binds)
+        span = read.model_span
         _, question, query = self._inbound.first(":path").partition("?")
         return Forward(
             shared_headers=target.headers,
@@ -251,8 +274,8 @@ class OuterCall:
             own_facts=(("request_id", self.request_id), ("model", facts.model)),
         )
 
-    def _read(self, body: bytes) -> tuple[Facts, tuple[int, int]]:
-        """The facts of the call, and where `model` stands in its body."""
+    def _read(self, body: bytes) -> tuple[Facts, RequestFacts]:
+        """The facts of the call, and what else its body tells."""
         surface, caller = self._surface, self._caller
         if surface is None or caller is None:
             raise Misconfigured(500, "broker_defect", "a body came before its headers")
@@ -261,6 +284,7 @@ class OuterCall:
             raise self._too_large(limit)
         self._dialect = dialect_named(surface.dialect)
         read = self._dialect.read(body)
+        owners, unowned = _accounts(read.ids)
         facts = Facts(
             caller=caller,
             surface=surface,
@@ -273,10 +297,16 @@ class OuterCall:
             schema=read.schema,
             reasoning=read.reasoning,
             stream=read.stream,
+            audio=read.audio,
+            choices=read.choices,
+            same_dialect=read.same_dialect,
+            owners=owners,
+            unowned_ids=unowned,
+            stateful=read.stateful,
             headers=self._fact_headers(),
         )
         self._facts = facts
-        return facts, read.model_span
+        return facts, read
 
     # -- the same steps, one by one, for those who only want to know
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..core.call import Caller, Decision
+from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog
 from ..core.keys import class_name, levels, member_key, pool_cluster
 from ..policy import State
@@ -34,17 +34,37 @@ class View:
     callers: Mapping[str, Caller]
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
 
-    def target(self, decision: Decision, dialect: str, stream: bool) -> Target:
-        """Derived from the configuration alone; kept, since the same few come again and again."""
-        key = (decision.pool, decision.rule, decision.eligible, dialect, stream)
+    def target(
+        self, decision: Decision, surface: Surface, stream: bool, rewrite: bool = False, binds: bool = False
+    ) -> Target:
+        """Derived from the configuration alone; kept, since the same few come again and again.
+
+        `rewrite`: the body can't pass even to a member of its own dialect. `binds`: the reply will hold what
+        only its own account can use again.
+        """
+        key = (decision.pool, decision.rule, decision.eligible, surface.name, stream, rewrite, binds)
         if (target := self._targets.get(key)) is None:
-            target = self._targets[key] = self._derive(decision, dialect, stream)
+            target = self._targets[key] = self._derive(decision, surface, stream, rewrite, binds)
         return target
 
-    def _derive(self, decision: Decision, dialect: str, stream: bool) -> Target:
+    def _is_ambiguous(self, decision: Decision, dialect: str) -> bool:
+        """Several accounts of the client's dialect: what one of them issues, the others can't use."""
+        providers = {member.provider for member in decision.eligible}
+        return sum(dialect in self.catalog.providers[name].dialects for name in providers) > 1
+
+    def _derive(
+        self, decision: Decision, surface: Surface, stream: bool, rewrite: bool, binds: bool
+    ) -> Target:
+        dialect = surface.dialect
         pool, limits = self.catalog.pools[decision.pool], self.catalog.limits
         keys = (
-            member_key(self.catalog.providers[m.provider], m.model, limits, pool.timeouts.connect_ms)
+            member_key(
+                self.catalog.providers[m.provider],
+                m,
+                limits,
+                pool.timeouts.connect_ms,
+                self.state.signing.get(m.provider, ""),
+            )
             for m in decision.eligible
         )
         # Another attempt is for another member; who is alone is tried once more, since a connection
@@ -57,6 +77,7 @@ class View:
             ("x-broker-levels", str(_stay(decision))),
             ("x-broker-pool", decision.pool),
             ("x-broker-revision", decision.revision),
+            ("x-broker-surface", surface.name),
             ("x-envoy-max-retries", str(retries)),
             ("x-envoy-upstream-rq-per-try-timeout-ms", str(per_try_ms)),
             ("accept-encoding", "identity"),
@@ -71,6 +92,11 @@ class View:
         if stream:
             headers.append(("x-broker-stream", dialect))
             facts.append(("stream", "1"))
+        owned = binds and self._is_ambiguous(decision, dialect)
+        if rewrite or owned:
+            headers.append(("x-broker-rewrite", "1"))
+        if owned:
+            headers.append(("x-broker-owned", "1"))
         names = (*_OWN_HEADERS, *(name for name, _ in headers))
         return Target(tuple(headers), names, class_name(keys), tuple(facts))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from .streams import Opener
+from .wire import Opener
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 

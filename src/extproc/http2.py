@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .http2_connection import Connection
 from .http2_stream import Limits
-from .streams import Opener
+from .wire import Opener
 
 __all__ = ["Http2Server", "Limits", "serve_http2"]
 

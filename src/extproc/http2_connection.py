@@ -17,7 +17,7 @@ from .http2_frames import Code, ConnectionFault
 from .http2_line import Line
 from .http2_request import TOO_LARGE, Request, read_request, well_formed
 from .http2_stream import GrpcStream, Limits
-from .streams import Opener
+from .wire import Opener
 
 log = logging.getLogger("modelbroker.extproc")
 

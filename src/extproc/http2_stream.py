@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from . import http2_frames as h2
 from .http2_line import Line
-from .streams import Opener, Stream
+from .wire import Opener, Stream
 
 log = logging.getLogger("modelbroker.extproc")
 

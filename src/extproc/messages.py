@@ -8,14 +8,17 @@ for many calls, and a message of thirty small ones costs five times as much.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..core.errors import Misconfigured
 from ..core.keys import BROKER_DETAILS
 from ..envoyapi import AnyMessage, EnvoyApi
-from ..exchange import Forward, Reply, Strip
+from ..exchange import Answer, Forward, Mode, NotSent, Reply, Send, Strip
 
 _OVERWRITE = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+_SEND, _SKIP = 1, 2  # ProcessingMode.HeaderSendMode
+_NONE, _STREAMED, _BUFFERED = 0, 1, 2  # ProcessingMode.BodySendMode
+_REPLY_BODY = {Mode.STREAM: _STREAMED, Mode.WHOLE: _BUFFERED, Mode.LEAVE: _NONE}
 
 
 class Messages:
@@ -33,6 +36,7 @@ class Messages:
         go_on = self._response()
         go_on.response_body.SetInParent()
         self.continue_response_body: bytes = go_on.SerializeToString()
+        self._modes = {mode: self._continue_in(mode) for mode in Mode}
 
     def decode(self, serialized: bytes) -> AnyMessage:
         """DecodeError where the bytes are no ProcessingRequest."""
@@ -71,14 +75,84 @@ class Messages:
     def immediate(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes, code: str = ""
     ) -> bytes:
+        serialized: bytes = self._immediate(status, headers, body, code).SerializeToString()
+        return serialized
+
+    def _immediate(
+        self, status: int, headers: Iterable[tuple[str, str]], body: bytes, code: str
+    ) -> AnyMessage:
         response = self._response()
         immediate = response.immediate_response
         immediate.status.code = status
         immediate.body = body
         immediate.details = f"{BROKER_DETAILS}_{code}" if code else BROKER_DETAILS
         _mutate(immediate.headers, headers, ())
+        return response
+
+    def _continue_in(self, mode: Mode) -> bytes:
+        """Go on to the request's body; of the reply, `mode` is what the broker wants to see."""
+        response = self._response()
+        response.request_headers.SetInParent()
+        override = response.mode_override
+        override.request_header_mode = _SEND
+        override.request_body_mode = _BUFFERED
+        override.response_header_mode = _SKIP if mode is Mode.LEAVE else _SEND
+        override.response_body_mode = _REPLY_BODY[mode]
         serialized: bytes = response.SerializeToString()
         return serialized
+
+    def continue_in(self, mode: Mode) -> bytes:
+        return self._modes[mode]
+
+    def send(self, send: Send) -> bytes:
+        """The request as the provider is to get it."""
+        response = self._response()
+        common = response.request_body.response
+        _mutate(common.header_mutation, send.headers, send.remove_headers)
+        common.body_mutation.body = send.body
+        if send.dropped:
+            _tell(response, {"dropped": ", ".join(send.dropped)})
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    def not_sent(self, refusal: NotSent) -> bytes:
+        """The member's own refusal: the outer route tries another member."""
+        headers = (("content-type", "application/json"),)
+        response = self._immediate(refusal.status, headers, refusal.body, refusal.code)
+        _tell(response, {"next": "1", "code": refusal.code})
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    def failed(self, answer: Answer, provider_status: str = "") -> bytes:
+        """In the place of a provider's reply."""
+        response = self._immediate(answer.status, answer.headers, answer.body, answer.code)
+        if answer.code:
+            _tell(response, {"code": answer.code, "provider_status": provider_status})
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    def whole(self, answer: Answer, provider_status: str) -> bytes:
+        """The whole reply as the client is to get it."""
+        response = self._response()
+        common = response.response_body.response
+        headers = ((":status", str(answer.status)), *answer.headers)
+        _mutate(common.header_mutation, headers, answer.remove)
+        common.body_mutation.body = answer.body
+        if answer.code:
+            _tell(response, {"code": answer.code, "provider_status": provider_status})
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    def open_reply(self, headers: Iterable[tuple[str, str]], remove: Iterable[str]) -> bytes:
+        """Let a stream's headers through, changed so."""
+        response = self._response()
+        _mutate(response.response_headers.response.header_mutation, headers, remove)
+        serialized: bytes = response.SerializeToString()
+        return serialized
+
+    def piece(self, body: bytes) -> bytes:
+        """In the place of a stream's piece: {response_body: {response: {body_mutation: {body}}}}"""
+        return _field(4, _field(1, _field(3, _field(1, body))))
 
     def more_time(self, milliseconds: int) -> bytes:
         """Envoy is to wait this long for the answer to the message in hand."""
@@ -94,6 +168,13 @@ def _mutate(mutation: AnyMessage, set_headers: Iterable[tuple[str, str]], remove
             header={"key": name, "raw_value": value.encode("latin-1", "replace")}, append_action=_OVERWRITE
         )
     mutation.remove_headers.extend(remove)
+
+
+def _tell(response: AnyMessage, known: Mapping[str, str]) -> None:
+    """For the access log, the record and Envoy's own headers."""
+    fields = response.dynamic_metadata.fields["modelbroker"].struct_value.fields
+    for name, value in known.items():
+        fields[name].string_value = value
 
 
 # -- `forward`, by the numbers of the fields. A test holds it against the same made by protobuf.

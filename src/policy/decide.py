@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
 
-from ..core.call import Caller, Decision, Facts, RuledOut, Surface
+from ..core.call import Caller, Decision, Facts, RuledOut
 from ..core.catalog import Catalog, Member, Pool
-from ..core.errors import Refused, Unavailable
+from ..core.errors import BadRequest, CallError, Refused, Unavailable
+from .eligible import BY_CONTENT, State, eligible_members
 from .match import glob_matches, rule_matches
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is true now and not in the configuration: providers that can't be used, and why."""
-
-    providers_out: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
 def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
@@ -38,12 +27,41 @@ def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
             rule=rule_name,
             pool=pool.name,
         )
-    eligible, ruled_out = _eligible(pool, facts.surface, catalog, state, only_model)
+    eligible, ruled_out = eligible_members(facts, pool, catalog, state, only_model)
     if not eligible:
-        reasons = "; ".join(f"{out.member.id}: {_told(out)}" for out in ruled_out)
-        message = f"no member of the pool {pool.name} can serve this call: {reasons}"
-        raise Unavailable(503, "no_eligible_member", message, rule=rule_name, pool=pool.name)
+        raise _nobody(facts, rule_name, pool, ruled_out)
+    if facts.unowned_ids and len({member.provider for member in eligible}) > 1:
+        raise _ambiguous(facts, rule_name, pool, eligible)
     return Decision(catalog.revision, rule_name, pool.name, eligible, ruled_out, pool.failover)
+
+
+def _nobody(facts: Facts, rule: str, pool: Pool, ruled_out: tuple[RuledOut, ...]) -> CallError:
+    """Why there is no member. Where all of them could never carry the call, it is the client's to change."""
+    reasons = "; ".join(f"{out.member.id}: {_told(out)}" for out in ruled_out)
+    message = f"no member of the pool {pool.name} can serve this call: {reasons}"
+    codes = {out.code for out in ruled_out}
+    if codes - BY_CONTENT - {"weight_zero"} or not codes & BY_CONTENT:
+        if facts.owners:
+            message = (
+                f"the call names what lives at {', '.join(facts.owners)}, which can't serve it now: {reasons}"
+            )
+        return Unavailable(503, "no_eligible_member", message, rule=rule, pool=pool.name)
+    return BadRequest(
+        400, "content_not_supported", message, param=facts.same_dialect, rule=rule, pool=pool.name
+    )
+
+
+def _ambiguous(facts: Facts, rule: str, pool: Pool, eligible: tuple[Member, ...]) -> BadRequest:
+    accounts = sorted({member.provider for member in eligible})
+    return BadRequest(
+        400,
+        "ambiguous_account",
+        f"{facts.unowned_ids}: this id lives at one account, and the pool {pool.name} has several "
+        f"({', '.join(accounts)}); say which one: ID@{accounts[0]}",
+        param=facts.unowned_ids,
+        rule=rule,
+        pool=pool.name,
+    )
 
 
 def _told(out: RuledOut) -> str:
@@ -98,51 +116,3 @@ def allowed_pools(caller: Caller, catalog: Catalog) -> list[str]:
         if _may_use(caller, pool.name)
         for name in (pool.name, *(a for a in pool.aliases if "*" not in a and "?" not in a))
     ]
-
-
-def _eligible(
-    pool: Pool, surface: Surface, catalog: Catalog, state: State, only_model: str | None
-) -> tuple[tuple[Member, ...], tuple[RuledOut, ...]]:
-    eligible: list[Member] = []
-    ruled_out: list[RuledOut] = []
-    for member in pool.members:
-        out = _rule_out(member, surface, catalog, state, only_model)
-        if out is None:
-            eligible.append(member)
-        else:
-            ruled_out.append(RuledOut(member, *out))
-    return tuple(eligible), tuple(ruled_out)
-
-
-def _rule_out(
-    member: Member, surface: Surface, catalog: Catalog, state: State, only_model: str | None
-) -> tuple[str, str] | None:
-    """(code, why) where the member can't serve calls of this surface."""
-    provider = catalog.providers[member.provider]
-    if not provider.built:
-        spoken = ", ".join(provider.dialects)
-        return "dialect_not_built", f"this version does not speak {spoken} yet"
-    if why := state.providers_out.get(member.provider):
-        return "credential_missing", why
-    if surface.dialect not in provider.dialects:
-        spoken = ", ".join(provider.dialects)
-        return "other_dialect", f"the call is {surface.dialect}, the provider speaks {spoken}"
-    if only_model is not None and member.model != only_model:
-        return "other_model", f"the call asks for {only_model}"
-    if member.weight == 0:
-        return "weight_zero", "its weight is 0"
-    return None
-
-
-def class_members(
-    pool: Pool, catalog: Catalog, state: State, surfaces: Iterable[Surface]
-) -> Iterator[tuple[Member, ...]]:
-    """Every eligible set that a call of these surfaces can meet in this pool, each once."""
-    seen: set[tuple[Member, ...]] = set()
-    models = {m.model for m in pool.members} if catalog.limits.concrete_models else set()
-    for surface in surfaces:
-        for only_model in (None, *sorted(models)):
-            eligible, _ = _eligible(pool, surface, catalog, state, only_model)
-            if eligible and eligible not in seen:
-                seen.add(eligible)
-                yield eligible

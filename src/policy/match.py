@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
-import functools
-import re
-
 from ..core.call import Facts
 from ..core.catalog import Condition, Op, Rule
+from ..core.globs import glob_matches
 
 
 def rule_matches(rule: Rule, facts: Facts) -> bool:
@@ -37,13 +34,3 @@ def _compares(condition: Condition, value: str | int | bool) -> bool:
         case Op.LT:
             return value < bound
     return value <= bound
-
-
-def glob_matches(pattern: str, text: str) -> bool:
-    return _pattern(pattern).match(text) is not None
-
-
-@functools.lru_cache(maxsize=4096)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    # Only `*` and `?` are special: a `[` in a model's name is a `[`.
-    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))

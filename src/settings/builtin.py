@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,8 @@ class Builtin:
     api_version: str = ""
     needs: tuple[str, ...] = ()
     example: str = ""
+    variant: str = ""
+    deviations: Mapping[str, Any] = field(default_factory=dict)
 
 
 @cache

@@ -17,6 +17,7 @@ from ..core.catalog import (
     Listen,
     Member,
     Pool,
+    Provider,
     Rule,
     Timeouts,
 )
@@ -24,6 +25,7 @@ from . import match
 from .explain import read_list, read_one
 from .files import read_files
 from .merge import Merged, merge
+from .models import capabilities_of, overlaid
 from .problems import Problem, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
@@ -72,7 +74,7 @@ def compile_texts(files: Mapping[str, str], *, dialects: Collection[str], built:
 
     providers = Providers(merged, declared, dialects, built)
     providers.use(pools_in)
-    pools = _pools(merged, pools_in)
+    pools = _pools(merged, pools_in, providers.result)
     callers = _callers(merged, callers_in)
     facts = _facts(merged, facts_in)
     rules = _rules(merged, rules_in, facts)
@@ -92,7 +94,9 @@ def compile_texts(files: Mapping[str, str], *, dialects: Collection[str], built:
     return Loaded(Catalog(revision=revision(parts), **parts), merged.all_warnings())
 
 
-def _pools(merged: Merged, entries: list[PoolIn | None]) -> Mapping[str, Pool]:
+def _pools(
+    merged: Merged, entries: list[PoolIn | None], providers: Mapping[str, Provider]
+) -> Mapping[str, Pool]:
     names = merged.names("pools")
     result: dict[str, Pool] = {}
     taken: dict[str, Path] = {name: ("pools", index, "name") for name, index in names.items()}
@@ -105,7 +109,7 @@ def _pools(merged: Merged, entries: list[PoolIn | None]) -> Mapping[str, Pool]:
             merged.wrong((*path, "name"), wrong, "give each pool its own name", also=taken[entry.name])
         _aliases(merged, path, entry, taken)
         _check_members(merged, path, entry.members)
-        result[entry.name] = _pool(merged, path, entry)
+        result[entry.name] = _pool(merged, path, entry, providers)
         if entry.cache:
             wrong = f"cache {entry.cache} has no effect in this version"
             merged.warn((*path, "cache"), wrong, "it can stay: the cache comes with a later version")
@@ -153,19 +157,29 @@ def _check_members(merged: Merged, path: Path, members: list[MemberIn]) -> None:
         merged.wrong((*path, "members"), f"the weights add up to more than {_UINT32}", "make them smaller")
 
 
-def _pool(merged: Merged, path: Path, entry: PoolIn) -> Pool:
+def _member(entry: MemberIn, providers: Mapping[str, Provider]) -> Member:
+    provider = providers.get(entry.provider)  # None: wrong elsewhere
+    own = provider.own_model(entry.model) if provider else entry.model
+    said = entry.capabilities.model_dump(by_alias=True, exclude_none=True)
+    known = capabilities_of(own, entry.model)
+    can = overlaid(known, said) if said else known
+    return Member(entry.provider, entry.model, entry.weight, entry.priority, can)
+
+
+def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Mapping[str, Provider]) -> Pool:
     waits, eject = entry.timeouts, entry.ejection
     if eject.base > eject.max:
         wrong = f"base ({eject.base} ms) is longer than max ({eject.max} ms)"
         merged.wrong((*path, "ejection", "base"), wrong, "give a base of at most max")
     return Pool(
         name=entry.name,
-        members=tuple([Member(m.provider, m.model, m.weight, m.priority) for m in entry.members]),
+        members=tuple([_member(m, providers) for m in entry.members]),
         routing=entry.routing,
         failover=entry.failover,
         cache=entry.cache,
         aliases=tuple(entry.aliases),
         timeouts=Timeouts(waits.connect, waits.first_event, waits.reply),
+        usage_event=entry.usage_event,
         ejection=Ejection(eject.enabled, eject.consecutive_errors, eject.base, eject.max),
     )
 

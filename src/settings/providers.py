@@ -12,7 +12,20 @@ from .problems import listing, show, suggestion
 from .schema import PoolIn, ProviderIn
 from .yamltext import Path
 
-AUTHS = {"bearer": Auth.BEARER, "x-api-key": Auth.X_API_KEY, "api-key": Auth.API_KEY, "none": Auth.NONE}
+AUTHS = {
+    "bearer": Auth.BEARER,
+    "x-api-key": Auth.X_API_KEY,
+    "api-key": Auth.API_KEY,
+    "x-goog-api-key": Auth.X_GOOG_API_KEY,
+    "aws-sigv4": Auth.AWS_SIGV4,
+    "none": Auth.NONE,
+}
+# Variant → the dialects that have it.
+VARIANTS = {
+    "azure": frozenset(("openai-chat", "openai-responses", "openai-embeddings")),
+    "bedrock": frozenset(("anthropic-messages",)),
+    "vertex": frozenset(("anthropic-messages", "gemini")),
+}
 
 
 class Providers:
@@ -92,7 +105,7 @@ class Providers:
             right = "add credential: {env: NAME}, or give auth: none"
             self.merged.wrong((*path, "auth"), f"auth {entry.auth} needs a credential", right)
         elif provider.built and entry.auth == "none" and entry.credential is not None:
-            right = "give auth: bearer, x-api-key or api-key, or drop the credential"
+            right = "give e.g. auth: bearer or x-api-key, or drop the credential"
             self.merged.wrong((*path, "auth"), "with auth none the credential is never sent", right)
         else:
             self.result[entry.name] = provider
@@ -112,7 +125,21 @@ class Providers:
         if entry.auth is not None and entry.auth not in AUTHS:
             right = suggestion(entry.auth, AUTHS, f"give {listing(AUTHS)}")
             self.merged.wrong((*path, "auth"), f"there is no auth {show(entry.auth)}", right)
+        self._bad_variant(path, entry)
         return len(self.merged.problems) > before
+
+    def _bad_variant(self, path: Path, entry: ProviderIn) -> None:
+        if not entry.variant:
+            return
+        builtin = builtins().get(entry.name)
+        dialects = tuple(entry.dialect or (builtin.dialect if builtin else ()))
+        if entry.variant not in VARIANTS:
+            right = suggestion(entry.variant, VARIANTS, f"give {listing(VARIANTS)}")
+            self.merged.wrong((*path, "variant"), f"there is no variant {show(entry.variant)}", right)
+        elif not VARIANTS[entry.variant].issuperset(dialects):
+            right = f"{entry.variant} is for {listing(sorted(VARIANTS[entry.variant]))}"
+            wrong = f"{listing(dialects)} has no variant {entry.variant}"
+            self.merged.wrong((*path, "variant"), wrong, right)
 
     def _incomplete(self, path: Path, entry: ProviderIn, builtin: Builtin | None) -> bool:
         if builtin is not None:
@@ -158,6 +185,8 @@ class Providers:
             ca_file=entry.ca_file,
             models=MappingProxyType(dict(sorted(entry.models.items()))),
             built=any(dialect in self.built for dialect in dialects),
+            variant=entry.variant or builtin.variant,
+            deviations=MappingProxyType({**builtin.deviations, **entry.deviations}),
         )
 
 

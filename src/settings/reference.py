@@ -137,6 +137,7 @@ _FACTS = {
     "tools": "the call offers tools",
     "images": "the call holds images",
     "documents": "the call holds documents",
+    "audio": "the call holds audio",
     "schema": "the call asks for output by a schema",
     "reasoning": "the call asks for reasoning",
     "stream": "the call asks for a stream",

@@ -68,21 +68,37 @@ class ProviderIn(Model):
         "",
     )
     credential: Annotated[SecretRef | None, PlainValidator(values.credential)] = field(
-        "Where its API key is to be found: `{env: NAME}`, `{file: PATH}` or `none`. Never the key itself.",
+        "Where its API key is to be found: `{env: NAME}`, `{file: PATH}` or `none`. Never the key itself. "
+        "With `auth: aws-sigv4` the value is `KEY_ID:SECRET` or `KEY_ID:SECRET:SESSION_TOKEN`, and `aws` "
+        "stands for AWS's own variables (`AWS_ACCESS_KEY_ID` …) or else the profile in `~/.aws/credentials`.",
         "reference to a secret",
-        "give {env: NAME}, {file: PATH} or none",
+        "give {env: NAME}, {file: PATH}, aws or none",
         None,
     )
     auth: str | None = field(
-        "The header that carries the key: `bearer`, `x-api-key`, `api-key` or `none`. "
-        "With a credential `bearer`, without one `none`.",
+        "The header that carries the key: `bearer`, `x-api-key`, `api-key`, `x-goog-api-key` or `none`; "
+        "`aws-sigv4` signs the request instead. With a credential `bearer`, without one `none`.",
         "word",
-        "give bearer, x-api-key, api-key or none",
+        "give bearer, x-api-key, api-key, x-goog-api-key, aws-sigv4 or none",
         None,
     )
     region: Text = field("The cloud region, for Bedrock and Vertex.", "text", _TEXT, "")
     project: Text = field("The cloud project, for Vertex.", "text", _TEXT, "")
-    api_version: Text = field("The API version that the provider wants in a header.", "text", _TEXT, "")
+    api_version: Text = field("The API version that it wants, in a header or the query.", "text", _TEXT, "")
+    variant: str = field(
+        "Where its dialect has other paths, bodies or framing: `azure` (deployments in the path), `bedrock` "
+        "and `vertex` (Anthropic's or Google's models there).",
+        "word",
+        "give azure, bedrock or vertex, or leave it out",
+        "",
+    )
+    deviations: Annotated[dict[str, Any], PlainValidator(values.deviations)] = field(
+        "How it differs from the owner of its dialect, where calls are translated into it: docs/dialects.md "
+        "has the names.",
+        "mapping of name: value",
+        "give e.g. {max_tokens_field: max_tokens}",
+        dict,
+    )
     headers: Annotated[dict[str, str], PlainValidator(values.provider_headers)] = field(
         "Further headers for every request to it. No secrets: those are `credential`.",
         "mapping of header: value",
@@ -137,6 +153,34 @@ class CallerIn(Model):
     )
 
 
+Tokens = Annotated[int, BeforeValidator(values.tokens)]
+_CAN = "Whether it can. A call that needs it goes to others."
+
+
+class CapabilitiesIn(Model):
+    """What a model can take and give, where it is otherwise than the broker knows (docs/capabilities.md).
+    What nobody knows refuses no call."""
+
+    context: Tokens | None = field("The most tokens of input.", "number of tokens", "give e.g. 200k", None)
+    max_output: Tokens | None = field(
+        "The most tokens that it writes.", "number of tokens", "give e.g. 64k", None
+    )
+    tools: Flag | None = field(f"Tools. {_CAN}", "true or false", "give true or false", None)
+    images: Flag | None = field(f"Images as input. {_CAN}", "true or false", "give true or false", None)
+    documents: Flag | None = field(f"Documents as input. {_CAN}", "true or false", "give true or false", None)
+    audio: Flag | None = field(f"Audio as input. {_CAN}", "true or false", "give true or false", None)
+    schema_: Flag | None = Field(
+        None,
+        alias="schema",
+        description=f"Output by a JSON schema. {_CAN}",
+        json_schema_extra={"kind": "true or false", "right": "give true or false"},
+    )
+    reasoning: Flag | None = field(f"Reasoning. {_CAN}", "true or false", "give true or false", None)
+    choices: Flag | None = field(
+        f"Several answers to one call (`n`). {_CAN}", "true or false", "give true or false", None
+    )
+
+
 class MemberIn(Model):
     """A provider and one of its models."""
 
@@ -155,6 +199,12 @@ class MemberIn(Model):
         "whole number, 0 to 127",
         "give a priority from 0 to 127; 0 is tried first",
         0,
+    )
+    capabilities: CapabilitiesIn = field(
+        "What the model can do, where it is otherwise than the broker knows.",
+        "mapping",
+        "give e.g. {images: false, context: 128k}",
+        CapabilitiesIn,
     )
 
 
@@ -221,6 +271,13 @@ class PoolIn(Model):
     )
     timeouts: TimeoutsIn = field(
         "How long to wait.", "mapping", 'give e.g. {connect: "5s", first_event: "60s"}', TimeoutsIn
+    )
+    usage_event: Annotated[str, PlainValidator(values.usage_event)] = field(
+        "The broker asks for usage at the end of every chat stream. `strip`: a client that did not ask does "
+        "not see that event; `pass`: it does.",
+        "word",
+        "give strip or pass",
+        "strip",
     )
     ejection: Annotated[EjectionIn, BeforeValidator(values.ejection)] = field(
         "When a failing member is left out for a while.",

@@ -162,10 +162,12 @@ def base_url(value: Any) -> str:
 
 
 def credential(value: Any) -> SecretRef | None:
-    """`{env: NAME}`, `{file: PATH}` or none, for a provider."""
+    """`{env: NAME}`, `{file: PATH}`, `aws` or none, for a provider."""
     right = "give {env: NAME}, {file: PATH} or none"
     if value is None or value == "none":
         return None
+    if value == "aws":
+        return SecretRef("aws", "default")
     if isinstance(value, str):
         refuse("holds a credential in plain text", f"never write a credential itself here: {right}")
     return _secret(value, ("env", "file"), right)
@@ -271,6 +273,42 @@ def cache(value: Any) -> str:
     if value != "short-context":
         refuse(f"{show(value)} is not a cache", "the only cache so far is short-context")
     return "short-context"
+
+
+def usage_event(value: Any) -> str:
+    """`strip` or `pass`."""
+    if value not in ("strip", "pass"):
+        refuse(f"{show(value)} is neither strip nor pass", "give strip or pass")
+    return str(value)
+
+
+_TOKENS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kM]?)")
+
+
+def tokens(value: Any) -> Any:
+    """`200000`, `200k` or `1M` → a number of tokens."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        refuse(f"{show(value)} is not a number of tokens", "give e.g. 200k")
+    found = _TOKENS.fullmatch(str(value).strip())
+    count = _scaled(found[1], {"": 1, "k": 1_000, "M": 1_000_000}[found[2]]) if found else None
+    if not count:
+        refuse(f"{show(value)} is not a number of tokens", "give e.g. 200k")
+    return count
+
+
+def deviations(value: Any) -> dict[str, Any]:
+    """Name → text, number, true or false, or a list of texts."""
+    if not isinstance(value, dict):
+        refuse(f"is {kind(value)}, not a mapping", "give e.g. {max_tokens_field: max_tokens}")
+    for name, said in value.items():
+        plain = isinstance(said, (str, int, float, bool)) or (
+            isinstance(said, list) and all(isinstance(each, str) for each in said)
+        )
+        if not isinstance(name, str) or not plain:
+            refuse(
+                f"{show(name)} has no plain value", "give a text, a number, true or false, or a list of texts"
+            )
+    return value
 
 
 def ejection(value: Any) -> Any:

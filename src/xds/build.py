@@ -18,7 +18,8 @@ from ..core.keys import (
 )
 from ..policy import State, class_members
 from .clusters import endpoints_tree, pool_cluster_tree, provider_cluster_tree
-from .listeners import member_listener, outer_listener, outer_routes
+from .listeners import outer_listener, outer_routes
+from .member_listener import member_listener
 from .types import (
     CLUSTER,
     ENDPOINTS,
@@ -37,7 +38,8 @@ MAX_CLASSES = 64
 def generation_of(catalog: Catalog, state: State) -> str:
     """A revision together with what could be used when it was pushed: `revision.state`."""
     certificates = (catalog.listen.tls_digest, sorted(p.ca_digest for p in catalog.providers.values()))
-    return f"{catalog.revision}.{content_hash(sorted(state.providers_out), certificates)[:6]}"
+    known = (sorted(state.providers_out), sorted(state.signing.items()))
+    return f"{catalog.revision}.{content_hash(known, certificates)[:6]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,9 @@ def build(
     for pool in catalog.pools.values():
         names = {member.provider for member in pool.members}
         out = frozenset(names & state.providers_out.keys())
-        key = (pool, tuple(shapes[name] for name in sorted(names)), out, catalog.limits, surfaces)
-        parts = memory.pools.get(key) or _pool_parts(pool, catalog, state, surfaces, memory)
+        signing = tuple(sorted((n, d) for n, d in state.signing.items() if n in names))
+        key = (pool, tuple(shapes[name] for name in sorted(names)), out, signing, catalog.limits, surfaces)
+        parts = memory.pools.get(key) or _pool_parts(pool, catalog, state, surfaces, secrets, memory)
         kept[key] = parts
         clusters |= parts.clusters
         endpoints[parts.cluster] = parts.endpoints
@@ -92,7 +95,7 @@ def build(
         SECRET: {
             secret_name(p): _secret(secret_name(p), p.auth, secrets.get(p.name, ""))
             for p in used.values()
-            if p.auth is not Auth.NONE
+            if p.auth.header
         },
         CLUSTER: clusters,
         ENDPOINTS: endpoints,
@@ -102,7 +105,12 @@ def build(
 
 
 def _pool_parts(
-    pool: Pool, catalog: Catalog, state: State, surfaces: tuple[Surface, ...], memory: Memory
+    pool: Pool,
+    catalog: Catalog,
+    state: State,
+    surfaces: tuple[Surface, ...],
+    secrets: Mapping[str, str],
+    memory: Memory,
 ) -> _PoolParts:
     classes = list(class_members(pool, catalog, state, surfaces))
     if len(classes) > MAX_CLASSES:
@@ -112,7 +120,7 @@ def _pool_parts(
             f"pool {pool.name}: its members can serve {len(classes)} different kinds of call; more than "
             f"{MAX_CLASSES} are too many for Envoy: split the pool",
         )
-    keys = keys_of(pool, catalog)
+    keys = keys_of(pool, catalog, state)
     connect_ms = pool.timeouts.connect_ms
     cluster = pool_cluster(pool, catalog.limits)
     clusters = {cluster: memory.trees.get(cluster) or pool_cluster_tree(pool, catalog.limits)}
@@ -121,7 +129,9 @@ def _pool_parts(
     for member, provider in used.items():
         name = listener_name(member, keys[member])
         upstream = provider_cluster(provider, catalog.limits, connect_ms)
-        listeners[name] = memory.trees.get(name) or member_listener(pool, member, keys[member], catalog)
+        listeners[name] = memory.trees.get(name) or member_listener(
+            pool, member, keys[member], catalog, secrets.get(member.provider, "")
+        )
         clusters[upstream] = memory.trees.get(upstream) or provider_cluster_tree(
             provider, catalog, connect_ms
         )
@@ -131,10 +141,16 @@ def _pool_parts(
     return _PoolParts(cluster, endpoints, listeners, clusters, tuple(used.values()))
 
 
-def keys_of(pool: Pool, catalog: Catalog) -> dict[Member, str]:
+def keys_of(pool: Pool, catalog: Catalog, state: State) -> dict[Member, str]:
     connect_ms = pool.timeouts.connect_ms
     return {
-        member: member_key(catalog.providers[member.provider], member.model, catalog.limits, connect_ms)
+        member: member_key(
+            catalog.providers[member.provider],
+            member,
+            catalog.limits,
+            connect_ms,
+            state.signing.get(member.provider, ""),
+        )
         for member in pool.members
     }
 

@@ -5,7 +5,6 @@ Envoy's own text is never the answer: a client's SDK reads JSON of its dialect o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,18 +148,17 @@ def outer_mappers() -> list[Tree]:
     ]
 
 
-def member_mappers(dialects: Sequence[str]) -> list[Tree]:
-    """A member's own failures become 503 in the client's dialect, so that the outer route fails over."""
+def member_mappers() -> list[Tree]:
+    """A member's own failures become 503 in the client's dialect, so that the outer route fails over. The
+    path may be the provider's by then: the dialect stands where the Lua filter has kept it."""
     message = "the provider could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
-    error = EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS)
-    others = [dialect for dialect in dialects if dialect != "anthropic-messages"]
-    anthropic = {"name": ":path", "string_match": {"contains": "/v1/messages"}}
-    if not others:
-        return [_mapper("anthropic-messages", None, error, _MEMBERS_REQUEST_ID)]
-    shapes = [("anthropic-messages", anthropic)] if len(others) < len(dialects) else []
+    anthropic = f"metadata.filter_metadata['modelbroker']['dialect'] == 'anthropic-messages' && {_NOT_OURS}"
+    errors = (("anthropic-messages", anthropic), ("openai-chat", _NOT_OURS))
     return [
-        _mapper(dialect, header, error, _MEMBERS_REQUEST_ID)
-        for dialect, header in (*shapes, (others[0], None))
+        _mapper(
+            dialect, None, EnvoyError(503, "upstream_unavailable", message, when=when), _MEMBERS_REQUEST_ID
+        )
+        for dialect, when in errors
     ]
 
 

@@ -8,11 +8,12 @@ import pytest
 from modelbroker.core.catalog import Auth, Limits, Member, Pool, Provider, SecretRef
 from modelbroker.core.keys import class_name, levels, member_key, pool_cluster, provider_cluster, secret_name
 
+MEMBER = Member("p", "m")
 PROVIDER = Provider("p", ("openai-chat",), "http://127.0.0.1:1/v1", credential=SecretRef("env", "K"))
 
 
 def test_the_same_content_has_the_same_name() -> None:
-    assert member_key(PROVIDER, "m", Limits(), 1) == member_key(replace(PROVIDER), "m", Limits(), 1)
+    assert member_key(PROVIDER, MEMBER, Limits(), 1) == member_key(replace(PROVIDER), MEMBER, Limits(), 1)
     assert class_name(["a", "b"]) == class_name(["b", "a"])
 
 
@@ -30,14 +31,14 @@ def test_the_same_content_has_the_same_name() -> None:
 )
 def test_what_a_member_does_is_in_its_key(change: dict[str, object]) -> None:
     other = replace(PROVIDER, **change)  # type: ignore[arg-type]
-    assert member_key(PROVIDER, "m", Limits(), 1) != member_key(other, "m", Limits(), 1)
+    assert member_key(PROVIDER, MEMBER, Limits(), 1) != member_key(other, MEMBER, Limits(), 1)
 
 
 def test_what_a_member_does_not_do_is_not_in_its_key() -> None:
     other = replace(PROVIDER, models={"another-model": "x"})
-    assert member_key(PROVIDER, "m", Limits(), 1) == member_key(other, "m", Limits(), 1)
+    assert member_key(PROVIDER, MEMBER, Limits(), 1) == member_key(other, MEMBER, Limits(), 1)
     limits = replace(Limits(), concrete_models=True)
-    assert member_key(PROVIDER, "m", Limits(), 1) == member_key(PROVIDER, "m", limits, 1)
+    assert member_key(PROVIDER, MEMBER, Limits(), 1) == member_key(PROVIDER, MEMBER, limits, 1)
 
 
 def test_a_pools_cluster_keeps_its_name_through_an_edit_of_its_members() -> None:

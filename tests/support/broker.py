@@ -23,19 +23,28 @@ from .simulators import SimulatorHandle
 
 START_TIMEOUT_S = 60
 KEY = "mb-test-key"
+# Key id and secret with which requests to simulated Bedrock are signed.
+AWS_KEYS = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+_AUTHS = {
+    "anthropic-messages": "x-api-key",
+    "gemini": "x-goog-api-key",
+    "bedrock-converse": "aws-sigv4",
+}
 KEY_SHA256 = hashlib.sha256(KEY.encode()).hexdigest()
 
 
 def provider(name: str, port: int, dialect: str | list[str], path: str = "") -> dict[str, Any]:
-    """A provider entry that points at a simulator; its key is in the environment as KEY_OF_<NAME>."""
-    auth = "x-api-key" if dialect == "anthropic-messages" else "bearer"
-    return {
+    """A provider entry that points at a simulator; its key is in the environment."""
+    entry: dict[str, Any] = {
         "name": name,
         "dialect": dialect,
         "base_url": f"http://127.0.0.1:{port}{path}",
-        "auth": auth,
+        "auth": _AUTHS.get(str(dialect), "bearer"),
         "credential": {"env": "KEY_OF_PROVIDERS"},
     }
+    if dialect == "bedrock-converse":
+        entry |= {"credential": {"env": "AWS_KEYS_OF_PROVIDERS"}, "region": "us-east-1"}
+    return entry
 
 
 def one_a_dialect(sims: Iterable[SimulatorHandle], dialects: Iterable[str]) -> list[dict[str, Any]]:
@@ -68,7 +77,12 @@ class Broker:
         self.write(config)
         self._arguments = arguments
         self._keeps_port = keeps_port
-        self._environ = {**os.environ, "KEY_OF_PROVIDERS": "sk-provider-secret", **(environ or {})}
+        self._environ = {
+            **os.environ,
+            "KEY_OF_PROVIDERS": "sk-provider-secret",
+            "AWS_KEYS_OF_PROVIDERS": AWS_KEYS,
+            **(environ or {}),
+        }
         self.process: subprocess.Popen[str] | None = None
         self._run_dirs: set[str] = set()
         self.url = ""

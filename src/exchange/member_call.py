@@ -1,0 +1,219 @@
+"""A member's call that can't pass as it is: the request goes into the member's dialect, the reply comes back.
+
+Same dialect, but tags in the body or a provider that speaks it otherwise: the request is only mended.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from ..core.call import Surface
+from ..core.errors import BadRequest, CallError, Misconfigured
+from ..dialects import (
+    Context,
+    Encoded,
+    Upstream,
+    client_dialect,
+    counts_tokens,
+    embeddings_client,
+    makes_embeddings,
+    provider_dialect,
+    surface_named,
+)
+from .filtered import FilteredStream
+from .member import MemberStream
+from .outer import Inbound
+from .translated import TranslatedStream, WholeReply
+
+# What a client says to providers of its own dialect: it means nothing to others.
+_DIALECT_PREFIXES = ("anthropic-", "openai-", "x-stainless-", "x-goog-", "x-broker-", "x-envoy-")
+_REPLACED = frozenset(("content-type", "accept", "content-length", "x-request-id", "x-forwarded-for"))
+
+
+class Mode(Enum):
+    """What of the reply the broker has to see."""
+
+    STREAM = "stream"  # each piece as it comes
+    WHOLE = "whole"  # when it is whole
+    LEAVE = "leave"  # nothing
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """What a member's listener says of its member: the dialects its provider speaks, in its own order, and
+    the rest of an Upstream."""
+
+    dialects: tuple[str, ...]
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Go on to the provider with this. `dropped`: knobs that it does not get."""
+
+    headers: tuple[tuple[str, str], ...]
+    remove_headers: tuple[str, ...]
+    body: bytes
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """This member can't get the request; perhaps another one can."""
+
+    status: int
+    code: str
+    body: bytes
+
+
+@functools.lru_cache(maxsize=4096)
+def spoken(serialized: str) -> Spoken:
+    return msgspec.json.decode(serialized, type=Spoken)
+
+
+def served_in(dialects: tuple[str, ...], surface: Surface) -> str:
+    """The dialect in which a provider serves calls of `surface`: its own, or else the first that it can be
+    translated into; "" where there is none."""
+    if surface.dialect in dialects:
+        return surface.dialect
+    return next((dialect for dialect in dialects if dialect in surface.served_by), "")
+
+
+class MemberCall:
+    """Events: `on_request_headers`, `on_request_body`; then `reply` takes over."""
+
+    def __init__(self, member: Spoken, now_s: int) -> None:
+        self._member = member
+        self._now_s = now_s
+        self._inbound = Inbound(())
+        self._surface: Surface | None = None
+        self._context = Context("", now_s)
+        self._embed: Any = None
+        self.request_id = ""
+
+    def on_request_headers(self, inbound: Inbound) -> Mode:
+        self._inbound = inbound
+        self.request_id = inbound.first("x-broker-request-id")
+        surface = surface_named(inbound.first("x-broker-surface"))
+        self._surface = surface
+        upstream = self._member.upstream
+        self._upstream = msgspec.structs.replace(upstream, dialect=served_in(self._member.dialects, surface))
+        self._context = Context(self.request_id, self._now_s, upstream.model)
+        self.is_stream = bool(inbound.first("x-broker-stream"))
+        self.is_same = self._upstream.dialect == surface.dialect
+        self._is_owned = bool(inbound.first("x-broker-owned"))
+        if self.is_stream:
+            return Mode.STREAM
+        return Mode.LEAVE if self.is_same and not self._is_owned else Mode.WHOLE
+
+    @property
+    def surface(self) -> Surface:
+        if self._surface is None:
+            raise Misconfigured(500, "broker_defect", "a body came before its headers")
+        return self._surface
+
+    def error_body(self, error: CallError) -> bytes:
+        """The error in the client's dialect."""
+        return client_dialect(self.surface.dialect).error_body(error, self.request_id)
+
+    def on_request_body(self, body: bytes) -> Send | NotSent:
+        client = client_dialect(self.surface.dialect)
+        try:
+            encoded = self._mended(body) if self.is_same else self._encoded(body)
+        except CallError as error:
+            told = BadRequest(error.status, error.code, error.message, param=client.own_field(error.param))
+            return NotSent(error.status, error.code, client.error_body(told, self.request_id))
+        path = self._upstream.base_path + encoded.path
+        names = frozenset(name for name, _ in encoded.headers) | _REPLACED
+        return Send(
+            headers=(
+                (":path", path),
+                ("content-type", "application/json"),
+                ("accept", "text/event-stream" if self.is_stream else "application/json"),
+                ("content-length", str(len(encoded.body))),
+                *encoded.headers,
+            ),
+            remove_headers=() if self.is_same else self._foreign(names),
+            body=encoded.body,
+            dropped=encoded.dropped,
+        )
+
+    def _foreign(self, ours: frozenset[str]) -> tuple[str, ...]:
+        """The client's headers for its own dialect's providers, and the broker's own: a signature must not
+        cover what is taken away behind it."""
+        return tuple(
+            name for name in self._inbound.names if name.startswith(_DIALECT_PREFIXES) and name not in ours
+        )
+
+    def _mended(self, body: bytes) -> Encoded:
+        """The same dialect: only what has to be otherwise at this provider changes."""
+        client = client_dialect(self.surface.dialect)
+        _, question, query = self._inbound.first("x-broker-suffix").partition("?")
+        path = client.same_dialect_path(self._upstream, self.surface, self.is_stream) + question + query
+        return Encoded(path, client.rebind(body, self._upstream))
+
+    def _encoded(self, body: bytes) -> Encoded:
+        surface, upstream = self.surface, self._upstream
+        if surface.operation == "embed":
+            embed = embeddings_client().decode_embed_request(body)
+            self._embed = embed
+            encoded = makes_embeddings(upstream.dialect).encode_embed(embed, upstream)
+            return msgspec.structs.replace(encoded, dropped=(*embed.dropped, *encoded.dropped))
+        client = client_dialect(surface.dialect)
+        chat = client.decode_request(body)
+        if surface.operation == "count":
+            encoded = counts_tokens(upstream.dialect).encode_count(chat, upstream)
+        else:
+            encoded = provider_dialect(upstream.dialect).encode_request(chat, upstream)
+            self._context = Context(
+                self.request_id, self._now_s, upstream.model, chat.include_usage, chat.echo
+            )
+        own = tuple(client.own_field(name) for name in encoded.dropped)
+        return msgspec.structs.replace(encoded, dropped=tuple(dict.fromkeys((*chat.dropped, *own))))
+
+    def stream(self) -> MemberStream | FilteredStream | TranslatedStream:
+        """What takes the reply in STREAM mode."""
+        client, upstream = client_dialect(self.surface.dialect), self._upstream
+        if not self.is_same:
+            return TranslatedStream(client, provider_dialect(upstream.dialect), upstream, self._context)
+        if self._is_owned:
+            return FilteredStream(client, client.owned_stream(upstream.provider), self._context)
+        if (unframed := client.unframed(upstream)) is not None:
+            return FilteredStream(client, unframed, self._context)
+        return MemberStream(client)
+
+    def whole(self) -> WholeReply:
+        """What takes the reply in WHOLE mode."""
+        surface, upstream, context = self.surface, self._upstream, self._context
+        client = client_dialect(surface.dialect)
+        if self.is_same:
+            return WholeReply(client, None, context, lambda body: client.owned_reply(body, upstream.provider))
+        provider = provider_dialect(upstream.dialect)
+        if surface.operation == "embed":
+            maker, embed = makes_embeddings(upstream.dialect), self._embed
+            return WholeReply(
+                client,
+                provider,
+                context,
+                lambda body: embeddings_client().encode_embed_reply(
+                    maker.decode_embed(body, upstream), embed, context
+                ),
+            )
+        if surface.operation == "count":
+            counter = counts_tokens(upstream.dialect)
+            return WholeReply(
+                client,
+                provider,
+                context,
+                lambda body: client.encode_count_reply(counter.decode_count(body)),
+            )
+        return WholeReply(
+            client,
+            provider,
+            context,
+            lambda body: client.encode_reply(provider.decode_reply(body, upstream), context),
+        )

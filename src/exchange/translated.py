@@ -1,0 +1,321 @@
+"""A reply in another dialect than its client's: whole, or piece by piece behind the commit point."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from ..dialects import ClientDialect, Context, ProviderDialect, Upstream
+from ..dialects.conversation import ToolCall
+from ..dialects.replies import (
+    BlobGiven,
+    Cause,
+    Delta,
+    Ended,
+    Failed,
+    Fault,
+    PartStarted,
+    ReplyEvent,
+    Stopped,
+)
+from ..dialects.streaming import explode
+from .member import ANY_ZLIB, INFLATED, MOST_HELD_BYTES, Move
+
+_REQUEST_ID_HEADERS = ("request-id", "x-request-id", "x-amzn-requestid", "apim-request-id")
+# What describes the provider's bytes and not ours, or speaks of its own dialect.
+_PROVIDERS_OWN = ("content-length", "content-encoding", "transfer-encoding", "etag", "x-amzn-errortype")
+_STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
+# What the record calls a failure; the client's own error has its dialect's words.
+_CODES: Mapping[Cause, str] = {
+    Cause.RATE_LIMIT: "upstream_rate_limited",
+    Cause.OVERLOADED: "upstream_overloaded",
+    Cause.CREDENTIAL: "upstream_credential_refused",
+    Cause.BILLING: "upstream_billing",
+    Cause.SERVER: "upstream_error",
+    Cause.TIMEOUT: "upstream_timeout",
+}
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the client gets: `remove` are the provider's headers that it does not get."""
+
+    status: int
+    headers: Headers
+    remove: tuple[str, ...]
+    body: bytes
+    code: str = ""
+
+
+class Head:
+    """A provider's reply headers: names in lower case, the first of equal names."""
+
+    __slots__ = ("status", "values")
+
+    def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
+        self.values = dict(reversed(headers))
+        status = self.values.get(":status", "")
+        self.status = int(status) if status.isdigit() else 0
+
+    def is_good(self) -> bool:
+        return 200 <= self.status < 300
+
+    def is_stream(self) -> bool:
+        return self.values.get("content-type", "").strip().lower().startswith(_STREAM_TYPES)
+
+    def removed(self, kept: frozenset[str]) -> tuple[str, ...]:
+        """Those of the provider's headers that the client must not get."""
+        return tuple(
+            n
+            for n in self.values
+            if n not in kept and (n in _PROVIDERS_OWN or n.startswith("x-broker-") or n == "www-authenticate")
+        )
+
+    def request_id(self) -> str:
+        return next((self.values[name] for name in _REQUEST_ID_HEADERS if name in self.values), "")
+
+
+class Inflater:
+    """Providers are asked for plain text; one that compresses all the same is read where that can be done."""
+
+    def __init__(self, encoding: str) -> None:
+        encoding = encoding.strip().lower()
+        self.is_readable = encoding in INFLATED or encoding in ("", "identity")
+        self._inflate = zlib.decompressobj(ANY_ZLIB) if encoding in INFLATED else None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """zlib.error where the bytes are not compressed as the header says."""
+        return self._inflate.decompress(chunk) if self._inflate else chunk
+
+
+def _garbage(message: str) -> Fault:
+    return Fault(Cause.SERVER, 502, message, "upstream_garbage")
+
+
+def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head | None = None) -> Answer:
+    """A provider's failure as the client is told of it."""
+    status, body = client.encode_fault(fault, context)
+    headers: list[tuple[str, str]] = [("content-type", "application/json")]
+    if fault.retry_after:
+        headers.append(("retry-after", fault.retry_after))
+    if request_id := fault.request_id or (head.request_id() if head else ""):
+        headers.append((client.request_id_header, request_id))
+    code = fault.code if fault.code.startswith("upstream_") else _CODES.get(fault.cause, "")
+    removed = head.removed(frozenset(name for name, _ in headers)) if head else ()
+    return Answer(status, tuple(headers), removed, body, code)
+
+
+class WholeReply:
+    """Events: `on_headers`, then `on_body` with the whole body. `translate`: a good body into the client's;
+    without a `provider` the dialects are the same, and an error reply passes as it is."""
+
+    def __init__(
+        self,
+        client: ClientDialect,
+        provider: ProviderDialect | None,
+        context: Context,
+        translate: Callable[[bytes], bytes],
+    ) -> None:
+        self._client = client
+        self._provider = provider
+        self._context = context
+        self._translate = translate
+        self._head = Head(())
+
+    def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Answer | None:
+        """None: wait for the body."""
+        self._head = Head(headers)
+        return self.on_body(b"") if ends and self._provider is not None else None
+
+    def on_body(self, body: bytes) -> Answer | None:
+        """None: let it pass as it is."""
+        head = self._head
+        inflater = Inflater(head.values.get("content-encoding", ""))
+        if self._provider is None and not (head.is_good() and inflater.is_readable):
+            return None
+        try:
+            plain = inflater.feed(body)
+            if not inflater.is_readable:
+                raise ValueError("it is compressed in a way that nobody asked for")
+            if self._provider is not None and not head.is_good():
+                fault = self._provider.decode_fault(head.status, head.values, plain)
+                return rendered(self._client, fault, self._context, head)
+            translated = self._translate(plain)
+        except (ValueError, zlib.error) as wrong:
+            if self._provider is None:
+                return None
+            fault = _garbage(f"the provider's reply is not valid: {wrong}")
+            return rendered(self._client, fault, self._context, head)
+        headers = [("content-type", "application/json"), ("content-length", str(len(translated)))]
+        if self._provider is not None and (request_id := head.request_id()):
+            headers.append((self._client.request_id_header, request_id))
+        kept = frozenset(name for name, _ in headers)
+        return Answer(head.status, tuple(headers), head.removed(kept), translated)
+
+
+def _is_real(event: ReplyEvent) -> bool:
+    """A piece of the answer: what stands before it can still be taken back."""
+    match event:
+        case Delta(_, text):
+            return text != ""
+        case PartStarted(_, part):
+            return isinstance(part, ToolCall)
+        case BlobGiven() | Stopped() | Ended():
+            return True
+    return False
+
+
+class TranslatedStream:
+    """Events: `on_headers`, `on_body` …, `on_hold_over`; each says what to do next. After OPEN the stream
+    flows: each piece that comes in is answered with what `take` gives. It never leaves the path."""
+
+    def __init__(
+        self, client: ClientDialect, provider: ProviderDialect, upstream: Upstream, context: Context
+    ) -> None:
+        self._client = client
+        self._provider = provider
+        self._upstream = upstream
+        self._context = context
+        self._decoder = provider.stream_decoder(upstream)
+        self._encoder = client.stream_encoder(context)
+        self._head = Head(())
+        self._inflater = Inflater("")
+        self._collected: list[bytes] | None = None  # of a reply that is no stream
+        self._out: list[bytes] = []
+        self._held_bytes = 0
+        self._alive = self._open = self._over = False
+        self._failure: Answer | None = None
+
+    # -- events
+
+    def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
+        head = self._head = Head(headers)
+        self._inflater = Inflater(head.values.get("content-encoding", ""))
+        if not (head.is_good() and head.is_stream()):
+            self._collected = []
+        if not self._inflater.is_readable:
+            return self._fail(_garbage("the provider's reply is compressed in a way that nobody asked for"))
+        return self.on_body(b"", True) if ends else Move.HOLD
+
+    def on_body(self, chunk: bytes, ends: bool) -> Move:
+        try:
+            plain = self._inflater.feed(chunk)
+        except zlib.error as wrong:
+            return self._break_off(_garbage(f"the provider's reply is not compressed as it says: {wrong}"))
+        if self._collected is not None:
+            return self._collect(plain, ends)
+        events = self._decoder.feed(plain) if plain else []
+        if ends:
+            events = [*events, *self._decoder.end()]
+        return self._on_events(events, ends, len(plain))
+
+    def on_hold_over(self) -> Move:
+        """The preamble stands alone for a while: the provider lives, and thinks."""
+        return self._opened()
+
+    # -- what to send
+
+    def reply_headers(self) -> tuple[Headers, tuple[str, ...]]:
+        """(set, remove) on the reply's headers, at OPEN."""
+        headers = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
+        if request_id := self._head.request_id():
+            headers.append((self._client.request_id_header, request_id))
+        return tuple(headers), self._head.removed(frozenset(name for name, _ in headers))
+
+    def take(self) -> bytes:
+        """What the client is to get now."""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def failure(self) -> Answer:
+        """After FAIL."""
+        if self._failure is None:
+            raise RuntimeError("nothing has failed")
+        return self._failure
+
+    def break_off(self, message: str) -> Move:
+        """The broker itself can't go on with this reply."""
+        return self._break_off(Fault(Cause.SERVER, 500, message, "broker_defect"))
+
+    # -- inside
+
+    def _on_events(self, events: list[ReplyEvent], ends: bool, size: int) -> Move:
+        if self._over:
+            return Move.FLOW
+        if not self._open:
+            for event in events:
+                if _is_real(event):
+                    self._encode(events, ends)
+                    return self._opened()
+                if isinstance(event, Failed):
+                    return self._fail(event.fault)
+            if ends:
+                return self._fail(Fault(Cause.SERVER, 502, "the provider's stream is empty", "upstream_cut"))
+        self._encode(events, ends)
+        if self._open:
+            return Move.FLOW
+        return self._held(events, size)
+
+    def _held(self, events: Sequence[ReplyEvent], size: int) -> Move:
+        self._held_bytes += size
+        if self._held_bytes > MOST_HELD_BYTES:
+            return self._opened()
+        alive_before, self._alive = self._alive, self._alive or bool(events)
+        return Move.HOLD_BRIEFLY if self._alive and not alive_before else Move.HOLD
+
+    def _encode(self, events: list[ReplyEvent], ends: bool) -> None:
+        """Into the client's stream, up to its end. One that ends before its own last event was cut: the
+        client must not take it for whole."""
+        for number, event in enumerate(events):
+            if isinstance(event, (Ended, Failed)):
+                self._over = True
+                events = events[: number + 1]
+                break
+        if ends and not self._over:
+            self._over = True
+            cut = Fault(Cause.SERVER, 502, "the provider's stream ended before its end", "upstream_cut")
+            events = [*events, Failed(cut)]
+        if events:
+            self._out.append(self._encoder.encode(events))
+
+    def _collect(self, plain: bytes, ends: bool) -> Move:
+        """A reply that is no stream: an error, or an answer in one piece."""
+        collected = self._collected if self._collected is not None else []
+        collected.append(plain)
+        self._held_bytes += len(plain)
+        if self._held_bytes > 64 * MOST_HELD_BYTES:
+            return self._fail(_garbage("the provider's reply is too large"))
+        if not ends:
+            return Move.HOLD
+        body = b"".join(collected)
+        if not self._head.is_good():
+            return self._fail(self._provider.decode_fault(self._head.status, self._head.values, body))
+        try:
+            reply = self._provider.decode_reply(body, self._upstream)
+        except ValueError as wrong:
+            return self._fail(_garbage(f"the provider's reply is not valid: {wrong}"))
+        self._encode(list(explode(reply)), ends=True)
+        return self._opened()
+
+    def _opened(self) -> Move:
+        self._open = True
+        return Move.OPEN
+
+    def _break_off(self, fault: Fault) -> Move:
+        if not self._open:
+            return self._fail(fault)
+        if not self._over:
+            self._over = True
+            self._out.append(self._encoder.encode([Failed(fault)]))
+        return Move.FLOW
+
+    def _fail(self, fault: Fault) -> Move:
+        answer = rendered(self._client, fault, self._context, self._head)
+        if answer.status < 400:  # an error reply whose fault has no status of an error
+            answer = msgspec.structs.replace(answer, status=502)
+        self._failure = answer
+        return Move.FAIL
