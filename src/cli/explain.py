@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from ..core.call import FACT_KINDS, Caller, Decision
+from ..core.call import FACT_KINDS, Caller, Decision, Facts
 from ..core.errors import CallError, Misconfigured
 from ..exchange import Inbound, OuterCall
 from ..exchange.view import View
-from ..policy import State, decide
+from ..policy import State, decide, served_dialect
 from .runtime import Overrides, prepare_path
 from .secrets import caller_of
 
@@ -44,7 +44,8 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
     try:
         facts = call.facts(inbound, question.body)
         story["facts"] = {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]}
-        story |= _story(decide(facts, view.catalog, view.state))
+        story["facts"] |= _further(facts)
+        story |= _story(decide(facts, view.catalog, view.state), facts, view)
     except CallError as error:
         story["refused"] = {"status": error.status, "code": error.code, "message": error.message}
         story["providers_out"] = dict(view.state.providers_out)
@@ -80,7 +81,18 @@ def _named(view: View, name: str) -> Caller:
     raise Misconfigured(500, "unknown_caller", f"there is no caller {name!r}; there are: {known}")
 
 
-def _story(decision: Decision) -> dict[str, Any]:
+def _further(facts: Facts) -> dict[str, Any]:
+    """What else decides who can serve the call; rules can't match on it."""
+    return {
+        "same_dialect": facts.same_dialect or None,
+        "owners": ", ".join(facts.owners) or None,
+        "unowned_ids": facts.unowned_ids or None,
+        "stateful": facts.stateful or None,
+        "choices": facts.choices if facts.choices > 1 else None,
+    }
+
+
+def _story(decision: Decision, facts: Facts, view: View) -> dict[str, Any]:
     total = sum(member.weight for member in decision.eligible if member.priority == _first(decision))
     eligible = [
         {
@@ -88,12 +100,14 @@ def _story(decision: Decision) -> dict[str, Any]:
             "weight": member.weight,
             "priority": member.priority,
             "chance": round(member.weight / total, 4) if member.priority == _first(decision) else 0.0,
+            "dialect": served_dialect(view.catalog.providers[member.provider], facts.surface),
         }
         for member in decision.eligible
     ]
     return {
         "rule": decision.rule or None,
         "pool": decision.pool,
+        "dialect": facts.surface.dialect,
         "failover": decision.failover,
         "eligible": eligible,
         "ruled_out": [{"member": o.member.id, "code": o.code, "why": o.why} for o in decision.ruled_out],
@@ -117,7 +131,8 @@ def _text(story: dict[str, Any]) -> str:
     lines.append("members")
     for member in story["eligible"]:
         chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"
-        lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}")
+        into = f", translated into {member['dialect']}" if member["dialect"] != story["dialect"] else ""
+        lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}{into}")
     lines += [f"  - {out['member']:40} {out['why']} ({out['code']})" for out in story["ruled_out"]]
     lines.append(f"revision {story['revision']}")
     return "\n".join(lines)

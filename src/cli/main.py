@@ -15,7 +15,15 @@ from ..core.errors import Misconfigured
 from ..settings import SettingsError
 from . import commands
 
-MOCK_DIALECTS = ("openai", "openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages")
+MOCK_DIALECTS = (
+    "openai",
+    "openai-chat",
+    "openai-responses",
+    "openai-embeddings",
+    "anthropic-messages",
+    "bedrock-converse",
+    "gemini",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -130,4 +130,7 @@ def mocked_provider(provider: Provider, mocks: Mapping[str, str]) -> Provider:
         return provider
     path = urlsplit(provider.base_url).path
     credential = None if provider.auth is Auth.NONE else SecretRef("mock", f"mock-key-of-{provider.name}")
-    return replace(provider, base_url=f"http://{where}{path}", credential=credential, ca_file="")
+    region = provider.region or ("us-east-1" if provider.auth is Auth.AWS_SIGV4 else "")
+    return replace(
+        provider, base_url=f"http://{where}{path}", credential=credential, ca_file="", region=region
+    )

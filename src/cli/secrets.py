@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from ..core.call import Caller
 from ..core.catalog import Auth, CallerEntry, Catalog, Provider, SecretRef
 from ..policy import State
+
+_AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_ENVIRONMENT = "the environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
             credentials[provider.name] = value
         elif provider.built:
             out[provider.name] = why
-            warnings.append(f"provider {provider.name}: {why}; its members get no calls")
+            if provider.base_url:  # else the configuration was warned of already, with file and line
+                warnings.append(f"provider {provider.name}: {why}; its members get no calls")
     callers: dict[str, Caller] = {}
     for entry in catalog.callers:
         for ref in entry.keys:
@@ -68,12 +73,14 @@ def caller_of(entry: CallerEntry) -> Caller:
     )
 
 
-def files_of(catalog: Catalog) -> Iterable[Path]:
+def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Iterable[Path]:
     """Files to watch: a mounted secret that changes is a rotation, and what Envoy refused for the want of a
     certificate may be good once it is there."""
     for provider in catalog.providers.values():
         if provider.credential is not None and provider.credential.kind == "file":
             yield Path(provider.credential.name)
+        elif provider.credential is not None and provider.credential.kind == "aws":
+            yield _aws_file(environ)
     for entry in catalog.callers:
         for ref in entry.keys:
             if ref.kind == "file":
@@ -100,46 +107,58 @@ def file_digest(path: str) -> str:
 
 
 def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    if not provider.base_url:
+        return None, "it has no region: add `region: …` to its entry in `providers`"
     if provider.auth is Auth.NONE:
         return "", ""
-    if provider.credential is None:
+    ref = provider.credential
+    if ref is None:
         return None, "it has no credential: add `credential: {env: NAME}` or `{file: PATH}`"
-    if provider.credential.kind == "aws":
+    if ref.kind == "aws":
         return _aws_credential(environ)
-    value, why = _read(provider.credential, environ)
-    if value is not None and provider.auth is Auth.AWS_SIGV4 and value.count(":") not in (1, 2):
-        return None, f"{provider.credential} is not KEY_ID:SECRET or KEY_ID:SECRET:SESSION_TOKEN"
-    return value, why
+    value, why = _read(ref, environ)
+    if value is None or provider.auth is not Auth.AWS_SIGV4:
+        return value, why
+    if ref.kind == "mock":
+        return f"{value}:no-secret", ""
+    parts = value.split(":")
+    if len(parts) not in (2, 3) or not all(parts):
+        return None, f"{_place(ref)} does not hold KEY_ID:SECRET or KEY_ID:SECRET:SESSION_TOKEN"
+    return value, ""
 
 
 def _aws_credential(environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """AWS's own variables, else its shared file, as KEY_ID:SECRET[:SESSION_TOKEN].
+    """AWS's own variables, else a profile of its credentials file, as KEY_ID:SECRET[:SESSION_TOKEN].
 
-    Source: AWS SDKs and Tools Reference Guide, "Static credentials".
+    Source: AWS SDKs and Tools Reference Guide, "AWS access keys".
     """
-    profile = environ.get("AWS_PROFILE", "default")
-    found = {name.upper(): value for name, value in _aws_profile(profile, environ).items()}
-    if environ.get("AWS_ACCESS_KEY_ID") and "AWS_PROFILE" not in environ:
-        found = dict(environ)
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    parts = [found.get(name, "").strip() for name in names]
-    if not all(parts):
-        return (
-            None,
-            f"neither {' and '.join(names)} are set, nor does ~/.aws/credentials have the profile {profile}",
-        )
-    token = found.get("AWS_SESSION_TOKEN", "").strip()
-    return ":".join([*parts, token] if token else parts), ""
+    path, profile = _aws_file(environ), environ.get("AWS_PROFILE") or "default"
+    where = _ENVIRONMENT
+    found = {name: environ.get(name.upper(), "").strip() for name in _AWS_NAMES}
+    if not found["aws_access_key_id"]:
+        where = f"the profile {profile} in {path}"
+        profiles = configparser.RawConfigParser(strict=False)
+        try:
+            profiles.read_string(path.read_text(encoding="utf-8"))
+            found = {name: profiles.get(profile, name, fallback="").strip() for name in _AWS_NAMES}
+        except OSError as error:
+            why = f"AWS_ACCESS_KEY_ID is not set, and the file {path} can't be read ({error.strerror})"
+            return None, why
+        except (configparser.Error, UnicodeDecodeError):
+            return None, f"AWS_ACCESS_KEY_ID is not set, and the file {path} is not valid"
+    for name in _AWS_NAMES[:2]:
+        if not found[name]:
+            return None, f"{where} has no {name if where != _ENVIRONMENT else name.upper()}"
+    value = ":".join(filter(None, found.values()))
+    return (
+        (value, "") if value.isprintable() else (None, f"{where} holds characters that no header can carry")
+    )
 
 
-def _aws_profile(profile: str, environ: Mapping[str, str]) -> dict[str, str]:
-    path = environ.get("AWS_SHARED_CREDENTIALS_FILE") or Path(environ.get("HOME", "/"), ".aws", "credentials")
-    profiles = configparser.RawConfigParser()
-    try:
-        profiles.read(path, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError):
-        return {}
-    return dict(profiles[profile]) if profiles.has_section(profile) else {}
+def _aws_file(environ: Mapping[str, str]) -> Path:
+    if given := environ.get("AWS_SHARED_CREDENTIALS_FILE"):
+        return Path(given)
+    return Path(environ.get("HOME") or Path.home(), ".aws", "credentials")
 
 
 def _digest(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
@@ -153,11 +172,10 @@ def _read(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
     """(value, why not). White space at the ends is an editor's, never a key's."""
     if ref.kind == "mock":
         return ref.name, ""
+    where = _place(ref)
     if ref.kind == "env":
         value = environ.get(ref.name, "").strip()
-        where = f"the environment variable {ref.name}"
     else:
-        where = f"the file {ref.name}"
         try:
             value = Path(ref.name).read_text(encoding="utf-8").strip()
         except UnicodeDecodeError:
@@ -169,3 +187,7 @@ def _read(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
     if not value.isprintable():
         return None, f"{where} holds characters that no header can carry"
     return value, ""
+
+
+def _place(ref: SecretRef) -> str:
+    return f"the environment variable {ref.name}" if ref.kind == "env" else f"the file {ref.name}"

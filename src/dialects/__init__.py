@@ -1,21 +1,51 @@
-"""Floor 1: wire protocols. One file a dialect; the registry below is all that others see."""
+"""Floor 1: wire protocols. One folder a dialect; the registry below is all that others see."""
 
 from .base import Dialect, RequestFacts, Stage, StreamStart, UpstreamFault
-from .registry import BUILT, KNOWN, SURFACES, dialect_for_path, dialect_named, surface_for_path
+from .blobs import id_and_owner
+from .conversation import Encoded, Upstream
+from .registry import (
+    BUILT,
+    CLIENT_DIALECTS,
+    KNOWN,
+    SURFACES,
+    client_dialect,
+    counts_tokens,
+    dialect_for_path,
+    dialect_named,
+    embeddings_client,
+    makes_embeddings,
+    provider_dialect,
+    surface_for_path,
+    surface_named,
+)
 from .sse import SseEvent, SseSplitter
+from .translation import ClientDialect, Context, ProviderDialect
 
 __all__ = [
     "BUILT",
+    "CLIENT_DIALECTS",
     "KNOWN",
     "SURFACES",
+    "ClientDialect",
+    "Context",
     "Dialect",
+    "Encoded",
+    "ProviderDialect",
     "RequestFacts",
     "SseEvent",
     "SseSplitter",
     "Stage",
     "StreamStart",
+    "Upstream",
     "UpstreamFault",
+    "client_dialect",
+    "counts_tokens",
     "dialect_for_path",
     "dialect_named",
+    "embeddings_client",
+    "id_and_owner",
+    "makes_embeddings",
+    "provider_dialect",
     "surface_for_path",
+    "surface_named",
 ]

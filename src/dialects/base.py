@@ -36,6 +36,7 @@ class RequestFacts(msgspec.Struct, frozen=True):
     stateful: bool = False  # the client asks that the reply be kept at the provider
     # The reply will hold what only its own account can use again: a kept response, encrypted reasoning.
     binds: bool = False
+    adds_usage: bool = False  # a stream that tells usage only if it is asked to, and the client says nothing
 
 
 class Stage(Enum):

@@ -258,7 +258,9 @@ class OuterCall:
     def _route(self, body: bytes) -> Forward:
         facts, read = self._read(body)
         decision = decide(facts, self.view.catalog, self.view.state)
-        target = self.view.target(decision, facts.surface, facts.stream, read.marked, read.binds)
+        target = self.view.target(
+            decision, facts.surface, facts.stream, read.marked, read.binds, read.adds_usage
+        )
         span = read.model_span
         _, question, query = self._inbound.first(":path").partition("?")
         return Forward(

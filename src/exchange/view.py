@@ -35,16 +35,23 @@ class View:
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
 
     def target(
-        self, decision: Decision, surface: Surface, stream: bool, rewrite: bool = False, binds: bool = False
+        self,
+        decision: Decision,
+        surface: Surface,
+        stream: bool,
+        rewrite: bool = False,
+        binds: bool = False,
+        adds_usage: bool = False,
     ) -> Target:
         """Derived from the configuration alone; kept, since the same few come again and again.
 
         `rewrite`: the body can't pass even to a member of its own dialect. `binds`: the reply will hold what
-        only its own account can use again.
+        only its own account can use again. `adds_usage`: a chat stream that does not say how it wants usage.
         """
-        key = (decision.pool, decision.rule, decision.eligible, surface.name, stream, rewrite, binds)
+        traits = (rewrite, binds, adds_usage)
+        key = (decision.pool, decision.rule, decision.eligible, surface.name, stream, traits)
         if (target := self._targets.get(key)) is None:
-            target = self._targets[key] = self._derive(decision, surface, stream, rewrite, binds)
+            target = self._targets[key] = self._derive(decision, surface, stream, *traits)
         return target
 
     def _is_ambiguous(self, decision: Decision, dialect: str) -> bool:
@@ -53,7 +60,13 @@ class View:
         return sum(dialect in self.catalog.providers[name].dialects for name in providers) > 1
 
     def _derive(
-        self, decision: Decision, surface: Surface, stream: bool, rewrite: bool, binds: bool
+        self,
+        decision: Decision,
+        surface: Surface,
+        stream: bool,
+        rewrite: bool,
+        binds: bool,
+        adds_usage: bool,
     ) -> Target:
         dialect = surface.dialect
         pool, limits = self.catalog.pools[decision.pool], self.catalog.limits
@@ -97,6 +110,8 @@ class View:
             headers.append(("x-broker-rewrite", "1"))
         if owned:
             headers.append(("x-broker-owned", "1"))
+        if adds_usage and stream:
+            headers.append(("x-broker-usage", pool.usage_event))
         names = (*_OWN_HEADERS, *(name for name, _ in headers))
         return Target(tuple(headers), names, class_name(keys), tuple(facts))
 

@@ -7,14 +7,24 @@ import difflib
 from ..core.call import Caller, Decision, Facts, RuledOut
 from ..core.catalog import Catalog, Member, Pool
 from ..core.errors import BadRequest, CallError, Refused, Unavailable
-from .eligible import BY_CONTENT, State, eligible_members
-from .match import glob_matches, rule_matches
+from ..core.globs import glob_matches
+from .eligible import (
+    BY_CONTENT,
+    State,
+    at_best,
+    eligible_members,
+    is_out_now,
+    wants_of,
+    without_reasoning,
+)
+from .match import rule_matches
 
 
 def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
     """Rules first; where none matches, `model` names a pool, an alias or, if allowed, a member's model.
 
-    Raises Refused (denied, unknown pool, not this caller's pool) or Unavailable (no eligible member).
+    Raises Refused (denied, unknown pool, not this caller's pool), BadRequest (what the call holds, no member
+    takes; ids of nobody knows whose account) or Unavailable (who could serve it is out).
     """
     rule_name, pool, only_model = _choose_pool(facts, catalog)
     if not _may_use(facts.caller, pool.name):
@@ -27,28 +37,32 @@ def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
             rule=rule_name,
             pool=pool.name,
         )
-    eligible, ruled_out = eligible_members(facts, pool, catalog, state, only_model)
+    wants = wants_of(facts, only_model)
+    eligible, ruled_out = eligible_members(wants, pool, catalog, state)
+    if not eligible and "reasoning" in wants.needs:
+        wants = without_reasoning(wants)
+        eligible, ruled_out = eligible_members(wants, pool, catalog, state)
     if not eligible:
-        raise _nobody(facts, rule_name, pool, ruled_out)
+        raise _nobody(facts, rule_name, pool, at_best(ruled_out, wants, catalog))
     if facts.unowned_ids and len({member.provider for member in eligible}) > 1:
         raise _ambiguous(facts, rule_name, pool, eligible)
     return Decision(catalog.revision, rule_name, pool.name, eligible, ruled_out, pool.failover)
 
 
-def _nobody(facts: Facts, rule: str, pool: Pool, ruled_out: tuple[RuledOut, ...]) -> CallError:
-    """Why there is no member. Where all of them could never carry the call, it is the client's to change."""
+def _nobody(facts: Facts, rule: str, pool: Pool, ruled_out: list[RuledOut]) -> CallError:
+    """Why there is no member. Where none could ever carry the call, it is the client's to change."""
     reasons = "; ".join(f"{out.member.id}: {_told(out)}" for out in ruled_out)
+    waiting = [out for out in ruled_out if is_out_now(out)]
+    if not waiting and any(out.code in BY_CONTENT for out in ruled_out):
+        message = f"no member of the pool {pool.name} can take this call: {reasons}"
+        return BadRequest(
+            400, "content_not_supported", message, param=facts.same_dialect, rule=rule, pool=pool.name
+        )
     message = f"no member of the pool {pool.name} can serve this call: {reasons}"
-    codes = {out.code for out in ruled_out}
-    if codes - BY_CONTENT - {"weight_zero"} or not codes & BY_CONTENT:
-        if facts.owners:
-            message = (
-                f"the call names what lives at {', '.join(facts.owners)}, which can't serve it now: {reasons}"
-            )
-        return Unavailable(503, "no_eligible_member", message, rule=rule, pool=pool.name)
-    return BadRequest(
-        400, "content_not_supported", message, param=facts.same_dialect, rule=rule, pool=pool.name
-    )
+    if facts.owners and waiting:
+        account = waiting[0].member.provider
+        message = f"an id in the call lives at {account}, and that account can't be used right now: {reasons}"
+    return Unavailable(503, "no_eligible_member", message, rule=rule, pool=pool.name)
 
 
 def _ambiguous(facts: Facts, rule: str, pool: Pool, eligible: tuple[Member, ...]) -> BadRequest:
@@ -56,8 +70,8 @@ def _ambiguous(facts: Facts, rule: str, pool: Pool, eligible: tuple[Member, ...]
     return BadRequest(
         400,
         "ambiguous_account",
-        f"{facts.unowned_ids}: this id lives at one account, and the pool {pool.name} has several "
-        f"({', '.join(accounts)}); say which one: ID@{accounts[0]}",
+        f"{facts.unowned_ids}: an id lives at one account, and the pool {pool.name} has members at several "
+        f"({', '.join(accounts)}); say which one it is, e.g. <id>@{accounts[0]}",
         param=facts.unowned_ids,
         rule=rule,
         pool=pool.name,

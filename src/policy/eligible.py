@@ -1,36 +1,56 @@
-"""Which members of a pool can serve a call, and which sets of them can arise."""
+"""Which members of a pool can serve a call, why the others can't, and which sets of them can arise."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from ..core.call import Facts, RuledOut, Surface
 from ..core.catalog import Capabilities, Catalog, Member, Pool, Provider
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-# What a call's content may ask for, by the name of the fact and of the capability, and how it is said.
-_CONTENT = {
-    "tools": "tools",
-    "images": "images",
-    "documents": "documents",
-    "audio": "audio",
-    "schema": "structured output",
-    "reasoning": "reasoning",
-}
-# Codes of what a call asks for that a member can't do, and not of what is out at the moment.
+
+# What a call may need of a member, by the name in Capabilities: the code where the member lacks it, and why.
+_NEEDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "tools": ("no_tools", "takes no tools"),
+        "images": ("no_images", "takes no images"),
+        "documents": ("no_documents", "takes no documents"),
+        "audio": ("no_audio", "takes no audio"),
+        "schema": ("no_schema", "can't be held to a schema"),
+        "reasoning": ("no_reasoning", "does not reason"),
+        "choices": ("one_choice_only", "gives one answer to a call"),
+        "keeps_replies": ("keeps_no_replies", "keeps no replies"),
+    }
+)
+_CONTENT = ("tools", "images", "documents", "audio", "schema", "reasoning")  # facts of the same names
+# What calls of an operation can need. To count a prompt is also how one learns that it is too large, and
+# the inputs of one call for embeddings do not stand in one context.
+_NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"chat": tuple(_NEEDS), "count": _CONTENT, "embed": ()}
+)
+_SIZED = frozenset(("chat",))
+
+# Why a member is out at the moment, whatever the call holds.
+_OUT_NOW = frozenset(("dialect_not_built", "credential_missing"))
+# What a call asks for that a member can't do: its sender can change that.
 BY_CONTENT = frozenset(
     (
-        *(f"no_{name}" for name in _CONTENT),
-        "one_choice_only",
+        *(code for code, _ in _NEEDS.values()),
         "context_too_large",
         "output_too_large",
         "needs_dialect",
+        "other_account",
         "no_translation",
-        "keeps_no_replies",
     )
 )
+# Sets of one pool that are listed: who asks refuses a pool that has far fewer.
+_MOST_SETS = 1_000
+
+Reason = tuple[str, str]  # (code, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +65,64 @@ class State:
 def served_dialect(provider: Provider, surface: Surface) -> str:
     """The dialect in which a provider gets calls of `surface`: the call's own, or the first of the provider's
     that it can be translated into; "" where there is none."""
-    if surface.dialect in provider.dialects:
+    return _served(provider.dialects, surface)
+
+
+def _served(dialects: tuple[str, ...], surface: Surface) -> str:
+    if surface.dialect in dialects:
         return surface.dialect
-    return next((dialect for dialect in provider.dialects if dialect in surface.served_by), "")
+    for dialect in dialects:
+        if dialect in surface.served_by:
+            return dialect
+    return ""
+
+
+class Wants(NamedTuple):
+    """What of a call decides who can serve it."""
+
+    surface: Surface
+    only_model: str | None
+    needs: tuple[str, ...]  # names in Capabilities
+    context_tokens: int
+    max_output_tokens: int
+    own_field: str  # the first field that only members of the call's own dialect can serve; "" for none
+    owners: tuple[str, ...]  # providers that issued ids in the call
+
+
+def wants_of(facts: Facts, only_model: str | None) -> Wants:
+    surface = facts.surface
+    possible = _NEEDED[surface.operation]
+    needs = [name for name in _CONTENT if name in possible and getattr(facts, name)]
+    if facts.choices > 1 and "choices" in possible:
+        needs.append("choices")
+    if facts.stateful and "keeps_replies" in possible:
+        needs.append("keeps_replies")
+    is_sized = surface.operation in _SIZED
+    return Wants(
+        surface,
+        only_model,
+        tuple(needs),
+        facts.context_tokens if is_sized else 0,
+        (facts.max_output_tokens or 0) if is_sized else 0,
+        facts.same_dialect or facts.unowned_ids,
+        facts.owners,
+    )
+
+
+def without_reasoning(wants: Wants) -> Wants:
+    """The same without a wish that is a knob: where nobody is left who reasons, it is dropped."""
+    return wants._replace(needs=tuple(name for name in wants.needs if name != "reasoning"))
 
 
 def eligible_members(
-    facts: Facts, pool: Pool, catalog: Catalog, state: State, only_model: str | None
+    wants: Wants, pool: Pool, catalog: Catalog, state: State
 ) -> tuple[tuple[Member, ...], tuple[RuledOut, ...]]:
+    """(who can serve the call, the others and why not), each in the pool's order."""
     eligible: list[Member] = []
     ruled_out: list[RuledOut] = []
     for member in pool.members:
         provider = catalog.providers[member.provider]
-        out = _standing(member, provider, facts.surface, state, only_model) or _lacking(
-            member.capabilities, provider, facts
-        )
+        out = _out_now(provider, state) or _unfit(member, provider, wants, catalog.wires)
         if out is None:
             eligible.append(member)
         else:
@@ -67,49 +130,98 @@ def eligible_members(
     return tuple(eligible), tuple(ruled_out)
 
 
-def _standing(
-    member: Member, provider: Provider, surface: Surface, state: State, only_model: str | None
-) -> tuple[str, str] | None:
-    """(code, why) where the member can't serve any call of this surface."""
-    spoken = ", ".join(provider.dialects)
+def at_best(ruled_out: Iterable[RuledOut], wants: Wants, catalog: Catalog) -> list[RuledOut]:
+    """The same members, each with the reason that would stay if nothing were out at the moment; only who is
+    out and could serve the call otherwise keeps the reason of now."""
+    result = []
+    for out in ruled_out:
+        member = out.member
+        if out.code in _OUT_NOW:
+            unfit = _unfit(member, catalog.providers[member.provider], wants, catalog.wires)
+            out = RuledOut(member, *unfit) if unfit else out
+        result.append(out)
+    return result
+
+
+def is_out_now(out: RuledOut) -> bool:
+    return out.code in _OUT_NOW
+
+
+def _out_now(provider: Provider, state: State) -> Reason | None:
     if not provider.built:
-        return "dialect_not_built", f"this version does not speak {spoken} yet"
-    if why := state.providers_out.get(member.provider):
+        return "dialect_not_built", f"this version does not speak {', '.join(provider.dialects)} yet"
+    if why := state.providers_out.get(provider.name):
         return "credential_missing", why
-    if not served_dialect(provider, surface):
+    return None
+
+
+def _unfit(
+    member: Member, provider: Provider, wants: Wants, wires: Mapping[str, Capabilities]
+) -> Reason | None:
+    """Why the member can't serve the call at any time. What is not known refuses nothing."""
+    surface = wants.surface
+    dialect = _served(provider.dialects, surface)
+    if not dialect:
+        spoken = ", ".join(provider.dialects)
         return "no_translation", f"the call is {surface.name}, the provider speaks {spoken}"
-    if only_model is not None and member.model != only_model:
-        return "other_model", f"the call asks for {only_model}"
+    if wants.only_model is not None and member.model != wants.only_model:
+        return "other_model", f"the call asks for {wants.only_model}"
     if member.weight == 0:
         return "weight_zero", "its weight is 0"
+    is_own = dialect == surface.dialect
+    if not is_own and (wants.own_field or wants.owners):
+        what = wants.own_field or "an id in the call"
+        return "needs_dialect", f"{what} means something in {surface.dialect} only"
+    if wants.owners and wants.owners != (provider.name,):
+        return "other_account", f"an id in the call lives at {' and at '.join(wants.owners)}"
+    for name in wants.needs:
+        if getattr(member.capabilities, name) is False:
+            code, why = _NEEDS[name]
+            return code, f"{member.model} {why}"
+        if not is_own and _wire_lacks(name, dialect, wires):
+            code, why = _NEEDS[name]
+            return code, f"a call that is translated into {dialect} {_WIRE_WHY.get(name, why)}"
+    return _too_large(member.capabilities, wants)
+
+
+# What a dialect lacks is said of the call, what a model lacks of the model.
+_WIRE_WHY = {
+    **{name: f"can hold no {name}" for name in ("tools", "images", "documents", "audio", "schema")},
+    "reasoning": "can't ask for reasoning",
+    "choices": "gets one answer",
+    "keeps_replies": "leaves no reply at the provider",
+}
+
+
+def _wire_lacks(name: str, dialect: str, wires: Mapping[str, Capabilities]) -> bool:
+    if name == "keeps_replies":
+        return True  # what is kept there is in another dialect
+    wire = wires.get(dialect)
+    return wire is not None and getattr(wire, name) is False
+
+
+def _too_large(can: Capabilities, wants: Wants) -> Reason | None:
+    size, limit = wants.context_tokens, can.context_tokens
+    if limit is not None and size > limit:
+        return "context_too_large", f"about {size} tokens are more than its context of {limit}"
+    size, limit = wants.max_output_tokens, can.max_output_tokens
+    if limit is not None and size > limit:
+        return "output_too_large", f"{size} tokens of output are more than the {limit} that it can write"
     return None
 
 
-def _lacking(can: Capabilities, provider: Provider, facts: Facts) -> tuple[str, str] | None:
-    """(code, why) where the member can't carry this very call. What is not known refuses nothing."""
-    speaks_it = facts.surface.dialect in provider.dialects
-    if facts.same_dialect and not speaks_it:
-        return "needs_dialect", f"{facts.same_dialect} is known in {facts.surface.dialect} only"
-    if facts.stateful and not speaks_it:
-        return "keeps_no_replies", "the reply is to be kept, and this provider can't keep it"
-    if facts.unowned_ids and not speaks_it:
-        return "other_account", f"{facts.unowned_ids} names what lives at another provider"
-    if facts.owners and not (speaks_it and facts.owners == (provider.name,)):
-        return "other_account", f"the call names what lives at {', '.join(facts.owners)}"
-    for name, said in _CONTENT.items():
-        if getattr(can, name) is False and getattr(facts, name):
-            return f"no_{name}", f"it can't do {said}"
-    if can.choices is False and facts.choices > 1:
-        return "one_choice_only", f"it gives one answer, the call asks for {facts.choices}"
-    if can.context_tokens is not None and facts.context_tokens > can.context_tokens:
-        return (
-            "context_too_large",
-            f"about {facts.context_tokens} tokens are more than its {can.context_tokens}",
-        )
-    asked = facts.max_output_tokens
-    if asked is not None and can.max_output_tokens is not None and asked > can.max_output_tokens:
-        return "output_too_large", f"{asked} output tokens are more than its {can.max_output_tokens}"
-    return None
+# -- every set that can arise
+
+
+class _Kind(NamedTuple):
+    """What of a member decides what it can serve. Numbers stand for names, so that pools that are alike but
+    for these are one and the same question."""
+
+    usable: bool
+    dialects: tuple[str, ...]
+    account: int
+    model: int
+    capabilities: Capabilities
 
 
 def class_members(
@@ -117,52 +229,91 @@ def class_members(
 ) -> Iterator[tuple[Member, ...]]:
     """Every eligible set that a call of these surfaces can meet in this pool, each once.
 
-    What a call may ask for cuts the members of a surface down to those that have it, and calls may ask for
-    any of it together: the sets are all intersections of the cuts.
+    Each thing that a call may ask for cuts the members of a surface down to those that have it, and calls ask
+    for any of them together: the sets are all intersections of the cuts.
     """
-    seen: set[tuple[Member, ...]] = set()
-    models = (None, *sorted({m.model for m in pool.members} if catalog.limits.concrete_models else ()))
+    accounts: dict[str, int] = {}
+    models: dict[str, int] = {}
+    kinds = []
+    for member in pool.members:
+        provider = catalog.providers[member.provider]
+        kinds.append(
+            _Kind(
+                member.weight > 0 and _out_now(provider, state) is None,
+                provider.dialects,
+                accounts.setdefault(provider.name, len(accounts)),
+                models.setdefault(member.model, len(models)) if catalog.limits.concrete_models else 0,
+                member.capabilities,
+            )
+        )
+    for chosen in _sets(tuple(kinds), tuple(surfaces), tuple(catalog.wires.items())):
+        yield tuple([member for place, member in enumerate(pool.members) if chosen >> place & 1])
+
+
+@functools.lru_cache(maxsize=2_048)
+def _sets(
+    kinds: tuple[_Kind, ...], surfaces: tuple[Surface, ...], wires: tuple[tuple[str, Capabilities], ...]
+) -> tuple[int, ...]:
+    """The sets as bits: bit n stands for the member at place n."""
+    found: dict[int, None] = {}
+    asked: set[tuple[int, frozenset[int]]] = set()
     for surface in surfaces:
-        members = [
-            m
-            for m in pool.members
-            if _standing(m, catalog.providers[m.provider], surface, state, None) is None
-        ]
-        for only_model in models:
-            base = frozenset(i for i, m in enumerate(members) if only_model is None or m.model == only_model)
-            for chosen in _intersections(base, _cuts(members, catalog, surface)):
-                eligible = tuple(m for i, m in enumerate(members) if i in chosen)
-                if eligible not in seen:
-                    seen.add(eligible)
-                    yield eligible
-
-
-def _cuts(members: list[Member], catalog: Catalog, surface: Surface) -> set[frozenset[int]]:
-    """What each single demand of a call leaves of `members`, by their places."""
-    places = range(len(members))
-    can = [m.capabilities for m in members]
-    cuts = {frozenset(i for i in places if getattr(can[i], name) is not False) for name in _CONTENT}
-    cuts.add(frozenset(i for i in places if can[i].choices is not False))
-    for limits in ([c.context_tokens for c in can], [c.max_output_tokens for c in can]):
-        for limit in {limit for limit in limits if limit is not None}:
-            cuts.add(frozenset(i for i in places if limits[i] is None or limits[i] > limit))  # type: ignore[operator]
-    providers = [catalog.providers[m.provider] for m in members]
-    speaks = frozenset(i for i in places if surface.dialect in providers[i].dialects)
-    cuts.add(speaks)
-    accounts = {providers[i].name for i in speaks}
-    if len(accounts) > 1:
-        # Ids live at one account of the client's dialect; what another dialect's account issued never
-        # comes back as an id.
-        for name in accounts:
-            cuts.add(frozenset(i for i in places if providers[i].name == name))
-    return cuts
-
-
-def _intersections(base: frozenset[int], cuts: set[frozenset[int]]) -> set[frozenset[int]]:
-    """`base` cut by any of `cuts` in any number; without the empty set."""
-    found = {base} if base else set()
-    for cut in cuts:
-        if base <= cut:
+        question = _base_and_cuts(kinds, surface, dict(wires))
+        if question in asked:
             continue
-        found |= {smaller for each in found if (smaller := each & cut)}
-    return found
+        asked.add(question)
+        for chosen in _intersections(*question):
+            found[chosen] = None
+            if len(found) >= _MOST_SETS:
+                return tuple(found)
+    return tuple(found)
+
+
+def _base_and_cuts(
+    kinds: tuple[_Kind, ...], surface: Surface, wires: Mapping[str, Capabilities]
+) -> tuple[int, frozenset[int]]:
+    """Who can serve calls of this surface that ask for nothing, and whom each single wish leaves."""
+    by_dialect: dict[str, int] = {}
+    by_account: dict[int, int] = {}
+    by_model: dict[int, int] = {}
+    by_capabilities: dict[Capabilities, int] = {}
+    for place, kind in enumerate(kinds):
+        dialect = _served(kind.dialects, surface) if kind.usable else ""
+        if not dialect:
+            continue
+        bit = 1 << place
+        by_dialect[dialect] = by_dialect.get(dialect, 0) | bit
+        by_model[kind.model] = by_model.get(kind.model, 0) | bit
+        by_capabilities[kind.capabilities] = by_capabilities.get(kind.capabilities, 0) | bit
+        if dialect == surface.dialect:
+            by_account[kind.account] = by_account.get(kind.account, 0) | bit
+    base = sum(by_dialect.values())
+    cuts = {by_dialect.get(surface.dialect, 0), *by_account.values(), *by_model.values()}
+    for name in _NEEDED[surface.operation]:
+        lacking = sum(mask for can, mask in by_capabilities.items() if getattr(can, name) is False)
+        for dialect, mask in by_dialect.items():
+            if dialect != surface.dialect and _wire_lacks(name, dialect, wires):
+                lacking |= mask
+        cuts.add(base & ~lacking)
+    if surface.operation in _SIZED:
+        for name in ("context_tokens", "max_output_tokens"):
+            limits = [(getattr(can, name), mask) for can, mask in by_capabilities.items()]
+            for least, _ in limits:
+                if least is not None:
+                    too_small = sum(mask for limit, mask in limits if limit is not None and limit <= least)
+                    cuts.add(base & ~too_small)
+    return base, frozenset(cuts - {base})
+
+
+def _intersections(base: int, cuts: frozenset[int]) -> Iterator[int]:
+    """`base` cut by any of `cuts` in any number, each result once, the empty one left out."""
+    seen = {base, 0}
+    todo = [base] if base else []
+    while todo:
+        chosen = todo.pop()
+        yield chosen
+        for cut in cuts:
+            smaller = chosen & cut
+            if smaller not in seen:
+                seen.add(smaller)
+                todo.append(smaller)

@@ -15,8 +15,8 @@ from . import values, yamltext
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """One entry of providers.yaml. `base_url` may hold {region} and {project}; `needs` are the fields
-    that a user has to add, and `example` shows them."""
+    """One entry of providers.yaml. `base_url` may hold {region}; `needs` are the fields that a user has to
+    add, and `example` shows them."""
 
     name: str
     dialect: tuple[str, ...]
@@ -28,6 +28,7 @@ class Builtin:
     example: str = ""
     variant: str = ""
     deviations: Mapping[str, Any] = field(default_factory=dict)
+    capabilities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # pattern of models → what
 
 
 @cache
@@ -38,10 +39,13 @@ def builtins() -> Mapping[str, Builtin]:
     return MappingProxyType({entry["name"]: _builtin(**entry) for entry in entries})
 
 
-def _builtin(*, dialect: Any, credential: Any = None, needs: Any = (), **rest: Any) -> Builtin:
+def _builtin(
+    *, dialect: Any, credential: Any = None, needs: Any = (), deviations: Any = None, **rest: Any
+) -> Builtin:
     return Builtin(
         dialect=tuple(values.one_or_more(dialect)),
         credential=values.credential(credential),
         needs=tuple(needs),
+        deviations=values.deviations(deviations or {}),
         **rest,
     )

@@ -17,7 +17,6 @@ from ..core.catalog import (
     Listen,
     Member,
     Pool,
-    Provider,
     Rule,
     Timeouts,
 )
@@ -25,7 +24,7 @@ from . import match
 from .explain import read_list, read_one
 from .files import read_files
 from .merge import Merged, merge
-from .models import capabilities_of, overlaid
+from .models import overlaid, wires
 from .problems import Problem, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
@@ -55,11 +54,18 @@ def load(path: FilePath, *, dialects: Collection[str], built: Collection[str]) -
     return compile_texts(read_files(path), dialects=dialects, built=built)
 
 
-def compile_texts(files: Mapping[str, str], *, dialects: Collection[str], built: Collection[str]) -> Loaded:
+def compile_texts(
+    files: Mapping[str, str],
+    *,
+    dialects: Collection[str],
+    built: Collection[str],
+    deviations: Mapping[str, Any] | None = None,
+) -> Loaded:
     """The Catalog that these files (name → YAML) describe together; pure.
 
-    `dialects` are all that are known, `built` those that this version can speak. Raises SettingsError
-    with every problem there is.
+    `dialects` are all that are known, `built` those that this version can speak. `deviations` are the names
+    that providers may have under `deviations`, each with a value of its kind (lists as tuples); None: any.
+    Raises SettingsError with every problem there is.
     """
     merged = merge(files)
     if not merged.lists["pools"] and not merged.problems:
@@ -72,9 +78,9 @@ def compile_texts(files: Mapping[str, str], *, dialects: Collection[str], built:
     listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
     facts_in = read_one(merged, ("facts",), FactsIn, merged.mappings["facts"])
 
-    providers = Providers(merged, declared, dialects, built)
+    providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
-    pools = _pools(merged, pools_in, providers.result)
+    pools = _pools(merged, pools_in, providers)
     callers = _callers(merged, callers_in)
     facts = _facts(merged, facts_in)
     rules = _rules(merged, rules_in, facts)
@@ -90,13 +96,12 @@ def compile_texts(files: Mapping[str, str], *, dialects: Collection[str], built:
         "limits": limits,
         "listen": listen,
         "fact_headers": facts,
+        "wires": wires(),
     }
     return Loaded(Catalog(revision=revision(parts), **parts), merged.all_warnings())
 
 
-def _pools(
-    merged: Merged, entries: list[PoolIn | None], providers: Mapping[str, Provider]
-) -> Mapping[str, Pool]:
+def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:
     names = merged.names("pools")
     result: dict[str, Pool] = {}
     taken: dict[str, Path] = {name: ("pools", index, "name") for name, index in names.items()}
@@ -157,16 +162,14 @@ def _check_members(merged: Merged, path: Path, members: list[MemberIn]) -> None:
         merged.wrong((*path, "members"), f"the weights add up to more than {_UINT32}", "make them smaller")
 
 
-def _member(entry: MemberIn, providers: Mapping[str, Provider]) -> Member:
-    provider = providers.get(entry.provider)  # None: wrong elsewhere
-    own = provider.own_model(entry.model) if provider else entry.model
-    said = entry.capabilities.model_dump(by_alias=True, exclude_none=True)
-    known = capabilities_of(own, entry.model)
-    can = overlaid(known, said) if said else known
+def _member(entry: MemberIn, providers: Providers) -> Member:
+    can = providers.capabilities(entry.provider, entry.model)
+    if entry.capabilities is not None:
+        can = overlaid(can, entry.capabilities.model_dump(by_alias=True, exclude_none=True))
     return Member(entry.provider, entry.model, entry.weight, entry.priority, can)
 
 
-def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Mapping[str, Provider]) -> Pool:
+def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Pool:
     waits, eject = entry.timeouts, entry.ejection
     if eject.base > eject.max:
         wrong = f"base ({eject.base} ms) is longer than max ({eject.max} ms)"

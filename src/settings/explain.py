@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from .merge import Merged
 from .problems import kind, listing, show, suggestion
-from .schema import Model, extra, inner_model
+from .schema import Model, extra, fields_of, inner_model
 from .yamltext import Path
 
 M = TypeVar("M", bound=Model)
@@ -69,7 +69,7 @@ def _explain(merged: Merged, path: Path, model: type[Model], detail: ErrorDetail
             wrong = "is missing"
         case "model_type" | "dict_type" | "model_attributes_type":
             wrong = "is empty" if value is None else f"is {kind(value)}, not a mapping"
-            right = right or f"give {listing(owner.model_fields)} as `key: value`"
+            right = right or f"give {listing(fields_of(owner))} as `key: value`"
         case "list_type":
             wrong = "is empty" if value is None else f"is {kind(value)}, not a list"
         case "too_short":
@@ -99,7 +99,7 @@ def _scalar(code: str, value: Any) -> str:
 
 
 def _instead(key: str, owner: type[Model]) -> str:
-    fields = list(owner.model_fields)
+    fields = list(fields_of(owner))
     meant = _MEANT.get(key.lower().replace("-", "_"), "")
     if meant.split(":")[0] in fields:
         return f"did you mean `{meant}`?"
@@ -110,13 +110,18 @@ def _owner(model: type[Model], loc: tuple[str | int, ...]) -> tuple[type[Model],
     """The model that holds the last key of `loc`, and what its field says would be right."""
     owner, right = model, ""
     inner: type[Model] | None = model
+    is_key = False  # of a mapping of mappings: it is the user's own word
     for part in loc:
         if inner is None:
             break
         if not isinstance(part, str):
             continue
+        if is_key:
+            is_key = False
+            continue
         owner = inner
-        info = owner.model_fields.get(part)
+        info = fields_of(owner).get(part)
         right = extra(info, "right") if info else ""
         inner = inner_model(info) if info else None
+        is_key = inner is not None and info is not None and get_origin(info.annotation) is dict
     return owner, right

@@ -1,15 +1,18 @@
-"""What well-known models can do, read from models.yaml."""
+"""What models and dialects can carry, read from models.yaml."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from fnmatch import fnmatchcase
-from functools import cache
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..core.catalog import UNKNOWN, Capabilities
-from . import yamltext
+from ..core.globs import glob_matches
+from . import values, yamltext
 
 # Word in YAML → field of Capabilities.
 FIELDS = {
@@ -22,25 +25,68 @@ FIELDS = {
     "schema": "schema",
     "reasoning": "reasoning",
     "choices": "choices",
+    "keeps_replies": "keeps_replies",
 }
+SIZES = frozenset(("context", "max_output"))
+_PARTS = re.compile(r"[/.:]")  # a model's name may begin behind each
+_HEAD = 2  # characters that every pattern begins with literally
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Head → (place in the file, pattern, what it says), in the order of the file."""
+
+    by_head: Mapping[str, list[tuple[int, str, Capabilities]]]
+    dialects: Mapping[str, Capabilities]
 
 
 @cache
-def _entries() -> tuple[tuple[tuple[str, ...], Capabilities], ...]:
+def _known() -> _Known:
     text = Path(__file__).with_name("models.yaml").read_text(encoding="utf-8")
-    entries: list[dict[str, Any]] = yamltext.parse(text)[0]
-    return tuple((tuple(entry["models"]), overlaid(UNKNOWN, entry["can"])) for entry in entries)
+    document: dict[str, Any] = yamltext.parse(text)[0]
+    by_head: dict[str, list[tuple[int, str, Capabilities]]] = {}
+    for place, entry in enumerate(document["models"]):
+        can = overlaid(UNKNOWN, _read(entry["can"]))
+        for pattern in entry["models"]:
+            by_head.setdefault(pattern[:_HEAD], []).append((place, pattern, can))
+    dialects = {name: overlaid(UNKNOWN, _read(said)) for name, said in document["dialects"].items()}
+    return _Known(by_head, MappingProxyType(dict(sorted(dialects.items()))))
 
 
-def overlaid(known: Capabilities, said: dict[str, Any]) -> Capabilities:
-    """`known` with what `said` says otherwise, by the words of YAML."""
-    return replace(known, **{FIELDS[word]: value for word, value in said.items()})
+def _read(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {word: values.tokens(value) if word in SIZES else value for word, value in said.items()}
 
 
-@cache
+def overlaid(known: Capabilities, *said: Mapping[str, Any]) -> Capabilities:
+    """`known` with what each of `said` says otherwise, by the words of YAML; later ones win."""
+    changes = {FIELDS[word]: value for each in said for word, value in each.items()}
+    return replace(known, **changes) if changes else known
+
+
+def wires() -> Mapping[str, Capabilities]:
+    """Dialect → what a call can hold that is translated into it."""
+    return _known().dialects
+
+
+@lru_cache(maxsize=16_384)
 def capabilities_of(*names: str) -> Capabilities:
-    """Of the model that goes by these names: the first entry that fits any of them."""
-    for patterns, can in _entries():
-        if any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
-            return can
+    """Of the model that goes by these names: the first one that is known tells."""
+    for name in names:
+        found = [hit for part in _starts(name.lower()) for hit in _hits(part)]
+        if found:
+            return min(found, key=lambda hit: hit[0])[1]
     return UNKNOWN
+
+
+def _starts(name: str) -> Iterable[str]:
+    """The name, and what stands behind each of its separators."""
+    yield name
+    for separator in _PARTS.finditer(name):
+        yield name[separator.end() :]
+
+
+def _hits(name: str) -> Iterable[tuple[int, Capabilities]]:
+    for place, pattern, can in _known().by_head.get(name[:_HEAD], ()):
+        if glob_matches(pattern, name):
+            yield place, can
+            return  # those behind it are later ones

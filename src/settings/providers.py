@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
+from typing import Any
 
-from ..core.catalog import Auth, Provider, SecretRef
+from ..core.catalog import Auth, Capabilities, Provider, SecretRef
+from ..core.globs import glob_matches
 from .builtin import Builtin, builtins
 from .merge import Merged
+from .models import capabilities_of, overlaid
 from .problems import listing, show, suggestion
 from .schema import PoolIn, ProviderIn
 from .yamltext import Path
@@ -20,12 +23,20 @@ AUTHS = {
     "aws-sigv4": Auth.AWS_SIGV4,
     "none": Auth.NONE,
 }
-# Variant → the dialects that have it.
+# Variant → the dialects that have it, and → the fields that its paths need.
 VARIANTS = {
     "azure": frozenset(("openai-chat", "openai-responses", "openai-embeddings")),
     "bedrock": frozenset(("anthropic-messages",)),
     "vertex": frozenset(("anthropic-messages", "gemini")),
 }
+_IN_PATHS = {"azure": ("api_version",), "vertex": ("project", "region")}
+# Vertex's endpoints that are not of one region, as Google's and Anthropic's SDKs know them.
+_VERTEX_HOST = "{region}-aiplatform"
+_VERTEX_WIDE = {"global": "aiplatform", "us": "aiplatform.us.rep", "eu": "aiplatform.eu.rep"}
+
+_KINDS = {bool: "true or false", int: "a whole number", str: "a text", tuple: "a list of texts"}
+
+Said = list[tuple[str, Mapping[str, Any]]]  # patterns of models, what each says of them
 
 
 class Providers:
@@ -37,14 +48,17 @@ class Providers:
         declared: list[ProviderIn | None],
         dialects: Collection[str],
         built: Collection[str],
+        deviations: Mapping[str, Any] | None = None,
     ) -> None:
         self.merged = merged
         self.dialects = dialects
         self.built = built
+        self.deviations = deviations
         self.declared_at = merged.names("providers")  # also those that are otherwise wrong
         self.known = {*builtins(), *self.declared_at}
         self.used: dict[str, Path] = {}  # name → the first member that uses it
         self.result: dict[str, Provider] = {}
+        self.said: dict[str, Said] = {}  # name → what is said of its models, the later wins
         for index, entry in enumerate(declared):
             if entry is not None:
                 self._declare(index, entry)
@@ -73,9 +87,21 @@ class Providers:
             if self._lacks(builtin, ProviderIn.model_construct(name=name), path):
                 return
             self.result[name] = self._provider(ProviderIn(name=name), builtin)
+            self.said[name] = _said(builtin.capabilities)
         provider = self.result.get(name)
         if provider is not None and not provider.built:
             self._warn(provider, path)
+
+    def capabilities(self, name: str, model: str) -> Capabilities:
+        """What a model can do at a provider, before a pool's member says otherwise."""
+        provider = self.result.get(name)  # None: wrong elsewhere
+        own = provider.own_model(model) if provider else model
+        said = [
+            what
+            for pattern, what in self.said.get(name, ())
+            if glob_matches(pattern, model) or glob_matches(pattern, own)
+        ]
+        return overlaid(capabilities_of(own, model), *said)
 
     def finish(self) -> MappingProxyType[str, Provider]:
         """All of them by name. Those that are declared, not built and not used get their warning here."""
@@ -101,14 +127,42 @@ class Providers:
         if self._bad_words(path, entry) or self._incomplete(path, entry, builtin):
             return
         provider = self._provider(entry, builtin)
-        if provider.built and entry.auth not in (None, "none") and provider.credential is None:
+        self.result[entry.name] = provider
+        said = {
+            pattern: what.model_dump(by_alias=True, exclude_none=True)
+            for pattern, what in entry.capabilities.items()
+        }
+        self.said[entry.name] = _said(builtin.capabilities if builtin else {}) + _said(said)
+        if provider.built:
+            self._check_auth(path, entry, provider)
+            self._check_variant(path, provider)
+
+    def _check_auth(self, path: Path, entry: ProviderIn, provider: Provider) -> None:
+        credential, here = provider.credential, (*path, "auth")
+        if entry.auth not in (None, "none") and credential is None:
             right = "add credential: {env: NAME}, or give auth: none"
-            self.merged.wrong((*path, "auth"), f"auth {entry.auth} needs a credential", right)
-        elif provider.built and entry.auth == "none" and entry.credential is not None:
+            self.merged.wrong(here, f"auth {entry.auth} needs a credential", right)
+        elif entry.auth == "none" and entry.credential is not None:
             right = "give e.g. auth: bearer or x-api-key, or drop the credential"
-            self.merged.wrong((*path, "auth"), "with auth none the credential is never sent", right)
-        else:
-            self.result[entry.name] = provider
+            self.merged.wrong(here, "with auth none the credential is never sent", right)
+        elif provider.auth not in (Auth.NONE, Auth.AWS_SIGV4) and credential and credential.kind == "aws":
+            right = "add credential: {env: AWS_BEARER_TOKEN_BEDROCK}, or give auth: aws-sigv4"
+            self.merged.wrong(here, f"auth {entry.auth} can't send AWS's credentials: they sign", right)
+        elif provider.auth is Auth.AWS_SIGV4 and not provider.region:
+            wrong = "aws-sigv4 signs for a region, and there is none"
+            self.merged.wrong((*path, "region"), wrong, "add e.g. region: us-east-1")
+
+    def _check_variant(self, path: Path, provider: Provider) -> None:
+        variant, dialects = provider.variant, provider.dialects
+        if variant and not VARIANTS[variant].issuperset(dialects):
+            right = f"{variant} is for {listing(sorted(VARIANTS[variant]))}"
+            wrong = f"{listing(dialects)} has no variant {variant}"
+            self.merged.wrong((*path, "variant"), wrong, right)
+            return
+        for name in _IN_PATHS.get(variant, ()):
+            if not getattr(provider, name):
+                wrong = f"the variant {variant} has it in its paths, and there is none"
+                self.merged.wrong((*path, name), wrong, f"add {name}: …")
 
     def _bad_words(self, path: Path, entry: ProviderIn) -> bool:
         before = len(self.merged.problems)
@@ -125,21 +179,23 @@ class Providers:
         if entry.auth is not None and entry.auth not in AUTHS:
             right = suggestion(entry.auth, AUTHS, f"give {listing(AUTHS)}")
             self.merged.wrong((*path, "auth"), f"there is no auth {show(entry.auth)}", right)
-        self._bad_variant(path, entry)
-        return len(self.merged.problems) > before
-
-    def _bad_variant(self, path: Path, entry: ProviderIn) -> None:
-        if not entry.variant:
-            return
-        builtin = builtins().get(entry.name)
-        dialects = tuple(entry.dialect or (builtin.dialect if builtin else ()))
-        if entry.variant not in VARIANTS:
+        if entry.variant and entry.variant not in VARIANTS:
             right = suggestion(entry.variant, VARIANTS, f"give {listing(VARIANTS)}")
             self.merged.wrong((*path, "variant"), f"there is no variant {show(entry.variant)}", right)
-        elif not VARIANTS[entry.variant].issuperset(dialects):
-            right = f"{entry.variant} is for {listing(sorted(VARIANTS[entry.variant]))}"
-            wrong = f"{listing(dialects)} has no variant {entry.variant}"
-            self.merged.wrong((*path, "variant"), wrong, right)
+        for name, value in entry.deviations.items():
+            self._check_deviation((*path, "deviations", name), name, value)
+        return len(self.merged.problems) > before
+
+    def _check_deviation(self, path: Path, name: str, value: Any) -> None:
+        known = self.deviations
+        if known is None:
+            return
+        if name not in known:
+            right = suggestion(name, known, f"the deviations are {listing(known)}")
+            self.merged.wrong(path, f"there is no deviation {show(name)}", right)
+        elif type(value) is not type(known[name]):
+            right = f"give {_KINDS[type(known[name])]}"
+            self.merged.wrong(path, f"{show(value)} is not of the right kind", right)
 
     def _incomplete(self, path: Path, entry: ProviderIn, builtin: Builtin | None) -> bool:
         if builtin is not None:
@@ -162,9 +218,14 @@ class Providers:
         if not any(dialect in self.built for dialect in entry.dialect or builtin.dialect):
             return False
         lacking = [name for name in builtin.needs if not getattr(entry, name) and not entry.base_url]
+        wrong = f"the provider {builtin.name} has no {listing(lacking)}"
+        right = f"add to `providers`: - {{name: {builtin.name}, {builtin.example}}}"
+        if lacking == ["region"] and path[0] == "pools":
+            # One more place for the same models, mostly: the pool is good without it.
+            self.merged.warn(path, f"{wrong}, so none of its members serves calls", right)
+            return False
         if lacking:
-            right = f"add to `providers`: - {{name: {builtin.name}, {builtin.example}}}"
-            self.merged.wrong(path, f"the provider {builtin.name} has no {listing(lacking)}", right)
+            self.merged.wrong(path, wrong, right)
         return bool(lacking)
 
     def _provider(self, entry: ProviderIn, builtin: Builtin | None) -> Provider:
@@ -185,15 +246,22 @@ class Providers:
             ca_file=entry.ca_file,
             models=MappingProxyType(dict(sorted(entry.models.items()))),
             built=any(dialect in self.built for dialect in dialects),
-            variant=entry.variant or builtin.variant,
-            deviations=MappingProxyType({**builtin.deviations, **entry.deviations}),
+            variant=entry.variant or ("" if entry.dialect else builtin.variant),
+            deviations=MappingProxyType(dict(sorted({**builtin.deviations, **entry.deviations}.items()))),
         )
 
 
 def _filled(url: str, entry: ProviderIn) -> str:
-    if ("{region}" in url and not entry.region) or ("{project}" in url and not entry.project):
+    if "{region}" in url and not entry.region:
         return ""
-    return url.replace("{region}", entry.region).replace("{project}", entry.project)
+    if entry.region in _VERTEX_WIDE:
+        url = url.replace(_VERTEX_HOST, _VERTEX_WIDE[entry.region])
+    return url.replace("{region}", entry.region)
+
+
+def _said(capabilities: Mapping[str, Mapping[str, Any]]) -> Said:
+    """The longest pattern last: it wins."""
+    return sorted(capabilities.items(), key=lambda one: (len(one[0]), one[0]))
 
 
 def _auth(entry: ProviderIn, builtin: Builtin, credential: SecretRef | None) -> Auth:
@@ -201,6 +269,8 @@ def _auth(entry: ProviderIn, builtin: Builtin, credential: SecretRef | None) -> 
         return AUTHS[entry.auth]
     if credential is None:
         return Auth.NONE  # a header without a value would only be refused
+    if credential.kind == "aws":
+        return Auth.AWS_SIGV4
     if builtin.credential is None:
         return Auth.BEARER
     return AUTHS[builtin.auth]

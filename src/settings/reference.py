@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from ..core.call import FACT_KINDS
 from . import values
 from .builtin import builtins
-from .schema import LISTS, SECTIONS, Model, extra, inner_model
+from .schema import LISTS, SECTIONS, Model, extra, fields_of, inner_model
 
 _HEAD = """\
 # Configuration
@@ -49,12 +49,15 @@ _EXAMPLES = {
 providers:
   - {name: openai, credential: {file: /run/secrets/openai}}  # built in: only what differs
   - {name: azure-openai, base_url: https://my-resource.openai.azure.com/openai/v1}
+  - {name: bedrock, region: eu-west-1, models: {claude-haiku: eu.anthropic.claude-haiku-4-5-20251001-v1:0}}
   - name: in-house
     dialect: [openai-chat, openai-embeddings]
     base_url: http://models.internal:8000/v1
     credential: {env: IN_HOUSE_KEY}
     headers: {x-department: research}
     models: {qwen-large: Qwen/Qwen3-235B-A22B}
+    deviations: {max_tokens_field: max_tokens}
+    capabilities: {"qwen-*": {context: 128k, images: no}}
 """,
     "callers": """\
 callers:
@@ -74,7 +77,7 @@ pools:
     members:
       - {provider: anthropic, model: claude-opus-4-7, weight: 70}
       - {provider: openai, model: gpt-5-thinking, weight: 30}
-      - {provider: openrouter, model: anthropic/claude-opus-4.7, priority: 1}
+      - {provider: openrouter, model: anthropic/claude-opus-4.7, priority: 1, capabilities: {context: 200k}}
     timeouts: {connect: 2s, first_event: 30s, reply: 10m}
     ejection: {consecutive_errors: 5, base: 10s, max: 5m}
 """,
@@ -149,12 +152,13 @@ _KINDS = {str: "text", int: "number", bool: "true or false"}
 def reference() -> str:
     """The whole page, in Markdown."""
     parts = [_HEAD]
+    shown: dict[type[Model], str] = {}
     for name, model in SECTIONS.items():
         shape = "list" if name in LISTS else "mapping"
         parts.append(f"\n## {name}\n\nA {shape}. {_doc(model)}\n")
         parts.append(f"\n```yaml\n{_EXAMPLES[name]}```\n\n")
         parts.append(_table(model))
-        parts += _inner(model, name)
+        parts += _inner(model, name, shown)
         if name == "providers":
             parts.append(_builtin_table())
         if name == "rules":
@@ -170,21 +174,26 @@ def _doc(model: type[Model]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _inner(model: type[Model], path: str) -> list[str]:
-    """The tables of the mappings inside."""
+def _inner(model: type[Model], path: str, shown: dict[type[Model], str]) -> list[str]:
+    """The tables of the mappings inside, each once: `shown` is where each stands."""
     parts: list[str] = []
-    for name, info in model.model_fields.items():
+    for name, info in fields_of(model).items():
         inner = inner_model(info)
-        if inner is not None:
-            title = f"{path}.{name}"
-            parts.append(f"\n### {title}\n\n{_doc(inner)}\n\n{_table(inner)}")
-            parts += _inner(inner, title)
+        if inner is None:
+            continue
+        title = f"{path}.{name}"
+        if inner in shown:
+            parts.append(f"\n### {title}\n\nThe same fields as in `{shown[inner]}`.\n")
+            continue
+        shown[inner] = title
+        parts.append(f"\n### {title}\n\n{_doc(inner)}\n\n{_table(inner)}")
+        parts += _inner(inner, title, shown)
     return parts
 
 
 def _table(model: type[Model]) -> str:
     rows = ["| field | type | default | meaning |\n|---|---|---|---|\n"]
-    for name, info in model.model_fields.items():
+    for name, info in fields_of(model).items():
         cells = (f"`{name}`", extra(info, "kind"), _default(info), info.description or "")
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return "".join(rows)
@@ -213,12 +222,13 @@ def _default(info: FieldInfo) -> str:
 def _builtin_table() -> str:
     rows = [
         "\n### Built-in providers\n\nThese need no entry: `provider: anthropic` in a member is enough, with "
-        "the key in the environment. `bedrock`, `gemini` and `vertex` can be named already; until this "
-        "version speaks their dialects, their members serve no calls, and a warning says so.\n\n"
+        "the key in the environment; those with something `to add` need one. A call in a dialect that a "
+        "provider does not speak goes to it in the first of its dialects that the call can be translated "
+        "into.\n\n"
         "| name | dialects | base URL | auth | key from | to add |\n|---|---|---|---|---|---|\n"
     ]
     for builtin in builtins().values():
-        secret = f"`{builtin.credential.name}`" if builtin.credential else ""
+        secret = f"`{builtin.credential.name or builtin.credential.kind}`" if builtin.credential else ""
         added = f"`{builtin.example}`" if builtin.example else ""
         url = f"`{builtin.base_url}`" if builtin.base_url else ""
         dialects = ", ".join(builtin.dialect)

@@ -50,6 +50,33 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
+Tokens = Annotated[int, BeforeValidator(values.tokens)]
+_TOKENS = ("number of tokens", "give a number of tokens, e.g. 128k")
+_BOOL = ("true or false", "give true or false")
+
+
+class CapabilitiesIn(Model):
+    """What a model can take and give, where it is otherwise than the broker knows. A call that needs more
+    goes to other members; what nobody knows refuses no call. docs/capabilities.md has the details."""
+
+    context: Tokens | None = field("Of a whole conversation.", *_TOKENS, None)
+    max_output: Tokens | None = field("Of an answer, the reasoning included.", *_TOKENS, None)
+    tools: Flag | None = field("Tools that the client runs.", *_BOOL, None)
+    images: Flag | None = field("Images in the conversation.", *_BOOL, None)
+    documents: Flag | None = field("Documents in the conversation.", *_BOOL, None)
+    audio: Flag | None = field("Audio in the conversation.", *_BOOL, None)
+    # pydantic's own models have a method of this name.
+    schema_: Flag | None = Field(
+        None,
+        alias="schema",
+        description="Answers by a JSON schema.",
+        json_schema_extra={"kind": _BOOL[0], "right": _BOOL[1]},
+    )
+    reasoning: Flag | None = field("Reasoning, where the call asks for it.", *_BOOL, None)
+    choices: Flag | None = field("Several answers to one call (`n`).", *_BOOL, None)
+    keeps_replies: Flag | None = field("Replies kept for later calls (`store`).", *_BOOL, None)
+
+
 class ProviderIn(Model):
     """An upstream account. A name from the list of built-in providers changes only the fields that are
     given; any other name needs at least `dialect` and `base_url`."""
@@ -77,7 +104,7 @@ class ProviderIn(Model):
     )
     auth: str | None = field(
         "The header that carries the key: `bearer`, `x-api-key`, `api-key`, `x-goog-api-key` or `none`; "
-        "`aws-sigv4` signs the request instead. With a credential `bearer`, without one `none`.",
+        "`aws-sigv4` signs the requests instead. With a credential `bearer`, without one `none`.",
         "word",
         "give bearer, x-api-key, api-key, x-goog-api-key, aws-sigv4 or none",
         None,
@@ -93,8 +120,8 @@ class ProviderIn(Model):
         "",
     )
     deviations: Annotated[dict[str, Any], PlainValidator(values.deviations)] = field(
-        "How it differs from the owner of its dialect, where calls are translated into it: docs/dialects.md "
-        "has the names.",
+        "How it differs from the owner of its dialect, for calls that are translated into it: the names are "
+        "in docs/dialects.md. Added to those of a built-in provider.",
         "mapping of name: value",
         "give e.g. {max_tokens_field: max_tokens}",
         dict,
@@ -113,6 +140,13 @@ class ProviderIn(Model):
         "Members use the public one.",
         "mapping of name: name",
         "give {public-name: name-at-the-provider}",
+        dict,
+    )
+    capabilities: dict[ModelName, CapabilitiesIn] = field(
+        "What its models can do, where it is otherwise than the broker knows: model, or pattern of models → "
+        "capabilities. The longest pattern wins; a pool's member may still say otherwise.",
+        "mapping of pattern: mapping",
+        'give e.g. {"llama-*": {context: 32k, images: false}}',
         dict,
     )
 
@@ -153,34 +187,6 @@ class CallerIn(Model):
     )
 
 
-Tokens = Annotated[int, BeforeValidator(values.tokens)]
-_CAN = "Whether it can. A call that needs it goes to others."
-
-
-class CapabilitiesIn(Model):
-    """What a model can take and give, where it is otherwise than the broker knows (docs/capabilities.md).
-    What nobody knows refuses no call."""
-
-    context: Tokens | None = field("The most tokens of input.", "number of tokens", "give e.g. 200k", None)
-    max_output: Tokens | None = field(
-        "The most tokens that it writes.", "number of tokens", "give e.g. 64k", None
-    )
-    tools: Flag | None = field(f"Tools. {_CAN}", "true or false", "give true or false", None)
-    images: Flag | None = field(f"Images as input. {_CAN}", "true or false", "give true or false", None)
-    documents: Flag | None = field(f"Documents as input. {_CAN}", "true or false", "give true or false", None)
-    audio: Flag | None = field(f"Audio as input. {_CAN}", "true or false", "give true or false", None)
-    schema_: Flag | None = Field(
-        None,
-        alias="schema",
-        description=f"Output by a JSON schema. {_CAN}",
-        json_schema_extra={"kind": "true or false", "right": "give true or false"},
-    )
-    reasoning: Flag | None = field(f"Reasoning. {_CAN}", "true or false", "give true or false", None)
-    choices: Flag | None = field(
-        f"Several answers to one call (`n`). {_CAN}", "true or false", "give true or false", None
-    )
-
-
 class MemberIn(Model):
     """A provider and one of its models."""
 
@@ -200,11 +206,11 @@ class MemberIn(Model):
         "give a priority from 0 to 127; 0 is tried first",
         0,
     )
-    capabilities: CapabilitiesIn = field(
-        "What the model can do, where it is otherwise than the broker knows.",
+    capabilities: CapabilitiesIn | None = field(
+        "What it can do, where it is otherwise than the broker knows.",
         "mapping",
         "give e.g. {images: false, context: 128k}",
-        CapabilitiesIn,
+        None,
     )
 
 
@@ -372,6 +378,11 @@ LISTS: dict[str, type[Model]] = {
 }
 MAPPINGS: dict[str, type[Model]] = {"limits": LimitsIn, "listen": ListenIn, "facts": FactsIn}
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
+
+
+def fields_of(model: type[Model]) -> dict[str, FieldInfo]:
+    """Key in YAML → field."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def inner_model(info: FieldInfo) -> type[Model] | None:

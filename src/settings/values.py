@@ -22,6 +22,7 @@ _BYTES = {
     **{"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3},
     **{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
 }
+_TOKENS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kM]?)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -167,7 +168,7 @@ def credential(value: Any) -> SecretRef | None:
     if value is None or value == "none":
         return None
     if value == "aws":
-        return SecretRef("aws", "default")
+        return SecretRef("aws", "")
     if isinstance(value, str):
         refuse("holds a credential in plain text", f"never write a credential itself here: {right}")
     return _secret(value, ("env", "file"), right)
@@ -282,17 +283,13 @@ def usage_event(value: Any) -> str:
     return str(value)
 
 
-_TOKENS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kM]?)")
-
-
-def tokens(value: Any) -> Any:
+def tokens(value: Any) -> int:
     """`200000`, `200k` or `1M` → a number of tokens."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        refuse(f"{show(value)} is not a number of tokens", "give e.g. 200k")
-    found = _TOKENS.fullmatch(str(value).strip())
+    is_text = isinstance(value, (int, str)) and not isinstance(value, bool)
+    found = _TOKENS.fullmatch(str(value).strip()) if is_text else None
     count = _scaled(found[1], {"": 1, "k": 1_000, "M": 1_000_000}[found[2]]) if found else None
     if not count:
-        refuse(f"{show(value)} is not a number of tokens", "give e.g. 200k")
+        refuse(f"{show(value)} is not a number of tokens", "give a number of tokens, e.g. 128k")
     return count
 
 
@@ -301,14 +298,11 @@ def deviations(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         refuse(f"is {kind(value)}, not a mapping", "give e.g. {max_tokens_field: max_tokens}")
     for name, said in value.items():
-        plain = isinstance(said, (str, int, float, bool)) or (
-            isinstance(said, list) and all(isinstance(each, str) for each in said)
-        )
-        if not isinstance(name, str) or not plain:
-            refuse(
-                f"{show(name)} has no plain value", "give a text, a number, true or false, or a list of texts"
-            )
-    return value
+        is_list = isinstance(said, list) and all(isinstance(each, str) for each in said)
+        if not is_list and not isinstance(said, (str, int)):
+            right = "give a text, a whole number, true or false, or a list of texts"
+            refuse(f"{show(name)} is {kind(said)}", right)
+    return {name: tuple(said) if isinstance(said, list) else said for name, said in value.items()}
 
 
 def ejection(value: Any) -> Any:

@@ -5,16 +5,20 @@ import json
 import random
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from . import requests
+from .reading import size_tokens, text_size
 from .requests import Call
 from .samples import sample
 from .script import Reply
+from .seals import Seals
 
 _WORDS = re.compile(r"\S+\s*|\s+")
 _ARGUMENT_PIECE = 12  # characters of tool arguments per delta
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,17 @@ class ToolUse:
 
     @property
     def pieces(self) -> list[str]:
+        """The arguments as the deltas of a stream."""
         text = self.arguments
         return [text[i : i + _ARGUMENT_PIECE] for i in range(0, len(text), _ARGUMENT_PIECE)]
+
+    @property
+    def value(self) -> Any:
+        """The arguments as JSON; as text where they are none, for they may be scripted to be wrong."""
+        try:
+            return json.loads(self.arguments)
+        except ValueError:
+            return self.arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,14 @@ class Answer:
     tools: list[ToolUse]
     finish: str  # stop, length, tool_calls, content_filter
     usage: Usage
+    seals: Seals  # what signs and hides the reasoning
+    redacted: bool = False  # the reasoning is not for the client's eyes
+    interleave: bool = False
+
+    @property
+    def shown_reasoning(self) -> str:
+        """The reasoning as the client may read it; empty when it is redacted."""
+        return "" if self.redacted else self.reasoning
 
 
 def new_id(rng: random.Random) -> str:
@@ -67,7 +88,16 @@ def new_id(rng: random.Random) -> str:
     return f"{rng.getrandbits(96):024x}"
 
 
-def compose(call: Call, reply: Reply, provider: str, rng: random.Random) -> Answer:
+def braid(strands: Iterable[list[Item]], interleave: bool) -> list[Item]:
+    """The strands end to end, or taking turns item by item."""
+    if not interleave:
+        return [item for strand in strands for item in strand]
+    missing = object()
+    rounds = itertools.zip_longest(*strands, fillvalue=missing)
+    return [cast(Item, item) for turn in rounds for item in turn if item is not missing]
+
+
+def compose(call: Call, reply: Reply, provider: str, rng: random.Random, seals: Seals) -> Answer:
     """The answer to `call` by `reply`'s wishes, and by default where it has none."""
     tools = _tool_uses(call, reply, rng)
     text = reply.text
@@ -75,7 +105,7 @@ def compose(call: Call, reply: Reply, provider: str, rng: random.Random) -> Answ
         text = "" if tools else _default_text(call, provider)
     finish = reply.finish or ("tool_calls" if tools else "stop")
     limit = requests.token_limit(call)
-    if limit is not None and not tools and requests.text_size(text) > 4 * limit:
+    if limit is not None and not tools and text_size(text) > 4 * limit:
         text = text.encode("utf-8", "surrogatepass")[: 4 * limit].decode("utf-8", "ignore")
         finish = reply.finish or "length"
     reasoning = reply.reasoning or ""
@@ -89,6 +119,9 @@ def compose(call: Call, reply: Reply, provider: str, rng: random.Random) -> Answ
         tools=tools,
         finish=finish,
         usage=_usage(call, reply, text, reasoning, tools),
+        seals=seals,
+        redacted=reply.redacted,
+        interleave=reply.interleave,
     )
 
 
@@ -136,9 +169,9 @@ def split_text(text: str, reply: Reply) -> list[str]:
 
 def _usage(call: Call, reply: Reply, text: str, reasoning: str, tools: list[ToolUse]) -> Usage:
     given = reply.tokens
-    thought = requests.size_tokens(requests.text_size(reasoning))
-    size = requests.text_size(text) + sum(requests.text_size(t.name + t.arguments) for t in tools)
-    output = max(1, requests.size_tokens(size) + thought)
+    thought = size_tokens(text_size(reasoning))
+    size = text_size(text) + sum(text_size(t.name + t.arguments) for t in tools)
+    output = max(1, size_tokens(size) + thought)
     if given.output is not None:
         output = given.output
     return Usage(

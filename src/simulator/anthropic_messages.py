@@ -6,13 +6,10 @@ https://docs.anthropic.com/en/api/messages-count-tokens
 https://docs.anthropic.com/en/api/models-list
 """
 
-import base64
-import hashlib
-import json
 from typing import Any
 
 from . import requests, sse
-from .answers import Answer, ToolUse
+from .answers import Answer, ToolUse, braid
 from .requests import Call
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
@@ -35,27 +32,17 @@ def _usage(answer: Answer, output: int) -> dict[str, Any]:
     }
 
 
-def _signature(reasoning: str) -> str:
-    # Opaque to clients, which send it back unchanged; here it only has to belong to its text.
-    return base64.b64encode(hashlib.sha512(reasoning.encode("utf-8", "replace")).digest()).decode()
-
-
-def _input(tool: ToolUse) -> Any:
-    try:
-        return json.loads(tool.arguments)
-    except ValueError:
-        return tool.arguments  # scripted to be wrong
-
-
 def _blocks(answer: Answer) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
-    if answer.reasoning:
-        thinking = {"thinking": answer.reasoning, "signature": _signature(answer.reasoning)}
-        out.append({"type": "thinking", **thinking})
+    if answer.reasoning and answer.redacted:
+        out.append({"type": "redacted_thinking", "data": answer.seals.seal("redacted", answer.reasoning)})
+    elif answer.reasoning:
+        signature = answer.seals.seal("thinking", answer.reasoning)
+        out.append({"type": "thinking", "thinking": answer.reasoning, "signature": signature})
     if answer.text or not answer.tools:
         out.append({"type": "text", "text": answer.text})
     out += [
-        {"type": "tool_use", "id": f"toolu_{tool.id}", "name": tool.name, "input": _input(tool)}
+        {"type": "tool_use", "id": f"toolu_{tool.id}", "name": tool.name, "input": tool.value}
         for tool in answer.tools
     ]
     return out
@@ -75,14 +62,19 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
     }
 
 
-def _event(kind: str, **fields: Any) -> bytes:
-    return sse.event({"type": kind, **fields}, kind)
+_EMPTY: dict[str, dict[str, Any]] = {
+    "thinking": {"thinking": "", "signature": ""},
+    "redacted_thinking": {},
+    "text": {"text": ""},
+    "tool_use": {"input": {}},
+}
 
 
 def _deltas(block: dict[str, Any], answer: Answer, tool: ToolUse | None) -> list[dict[str, Any]]:
     if tool is not None:
-        pieces = ["", *tool.pieces]
-        return [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+        return [{"type": "input_json_delta", "partial_json": piece} for piece in ("", *tool.pieces)]
+    if block["type"] == "redacted_thinking":
+        return []  # comes whole with its start
     if block["type"] == "thinking":
         return [
             {"type": "thinking_delta", "thinking": block["thinking"]},
@@ -91,27 +83,39 @@ def _deltas(block: dict[str, Any], answer: Answer, tool: ToolUse | None) -> list
     return [{"type": "text_delta", "text": piece} for piece in answer.pieces]
 
 
-_EMPTY: dict[str, dict[str, Any]] = {
-    "thinking": {"thinking": "", "signature": ""},
-    "text": {"text": ""},
-    "tool_use": {"input": {}},
-}
+def _block_events(
+    index: int, block: dict[str, Any], answer: Answer, tool: ToolUse | None
+) -> list[dict[str, Any]]:
+    started = {**block, **_EMPTY[block["type"]]}
+    out = [{"type": "content_block_start", "index": index, "content_block": started}]
+    if index == 0:
+        out.append({"type": "ping"})
+    out += [
+        {"type": "content_block_delta", "index": index, "delta": delta}
+        for delta in _deltas(block, answer, tool)
+    ]
+    return [*out, {"type": "content_block_stop", "index": index}]
 
 
-def events(answer: Answer, call: Call) -> list[bytes]:
-    """The stream, message_start to message_stop; the first output count is 1, the last one the truth."""
+def payloads(answer: Answer, call: Call) -> list[dict[str, Any]]:
+    """What the stream's events say, message_start to message_stop.
+
+    The first output count is 1, the last one the truth.
+    """
     done = whole(answer, call)
     started = {**done, "content": [], "stop_reason": None, "usage": _usage(answer, 1)}
-    out = [_event("message_start", message=started)]
+    out: list[dict[str, Any]] = [{"type": "message_start", "message": started}]
     tools = iter(answer.tools)
+    plain: list[dict[str, Any]] = []
+    strands: list[list[dict[str, Any]]] = []
     for index, block in enumerate(done["content"]):
-        kind = block["type"]
-        out.append(_event("content_block_start", index=index, content_block={**block, **_EMPTY[kind]}))
-        if index == 0:
-            out.append(PING)
-        tool = next(tools) if kind == "tool_use" else None
-        out += [_event("content_block_delta", index=index, delta=d) for d in _deltas(block, answer, tool)]
-        out.append(_event("content_block_stop", index=index))
+        tool = next(tools) if block["type"] == "tool_use" else None
+        made = _block_events(index, block, answer, tool)
+        if tool is None:
+            plain += made
+        else:
+            strands.append(made)
+    out += plain + braid(strands, answer.interleave)
     used = answer.usage
     usage = {
         "input_tokens": used.input,
@@ -120,7 +124,12 @@ def events(answer: Answer, call: Call) -> list[bytes]:
         "output_tokens": used.output,
     }
     stop = {"stop_reason": done["stop_reason"], "stop_sequence": None}
-    return [*out, _event("message_delta", delta=stop, usage=usage), _event("message_stop")]
+    return [*out, {"type": "message_delta", "delta": stop, "usage": usage}, {"type": "message_stop"}]
+
+
+def events(answer: Answer, call: Call) -> list[bytes]:
+    """The stream's events."""
+    return [sse.event(payload, payload["type"]) for payload in payloads(answer, call)]
 
 
 def count_tokens(call: Call) -> dict[str, Any]:

@@ -2,64 +2,47 @@
 
 https://platform.openai.com/docs/guides/error-codes
 https://docs.anthropic.com/en/api/errors and https://docs.anthropic.com/en/api/rate-limits
+https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
+https://ai.google.dev/gemini-api/docs/troubleshooting and https://cloud.google.com/apis/design/errors
+https://learn.microsoft.com/azure/ai-foundry/openai/quotas-limits
 """
 
 import datetime
 import math
 from typing import Any
 
-from . import sse
+from . import event_stream, gemini, sse
+from .error_tables import ANTHROPIC, AWS, AZURE, GOOGLE, OPENAI
+from .requests import Call, Shape
 from .script import ErrorText
 
-# status: (type, code, message)
-_OPENAI: dict[int, tuple[str, str | None, str]] = {
-    400: ("invalid_request_error", None, "The request is invalid."),
-    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
-    402: ("insufficient_quota", "insufficient_quota", "Insufficient balance."),
-    403: (
-        "request_forbidden",
-        "unsupported_country_region_territory",
-        "Country, region, or territory not supported",
-    ),
-    404: (
-        "invalid_request_error",
-        "model_not_found",
-        "The model does not exist or you do not have access to it.",
-    ),
-    408: ("server_error", "timeout", "Request timed out."),
-    409: ("invalid_request_error", "conflict", "The resource was updated by another request."),
-    413: ("invalid_request_error", "request_too_large", "The request body is too large."),
-    429: (
-        "requests",
-        "rate_limit_exceeded",
-        "Rate limit reached for requests per min (RPM): Limit 500, Used 500.",
-    ),
-    500: ("server_error", None, "The server had an error while processing your request. Sorry about that!"),
-    503: ("server_error", None, "The engine is currently overloaded, please try again later."),
-}
-_ANTHROPIC: dict[int, tuple[str, str]] = {
-    400: ("invalid_request_error", "The request is invalid."),
-    401: ("authentication_error", "invalid x-api-key"),
-    402: ("billing_error", "Your credit balance is too low to access the Anthropic API."),
-    403: ("permission_error", "Your API key does not have permission to use the specified resource."),
-    404: ("not_found_error", "The requested resource could not be found."),
-    408: ("timeout_error", "Request timed out."),
-    409: ("conflict_error", "The resource was updated by another request."),
-    413: ("request_too_large", "Request exceeds the maximum size"),
-    429: ("rate_limit_error", "This request would exceed your organization's rate limit."),
-    500: ("api_error", "Internal server error"),
-    503: ("api_error", "Service unavailable"),
-    504: ("timeout_error", "The request timed out."),
-    529: ("overloaded_error", "Overloaded"),
-}
+# What a stream's failure is, by shape, where the script does not say.
+_EVENT_STATUS: dict[Shape, int] = {"anthropic": 529, "aws": 503, "google": 503, "openai": 500, "azure": 500}
+# Google's own doors stand before another's model: these it answers itself.
+_OF_VERTEX = frozenset((401, 403, 404, 429))
+_VERTEX_WAIT_S = 1.0
 
 
-def _parts(status: int, anthropic: bool, text: ErrorText) -> tuple[str, str | None, str]:
-    if anthropic:
-        kind, message = _ANTHROPIC.get(status, _ANTHROPIC[500 if status >= 500 else 400])
-        code = None
+def shape_of(call: Call, status: int) -> Shape:
+    """Whose error an answer of that status is."""
+    vertex_itself = call.platform == "vertex" and status in _OF_VERTEX
+    return "google" if vertex_itself else call.shape
+
+
+def _parts(status: int, shape: Shape, text: ErrorText) -> tuple[str, str | None, str]:
+    """Type, code (None where the shape has none) and message."""
+    fallback = 500 if status >= 500 else 400
+    code: str | None = None
+    if shape == "anthropic":
+        kind, message = ANTHROPIC.get(status, ANTHROPIC[fallback])
+    elif shape == "aws":
+        kind, message = AWS.get(status, AWS[fallback])
+    elif shape == "google":
+        kind, message = GOOGLE.get(status, GOOGLE[fallback])
     else:
-        kind, code, message = _OPENAI.get(status, _OPENAI[500 if status >= 500 else 400])
+        kind, code, message = OPENAI.get(status, OPENAI[fallback])
+        if shape == "azure" and status in AZURE:
+            kind, (code, message) = "", AZURE[status]
         if text.code == "insufficient_quota" and status == 429:
             # The other 429: no waiting helps. Code and type say so, the status does not.
             kind, message = "insufficient_quota", "You exceeded your current quota, please check your plan."
@@ -67,31 +50,69 @@ def _parts(status: int, anthropic: bool, text: ErrorText) -> tuple[str, str | No
 
 
 def error_body(
-    status: int, anthropic: bool, text: ErrorText, request_id: str, param: str | None = None
+    status: int,
+    shape: Shape,
+    text: ErrorText,
+    request_id: str,
+    param: str | None = None,
+    retry_after_s: float | None = None,
 ) -> Any:
     """The JSON body of an error answer."""
-    kind, code, message = _parts(status, anthropic, text)
-    if anthropic:
+    kind, code, message = _parts(status, shape, text)
+    if shape == "anthropic":
         return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+    if shape == "aws":
+        return {"message": message}
+    if shape == "google":
+        return {"error": _google(status, kind, text.code, message, param, retry_after_s)}
+    if shape == "azure" and not kind:
+        return {"error": {"code": code, "message": message}}
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def _google(
+    status: int, kind: str, reason: str | None, message: str, param: str | None, retry_after_s: float | None
+) -> dict[str, Any]:
+    details: list[dict[str, Any]] = []
+    head = "type.googleapis.com/google.rpc."
+    if reason is not None:
+        details.append({"@type": f"{head}ErrorInfo", "reason": reason, "domain": "googleapis.com"})
+    if param is not None:
+        violation = {"field": param, "description": message}
+        details.append({"@type": f"{head}BadRequest", "fieldViolations": [violation]})
+    if retry_after_s is not None or status == 429:
+        wait = _VERTEX_WAIT_S if retry_after_s is None else retry_after_s
+        details.append({"@type": f"{head}RetryInfo", "retryDelay": f"{wait:g}s"})
+    more = {"details": details} if details else {}
+    return {"code": status, "message": message, "status": kind, **more}
+
+
 def error_headers(
-    status: int, anthropic: bool, retry_after_s: float | None, now: float
+    status: int, shape: Shape, text: ErrorText, retry_after_s: float | None, now: float
 ) -> list[tuple[str, str]]:
-    """The headers that tell of waiting: retry-after when given, and on 429 the rate limits.
+    """The headers that tell of the error's type (AWS), and of waiting: retry-after when given, and on 429
+    the rate limits. Google tells of waiting in the body alone.
 
     `now` is unix seconds. Whole seconds in retry-after, rounded up, as providers send them.
     """
     out: list[tuple[str, str]] = []
+    if shape == "google":
+        return out
+    if shape == "aws":
+        kind, _, _ = _parts(status, shape, text)
+        out.append(("x-amzn-errortype", f"{kind}:http://internal.amazon.com/coral/com.amazon.bedrock/"))
     if retry_after_s is not None:
         out.append(("retry-after", str(math.ceil(retry_after_s))))
-        if not anthropic:
+        if shape in ("openai", "azure"):
             out.append(("retry-after-ms", str(round(retry_after_s * 1000))))
-    if status != 429:
-        return out
-    wait = 1.0 if retry_after_s is None else retry_after_s
-    if anthropic:
+    if status == 429 and shape != "aws":
+        out += _limits(shape, 1.0 if retry_after_s is None else retry_after_s, now)
+    return out
+
+
+def _limits(shape: Shape, wait: float, now: float) -> list[tuple[str, str]]:
+    out: list[tuple[str, str]] = []
+    if shape == "anthropic":
         reset = datetime.datetime.fromtimestamp(math.ceil(now + wait), datetime.UTC)
         stamp = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
         for what, limit in (("requests", "50"), ("input-tokens", "30000"), ("output-tokens", "8000")):
@@ -105,19 +126,40 @@ def error_headers(
     return out
 
 
-def error_events(surface: str | None, text: ErrorText, number: int, request_id: str) -> list[bytes]:
+def event_status(shape: Shape) -> int:
+    """The status that a failure under a 200 would have had."""
+    return _EVENT_STATUS[shape]
+
+
+def error_events(call: Call, text: ErrorText, number: int, request_id: str) -> list[bytes]:
     """What a stream says when the model fails after the 200; `number` events went before.
 
     Anthropic: one `error` event (overloaded by default). Chat: one unnamed event holding `error`.
-    Responses: `error`, then `response.failed`.
+    Responses: `error`, then `response.failed`. Bedrock: an exception. Gemini: a chunk holding `error`.
     """
-    if surface == "anthropic-messages":
-        kind, _, message = _parts(529, True, text)
+    shape = call.shape
+    status = event_status(shape)
+    kind, code, message = _parts(status, shape, text)
+    if shape == "aws":
+        # The same names as in headers, but here they begin small.
+        return [event_stream.exception(kind[:1].lower() + kind[1:], {"message": message})]
+    if shape == "google":
+        return [_google_event(call, error_body(status, shape, text, request_id), number)]
+    if shape == "anthropic":
         return [sse.event({"type": "error", "error": {"type": kind, "message": message}}, "error")]
-    kind, code, message = _parts(500, False, text)
-    if surface != "openai-responses":
-        error = {"message": message, "type": kind, "param": None, "code": code}
+    if call.surface != "openai-responses":
+        error = {"message": message, "type": kind or None, "param": None, "code": code}
         return [sse.event({"error": error})]
+    return _responses_events(kind, code, message, number, request_id)
+
+
+def _google_event(call: Call, body: Any, number: int) -> bytes:
+    if gemini.is_sse(call):
+        return gemini.event(body)
+    return b"%b%b]\n" % (b",\r\n" if number else b"[", sse.encode(body))
+
+
+def _responses_events(kind: str, code: str | None, message: str, number: int, request_id: str) -> list[bytes]:
     code = code or kind
     event = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": number}
     failed = {

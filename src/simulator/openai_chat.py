@@ -1,21 +1,18 @@
-"""OpenAI chat completions, whole and streamed, and embeddings and models.
+"""OpenAI chat completions, whole and streamed, and models.
 
 https://platform.openai.com/docs/api-reference/chat/object
 https://platform.openai.com/docs/api-reference/chat-streaming
-https://platform.openai.com/docs/api-reference/embeddings/object
 https://platform.openai.com/docs/api-reference/models
 """
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from . import requests, sse
-from .answers import Answer, ToolUse
+from . import sse
+from .answers import Answer, ToolUse, braid
 from .requests import Call
 
 _FINGERPRINT = "fp_simulator0"
-_DIMENSIONS = {"text-embedding-3-large": 3072}
 _MAX_CHOICES = 8
 
 
@@ -57,9 +54,9 @@ def _message(answer: Answer) -> dict[str, Any]:
         "refusal": None,
         "annotations": [],
     }
-    if answer.reasoning:
+    if answer.shown_reasoning:
         # Not OpenAI's own: DeepSeek and others that speak this dialect show their reasoning here.
-        message["reasoning_content"] = answer.reasoning
+        message["reasoning_content"] = answer.shown_reasoning
     if answer.tools:
         message["tool_calls"] = [_tool(tool, tool.arguments) for tool in answer.tools]
     return message
@@ -88,18 +85,21 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
 def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
     first = None if answer.tools and not answer.text else ""
     yield {"role": "assistant", "content": first, "refusal": None}
-    if answer.reasoning:
-        yield {"reasoning_content": answer.reasoning}
+    if answer.shown_reasoning:
+        yield {"reasoning_content": answer.shown_reasoning}
     for piece in answer.pieces:
         yield {"content": piece}
-    for index, tool in enumerate(answer.tools):
-        yield {"tool_calls": [{"index": index, **_tool(tool, "")}]}
-        for piece in tool.pieces:
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+    strands = [_call_deltas(index, tool) for index, tool in enumerate(answer.tools)]
+    yield from ({"tool_calls": [call]} for call in braid(strands, answer.interleave))
 
 
-def events(answer: Answer, call: Call) -> list[bytes]:
-    """The chat.completion.chunk events; the usage chunk only when stream_options.include_usage asks."""
+def _call_deltas(index: int, tool: ToolUse) -> list[dict[str, Any]]:
+    pieces = [{"index": index, "function": {"arguments": piece}} for piece in tool.pieces]
+    return [{"index": index, **_tool(tool, "")}, *pieces]
+
+
+def chunks(answer: Answer, call: Call) -> list[dict[str, Any]]:
+    """The chat.completion.chunk objects; the usage chunk only when stream_options.include_usage asks."""
     options = call.fields.get("stream_options")
     with_usage = isinstance(options, dict) and options.get("include_usage") is True
     count = _choices(call)
@@ -113,35 +113,20 @@ def events(answer: Answer, call: Call) -> list[bytes]:
     }
     tail = {"usage": None} if with_usage else {}
 
-    def chunk(index: int, delta: dict[str, Any], finish: str | None) -> bytes:
+    def chunk(index: int, delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return sse.event({**base, "choices": [choice], **tail})
+        return {**base, "choices": [choice], **tail}
 
     out = [chunk(n, delta, None) for delta in _deltas(answer) for n in range(count)]
     out += [chunk(n, {}, answer.finish) for n in range(count)]
     if with_usage:
-        out.append(sse.event({**base, "choices": [], "usage": _usage(answer, count)}))
-    return [*out, sse.DONE]
+        out.append({**base, "choices": [], "usage": _usage(answer, count)})
+    return out
 
 
-def embeddings(call: Call) -> dict[str, Any]:
-    """An embeddings list: unit-free vectors in [-1, 1], the same for the same input."""
-    wanted = call.fields.get("dimensions")
-    size = wanted if isinstance(wanted, int) and wanted > 0 else _DIMENSIONS.get(call.model or "", 1536)
-    as_base64 = call.fields.get("encoding_format") == "base64"
-    data = []
-    for index, given in enumerate(requests.embedding_inputs(call)):
-        values = _vector(str(given), size)
-        embedding = requests.pack_floats(values) if as_base64 else values
-        data.append({"object": "embedding", "index": index, "embedding": embedding})
-    count = requests.input_tokens(call)
-    usage = {"prompt_tokens": count, "total_tokens": count}
-    return {"object": "list", "data": data, "model": call.model, "usage": usage}
-
-
-def _vector(text: str, size: int) -> list[float]:
-    raw = hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(size)
-    return [(byte - 127.5) / 127.5 for byte in raw]
+def events(answer: Answer, call: Call) -> list[bytes]:
+    """The stream's events."""
+    return [*map(sse.event, chunks(answer, call)), sse.DONE]
 
 
 def models(names: list[str]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 
 from typing import Any
 
-from . import sse
-from .answers import Answer, ToolUse
+from . import requests, sse
+from .answers import Answer, ToolUse, braid
 from .requests import Call
 
 # What a response repeats of its request, and the value where the request does not say.
@@ -78,16 +78,25 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
         "status": "incomplete" if cause else "completed",
         "completed_at": None if cause else answer.created,
         "incomplete_details": {"reason": cause} if cause else None,
-        "output": _output(answer),
+        "output": _output(answer, _wants_encrypted(call)),
         "usage": _usage(answer),
     }
 
 
-def _output(answer: Answer) -> list[dict[str, Any]]:
+def _wants_encrypted(call: Call) -> bool:
+    include = call.fields.get("include")
+    return isinstance(include, list) and "reasoning.encrypted_content" in include
+
+
+def _output(answer: Answer, encrypted: bool) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     if answer.reasoning:
-        summary = [{"type": "summary_text", "text": answer.reasoning}]
-        out.append({"id": f"rs_{answer.id}", "type": "reasoning", "summary": summary})
+        shown = answer.shown_reasoning
+        summary = [{"type": "summary_text", "text": shown}] if shown else []
+        item = {"id": f"rs_{answer.id}", "type": "reasoning", "summary": summary}
+        if encrypted:
+            item["encrypted_content"] = answer.seals.seal("encrypted", answer.reasoning)
+        out.append(item)
     if answer.text or not answer.tools:
         out.append(_message(answer, "incomplete" if answer.finish in _INCOMPLETE else "completed"))
     out += [_call(tool, tool.arguments, "completed") for tool in answer.tools]
@@ -143,21 +152,29 @@ def events(answer: Answer, call: Call) -> list[bytes]:
         elif item["type"] == "message":
             _message_events(stream, answer, index, item)
     first = len(done["output"]) - len(answer.tools)
-    for index, tool in enumerate(answer.tools, first):
-        _call_events(stream, tool, index, done["output"][index])
+    strands = [_call_events(tool, i, done["output"][i]) for i, tool in enumerate(answer.tools, first)]
+    for kind, fields in braid(strands, answer.interleave):
+        stream.add(kind, **fields)
     stream.add(f"response.{done['status']}", response=done)
     return stream.out
 
 
 def _reasoning_events(stream: _Stream, answer: Answer, index: int, item: dict[str, Any]) -> None:
     at = {"item_id": item["id"], "output_index": index, "summary_index": 0}
-    stream.add("response.output_item.added", output_index=index, item={**item, "summary": []})
+    # What is encrypted of it is known only at its end.
+    added = {"id": item["id"], "type": "reasoning", "summary": []}
+    stream.add("response.output_item.added", output_index=index, item=added)
+    if item["summary"]:
+        _summary_events(stream, answer, at, item)
+    stream.add("response.output_item.done", output_index=index, item=item)
+
+
+def _summary_events(stream: _Stream, answer: Answer, at: dict[str, Any], item: dict[str, Any]) -> None:
     empty = {"type": "summary_text", "text": ""}
     stream.add("response.reasoning_summary_part.added", **at, part=empty)
     stream.add("response.reasoning_summary_text.delta", **at, delta=answer.reasoning)
     stream.add("response.reasoning_summary_text.done", **at, text=answer.reasoning)
     stream.add("response.reasoning_summary_part.done", **at, part=item["summary"][0])
-    stream.add("response.output_item.done", output_index=index, item=item)
 
 
 def _message_events(stream: _Stream, answer: Answer, index: int, item: dict[str, Any]) -> None:
@@ -172,10 +189,18 @@ def _message_events(stream: _Stream, answer: Answer, index: int, item: dict[str,
     stream.add("response.output_item.done", output_index=index, item=item)
 
 
-def _call_events(stream: _Stream, tool: ToolUse, index: int, item: dict[str, Any]) -> None:
+def _call_events(tool: ToolUse, index: int, item: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     at = {"item_id": item["id"], "output_index": index}
-    stream.add("response.output_item.added", output_index=index, item=_call(tool, "", "in_progress"))
-    for piece in tool.pieces:
-        stream.add("response.function_call_arguments.delta", **at, delta=piece)
-    stream.add("response.function_call_arguments.done", **at, arguments=tool.arguments, name=tool.name)
-    stream.add("response.output_item.done", output_index=index, item=item)
+    added = {"output_index": index, "item": _call(tool, "", "in_progress")}
+    arguments = "response.function_call_arguments"
+    return [
+        ("response.output_item.added", added),
+        *[(f"{arguments}.delta", {**at, "delta": piece}) for piece in tool.pieces],
+        (f"{arguments}.done", {**at, "arguments": tool.arguments, "name": tool.name}),
+        ("response.output_item.done", {"output_index": index, "item": item}),
+    ]
+
+
+def count_tokens(call: Call) -> dict[str, Any]:
+    """The answer of input_tokens."""
+    return {"object": "response.input_tokens", "input_tokens": requests.input_tokens(call)}

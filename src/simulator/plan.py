@@ -65,19 +65,42 @@ class Stall:
 Step = Head | Data | Raw | Wait | End | Close | Reset | Stall
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
-    """A whole answer before faults: `pieces` is the one body, or the events of a stream."""
+    """A whole answer before faults: `pieces` is the one body, or the events of a stream.
+
+    A stream goes out in writes of `split_bytes`, one an event where that is None.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     pieces: list[bytes]
     stream: bool = False
     ping: bytes = b": ping\n\n"
+    split_bytes: int | None = None
 
 
 def weave(out: Outgoing, fault: Fault | None, failure: list[bytes]) -> list[Step]:
     """The steps that send `out` and show `fault`; `failure` is what error_event says instead."""
+    steps = _weave(out, fault, failure)
+    if not out.stream or out.split_bytes is None:
+        return steps
+    return list(_split(steps, out.split_bytes))
+
+
+def _split(steps: Iterable[Step], size: int) -> Iterator[Step]:
+    """Events that follow one another at once are one run of bytes, cut wherever the size falls."""
+    run = b""
+    for step in steps:
+        if isinstance(step, Data):
+            run += step.data
+            continue
+        yield from (Data(run[at : at + size]) for at in range(0, len(run), size))
+        run = b""
+        yield step
+
+
+def _weave(out: Outgoing, fault: Fault | None, failure: list[bytes]) -> list[Step]:
     if fault is None:
         length = None if out.stream else sum(map(len, out.pieces))
         return [Head(out.status, out.headers, length), *map(Data, out.pieces), End()]

@@ -44,6 +44,7 @@ def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
         "replies": script.Reply,
         "tool_calls": script.ToolCall,
         "tokens": script.Tokens,
+        "aws": script.Aws,
         "journal": script.JournalLimits,
     }
     names = [part for part in loc if isinstance(part, str)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import event_stream
 from .script import ScriptError
 
 _SURFACES = {
@@ -20,7 +21,12 @@ _SURFACES = {
     "openai-embeddings": "openai-embeddings",
     "anthropic-messages": "anthropic-messages",
     "anthropic-count-tokens": "anthropic-count-tokens",
+    "bedrock-converse": "bedrock-converse",
+    "bedrock-converse-stream": "bedrock-converse",
+    "gemini-generate-content": "gemini",
 }
+# The kinds whose streams are asked for by path, so that equal bodies are two requests.
+_BY_PATH = frozenset(("bedrock-converse", "gemini"))
 # Those that describe the recorded connection rather than the answer.
 _HOP = frozenset(("content-length", "transfer-encoding", "connection", "content-encoding", "date"))
 
@@ -35,6 +41,16 @@ class Recording:
     headers: list[tuple[str, str]]
     body: bytes
     stream: bool
+    key: str  # what must be equal beside the body for this to be the answer
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the stream is AWS's, and not of server-sent events."""
+        return self.surface == "bedrock-converse"
+
+
+def _key(surface: str, stream: bool) -> str:
+    return f"{surface}:stream" if stream and surface in _BY_PATH else surface
 
 
 class Library:
@@ -64,9 +80,9 @@ class Library:
                 what = f"not a recorded exchange: {type(error).__name__}: {error}"
                 raise ScriptError([f"recordings: {path}:{number}: {what}"]) from None
             self._by_id.setdefault(made.id, made)
-            self._by_body.setdefault((made.surface, self._key(asked)), made)
+            self._by_body.setdefault((made.key, self._body_key(asked)), made)
 
-    def _key(self, body: Any) -> str:
+    def _body_key(self, body: Any) -> str:
         if isinstance(body, dict):
             body = {k: v for k, v in body.items() if k not in self._ignore}
         return json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -74,9 +90,9 @@ class Library:
     def __bool__(self) -> bool:
         return bool(self._by_id)
 
-    def find(self, surface: str | None, body: Any) -> Recording | None:
-        """The recording of an equal request body on that surface."""
-        return self._by_body.get((surface or "", self._key(body)))
+    def find(self, surface: str | None, stream: bool, body: Any) -> Recording | None:
+        """The recording of an equal request body on that surface; of a stream where one is asked for."""
+        return self._by_body.get((_key(surface or "", stream), self._body_key(body)))
 
     def get(self, ident: str) -> Recording | None:
         """The recording of that id."""
@@ -94,11 +110,13 @@ def _recording(row: Mapping[str, Any]) -> Recording:
         raw = body.encode("utf-8")
     elif isinstance(body, dict) and set(body) == {"base64"}:
         raw = base64.b64decode(body["base64"], validate=True)
+        stream = not kind or "eventstream" in kind
     else:
         raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-    if not kind:
-        headers.append(("content-type", "text/event-stream" if stream else "application/json"))
     surface = _SURFACES.get(str(row.get("kind")), "")
-    return Recording(
-        str(row["id"]), surface, status, headers, raw, stream and (not kind or "event-stream" in kind)
-    )
+    if not kind:
+        streamed = event_stream.CONTENT_TYPE if surface == "bedrock-converse" else "text/event-stream"
+        headers.append(("content-type", streamed if stream else "application/json"))
+    stream = stream and (not kind or "event-stream" in kind or "eventstream" in kind)
+    asked = str(row.get("kind")).endswith("-stream") or ":stream" in str(row["request"].get("url"))
+    return Recording(str(row["id"]), surface, status, headers, raw, stream, _key(surface, asked))

@@ -17,14 +17,30 @@ Surface = Literal[
     "openai-chat",
     "openai-responses",
     "openai-embeddings",
+    "openai-count-tokens",
     "anthropic-messages",
     "anthropic-count-tokens",
+    "bedrock-converse",
+    "bedrock-count-tokens",
+    "bedrock-embeddings",
+    "gemini",
+    "gemini-count-tokens",
+    "gemini-embeddings",
     "models",
 ]
-Dialect = Literal["openai", "openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages"]
+Dialect = Literal[
+    "openai",
+    "openai-chat",
+    "openai-responses",
+    "openai-embeddings",
+    "anthropic-messages",
+    "bedrock-converse",
+    "gemini",
+]
 Millis = Annotated[float, Field(ge=0, le=3_600_000)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+SplitBytes = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class ScriptError(Exception):
@@ -161,10 +177,13 @@ class Reply(Rule):
     text: str | None = None
     tool_calls: list[ToolCall] = []
     reasoning: str | None = None
+    redacted: bool = False  # the reasoning is there, but only its maker can read it
     tokens: Tokens = Tokens()
     finish: Literal["stop", "length", "content_filter"] | None = None
     chunks: Annotated[int, Field(ge=1, le=100_000)] | None = None  # text deltas in a stream
     chunk_bytes: Annotated[int, Field(ge=1)] | None = None  # bytes of text per delta, about
+    interleave: bool = False  # in a stream the tool calls' arguments take turns, piece by piece
+    split_bytes: SplitBytes | None = None  # instead of the script's
     recording: str | None = None  # the id of a recorded exchange to replay
 
     @model_validator(mode="after")
@@ -182,6 +201,14 @@ class JournalLimits(_Part):
     total_body_bytes: Count = 256 * 1024 * 1024
 
 
+class Aws(_Part):
+    """The key pair whose signatures are always checked, and the region they must be for (None: any)."""
+
+    access_key: str = "AKIDEXAMPLE"
+    secret_key: str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # noqa: S105 - the one of AWS's own examples
+    region: str | None = None
+
+
 class Script(_Part):
     """A whole script; the empty one is a provider that always answers well."""
 
@@ -189,7 +216,9 @@ class Script(_Part):
     models: list[str] | None = None  # what GET /models lists
     require_key: bool = True
     require_version: bool = True  # Anthropic: 400 without an anthropic-version header, as the real one
-    keys: list[str] | None = None
+    keys: list[str] | dict[str, str] | None = None  # a mapping: AWS access keys and their secrets
+    aws: Aws = Aws()
+    strict: bool = True  # refuse what the real provider refuses, beyond the plainest
     header_commands: bool = True
     refuse: bool = False
     refuse_for_s: Seconds | None = None
@@ -197,6 +226,7 @@ class Script(_Part):
     recordings_only: bool = False
     recordings_ignore: list[str] = ["model"]  # top-level body fields that need not be equal
     recordings_split: Literal["events", "whole"] = "events"
+    split_bytes: SplitBytes | None = None  # every stream is written in pieces of so many bytes
     replies: list[Reply] = []
     faults: list[Fault] = []
     journal: JournalLimits = JournalLimits()

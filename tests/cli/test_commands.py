@@ -15,7 +15,7 @@ CONFIG = """\
 pools:
   - name: fast
     members:
-      - {provider: anthropic, model: claude-x, weight: 70}
+      - {provider: anthropic, model: claude-x, weight: 70, capabilities: {tools: no}}
       - {provider: openai, model: gpt-x, weight: 30}
 rules:
   - name: long
@@ -114,7 +114,9 @@ def test_check_without_a_configuration(path: str) -> None:
 
 
 def test_explain_tells_the_whole_story(config: Path) -> None:
-    body = json.dumps({"model": "fast", "messages": [{"role": "user", "content": "hi"}]})
+    messages = [{"role": "user", "content": "hi"}]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    body = json.dumps({"model": "fast", "messages": messages, "tools": tools})
     arguments = [
         "explain",
         "--config",
@@ -127,12 +129,24 @@ def test_explain_tells_the_whole_story(config: Path) -> None:
     done = run(*arguments, stdin=body)
     assert done.returncode == 0, done.stderr
     assert "openai/gpt-x" in done.stdout
-    assert "other_dialect" in done.stdout
+    assert "claude-x takes no tools (no_tools)" in done.stdout
     story = json.loads(run(*arguments[:-1], "--json", "-", stdin=body).stdout)
     assert story["pool"] == "fast"
     assert story["facts"]["tier"] == "premium"
     assert [m["member"] for m in story["eligible"]] == ["openai/gpt-x"]
-    assert [(m["member"], m["code"]) for m in story["ruled_out"]] == [("anthropic/claude-x", "other_dialect")]
+    assert [(m["member"], m["code"]) for m in story["ruled_out"]] == [("anthropic/claude-x", "no_tools")]
+
+
+def test_explain_says_what_is_translated(config: Path) -> None:
+    body = json.dumps({"model": "fast", "n": 1, "messages": [{"role": "user", "content": "hi"}]})
+    arguments = ["explain", "--config", str(config), "--caller", "tester", "--assume-credentials"]
+    done = run(*arguments, "-", stdin=body)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("  + ")}
+    assert lines["anthropic/claude-x"].endswith("first with 70%, translated into anthropic-messages")
+    assert lines["openai/gpt-x"].endswith("first with 30%")
+    story = json.loads(run(*arguments, "--json", "-", stdin=body).stdout)
+    assert [m["dialect"] for m in story["eligible"]] == ["anthropic-messages", "openai-chat"]
 
 
 @pytest.mark.parametrize(

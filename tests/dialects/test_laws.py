@@ -46,6 +46,14 @@ def events_of(row: Recorded, *chunks: bytes) -> list[ReplyEvent]:
     return [event for event in (*events, *decoder.end()) if not isinstance(event, Alive)]
 
 
+def recorded_events(row: Recorded) -> list[ReplyEvent]:
+    """The stream's events; some recorded streams end in an error."""
+    events = events_of(row, row.reply)
+    if isinstance(events[-1], Failed):
+        pytest.skip("the provider gave up in this stream")
+    return events
+
+
 def encoded(client: str, events: list[ReplyEvent]) -> bytes:
     encoder = client_dialect(client).stream_encoder(CONTEXT)
     return b"".join(encoder.encode([event]) for event in events)
@@ -57,7 +65,7 @@ def encoded(client: str, events: list[ReplyEvent]) -> bytes:
 @pytest.mark.parametrize("row", parameters(streamed=True))
 def test_a_stream_says_the_same_wherever_it_is_cut(row: Recorded) -> None:
     whole = events_of(row, row.reply)
-    assert isinstance(whole[-1], Ended) and not any(isinstance(event, Failed) for event in whole)
+    assert isinstance(whole[-1], (Ended, Failed)) and not any(isinstance(e, Failed) for e in whole[:-1])
     for cut in cuts_of(row.reply):
         assert events_of(row, row.reply[:cut], row.reply[cut:]) == whole, cut
     chance = random.Random(row.id)
@@ -70,7 +78,7 @@ def test_a_stream_says_the_same_wherever_it_is_cut(row: Recorded) -> None:
 @pytest.mark.parametrize("row", parameters(streamed=True))
 def test_a_stream_that_is_cut_short_is_not_whole(row: Recorded) -> None:
     """However early a stream ends: no Ended, or nothing of it is missing."""
-    whole = fold(events_of(row, row.reply))
+    whole = fold(recorded_events(row))
     for cut in cuts_of(row.reply)[::7]:
         events = events_of(row, row.reply[:cut])
         if isinstance(events[-1] if events else None, Ended):
@@ -112,6 +120,8 @@ def said(reply: Reply) -> list[tuple[list[tuple[str, Any]], Any, Any]]:
 @pytest.mark.parametrize("row", parameters(streamed=False))
 def test_whole_and_streamed_say_the_same(row: Recorded, client: str) -> None:
     """A recorded reply as a client gets it, whole and as a stream, read back as a provider's."""
+    if json.loads(row.reply).get("status") == "queued":
+        pytest.skip("a reply that is only asked for in the background")
     reply = provider_dialect(row.dialect).decode_reply(row.reply, upstream(row.dialect))
     back = provider_dialect(client)
     whole = back.decode_reply(client_dialect(client).encode_reply(reply, CONTEXT), upstream(client))
@@ -125,7 +135,7 @@ def test_whole_and_streamed_say_the_same(row: Recorded, client: str) -> None:
 @pytest.mark.parametrize("client", CLIENT_DIALECTS)
 @pytest.mark.parametrize("row", parameters(streamed=True))
 def test_a_translated_stream_says_what_the_providers_said(row: Recorded, client: str) -> None:
-    events = events_of(row, row.reply)
+    events = recorded_events(row)
     back = provider_dialect(client).stream_decoder(upstream(client))
     streamed = fold([*back.feed(encoded(client, events)), *back.end()])
     assert said(streamed) == said(fold(events))

@@ -98,6 +98,12 @@ def test_what_the_provider_said_is_what_the_sdk_reads(
         message = body.get("message") or body["error"]["message"]
         assert raised.value.status_code == status and message in str(raised.value)
         return
+    if isinstance(body, dict) and body.get("status") == "queued":
+        pytest.skip("only background calls are answered so, and they are not translated")
+    if isinstance(body, str) and '"error":{"message"' in body:
+        with pytest.raises((openai.APIError, anthropic.APIError)):
+            ask(broker, f"pool-{kind}", pin, True)
+        return
     said = as_seen(essence.of_recording(kind, body), client)
     seen = ask(broker, f"pool-{kind}", pin, is_streamed(body))
     assert seen == said
@@ -126,7 +132,9 @@ def ask_responses(broker: Broker, pool: str, pin: Mapping[str, str], stream: boo
         if not stream:
             return tidy(essence.of_response(sdk.responses.create(**asked)))
         with sdk.responses.stream(**asked) as events:
-            return tidy(essence.of_response(events.get_final_response()))
+            # `get_final_response` knows no answers that end early.
+            ends = [e for e in events if e.type in ("response.completed", "response.incomplete")]
+            return tidy(essence.of_response(ends[-1].response))
 
 
 def ask_messages(broker: Broker, pool: str, pin: Mapping[str, str], stream: bool) -> Essence:

@@ -7,15 +7,23 @@ from pathlib import Path
 import pytest
 from modelbroker.settings import Problem, SettingsError, compile_texts
 
-BUILT = {"openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages"}
-DIALECTS = BUILT | {"bedrock-converse", "gemini"}
+DIALECTS = {
+    "openai-chat",
+    "openai-responses",
+    "openai-embeddings",
+    "anthropic-messages",
+    "bedrock-converse",
+    "gemini",
+}
+DEVIATIONS = {"max_tokens_field": "", "stream_usage": True, "unsupported": ()}
 M = "members: [{provider: openai, model: m}]"
 POOL = f"pools: [{{name: p, {M}}}]\n"
 
 
 def problems(**files: str) -> list[str]:
     try:
-        compile_texts({f"{name}.yaml": text for name, text in files.items()}, dialects=DIALECTS, built=BUILT)
+        texts = {f"{name}.yaml": text for name, text in files.items()}
+        compile_texts(texts, dialects=DIALECTS, built=DIALECTS, deviations=DEVIATIONS)
     except SettingsError as error:
         assert str(error) == "\n".join(map(str, error.problems))
         return [str(problem).removeprefix("a.yaml:") for problem in error.problems]

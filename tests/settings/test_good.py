@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from modelbroker.core.catalog import (
     Auth,
+    Capabilities,
     Catalog,
     Condition,
     Ejection,
@@ -27,7 +29,7 @@ POOL = "pools: [{name: p, members: [{provider: openai, model: m}]}]\n"
 
 
 def load(text: str, **files: str) -> Loaded:
-    return compile_texts({"a.yaml": text, **files}, dialects=DIALECTS, built=BUILT)
+    return compile_texts({"a.yaml": text, **files}, dialects=DIALECTS, built=DIALECTS)
 
 
 def catalog(text: str, **files: str) -> Catalog:
@@ -104,6 +106,8 @@ def test_match(written: str, conditions: list[Any]) -> None:
         ("ejection: on", "ejection", Ejection()),
         ("ejection: {base: 1m, max: 1h}", "ejection", Ejection(True, 3, 60_000, 3_600_000)),
         ("timeouts: {connect: 1.5s, reply: 500ms}", "timeouts", Timeouts(1_500, 60_000, 500)),
+        ("usage_event: pass", "usage_event", "pass"),
+        ("usage_event: strip", "usage_event", "strip"),
     ],
 )
 def test_pool_fields(field: str, attribute: str, value: Any) -> None:
@@ -153,7 +157,8 @@ def test_auth(entry: str, auth: Auth, credential: SecretRef | None) -> None:
 
 def test_what_is_not_built_yet_is_a_warning() -> None:
     text = "pools: [{name: p, members: [{provider: bedrock, model: m}, {provider: gemini, model: m}]}]"
-    loaded = load(text + "\nproviders:\n- {name: mine, dialect: gemini}")
+    text += "\nproviders:\n- {name: mine, dialect: gemini}"
+    loaded = compile_texts({"a.yaml": text}, dialects=DIALECTS, built=BUILT)
     assert [str(w) for w in loaded.warnings] == [
         "a.yaml:1: pools[0].members[0].provider: this version can't speak bedrock-converse yet, so no member "
         "at bedrock serves calls; it speaks anthropic-messages, openai-chat, openai-embeddings, "
@@ -172,10 +177,154 @@ def test_what_is_not_built_yet_is_a_warning() -> None:
     }
 
 
-def test_once_it_is_built_bedrock_gets_its_address_from_the_region() -> None:
-    text = "providers: [{name: bedrock, region: eu-west-1}]\n" + POOL
-    got = compile_texts({"a": text}, dialects=DIALECTS, built=DIALECTS).catalog.providers["bedrock"]
-    assert (got.base_url, got.built) == ("https://bedrock-runtime.eu-west-1.amazonaws.com", True)
+@pytest.mark.parametrize(
+    ("entry", "base_url", "auth", "credential", "variant"),
+    [
+        (
+            "{name: bedrock, region: eu-west-1}",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com",
+            Auth.AWS_SIGV4,
+            SecretRef("aws", ""),
+            "",
+        ),
+        (
+            "{name: bedrock-anthropic, region: eu-west-1, credential: {env: X}}",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com",
+            Auth.AWS_SIGV4,
+            SecretRef("env", "X"),
+            "bedrock",
+        ),
+        (
+            "{name: bedrock, region: eu-west-1, auth: bearer, credential: {env: AWS_BEARER_TOKEN_BEDROCK}}",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com",
+            Auth.BEARER,
+            SecretRef("env", "AWS_BEARER_TOKEN_BEDROCK"),
+            "",
+        ),
+        (
+            "{name: mine, dialect: bedrock-converse, base_url: http://h, region: r, credential: aws}",
+            "http://h",
+            Auth.AWS_SIGV4,
+            SecretRef("aws", ""),
+            "",
+        ),
+        (
+            "{name: gemini}",
+            "https://generativelanguage.googleapis.com/v1beta",
+            Auth.X_GOOG_API_KEY,
+            SecretRef("env", "GEMINI_API_KEY"),
+            "",
+        ),
+        (
+            "{name: vertex, project: p, region: europe-west4, credential: {file: /token}}",
+            "https://europe-west4-aiplatform.googleapis.com/v1",
+            Auth.BEARER,
+            SecretRef("file", "/token"),
+            "vertex",
+        ),
+        (
+            "{name: vertex, project: p, region: global, credential: {file: /token}}",
+            "https://aiplatform.googleapis.com/v1",
+            Auth.BEARER,
+            SecretRef("file", "/token"),
+            "vertex",
+        ),
+        (
+            "{name: vertex-anthropic, project: p, region: eu, credential: {file: /token}}",
+            "https://aiplatform.eu.rep.googleapis.com/v1",
+            Auth.BEARER,
+            SecretRef("file", "/token"),
+            "vertex",
+        ),
+        (
+            "{name: azure-openai, base_url: https://r.example, variant: azure, api_version: '2025-01-01'}",
+            "https://r.example",
+            Auth.API_KEY,
+            SecretRef("env", "AZURE_OPENAI_API_KEY"),
+            "azure",
+        ),
+    ],
+)
+def test_clouds(entry: str, base_url: str, auth: Auth, credential: SecretRef, variant: str) -> None:
+    loaded = load(POOL + f"providers: [{entry}]")
+    assert loaded.warnings == ()
+    got = next(p for name, p in loaded.catalog.providers.items() if f"name: {name}" in entry)
+    assert (got.base_url, got.auth, got.credential, got.variant) == (base_url, auth, credential, variant)
+
+
+def test_a_built_in_provider_without_a_region_serves_nothing_and_stops_nothing() -> None:
+    loaded = load(
+        "pools: [{name: p, members: [{provider: openai, model: m}, {provider: bedrock, model: m}]}]"
+    )
+    assert [str(w) for w in loaded.warnings] == [
+        "a.yaml:1: pools[0].members[1].provider: the provider bedrock has no region, so none of its members "
+        "serves calls; add to `providers`: - {name: bedrock, region: us-east-1}"
+    ]
+    assert loaded.catalog.providers["bedrock"].base_url == ""
+
+
+def test_deviations_add_to_the_built_in_ones() -> None:
+    entry = "{name: mistral, deviations: {stream_usage: true, unsupported: [seed]}}"
+    got = catalog(POOL + f"providers: [{entry}]").providers["mistral"]
+    assert got.deviations["max_tokens_field"] == "max_tokens"
+    assert (got.deviations["stream_usage"], got.deviations["unsupported"]) == (True, ("seed",))
+
+
+def member_can(member: str, providers: str = "[]") -> Capabilities:
+    text = f"pools: [{{name: p, members: [{member}]}}]\nproviders: {providers}"
+    return catalog(text).pools["p"].members[0].capabilities
+
+
+@pytest.mark.parametrize(
+    ("member", "context", "max_output"),
+    [
+        ("{provider: anthropic, model: claude-haiku-4-5-20251001}", 200_000, 64_000),
+        ("{provider: openrouter, model: anthropic/claude-haiku-4.5}", 200_000, 64_000),
+        ("{provider: mistral, model: 'eu.anthropic.claude-opus-4-7-v1:0'}", 1_000_000, 128_000),
+        ("{provider: vertex-like, model: claude-sonnet-4@20250514}", 200_000, 64_000),
+        ("{provider: openai, model: 'ft:gpt-4o-mini-2024-07-18:us::id'}", 128_000, 16_384),
+        ("{provider: openai, model: GPT-5}", 400_000, 128_000),
+        ("{provider: openai, model: gpt-5-chat-latest}", 128_000, 16_384),
+        ("{provider: gemini, model: models/gemini-2.5-pro}", 1_048_576, 65_536),
+        ("{provider: together, model: meta-llama/Llama-3.3-70B-Instruct-Turbo}", 131_072, None),
+        ("{provider: openai, model: my-own}", None, None),
+        ("{provider: vertex-like, model: my-alias}", 1_000_000, 128_000),
+        ("{provider: vertex-like, model: gpt-4o}", 128_000, 16_384),
+    ],
+)
+def test_what_is_known_of_models(member: str, context: int | None, max_output: int | None) -> None:
+    known = member_can(
+        member,
+        "[{name: vertex-like, dialect: openai-chat, base_url: http://h, "
+        "models: {my-alias: claude-opus-4-7, gpt-4o: my-deployment}}]",
+    )
+    assert (known.context_tokens, known.max_output_tokens) == (context, max_output)
+
+
+def test_a_configuration_knows_better() -> None:
+    providers = (
+        "[{name: openai, capabilities: {'gpt-*': {images: no, audio: yes, context: 64k}, "
+        "gpt-4o: {images: yes, keeps_replies: off}}}]"
+    )
+    got = member_can(
+        "{provider: openai, model: gpt-4o, capabilities: {context: 1.5k, schema: false}}", providers
+    )
+    known = member_can("{provider: openai, model: gpt-4o}")
+    assert (known.audio, known.images, known.schema, known.context_tokens) == (False, None, None, 128_000)
+    assert got == replace(
+        known, context_tokens=1_500, images=True, audio=True, schema=False, keeps_replies=False
+    )
+    assert member_can("{provider: openai, model: gpt-5}", providers).images is False
+
+
+def test_what_is_known_of_a_provider() -> None:
+    assert member_can("{provider: groq, model: anything}").choices is False
+    assert member_can("{provider: groq, model: anything, capabilities: {choices: true}}").choices is True
+
+
+def test_what_translations_into_a_dialect_can_hold() -> None:
+    assert catalog(POOL).wires["anthropic-messages"] == Capabilities(audio=False, choices=False)
+    assert "openai-chat" not in catalog(POOL).wires
 
 
 def test_other_warnings() -> None:

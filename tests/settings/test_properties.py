@@ -14,8 +14,14 @@ from modelbroker.core.call import FACT_KINDS
 from modelbroker.settings import Loaded, SettingsError, compile_texts
 from modelbroker.settings.schema import SECTIONS, inner_model
 
-BUILT = {"openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages"}
-DIALECTS = BUILT | {"bedrock-converse", "gemini"}
+DIALECTS = {
+    "openai-chat",
+    "openai-responses",
+    "openai-embeddings",
+    "anthropic-messages",
+    "bedrock-converse",
+    "gemini",
+}
 SECRET = "hunter2secret"
 
 BASE: dict[str, Any] = {
@@ -66,7 +72,7 @@ BASE: dict[str, Any] = {
 
 def compiled(files: dict[str, str]) -> Loaded | SettingsError:
     try:
-        return compile_texts(files, dialects=DIALECTS, built=BUILT)
+        return compile_texts(files, dialects=DIALECTS, built=DIALECTS)
     except SettingsError as error:
         assert error.problems
         for problem in error.problems:
@@ -260,6 +266,11 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("providers", 1, "project"), "eu"),
     (("providers", 1, "api_version"), "eu"),
     (("providers", 1, "ca_file"), "eu"),
+    (("providers", 0, "variant"), "bedrock"),
+    (("providers", 1, "deviations"), {"a": 1}),
+    (("providers", 1, "deviations"), {"a": ["b"]}),
+    (("providers", 1, "capabilities"), {"m*": {"tools": True}}),
+    (("providers", 1, "capabilities"), {"m*": {"context": "1k"}}),
     (("callers", 0, "key", "sha256"), "ac" * 32),
     (("callers", 0, "team"), "u"),
     (("callers", 0, "user"), "t"),
@@ -277,6 +288,9 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("pools", 0, "members", 0, "weight"), 8),
     (("pools", 0, "members", 0, "model"), "m3"),
     (("pools", 0, "members", 1, "priority"), 0),
+    (("pools", 0, "members", 0, "capabilities"), {"tools": False}),
+    (("pools", 0, "members", 0, "capabilities"), {"max_output": 5}),
+    (("pools", 0, "usage_event"), "pass"),
     (("pools", 0, "members"), BASE["pools"][0]["members"][::-1]),
     (("pools", 0, "timeouts", "connect"), "2s"),
     (("pools", 0, "timeouts", "first_event"), "2s"),

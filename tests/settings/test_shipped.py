@@ -10,14 +10,21 @@ import pytest
 from modelbroker.core.call import FACT_KINDS
 from modelbroker.settings import compile_texts, load, read_files
 from modelbroker.settings.builtin import builtins
+from modelbroker.settings.models import FIELDS
 from modelbroker.settings.providers import AUTHS
 from modelbroker.settings.reference import _EXAMPLES, _FACTS, reference
 from modelbroker.settings.schema import SECTIONS
 from modelbroker.settings.values import base_url
 
 ROOT = Path(__file__).parents[2]
-BUILT = {"openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages"}
-DIALECTS = BUILT | {"bedrock-converse", "gemini"}
+DIALECTS = {
+    "openai-chat",
+    "openai-responses",
+    "openai-embeddings",
+    "anthropic-messages",
+    "bedrock-converse",
+    "gemini",
+}
 
 BRIEF = """\
 pools:
@@ -46,12 +53,9 @@ def test_config_holds_the_example_of_the_brief_word_for_word() -> None:
 
 
 def test_config_loads() -> None:
-    loaded = load(ROOT / "config", dialects=DIALECTS, built=BUILT)
+    loaded = load(ROOT / "config", dialects=DIALECTS, built=DIALECTS)
     got = loaded.catalog
-    assert [(w.line, w.field) for w in loaded.warnings] == [
-        (19, "pools[0].cache"),
-        (23, "pools[0].members[2].provider"),
-    ]
+    assert [(w.line, w.field) for w in loaded.warnings] == [(19, "pools[0].cache")]
     assert sorted(got.pools) == ["long-context-tier", "reasoning-tier", "standard-tier"]
     assert sorted(got.providers) == ["anthropic", "bedrock", "openai"]
     assert (got.listen.address, got.listen.port) == ("127.0.0.1", 8080)
@@ -85,7 +89,7 @@ pools:
   - {name: long-context-tier, members: [{provider: in-house, model: qwen-large}]}
   - {name: small-mini, members: [{provider: azure-openai, model: gpt-5-mini}]}
 """
-    loaded = compile_texts({**_EXAMPLES, "zz": more}, dialects=DIALECTS, built=BUILT)
+    loaded = compile_texts({**_EXAMPLES, "zz": more}, dialects=DIALECTS, built=DIALECTS)
     assert loaded.warnings == ()
     assert set(_EXAMPLES) == set(SECTIONS)
     assert set(_FACTS) == set(FACT_KINDS)
@@ -98,5 +102,8 @@ def test_built_in_providers(name: str) -> None:
     assert got.auth in AUTHS
     url = got.base_url.replace("{region}", "r").replace("{project}", "p")
     assert got.needs if not url else base_url(url) == url
-    if set(got.dialect) & BUILT:
-        assert (got.auth == "none") == (got.credential is None)
+    assert (got.auth == "none") == (got.credential is None)
+    for name in got.needs:
+        assert f"{name}: " in got.example
+    for pattern, said in got.capabilities.items():
+        assert pattern and set(said) <= set(FIELDS)

@@ -71,7 +71,7 @@ def test_protocols_the_simulator_does_not_speak_are_replayed_too(serve, recordin
     served = serve(json.dumps({"recordings": [str(path)]}))
     row = rows(path)[0]
     url = served.url + "/v1beta/models/gemini:generateContent"
-    answer = httpx.post(url, json=row["request"]["body"], headers=KEY)
+    answer = httpx.post(url, json=row["request"]["body"], headers={"x-goog-api-key": "k"})
     assert answer.content == recorded(row["response"]["body"])
 
 

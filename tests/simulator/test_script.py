@@ -27,7 +27,7 @@ from modelbroker.simulator.samples import sample
         ("faults: [{reset: mid-body, cut: end}]", "reset and cut exclude one another"),
         ("faults: [{reset: on-accept, match: {model: x}}]", "remove match"),
         ("replies: [{match: {modle: x}}]", "replies[0].match.modle: unknown field; did you mean model?"),
-        ("zzz: 1", "s:1: zzz: unknown field; known: faults, header_commands"),
+        ("zzz: 1", "s:1: zzz: unknown field; known: aws, faults, header_commands"),
         ("refuse_for_s: 3", "refuse_for_s needs refuse: true"),
         ("- a", "s:1: the script is a list; a mapping of fields is needed"),
         ("a: [", "s:1: not YAML (nor JSON):"),

@@ -85,7 +85,9 @@ def _chat_usage(essence: Essence, usage: Mapping[str, Any] | None) -> None:
     details = usage.get("prompt_tokens_details") or {}
     essence.prompt, essence.output = usage["prompt_tokens"], usage["completion_tokens"]
     essence.cache_read = details.get("cached_tokens") or 0
-    essence.cache_write = details.get("cache_write_tokens") or 0
+    # OpenRouter tells tokens that were written and read again in both.
+    written = details.get("cache_write_tokens") or 0
+    essence.cache_write = min(written, max(essence.prompt - essence.cache_read, 0))
 
 
 def of_responses(body: Mapping[str, Any]) -> Essence:

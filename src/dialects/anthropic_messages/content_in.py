@@ -1,0 +1,193 @@
+"""Blocks of a client's request → canonical parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...core.errors import BadRequest
+from .. import conversation as canonical
+from ..conversation import (
+    Cached,
+    DocumentCitation,
+    Inline,
+    Part,
+    PlainText,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    Url,
+    UrlCitation,
+)
+from . import blocks
+from .wire import REDACTED, SIGNATURE, detached
+
+_TEXTS_APART = "\n\n"
+
+
+def own_only(param: str, what: str) -> BadRequest:
+    """What can't be said in another dialect."""
+    return BadRequest(
+        400, "content_not_supported", f"{param}: {what} is known in anthropic-messages only", param=param
+    )
+
+
+def invalid(param: str, why: str) -> BadRequest:
+    return BadRequest(400, "invalid_request", f"{param}: {why}", param=param)
+
+
+def cached_of(control: blocks.CacheControl | None) -> Cached | None:
+    return None if control is None else Cached(control.ttl or "")
+
+
+class Reader:
+    """Reads the blocks of one request. `dropped` gathers knobs of the client's that have no place."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+
+    def user(self, content: Sequence[blocks.Block], at: str) -> tuple[Part, ...]:
+        """Tool results first, as the canonical conversation has them."""
+        results: list[Part] = []
+        others: list[Part] = []
+        for index, block in enumerate(content):
+            if isinstance(block, blocks.ToolResultBlock):
+                results.append(self._result(block, f"{at}[{index}]"))
+                continue
+            read = _OF_USER.get(type(block))
+            if read is None:
+                raise invalid(f"{at}[{index}].type", "no user writes such a block")
+            others.append(read(self, block, f"{at}[{index}]"))
+        return (*results, *others)
+
+    def assistant(self, content: Sequence[blocks.Block], at: str) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        for index, block in enumerate(content):
+            if isinstance(block, blocks.RedactedBlock):
+                self._redacted(block, parts)
+                continue
+            read = _OF_ASSISTANT.get(type(block))
+            if read is None:
+                raise invalid(f"{at}[{index}].type", "no assistant writes such a block")
+            parts.append(read(self, block, f"{at}[{index}]"))
+        return tuple(parts)
+
+    def _redacted(self, block: blocks.RedactedBlock, parts: list[Part]) -> None:
+        blob, backwards = detached(block.data, REDACTED)
+        before = parts[-1] if parts else None
+        match before:
+            case Text(blob=None) | ToolCall(blob=None) if backwards:
+                parts[-1] = _with_blob(before, blob)
+            case _ if blob is not None:
+                parts.append(Reasoning("", blob, hidden=True))
+
+    def text(self, block: blocks.TextBlock, at: str) -> Text:
+        if block.cache_control is None and not block.citations:
+            return Text(block.text)
+        citations = tuple(citation_of(one) for one in block.citations or ())
+        return Text(block.text, cached_of(block.cache_control), citations)
+
+    def _thinking(self, block: blocks.ThinkingBlock, at: str) -> Reasoning:
+        blob, _ = detached(block.signature or "", SIGNATURE)
+        return Reasoning(block.thinking, blob)
+
+    def _tool_use(self, block: blocks.ToolUseBlock, at: str) -> ToolCall:
+        if block.caller is not None and block.caller.type != "direct":
+            raise own_only(f"{at}.caller", "a call by a program of the provider's")
+        if block.toolset_name is not None:
+            raise own_only(f"{at}.toolset_name", "a toolset")
+        arguments = bytes(block.input)
+        if not arguments.startswith(b"{"):
+            raise invalid(f"{at}.input", "is to be an object")
+        return ToolCall(block.id, block.name, arguments.decode(), None, cached_of(block.cache_control))
+
+    def _result(self, block: blocks.ToolResultBlock, at: str) -> ToolResult:
+        if block.toolset_name is not None:
+            raise own_only(f"{at}.toolset_name", "a toolset")
+        content = block.content
+        parts: tuple[Part, ...]
+        if isinstance(content, str):
+            parts = (Text(content),) if content else ()
+        else:
+            parts = tuple(
+                _OF_USER[type(inner)](self, inner, f"{at}.content[{index}]")
+                for index, inner in enumerate(content or ())
+            )
+        return ToolResult(block.tool_use_id, parts, bool(block.is_error), cached_of(block.cache_control))
+
+    def _image(self, block: blocks.ImageBlock, at: str) -> canonical.Image:
+        if bytes(block.transformations) not in (b"", b"null", b"{}"):
+            self.dropped.append("messages.image.transformations")
+        return canonical.Image(_source(block.source, at), "", cached_of(block.cache_control))
+
+    def _document(self, block: blocks.DocumentBlock, at: str) -> canonical.Document:
+        cite = block.citations is not None and bool(block.citations.enabled)
+        if isinstance(block.source, blocks.ContentSource):
+            source: Source = PlainText(content_text(block.source, cite, f"{at}.source"))
+        else:
+            source = _source(block.source, at)
+        return canonical.Document(
+            source, block.title or "", block.context or "", cite, cached_of(block.cache_control)
+        )
+
+
+def content_text(source: blocks.ContentSource, cite: bool, at: str) -> str:
+    """The text of a document that came as blocks. Cited ones are counted by block, and images are none:
+    those can't be said otherwise."""
+    if isinstance(source.content, str):
+        return source.content
+    texts = [block.text for block in source.content if isinstance(block, blocks.TextBlock)]
+    if len(texts) != len(source.content) or (cite and len(texts) > 1):
+        raise own_only(f"{at}.content", "a document in blocks")
+    return _TEXTS_APART.join(texts)
+
+
+def _source(
+    source: blocks.Base64Source | blocks.UrlSource | blocks.TextSource | blocks.FileSource, at: str
+) -> Source:
+    match source:
+        case blocks.Base64Source(media_type, data):
+            return Inline(media_type, data)
+        case blocks.UrlSource(url):
+            return Url(url)
+        case blocks.TextSource(data):
+            return PlainText(data)
+    raise own_only(f"{at}.source.file_id", "a file at the provider")
+
+
+def _with_blob(part: Text | ToolCall, blob: canonical.Blob | None) -> Part:
+    match part:
+        case Text(text, cached, citations):
+            return Text(text, cached, citations, blob)
+        case ToolCall(ident, name, arguments, _, cached):
+            return ToolCall(ident, name, arguments, blob, cached)
+
+
+def citation_of(citation: blocks.Citation) -> canonical.Citation:
+    match citation:
+        case blocks.CharLocation(quote, document, first, behind, title):
+            return DocumentCitation(document, title or "", quote, "char", first, behind)
+        case blocks.PageLocation(quote, document, first, behind, title):
+            # Pages are counted from 1 on the wire.
+            return DocumentCitation(document, title or "", quote, "page", first - 1, behind - 1)
+        case blocks.BlockLocation(quote, document, first, behind, title):
+            return DocumentCitation(document, title or "", quote, "block", first, behind)
+        case blocks.WebLocation(quote, url, _, title):
+            return UrlCitation(url, title or "", quote=quote)
+        case blocks.SearchLocation(quote, source, _, _, _, title):
+            return UrlCitation(source, title or "", quote=quote)
+
+
+_Read = Callable[[Reader, Any, str], Part]
+_OF_USER: Mapping[type, _Read] = {
+    blocks.TextBlock: Reader.text,
+    blocks.ImageBlock: Reader._image,
+    blocks.DocumentBlock: Reader._document,
+}
+_OF_ASSISTANT: Mapping[type, _Read] = {
+    **_OF_USER,
+    blocks.ThinkingBlock: Reader._thinking,
+    blocks.ToolUseBlock: Reader._tool_use,
+}

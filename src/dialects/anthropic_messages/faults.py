@@ -1,0 +1,261 @@
+"""Errors: Anthropic's, and those of the clouds that serve its models, → Fault; Fault → an error as
+Anthropic's SDK expects it.
+
+Sources: Anthropic API reference, "Errors", "Rate limits"; the SDK's types/shared; Google Cloud, "API errors";
+Amazon Bedrock API reference, InvokeModel, "Errors".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..aws_event_stream import EventStreamMessage
+from ..base import decode_json
+from ..openai import BILLING_MESSAGE, CREDENTIAL_MESSAGE
+from ..replies import Cause, Fault
+from ..translation import Context
+
+# Anthropic's types, Google's statuses and Amazon's exceptions → (cause, the HTTP status that goes with it).
+_CAUSES: Mapping[str, tuple[Cause, int]] = {
+    "invalid_request_error": (Cause.BAD_REQUEST, 400),
+    "authentication_error": (Cause.CREDENTIAL, 401),
+    "billing_error": (Cause.BILLING, 402),
+    "permission_error": (Cause.CREDENTIAL, 403),
+    "not_found_error": (Cause.NOT_FOUND, 404),
+    "conflict_error": (Cause.CONFLICT, 409),
+    "request_too_large": (Cause.TOO_LARGE, 413),
+    "rate_limit_error": (Cause.RATE_LIMIT, 429),
+    "api_error": (Cause.SERVER, 500),
+    "timeout_error": (Cause.TIMEOUT, 504),
+    "overloaded_error": (Cause.OVERLOADED, 529),
+    "INVALID_ARGUMENT": (Cause.BAD_REQUEST, 400),
+    "FAILED_PRECONDITION": (Cause.BAD_REQUEST, 400),
+    "UNAUTHENTICATED": (Cause.CREDENTIAL, 401),
+    "PERMISSION_DENIED": (Cause.CREDENTIAL, 403),
+    "NOT_FOUND": (Cause.NOT_FOUND, 404),
+    "RESOURCE_EXHAUSTED": (Cause.RATE_LIMIT, 429),
+    "INTERNAL": (Cause.SERVER, 500),
+    "UNAVAILABLE": (Cause.OVERLOADED, 503),
+    "DEADLINE_EXCEEDED": (Cause.TIMEOUT, 504),
+    "validationexception": (Cause.BAD_REQUEST, 400),
+    "accessdeniedexception": (Cause.CREDENTIAL, 403),
+    "unrecognizedclientexception": (Cause.CREDENTIAL, 403),
+    "expiredtokenexception": (Cause.CREDENTIAL, 403),
+    "invalidsignatureexception": (Cause.CREDENTIAL, 403),
+    "resourcenotfoundexception": (Cause.NOT_FOUND, 404),
+    "modeltimeoutexception": (Cause.TIMEOUT, 408),
+    "conflictexception": (Cause.CONFLICT, 409),
+    "modelerrorexception": (Cause.SERVER, 424),
+    "modelstreamerrorexception": (Cause.SERVER, 424),
+    "servicequotaexceededexception": (Cause.RATE_LIMIT, 400),
+    "modelnotreadyexception": (Cause.OVERLOADED, 429),
+    "throttlingexception": (Cause.RATE_LIMIT, 429),
+    "internalserverexception": (Cause.SERVER, 500),
+    "serviceunavailableexception": (Cause.OVERLOADED, 503),
+}
+_BY_STATUS: Mapping[int, Cause] = {
+    401: Cause.CREDENTIAL,
+    402: Cause.BILLING,
+    403: Cause.CREDENTIAL,
+    404: Cause.NOT_FOUND,
+    408: Cause.TIMEOUT,
+    409: Cause.CONFLICT,
+    413: Cause.TOO_LARGE,
+    429: Cause.RATE_LIMIT,
+    503: Cause.OVERLOADED,
+    504: Cause.TIMEOUT,
+    529: Cause.OVERLOADED,
+}
+_CONTEXT = ("prompt is too long", "input is too long", "exceed context limit", "context window", "context length")
+_POLICY = ("content filtering policy", "content filter", "usage policy", "usage policies", "safety policy")
+_BILLING = ("credit balance", "spend limit", "spend_limit", "billing", "usage limits")
+_TOO_LARGE = ("request_too_large", "request exceeds the maximum size", "payload size exceeds", "length limit exceeded")
+_FIELD = re.compile(r"([a-z_]+)(?:[.\[][a-z_0-9.\]\[]*)?:")
+_FIELDS: Mapping[str, str] = {
+    "max_tokens": "max_output_tokens",
+    "stop_sequences": "stop",
+    "thinking": "effort",
+    "output_config": "output",
+    "output_format": "output",
+    "metadata": "user",
+    "cache_control": "cached",
+    "messages": "messages",
+    "system": "system",
+    "tools": "tools",
+    "tool_choice": "tool_choice",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "service_tier": "service_tier",
+    "model": "model",
+}
+# How agents that were written against Anthropic's API recognise it.
+_TOO_LONG = "prompt is too long"
+_MOST_WORDS = 4000
+
+# Fields of Chat → the client's own names.
+OWN_FIELDS: Mapping[str, str] = {
+    "max_output_tokens": "max_tokens",
+    "stop": "stop_sequences",
+    "effort": "thinking",
+    "output": "output_config.format",
+    "user": "metadata.user_id",
+    "cached": "cache_control",
+    "parallel_tools": "tool_choice.disable_parallel_tool_use",
+}
+_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_OUR_STATUS: Mapping[Cause, int] = {
+    Cause.CONTEXT_OVERFLOW: 400,
+    Cause.CONTENT_POLICY: 400,
+    Cause.TOO_LARGE: 413,
+    Cause.CREDENTIAL: 502,
+    Cause.BILLING: 503,
+    Cause.NOT_FOUND: 404,
+    Cause.CONFLICT: 409,
+    Cause.RATE_LIMIT: 429,
+    Cause.OVERLOADED: 529,
+    Cause.TIMEOUT: 504,
+}
+# Statuses of a bad request that would say something else to a client.
+_NOT_THE_CLIENTS = frozenset((401, 402, 403, 404, 407, 408, 413, 429))
+
+
+def error_type(status: int) -> str:
+    return _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+
+
+# -- in
+
+
+def decode_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
+    """Any error reply, garbage too. `headers` have lower-case names."""
+    error = decode_json(body)
+    code = headers.get("x-amzn-errortype", "").partition(":")[0]
+    request_id = headers.get("request-id") or headers.get("x-amzn-requestid") or ""
+    if not request_id and isinstance(error, dict):
+        request_id = str(error.get("request_id") or "")
+    return _fault(error, status, code, body, headers.get("retry-after", ""), request_id)
+
+
+def stream_fault(data: bytes) -> Fault:
+    """An `error` event."""
+    error = decode_json(data)
+    request_id = str(error.get("request_id") or "") if isinstance(error, dict) else ""
+    return _fault(error, 0, "", data, "", request_id)
+
+
+def thrown(message: EventStreamMessage) -> Fault | None:
+    """A message of a binary event stream that is an exception."""
+    kind = message.headers.get(":message-type", "event")
+    if kind == "event":
+        return None
+    code = message.headers.get(":exception-type") or message.headers.get(":error-code") or ""
+    error = decode_json(message.payload) or {"message": message.headers.get(":error-message", "")}
+    return _fault(error, 0, code, message.payload, "", "")
+
+
+def _fault(error: Any, status: int, code: str, shown: bytes, retry_after: str, request_id: str) -> Fault:
+    words, kind, detail = _said(error)
+    code = code or kind
+    cause, usual = _CAUSES.get(code) or _CAUSES.get(code.lower()) or (None, 0)
+    if cause is None:
+        cause = _BY_STATUS.get(status) or (Cause.BAD_REQUEST if 400 <= status < 500 else Cause.SERVER)
+    status = status if status >= 400 else usual or 500
+    cause = _by_words(cause, f"{code} {detail} {words}".lower())
+    if not words:
+        words = shown[:200].decode("utf-8", "replace").strip() or "the provider gave no reason"
+        if not code:
+            words = f"the provider's error is not of the dialect: it begins with {words[:60]!r}"
+            status, cause = (502, Cause.SERVER) if cause is Cause.SERVER else (status, cause)
+    named = _FIELD.match(words)
+    param = _FIELDS.get(named[1], "") if named is not None and cause is Cause.BAD_REQUEST else ""
+    return Fault(cause, status, words[:_MOST_WORDS], detail or code, param, retry_after, request_id)
+
+
+def _said(error: Any) -> tuple[str, str, str]:
+    """(message, type, finer code) of an error in any of the shapes that are met: Anthropic's
+    {"type": "error", "error": {"type", "message", "details": {"error_code"}}}, Google's {"error": {"status",
+    "message"}}, alone or in a list, Amazon's {"message"}."""
+    if isinstance(error, list) and error:
+        error = error[0]
+    if not isinstance(error, dict):
+        return "", "", ""
+    inner = error.get("error")
+    if isinstance(inner, str):
+        return inner, "", ""
+    if not isinstance(inner, dict):
+        return str(error.get("message") or error.get("Message") or ""), "", ""
+    details = inner.get("details")
+    detail = details.get("error_code") if isinstance(details, dict) else None
+    kind = inner.get("type") or inner.get("status") or ""
+    return str(inner.get("message") or ""), str(kind), str(detail or "")
+
+
+def _by_words(cause: Cause, text: str) -> Cause:
+    """What a type alone does not tell."""
+    if any(word in text for word in _TOO_LARGE):
+        return Cause.TOO_LARGE
+    if cause is Cause.BAD_REQUEST:
+        if any(word in text for word in _CONTEXT):
+            return Cause.CONTEXT_OVERFLOW
+        if any(word in text for word in _POLICY):
+            return Cause.CONTENT_POLICY
+    if cause in (Cause.BAD_REQUEST, Cause.RATE_LIMIT) and any(word in text for word in _BILLING):
+        return Cause.BILLING
+    return cause
+
+
+# -- out
+
+
+def encode_fault(fault: Fault, context: Context) -> tuple[int, bytes]:
+    """(status, body). What our own account did wrong is none of the client's business."""
+    status = _status(fault)
+    return status, msgspec.json.encode(error_object(fault, context, status))
+
+
+def error_object(fault: Fault, context: Context, status: int | None = None) -> dict[str, Any]:
+    """The error, as a reply's body and as the data of a stream's error event."""
+    message, code = fault.message, fault.code
+    match fault.cause:
+        case Cause.CREDENTIAL:
+            message, code = CREDENTIAL_MESSAGE, "upstream_credential_refused"
+        case Cause.BILLING:
+            message, code = BILLING_MESSAGE, "upstream_billing"
+        case Cause.CONTEXT_OVERFLOW if _TOO_LONG not in message.lower():
+            message = f"{_TOO_LONG}: {message}"
+    error: dict[str, Any] = {"type": error_type(status or _status(fault)), "message": message}
+    if code:
+        error["code"] = code
+    if fault.param:
+        error["param"] = own_field(fault.param)
+    return {"type": "error", "error": error, "request_id": context.request_id or None}
+
+
+def _status(fault: Fault) -> int:
+    status = _OUR_STATUS.get(fault.cause)
+    if status is not None:
+        return status
+    if fault.cause is Cause.BAD_REQUEST:
+        return fault.status if 400 <= fault.status < 500 and fault.status not in _NOT_THE_CLIENTS else 400
+    return fault.status if 500 <= fault.status < 600 and fault.status not in (504, 529) else 502
+
+
+def own_field(param: str) -> str:
+    """The client's name of a field of Chat; indices stay: `messages[2].parts[0]` → `messages[2].content[0]`."""
+    name, found, rest = param.partition(".")
+    own = OWN_FIELDS.get(name, name)
+    return f"{own}{found}{rest}".replace(".parts[", ".content[").replace(".schema", ".input_schema")

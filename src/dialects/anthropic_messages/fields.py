@@ -1,0 +1,158 @@
+"""What becomes of each field of a request when it is translated. Held against the official SDK's own types
+by a test, the beta ones too: a field that a new SDK version brings shows up there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..translation import Field
+
+_CARRIED = Field("carried")
+_DROPPED = Field("dropped")
+_OWN = Field("same-dialect")
+_AT_ANTHROPIC = Field("same-dialect", "runs at Anthropic")
+_DEFINED = Field("same-dialect", "the client runs it, Anthropic defines it")
+_ID = Field("same-dialect", "lives at one account")
+_HINT = Field("carried", "a hint; named where the provider has none such")
+
+# Fields of the request itself.
+FIELDS: Mapping[str, Field] = {
+    "betas": Field("dropped", "a header: means nothing to others"),
+    "billing_policy": Field("same-dialect", "who pays Anthropic"),
+    "cache_control": Field("carried", "as a hint for the whole prompt"),
+    "compaction": Field("same-dialect", "its block is signed by Anthropic"),
+    "container": _ID,
+    "context_management": Field("same-dialect", "Anthropic edits the context"),
+    "diagnostics": Field("dropped", "of Anthropic's prompt cache"),
+    "fallback_credit_token": Field("dropped", "of Anthropic's own fallbacks"),
+    "fallbacks": Field("dropped", "to other models of Anthropic's: a pool does that"),
+    "inference_geo": Field("same-dialect", "others can't promise it; `global` is dropped"),
+    "max_tokens": Field("carried", "0 (filling the prompt cache): same-dialect"),
+    "mcp_servers": _AT_ANTHROPIC,
+    "messages": Field("carried", "each kind of block has its own line below"),
+    "metadata": Field("carried", "user_id, as the user"),
+    "model": Field("carried", "names a pool"),
+    "output_config": Field("carried", "each of its fields has its own line below"),
+    "output_format": Field("carried", "as output_config.format"),
+    "service_tier": Field("dropped", "where the provider has no such tier"),
+    "speed": Field("dropped", "fast is Anthropic's own"),
+    "stop_sequences": Field("carried", "named where the provider takes fewer or none"),
+    "stream": _CARRIED,
+    "system": _CARRIED,
+    "temperature": Field("dropped", "where the model takes none"),
+    "thinking": Field("carried", "as the nearest that the model has"),
+    "thread": Field("same-dialect", "is kept at one account"),
+    "tool_choice": _CARRIED,
+    "tools": Field("carried", "each kind has its own line below"),
+    "top_k": Field("dropped", "where the provider has none"),
+    "top_p": Field("dropped", "where the model takes none"),
+    "user_profile_id": _ID,
+    "workspace_id": _ID,
+}
+
+# Fields inside: `<field>.<name>`. What stands in `messages` and `tools` is told by its type:
+# `messages.tool_use.name`; where no field of a type is named, the line is for all of it.
+CONTENT_FIELDS: Mapping[str, Field] = {
+    "cache_control.ttl": _HINT,
+    "metadata.user_id": _CARRIED,
+    "output_config.effort": Field("carried", "as the nearest that the model has"),
+    "output_config.format": _CARRIED,
+    "output_config.task_budget": _DROPPED,
+    "system.text.cache_control": _HINT,
+    "system.text.citations": Field("carried", "says nothing in a system prompt"),
+    "system.text.text": _CARRIED,
+    "thinking.block_binding": Field("dropped", "of Anthropic's own thinking blocks"),
+    "thinking.budget_tokens": Field("carried", "as an effort where the model has no budget"),
+    "thinking.display": Field("carried", "omitted: reasoning is not to be shown"),
+    "tool_choice.disable_parallel_tool_use": _CARRIED,
+    "tool_choice.name": _CARRIED,
+    # -- messages and their blocks
+    "messages.clear_at": Field("carried", "a message that is over is left out, as Anthropic does"),
+    "messages.content": _CARRIED,
+    "messages.output_config": Field("dropped", "an effort of one message's own"),
+    "messages.role": Field("carried", "system too, behind the first user message"),
+    "messages.text.cache_control": _HINT,
+    "messages.text.citations": Field("carried", "where the provider has such"),
+    "messages.text.text": _CARRIED,
+    "messages.image.cache_control": _HINT,
+    "messages.image.source": Field("carried", "base64 and url; a file lives at one account"),
+    "messages.image.transformations": Field("dropped", "of images that are too large"),
+    "messages.document.cache_control": _HINT,
+    "messages.document.citations": _CARRIED,
+    "messages.document.context": _CARRIED,
+    "messages.document.source": Field(
+        "carried", "base64, url, text and plain content; a file, images and cited blocks: same-dialect"
+    ),
+    "messages.document.title": _CARRIED,
+    "messages.thinking.signature": Field("carried", "to the provider that issued it; else left out"),
+    "messages.thinking.thinking": Field("carried", "to the provider that issued it; else left out"),
+    "messages.redacted_thinking.data": Field("carried", "to the provider that issued it; else left out"),
+    "messages.tool_use.cache_control": _HINT,
+    "messages.tool_use.caller": Field("same-dialect", "a program's calls; `direct` says nothing"),
+    "messages.tool_use.id": _CARRIED,
+    "messages.tool_use.input": _CARRIED,
+    "messages.tool_use.name": _CARRIED,
+    "messages.tool_use.toolset_name": Field("same-dialect", "toolsets are Anthropic's"),
+    "messages.tool_result.cache_control": _HINT,
+    "messages.tool_result.content": Field("carried", "text, image, document"),
+    "messages.tool_result.is_error": _CARRIED,
+    "messages.tool_result.tool_use_id": _CARRIED,
+    "messages.tool_result.toolset_name": Field("same-dialect", "toolsets are Anthropic's"),
+    # -- blocks of Anthropic's own
+    "messages.advisor_tool_result": _AT_ANTHROPIC,
+    "messages.bash_code_execution_tool_result": _AT_ANTHROPIC,
+    "messages.browser_state": _DEFINED,
+    "messages.code_execution_tool_result": _AT_ANTHROPIC,
+    "messages.compaction": _OWN,
+    "messages.container_upload": _ID,
+    "messages.fallback": _OWN,
+    "messages.mcp_tool_listing": _AT_ANTHROPIC,
+    "messages.mcp_tool_result": _AT_ANTHROPIC,
+    "messages.mcp_tool_use": _AT_ANTHROPIC,
+    "messages.search_result": Field("same-dialect", "no other provider cites from it"),
+    "messages.server_tool_use": _AT_ANTHROPIC,
+    "messages.text_editor_code_execution_tool_result": _AT_ANTHROPIC,
+    "messages.tool_addition": _OWN,
+    "messages.tool_reference": _OWN,
+    "messages.tool_removal": _OWN,
+    "messages.tool_search_tool_result": _AT_ANTHROPIC,
+    "messages.web_fetch_tool_result": _AT_ANTHROPIC,
+    "messages.web_search_tool_result": _AT_ANTHROPIC,
+    # -- tools
+    "tools.custom.allowed_callers": Field("same-dialect", "programs at Anthropic; `direct` says nothing"),
+    "tools.custom.cache_control": _HINT,
+    "tools.custom.defer_loading": Field("same-dialect", "true only: tool search is Anthropic's"),
+    "tools.custom.description": _CARRIED,
+    "tools.custom.eager_input_streaming": _DROPPED,
+    "tools.custom.input_examples": _DROPPED,
+    "tools.custom.input_schema": _CARRIED,
+    "tools.custom.name": _CARRIED,
+    "tools.custom.strict": Field("carried", "named where the provider can't hold to it"),
+    "tools.advisor_20260301": _AT_ANTHROPIC,
+    "tools.bash_20241022": _DEFINED,
+    "tools.bash_20250124": _DEFINED,
+    "tools.browser_toolset_20260801": _DEFINED,
+    "tools.code_execution_20250522": _AT_ANTHROPIC,
+    "tools.code_execution_20250825": _AT_ANTHROPIC,
+    "tools.code_execution_20260120": _AT_ANTHROPIC,
+    "tools.code_execution_20260521": _AT_ANTHROPIC,
+    "tools.computer_20241022": _DEFINED,
+    "tools.computer_20250124": _DEFINED,
+    "tools.computer_20251124": _DEFINED,
+    "tools.computer_toolset_20260801": _DEFINED,
+    "tools.mcp_toolset": _AT_ANTHROPIC,
+    "tools.memory_20250818": _DEFINED,
+    "tools.text_editor_20241022": _DEFINED,
+    "tools.text_editor_20250124": _DEFINED,
+    "tools.text_editor_20250429": _DEFINED,
+    "tools.text_editor_20250728": _DEFINED,
+    "tools.tool_search_tool_bm25_20251119": _AT_ANTHROPIC,
+    "tools.tool_search_tool_regex_20251119": _AT_ANTHROPIC,
+    "tools.web_fetch_20250910": _AT_ANTHROPIC,
+    "tools.web_fetch_20260209": _AT_ANTHROPIC,
+    "tools.web_fetch_20260309": _AT_ANTHROPIC,
+    "tools.web_fetch_20260318": _AT_ANTHROPIC,
+    "tools.web_search_20250305": _AT_ANTHROPIC,
+    "tools.web_search_20260209": _AT_ANTHROPIC,
+    "tools.web_search_20260318": _AT_ANTHROPIC,
+}

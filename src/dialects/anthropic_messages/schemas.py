@@ -1,0 +1,190 @@
+"""JSON schemas as Anthropic enforces them: a part of JSON Schema in which every object is closed.
+
+What it can't enforce but a model can read (lengths, bounds, patterns) goes into the description, as
+Anthropic's own SDK does. What would mean another thing then is not carried at all.
+
+Sources: Anthropic's documentation, "Structured outputs", sections "JSON Schema limitations" and "Schema
+complexity limits"; the SDK's lib/_parse/_transform.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_FORMATS = frozenset(
+    ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
+)
+_TYPES = frozenset(("object", "array", "string", "integer", "number", "boolean", "null"))
+_DEFINITIONS = ("$defs", "definitions")
+# Keywords that say nothing to a model.
+_SILENT = frozenset(("$schema", "$id", "$comment", "$anchor"))
+# Keywords that change what is valid in ways that no description makes up for.
+_UNKNOWN = ("patternProperties", "prefixItems", "not", "if", "dependentSchemas", "unevaluatedProperties")
+
+MOST_STRICT_TOOLS = 20
+_MOST_OPTIONAL = 24
+_MOST_UNIONS = 16
+
+
+class Unenforceable(ValueError):
+    """The schema asks for what can't be enforced; its words say what."""
+
+
+def enforced(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema as Anthropic takes it. Unenforceable in words where there is none such."""
+    if _is_recursive(schema):
+        raise Unenforceable("the schema is recursive")
+    return _enforced(schema)
+
+
+def _enforced(schema: Any) -> dict[str, Any]:
+    if not isinstance(schema, Mapping):
+        raise Unenforceable("a schema without a type allows anything")
+    rest = {key: value for key, value in schema.items() if key not in _SILENT}
+    out: dict[str, Any] = {}
+    for key in _DEFINITIONS:
+        if isinstance(defs := rest.pop(key, None), Mapping):
+            out[key] = {name: _enforced(inner) for name, inner in defs.items()}
+    if "$ref" in rest:
+        out["$ref"] = rest["$ref"]
+        return out
+    for key in _UNKNOWN:
+        if key in rest:
+            raise Unenforceable(f"{key} can't be enforced")
+    kind = rest.pop("type", None)
+    if isinstance(kind, Sequence) and not isinstance(kind, str):
+        return out | _one_of_types(rest, kind)
+    literal = _literals(rest, out)
+    for key in ("anyOf", "oneOf", "allOf"):
+        if isinstance(variants := rest.pop(key, None), Sequence):
+            out["allOf" if key == "allOf" else "anyOf"] = [_enforced(variant) for variant in variants]
+            literal = literal or kind is None
+    if not literal:
+        kind = kind or _implied(rest)
+        if kind not in _TYPES:
+            raise Unenforceable("a schema without a type allows anything")
+        out["type"] = kind
+    for key in ("description", "title"):
+        if (said := rest.pop(key, None)) is not None:
+            out[key] = said
+    if not literal:
+        _of_kind(str(kind), rest, out)
+    if rest:
+        note = "{" + ", ".join(f"{key}: {value}" for key, value in rest.items()) + "}"
+        out["description"] = f"{out['description']}\n\n{note}" if out.get("description") else note
+    return out
+
+
+def _one_of_types(rest: dict[str, Any], kinds: Sequence[Any]) -> dict[str, Any]:
+    said = {key: rest.pop(key) for key in ("description", "title") if key in rest}
+    if _literals(rest, literals := {}):
+        return said | literals | ({"description": str(rest)} if rest and not said else {})
+    return said | {"anyOf": [_enforced({"type": kind, **_fitting(rest, kind)}) for kind in kinds]}
+
+
+def _fitting(rest: Mapping[str, Any], kind: Any) -> Mapping[str, Any]:
+    """Keywords are for one type each; those of the others would only be noise."""
+    return {} if kind in ("null", "boolean") else rest
+
+
+def _literals(rest: dict[str, Any], out: dict[str, Any]) -> bool:
+    """Takes enum and const over: values say their type themselves."""
+    for key in ("enum", "const"):
+        if key not in rest:
+            continue
+        value = rest.pop(key)
+        values = value if key == "enum" else [value]
+        if not isinstance(values, list | tuple) or not all(_is_plain(one) for one in values):
+            raise Unenforceable(f"{key} holds more than texts, numbers, booleans and null")
+        out[key] = value
+    return "enum" in out or "const" in out
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _implied(rest: Mapping[str, Any]) -> str:
+    return "object" if "properties" in rest else "array" if "items" in rest else ""
+
+
+def _of_kind(kind: str, rest: dict[str, Any], out: dict[str, Any]) -> None:
+    """Takes over what goes with a type; the rest stays for the description."""
+    match kind:
+        case "object":
+            others = rest.pop("additionalProperties", None)
+            properties = rest.pop("properties", None)
+            if others not in (None, False) or (others is None and properties is None):
+                raise Unenforceable("an object may hold members that the schema does not name")
+            out["properties"] = {name: _enforced(inner) for name, inner in (properties or {}).items()}
+            out["additionalProperties"] = False
+            if (required := rest.pop("required", None)) is not None:
+                out["required"] = list(required)
+        case "array":
+            if "items" in rest:
+                out["items"] = _enforced(rest.pop("items"))
+            if rest.get("minItems") in (0, 1):
+                out["minItems"] = rest.pop("minItems")
+        case "string" if rest.get("format") in _FORMATS:
+            out["format"] = rest.pop("format")
+
+
+# -- limits
+
+
+def is_too_much(schemas: Sequence[Mapping[str, Any]]) -> bool:
+    """Does what one request enforces exceed Anthropic's limits? What stands behind a $ref is not counted."""
+    optional = unions = 0
+    for schema in schemas:
+        for node in _nodes(schema):
+            properties, required = node.get("properties") or {}, node.get("required") or ()
+            for name, inner in properties.items():
+                optional += name not in required
+                unions += isinstance(inner, Mapping) and "anyOf" in inner
+    return optional > _MOST_OPTIONAL or unions > _MOST_UNIONS
+
+
+def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """The schema and all that stand in it, but for its definitions."""
+    stack = [schema]
+    while stack:
+        node = stack.pop()
+        if not isinstance(node, Mapping):
+            continue
+        yield node
+        for key in ("properties",):
+            stack.extend((node.get(key) or {}).values())
+        for key in ("anyOf", "oneOf", "allOf"):
+            stack.extend(node.get(key) or ())
+        stack.append(node.get("items"))
+
+
+def _is_recursive(schema: Mapping[str, Any]) -> bool:
+    """Does a definition lead back to itself?"""
+    graph = {"#": _references(schema)}
+    for key in _DEFINITIONS:
+        defs = schema.get(key)
+        for name, inner in defs.items() if isinstance(defs, Mapping) else ():
+            graph[f"#/{key}/{name}"] = _references(inner)
+    done: set[str] = set()
+    active: list[str] = []
+
+    def leads_back(name: str) -> bool:
+        if name in active:
+            return True
+        if name in done:
+            return False
+        active.append(name)
+        found = any(leads_back(other) for other in graph.get(name, ()))
+        active.pop()
+        done.add(name)
+        return found
+
+    return any(leads_back(name) for name in graph)
+
+
+def _references(schema: Any) -> frozenset[str]:
+    """The $refs of a schema and all that stand in it, without those of its definitions."""
+    found = (node.get("$ref") for node in _nodes(schema))
+    return frozenset(ref for ref in found if isinstance(ref, str))

@@ -1,0 +1,310 @@
+"""ConverseStream's binary events as canonical ones.
+
+Source: Amazon Bedrock API reference, ConverseStream, "Response Syntax". Real streams begin only tool calls
+with contentBlockStart; texts and reasoning begin with their first delta. `p` is padding. `metadata` is last.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ..aws_event_stream import BadEventStream, EventStreamMessage, EventStreamSplitter
+from ..conversation import Blob, Reasoning, Text, ToolCall, Upstream
+from ..replies import (
+    Alive,
+    BlobGiven,
+    Cause,
+    Cited,
+    Delta,
+    Ended,
+    Failed,
+    Fault,
+    PartEnded,
+    PartStarted,
+    ReplyEvent,
+    Started,
+    Stopped,
+    UsageGiven,
+)
+from .blobs import redacted_kind, signature_kind
+from .faults import stream_fault
+from .models import model_of
+from .wire import Cite, Tier, TokenUsage, citation_of, stop_of, stop_sequence_of, usage_of
+
+
+class _ToolUse(msgspec.Struct):
+    toolUseId: str
+    name: str
+    type: str = ""
+
+
+class _Start(msgspec.Struct):
+    toolUse: _ToolUse | None = None
+    toolResult: msgspec.Raw | None = None
+    image: msgspec.Raw | None = None
+
+
+class _BlockStart(msgspec.Struct):
+    contentBlockIndex: int
+    start: _Start = msgspec.field(default_factory=_Start)
+
+
+class _ToolInput(msgspec.Struct):
+    input: str = ""
+
+
+class _ReasoningDelta(msgspec.Struct):
+    text: str | None = None
+    signature: str | None = None
+    redactedContent: str | None = None
+
+
+class _Delta(msgspec.Struct):
+    text: str | None = None
+    toolUse: _ToolInput | None = None
+    reasoningContent: _ReasoningDelta | None = None
+    citation: Cite | None = None
+    toolResult: msgspec.Raw | None = None
+    image: msgspec.Raw | None = None
+
+
+class _BlockDelta(msgspec.Struct):
+    contentBlockIndex: int
+    delta: _Delta
+
+
+class _BlockStop(msgspec.Struct):
+    contentBlockIndex: int
+
+
+class _MessageStop(msgspec.Struct):
+    stopReason: str
+    additionalModelResponseFields: msgspec.Raw = msgspec.Raw()
+
+
+class _Metadata(msgspec.Struct):
+    usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
+    serviceTier: Tier | None = None
+
+
+_block_start = msgspec.json.Decoder(_BlockStart).decode
+_block_delta = msgspec.json.Decoder(_BlockDelta).decode
+_block_stop = msgspec.json.Decoder(_BlockStop).decode
+_message_stop = msgspec.json.Decoder(_MessageStop).decode
+_metadata = msgspec.json.Decoder(_Metadata).decode
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part that goes on: its canonical index, and what is known of it only at its end."""
+
+    index: int
+    kind: type[Text] | type[Reasoning] | type[ToolCall]
+    has_input: bool = False
+    signature: str = ""
+    redacted: list[str] = field(default_factory=list)
+
+
+class _Refused(ValueError):
+    """The stream can't be gone on with."""
+
+
+class BedrockStreamDecoder:
+    """Kept for one stream."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        family = model_of(upstream.model, upstream.deviations).family
+        self._provider = upstream.provider
+        self._signature = signature_kind(family)
+        self._redacted = redacted_kind(family)
+        self._splitter = EventStreamSplitter()
+        self._open: dict[int, _Part] = {}  # by contentBlockIndex
+        self._begun = 0
+        self._has_calls = False
+        self._has_started = self._has_stopped = self._has_usage = self._is_over = False
+        self._steps: dict[str, Callable[[bytes], list[ReplyEvent]]] = {
+            "messageStart": lambda _: [],
+            "contentBlockStart": self._on_block_start,
+            "contentBlockDelta": self._on_block_delta,
+            "contentBlockStop": self._on_block_stop,
+            "messageStop": self._on_message_stop,
+            "metadata": self._on_metadata,
+        }
+
+    def feed(self, chunk: bytes) -> list[ReplyEvent]:
+        if self._is_over:
+            return []
+        fault = ""
+        try:
+            messages = self._splitter.feed(chunk)
+        except BadEventStream as wrong:
+            messages, fault = wrong.before, str(wrong)
+        events: list[ReplyEvent] = []
+        for message in messages:
+            events += self._message(message)
+            if self._is_over:
+                return events
+        if fault:
+            events += self._fail(Fault(Cause.SERVER, 502, fault))
+        return events
+
+    def end(self) -> list[ReplyEvent]:
+        return []
+
+    def _fail(self, fault: Fault) -> list[ReplyEvent]:
+        self._is_over = True
+        return [Failed(fault)]
+
+    def _message(self, message: EventStreamMessage) -> list[ReplyEvent]:
+        headers = message.headers
+        kind = headers.get(":message-type", "event")
+        if kind != "event":
+            code = headers.get(":exception-type") or headers.get(":error-code", "")
+            return self._fail(stream_fault(code, headers.get(":error-message", ""), message.payload))
+        step = self._steps.get(headers.get(":event-type", ""))
+        if step is None:
+            return [Alive()]  # of a newer service
+        events: list[ReplyEvent] = []
+        if not self._has_started:
+            self._has_started = True
+            events.append(Started())
+        try:
+            events += step(message.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+            words = f"the provider's stream is not valid: {headers.get(':event-type')}: {wrong}"
+            events += self._fail(Fault(Cause.SERVER, 502, words))
+        except _Refused as wrong:
+            events += self._fail(Fault(Cause.SERVER, 502, str(wrong)))
+        return events
+
+    # -- events
+
+    def _on_block_start(self, payload: bytes) -> list[ReplyEvent]:
+        event = _block_start(payload)
+        call = event.start.toolUse
+        if call is None:
+            for name in ("toolResult", "image"):
+                if getattr(event.start, name) is not None:
+                    raise _Refused(f"the provider's stream holds `{name}`, which can't be translated")
+            return []
+        if call.type == "server_tool_use":
+            raise _Refused(f"the provider runs a tool of its own: {call.name}; that can't be translated")
+        self._has_calls = True
+        return self._begin(event.contentBlockIndex, ToolCall(call.toolUseId, call.name, ""))
+
+    def _on_block_delta(self, payload: bytes) -> list[ReplyEvent]:
+        event = _block_delta(payload)
+        at, delta = event.contentBlockIndex, event.delta
+        if delta.text is not None:
+            return self._more(at, Text, delta.text) if delta.text else []
+        if delta.toolUse is not None:
+            return self._input(at, delta.toolUse.input)
+        if delta.reasoningContent is not None:
+            return self._reasoning(at, delta.reasoningContent)
+        if delta.citation is not None:
+            citation = citation_of(delta.citation)
+            if citation is None:
+                return []
+            events = self._more(at, Text, "")
+            return [*events, Cited(self._open[at].index, citation)]
+        for name in ("toolResult", "image"):
+            if getattr(delta, name) is not None:
+                raise _Refused(f"the provider's stream holds `{name}`, which can't be translated")
+        raise _Refused("the provider's stream holds a delta of an unknown kind, which can't be translated")
+
+    def _on_block_stop(self, payload: bytes) -> list[ReplyEvent]:
+        return self._finish(_block_stop(payload).contentBlockIndex)
+
+    def _on_message_stop(self, payload: bytes) -> list[ReplyEvent]:
+        event = _message_stop(payload)
+        events = [over for at in list(self._open) for over in self._finish(at)]
+        try:
+            stop = stop_of(event.stopReason, self._has_calls)
+        except ValueError as wrong:
+            fault = Fault(Cause.SERVER, 502, str(wrong), event.stopReason)
+            return [*events, *self._fail(fault)]
+        sequence = stop_sequence_of(event.additionalModelResponseFields, stop)
+        self._has_stopped = True
+        return [*events, Stopped(stop, sequence), *self._close()]
+
+    def _on_metadata(self, payload: bytes) -> list[ReplyEvent]:
+        event = _metadata(payload)
+        self._has_usage = True
+        tier = event.serviceTier.type if event.serviceTier else ""
+        return [UsageGiven(usage_of(event.usage), tier), *self._close()]
+
+    def _close(self) -> list[ReplyEvent]:
+        """AWS documents no order of the last two events; the stream is over behind both."""
+        if not (self._has_stopped and self._has_usage):
+            return []
+        self._is_over = True
+        return [Ended()]
+
+    # -- parts
+
+    def _begin(self, at: int, part: Text | Reasoning | ToolCall) -> list[ReplyEvent]:
+        events = self._finish(at)
+        self._open[at] = _Part(self._begun, type(part))
+        self._begun += 1
+        events.append(PartStarted(self._open[at].index, part))
+        return events
+
+    def _more(self, at: int, kind: type[Text] | type[Reasoning], text: str) -> list[ReplyEvent]:
+        events: list[ReplyEvent] = []
+        part = self._open.get(at)
+        if part is None or part.kind is not kind:
+            events = self._begin(at, kind()) if kind is Reasoning else self._begin(at, Text(""))
+            part = self._open[at]
+        if text:
+            events.append(Delta(part.index, text))
+        return events
+
+    def _input(self, at: int, text: str) -> list[ReplyEvent]:
+        part = self._open.get(at)
+        if part is None or part.kind is not ToolCall:
+            raise _Refused("the provider's stream holds a tool's input without a tool call")
+        if not text:
+            return []
+        part.has_input = True
+        return [Delta(part.index, text)]
+
+    def _reasoning(self, at: int, delta: _ReasoningDelta) -> list[ReplyEvent]:
+        events: list[ReplyEvent] = []
+        if delta.text:
+            events = self._more(at, Reasoning, delta.text)
+        if delta.signature or delta.redactedContent is not None:
+            events += self._more(at, Reasoning, "")
+            part = self._open[at]
+            part.signature += delta.signature or ""
+            if delta.redactedContent is not None:
+                part.redacted.append(delta.redactedContent)
+        return events
+
+    def _finish(self, at: int) -> list[ReplyEvent]:
+        if (part := self._open.pop(at, None)) is None:
+            return []
+        events: list[ReplyEvent] = []
+        if part.kind is ToolCall and not part.has_input:
+            events.append(Delta(part.index, "{}"))  # what a whole reply says of a call without arguments
+        if part.redacted:
+            blob = Blob(self._provider, self._redacted, _joined(part.redacted))
+            events.append(BlobGiven(part.index, blob, hidden=True))
+        elif part.signature:
+            events.append(BlobGiven(part.index, Blob(self._provider, self._signature, part.signature)))
+        events.append(PartEnded(part.index))
+        return events
+
+
+def _joined(pieces: list[str]) -> str:
+    """One base64 text of several."""
+    if len(pieces) == 1:
+        return pieces[0]
+    try:
+        return base64.b64encode(b"".join(base64.b64decode(piece) for piece in pieces)).decode()
+    except binascii.Error:
+        return "".join(pieces)

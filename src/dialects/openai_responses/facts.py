@@ -1,0 +1,245 @@
+"""The facts of a request: what routing asks before anything is translated. On the way of every call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ...core.errors import BadRequest
+from .. import openai
+from ..base import ABSENT, RequestFacts, decode_json
+from ..blobs import MARK, id_and_owner, owned_id, untagged
+from ..body import Routed, decoder_of, estimate_tokens, holds, read_routed
+from .wire import CARRIED_ITEMS, is_brokers_item, is_brokers_response
+
+_MARK = MARK.encode()
+
+
+class _Request(Routed):
+    input: msgspec.Raw = ABSENT
+    stream: msgspec.Raw = ABSENT
+    tools: msgspec.Raw = ABSENT
+    text: msgspec.Raw = ABSENT
+    reasoning: msgspec.Raw = ABSENT
+    max_output_tokens: msgspec.Raw = ABSENT
+    background: msgspec.Raw = ABSENT
+    context_management: msgspec.Raw = ABSENT
+    conversation: msgspec.Raw = ABSENT
+    moderation: msgspec.Raw = ABSENT
+    previous_response_id: msgspec.Raw = ABSENT
+    prompt: msgspec.Raw = ABSENT
+    prompt_cache_options: msgspec.Raw = ABSENT
+    store: msgspec.Raw = ABSENT
+
+
+class ItemKind(msgspec.Struct, gc=False):
+    """What of an item decides where it can go; the rest of it is skipped."""
+
+    type: str | None = None
+    id: str | None = None
+    role: str | None = None
+    encrypted_content: str | None = None
+    namespace: msgspec.Raw = ABSENT
+    caller: msgspec.Raw = ABSENT
+    is_async: msgspec.Raw = msgspec.field(default=ABSENT, name="async")
+
+    @property
+    def is_plain(self) -> bool:
+        """One that most dialects know, with nothing about it."""
+        kind = self.type or ""
+        return (
+            kind in CARRIED_ITEMS
+            and (kind != "" or self.role is not None)
+            and self.namespace is ABSENT
+            and self.caller is ABSENT
+            and self.is_async is ABSENT
+        )
+
+    @property
+    def is_own(self) -> bool:
+        """Only OpenAI knows it: of a hosted tool, of tool search, of a program, or by its id alone."""
+        kind = self.type or ""
+        if kind not in CARRIED_ITEMS or (not kind and self.role is None):
+            return True
+        caller = bytes(self.caller)
+        by_program = caller not in _NOTHING and b'"direct"' not in caller
+        return by_program or bytes(self.namespace) not in _NOTHING or bytes(self.is_async) == b"true"
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: msgspec.Raw = ABSENT
+    format: msgspec.Raw = ABSENT
+    is_async: msgspec.Raw = msgspec.field(default=ABSENT, name="async")
+
+
+_NOTHING = (b"", b"null")
+_decoder = decoder_of(_Request)
+_items = msgspec.json.Decoder(list[ItemKind])
+_tools = msgspec.json.Decoder(list[_Tool])
+# What only OpenAI can do for the whole call, where the field says something.
+_OWN_FIELDS = (
+    "background",
+    "context_management",
+    "conversation",
+    "moderation",
+    "previous_response_id",
+    "prompt",
+)
+_ID_KEYS = frozenset(("file_id", "file_ids", "container", "container_id", "vector_store_ids"))
+
+
+def read(body: bytes) -> RequestFacts:
+    """BadRequest where the body can't be routed, or goes on from a reply that nobody keeps."""
+    request, model, span = read_routed(_decoder, body)
+    has_parts = holds(body, b"input_image", b"input_file", b"input_audio")
+    value = decode_json(request.input) if has_parts else None
+    kinds = set(openai.part_types(value)) if has_parts else set()
+    same_dialect = next((name for name in _OWN_FIELDS if openai.is_set(getattr(request, name))), "")
+    if not same_dialect and b'"prewarm"' in bytes(request.prompt_cache_options):
+        options = decode_json(request.prompt_cache_options)
+        if isinstance(options, dict) and options.get("prewarm"):
+            same_dialect = "prompt_cache_options.prewarm"
+    ids = list(_ids_of_fields(request))
+    own, tool_ids = _of_tools(request.tools)
+    same_dialect, ids = same_dialect or own, [*ids, *tool_ids]
+    own, item_ids, marked = _of_items(request.input)
+    same_dialect, ids = same_dialect or own, [*ids, *item_ids]
+    if value is not None and holds(body, b"file_id"):
+        files = _ids_within("input", value)
+        same_dialect, ids = same_dialect or (files[0][0] if files else ""), [*ids, *files]
+    store = bytes(request.store)
+    effort = _effort(request.reasoning)
+    return RequestFacts(
+        model=model,
+        model_span=span,
+        context_tokens=estimate_tokens(body),
+        max_output_tokens=openai.positive_int(request.max_output_tokens),
+        tools=openai.is_set(request.tools),
+        images="input_image" in kinds,
+        documents="input_file" in kinds,
+        schema=b"json_schema" in bytes(request.text),
+        reasoning=openai.is_set(request.reasoning) and effort != "none",
+        stream=bytes(request.stream) == b"true",
+        audio="input_audio" in kinds,
+        same_dialect=same_dialect,
+        ids=tuple(ids),
+        marked=marked or any(id_and_owner(ident)[1] for _, ident in ids) or holds(body, _MARK),
+        stateful=store == b"true",
+        # Who does not say so is kept too, and encrypted reasoning comes unasked.
+        binds=store != b"false" or effort != "none",
+    )
+
+
+def _effort(reasoning: msgspec.Raw) -> str:
+    if b'"effort"' not in bytes(reasoning):
+        return ""
+    value = decode_json(reasoning)
+    return str(value.get("effort")) if isinstance(value, dict) else ""
+
+
+def _ids_of_fields(request: _Request) -> Iterator[tuple[str, str]]:
+    """Of what lives at an account: the response before this one, a conversation, a prompt."""
+    for name in ("previous_response_id", "conversation", "prompt"):
+        raw = getattr(request, name)
+        if not openai.is_set(raw):
+            continue
+        value = decode_json(raw)
+        ident = value.get("id") if isinstance(value, dict) else value
+        if isinstance(ident, str) and ident:
+            if name == "previous_response_id":
+                refuse_brokers_response(ident)
+            yield name, ident
+
+
+def refuse_brokers_response(ident: str) -> None:
+    """BadRequest where this response was made from the reply of a member that keeps none."""
+    if is_brokers_response(ident):
+        raise BadRequest(
+            400,
+            "response_not_kept",
+            f"previous_response_id: {ident} was answered by a member that keeps no responses; send the whole "
+            "conversation as `input` (store: false)",
+            param="previous_response_id",
+        )
+
+
+def _of_tools(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]]]:
+    """(the first tool that only OpenAI has, ids in tools)."""
+    if not openai.is_set(raw):
+        return "", []
+    try:
+        tools = _tools.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "", []
+    for number, tool in enumerate(tools):
+        if is_own_tool(tool.type, tool.format, tool.is_async):
+            return f"tools[{number}]", _ids_within("tools", decode_json(raw))
+    return "", []
+
+
+def is_own_tool(kind: msgspec.Raw, format: msgspec.Raw, is_async: msgspec.Raw) -> bool:
+    """A tool that OpenAI runs itself, or calls in a way that others can't: bound by a grammar, going on
+    without its result."""
+    kind_bytes = bytes(kind)
+    if kind_bytes not in (b'"function"', b'"custom"') or bytes(is_async) == b"true":
+        return True
+    return kind_bytes == b'"custom"' and b"grammar" in bytes(format)
+
+
+def _of_items(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]], bool]:
+    """(the first item that only OpenAI knows, ids in items, is there an id that names its owner)."""
+    if bytes(raw)[:1] != b"[":
+        return "", [], False
+    try:
+        items = _items.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "", [], False
+    own, marked = "", False
+    ids: list[tuple[str, str]] = []
+    for number, item in enumerate(items):
+        if item.id is not None and "@" in item.id:
+            marked = True
+        if item.is_plain or not item.is_own:
+            continue
+        field = f"input[{number}]"
+        own = own or field
+        if item.type in (None, "", "item_reference") and item.id:
+            _refuse_brokers_item(field, item.id)
+            ids.append((f"{field}.id", item.id))
+        elif item.type == "compaction":
+            issuer = untagged(item.encrypted_content or "", "").issuer
+            ident = item.id or "compaction"
+            ids.append((field, owned_id(id_and_owner(ident)[0], issuer) if issuer else ident))
+    return own, ids, marked
+
+
+def _refuse_brokers_item(field: str, ident: str) -> None:
+    if is_brokers_item(ident):
+        raise BadRequest(
+            400,
+            "response_not_kept",
+            f"{field}.id: {ident} was made by a member that keeps no responses; send the item itself",
+            param=f"{field}.id",
+        )
+
+
+def _ids_within(field: str, value: Any) -> list[tuple[str, str]]:
+    """Ids of files, containers and vector stores, wherever they stand but in citations."""
+    found: list[tuple[str, str]] = []
+    stack = [(field, value, False)]
+    while stack:
+        name, inner, is_id = stack.pop()
+        if isinstance(inner, str):
+            if is_id:
+                found.append((name, inner))
+        elif isinstance(inner, list):
+            stack.extend((f"{name}[{at}]", each, is_id) for at, each in reversed(list(enumerate(inner))))
+        elif isinstance(inner, dict):
+            stack.extend(
+                (f"{name}.{key}", each, key in _ID_KEYS)
+                for key, each in reversed(inner.items())
+                if key != "annotations"
+            )
+    return found

@@ -1,0 +1,208 @@
+"""Which members can serve a call, what the others lack, and who is told what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from modelbroker.core.call import Decision
+from modelbroker.core.errors import BadRequest, CallError, Unavailable
+from modelbroker.dialects import SURFACES
+from modelbroker.policy import State, class_members, decide, served_dialect
+from support.catalogs import catalog, facts, surface
+
+NOW = State()
+
+
+def members(*entries: str, **capabilities: dict[str, Any]) -> list[dict[str, Any]]:
+    """`a/model` → a member, with the capabilities that are given under the provider's name."""
+    made = []
+    for entry in entries:
+        provider, _, model = entry.partition("/")
+        made.append({"provider": provider, "model": model, "capabilities": capabilities.get(provider, {})})
+    return made
+
+
+def decided(pool: list[dict[str, Any]], call: Any, state: State = NOW) -> Decision:
+    return decide(call, catalog(pools=[{"name": "p", "members": pool}]), state)
+
+
+def codes(decision: Decision) -> dict[str, str]:
+    return {out.member.provider: out.code for out in decision.ruled_out}
+
+
+def refused(pool: list[dict[str, Any]], call: Any, state: State = NOW) -> CallError:
+    with pytest.raises(CallError) as error:
+        decided(pool, call, state)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("surface_name", "dialects", "served"),
+    [
+        ("openai-chat", ("anthropic-messages", "openai-chat"), "openai-chat"),
+        ("openai-chat", ("openai-responses", "anthropic-messages"), "openai-responses"),
+        ("anthropic-messages", ("gemini",), "gemini"),
+        ("openai-embeddings", ("anthropic-messages",), ""),
+        ("openai-embeddings", ("anthropic-messages", "openai-embeddings"), "openai-embeddings"),
+    ],
+)
+def test_a_provider_serves_a_call_in_its_own_dialect_or_the_first_that_will_do(
+    surface_name: str, dialects: tuple[str, ...], served: str
+) -> None:
+    provider = replace(next(iter(catalog(pools=POOL).providers.values())), dialects=dialects)
+    assert served_dialect(provider, surface(surface_name)) == served
+
+
+POOL = [{"name": "p", "members": members("a/x", "b/y", "r/z")}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacking", "code"),
+    [
+        ({"tools": True}, {"tools": False}, "no_tools"),
+        ({"images": True}, {"images": False}, "no_images"),
+        ({"documents": True}, {"documents": False}, "no_documents"),
+        ({"audio": True}, {"audio": False}, "no_audio"),
+        ({"schema": True}, {"schema": False}, "no_schema"),
+        ({"choices": 2}, {"choices": False}, "one_choice_only"),
+        ({"stateful": True}, {"keeps_replies": False}, "keeps_no_replies"),
+        ({"context_tokens": 129_000}, {"context": "128k"}, "context_too_large"),
+        ({"max_output_tokens": 4097}, {"max_output": 4096}, "output_too_large"),
+    ],
+)
+def test_a_member_that_can_not_do_it_is_not_asked(
+    asked: dict[str, Any], lacking: dict[str, Any], code: str
+) -> None:
+    pool = members("b/m", "c/m", b=lacking)
+    decision = decided(pool, facts("p", **asked))
+    assert [member.provider for member in decision.eligible] == ["c"]
+    assert codes(decision) == {"b": code}
+    assert decided(pool, facts("p")).ruled_out == ()
+
+    error = refused(members("b/m", b=lacking), facts("p", **asked))
+    assert isinstance(error, BadRequest)
+    assert (error.status, error.code) == (400, "content_not_supported")
+    assert "b/m: " in error.message
+
+
+def test_who_does_not_reason_is_asked_only_where_nobody_does() -> None:
+    call, pool = facts("p", reasoning=True), members("b/m", "c/m", b={"reasoning": False})
+    assert codes(decided(pool, call)) == {"b": "no_reasoning"}
+    assert [m.id for m in decided(pool, call, State({"c": "out"})).eligible] == ["b/m"]
+    assert decided(members("b/m", b={"reasoning": False}), call).ruled_out == ()
+
+
+def test_what_just_fits_is_asked() -> None:
+    pool = members("b/m", b={"context": 100, "max_output": 10})
+    assert decided(pool, facts("p", context_tokens=100, max_output_tokens=10)).ruled_out == ()
+
+
+def test_what_nobody_knows_refuses_nothing() -> None:
+    everything: dict[str, Any] = dict.fromkeys(
+        ("tools", "images", "documents", "audio", "schema", "reasoning", "stateful"), True
+    )
+    call = facts("p", **everything, choices=5, context_tokens=10**9, max_output_tokens=10**9)
+    assert decided(members("b/m", "c/m"), call).ruled_out == ()
+
+
+def test_a_dialect_limits_only_calls_that_are_translated_into_it() -> None:
+    decision = decided(members("a/m", "b/m", "r/m"), facts("p", audio=True))
+    assert codes(decision) == {"a": "no_audio", "r": "no_audio"}
+    assert "translated into anthropic-messages" in decision.ruled_out[0].why
+    own = decided(members("a/m"), facts("p", "anthropic-messages", audio=True))
+    assert own.ruled_out == ()
+
+
+def test_a_count_is_asked_of_those_who_could_serve_the_call_whatever_its_size() -> None:
+    pool = members("a/m", "r/m", r={"context": 10, "images": False})
+    count = "anthropic-count-tokens"
+    assert codes(decided(pool, facts("p", count, context_tokens=11))) == {}
+    assert codes(decided(pool, facts("p", count, images=True))) == {"r": "no_images"}
+
+
+def test_what_only_the_own_dialect_knows() -> None:
+    decision = decided(members("a/m", "b/m"), facts("p", same_dialect="web_search_options"))
+    assert codes(decision) == {"a": "needs_dialect"}
+    error = refused(members("a/m"), facts("p", same_dialect="web_search_options"))
+    assert (error.status, error.code, error.param) == (400, "content_not_supported", "web_search_options")
+    assert "web_search_options" in error.message
+
+
+def test_a_reply_that_is_to_be_kept_stays_in_its_dialect() -> None:
+    assert codes(decided(members("b/m", "r/m"), facts("p", "openai-responses", stateful=True))) == {
+        "b": "keeps_no_replies"
+    }
+
+
+OWNED: dict[str, Any] = {"same_dialect": "file_id", "owners": ("b",)}
+
+
+def test_an_id_goes_to_the_account_that_issued_it() -> None:
+    decision = decided(members("a/m", "b/m", "b/n", "c/m"), facts("p", **OWNED))
+    assert [member.id for member in decision.eligible] == ["b/m", "b/n"]
+    assert codes(decision) == {"a": "needs_dialect", "c": "other_account"}
+
+
+def test_an_account_that_is_out_is_named_and_where_its_key_should_be_is_not() -> None:
+    error = refused(members("b/m", "c/m"), facts("p", **OWNED), State({"b": "KEY_B is not set"}))
+    assert isinstance(error, Unavailable)
+    assert (error.status, error.code) == (503, "no_eligible_member")
+    assert "lives at b, and that account can't be used right now" in error.message
+    assert "KEY_B" not in error.message
+
+
+@pytest.mark.parametrize("owners", [("elsewhere",), ("b", "c")])
+def test_ids_that_no_member_can_have_are_the_clients_to_change(owners: tuple[str, ...]) -> None:
+    error = refused(members("b/m", "c/m"), facts("p", same_dialect="file_id", owners=owners))
+    assert (error.status, error.code) == (400, "content_not_supported")
+    assert owners[0] in error.message
+
+
+def test_an_id_without_an_account_is_good_where_there_is_only_one() -> None:
+    call = facts("p", same_dialect="file_id", unowned_ids="messages[0].content[1].file.file_id")
+    assert [m.id for m in decided(members("a/m", "b/m", "b/n"), call).eligible] == ["b/m", "b/n"]
+    assert decided(members("b/m", "c/m"), call, State({"c": "out"})).eligible
+    error = refused(members("b/m", "c/m"), call)
+    assert isinstance(error, BadRequest)
+    assert (error.status, error.code, error.param) == (400, "ambiguous_account", call.unowned_ids)
+    assert "<id>@b" in error.message and call.unowned_ids in error.message
+
+
+def test_who_is_out_keeps_a_call_from_being_the_clients_fault_only_where_it_could_serve_it() -> None:
+    pool = members("b/m", "c/m", b={"images": False})
+    out = State({"c": "KEY_C is not set"})
+    error = refused(pool, facts("p", images=True), out)
+    assert (error.status, error.code) == (503, "no_eligible_member")
+    assert "c/m: its provider can't be used right now" in error.message
+    pool = members("b/m", "c/m", b={"images": False}, c={"images": False})
+    error = refused(pool, facts("p", images=True), out)
+    assert (error.status, error.code) == (400, "content_not_supported")
+    assert "c/m: m takes no images" in error.message
+
+
+def test_nobody_speaks_it() -> None:
+    error = refused(members("a/m"), facts("p", "openai-embeddings"))
+    assert (error.status, error.code) == (400, "content_not_supported")
+    assert "a/m: the call is openai-embeddings, the provider speaks anthropic-messages" in error.message
+
+
+def test_nobody_is_there() -> None:
+    pool = members("b/m")
+    error = refused(pool, facts("p"), State({"b": "KEY_B is not set"}))
+    assert (error.status, error.code) == (503, "no_eligible_member")
+    assert error.message.endswith("b/m: its provider can't be used right now")
+
+
+def test_a_pool_of_equals_has_one_class() -> None:
+    loaded = catalog(pools=[{"name": "p", "members": members("b/m", "b/n")}])
+    chat = [surface("openai-chat")]
+    assert list(class_members(loaded.pools["p"], loaded, NOW, chat)) == [loaded.pools["p"].members]
+
+
+def test_a_pool_of_many_kinds_is_listed_in_time() -> None:
+    sizes = [{"context": 1000 + i, "max_output": 1000 - i} for i in range(40)]
+    pool = [{"provider": "b", "model": f"m{i}", "capabilities": can} for i, can in enumerate(sizes)]
+    loaded = catalog(pools=[{"name": "p", "members": pool}])
+    assert 64 < len(list(class_members(loaded.pools["p"], loaded, NOW, SURFACES))) <= 1_000
