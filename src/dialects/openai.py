@@ -124,7 +124,8 @@ _STATUS_OF_TYPE: Mapping[str, int] = {
 }
 _BILLING_WORDS = (
     "insufficient_quota",
-    "billing",
+    "billing_",
+    "billing details",
     "exceeded your current quota",
     "insufficient balance",
     "insufficient credits",
@@ -150,12 +151,13 @@ _POLICY_WORDS = (
     "content_filter",
     "content management policy",
     "responsibleaipolicyviolation",
-    "moderation",
+    "moderation_blocked",
+    "requires moderation",
     "usage policies",
     "usage policy",
     "usage guidelines",
     "data_inspection_failed",
-    "flagged",
+    "was flagged",
 )
 _KEY_WORDS = ("invalid_api_key", "incorrect api key", "invalid api key", "api key not valid")
 _BUSY_WORDS = ("overloaded", "over capacity", "at capacity", "capacity_exceeded")

@@ -231,7 +231,7 @@ def _builtin_table() -> str:
         secret = f"`{builtin.credential.name or builtin.credential.kind}`" if builtin.credential else ""
         added = f"`{builtin.example}`" if builtin.example else ""
         url = f"`{builtin.base_url}`" if builtin.base_url else ""
-        dialects = ", ".join(builtin.dialect)
+        dialects = ", ".join(builtin.dialect) + (f" ({builtin.variant})" if builtin.variant else "")
         rows.append(f"| `{builtin.name}` | {dialects} | {url} | {builtin.auth} | {secret} | {added} |\n")
     return "".join(rows)
 

@@ -84,7 +84,7 @@ def test_a_loop_changes_providers_and_ends_right(
 ) -> None:
     first, second = pair
     # The first one serves turns 1 and 2, the second one 3 to 5, and the first one again from 6 on.
-    turns_of(sims[first], faulty=[3, 4, 5], answers_at=7)
+    turns_of(sims[first], faulty=[3, 4, 5], answers_at=4)
     turns_of(sims[second], faulty=[], answers_at=99)
     for name in pair:
         sims[name].forget()
@@ -115,7 +115,7 @@ def chat_loop(broker: Broker, pool: str, stream: bool, members: list[str]) -> st
             if stream:
                 with sdk.chat.completions.stream(**asked) as events:
                     message = events.get_final_completion().choices[0].message
-                    members.append(events.response.headers["x-broker-member"])
+                    members.append(events._response.headers["x-broker-member"])
             else:
                 raw = sdk.chat.completions.with_raw_response.create(**asked)
                 members.append(raw.headers["x-broker-member"])
@@ -158,8 +158,7 @@ def responses_loop(broker: Broker, pool: str, stream: bool, members: list[str]) 
                 text: str = response.output_text
                 return text
             assert len(calls) == len(CITIES)
-            for item in response.output:
-                history.append(item.model_dump(exclude_none=True, exclude={"parsed_arguments"}))
+            history += [i.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for i in response.output]
             for call in calls:
                 output = result_of(call.name, json.loads(call.arguments))
                 history.append({"type": "function_call_output", "call_id": call.call_id, "output": output})

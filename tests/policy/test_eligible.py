@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from modelbroker.core.call import Decision
 from modelbroker.core.errors import BadRequest, CallError, Unavailable
 from modelbroker.dialects import SURFACES
 from modelbroker.policy import State, class_members, decide, served_dialect
+from modelbroker.policy.eligible import BY_CONTENT
 from support.catalogs import catalog, facts, surface
 
 NOW = State()
@@ -193,6 +195,12 @@ def test_nobody_is_there() -> None:
     error = refused(pool, facts("p"), State({"b": "KEY_B is not set"}))
     assert (error.status, error.code) == (503, "no_eligible_member")
     assert error.message.endswith("b/m: its provider can't be used right now")
+
+
+def test_every_code_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "capabilities.md").read_text()
+    codes = {*BY_CONTENT, "dialect_not_built", "credential_missing", "other_model", "weight_zero"}
+    assert {code for code in codes if f"`{code}`" not in text} == set()
 
 
 def test_a_pool_of_equals_has_one_class() -> None:
