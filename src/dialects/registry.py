@@ -24,10 +24,10 @@ _CHAT, _RESPONSES, _EMBEDDINGS, _MESSAGES = (
 _CLIENTS: tuple[ClientDialect, ...] = (_CHAT, _RESPONSES, _EMBEDDINGS, _MESSAGES)
 _CLIENT_NAMED: Mapping[str, ClientDialect] = MappingProxyType({d.name: d for d in _CLIENTS})
 _BEDROCK, _GEMINI = BedrockConverse(), Gemini()
-_PROVIDERS: tuple[ProviderDialect, ...] = (_CHAT, _RESPONSES, _BEDROCK, _GEMINI)
+_PROVIDERS: tuple[ProviderDialect, ...] = (_CHAT, _RESPONSES, _MESSAGES, _BEDROCK, _GEMINI)
 _PROVIDER_NAMED: Mapping[str, ProviderDialect] = MappingProxyType({d.name: d for d in _PROVIDERS})
 _COUNTS: Mapping[str, CountsTokens] = MappingProxyType(
-    {_RESPONSES.name: _RESPONSES, _BEDROCK.name: _BEDROCK, _GEMINI.name: _GEMINI}
+    {_RESPONSES.name: _RESPONSES, _MESSAGES.name: _MESSAGES, _BEDROCK.name: _BEDROCK, _GEMINI.name: _GEMINI}
 )
 _EMBEDS: Mapping[str, MakesEmbeddings] = MappingProxyType({_BEDROCK.name: _BEDROCK, _GEMINI.name: _GEMINI})
 
@@ -44,9 +44,7 @@ KNOWN = BUILT
 
 def _surface(surface: Surface) -> Surface:
     served_by = _SERVED_BY[surface.operation] - {surface.dialect}
-    return Surface(
-        surface.name, surface.dialect, surface.path, surface.suffix, surface.operation, served_by
-    )
+    return Surface(surface.name, surface.dialect, surface.path, surface.suffix, surface.operation, served_by)
 
 
 SURFACES: tuple[Surface, ...] = tuple(_surface(s) for dialect in _CLIENTS for s in dialect.surfaces)

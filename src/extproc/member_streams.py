@@ -164,7 +164,7 @@ class MemberCallStream:
         if kind == "request_headers":
             inbound = Inbound.of(self._messages.first_values(message.request_headers))
             self._mode = self._call.on_request_headers(inbound)
-            self._wire.send(self._messages.continue_in(self._mode))
+            self._wire.send(self._messages.continue_request_headers)
             return
         outcome = self._call.on_request_body(message.request_body.body)
         if isinstance(outcome, Send):

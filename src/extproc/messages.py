@@ -13,12 +13,9 @@ from collections.abc import Iterable, Mapping
 from ..core.errors import Misconfigured
 from ..core.keys import BROKER_DETAILS
 from ..envoyapi import AnyMessage, EnvoyApi
-from ..exchange import Answer, Forward, Mode, NotSent, Reply, Send, Strip
+from ..exchange import Answer, Forward, NotSent, Reply, Send, Strip
 
 _OVERWRITE = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
-_SEND, _SKIP = 1, 2  # ProcessingMode.HeaderSendMode
-_NONE, _STREAMED, _BUFFERED = 0, 1, 2  # ProcessingMode.BodySendMode
-_REPLY_BODY = {Mode.STREAM: _STREAMED, Mode.WHOLE: _BUFFERED, Mode.LEAVE: _NONE}
 
 
 class Messages:
@@ -36,7 +33,6 @@ class Messages:
         go_on = self._response()
         go_on.response_body.SetInParent()
         self.continue_response_body: bytes = go_on.SerializeToString()
-        self._modes = {mode: self._continue_in(mode) for mode in Mode}
 
     def decode(self, serialized: bytes) -> AnyMessage:
         """DecodeError where the bytes are no ProcessingRequest."""
@@ -88,21 +84,6 @@ class Messages:
         immediate.details = f"{BROKER_DETAILS}_{code}" if code else BROKER_DETAILS
         _mutate(immediate.headers, headers, ())
         return response
-
-    def _continue_in(self, mode: Mode) -> bytes:
-        """Go on to the request's body; of the reply, `mode` is what the broker wants to see."""
-        response = self._response()
-        response.request_headers.SetInParent()
-        override = response.mode_override
-        override.request_header_mode = _SEND
-        override.request_body_mode = _BUFFERED
-        override.response_header_mode = _SKIP if mode is Mode.LEAVE else _SEND
-        override.response_body_mode = _REPLY_BODY[mode]
-        serialized: bytes = response.SerializeToString()
-        return serialized
-
-    def continue_in(self, mode: Mode) -> bytes:
-        return self._modes[mode]
 
     def send(self, send: Send) -> bytes:
         """The request as the provider is to get it."""

@@ -159,22 +159,22 @@ def _unfit(
     member: Member, provider: Provider, wants: Wants, wires: Mapping[str, Capabilities]
 ) -> Reason | None:
     """Why the member can't serve the call at any time. What is not known refuses nothing."""
-    surface = wants.surface
+    surface, only_model, needs, _, _, own_field, owners = wants
     dialect = _served(provider.dialects, surface)
     if not dialect:
         spoken = ", ".join(provider.dialects)
         return "no_translation", f"the call is {surface.name}, the provider speaks {spoken}"
-    if wants.only_model is not None and member.model != wants.only_model:
-        return "other_model", f"the call asks for {wants.only_model}"
+    if only_model is not None and member.model != only_model:
+        return "other_model", f"the call asks for {only_model}"
     if member.weight == 0:
         return "weight_zero", "its weight is 0"
     is_own = dialect == surface.dialect
-    if not is_own and (wants.own_field or wants.owners):
-        what = wants.own_field or "an id in the call"
+    if not is_own and (own_field or owners):
+        what = own_field or "an id in the call"
         return "needs_dialect", f"{what} means something in {surface.dialect} only"
-    if wants.owners and wants.owners != (provider.name,):
-        return "other_account", f"an id in the call lives at {' and at '.join(wants.owners)}"
-    for name in wants.needs:
+    if owners and owners != (provider.name,):
+        return "other_account", f"an id in the call lives at {' and at '.join(owners)}"
+    for name in needs:
         if getattr(member.capabilities, name) is False:
             code, why = _NEEDS[name]
             return code, f"{member.model} {why}"

@@ -23,6 +23,7 @@ from . import (
     sse,
 )
 from .answers import compose, new_id
+from .memory import Memory
 from .plan import Outgoing, Step, events_before, weave
 from .recordings import Library, Recording
 from .refusal import Refusal
@@ -55,11 +56,13 @@ class Verdict:
 class Provider:
     """A script at work: its counters, draws and recordings. A new script is a new Provider."""
 
-    def __init__(self, name: str, dialect: Dialect | None, script: Script, ids: random.Random) -> None:
+    def __init__(
+        self, name: str, dialect: Dialect | None, script: Script, ids: random.Random, memory: Memory
+    ) -> None:
         """Reads the script's recordings. Raises ScriptError."""
         self.script = script
         self._name, self._dialect, self._ids = name, dialect, ids
-        self._seals = Seals(name)
+        self._seals, self._memory = Seals(name), memory
         self._library = Library(script.recordings, script.recordings_ignore)
         for n, reply in enumerate(script.replies):
             if reply.recording is not None and self._library.get(reply.recording) is None:
@@ -183,20 +186,29 @@ class Provider:
         if call.surface == "models":
             return _whole(self._models(call))
         checks.check(call, self.script)
+        if call.surface in ("openai-responses", "openai-count-tokens"):
+            call = self._memory.continued(call)
+        if self.script.strict:
+            strict.check(call, self._seals, self._memory)
         counted = self._counted(call, reply)
-        if counted is not None:
-            return _whole(counted)
+        return counted if counted is not None else self._said(call, reply)
+
+    def _said(self, call: Call, reply: Reply) -> Outgoing:
         answer = compose(call, reply, self._name, self._ids, self._seals)
+        self._memory.note_plain(answer)
         ways = speech(call)
+        body = ways.whole(answer, call)
+        if call.surface == "openai-responses":
+            self._memory.store(call, body)
         if not call.stream:
             more = bedrock_invoke.headers(answer) if ways.events is bedrock_invoke.events else []
-            return _whole(ways.whole(answer, call), ways.whole_type, more)
+            return _whole(body, ways.whole_type, more)
         head = [("content-type", ways.stream_type)]
         if ways.stream_type.startswith("text/event-stream"):
             head.append(("cache-control", "no-cache"))
         return Outgoing(200, head, ways.events(answer, call), True, ways.ping)
 
-    def _counted(self, call: Call, reply: Reply) -> dict[str, Any] | None:
+    def _counted(self, call: Call, reply: Reply) -> Outgoing | None:
         """The answer of a surface that says nothing: counts and embeddings. None for the others."""
         made = _COUNTS.get(call.surface or "")
         if made is None:
@@ -204,7 +216,7 @@ class Provider:
         body, given = made(call), reply.tokens.input
         if given is not None:
             _set_tokens(body, given)
-        return body
+        return _whole(body)
 
     def _models(self, call: Call) -> Any:
         kind = {"anthropic-messages": "anthropic", "gemini": "google"}.get(self._dialect or "")

@@ -11,6 +11,7 @@ from typing import Self
 
 from .connection import Connection, reset_socket
 from .journal import Journal
+from .memory import Memory
 from .provider import Provider
 from .script import Dialect, Script
 
@@ -44,7 +45,8 @@ class Simulator:
         self._ssl = ssl
         self._ids = random.Random(f"ids:{name}")
         self._script = script or Script()
-        self.provider = Provider(name, dialect, self._script, self._ids)
+        self._memory = Memory()
+        self.provider = Provider(name, dialect, self._script, self._ids, self._memory)
         self.journal = Journal(self._script.journal)
         self._listener: socket.socket | None = None
         self._listening = False
@@ -125,7 +127,7 @@ class Simulator:
 
         Answers under way go on by the script they began with.
         """
-        self.provider = Provider(self.name, self.dialect, script, self._ids)
+        self.provider = Provider(self.name, self.dialect, script, self._ids, self._memory)
         self._script = script
         self.journal.limit(script.journal)
         if self._listener is not None:

@@ -89,7 +89,6 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
             "response_body_mode": "STREAMED",
         },
         send_body_without_waiting_for_header_response=True,
-        allow_mode_override=True,
         mutation_rules={"allow_all_routing": True},
         metadata_options={"receiving_namespaces": {"untyped": ["modelbroker"]}},
     )
@@ -141,7 +140,9 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
         version = {"key": "anthropic-version", "value": provider.api_version or _ANTHROPIC_VERSION}
         request_headers.append({"header": version, "append_action": "ADD_IF_ABSENT"})
     passing = () if is_mended(provider) else identity_dialects(provider)
-    by_python = _python_override(provider, member)
+    rewrite, stream = _present("x-broker-rewrite"), _present("x-broker-stream")
+    whole_reply = _python_override(provider, member, "BUFFERED")
+    each_piece = _python_override(provider, member, "STREAMED")
     no_python = {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, disabled=True)}
     return {
         "name": "member",
@@ -154,13 +155,15 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                 # Of Envoy's own replies, that no filter sees; the others are named by `_reply_headers`.
                 "response_headers_to_add": _own_reply_headers(member),
                 "routes": [
-                    _route(route, by_python, {"name": "x-broker-rewrite", "present_match": True}),
+                    *([_route(route, each_piece, rewrite, stream)] if passing else []),
+                    *([_route(route, whole_reply, rewrite)] if passing else []),
                     *(
                         _route(route, _stream_override(dialect), _is("x-broker-stream", dialect))
                         for dialect in passing
                     ),
                     *(_route(route, no_python, _is("x-broker-dialect", dialect)) for dialect in passing),
-                    _route(route, by_python),
+                    _route(route, each_piece, stream),
+                    _route(route, whole_reply),
                 ],
             }
         ],
@@ -179,20 +182,24 @@ def _is(header: str, value: str) -> Tree:
     return {"name": header, "string_match": {"exact": value}}
 
 
+def _present(header: str) -> Tree:
+    return {"name": header, "present_match": True}
+
+
 def _stream_override(dialect: str) -> Tree:
     """`x-broker-stream` holds the dialect of the stream that the client waits for."""
     metadata = {"grpc_initial_metadata": [{"key": "x-broker-dialect", "value": dialect}]}
     return {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, overrides=metadata)}
 
 
-def _python_override(provider: Provider, member: Member) -> Tree:
+def _python_override(provider: Provider, member: Member, reply_mode: str) -> Tree:
     """All that ext_proc has to know of this member comes with the call: a listener outlives catalogs."""
     overrides = {
         "processing_mode": {
             "request_header_mode": "SEND",
             "request_body_mode": "BUFFERED",
             "response_header_mode": "SEND",
-            "response_body_mode": "STREAMED",
+            "response_body_mode": reply_mode,
         },
         "grpc_initial_metadata": [{"key": "x-broker-member", "value": spoken_text(provider, member)}],
     }

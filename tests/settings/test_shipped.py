@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from modelbroker.core.call import FACT_KINDS
+from modelbroker.core.catalog import UNKNOWN
 from modelbroker.settings import compile_texts, load, read_files
 from modelbroker.settings.builtin import builtins
-from modelbroker.settings.models import FIELDS
+from modelbroker.settings.models import FIELDS, SIZES, capabilities_of, overlaid
 from modelbroker.settings.providers import AUTHS
 from modelbroker.settings.reference import _EXAMPLES, _FACTS, reference
 from modelbroker.settings.schema import SECTIONS
-from modelbroker.settings.values import base_url
+from modelbroker.settings.values import base_url, tokens
+from modelbroker.settings.yamltext import parse
 
 ROOT = Path(__file__).parents[2]
 DIALECTS = {
@@ -107,3 +110,24 @@ def test_built_in_providers(name: str) -> None:
         assert f"{name}: " in got.example
     for pattern, said in got.capabilities.items():
         assert pattern and set(said) <= set(FIELDS)
+
+
+MODELS: dict[str, Any] = parse((ROOT / "src/settings/models.yaml").read_text())[0]
+
+
+@pytest.mark.parametrize("entry", MODELS["models"], ids=lambda entry: str(entry["models"][0]))
+def test_known_models(entry: dict[str, Any]) -> None:
+    """Each pattern finds its own entry, and none that stands before it."""
+    said = {word: tokens(value) if word in SIZES else value for word, value in entry["can"].items()}
+    assert all(isinstance(value, int if word in SIZES else bool) for word, value in said.items())
+    for pattern in entry["models"]:
+        assert pattern == pattern.lower()
+        assert not set(pattern[:2]) & set("*?")
+        name = pattern.replace("*", "x").replace("?", "-")
+        assert capabilities_of(name) == overlaid(UNKNOWN, said)
+
+
+def test_known_dialects() -> None:
+    assert set(MODELS["dialects"]) <= DIALECTS
+    for said in MODELS["dialects"].values():
+        assert all(isinstance(value, bool) for value in said.values())

@@ -10,10 +10,9 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, NotRequired, Required, Union
 
 import typing_extensions
-from typing_extensions import Annotated, NotRequired, Required
 
 _LISTS = (list, collections.abc.Iterable, collections.abc.Sequence, collections.abc.Collection)
 _QUALIFIERS = (Required, NotRequired, Annotated)

@@ -151,13 +151,7 @@ class ToolResultBlock(_Block, tag="tool_result"):
 
 
 Block: TypeAlias = (
-    TextBlock
-    | ImageBlock
-    | DocumentBlock
-    | ThinkingBlock
-    | RedactedBlock
-    | ToolUseBlock
-    | ToolResultBlock
+    TextBlock | ImageBlock | DocumentBlock | ThinkingBlock | RedactedBlock | ToolUseBlock | ToolResultBlock
 )
 
 

@@ -261,7 +261,9 @@ class Writer:
             case Inline(media_type, data):
                 kind = "image/jpeg" if media_type.lower() == "image/jpg" else media_type.lower()
                 if kind not in _IMAGES:
-                    raise CannotCarry(f"an image of type {media_type}", "Anthropic takes JPEG, PNG, GIF, WebP", at)
+                    raise CannotCarry(
+                        f"an image of type {media_type}", "Anthropic takes JPEG, PNG, GIF, WebP", at
+                    )
                 return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
             case Url(url):
                 return {"type": "image", "source": self._url(url, "an image", at)}

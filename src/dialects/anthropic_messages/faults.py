@@ -70,10 +70,21 @@ _BY_STATUS: Mapping[int, Cause] = {
     504: Cause.TIMEOUT,
     529: Cause.OVERLOADED,
 }
-_CONTEXT = ("prompt is too long", "input is too long", "exceed context limit", "context window", "context length")
+_CONTEXT = (
+    "prompt is too long",
+    "input is too long",
+    "exceed context limit",
+    "context window",
+    "context length",
+)
 _POLICY = ("content filtering policy", "content filter", "usage policy", "usage policies", "safety policy")
 _BILLING = ("credit balance", "spend limit", "spend_limit", "billing", "usage limits")
-_TOO_LARGE = ("request_too_large", "request exceeds the maximum size", "payload size exceeds", "length limit exceeded")
+_TOO_LARGE = (
+    "request_too_large",
+    "request exceeds the maximum size",
+    "payload size exceeds",
+    "length limit exceeded",
+)
 _FIELD = re.compile(r"([a-z_]+)(?:[.\[][a-z_0-9.\]\[]*)?:")
 _FIELDS: Mapping[str, str] = {
     "max_tokens": "max_output_tokens",
@@ -255,7 +266,9 @@ def _status(fault: Fault) -> int:
 
 
 def own_field(param: str) -> str:
-    """The client's name of a field of Chat; indices stay: `messages[2].parts[0]` → `messages[2].content[0]`."""
+    """The client's name of a field of Chat: `messages[2].parts[0]` → `messages[2].content[0]`."""
     name, found, rest = param.partition(".")
     own = OWN_FIELDS.get(name, name)
-    return f"{own}{found}{rest}".replace(".parts[", ".content[").replace(".schema", ".input_schema")
+    if name.startswith("tools[") and rest == "schema":
+        rest = "input_schema"
+    return f"{own}{found}{rest}".replace("parts[", "content[")

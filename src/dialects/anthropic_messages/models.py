@@ -36,8 +36,7 @@ _ALWAYS = ("fable", "mythos")
 @dataclass(frozen=True, slots=True)
 class Traits:
     """`budget`: takes thinking with a budget of tokens; `adaptive`: thinks as much as it wants, steered by an
-    effort. `off`: the thinking.type that stops it; "" where leaving thinking out does, None where nothing does.
-    """
+    effort. `off`: the thinking.type that stops it; "" where none is needed, None where nothing can."""
 
     budget: bool = True
     adaptive: bool = False

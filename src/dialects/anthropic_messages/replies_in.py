@@ -84,7 +84,8 @@ def decode_reply(body: bytes, upstream: Upstream) -> Reply:
     stop = stop_of(message.stop_reason)
     usage = usage_of(message.usage) if message.usage is not None else None
     tier = (message.usage.service_tier if message.usage is not None else None) or ""
-    return Reply(message.id, message.model, (Choice(tuple(parts), stop, message.stop_sequence),), usage, tier)
+    choice = Choice(tuple(parts), stop, message.stop_sequence)
+    return Reply(message.id, message.model, (choice,), usage, tier)
 
 
 def part_of(block: BlockOut, issuer: str) -> Part | None:

@@ -283,5 +283,3 @@ def _effort(thinking: blocks.ThinkingIn | None, level: str) -> Effort | None:
         adaptive=thinking.type == "adaptive",
         show=None if thinking.display is None else thinking.display != "omitted",
     )
-
-

@@ -37,7 +37,7 @@ _UNKNOWN: tuple[tuple[str, Any], ...] = (
     ("verbosity", ""),
     ("cache_key", ""),
 )
-# Bedrock's cross-region profiles have the place in front of the model; tokens are counted by the model itself.
+# Bedrock's cross-region profiles have the place in front of the model; only the model itself counts tokens.
 _PLACE = re.compile(r"(?:us-gov|us|eu|apac|jp|au|ca|in|global)\.(?=anthropic\.)")
 # With thinking a model takes no less than this of top_p.
 _LEAST_TOP_P = 0.95
@@ -271,7 +271,7 @@ class _Request:
     # -- prompt cache
 
     def _cache(self, body: Wire, marks: list[tuple[Wire, Cached]]) -> None:
-        """The last hints that there is room for. A longer time to live must not stand behind a shorter one."""
+        """The last hints that there is room for. A longer time to live may not stand behind a shorter one."""
         writer = self._writer
         in_messages = writer.marks
         whole = self._chat.cached

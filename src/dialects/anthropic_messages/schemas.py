@@ -16,6 +16,14 @@ _FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 )
 _TYPES = frozenset(("object", "array", "string", "integer", "number", "boolean", "null"))
+_KEYWORDS: Mapping[str, tuple[str, ...]] = {
+    "object": ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+    "array": ("items", "minItems", "maxItems", "uniqueItems"),
+    "string": ("format", "pattern", "minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "integer": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+_OF_ONE_TYPE = frozenset(key for keys in _KEYWORDS.values() for key in keys)
 _DEFINITIONS = ("$defs", "definitions")
 # Keywords that say nothing to a model.
 _SILENT = frozenset(("$schema", "$id", "$comment", "$anchor"))
@@ -53,9 +61,12 @@ def _enforced(schema: Any) -> dict[str, Any]:
         if key in rest:
             raise Unenforceable(f"{key} can't be enforced")
     kind = rest.pop("type", None)
-    if isinstance(kind, Sequence) and not isinstance(kind, str):
-        return out | _one_of_types(rest, kind)
     literal = _literals(rest, out)
+    if isinstance(kind, Sequence) and not isinstance(kind, str):
+        if not literal:
+            out["anyOf"] = [_enforced(_alone(rest, one)) for one in kind]
+        rest = {key: value for key, value in rest.items() if key not in _OF_ONE_TYPE}
+        return _described(rest, out)
     for key in ("anyOf", "oneOf", "allOf"):
         if isinstance(variants := rest.pop(key, None), Sequence):
             out["allOf" if key == "allOf" else "anyOf"] = [_enforced(variant) for variant in variants]
@@ -65,27 +76,24 @@ def _enforced(schema: Any) -> dict[str, Any]:
         if kind not in _TYPES:
             raise Unenforceable("a schema without a type allows anything")
         out["type"] = kind
+        _of_kind(str(kind), rest, out)
+    return _described(rest, out)
+
+
+def _alone(rest: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """One of several types, with what is said of that one."""
+    return {"type": kind, **{key: rest[key] for key in _KEYWORDS.get(kind, ()) if key in rest}}
+
+
+def _described(rest: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
+    """What is left is told to the model."""
     for key in ("description", "title"):
         if (said := rest.pop(key, None)) is not None:
             out[key] = said
-    if not literal:
-        _of_kind(str(kind), rest, out)
     if rest:
         note = "{" + ", ".join(f"{key}: {value}" for key, value in rest.items()) + "}"
         out["description"] = f"{out['description']}\n\n{note}" if out.get("description") else note
     return out
-
-
-def _one_of_types(rest: dict[str, Any], kinds: Sequence[Any]) -> dict[str, Any]:
-    said = {key: rest.pop(key) for key in ("description", "title") if key in rest}
-    if _literals(rest, literals := {}):
-        return said | literals | ({"description": str(rest)} if rest and not said else {})
-    return said | {"anyOf": [_enforced({"type": kind, **_fitting(rest, kind)}) for kind in kinds]}
-
-
-def _fitting(rest: Mapping[str, Any], kind: Any) -> Mapping[str, Any]:
-    """Keywords are for one type each; those of the others would only be noise."""
-    return {} if kind in ("null", "boolean") else rest
 
 
 def _literals(rest: dict[str, Any], out: dict[str, Any]) -> bool:
@@ -115,6 +123,8 @@ def _of_kind(kind: str, rest: dict[str, Any], out: dict[str, Any]) -> None:
         case "object":
             others = rest.pop("additionalProperties", None)
             properties = rest.pop("properties", None)
+            if not isinstance(properties, Mapping | None):
+                raise Unenforceable("properties is no object")
             if others not in (None, False) or (others is None and properties is None):
                 raise Unenforceable("an object may hold members that the schema does not name")
             out["properties"] = {name: _enforced(inner) for name, inner in (properties or {}).items()}
@@ -153,10 +163,11 @@ def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
         if not isinstance(node, Mapping):
             continue
         yield node
-        for key in ("properties",):
-            stack.extend((node.get(key) or {}).values())
+        if isinstance(properties := node.get("properties"), Mapping):
+            stack.extend(properties.values())
         for key in ("anyOf", "oneOf", "allOf"):
-            stack.extend(node.get(key) or ())
+            if isinstance(variants := node.get(key), Sequence):
+                stack.extend(variants)
         stack.append(node.get("items"))
 
 

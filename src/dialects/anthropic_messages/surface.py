@@ -1,19 +1,14 @@
-"""`anthropic-messages`: Messages and its token count.
-
-Source: Anthropic API reference, "Messages", "Count tokens", "Streaming", "Errors".
-"""
+"""The dialect as the others see it: what each method does stands in the file that it is named for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from ...core.call import Surface
 from ...core.errors import CallError
-from .. import openai
 from ..base import (
-    ABSENT,
     PREAMBLE,
     REAL,
     RequestFacts,
@@ -23,31 +18,15 @@ from ..base import (
     failed,
     garbage,
 )
-from ..body import Routed, decoder_of, estimate_tokens, holds, read_routed
+from ..conversation import Chat, Encoded, Upstream
+from ..replies import Fault, Reply
 from ..sse import SseEvent
+from ..translation import Context, Filter, StreamDecoder, StreamEncoder
+from . import facts, faults, rebind, replies_in, replies_out, requests_in, requests_out, wire
+from .faults import error_type
+from .stream_in import BedrockDecoder, SseDecoder
+from .stream_out import MessageStream
 
-
-class _Request(Routed):
-    messages: msgspec.Raw = ABSENT
-    stream: msgspec.Raw = ABSENT
-    tools: msgspec.Raw = ABSENT
-    thinking: msgspec.Raw = ABSENT
-    output_config: msgspec.Raw = ABSENT
-    output_format: msgspec.Raw = ABSENT
-    max_tokens: msgspec.Raw = ABSENT
-
-
-_decoder = decoder_of(_Request)
-_ERROR_TYPES = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
 # What a stream's error event stands for; the other types are answers about the request itself.
 _FAULTS = {
     "overloaded_error": (529, "upstream_overloaded"),
@@ -60,10 +39,6 @@ _CREDENTIAL_FAULTS = frozenset(("authentication_error", "permission_error", "bil
 _EMPTY_BLOCKS = frozenset(("text", "thinking"))
 
 
-def error_type(status: int) -> str:
-    return _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-
-
 class AnthropicMessages:
     name = "anthropic-messages"
     surfaces = (
@@ -73,35 +48,21 @@ class AnthropicMessages:
             "anthropic-messages",
             "/v1/messages/count_tokens",
             "/v1/messages/count_tokens",
+            "count",
         ),
     )
+    request_id_header = "request-id"
+
+    # -- a client's calls, before they go anywhere
 
     def read(self, body: bytes) -> RequestFacts:
-        request, model, span = read_routed(_decoder, body)
-        has_parts = holds(body, b"image", b"document")
-        kinds = set(openai.part_types(decode_json(request.messages))) if has_parts else set()
-        thinking = bytes(request.thinking)
-        return RequestFacts(
-            model=model,
-            model_span=span,
-            context_tokens=estimate_tokens(body),
-            max_output_tokens=openai.positive_int(request.max_tokens),
-            tools=openai.is_set(request.tools),
-            images="image" in kinds,
-            documents="document" in kinds,
-            schema=b"json_schema" in bytes(request.output_config) + bytes(request.output_format),
-            reasoning=openai.is_set(request.thinking) and b'"disabled"' not in thinking,
-            stream=bytes(request.stream) == b"true",
-        )
+        return facts.read(body)
 
     def error_body(self, error: CallError, request_id: str) -> bytes:
-        return msgspec.json.encode(
-            {
-                "type": "error",
-                "error": {"type": error_type(error.status), "message": error.message, "code": error.code},
-                "request_id": request_id or None,
-            }
-        )
+        said = {"type": error_type(error.status), "message": error.message, "code": error.code}
+        if error.param:
+            said["param"] = error.param
+        return msgspec.json.encode({"type": "error", "error": said, "request_id": request_id or None})
 
     def judge(self, event: SseEvent) -> StreamStart:
         message = decode_json(event.data)
@@ -139,3 +100,60 @@ class AnthropicMessages:
                 "last_id": names[-1] if names else None,
             }
         )
+
+    # -- as clients speak it
+
+    def decode_request(self, body: bytes) -> Chat:
+        return requests_in.decode_request_body(body)
+
+    def encode_reply(self, reply: Reply, context: Context) -> bytes:
+        return replies_out.encode_reply(reply, context)
+
+    def stream_encoder(self, context: Context) -> StreamEncoder:
+        return MessageStream(context)
+
+    def encode_fault(self, fault: Fault, context: Context) -> tuple[int, bytes]:
+        return faults.encode_fault(fault, context)
+
+    def encode_count_reply(self, input_tokens: int) -> bytes:
+        return msgspec.json.encode({"input_tokens": input_tokens})
+
+    def own_field(self, param: str) -> str:
+        return faults.own_field(param)
+
+    # -- the same dialect on both sides
+
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
+        return rebind.rebind(body, upstream, betas)
+
+    def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
+        return wire.path(upstream, stream, surface.operation)
+
+    def unframed(self, upstream: Upstream) -> Filter | None:
+        return rebind.Unframed() if upstream.variant == "bedrock" else None
+
+    def owned_reply(self, body: bytes, provider: str) -> bytes:
+        return rebind.owned_reply(body, provider)
+
+    def owned_stream(self, provider: str) -> Filter:
+        return rebind.owned_stream(provider)
+
+    # -- as providers speak it
+
+    def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
+        return requests_out.encode_request(chat, upstream)
+
+    def decode_reply(self, body: bytes, upstream: Upstream) -> Reply:
+        return replies_in.decode_reply(body, upstream)
+
+    def stream_decoder(self, upstream: Upstream) -> StreamDecoder:
+        return BedrockDecoder(upstream) if upstream.variant == "bedrock" else SseDecoder(upstream)
+
+    def decode_fault(self, status: int, headers: Mapping[str, str], body: bytes) -> Fault:
+        return faults.decode_fault(status, headers, body)
+
+    def encode_count(self, chat: Chat, upstream: Upstream) -> Encoded:
+        return requests_out.encode_count(chat, upstream)
+
+    def decode_count(self, body: bytes) -> int:
+        return replies_in.decode_count(body)

@@ -13,7 +13,7 @@ from typing import Any
 from ..conversation import Chat, Effort, Upstream
 from .models import Traits
 
-# Tokens of thinking by effort, where a model wants to be told so: what pydantic-ai and Bedrock's examples use.
+# Tokens of thinking by effort, where a model wants to be told so.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _LEAST_BUDGET = 1024
 _ROOM_FOR_THE_ANSWER = 4096

@@ -1,6 +1,6 @@
 """Names that both directions of the dialect share: kinds of blobs, types of blocks, stop reasons, paths.
 
-Source: Anthropic API reference, "Messages"; Anthropic's Python SDK, lib/vertex and lib/bedrock, for the paths.
+Source: Anthropic API reference, "Messages"; for the paths Anthropic's Python SDK, lib/vertex and lib/bedrock.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def attached(blob: Blob) -> str:
 
 
 def detached(text: str, native_kind: str) -> tuple[Blob | None, bool]:
-    """(what a signature or a redacted block of a client's request holds, whether it is the block's in front)."""
+    """(what a signature or a redacted block of a request holds, whether it is the block's in front)."""
     if not text:
         return None, False
     blob = untagged(text, native_kind)

@@ -41,6 +41,12 @@ class Reasons:
     dropped: bool = False
 
 
+def limit(chat: Chat, upstream: Upstream) -> int | None:
+    """The client's, up to what the model can write at all: Bedrock refuses more."""
+    asked, most = chat.max_output_tokens, upstream.max_output_tokens
+    return asked if asked is None or most is None else min(asked, most)
+
+
 def reasons(chat: Chat, model: ModelFacts, upstream: Upstream, history_ok: bool) -> Reasons:
     """`history_ok`: the tool loop that is under way begins with reasoning that this model gets back."""
     effort = chat.effort
@@ -109,7 +115,7 @@ def _of_claude(
     if not facts.manual or not history_ok or _is_forced(chat):
         return Reasons(dropped=True)
     budget = max(_LEAST_BUDGET, effort.budget_tokens or _BUDGETS.get(effort.level, _BUDGETS["medium"]))
-    most = chat.max_output_tokens
+    most = limit(chat, upstream)
     if most is not None:
         # A client that names a level leaves the budget to us: a quarter of its limit stays for the answer.
         room = most - 1 if effort.budget_tokens is not None else max(_LEAST_BUDGET, most * 3 // 4)

@@ -16,7 +16,7 @@ import msgspec
 from ..conversation import Chat, Encoded, OutputSchema, Tool, ToolChoice, Upstream
 from ..translation import CannotCarry
 from .content_out import Content, check_tool_name
-from .effort import Reasons, reasons
+from .effort import Reasons, limit, reasons
 from .media import Block
 from .models import BASE_MODEL, ModelFacts, claude, model_of, without_geography
 from .schemas import OpenSchema, enforced
@@ -98,7 +98,7 @@ def _inference(
 ) -> Block:
     """inferenceConfig; topK goes into `fields`."""
     config: Block = {}
-    most = thinking.max_tokens if thinking.max_tokens is not None else chat.max_output_tokens
+    most = thinking.max_tokens if thinking.max_tokens is not None else limit(chat, upstream)
     if most is None and model.family == "anthropic" and claude(model.name).stops_at_the_window:
         most = upstream.max_output_tokens  # Bedrock's own default is 4096 for some of them
     if most is not None and not thinking.nova_high:

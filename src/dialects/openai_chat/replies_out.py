@@ -99,7 +99,7 @@ def thought(signature: str) -> dict[str, Any]:
 
 def detail(part: Reasoning, index: int) -> dict[str, Any]:
     """In the form in which OpenRouter gives reasoning, which clients know how to send back."""
-    if part.blob is not None and not part.text:
+    if part.blob is not None and part.hidden:
         return {"type": "reasoning.encrypted", "data": tagged(part.blob), "format": "unknown", "index": index}
     said: dict[str, Any] = {"type": "reasoning.text", "text": part.text, "format": "unknown", "index": index}
     if part.blob is not None:

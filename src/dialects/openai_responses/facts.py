@@ -32,6 +32,7 @@ class _Request(Routed):
     prompt: msgspec.Raw = ABSENT
     prompt_cache_options: msgspec.Raw = ABSENT
     store: msgspec.Raw = ABSENT
+    tool_choice: msgspec.Raw = ABSENT
 
 
 class ItemKind(msgspec.Struct, gc=False):
@@ -75,6 +76,7 @@ class _Tool(msgspec.Struct, gc=False):
 
 
 _NOTHING = (b"", b"null")
+_CHOICES = frozenset(("function", "custom", "allowed_tools"))
 _decoder = decoder_of(_Request)
 _items = msgspec.json.Decoder(list[ItemKind])
 _tools = msgspec.json.Decoder(list[_Tool])
@@ -103,7 +105,7 @@ def read(body: bytes) -> RequestFacts:
             same_dialect = "prompt_cache_options.prewarm"
     ids = list(_ids_of_fields(request))
     own, tool_ids = _of_tools(request.tools)
-    same_dialect, ids = same_dialect or own, [*ids, *tool_ids]
+    same_dialect, ids = same_dialect or own or _of_choice(request.tool_choice), [*ids, *tool_ids]
     own, item_ids, marked = _of_items(request.input)
     same_dialect, ids = same_dialect or own, [*ids, *item_ids]
     if value is not None and holds(body, b"file_id"):
@@ -177,6 +179,14 @@ def _of_tools(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]]]:
         if is_own_tool(tool.type, tool.format, tool.is_async):
             return f"tools[{number}]", _ids_within("tools", decode_json(raw))
     return "", []
+
+
+def _of_choice(raw: msgspec.Raw) -> str:
+    """`tool_choice` where it names a tool that only OpenAI has."""
+    if bytes(raw)[:1] != b"{":
+        return ""
+    kinds = set(openai.part_types(decode_json(raw)))
+    return "tool_choice" if kinds - _CHOICES else ""
 
 
 def is_own_tool(kind: msgspec.Raw, format: msgspec.Raw, is_async: msgspec.Raw) -> bool:

@@ -204,6 +204,15 @@ def test_limits_and_stops() -> None:
     assert "additionalModelResponseFieldPaths" not in body and dropped == ()
 
 
+def test_no_limit_is_over_what_the_model_can_write() -> None:
+    upstream = to(NOVA, max_output_tokens=5000)
+    assert sent(chat(max_output_tokens=9000), upstream)[0]["inferenceConfig"] == {"maxTokens": 5000}
+    thinking = chat(max_output_tokens=90_000, effort=Effort(budget_tokens=80_000))
+    body, _ = sent(thinking, to(max_output_tokens=64_000))
+    assert body["inferenceConfig"]["maxTokens"] == 64_000
+    assert body["additionalModelRequestFields"]["thinking"]["budget_tokens"] == 63_999
+
+
 def test_a_claude_gets_its_own_limit_where_the_client_sets_none() -> None:
     """Bedrock's default is 4096 for some; older Claudes refuse limits beyond the context window."""
     assert sent(chat(), to(max_output_tokens=64000))[0]["inferenceConfig"] == {"maxTokens": 64000}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 import typing_extensions
+from modelbroker.dialects.conversation import Chat
 from modelbroker.dialects.openai_responses.fields import (
     CONTENT_FIELDS,
     FIELDS,
@@ -15,7 +16,6 @@ from modelbroker.dialects.openai_responses.fields import (
     chat_field,
     own_field,
 )
-from modelbroker.dialects.conversation import Chat
 from openai.types import responses as sdk
 from openai.types.responses import (
     response_create_params,

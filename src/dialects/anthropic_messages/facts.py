@@ -1,0 +1,259 @@
+"""Facts of a request for routing, read without translating it.
+
+Bodies are large and calls are many: types of blocks are read in one pass that skips all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from ...core.errors import BadRequest
+from .. import openai
+from ..base import ABSENT, RequestFacts, decode_json
+from ..blobs import MARK
+from ..body import Routed, decoder_of, estimate_tokens, read_routed
+from . import blocks
+from .content_in import content_text
+from .requests_in import own_field, tool_own_field
+from .wire import OWN_BLOCKS
+
+
+class _Request(Routed):
+    messages: msgspec.Raw = ABSENT
+    system: msgspec.Raw = ABSENT
+    stream: msgspec.Raw = ABSENT
+    tools: msgspec.Raw = ABSENT
+    thinking: msgspec.Raw = ABSENT
+    output_config: msgspec.Raw = ABSENT
+    output_format: msgspec.Raw = ABSENT
+    max_tokens: msgspec.Raw = ABSENT
+    # What only this dialect can serve.
+    billing_policy: msgspec.Raw = ABSENT
+    compaction: msgspec.Raw = ABSENT
+    container: msgspec.Raw = ABSENT
+    context_management: msgspec.Raw = ABSENT
+    inference_geo: msgspec.Raw = ABSENT
+    mcp_servers: msgspec.Raw = ABSENT
+    thread: msgspec.Raw = ABSENT
+    user_profile_id: msgspec.Raw = ABSENT
+    workspace_id: msgspec.Raw = ABSENT
+
+
+_OWN = (
+    "billing_policy",
+    "compaction",
+    "container",
+    "context_management",
+    "inference_geo",
+    "max_tokens",
+    "mcp_servers",
+    "thread",
+    "user_profile_id",
+    "workspace_id",
+)
+
+
+class _Block(msgspec.Struct):
+    """Of a block as much as tells where a call can go."""
+
+    type: str = ""
+    source: msgspec.Raw = ABSENT
+    content: msgspec.Raw = ABSENT
+    citations: msgspec.Raw = ABSENT
+    signature: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
+    caller: msgspec.Raw = ABSENT
+    toolset_name: msgspec.Raw = ABSENT
+    file_id: msgspec.Raw = ABSENT
+
+
+class _Message(msgspec.Struct):
+    content: str | list[_Block] = ""
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None
+    defer_loading: msgspec.Raw = ABSENT
+    allowed_callers: msgspec.Raw = ABSENT
+
+
+class _Id(msgspec.Struct):
+    id: str | None = None
+    file_id: str | None = None
+    previous_message_id: str | None = None
+
+
+_decoder = decoder_of(_Request)
+_messages = msgspec.json.Decoder(list[_Message])
+_blocks = msgspec.json.Decoder(list[_Block])
+_tools = msgspec.json.Decoder(list[_Tool])
+_id: msgspec.json.Decoder[str | _Id | None] = msgspec.json.Decoder(str | _Id | None)
+_document = msgspec.json.Decoder(blocks.ContentSource)
+
+_TAG = b'"' + MARK.encode()
+_ID_FIELDS = frozenset(("container", "thread", "user_profile_id", "workspace_id"))
+# Tools at Anthropic whose replies hold ids of a container.
+_IN_CONTAINERS = ("code_execution", "web_search_2026", "web_fetch_2026")
+
+
+class _Seen:
+    """What the blocks of a request tell."""
+
+    def __init__(self) -> None:
+        self.images = self.documents = self.marked = False
+        self.own = ""
+        self.ids: list[tuple[str, str]] = []
+
+    def messages(self, raw: msgspec.Raw) -> None:
+        try:
+            messages = _messages.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            kinds = set(openai.part_types(decode_json(raw)))  # odd; the provider is to say so
+            self.images, self.documents = "image" in kinds, "document" in kinds
+            return
+        for number, message in enumerate(messages):
+            if type(message.content) is list:
+                self._blocks(message.content, f"messages[{number}].content")
+
+    def _blocks(self, found: list[_Block], at: str) -> None:
+        for number, block in enumerate(found):
+            kind = block.type
+            if kind == "text":
+                if block.citations is not ABSENT and _TAG in bytes(block.citations):
+                    self.marked = True
+            elif kind == "tool_use":
+                if block.caller is not ABSENT and b'"direct"' not in bytes(block.caller):
+                    self._note(f"{at}[{number}].caller", block.caller)
+                self._note(f"{at}[{number}].toolset_name", block.toolset_name)
+            elif kind == "tool_result":
+                self._note(f"{at}[{number}].toolset_name", block.toolset_name)
+                if bytes(block.content)[:1] == b"[":
+                    self._results(block.content, f"{at}[{number}].content")
+            else:
+                self._other(block, f"{at}[{number}]")
+
+    def _results(self, raw: msgspec.Raw, at: str) -> None:
+        try:
+            inner = _blocks.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        self._blocks(inner, at)
+
+    def _other(self, block: _Block, at: str) -> None:
+        match block.type:
+            case "thinking":
+                self.marked = self.marked or bytes(block.signature).startswith(_TAG)
+            case "redacted_thinking":
+                self.marked = self.marked or bytes(block.data).startswith(_TAG)
+            case "image":
+                self.images = True
+                self._source(block.source, f"{at}.source")
+            case "document":
+                self.documents = True
+                self._source(block.source, f"{at}.source")
+                if b'"content"' in bytes(block.source)[:200]:
+                    self._in_blocks(block, f"{at}.source")
+            case kind if kind in OWN_BLOCKS:
+                self.own = self.own or f"{at}.type"
+                self._id(f"{at}.file_id", block.file_id)
+
+    def _note(self, at: str, raw: msgspec.Raw) -> None:
+        if not self.own and openai.is_set(raw):
+            self.own = at
+
+    def _source(self, raw: msgspec.Raw, at: str) -> None:
+        if b'"file_id"' in bytes(raw)[:500]:
+            self.own = self.own or f"{at}.file_id"
+            self._id(f"{at}.file_id", raw)
+
+    def _in_blocks(self, block: _Block, at: str) -> None:
+        try:
+            cite = b"true" in bytes(block.citations)
+            content_text(_document.decode(block.source), cite, at)
+        except msgspec.DecodeError:
+            return
+        except BadRequest as only:
+            self.own = self.own or only.param
+
+    def _id(self, at: str, raw: msgspec.Raw) -> None:
+        if (ident := _ident(raw)) is not None:
+            self.ids.append((at, ident))
+            self.marked = self.marked or "@" in ident
+
+
+def _ident(raw: msgspec.Raw) -> str | None:
+    """The id in a field that is one, or that holds one."""
+    if raw is ABSENT:
+        return None
+    try:
+        value = _id.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if value is None or isinstance(value, str):
+        return value or None
+    return value.id or value.file_id or value.previous_message_id or None
+
+
+def _tool_facts(raw: msgspec.Raw) -> tuple[str, bool]:
+    """(the first field that only this dialect knows, whether a tool's replies hold ids of an account)."""
+    if not openai.is_set(raw):
+        return "", False
+    try:
+        tools = _tools.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "", False
+    own = next((field for number, tool in enumerate(tools) if (field := _own_of(tool, number))), "")
+    return own, any((tool.type or "").startswith(_IN_CONTAINERS) for tool in tools)
+
+
+def _own_of(tool: _Tool, number: int) -> str:
+    if tool.type is None and tool.defer_loading is ABSENT and tool.allowed_callers is ABSENT:
+        return ""
+    said: dict[str, Any] = {"type": tool.type}
+    for name in ("defer_loading", "allowed_callers"):
+        if (raw := getattr(tool, name)) is not ABSENT:
+            said[name] = decode_json(raw)
+    return tool_own_field(said, f"tools[{number}]")
+
+
+def _own_fields(request: _Request) -> Iterator[tuple[str, msgspec.Raw]]:
+    for name in _OWN:
+        if (raw := getattr(request, name)) is not ABSENT:
+            yield name, raw
+
+
+def _ids_of(fields: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[tuple[str, str]]:
+    for name, raw in fields:
+        ident = _ident(raw) if name in _ID_FIELDS else None
+        if ident is not None:
+            yield f"{name}.previous_message_id" if name == "thread" else name, ident
+
+
+def read(body: bytes) -> RequestFacts:
+    request, model, span = read_routed(_decoder, body)
+    seen = _Seen()
+    if request.messages is not ABSENT:
+        seen.messages(request.messages)
+    own_tool, in_container = _tool_facts(request.tools)
+    own = dict(_own_fields(request))
+    ids = [*_ids_of(own.items()), *seen.ids]
+    thinking = bytes(request.thinking)
+    return RequestFacts(
+        model=model,
+        model_span=span,
+        context_tokens=estimate_tokens(body),
+        max_output_tokens=openai.positive_int(request.max_tokens),
+        tools=openai.is_set(request.tools),
+        images=seen.images,
+        documents=seen.documents,
+        schema=b"json_schema" in bytes(request.output_config) + bytes(request.output_format),
+        reasoning=openai.is_set(request.thinking) and b'"disabled"' not in thinking,
+        stream=bytes(request.stream) == b"true",
+        same_dialect=own_field(own) or own_tool or seen.own,
+        ids=tuple(ids),
+        marked=seen.marked or any("@" in ident for _, ident in ids),
+        binds=in_container or "container" in own or "thread" in own,
+    )

@@ -1,0 +1,124 @@
+"""Where credentials come from, and what is said of those that are missing: never a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from modelbroker.cli.secrets import files_of, resolve
+from modelbroker.core.catalog import Auth, Catalog, Provider, SecretRef
+
+AWS = SecretRef("aws", "")
+KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s/e+cret"}
+FILE = """\
+[default]
+aws_access_key_id = AKIDEFAULT
+aws_secret_access_key = one
+
+[work]
+aws_access_key_id=AKIWORK
+aws_secret_access_key=two
+aws_session_token=token
+
+[half]
+aws_access_key_id=AKIHALF
+"""
+
+
+def catalog(credential: SecretRef, *, auth: Auth = Auth.AWS_SIGV4, base_url: str = "http://h") -> Catalog:
+    provider = Provider("p", ("bedrock-converse",), base_url, auth, credential, region="us-east-1")
+    return Catalog("r", {"p": provider}, (), {}, ())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(FILE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("environ", "value"),
+    [
+        (KEYS, "AKID:s/e+cret"),
+        ({**KEYS, "AWS_SESSION_TOKEN": "t"}, "AKID:s/e+cret:t"),
+        ({**KEYS, "AWS_PROFILE": "work"}, "AKID:s/e+cret"),
+        ({}, "AKIDEFAULT:one"),
+        ({"AWS_PROFILE": "work"}, "AKIWORK:two:token"),
+    ],
+)
+def test_aws_keys_come_from_its_variables_or_else_from_a_profile(
+    home: Path, environ: dict[str, str], value: str
+) -> None:
+    resolved = resolve(catalog(AWS), {"HOME": str(home), **environ})
+    assert resolved.credentials == {"p": value}
+    assert resolved.warnings == ()
+    assert set(resolved.state.signing) == {"p"}
+    assert value not in str(resolved.state)
+
+
+def test_the_file_may_be_elsewhere_and_is_watched(home: Path) -> None:
+    there = home / "elsewhere"
+    there.write_text(FILE.replace("AKIDEFAULT", "AKIELSEWHERE"))
+    environ = {"HOME": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": str(there)}
+    assert resolve(catalog(AWS), environ).credentials == {"p": "AKIELSEWHERE:one"}
+    assert list(files_of(catalog(AWS), environ)) == [there]
+    assert list(files_of(catalog(AWS), {"HOME": str(home)})) == [home / ".aws" / "credentials"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "AKID"}, "the environment has no AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_PROFILE": "nobody"}, "the profile nobody in {home}/.aws/credentials has no aws_access_key_id"),
+        ({"AWS_PROFILE": "half"}, "the profile half in {home}/.aws/credentials has no aws_secret_access_key"),
+        (
+            {"HOME": "/nonexistent"},
+            "AWS_ACCESS_KEY_ID is not set, and the file /nonexistent/.aws/credentials can't be read "
+            "(No such file or directory)",
+        ),
+    ],
+)
+def test_missing_aws_keys_rule_the_provider_out(home: Path, environ: dict[str, str], why: str) -> None:
+    resolved = resolve(catalog(AWS), {"HOME": str(home), **environ})
+    assert resolved.credentials == {}
+    assert resolved.state.providers_out == {"p": why.format(home=home)}
+    assert resolved.state.signing == {}
+    assert resolved.warnings == (f"provider p: {why.format(home=home)}; its members get no calls",)
+
+
+def test_a_file_that_is_none_of_aws(home: Path) -> None:
+    (home / ".aws" / "credentials").write_text("AKID:secret")
+    (why,) = resolve(catalog(AWS), {"HOME": str(home)}).state.providers_out.values()
+    assert why.endswith("credentials is not valid")
+    assert "secret" not in why
+
+
+def test_a_reference_holds_the_whole_key() -> None:
+    ref = SecretRef("env", "KEYS")
+    assert resolve(catalog(ref), {"KEYS": "a:b:c\n"}).credentials == {"p": "a:b:c"}
+    for value in ("a", "a:", "a:b:c:d"):
+        resolved = resolve(catalog(ref), {"KEYS": value})
+        assert resolved.state.providers_out == {
+            "p": "the environment variable KEYS does not hold KEY_ID:SECRET or KEY_ID:SECRET:SESSION_TOKEN"
+        }
+    bearer = resolve(catalog(ref, auth=Auth.BEARER), {"KEYS": "a"})
+    assert (bearer.credentials, bearer.state.signing) == ({"p": "a"}, {})
+
+
+def test_another_key_is_another_signature() -> None:
+    ref = SecretRef("env", "KEYS")
+    digests = [resolve(catalog(ref), {"KEYS": keys}).state.signing["p"] for keys in ("a:b", "a:c", "a:b")]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_simulator_takes_any_signature() -> None:
+    resolved = resolve(catalog(SecretRef("mock", "mock-key-of-p")), {})
+    assert resolved.credentials["p"].count(":") == 1
+    assert resolved.state.providers_out == {}
+
+
+def test_a_provider_without_an_address_serves_nothing_and_is_warned_of_elsewhere() -> None:
+    resolved = resolve(catalog(AWS, base_url=""), KEYS)
+    assert "region" in resolved.state.providers_out["p"]
+    assert resolved.warnings == ()
