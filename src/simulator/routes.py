@@ -40,7 +40,7 @@ _BEDROCK = re.compile(
     r"/model/(?P<model>[^/]+)"
     r"/(?P<operation>converse|converse-stream|invoke|invoke-with-response-stream|count-tokens)$"
 )
-_GOOGLE = re.compile(r"/(?:models|endpoints|tunedModels)/(?P<model>[^/:]+):(?P<method>\w+)$")
+_GOOGLE = re.compile(r"/(?:models|endpoints|tunedModels)/(?P<model>[^/]+):(?P<method>\w+)$")
 # Google's methods: surface and whether it streams.
 _GEMINI: dict[str, tuple[Surface, bool]] = {
     "generateContent": ("gemini", False),

@@ -30,7 +30,8 @@ class Seals:
         if not isinstance(sealed, str):
             return None
         try:
-            raw = base64.b64decode(sealed, validate=True)
+            # Some clients give bytes back in the alphabet for URLs.
+            raw = base64.b64decode(sealed.replace("-", "+").replace("_", "/"), validate=True)
         except (binascii.Error, ValueError):
             return None
         mac, hidden = raw[:_MAC_BYTES], raw[_MAC_BYTES:]

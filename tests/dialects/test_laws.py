@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Iterator
@@ -176,9 +177,14 @@ def _contents(part: Any) -> Iterator[str]:
                 yield from _contents(inner)
 
 
+_TEXT_FILE = "data:text/plain;base64,"
+
+
 def strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+        if value.startswith(_TEXT_FILE):
+            yield base64.b64decode(value.removeprefix(_TEXT_FILE)).decode()
     elif isinstance(value, dict):
         for inner in value.values():
             yield from strings(inner)

@@ -64,6 +64,8 @@ def _against(value: Any, hint: Any, path: str) -> list[str]:
         if not isinstance(value, dict):
             return [f"{path}: is no object"]
         return [one for key, inner in value.items() for one in violations(inner, args[1], f"{path}.{key}")]
+    if origin is not None:  # a file or the like, which JSON has not
+        hint = origin
     if hint is float:
         hint = (int, float)
     fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

@@ -16,13 +16,30 @@ from ..base import ABSENT, RequestFacts, decode_json
 from ..blobs import MARK
 from ..body import Routed, decoder_of, estimate_tokens, read_routed
 from . import blocks
-from .content_in import content_text
+from .content_in import Within, content_text
 from .requests_in import own_field, tool_own_field
 from .wire import OWN_BLOCKS
 
 
-class _Request(Routed):
-    messages: msgspec.Raw = ABSENT
+class _Block(msgspec.Struct, gc=False):
+    """Of a block as much as tells where a call can go."""
+
+    type: str = ""
+    source: msgspec.Raw = ABSENT
+    content: msgspec.Raw = ABSENT
+    citations: msgspec.Raw = ABSENT
+    signature: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
+    caller: msgspec.Raw = ABSENT
+    toolset_name: msgspec.Raw = ABSENT
+    file_id: msgspec.Raw = ABSENT
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | list[_Block] = ""
+
+
+class _Fields(Routed):
     system: msgspec.Raw = ABSENT
     stream: msgspec.Raw = ABSENT
     tools: msgspec.Raw = ABSENT
@@ -42,6 +59,16 @@ class _Request(Routed):
     workspace_id: msgspec.Raw = ABSENT
 
 
+class _Request(_Fields):
+    messages: list[_Message] | None = None
+
+
+class _OddRequest(_Fields):
+    """One whose messages are no messages: it is routed all the same, and the provider says what is wrong."""
+
+    messages: msgspec.Raw = ABSENT
+
+
 _OWN = (
     "billing_policy",
     "compaction",
@@ -56,25 +83,7 @@ _OWN = (
 )
 
 
-class _Block(msgspec.Struct):
-    """Of a block as much as tells where a call can go."""
-
-    type: str = ""
-    source: msgspec.Raw = ABSENT
-    content: msgspec.Raw = ABSENT
-    citations: msgspec.Raw = ABSENT
-    signature: msgspec.Raw = ABSENT
-    data: msgspec.Raw = ABSENT
-    caller: msgspec.Raw = ABSENT
-    toolset_name: msgspec.Raw = ABSENT
-    file_id: msgspec.Raw = ABSENT
-
-
-class _Message(msgspec.Struct):
-    content: str | list[_Block] = ""
-
-
-class _Tool(msgspec.Struct):
+class _Tool(msgspec.Struct, gc=False):
     type: str | None = None
     defer_loading: msgspec.Raw = ABSENT
     allowed_callers: msgspec.Raw = ABSENT
@@ -87,13 +96,15 @@ class _Id(msgspec.Struct):
 
 
 _decoder = decoder_of(_Request)
-_messages = msgspec.json.Decoder(list[_Message])
+_odd_decoder = decoder_of(_OddRequest)
 _blocks = msgspec.json.Decoder(list[_Block])
 _tools = msgspec.json.Decoder(list[_Tool])
 _id: msgspec.json.Decoder[str | _Id | None] = msgspec.json.Decoder(str | _Id | None)
 _document = msgspec.json.Decoder(blocks.ContentSource)
 
 _TAG = b'"' + MARK.encode()
+_HEAD_BYTES = 500
+_CALLS = frozenset(("tool_use", "tool_result"))
 _ID_FIELDS = frozenset(("container", "thread", "user_profile_id", "workspace_id"))
 # Tools at Anthropic whose replies hold ids of a container.
 _IN_CONTAINERS = ("code_execution", "web_search_2026", "web_fetch_2026")
@@ -107,55 +118,54 @@ class _Seen:
         self.own = ""
         self.ids: list[tuple[str, str]] = []
 
-    def messages(self, raw: msgspec.Raw) -> None:
-        try:
-            messages = _messages.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            kinds = set(openai.part_types(decode_json(raw)))  # odd; the provider is to say so
-            self.images, self.documents = "image" in kinds, "document" in kinds
-            return
+    def messages(self, messages: list[_Message]) -> None:
         for number, message in enumerate(messages):
             if type(message.content) is list:
-                self._blocks(message.content, f"messages[{number}].content")
+                self._blocks(message.content, number)
 
-    def _blocks(self, found: list[_Block], at: str) -> None:
+    def odd_messages(self, raw: msgspec.Raw) -> None:
+        kinds = set(openai.part_types(decode_json(raw)))
+        self.images, self.documents = "image" in kinds, "document" in kinds
+
+    def _blocks(self, found: list[_Block], message: int, result: int | None = None) -> None:
+        """The blocks of a message, or those of the tool result that is its block number `result`."""
         for number, block in enumerate(found):
             kind = block.type
             if kind == "text":
                 if block.citations is not ABSENT and _TAG in bytes(block.citations):
                     self.marked = True
-            elif kind == "tool_use":
-                if block.caller is not ABSENT and b'"direct"' not in bytes(block.caller):
-                    self._note(f"{at}[{number}].caller", block.caller)
-                self._note(f"{at}[{number}].toolset_name", block.toolset_name)
-            elif kind == "tool_result":
-                self._note(f"{at}[{number}].toolset_name", block.toolset_name)
-                if bytes(block.content)[:1] == b"[":
-                    self._results(block.content, f"{at}[{number}].content")
-            else:
-                self._other(block, f"{at}[{number}]")
+                continue
+            if kind == "tool_result" and _begins(block.content, b"["):
+                self._results(block.content, message, number)
+            if kind not in _CALLS or not (block.caller is ABSENT and block.toolset_name is ABSENT):
+                at = f"messages[{message}].content[{number if result is None else result}]"
+                self._other(block, at if result is None else f"{at}.content[{number}]")
 
-    def _results(self, raw: msgspec.Raw, at: str) -> None:
+    def _results(self, raw: msgspec.Raw, message: int, result: int) -> None:
         try:
             inner = _blocks.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
-        self._blocks(inner, at)
+        self._blocks(inner, message, result)
 
     def _other(self, block: _Block, at: str) -> None:
         match block.type:
+            case "tool_use" | "tool_result":
+                if b'"direct"' not in bytes(block.caller):
+                    self._note(f"{at}.caller", block.caller)
+                self._note(f"{at}.toolset_name", block.toolset_name)
             case "thinking":
-                self.marked = self.marked or bytes(block.signature).startswith(_TAG)
+                self.marked = self.marked or _begins(block.signature, _TAG)
             case "redacted_thinking":
-                self.marked = self.marked or bytes(block.data).startswith(_TAG)
+                self.marked = self.marked or _begins(block.data, _TAG)
             case "image":
                 self.images = True
                 self._source(block.source, f"{at}.source")
             case "document":
                 self.documents = True
                 self._source(block.source, f"{at}.source")
-                if b'"content"' in bytes(block.source)[:200]:
-                    self._in_blocks(block, f"{at}.source")
+                if b'"content"' in _head(block.source):
+                    self._in_blocks(block, at)
             case kind if kind in OWN_BLOCKS:
                 self.own = self.own or f"{at}.type"
                 self._id(f"{at}.file_id", block.file_id)
@@ -165,23 +175,32 @@ class _Seen:
             self.own = at
 
     def _source(self, raw: msgspec.Raw, at: str) -> None:
-        if b'"file_id"' in bytes(raw)[:500]:
+        if b'"file_id"' in _head(raw):
             self.own = self.own or f"{at}.file_id"
             self._id(f"{at}.file_id", raw)
 
     def _in_blocks(self, block: _Block, at: str) -> None:
         try:
             cite = b"true" in bytes(block.citations)
-            content_text(_document.decode(block.source), cite, at)
+            content_text(_document.decode(block.source), cite)
         except msgspec.DecodeError:
             return
-        except BadRequest as only:
-            self.own = self.own or only.param
+        except Within as only:
+            self.own = self.own or at + only.place
 
     def _id(self, at: str, raw: msgspec.Raw) -> None:
         if (ident := _ident(raw)) is not None:
             self.ids.append((at, ident))
             self.marked = self.marked or "@" in ident
+
+
+def _head(raw: msgspec.Raw) -> bytes:
+    """What of a source tells its kind, without a copy of all its data."""
+    return bytes(memoryview(raw)[:_HEAD_BYTES])
+
+
+def _begins(raw: msgspec.Raw, with_: bytes) -> bool:
+    return memoryview(raw)[: len(with_)] == with_
 
 
 def _ident(raw: msgspec.Raw) -> str | None:
@@ -219,7 +238,7 @@ def _own_of(tool: _Tool, number: int) -> str:
     return tool_own_field(said, f"tools[{number}]")
 
 
-def _own_fields(request: _Request) -> Iterator[tuple[str, msgspec.Raw]]:
+def _own_fields(request: _Fields) -> Iterator[tuple[str, msgspec.Raw]]:
     for name in _OWN:
         if (raw := getattr(request, name)) is not ABSENT:
             yield name, raw
@@ -233,10 +252,18 @@ def _ids_of(fields: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[tuple[str, st
 
 
 def read(body: bytes) -> RequestFacts:
-    request, model, span = read_routed(_decoder, body)
     seen = _Seen()
-    if request.messages is not ABSENT:
-        seen.messages(request.messages)
+    try:
+        well, model, span = read_routed(_decoder, body)
+        seen.messages(well.messages or [])
+        return _facts(body, well, model, span, seen)
+    except BadRequest:
+        odd, model, span = read_routed(_odd_decoder, body)
+        seen.odd_messages(odd.messages)
+        return _facts(body, odd, model, span, seen)
+
+
+def _facts(body: bytes, request: _Fields, model: str, span: tuple[int, int], seen: _Seen) -> RequestFacts:
     own_tool, in_container = _tool_facts(request.tools)
     own = dict(_own_fields(request))
     ids = [*_ids_of(own.items()), *seen.ids]

@@ -1,157 +1,195 @@
-"""A provider's whole reply → Reply. Source: OpenAI API reference, "The chat completion object"; and what
-those that speak like OpenAI really send."""
+"""A provider's whole reply → Reply.
+
+Source: OpenAI API reference, "The chat completion object"; and what those that speak like OpenAI really send.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from .. import openai
-from ..base import decode_json
 from ..conversation import Blob, Part, Reasoning, Refusal, Text, ToolCall, Upstream, UrlCitation
 from ..replies import Choice, Reply, Stop, Usage
-from .requests_in import REASONING
+from . import reasoning
+from .deviations import deviations_of
 
-_STOPS = {
+STOPS: Mapping[str, Stop] = {
     "stop": Stop.END,
     "length": Stop.MAX_TOKENS,
-    "model_length": Stop.CONTEXT_WINDOW,
+    "model_length": Stop.CONTEXT_WINDOW,  # Mistral's
     "tool_calls": Stop.TOOL_CALLS,
     "function_call": Stop.TOOL_CALLS,
     "content_filter": Stop.CONTENT_FILTER,
 }
-THOUGHT = "openai-chat.thought_signature"
+# Reasons that are no end of an answer. Mistral's and OpenRouter's; DeepSeek's.
+FAILURES = frozenset(("error", "insufficient_system_resource"))
+_NO_ID = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def decode_reply(body: bytes, upstream: Upstream) -> Reply:
-    value = decode_json(body)
-    choices = value.get("choices") if isinstance(value, dict) else None
+    """ValueError in words where the bytes are no reply, or say that there is none."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    choices = value.get("choices")
+    if value.get("error") and not choices:
+        raise ValueError(f"it is an error: {openai.fault_from(value).message}")
     if not isinstance(choices, list) or not choices:
         raise ValueError("it has no choices")
+    created = value.get("created")
+    ident = text_of(value.get("id"))
+    reader = _Reader(upstream.provider, bool(deviations_of(upstream).reasoning_field), ident)
     return Reply(
-        id=text_of(value.get("id")),
+        id=ident,
         model=text_of(value.get("model")),
-        choices=tuple(_choice(choice, n, upstream) for n, choice in enumerate(choices)),
+        choices=tuple(_choice(choice, n, reader) for n, choice in enumerate(choices)),
         usage=usage_of(value),
         service_tier=text_of(value.get("service_tier")),
-        created_s=value.get("created") if isinstance(value.get("created"), int) else None,
+        created_s=created if isinstance(created, int) and not isinstance(created, bool) else None,
     )
+
+
+class _Reader(msgspec.Struct, frozen=True):
+    """What the parts of a reply need beside themselves."""
+
+    issuer: str
+    echo: bool  # the provider wants its plain reasoning back
+    reply_id: str
+
+
+def _choice(choice: Any, n: int, reader: _Reader) -> Choice:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        raise ValueError(f"choices[{n}] has no message")
+    reason = choice.get("finish_reason")
+    if reason in FAILURES or choice.get("error"):
+        words = openai.fault_from(choice).message if choice.get("error") else f"it stopped with {reason!r}"
+        raise ValueError(f"choices[{n}] failed: {words}")
+    parts = tuple(_parts(message, n, reader))
+    index = choice.get("index")
+    return Choice(
+        parts,
+        stop_of(reason, any(isinstance(part, ToolCall) for part in parts)),
+        index=index if isinstance(index, int) else n,
+        logprobs=tokens_of(choice.get("logprobs")),
+    )
+
+
+def _parts(message: Mapping[str, Any], n: int, reader: _Reader) -> Iterator[Part]:
+    details = message.get("reasoning_details")
+    entries = [entry for entry in details if isinstance(entry, dict)] if isinstance(details, list) else []
+    thoughts = [reasoning.split(entry, reader.issuer) for entry in entries]
+    if not any(part.text for part in thoughts) and (plain := plain_reasoning(message)):
+        thoughts.insert(0, Reasoning(plain, echo_blob(reader.issuer) if reader.echo else None))
+    yield from thoughts
+    content = message.get("content")
+    citations = tuple(citations_of(message.get("annotations")))
+    blob = thought_of(message, reader.issuer)
+    if isinstance(content, list):
+        yield from typed_content(content)
+    elif (isinstance(content, str) and content) or blob is not None:
+        yield Text(text_of(content), citations=citations, blob=blob)
+    if refusal := text_of(message.get("refusal")):
+        yield Refusal(refusal)
+    calls = message.get("tool_calls")
+    for m, call in enumerate(calls if isinstance(calls, list) else ()):
+        yield _call(call, made_id(reader.reply_id, n, m), reader.issuer)
+    function = message.get("function_call")
+    if isinstance(function, dict):
+        name = text_of(function.get("name"))
+        yield ToolCall(made_id(reader.reply_id, n, 0), name, arguments_of(function.get("arguments")))
+
+
+def _call(call: Any, ident: str, issuer: str) -> ToolCall:
+    if not isinstance(call, dict):
+        raise ValueError("tool_calls holds something that is no call")
+    ident = text_of(call.get("id")) or ident
+    custom = call.get("custom")
+    if isinstance(custom, dict):
+        return ToolCall(ident, text_of(custom.get("name")), text_of(custom.get("input")), custom=True)
+    function = call.get("function")
+    name = text_of(function.get("name")) if isinstance(function, dict) else ""
+    if not isinstance(function, dict) or not name:
+        raise ValueError("a tool call names no function")
+    return ToolCall(ident, name, arguments_of(function.get("arguments")), thought_of(call, issuer))
+
+
+# -- what whole replies and streams share
 
 
 def text_of(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def arguments_of(value: Any) -> str:
+    """Some give the object itself."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return msgspec.json.encode(value).decode()
+
+
+def made_id(reply_id: str, choice: int, place: int) -> str:
+    """For a call that has none."""
+    return "_".join(filter(None, ("call", _NO_ID.sub("", reply_id), str(choice), str(place))))
+
+
 def stop_of(reason: Any, has_calls: bool) -> Stop:
-    if has_calls and reason in ("stop", None):
-        return Stop.TOOL_CALLS  # some say stop although they call tools
-    return _STOPS.get(reason, Stop.END) if isinstance(reason, str) else Stop.END
+    stop = STOPS.get(reason, Stop.END) if isinstance(reason, str) else Stop.END
+    # With a tool choice that names the tool, OpenAI and others say that it just stopped.
+    return Stop.TOOL_CALLS if has_calls and stop is Stop.END else stop
 
 
-def usage_of(value: Mapping[str, Any]) -> Usage | None:
-    usage = value.get("usage")
-    if not isinstance(usage, dict):
-        groq = value.get("x_groq")
-        usage = groq.get("usage") if isinstance(groq, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    prompt = openai.count_in(usage, "prompt_tokens") or 0
-    output = openai.count_in(usage, "completion_tokens") or 0
-    return openai.usage_of(
-        prompt, output, usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    )
-
-
-def _choice(choice: Any, n: int, upstream: Upstream) -> Choice:
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
-        raise ValueError(f"choices[{n}] has no message")
-    parts = tuple(_parts(message, upstream))
-    logprobs = choice.get("logprobs")
+def tokens_of(logprobs: Any) -> tuple[Mapping[str, Any], ...] | None:
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
-    calls = any(isinstance(part, ToolCall) for part in parts)
-    index = choice.get("index")
-    return Choice(
-        parts,
-        stop_of(choice.get("finish_reason"), calls),
-        index=index if isinstance(index, int) else n,
-        logprobs=tuple(tokens) if isinstance(tokens, list) else None,
-    )
+    return tuple(token for token in tokens if isinstance(token, dict)) if isinstance(tokens, list) else None
 
 
-def _parts(message: Mapping[str, Any], upstream: Upstream) -> Iterator[Part]:
-    yield from reasoning_of(message, upstream)
-    content = message.get("content")
-    citations = tuple(citations_of(message.get("annotations")))
-    if isinstance(content, list):
-        yield from typed_content(content)
-    elif isinstance(content, str) and content:
-        yield Text(content, citations=citations)
-    if refusal := text_of(message.get("refusal")):
-        yield Refusal(refusal)
-    for n, call in enumerate(message.get("tool_calls") or ()):
-        yield _call(call, n, upstream)
-    function = message.get("function_call")
-    if isinstance(function, dict):
-        name = text_of(function.get("name"))
-        yield ToolCall(f"function:{name}", name, text_of(function.get("arguments")))
+def plain_reasoning(message: Mapping[str, Any]) -> str:
+    return text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
 
 
-def typed_content(content: list[Any]) -> Iterator[Part]:
-    """Mistral's: a list of parts, some of them what it thinks."""
+def echo_blob(issuer: str) -> Blob:
+    """Says whose plain reasoning it is: only its provider gets it back."""
+    return Blob(issuer, reasoning.ECHO, "")
+
+
+def thought_of(holder: Mapping[str, Any], issuer: str) -> Blob | None:
+    """Google's OpenAI-compatible API has a thought signature here."""
+    extra = holder.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return Blob(issuer, reasoning.THOUGHT, signature) if isinstance(signature, str) and signature else None
+
+
+def typed_content(content: list[Any]) -> Iterator[Text | Reasoning]:
+    """Mistral's content: a list of parts, some of which are what it thinks. Neighbours of a kind are one."""
+    texts: list[str] = []
+    thinks = False
     for part in content:
         if not isinstance(part, dict):
             continue
-        if part.get("type") == "thinking":
-            thinking = part.get("thinking")
-            inner = thinking if isinstance(thinking, list) else []
-            yield Reasoning("".join(text_of(each.get("text")) for each in inner if isinstance(each, dict)))
-        elif text := text_of(part.get("text")):
-            yield Text(text)
-
-
-def reasoning_of(message: Mapping[str, Any], upstream: Upstream) -> Iterator[Reasoning]:
-    details = message.get("reasoning_details")
-    if isinstance(details, list) and details:
-        for detail in details:
-            if isinstance(detail, dict):
-                yield detail_of(detail, upstream)
-        return
-    text = text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
-    if text:
-        yield Reasoning(text)
-
-
-def detail_of(detail: Mapping[str, Any], upstream: Upstream) -> Reasoning:
-    """One of OpenRouter's `reasoning_details`."""
-    ident = text_of(detail.get("id"))
-    if data := text_of(detail.get("data")):
-        return Reasoning("", Blob(upstream.provider, REASONING, data), True, ident)
-    text = text_of(detail.get("text")) or text_of(detail.get("summary"))
-    signature = text_of(detail.get("signature"))
-    blob = Blob(upstream.provider, REASONING, signature) if signature else None
-    return Reasoning(text, blob, False, ident, "summary" in detail)
-
-
-def _call(call: Any, n: int, upstream: Upstream) -> ToolCall:
-    if not isinstance(call, dict):
-        raise ValueError(f"tool_calls[{n}] is no object")
-    ident = text_of(call.get("id")) or f"call_{n}"
-    custom = call.get("custom")
-    if isinstance(custom, dict):
-        return ToolCall(ident, text_of(custom.get("name")), text_of(custom.get("input")), custom=True)
-    function = call.get("function")
-    if not isinstance(function, dict) or not text_of(function.get("name")):
-        raise ValueError(f"tool_calls[{n}] names no function")
-    return ToolCall(ident, function["name"], text_of(function.get("arguments")), call_blob(call, upstream))
-
-
-def call_blob(call: Mapping[str, Any], upstream: Upstream) -> Blob | None:
-    """Google's OpenAI-compatible API puts its thought signature here."""
-    extra = call.get("extra_content")
-    google = extra.get("google") if isinstance(extra, dict) else None
-    signature = google.get("thought_signature") if isinstance(google, dict) else None
-    return Blob(upstream.provider, THOUGHT, signature) if isinstance(signature, str) else None
+        inner = part.get("thinking")
+        is_thought = part.get("type") == "thinking"
+        if is_thought and isinstance(inner, list):
+            text = "".join(text_of(each.get("text")) for each in inner if isinstance(each, dict))
+        else:
+            text = text_of(inner) if is_thought else text_of(part.get("text"))
+        if not text:
+            continue
+        if texts and is_thought != thinks:
+            yield Reasoning("".join(texts)) if thinks else Text("".join(texts))
+            texts.clear()
+        thinks = is_thought
+        texts.append(text)
+    if texts:
+        yield Reasoning("".join(texts)) if thinks else Text("".join(texts))
 
 
 def citations_of(annotations: Any) -> Iterator[UrlCitation]:
@@ -164,4 +202,21 @@ def citations_of(annotations: Any) -> Iterator[UrlCitation]:
                 text_of(cited.get("title")),
                 first if isinstance(first, int) else None,
                 behind if isinstance(behind, int) else None,
+                text_of(cited.get("content")),  # OpenRouter's
             )
+
+
+def usage_of(value: Mapping[str, Any]) -> Usage | None:
+    usage = value.get("usage")
+    if not isinstance(usage, dict):
+        groq = value.get("x_groq")
+        usage = groq.get("usage") if isinstance(groq, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    prompt = openai.count_in(usage, "prompt_tokens") or 0
+    output = openai.count_in(usage, "completion_tokens") or 0
+    details = usage.get("completion_tokens_details")
+    hidden = openai.count_in(details, "reasoning_tokens") or 0
+    if hidden and openai.count_in(usage, "total_tokens") == prompt + output + hidden:
+        output += hidden  # xAI counts reasoning beside the output, not in it
+    return openai.usage_of(prompt, output, usage.get("prompt_tokens_details"), details)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ..blobs import tagged
-from ..conversation import Citation, Reasoning, Refusal, Text, ToolCall, UrlCitation
+from ..conversation import Blob, Citation, Reasoning, Refusal, Text, ToolCall, UrlCitation
 from ..replies import Choice, Reply, Stop, Usage
 from ..translation import Context
+from . import reasoning
 
-FINISH = {
+FINISH: Mapping[Stop, str] = {
     Stop.END: "stop",
     Stop.STOP_SEQUENCE: "stop",
     Stop.PAUSE: "stop",
@@ -21,65 +23,90 @@ FINISH = {
     Stop.REFUSAL: "content_filter",
     Stop.CONTENT_FILTER: "content_filter",
 }
+_TIERS: Mapping[str, str] = {
+    **{tier: tier for tier in ("auto", "default", "flex", "scale", "priority", "fast")},
+    "standard": "default",
+}
 
 
 def encode_reply(reply: Reply, context: Context) -> bytes:
     return msgspec.json.encode(
         {
-            "id": reply_id(reply.id, context),
+            **head_of(reply.id, reply.model, reply.created_s, reply.service_tier, context),
             "object": "chat.completion",
-            "created": context.now_s if reply.created_s is None else reply.created_s,
-            "model": reply.model or context.model,
-            "choices": [_choice(choice) for choice in reply.choices],
+            "choices": [_choice(choice, context) for choice in reply.choices],
             "usage": None if reply.usage is None else usage_object(reply.usage),
-            "service_tier": reply.service_tier or None,
-            "system_fingerprint": None,
         }
     )
 
 
-def reply_id(ident: str, context: Context) -> str:
-    return ident if ident.startswith("chatcmpl-") else f"chatcmpl-{ident or context.request_id}"
+def head_of(
+    ident: str, model: str, created_s: int | None, service_tier: str, context: Context
+) -> dict[str, Any]:
+    """What a whole reply and each chunk of a stream begin with."""
+    return {
+        "id": ident if ident.startswith("chatcmpl-") else f"chatcmpl-{ident or context.request_id}",
+        "object": "chat.completion.chunk",
+        "created": context.now_s if created_s is None else created_s,
+        "model": model or context.model,
+        "service_tier": _TIERS.get(service_tier),
+        "system_fingerprint": None,
+    }
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+def knows_tools(context: Context) -> bool:
+    """False: the client asks with `functions`, which came before tools, and takes one call a reply."""
+    return not context.echo.get("function_call")
+
+
+def _choice(choice: Choice, context: Context) -> dict[str, Any]:
     texts: list[str] = []
     refusals: list[str] = []
-    calls: list[dict[str, Any]] = []
-    details: list[dict[str, Any]] = []
+    calls: list[ToolCall] = []
+    thoughts: list[Reasoning] = []
     annotations: list[dict[str, Any]] = []
+    blob: Blob | None = None
     for part in choice.parts:
         match part:
-            case Text(text, _, citations):
-                annotations += [a for c in citations if (a := annotation(c)) is not None]
+            case Text(text, _, citations, own):
                 texts.append(text)
+                annotations += [said for each in citations if (said := annotation(each)) is not None]
+                blob = own or blob
             case Refusal(text):
                 refusals.append(text)
             case ToolCall():
-                calls.append(call_object(part, part.arguments))
+                calls.append(part)
             case Reasoning():
-                details.append(detail(part, len(details)))
-    if texts:
-        message["content"] = "".join(texts)
-    if refusals:
-        message["refusal"] = "".join(refusals)
+                thoughts.append(part)
+    content = "".join(texts)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": content if content or not (calls or refusals) else None,
+        "refusal": "".join(refusals) if refusals else None,
+    }
     if annotations:
         message["annotations"] = annotations
-    if calls:
-        message["tool_calls"] = calls
-    if details:
-        reasoning = "\n\n".join(d["text"] for d in details if d.get("text"))
-        if reasoning:
-            message["reasoning_content"] = reasoning
-        message["reasoning_details"] = details
+    if thoughts:
+        _reasoning(thoughts, message)
+    if blob is not None:
+        message["extra_content"] = thought(blob)
+    finish = FINISH[choice.stop]
+    if len(calls) == 1 and not knows_tools(context):
+        message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
+        finish = "function_call" if finish == "tool_calls" else finish
+    elif calls:
+        message["tool_calls"] = [call_object(call, call.arguments) for call in calls]
     logprobs = None if choice.logprobs is None else {"content": list(choice.logprobs), "refusal": None}
-    return {
-        "index": choice.index,
-        "message": message,
-        "logprobs": logprobs,
-        "finish_reason": FINISH[choice.stop],
-    }
+    return {"index": choice.index, "message": message, "logprobs": logprobs, "finish_reason": finish}
+
+
+def _reasoning(thoughts: list[Reasoning], message: dict[str, Any]) -> None:
+    """Twice: for people, and in the form that clients send back."""
+    words = "".join(part.text for part in thoughts)
+    if words:
+        message["reasoning_content"] = words
+    if details := reasoning.told(thoughts):
+        message["reasoning_details"] = details
 
 
 def call_object(call: ToolCall, arguments: str) -> dict[str, Any]:
@@ -89,26 +116,17 @@ def call_object(call: ToolCall, arguments: str) -> dict[str, Any]:
     else:
         said |= {"type": "function", "function": {"name": call.name, "arguments": arguments}}
     if call.blob is not None:
-        said["extra_content"] = thought(tagged(call.blob))
+        said["extra_content"] = thought(call.blob)
     return said
 
 
-def thought(signature: str) -> dict[str, Any]:
-    return {"google": {"thought_signature": signature}}
-
-
-def detail(part: Reasoning, index: int) -> dict[str, Any]:
-    """In the form in which OpenRouter gives reasoning, which clients know how to send back."""
-    if part.blob is not None and part.hidden:
-        return {"type": "reasoning.encrypted", "data": tagged(part.blob), "format": "unknown", "index": index}
-    said: dict[str, Any] = {"type": "reasoning.text", "text": part.text, "format": "unknown", "index": index}
-    if part.blob is not None:
-        said["signature"] = tagged(part.blob)
-    return said
+def thought(blob: Blob) -> dict[str, Any]:
+    """Where Google's OpenAI-compatible API has its thought signatures."""
+    return {"google": {"thought_signature": tagged(blob)}}
 
 
 def annotation(citation: Citation) -> dict[str, Any] | None:
-    """None: OpenAI has no word for a place in the client's own document."""
+    """None: OpenAI has no word for a place in a document of the client's own."""
     if not isinstance(citation, UrlCitation):
         return None
     cited = {
@@ -117,18 +135,24 @@ def annotation(citation: Citation) -> dict[str, Any] | None:
         "start_index": citation.start or 0,
         "end_index": citation.end or 0,
     }
+    if citation.quote:
+        cited["content"] = citation.quote  # OpenRouter's
     return {"type": "url_citation", "url_citation": cited}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    details: dict[str, Any] = {"cached_tokens": usage.cache_read, "audio_tokens": usage.audio_input or 0}
+    """OpenAI's prompt tokens include what was read from the cache, and what was written to it."""
+    prompt_details: dict[str, Any] = {
+        "cached_tokens": usage.cache_read,
+        "audio_tokens": usage.audio_input or 0,
+    }
     if written := usage.cache_write_5m + usage.cache_write_1h:
-        details["cache_write_tokens"] = written
+        prompt_details["cache_write_tokens"] = written
     said: dict[str, Any] = {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.output,
         "total_tokens": usage.prompt + usage.output,
-        "prompt_tokens_details": details,
+        "prompt_tokens_details": prompt_details,
     }
     if usage.reasoning is not None:
         said["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}

@@ -2,294 +2,219 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from .. import openai
-from ..blobs import readable
-from ..conversation import (
-    Audio,
-    Chat,
-    Document,
-    Encoded,
-    Image,
-    Inline,
-    Message,
-    Part,
-    PlainText,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-    Upstream,
-    Url,
-)
+from ..conversation import Chat, Encoded, Tool, ToolChoice, Upstream
 from ..translation import CannotCarry
-from .deviations import deviation
-from .requests_in import REASONING
+from .deviations import Deviations, deviations_of
+from .messages_out import MessageWriter, hint_at
 
 _PATH = "/chat/completions"
-# Fields that both sides call the same.
-_SAME = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "top_logprobs")
+_ENCODE = msgspec.json.Encoder().encode
+# What a tier of another dialect is called here; a tier that is not here is dropped.
+_TIERS = {
+    **{tier: tier for tier in ("auto", "default", "flex", "scale", "priority", "fast")},
+    "standard": "default",
+    "standard_only": "default",
+}
 
 
 def path_of(upstream: Upstream) -> str:
+    """Behind the provider's base path."""
     if upstream.variant != "azure":
         return _PATH
     return f"/openai/deployments/{upstream.model}{_PATH}?api-version={upstream.api_version}"
 
 
 def encode_request(chat: Chat, upstream: Upstream) -> Encoded:
+    said = deviations_of(upstream)
     dropped: list[str] = []
-    request: dict[str, Any] = {"model": upstream.model, "messages": list(_messages(chat, upstream))}
-    _tools(chat, upstream, request)
-    _knobs(chat, upstream, request, dropped)
+    request: dict[str, Any] = {"model": upstream.model, "messages": ()}
+    instructions = _output(chat, said, request, dropped)
+    _tools(chat, said, request, dropped)
+    _knobs(chat, upstream, said, request, dropped)
+    writer = MessageWriter(chat, upstream, said, dropped)
+    request["messages"] = writer.written(instructions)
     if chat.stream:
         request["stream"] = True
-        if deviation(upstream.deviations, "stream_usage"):
+        if said.stream_usage:
             request["stream_options"] = {"include_usage": True}
-    return Encoded(path_of(upstream), msgspec.json.encode(request), (), tuple(dropped))
+    return Encoded(path_of(upstream), _ENCODE(request), (), tuple(dict.fromkeys(dropped)))
 
 
-# -- messages
+# -- tools
 
 
-def _messages(chat: Chat, upstream: Upstream) -> Iterator[dict[str, Any]]:
-    role = deviation(upstream.deviations, "system_role")
-    if chat.system:
-        yield {"role": role, "content": _joined(chat.system)}
-    for n, message in enumerate(chat.messages):
-        if message.role == "assistant":
-            yield _assistant(message, upstream, f"messages[{n}]")
-        elif message.role == "system":
-            yield {"role": role, "content": _joined([p for p in message.parts if isinstance(p, Text)])}
-        else:
-            yield from _user(message, upstream, f"messages[{n}]")
-
-
-def _joined(texts: Any) -> Any:
-    """One text as it is, several as parts."""
-    texts = list(texts)
-    if len(texts) == 1:
-        return texts[0].text
-    return [{"type": "text", "text": text.text} for text in texts]
-
-
-def _user(message: Message, upstream: Upstream, field: str) -> Iterator[dict[str, Any]]:
-    """Tool results are messages of their own; what they show goes into the user's message behind them."""
-    shown: list[dict[str, Any]] = []
-    rest: list[dict[str, Any]] = []
-    for n, part in enumerate(message.parts):
-        if isinstance(part, ToolResult):
-            yield _tool_message(part, upstream, shown, f"{field}.parts[{n}]")
-        else:
-            rest.append(_part(part, f"{field}.parts[{n}]"))
-    content = [*shown, *rest]
-    if not content:
-        return
-    plain = content[0]["text"] if len(content) == 1 and content[0]["type"] == "text" else content
-    yield {"role": "user", "content": plain, **({"name": message.name} if message.name else {})}
-
-
-def _tool_message(
-    result: ToolResult, upstream: Upstream, shown: list[dict[str, Any]], field: str
-) -> dict[str, Any]:
-    texts = []
-    for part in result.parts:
-        if isinstance(part, Text):
-            texts.append(part.text)
-        else:
-            shown.append(_part(part, field))
-    if result.is_error and not (texts and texts[0].lower().startswith("error")):
-        texts = ["Error: " + (texts[0] if texts else ""), *texts[1:]]
-    content: Any = texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]
-    return {"role": "tool", "tool_call_id": call_id(result.call_id, upstream), "content": content or ""}
-
-
-def _part(part: Part, field: str) -> dict[str, Any]:
-    match part:
-        case Text(text):
-            return {"type": "text", "text": text}
-        case Image(source, detail):
-            image = {"url": _url(source, field), **({"detail": detail} if detail else {})}
-            return {"type": "image_url", "image_url": image}
-        case Audio(format, data):
-            return {"type": "input_audio", "input_audio": {"data": data, "format": format}}
-        case Document(source, name):
-            if isinstance(source, Url):
-                raise CannotCarry(field, "Chat Completions takes documents as base64 only", field)
-            return {
-                "type": "file",
-                "file": {"filename": name or "document", "file_data": _url(source, field)},
-            }
-        case Refusal(text):
-            return {"type": "text", "text": text}
-    raise CannotCarry(field, f"a user's message has no {type(part).__name__}", field)
-
-
-def _url(source: Url | Inline | PlainText, field: str) -> str:
-    match source:
-        case Url(url):
-            return url
-        case Inline(media_type, data):
-            return f"data:{media_type};base64,{data}"
-    raise CannotCarry(field, "Chat Completions has no documents of plain text", field)
-
-
-def _assistant(message: Message, upstream: Upstream, field: str) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": "assistant"}
-    texts: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
-    reasoning: list[str] = []
-    for part in message.parts:
-        match part:
-            case Text(text):
-                texts.append({"type": "text", "text": text})
-            case Refusal(text):
-                texts.append({"type": "refusal", "refusal": text})
-            case ToolCall():
-                calls.append(_call(part, upstream))
-            case Reasoning(text, blob):
-                own = blob is not None and readable(blob, upstream, REASONING)
-                if text and (own or blob is None):
-                    reasoning.append(text)
-            case _:
-                raise CannotCarry(field, f"an assistant's message has no {type(part).__name__}", field)
-    if texts:
-        plain = len(texts) == 1 and texts[0]["type"] == "text"
-        said["content"] = texts[0]["text"] if plain else texts
-    else:
-        said["content"] = None if calls else ""
-    echo = deviation(upstream.deviations, "reasoning_field")
-    if echo and reasoning:
-        said[echo] = "\n\n".join(reasoning)
-    if calls:
-        said["tool_calls"] = calls
-    return said
-
-
-def _call(call: ToolCall, upstream: Upstream) -> dict[str, Any]:
-    ident = call_id(call.id, upstream)
-    if call.custom:
-        return {"id": ident, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": ident, "type": "function", "function": function}
-
-
-def call_id(ident: str, upstream: Upstream) -> str:
-    """Some take ids of their own form only: others are mapped, always to the same."""
-    if deviation(upstream.deviations, "tool_call_ids") != "9-alphanumeric":
-        return ident
-    if len(ident) == 9 and ident.isalnum() and ident.isascii():
-        return ident
-    return hashlib.sha256(ident.encode()).hexdigest()[:9]
-
-
-# -- tools and knobs
-
-
-def _tools(chat: Chat, upstream: Upstream, request: dict[str, Any]) -> None:
+def _tools(chat: Chat, said: Deviations, request: dict[str, Any], dropped: list[str]) -> None:
     if not chat.tools:
+        # OpenAI refuses both without tools; a choice that commands nothing means nothing without them.
+        if chat.tool_choice is not None and chat.tool_choice.mode in ("required", "only"):
+            dropped.append("tool_choice")
         return
-    strict = deviation(upstream.deviations, "strict_tools")
-    tools = []
-    for tool in chat.tools:
-        function: dict[str, Any] = {"name": tool.name}
-        if tool.description:
-            function["description"] = tool.description
-        if tool.schema is not None:
-            function["parameters"] = tool.schema
-        if tool.strict is not None and strict:
-            function["strict"] = tool.strict
-        tools.append({"type": "function", "function": function})
-    request["tools"] = tools
-    choice = chat.tool_choice
-    if choice is not None:
-        named = [{"type": "function", "function": {"name": name}} for name in choice.names]
-        if choice.mode == "only" and len(named) == 1:
-            request["tool_choice"] = named[0]
-        elif named:
-            mode = "required" if choice.mode in ("only", "required") else "auto"
-            allowed = {"mode": mode, "tools": named}
-            request["tool_choice"] = {"type": "allowed_tools", "allowed_tools": allowed}
-        else:
-            request["tool_choice"] = choice.mode
+    request["tools"] = [_tool(tool, said, dropped) for tool in chat.tools]
+    if chat.tool_choice is not None:
+        request["tool_choice"] = _choice(chat.tool_choice)
     if chat.parallel_tools is not None:
-        request["parallel_tool_calls"] = chat.parallel_tools
+        if "parallel_tools" in said.unsupported:
+            dropped.append("parallel_tools")
+        else:
+            request["parallel_tool_calls"] = chat.parallel_tools
 
 
-def _knobs(chat: Chat, upstream: Upstream, request: dict[str, Any], dropped: list[str]) -> None:
-    said = upstream.deviations
-    level = _effort(chat, upstream, dropped)
-    refused = frozenset(deviation(said, "unsupported")) | openai.refused_knobs(upstream.model, level)
-    wanted: dict[str, tuple[str, Any]] = {name: (name, getattr(chat, name)) for name in _SAME}
-    wanted |= {
-        "max_output_tokens": (deviation(said, "max_tokens_field"), chat.max_output_tokens),
-        "stop": ("stop", list(chat.stop) or None),
-        "choices": ("n", chat.choices if chat.choices > 1 else None),
-        "logprobs": ("logprobs", chat.logprobs or None),
-        "verbosity": ("verbosity", chat.verbosity or None),
-        "service_tier": ("service_tier", _TIERS.get(chat.service_tier)),
-        "user": ("user", chat.user or None),
-        "cache_key": ("prompt_cache_key", chat.cache_key or None),
-        "effort": ("reasoning_effort", level or None),
-    }
-    for name, (field, value) in wanted.items():
+def _tool(tool: Tool, said: Deviations, dropped: list[str]) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.schema is not None:
+        function["parameters"] = tool.schema
+    if tool.strict is not None:
+        if said.strict_tools:
+            function["strict"] = tool.strict
+        elif tool.strict:
+            dropped.append("tools.strict")
+    written: dict[str, Any] = {"type": "function", "function": function}
+    if tool.cached is not None:
+        # OpenAI has no place for a hint at a tool.
+        style = said.cache if said.cache == "cache_control" else ""
+        hint_at(written, tool.cached, style, dropped)
+    return written
+
+
+def _choice(choice: ToolChoice) -> Any:
+    named = [{"type": "function", "function": {"name": name}} for name in choice.names]
+    if not named or choice.mode == "none":
+        return "required" if choice.mode == "only" else choice.mode
+    if choice.mode == "only" and len(named) == 1:
+        return named[0]
+    mode = "auto" if choice.mode == "auto" else "required"
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
+
+
+# -- knobs
+
+
+def _knobs(
+    chat: Chat, upstream: Upstream, said: Deviations, request: dict[str, Any], dropped: list[str]
+) -> None:
+    if chat.choices > 1 and "choices" in said.unsupported:
+        raise CannotCarry("choices", "this provider gives one answer to a call", "choices")
+    level = _effort(chat, upstream, said, request, dropped)
+    refused = said.unsupported | openai.refused_knobs(upstream.model, level)
+    tier = _TIERS.get(chat.service_tier, "")
+    wanted: tuple[tuple[str, str, Any], ...] = (
+        ("max_output_tokens", said.max_tokens_field, chat.max_output_tokens),
+        ("temperature", "temperature", chat.temperature),
+        ("top_p", "top_p", chat.top_p),
+        ("frequency_penalty", "frequency_penalty", chat.frequency_penalty),
+        ("presence_penalty", "presence_penalty", chat.presence_penalty),
+        ("seed", said.seed_field, chat.seed),
+        ("stop", "stop", chat.stop or None),
+        ("choices", "n", chat.choices if chat.choices > 1 else None),
+        ("logprobs", "logprobs", chat.logprobs or None),
+        ("top_logprobs", "top_logprobs", chat.top_logprobs),
+        ("verbosity", "verbosity", chat.verbosity or None),
+        ("service_tier", "service_tier", tier or None),
+        ("user", "user", chat.user or None),
+        ("cache_key", "prompt_cache_key", chat.cache_key or None),
+    )
+    for name, field, value in wanted:
         if value is None:
             continue
-        if name == "choices" and name in refused:
-            raise CannotCarry("choices", "this provider gives one answer a call", "choices")
-        if name in refused:
-            dropped.append(name)
-        else:
+        if name not in refused:
             request[field] = value
-    for name, lost in (
-        ("top_k", chat.top_k is not None),
-        ("cached", chat.cached is not None),
-        ("metadata", bool(chat.metadata)),
-    ):
-        if lost:
+        elif not (name in ("temperature", "top_p") and value == 1):  # 1 is what it does anyway
             dropped.append(name)
-    _output(chat, said, request, dropped)
+    if chat.top_k is not None:
+        if "top_k" in said.extra:
+            request["top_k"] = chat.top_k
+        else:
+            dropped.append("top_k")
+    if chat.service_tier and not tier:
+        dropped.append("service_tier")
+    if chat.metadata:  # OpenAI takes it only with replies that it is to keep
+        dropped.append("metadata")
+    if chat.cached is not None:
+        hint_at(request, chat.cached, said.cache if said.cache == "cache_control" else "", dropped)
 
 
-_TIERS = {
-    "auto": "auto",
-    "default": "default",
-    "standard_only": "default",
-    "flex": "flex",
-    "priority": "priority",
-}
-
-
-def _effort(chat: Chat, upstream: Upstream, dropped: list[str]) -> str:
-    if chat.effort is None:
+def _effort(
+    chat: Chat, upstream: Upstream, said: Deviations, request: dict[str, Any], dropped: list[str]
+) -> str:
+    """The level that is said; "" where none is, or none is known."""
+    effort = chat.effort
+    forced = chat.tool_choice is not None and chat.tool_choice.mode in ("required", "only")
+    if forced and chat.tools and said.forced_choice == "not-thinking":
+        if effort is not None and effort.enabled:
+            dropped.append("effort")
+        request["thinking"] = {"type": "disabled"}
+        return "none"
+    if effort is None:
         return ""
-    level = openai.effort_level(chat.effort)
+    wanted = openai.effort_level(effort)
     traits = openai.traits_of(upstream.model)
-    if not deviation(upstream.deviations, "reasoning_effort") or (traits is not None and not traits.efforts):
-        if level != "none":
+    levels = said.efforts or (openai.EFFORT_LEVELS if traits is None else traits.efforts)
+    if said.reasoning_style == "none" or not levels:
+        if wanted != "none":
             dropped.append("effort")
         return ""
-    return openai.closest_effort(level, traits.efforts) if traits is not None and level else level
+    if said.reasoning_style == "reasoning":
+        return _reasoning_object(chat, wanted, levels, request)
+    if said.reasoning_style == "thinking":
+        if wanted == "none":
+            request["thinking"] = {"type": "disabled"}
+            return "none"
+        request["thinking"] = {"type": "enabled"}
+    level = openai.closest_effort(wanted, levels)
+    if level:
+        request["reasoning_effort"] = level
+    elif wanted:
+        dropped.append("effort")
+    return level
 
 
-def _output(chat: Chat, said: Mapping[str, Any], request: dict[str, Any], dropped: list[str]) -> None:
+def _reasoning_object(chat: Chat, wanted: str, levels: tuple[str, ...], request: dict[str, Any]) -> str:
+    """OpenRouter's: a level or a number of tokens, never both."""
+    effort = chat.effort
+    if effort is None:
+        return ""
+    said: dict[str, Any] = {}
+    level = openai.closest_effort(wanted, levels)
+    if effort.enabled and effort.budget_tokens is not None and not effort.level:
+        said["max_tokens"] = effort.budget_tokens
+    elif level:
+        said["effort"] = level
+    else:
+        said["enabled"] = effort.enabled
+    if effort.show is False:
+        said["exclude"] = True
+    request["reasoning"] = said
+    return level
+
+
+# -- structured output
+
+
+def _output(chat: Chat, said: Deviations, request: dict[str, Any], dropped: list[str]) -> str:
+    """What the instructions have to say of it, where the provider can't be held to a schema."""
     output = chat.output
     if output is None:
-        return
-    if output.schema is None or not deviation(said, "json_schema"):
+        return ""
+    if output.schema is None:
         request["response_format"] = {"type": "json_object"}
-        if output.schema is not None:
-            dropped.append("output")
-        return
-    schema: dict[str, Any] = {"name": output.name or "output", "schema": output.schema}
-    if output.strict is not None:
-        schema["strict"] = output.strict
-    if output.description:
-        schema["description"] = output.description
-    request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return ""
+    if said.json_schema:
+        named: dict[str, Any] = {"name": output.name or "output", "schema": output.schema}
+        if output.strict is not None:
+            named["strict"] = output.strict
+        if output.description:
+            named["description"] = output.description
+        request["response_format"] = {"type": "json_schema", "json_schema": named}
+        return ""
+    request["response_format"] = {"type": "json_object"}
+    dropped.append("output")
+    schema = _ENCODE(output.schema).decode()
+    words = f"Answer with one JSON object and nothing else. It has to conform to this JSON schema:\n{schema}"
+    return f"{words}\n{output.description}" if output.description else words

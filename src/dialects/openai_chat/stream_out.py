@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from .. import openai
-from ..blobs import tagged
-from ..conversation import Reasoning, Refusal, Text, ToolCall
+from ..conversation import Part, Reasoning, Refusal, Text, ToolCall
 from ..replies import (
     BlobGiven,
     Cited,
@@ -23,133 +22,194 @@ from ..replies import (
     Usage,
     UsageGiven,
 )
+from ..streaming import OneAtATime
 from ..translation import Context
+from . import reasoning
 from .fields import own_field
-from .replies_out import FINISH, annotation, call_object, reply_id, thought, usage_object
+from .replies_out import FINISH, annotation, call_object, head_of, knows_tools, thought, usage_object
 
 _DONE = b"data: [DONE]\n\n"
+_MOST_CHOICES = 1_000
+_encode = msgspec.json.Encoder().encode
+
+
+class _Open:
+    """A part under way. `place`: among the choice's calls or entries of `reasoning_details`; -1: none yet."""
+
+    __slots__ = ("part", "place")
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.place = -1
+
+
+class _Choice:
+    """What a choice's chunks have told."""
+
+    __slots__ = ("annotations", "calls", "entries", "is_legacy", "parts", "spoke")
+
+    def __init__(self) -> None:
+        self.parts: dict[int, _Open] = {}
+        self.calls = 0
+        self.entries = 0  # of reasoning_details
+        self.annotations: list[dict[str, Any]] = []
+        self.spoke = False  # text, a refusal or a call
+        self.is_legacy = False  # a call stands in `function_call`
 
 
 class ChatStreamEncoder:
-    """A StreamEncoder. Tool calls are told apart by their index, so parts may come interleaved."""
+    """A StreamEncoder. Calls of tools come one behind another, although chunks name their index: the SDK
+    takes a call for complete as soon as the next one begins."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._head: dict[str, Any] = {}
+        self._order = OneAtATime()
         self._usage: Usage | None = None
-        # (choice, part) → what it is, and its place among the choice's tool calls or reasoning details.
-        self._parts: dict[tuple[int, int], tuple[object, int]] = {}
-        self._counts: dict[tuple[int, type], int] = {}
-        self._begun: set[int] = set()
-        self._cited: dict[int, list[dict[str, Any]]] = {}
+        self._choices: dict[int, _Choice] = {}
+        self._set_head(Started())
 
     def encode(self, events: Sequence[ReplyEvent]) -> bytes:
-        return b"".join([self._event(event) for event in events])
+        out: list[bytes] = []
+        for event in self._order.order(events):
+            self._event(event, out)
+        return b"".join(out)
 
-    def _event(self, event: ReplyEvent) -> bytes:
+    def _event(self, event: ReplyEvent, out: list[bytes]) -> None:
         match event:
             case Delta():
-                return self._delta(event)
+                self._delta(event, out)
             case PartStarted(index, part, choice):
-                return self._started(index, part, choice)
-            case Started():
-                return self._start(event)
+                self._part(index, part, choice, out)
             case BlobGiven():
-                return self._blob(event)
+                self._blob(event, out)
+            case Started(usage=usage):
+                self._usage = usage or self._usage
+                self._set_head(event)
             case Cited(_, citation, choice):
                 if (cited := annotation(citation)) is not None:
-                    self._cited.setdefault(choice, []).append(cited)
-            case Stopped(stop, _, choice):
-                # All at once: OpenAI's SDK can't add to a list whose entries have no index.
-                cited_all = self._cited.pop(choice, None)
-                last = self._chunk(choice, {"annotations": cited_all}) if cited_all else b""
-                return self._begin(choice) + last + self._chunk(choice, {}, FINISH[stop])
+                    self._choice(choice, out).annotations.append(cited)
+            case Stopped():
+                self._stop(event, out)
             case UsageGiven(usage):
                 self._usage = usage
             case Ended():
-                return self._end()
+                if self._usage is not None and self._context.include_usage:
+                    usage_told = _encode(usage_object(self._usage))
+                    out.append(self._head + b'"choices":[],"usage":' + usage_told + b"}\n\n")
+                out.append(_DONE)
             case Failed(fault):
-                error = openai.fault_object(fault, own_field)
-                return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"
-        return b""
+                error = _encode({"error": openai.fault_object(fault, own_field)})
+                out.append(b"data: " + error + b"\n\n")
 
-    def _start(self, event: Started) -> bytes:
-        context = self._context
-        self._usage = event.usage or self._usage
-        self._head = {
-            "id": reply_id(event.id, context),
-            "object": "chat.completion.chunk",
-            "created": context.now_s if event.created_s is None else event.created_s,
-            "model": event.model or context.model,
-            "service_tier": event.service_tier or None,
-            "system_fingerprint": None,
-        }
-        return b""
+    def _set_head(self, event: Started) -> None:
+        head = head_of(event.id, event.model, event.created_s, event.service_tier, self._context)
+        self._head = b"data: " + _encode(head)[:-1] + b","
 
     def _chunk(
         self, choice: int, delta: dict[str, Any], finish: str | None = None, logprobs: Any = None
     ) -> bytes:
-        if not self._head:
-            self._start(Started())
         told = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return b"data: " + msgspec.json.encode({**self._head, "choices": [told]}) + b"\n\n"
+        return self._head + b'"choices":[' + _encode(told) + b"]}\n\n"
 
-    def _begin(self, choice: int) -> bytes:
-        """The role stands in the first chunk of each choice."""
-        if choice in self._begun:
-            return b""
-        self._begun.add(choice)
-        return self._chunk(choice, {"role": "assistant", "content": "", "refusal": None})
+    def _choice(self, number: int, out: list[bytes]) -> _Choice:
+        """Each begins with its role. The SDK wants choices to begin in order."""
+        if (known := self._choices.get(number)) is not None:
+            return known
+        for earlier in range(min(number, _MOST_CHOICES)):
+            if earlier not in self._choices:
+                self._choice(earlier, out)
+        choice = self._choices[number] = _Choice()
+        out.append(self._chunk(number, {"role": "assistant", "content": None, "refusal": None}))
+        return choice
 
-    def _started(self, index: int, part: object, choice: int) -> bytes:
-        count = self._counts.get((choice, type(part)), 0)
-        self._counts[choice, type(part)] = count + 1
-        self._parts[choice, index] = (part, count)
-        begin = self._begin(choice)
+    # -- parts
+
+    def _part(self, index: int, part: Part, number: int, out: list[bytes]) -> None:
+        choice = self._choice(number, out)
+        opened = choice.parts[index] = _Open(part)
         if isinstance(part, ToolCall):
-            call = {"index": count, **call_object(part, part.arguments)}
-            return begin + self._chunk(choice, {"tool_calls": [call]})
-        return begin
+            choice.spoke = True
+            if not knows_tools(self._context) and not choice.is_legacy and not choice.calls:
+                choice.is_legacy = True
+                named = {"name": part.name, "arguments": part.arguments}
+                out.append(self._chunk(number, {"function_call": named}))
+                return
+            opened.place = choice.calls
+            choice.calls += 1
+            call = {"index": opened.place, **call_object(part, part.arguments)}
+            out.append(self._chunk(number, {"tool_calls": [call]}))
+        elif isinstance(part, (Text, Reasoning, Refusal)) and part.text:
+            self._delta(Delta(index, part.text, number), out)
 
-    def _delta(self, event: Delta) -> bytes:
-        part, place = self._parts[event.choice, event.index]
-        text = event.text
+    def _delta(self, event: Delta, out: list[bytes]) -> None:
+        choice = self._choices[event.choice]
+        opened = choice.parts[event.index]
+        part, text, logprobs = opened.part, event.text, None
+        delta: dict[str, Any]
         match part:
             case Text():
-                logprobs = None
+                delta = {"content": text}
+                choice.spoke = True
                 if event.logprobs is not None:
                     logprobs = {"content": list(event.logprobs), "refusal": None}
-                return self._chunk(event.choice, {"content": text}, None, logprobs)
-            case ToolCall(_, _, _, _, _, custom):
-                field = {"custom": {"input": text}} if custom else {"function": {"arguments": text}}
-                return self._chunk(event.choice, {"tool_calls": [{"index": place, **field}]})
+            case ToolCall():
+                delta = self._arguments(opened, part, text)
             case Reasoning():
-                detail = {"type": "reasoning.text", "text": text, "format": "unknown", "index": place}
-                return self._chunk(event.choice, {"reasoning_content": text, "reasoning_details": [detail]})
-            case Refusal():
-                return self._chunk(event.choice, {"refusal": text})
-        return b""
+                delta = {
+                    "reasoning_content": text,
+                    "reasoning_details": [self._entry(choice, opened, part, text)],
+                }
+            case _:
+                delta = {"refusal": text}
+                choice.spoke = True
+        out.append(self._chunk(event.choice, delta, None, logprobs))
 
-    def _blob(self, event: BlobGiven) -> bytes:
-        part, place = self._parts[event.choice, event.index]
-        data = tagged(event.blob)
-        if isinstance(part, ToolCall):
-            # OpenAI's SDK wants a function in every piece of a call.
-            call = {"index": place, "function": {"arguments": ""}, "extra_content": thought(data)}
-            return self._chunk(event.choice, {"tool_calls": [call]})
-        if not isinstance(part, Reasoning):
-            return b""
-        detail: dict[str, Any] = {"format": "unknown", "index": place}
-        if event.hidden:
-            detail |= {"type": "reasoning.encrypted", "data": data}
-        else:
-            detail |= {"type": "reasoning.text", "signature": data}
-        return self._chunk(event.choice, {"reasoning_details": [detail]})
+    def _arguments(self, opened: _Open, call: ToolCall, text: str) -> dict[str, Any]:
+        if opened.place < 0:
+            return {"function_call": {"arguments": text}}
+        said = {"custom": {"input": text}} if call.custom else {"function": {"arguments": text}}
+        return {"tool_calls": [{"index": opened.place, **said}]}
 
-    def _end(self) -> bytes:
-        if self._usage is None or not self._context.include_usage:
-            return _DONE
-        if not self._head:
-            self._start(Started())
-        told = {**self._head, "choices": [], "usage": usage_object(self._usage)}
-        return b"data: " + msgspec.json.encode(told) + b"\n\n" + _DONE
+    def _entry(self, choice: _Choice, opened: _Open, part: Reasoning, text: str) -> dict[str, Any]:
+        if opened.place >= 0:
+            return reasoning.more(part, text, opened.place)
+        opened.place = choice.entries
+        choice.entries += 1
+        return reasoning.opening(part, text, opened.place)
+
+    def _blob(self, event: BlobGiven, out: list[bytes]) -> None:
+        choice = self._choices[event.choice]
+        opened = choice.parts[event.index]
+        match opened.part:
+            case Reasoning() as part:
+                part = msgspec.structs.replace(part, hidden=event.hidden)
+                pieces: list[dict[str, Any]] = []
+                if not part.hidden and opened.place < 0:
+                    pieces.append(self._entry(choice, opened, part, ""))
+                place = choice.entries if opened.place < 0 else opened.place
+                pieces += reasoning.closing(part, event.blob, place)
+                choice.entries = max(choice.entries, pieces[-1]["index"] + 1)
+                out.append(self._chunk(event.choice, {"reasoning_details": pieces}))
+            case ToolCall() if opened.place >= 0:
+                # The SDK wants a function in every piece of a call.
+                call = {
+                    "index": opened.place,
+                    "function": {"arguments": ""},
+                    "extra_content": thought(event.blob),
+                }
+                out.append(self._chunk(event.choice, {"tool_calls": [call]}))
+            case Text():
+                out.append(self._chunk(event.choice, {"extra_content": thought(event.blob)}))
+
+    def _stop(self, event: Stopped, out: list[bytes]) -> None:
+        choice = self._choice(event.choice, out)
+        delta: dict[str, Any] = {}
+        if choice.annotations:
+            # All at once: the SDK can't add to a list whose entries have no index.
+            delta["annotations"] = choice.annotations
+        if not choice.spoke:
+            delta["content"] = ""
+        finish = FINISH[event.stop]
+        if choice.is_legacy and not choice.calls and finish == "tool_calls":
+            finish = "function_call"
+        out.append(self._chunk(event.choice, delta, finish))

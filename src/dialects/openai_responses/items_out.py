@@ -58,7 +58,14 @@ class ItemWriter:
                 for number, part in enumerate(message.parts):
                     self._said(part, f"messages[{place}].parts[{number}]")
             else:
+                self._leave_dangling()
                 self._heard(message, place)
+        self._leave_dangling()
+
+    def _leave_dangling(self) -> None:
+        """OpenAI refuses reasoning that nothing follows: what it led to was cut, or could not be carried."""
+        while self.items and self.items[-1]["type"] == "reasoning":
+            self.items.pop()
 
     # -- of the assistant
 

@@ -143,8 +143,9 @@ class ResponsesDecoder:
         try:
             kind = _type_only(event.data).type or event.name
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            kind = ""
-        if kind in ("error", ""):
+            self._garbage(event.data)
+            return
+        if kind == "error":
             self._error(kind, event.data)
         elif kind in _HANDLERS:
             self._invalid(f"the provider's {kind} is not valid: {wrong}")
@@ -200,8 +201,9 @@ class ResponsesDecoder:
             return
         if not self._has_begun:
             self.created(event)
+        told_nothing = not self._seen
         for number, item in enumerate(objects(response.get("output"))):
-            if number not in self._done and (number in self._seen or not self._seen):
+            if number not in self._done and (told_nothing or number in self._seen):
                 self._item_over(number, item)
         for part in sorted(self._parts.values(), key=lambda part: part.index):
             self._close(part)

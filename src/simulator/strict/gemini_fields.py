@@ -6,6 +6,7 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference,
 
 from typing import Any
 
+from ..reading_gemini import snake
 from ..refusal import Refusal
 
 # Of each message: field → the message it holds; "" is a plain value, or one that is not looked into.
@@ -155,8 +156,8 @@ def _walk(
         for index, item in enumerate(value):
             _walk(kind, item, f"{where}[{index}]", on_vertex, found, depth + 1)
     elif isinstance(value, dict) and kind.startswith("{}"):
-        for item in value.values():
-            _walk(kind[2:], item, f"{where}.value", on_vertex, found, depth + 1)
+        for index, item in enumerate(value.values()):
+            _walk(kind[2:], item, f"{where}[{index}].value", on_vertex, found, depth + 1)
     elif isinstance(value, dict):
         known = MESSAGES[kind]
         more = VERTEX.get(kind, {}) if on_vertex else {}
@@ -166,7 +167,8 @@ def _walk(
             if below is None:
                 found.append((name, where))
             elif below:
-                _walk(below, item, f"{where}.{name}" if where else name, on_vertex, found, depth + 1)
+                place = f"{where}.{snake(field)}" if where else snake(field)
+                _walk(below, item, place, on_vertex, found, depth + 1)
 
 
 def camel(name: str) -> str:

@@ -39,7 +39,7 @@ from modelbroker.dialects.openai_responses.wire import ENCRYPTED
 from modelbroker.dialects.translation import CannotCarry
 from openai.types.responses import input_token_count_params, response_create_params
 from support.conversations import chats
-from support.dialects import CLIENT_DIALECTS, Recorded, parameters
+from support.dialects import Recorded, parameters
 from support.typed_dicts import violations
 
 DIALECT = OpenAiResponses()
@@ -164,8 +164,13 @@ def test_encrypted_reasoning_goes_back_under_its_own_id() -> None:
     """OpenAI refuses it under another one; what was issued without an id gets one."""
     for data, ident in (("rs_7:gAAA", "rs_7"), ("gAAA", "rs_1")):
         reasoning = Reasoning("", Blob("house", ENCRYPTED, data), True)
-        item = items(HI, Message("assistant", (reasoning,)))[1]
+        item = items(HI, Message("assistant", (reasoning, Text("so"))))[1]
         assert (item["id"], item["encrypted_content"]) == (ident, "gAAA")
+
+
+def test_reasoning_that_led_to_nothing_is_left_out() -> None:
+    cut = Message("assistant", (Reasoning("", Blob("house", ENCRYPTED, "rs_1:g"), True), Text("")))
+    assert [item["role"] for item in items(HI, cut, HI, cut)] == ["user", "user"]
 
 
 def test_content_of_all_kinds() -> None:
@@ -504,7 +509,3 @@ def test_counts_that_are_none(body: bytes) -> None:
 
 def test_counts() -> None:
     assert DIALECT.decode_count(DIALECT.encode_count_reply(17)) == 17
-
-
-def test_clients_of_other_dialects_are_there() -> None:
-    assert set(CLIENT_DIALECTS) >= {"openai-chat", "anthropic-messages"}
