@@ -141,6 +141,10 @@ class SameDialect:
 class ProviderDialect(Protocol):
     """What providers speak."""
 
+    @property
+    def name(self) -> str:
+        """As in YAML."""
+
     def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
         """CannotCarry where content has no place; knobs without one are named in `dropped`."""
 

@@ -34,15 +34,17 @@ class Memory:
         self._plain: OrderedDict[str, None] = OrderedDict()
         self._bytes = 0
 
-    def continued(self, call: Call) -> Call:
+    def continued(self, call: Call, strict: bool) -> Call:
         """The call with the conversation that it goes on with in its `input`; itself where it begins one.
 
-        Raises Refusal when its `previous_response_id` is of no stored response.
+        Raises Refusal when its `previous_response_id` is of no stored response, if that is to be `strict`.
         """
         previous = call.fields.get("previous_response_id")
         if previous is None:
             return call
         stored = self._responses.get(previous) if isinstance(previous, str) else None
+        if stored is None and not strict:
+            return call
         if stored is None:
             message = f"Previous response with id '{previous}' not found."
             raise Refusal(400, message, "previous_response_id", "previous_response_not_found")

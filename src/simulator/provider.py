@@ -21,6 +21,7 @@ from . import (
     openai_chat,
     openai_responses,
     sse,
+    strict,
 )
 from .answers import compose, new_id
 from .memory import Memory
@@ -187,7 +188,7 @@ class Provider:
             return _whole(self._models(call))
         checks.check(call, self.script)
         if call.surface in ("openai-responses", "openai-count-tokens"):
-            call = self._memory.continued(call)
+            call = self._memory.continued(call, self.script.strict)
         if self.script.strict:
             strict.check(call, self._seals, self._memory)
         counted = self._counted(call, reply)
@@ -197,12 +198,11 @@ class Provider:
         answer = compose(call, reply, self._name, self._ids, self._seals)
         self._memory.note_plain(answer)
         ways = speech(call)
-        body = ways.whole(answer, call)
         if call.surface == "openai-responses":
-            self._memory.store(call, body)
+            self._memory.store(call, ways.whole(answer, call))
         if not call.stream:
             more = bedrock_invoke.headers(answer) if ways.events is bedrock_invoke.events else []
-            return _whole(body, ways.whole_type, more)
+            return _whole(ways.whole(answer, call), ways.whole_type, more)
         head = [("content-type", ways.stream_type)]
         if ways.stream_type.startswith("text/event-stream"):
             head.append(("cache-control", "no-cache"))

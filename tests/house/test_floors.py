@@ -41,7 +41,7 @@ PURE = {
     "dialects": {"msgspec"},
     "policy": set(),
     "settings": {"pydantic", "pydantic_core", "yaml", "msgspec"},
-    "exchange": set(),
+    "exchange": {"msgspec"},
 }
 # Modules of the standard library that are I/O, clocks or chance.
 IMPURE = {

@@ -13,12 +13,12 @@ import msgspec
 from ..base import ABSENT
 
 
-class CacheControl(msgspec.Struct):
+class CacheControl(msgspec.Struct, gc=False):
     type: str = "ephemeral"
     ttl: str | None = None
 
 
-class _Block(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+class _Block(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
     pass
 
 
@@ -155,7 +155,7 @@ Block: TypeAlias = (
 )
 
 
-class MessageIn(msgspec.Struct, forbid_unknown_fields=True):
+class MessageIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["user", "assistant", "system"]
     content: str | list[Block] = ""
     clear_at: str | None = None

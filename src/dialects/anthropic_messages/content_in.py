@@ -38,6 +38,20 @@ def invalid(param: str, why: str) -> BadRequest:
     return BadRequest(400, "invalid_request", f"{param}: {why}", param=param)
 
 
+class Within(Exception):
+    """What is wrong inside a block. Each level that it passes puts its own place in front; only then is it
+    spelled, so that good requests pay nothing for it."""
+
+    def __init__(self, place: str, words: str, own: bool = False) -> None:
+        super().__init__(words)
+        self.place = place
+        self._words = words
+        self._own = own
+
+    def told(self, at: str) -> BadRequest:
+        return (own_only if self._own else invalid)(at + self.place, self._words)
+
+
 def cached_of(control: blocks.CacheControl | None) -> Cached | None:
     return None if control is None else Cached(control.ttl or "")
 
@@ -48,30 +62,40 @@ class Reader:
     def __init__(self) -> None:
         self.dropped: list[str] = []
 
-    def user(self, content: Sequence[blocks.Block], at: str) -> tuple[Part, ...]:
+    def user(self, content: Sequence[blocks.Block]) -> tuple[Part, ...]:
         """Tool results first, as the canonical conversation has them."""
         results: list[Part] = []
         others: list[Part] = []
-        for index, block in enumerate(content):
-            if isinstance(block, blocks.ToolResultBlock):
-                results.append(self._result(block, f"{at}[{index}]"))
-                continue
-            read = _OF_USER.get(type(block))
-            if read is None:
-                raise invalid(f"{at}[{index}].type", "no user writes such a block")
-            others.append(read(self, block, f"{at}[{index}]"))
+        index = 0
+        try:
+            for index, block in enumerate(content):  # noqa: B007 - said below
+                if type(block) is blocks.ToolResultBlock:
+                    results.append(self._result(block))
+                    continue
+                read = _OF_USER.get(type(block))
+                if read is None:
+                    raise Within(".type", "no user writes such a block")
+                others.append(read(self, block))
+        except Within as wrong:
+            wrong.place = f"[{index}]{wrong.place}"
+            raise
         return (*results, *others)
 
-    def assistant(self, content: Sequence[blocks.Block], at: str) -> tuple[Part, ...]:
+    def assistant(self, content: Sequence[blocks.Block]) -> tuple[Part, ...]:
         parts: list[Part] = []
-        for index, block in enumerate(content):
-            if isinstance(block, blocks.RedactedBlock):
-                self._redacted(block, parts)
-                continue
-            read = _OF_ASSISTANT.get(type(block))
-            if read is None:
-                raise invalid(f"{at}[{index}].type", "no assistant writes such a block")
-            parts.append(read(self, block, f"{at}[{index}]"))
+        index = 0
+        try:
+            for index, block in enumerate(content):  # noqa: B007 - said below
+                if type(block) is blocks.RedactedBlock:
+                    self._redacted(block, parts)
+                    continue
+                read = _OF_ASSISTANT.get(type(block))
+                if read is None:
+                    raise Within(".type", "no assistant writes such a block")
+                parts.append(read(self, block))
+        except Within as wrong:
+            wrong.place = f"[{index}]{wrong.place}"
+            raise
         return tuple(parts)
 
     def _redacted(self, block: blocks.RedactedBlock, parts: list[Part]) -> None:
@@ -83,70 +107,78 @@ class Reader:
             case _ if blob is not None:
                 parts.append(Reasoning("", blob, hidden=True))
 
-    def text(self, block: blocks.TextBlock, at: str) -> Text:
+    def text(self, block: blocks.TextBlock) -> Text:
         if block.cache_control is None and not block.citations:
             return Text(block.text)
         citations = tuple(citation_of(one) for one in block.citations or ())
         return Text(block.text, cached_of(block.cache_control), citations)
 
-    def _thinking(self, block: blocks.ThinkingBlock, at: str) -> Reasoning:
+    def _thinking(self, block: blocks.ThinkingBlock) -> Reasoning:
         blob, _ = detached(block.signature or "", SIGNATURE)
         return Reasoning(block.thinking, blob)
 
-    def _tool_use(self, block: blocks.ToolUseBlock, at: str) -> ToolCall:
+    def _tool_use(self, block: blocks.ToolUseBlock) -> ToolCall:
         if block.caller is not None and block.caller.type != "direct":
-            raise own_only(f"{at}.caller", "a call by a program of the provider's")
+            raise Within(".caller", "a call by a program of the provider's", own=True)
         if block.toolset_name is not None:
-            raise own_only(f"{at}.toolset_name", "a toolset")
+            raise Within(".toolset_name", "a toolset", own=True)
         arguments = bytes(block.input)
         if not arguments.startswith(b"{"):
-            raise invalid(f"{at}.input", "is to be an object")
+            raise Within(".input", "is to be an object")
         return ToolCall(block.id, block.name, arguments.decode(), None, cached_of(block.cache_control))
 
-    def _result(self, block: blocks.ToolResultBlock, at: str) -> ToolResult:
+    def _result(self, block: blocks.ToolResultBlock) -> ToolResult:
         if block.toolset_name is not None:
-            raise own_only(f"{at}.toolset_name", "a toolset")
+            raise Within(".toolset_name", "a toolset", own=True)
         content = block.content
         parts: tuple[Part, ...]
         if isinstance(content, str):
             parts = (Text(content),) if content else ()
         else:
-            parts = tuple(
-                _OF_USER[type(inner)](self, inner, f"{at}.content[{index}]")
-                for index, inner in enumerate(content or ())
-            )
+            parts = self._in_result(content or ())
         return ToolResult(block.tool_use_id, parts, bool(block.is_error), cached_of(block.cache_control))
 
-    def _image(self, block: blocks.ImageBlock, at: str) -> canonical.Image:
+    def _in_result(
+        self, content: Sequence[blocks.TextBlock | blocks.ImageBlock | blocks.DocumentBlock]
+    ) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        index = 0
+        try:
+            for index, block in enumerate(content):  # noqa: B007 - said below
+                parts.append(_OF_USER[type(block)](self, block))
+        except Within as wrong:
+            wrong.place = f".content[{index}]{wrong.place}"
+            raise
+        return tuple(parts)
+
+    def _image(self, block: blocks.ImageBlock) -> canonical.Image:
         if bytes(block.transformations) not in (b"", b"null", b"{}"):
             self.dropped.append("messages.image.transformations")
-        return canonical.Image(_source(block.source, at), "", cached_of(block.cache_control))
+        return canonical.Image(_source(block.source), "", cached_of(block.cache_control))
 
-    def _document(self, block: blocks.DocumentBlock, at: str) -> canonical.Document:
+    def _document(self, block: blocks.DocumentBlock) -> canonical.Document:
         cite = block.citations is not None and bool(block.citations.enabled)
         if isinstance(block.source, blocks.ContentSource):
-            source: Source = PlainText(content_text(block.source, cite, f"{at}.source"))
+            source: Source = PlainText(content_text(block.source, cite))
         else:
-            source = _source(block.source, at)
+            source = _source(block.source)
         return canonical.Document(
             source, block.title or "", block.context or "", cite, cached_of(block.cache_control)
         )
 
 
-def content_text(source: blocks.ContentSource, cite: bool, at: str) -> str:
-    """The text of a document that came as blocks. Cited ones are counted by block, and images are none:
-    those can't be said otherwise."""
+def content_text(source: blocks.ContentSource, cite: bool) -> str:
+    """The text of a document that came as blocks. Within where that would not be the same: cited ones are
+    counted by block, and images are no text."""
     if isinstance(source.content, str):
         return source.content
     texts = [block.text for block in source.content if isinstance(block, blocks.TextBlock)]
     if len(texts) != len(source.content) or (cite and len(texts) > 1):
-        raise own_only(f"{at}.content", "a document in blocks")
+        raise Within(".source.content", "a document in blocks", own=True)
     return _TEXTS_APART.join(texts)
 
 
-def _source(
-    source: blocks.Base64Source | blocks.UrlSource | blocks.TextSource | blocks.FileSource, at: str
-) -> Source:
+def _source(source: blocks.Base64Source | blocks.UrlSource | blocks.TextSource | blocks.FileSource) -> Source:
     match source:
         case blocks.Base64Source(media_type, data):
             return Inline(media_type, data)
@@ -154,7 +186,7 @@ def _source(
             return Url(url)
         case blocks.TextSource(data):
             return PlainText(data)
-    raise own_only(f"{at}.source.file_id", "a file at the provider")
+    raise Within(".source.file_id", "a file at the provider", own=True)
 
 
 def _with_blob(part: Text | ToolCall, blob: canonical.Blob | None) -> Part:
@@ -180,7 +212,7 @@ def citation_of(citation: blocks.Citation) -> canonical.Citation:
             return UrlCitation(source, title or "", quote=quote)
 
 
-_Read = Callable[[Reader, Any, str], Part]
+_Read = Callable[[Reader, Any], Part]
 _OF_USER: Mapping[type, _Read] = {
     blocks.TextBlock: Reader.text,
     blocks.ImageBlock: Reader._image,

@@ -11,7 +11,7 @@ import binascii
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -41,6 +41,7 @@ from .models import Traits
 from .wire import REDACTED, SIGNATURE
 
 Wire = dict[str, Any]
+_Write: TypeAlias = Callable[["Writer", Any], Wire | None]
 
 _IMAGES = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -97,16 +98,20 @@ class Writer:
     def write(self, system: Sequence[Text], messages: Sequence[Message]) -> None:
         self._to_system(system)
         late: list[Text] = []
-        for number, message in enumerate(messages):
-            at = f"messages[{number}]"
-            if message.name:
-                self.dropped["name"] = None
-            if message.role == "system":
-                late += [part for part in message.parts if isinstance(part, Text)]
-            elif message.role == "user":
-                self._user(message, at)
-            else:
-                self._assistant(message, at, late)
+        number = 0
+        try:
+            for number, message in enumerate(messages):  # noqa: B007 - said below
+                if message.name:
+                    self.dropped["name"] = None
+                if message.role == "user":
+                    self._user(message)
+                elif message.role == "assistant":
+                    self._assistant(message, late)
+                else:
+                    late += [part for part in message.parts if isinstance(part, Text)]
+        except CannotCarry as wrong:
+            wrong.param = f"messages[{number}]{wrong.param}"
+            raise
         self._say_late(late)
         for turn in self.messages:
             results = turn.pop("results", None)
@@ -142,34 +147,48 @@ class Writer:
         self.messages.append(turn)
         return turn
 
-    def _user(self, message: Message, at: str) -> None:
+    def _user(self, message: Message) -> None:
         results: list[Wire] = []
-        blocks: list[Wire] = []
-        for number, part in enumerate(message.parts):
-            if isinstance(part, ToolResult):
-                self._add(results, self._result(part, f"{at}.parts[{number}]"), part.cached, self.marks)
-                continue
-            write = _OF_USER.get(type(part))
-            if write is None:
-                raise _cannot(part, f"{at}.parts[{number}]", "stands in no user's message")
-            block = write(self, part, f"{at}.parts[{number}]")
-            self._add(blocks, block, getattr(part, "cached", None), self.marks)
-        if results or blocks:
+        others: list[Wire] = []
+        self._write(message.parts, _OF_USER, others, "stands in no user's message", results)
+        if results or others:
             turn = self._turn("user")
             turn.setdefault("results", []).extend(results)
-            turn["content"] += blocks
+            turn["content"] += others
 
-    def _assistant(self, message: Message, at: str, late: list[Text]) -> None:
+    def _assistant(self, message: Message, late: list[Text]) -> None:
         blocks: list[Wire] = []
-        for number, part in enumerate(message.parts):
-            write = _OF_ASSISTANT.get(type(part))
-            if write is None:
-                raise _cannot(part, f"{at}.parts[{number}]", "stands in no assistant's message")
-            block = write(self, part, f"{at}.parts[{number}]")
-            self._add(blocks, block, getattr(part, "cached", None), self.marks)
+        self._write(message.parts, _OF_ASSISTANT, blocks, "stands in no assistant's message", blocks)
         if blocks:
             self._say_late(late)
             self._turn("assistant")["content"] += blocks
+
+    def _write(
+        self,
+        parts: Sequence[Part],
+        writers: Mapping[type, _Write],
+        blocks: list[Wire],
+        why_not: str,
+        results: list[Wire],
+    ) -> None:
+        """`parts` to the end of `blocks`, tool results to the end of `results`."""
+        number = 0
+        try:
+            for number, part in enumerate(parts):  # noqa: B007 - said below
+                kind = type(part)
+                write = writers.get(kind)
+                if write is None:
+                    raise _cannot(part, why_not)
+                block = write(self, part)
+                to = results if kind is ToolResult else blocks
+                cached = None if kind is Reasoning or kind is Refusal else part.cached  # type: ignore[union-attr]
+                if cached is not None:
+                    self._add(to, block, cached, self.marks)
+                elif block is not None:
+                    to.append(block)
+        except CannotCarry as wrong:
+            wrong.param = f".parts[{number}]{wrong.param}"
+            raise
 
     def _add(
         self,
@@ -190,11 +209,11 @@ class Writer:
 
     # -- parts
 
-    def _text_block(self, part: Text, at: str = "") -> Wire | None:
+    def _text_block(self, part: Text) -> Wire | None:
         """None: texts of white space alone are refused."""
         return {"type": "text", "text": part.text} if part.text.strip() else None
 
-    def _spoken(self, part: Text, at: str) -> Wire | None:
+    def _spoken(self, part: Text) -> Wire | None:
         block = self._text_block(part)
         if block is not None and part.citations:
             block["citations"] = self._citations(part.citations)
@@ -206,10 +225,10 @@ class Writer:
             self.dropped["citations"] = None
         return written
 
-    def _refusal(self, part: Refusal, at: str) -> Wire | None:
+    def _refusal(self, part: Refusal) -> Wire | None:
         return self._text_block(Text(part.text))
 
-    def _reasoning(self, part: Reasoning, at: str) -> Wire | None:
+    def _reasoning(self, part: Reasoning) -> Wire | None:
         """Only what this provider issued goes back to it."""
         blob = part.blob
         if readable(blob, self._upstream, SIGNATURE):
@@ -218,7 +237,7 @@ class Writer:
             return {"type": "redacted_thinking", "data": blob.data}  # type: ignore[union-attr]
         return None
 
-    def _call(self, part: ToolCall, at: str) -> Wire:
+    def _call(self, part: ToolCall) -> Wire:
         return {
             "type": "tool_use",
             "id": self._id(part.id),
@@ -226,14 +245,9 @@ class Writer:
             "input": input_of(part.arguments),
         }
 
-    def _result(self, part: ToolResult, at: str) -> Wire:
+    def _result(self, part: ToolResult) -> Wire:
         content: list[Wire] = []
-        for number, inner in enumerate(part.parts):
-            write = _IN_RESULT.get(type(inner))
-            if write is None:
-                raise _cannot(inner, f"{at}.parts[{number}]", "stands in no tool result")
-            block = write(self, inner, f"{at}.parts[{number}]")
-            self._add(content, block, getattr(inner, "cached", None), self.marks)
+        self._write(part.parts, _IN_RESULT, content, "stands in no tool result", content)
         result: Wire = {"type": "tool_result", "tool_use_id": self._id(part.call_id)}
         if content:
             result["content"] = content
@@ -254,28 +268,27 @@ class Writer:
 
     # -- media
 
-    def _image(self, part: Image, at: str) -> Wire:
+    def _image(self, part: Image) -> Wire:
         if part.detail not in ("", "auto"):
             self.dropped["detail"] = None
         match part.source:
             case Inline(media_type, data):
                 kind = "image/jpeg" if media_type.lower() == "image/jpg" else media_type.lower()
                 if kind not in _IMAGES:
-                    raise CannotCarry(
-                        f"an image of type {media_type}", "Anthropic takes JPEG, PNG, GIF, WebP", at
-                    )
+                    why = "Anthropic takes JPEG, PNG, GIF, WebP"
+                    raise CannotCarry(f"an image of type {media_type}", why)
                 return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
             case Url(url):
-                return {"type": "image", "source": self._url(url, "an image", at)}
-        raise CannotCarry("an image as text", "no image is that", at)
+                return {"type": "image", "source": self._url(url, "an image")}
+        raise CannotCarry("an image as text", "no image is that")
 
-    def _url(self, url: str, what: str, at: str) -> Wire:
+    def _url(self, url: str, what: str) -> Wire:
         if self._upstream.variant == "bedrock":
-            raise CannotCarry(f"{what} by its URL", "Bedrock fetches none; send it inline", at)
+            raise CannotCarry(f"{what} by its URL", "Bedrock fetches none; send it inline")
         return {"type": "url", "url": url}
 
-    def _document(self, part: Document, at: str) -> Wire:
-        block: Wire = {"type": "document", "source": self._document_source(part.source, at)}
+    def _document(self, part: Document) -> Wire:
+        block: Wire = {"type": "document", "source": self._document_source(part.source)}
         if part.name:
             block["title"] = part.name
         if part.context:
@@ -284,42 +297,45 @@ class Writer:
             block["citations"] = {"enabled": True}
         return block
 
-    def _document_source(self, source: Source, at: str) -> Wire:
+    def _document_source(self, source: Source) -> Wire:
         match source:
             case PlainText(text):
                 return {"type": "text", "media_type": "text/plain", "data": text}
             case Url(url):
-                return self._url(url, "a document", at)
+                return self._url(url, "a document")
             case Inline(media_type, data):
                 kind = media_type.partition(";")[0].strip().lower()
                 if kind == "application/pdf":
                     return {"type": "base64", "media_type": kind, "data": data}
                 if kind.startswith("text/") or kind == "application/json":
-                    return {"type": "text", "media_type": "text/plain", "data": _plain(data, media_type, at)}
-                raise CannotCarry(f"a document of type {media_type}", "Anthropic takes PDF and text", at)
+                    return {"type": "text", "media_type": "text/plain", "data": _plain(data, media_type)}
+                raise CannotCarry(f"a document of type {media_type}", "Anthropic takes PDF and text")
 
 
-def _plain(data: str, media_type: str, at: str) -> str:
+def _plain(data: str, media_type: str) -> str:
     try:
         return base64.b64decode(data, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise CannotCarry(f"a document of type {media_type}", "its bytes are no UTF-8 text", at) from None
+        raise CannotCarry(f"a document of type {media_type}", "its bytes are no UTF-8 text") from None
 
 
-def _cannot(part: Part, at: str, why: str) -> CannotCarry:
+def _cannot(part: Part, why: str) -> CannotCarry:
     if isinstance(part, Audio):
-        return CannotCarry("audio", "Anthropic takes none", at)
+        return CannotCarry("audio", "Anthropic takes none")
     kind = {"ToolCall": "a tool call", "ToolResult": "a tool result"}.get(type(part).__name__)
-    return CannotCarry(kind or f"a part of kind {type(part).__name__.lower()}", f"it {why}", at)
+    return CannotCarry(kind or f"a part of kind {type(part).__name__.lower()}", f"it {why}")
 
 
-_Write = Callable[[Writer, Any, str], Wire | None]
 _IN_RESULT: Mapping[type, _Write] = {
     Text: Writer._text_block,
     Image: Writer._image,
     Document: Writer._document,
 }
-_OF_USER: Mapping[type, _Write] = {**_IN_RESULT, Refusal: Writer._refusal}
+_OF_USER: Mapping[type, _Write] = {
+    **_IN_RESULT,
+    Refusal: Writer._refusal,
+    ToolResult: Writer._result,
+}
 _OF_ASSISTANT: Mapping[type, _Write] = {
     Text: Writer._spoken,
     Refusal: Writer._refusal,

@@ -10,13 +10,12 @@ from typing import Any
 
 import msgspec
 
-from ...core.errors import BadRequest
 from .. import openai
 from ..base import ABSENT, RequestFacts, decode_json
 from ..blobs import MARK
 from ..body import Routed, decoder_of, estimate_tokens, read_routed
 from . import blocks
-from .content_in import content_text
+from .content_in import Within, content_text
 from .requests_in import own_field, tool_own_field
 from .wire import OWN_BLOCKS
 
@@ -56,7 +55,7 @@ _OWN = (
 )
 
 
-class _Block(msgspec.Struct):
+class _Block(msgspec.Struct, gc=False):
     """Of a block as much as tells where a call can go."""
 
     type: str = ""
@@ -70,11 +69,11 @@ class _Block(msgspec.Struct):
     file_id: msgspec.Raw = ABSENT
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: str | list[_Block] = ""
 
 
-class _Tool(msgspec.Struct):
+class _Tool(msgspec.Struct, gc=False):
     type: str | None = None
     defer_loading: msgspec.Raw = ABSENT
     allowed_callers: msgspec.Raw = ABSENT
@@ -94,6 +93,7 @@ _id: msgspec.json.Decoder[str | _Id | None] = msgspec.json.Decoder(str | _Id | N
 _document = msgspec.json.Decoder(blocks.ContentSource)
 
 _TAG = b'"' + MARK.encode()
+_HEAD_BYTES = 500
 _ID_FIELDS = frozenset(("container", "thread", "user_profile_id", "workspace_id"))
 # Tools at Anthropic whose replies hold ids of a container.
 _IN_CONTAINERS = ("code_execution", "web_search_2026", "web_fetch_2026")
@@ -116,46 +116,47 @@ class _Seen:
             return
         for number, message in enumerate(messages):
             if type(message.content) is list:
-                self._blocks(message.content, f"messages[{number}].content")
+                self._blocks(message.content, number)
 
-    def _blocks(self, found: list[_Block], at: str) -> None:
+    def _blocks(self, found: list[_Block], message: int, result: int | None = None) -> None:
+        """The blocks of a message, or those of the tool result that is its block number `result`."""
         for number, block in enumerate(found):
             kind = block.type
             if kind == "text":
                 if block.citations is not ABSENT and _TAG in bytes(block.citations):
                     self.marked = True
-            elif kind == "tool_use":
-                if block.caller is not ABSENT and b'"direct"' not in bytes(block.caller):
-                    self._note(f"{at}[{number}].caller", block.caller)
-                self._note(f"{at}[{number}].toolset_name", block.toolset_name)
-            elif kind == "tool_result":
-                self._note(f"{at}[{number}].toolset_name", block.toolset_name)
-                if bytes(block.content)[:1] == b"[":
-                    self._results(block.content, f"{at}[{number}].content")
-            else:
-                self._other(block, f"{at}[{number}]")
+            elif kind == "tool_result" and block.toolset_name is ABSENT:
+                if _begins(block.content, b"["):
+                    self._results(block.content, message, number)
+            elif kind != "tool_use" or not (block.caller is ABSENT and block.toolset_name is ABSENT):
+                at = f"messages[{message}].content[{number if result is None else result}]"
+                self._other(block, at if result is None else f"{at}.content[{number}]")
 
-    def _results(self, raw: msgspec.Raw, at: str) -> None:
+    def _results(self, raw: msgspec.Raw, message: int, result: int) -> None:
         try:
             inner = _blocks.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
-        self._blocks(inner, at)
+        self._blocks(inner, message, result)
 
     def _other(self, block: _Block, at: str) -> None:
         match block.type:
+            case "tool_use" | "tool_result":
+                if b'"direct"' not in bytes(block.caller):
+                    self._note(f"{at}.caller", block.caller)
+                self._note(f"{at}.toolset_name", block.toolset_name)
             case "thinking":
-                self.marked = self.marked or bytes(block.signature).startswith(_TAG)
+                self.marked = self.marked or _begins(block.signature, _TAG)
             case "redacted_thinking":
-                self.marked = self.marked or bytes(block.data).startswith(_TAG)
+                self.marked = self.marked or _begins(block.data, _TAG)
             case "image":
                 self.images = True
                 self._source(block.source, f"{at}.source")
             case "document":
                 self.documents = True
                 self._source(block.source, f"{at}.source")
-                if b'"content"' in bytes(block.source)[:200]:
-                    self._in_blocks(block, f"{at}.source")
+                if b'"content"' in _head(block.source):
+                    self._in_blocks(block, at)
             case kind if kind in OWN_BLOCKS:
                 self.own = self.own or f"{at}.type"
                 self._id(f"{at}.file_id", block.file_id)
@@ -165,23 +166,32 @@ class _Seen:
             self.own = at
 
     def _source(self, raw: msgspec.Raw, at: str) -> None:
-        if b'"file_id"' in bytes(raw)[:500]:
+        if b'"file_id"' in _head(raw):
             self.own = self.own or f"{at}.file_id"
             self._id(f"{at}.file_id", raw)
 
     def _in_blocks(self, block: _Block, at: str) -> None:
         try:
             cite = b"true" in bytes(block.citations)
-            content_text(_document.decode(block.source), cite, at)
+            content_text(_document.decode(block.source), cite)
         except msgspec.DecodeError:
             return
-        except BadRequest as only:
-            self.own = self.own or only.param
+        except Within as only:
+            self.own = self.own or at + only.place
 
     def _id(self, at: str, raw: msgspec.Raw) -> None:
         if (ident := _ident(raw)) is not None:
             self.ids.append((at, ident))
             self.marked = self.marked or "@" in ident
+
+
+def _head(raw: msgspec.Raw) -> bytes:
+    """What of a source tells its kind, without a copy of all its data."""
+    return bytes(memoryview(raw)[:_HEAD_BYTES])
+
+
+def _begins(raw: msgspec.Raw, with_: bytes) -> bool:
+    return memoryview(raw)[: len(with_)] == with_
 
 
 def _ident(raw: msgspec.Raw) -> str | None:

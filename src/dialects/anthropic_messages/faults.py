@@ -134,7 +134,6 @@ _OUR_STATUS: Mapping[Cause, int] = {
     Cause.TOO_LARGE: 413,
     Cause.CREDENTIAL: 502,
     Cause.BILLING: 503,
-    Cause.NOT_FOUND: 404,
     Cause.CONFLICT: 409,
     Cause.RATE_LIMIT: 429,
     Cause.OVERLOADED: 529,
@@ -260,8 +259,10 @@ def _status(fault: Fault) -> int:
     status = _OUR_STATUS.get(fault.cause)
     if status is not None:
         return status
-    if fault.cause is Cause.BAD_REQUEST:
-        return fault.status if 400 <= fault.status < 500 and fault.status not in _NOT_THE_CLIENTS else 400
+    if fault.cause in (Cause.BAD_REQUEST, Cause.NOT_FOUND):
+        if 400 <= fault.status < 500 and fault.status not in _NOT_THE_CLIENTS:
+            return fault.status
+        return 400 if fault.cause is Cause.BAD_REQUEST else 404
     return fault.status if 500 <= fault.status < 600 and fault.status not in (504, 529) else 502
 
 

@@ -127,7 +127,7 @@ def stop_of(reason: str | None) -> Stop:
 
 
 def usage_of(usage: UsageOut) -> Usage:
-    """Cached tokens come beside input_tokens; what is written to the cache may be told by its time to live."""
+    """Cached tokens come beside input_tokens; written ones may be told by their time to live."""
     written = usage.cache_creation_input_tokens or 0
     by_ttl = usage.cache_creation
     hour = (by_ttl.ephemeral_1h_input_tokens if by_ttl is not None else None) or 0

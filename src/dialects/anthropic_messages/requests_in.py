@@ -12,7 +12,7 @@ from .. import openai
 from ..base import ABSENT, decode_request
 from ..conversation import Chat, Effort, Message, OutputSchema, Text, Tool, ToolChoice
 from . import blocks
-from .content_in import Reader, cached_of, invalid, own_only
+from .content_in import Reader, Within, cached_of, invalid, own_only
 from .fields import FIELDS
 from .wire import OWN_BLOCKS
 
@@ -172,7 +172,6 @@ def _conversation(fields: Fields, reader: Reader) -> tuple[tuple[Text, ...], tup
     last_user = max((i for i, message in enumerate(given) if message.role == "user"), default=-1)
     messages: list[Message] = []
     for index, message in enumerate(given):
-        at = f"messages[{index}].content"
         content = message.content
         if message.role == "system":
             if bytes(message.output_config) not in (b"", b"null", b"{}"):
@@ -180,7 +179,7 @@ def _conversation(fields: Fields, reader: Reader) -> tuple[tuple[Text, ...], tup
             # Anthropic itself does not show one that ends with the user's next message.
             if message.clear_at == "next_user_message" and index < last_user:
                 continue
-            if texts := _texts(content, reader, at):
+            if texts := _texts(content, reader, f"messages[{index}].content"):
                 if messages:
                     messages.append(Message("system", texts))
                 else:
@@ -189,7 +188,10 @@ def _conversation(fields: Fields, reader: Reader) -> tuple[tuple[Text, ...], tup
             messages.append(Message(message.role, (Text(content),)))
         else:
             read = reader.user if message.role == "user" else reader.assistant
-            messages.append(Message(message.role, read(content, at)))
+            try:
+                messages.append(Message(message.role, read(content)))
+            except Within as wrong:
+                raise wrong.told(f"messages[{index}].content") from None
     return tuple(system), tuple(messages)
 
 
@@ -200,7 +202,7 @@ def _texts(content: str | Sequence[blocks.Block] | None, reader: Reader, at: str
     for index, block in enumerate(content or ()):
         if not isinstance(block, blocks.TextBlock):
             raise invalid(f"{at}[{index}].type", "a system prompt holds text only")
-        texts.append(reader.text(block, at))
+        texts.append(reader.text(block))
     return tuple(texts)
 
 

@@ -41,7 +41,7 @@ def thought(chat: Chat, messages: Sequence[Mapping[str, Any]], traits: Traits, u
     if not effort.enabled or effort.level == "none":
         _stop(out, traits)
     elif traits.adaptive and (effort.budget_tokens is None or effort.adaptive or not traits.budget):
-        _adapt(out, effort, traits)
+        _adapt(out, effort, traits, _is_forced(chat))
     elif traits.budget and not _is_forced(chat) and _can_go_on(messages):
         _spend(out, effort, chat, upstream)
     else:
@@ -63,11 +63,13 @@ def _stop(out: Thought, traits: Traits) -> None:
         out.thinking = {"type": traits.off}
 
 
-def _adapt(out: Thought, effort: Effort, traits: Traits) -> None:
-    thinking: dict[str, Any] = {"type": "adaptive"}
-    if effort.show is not None and traits.takes_display:
-        thinking["display"] = "summarized" if effort.show else "omitted"
-    out.thinking, out.active = thinking, True
+def _adapt(out: Thought, effort: Effort, traits: Traits, is_forced: bool) -> None:
+    """A model that has to call a tool does so without thinking: the effort is all that it can be told."""
+    if not is_forced:
+        thinking: dict[str, Any] = {"type": "adaptive"}
+        if effort.show is not None and traits.takes_display:
+            thinking["display"] = "summarized" if effort.show else "omitted"
+        out.thinking, out.active = thinking, True
     level = effort.level
     if not level and effort.budget_tokens is not None:
         level = _level_of(effort.budget_tokens)
@@ -115,18 +117,20 @@ def _can_go_on(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def loop_begins_with_thinking(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """True too where no tool loop is under way."""
-    first: Mapping[str, Any] | None = None
+    """Does the last assistant's turn of the tool loop that is under way begin with thinking? True too where
+    there is none."""
+    is_loop = False
+    turn: Any = None
     for message in reversed(messages):
-        content = message["content"]
         if message["role"] == "assistant":
-            first = message
-        elif message["role"] == "user" and not _has_results(content):
-            break
-    if first is None:
+            turn = message["content"]
+        elif message["role"] == "user":
+            if turn is not None:
+                break
+            is_loop = is_loop or _has_results(message["content"])
+    if not is_loop or turn is None:
         return True
-    content = first["content"]
-    return isinstance(content, list) and bool(content) and content[0].get("type") in _THINKING
+    return isinstance(turn, list) and bool(turn) and turn[0].get("type") in _THINKING
 
 
 def _has_results(content: Any) -> bool:

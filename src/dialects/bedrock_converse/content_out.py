@@ -107,19 +107,20 @@ class Content:
         return messages
 
     def loop_thinks(self) -> bool:
-        """Does the tool loop that is under way begin with reasoning that the model gets back?
+        """Does the tool loop that is under way begin and go on with reasoning that the model gets back?
 
         Anthropic takes the assistant's messages of a loop for one turn, which has to begin with its
-        thinking where there is a budget for it ("Extended thinking with tool use"). True where no loop is
-        under way.
+        thinking where there is a budget for it ("Extended thinking with tool use"); its error speaks of the
+        last message, which another provider may have made. True where no loop is under way.
         """
-        first: Turn | None = None
+        loop: list[Turn] = []
         for turn in reversed(self.turns):
             if turn.role == "assistant":
-                first = turn
+                loop.append(turn)
             elif not turn.results:
                 break
-        return first is None or "reasoningContent" in (first.others or first.results)[0]
+        ends = (loop[0], loop[-1]) if loop else ()
+        return all("reasoningContent" in (turn.others or turn.results)[0] for turn in ends)
 
     # -- cache points
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import re
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -51,6 +51,7 @@ _FAILURES = frozenset(
     )
 )
 _TRAFFIC = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{8,40}")
 
 
@@ -352,7 +353,7 @@ def _token(token: wire.Token) -> dict[str, Any]:
 
 
 def _seconds(time: str) -> int | None:
-    try:
-        return int(datetime.fromisoformat(time).timestamp()) if time else None
-    except (ValueError, OverflowError):
+    """Of RFC 3339, in UTC as Google gives it."""
+    if not (match := _TIME.match(time)):
         return None
+    return calendar.timegm((*(int(number) for number in match.groups()), 0, 0, 0))

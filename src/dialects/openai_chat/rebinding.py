@@ -59,7 +59,7 @@ def _call(call: dict[str, Any], upstream: Upstream) -> None:
     extra = call.get("extra_content")
     google = extra.get("google") if isinstance(extra, dict) else None
     signature = google.get("thought_signature") if isinstance(google, dict) else None
-    if not isinstance(signature, str):
+    if not isinstance(google, dict) or not isinstance(signature, str):
         return
     blob = untagged(signature, THOUGHT)
     if readable(blob, upstream, THOUGHT):

@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """
 
+import itertools
 import re
 from typing import Any
 
@@ -161,8 +162,7 @@ def _check_block(where: str, block: dict[str, Any]) -> None:
 
 
 def _refuse_blank(where: str, block: dict[str, Any]) -> None:
-    text = block.get("text")
-    if isinstance(text, str) and not text.strip():
+    if block.get("text") == "":
         what = f"The text field in the ContentBlock object at {where} is blank."
         raise Refusal(400, f"{what} Add text to the text field, and try again.")
 
@@ -175,7 +175,7 @@ def _check_order(turns: list[dict[str, Any]]) -> None:
             "A conversation must start with a user message. Try again with a conversation that starts with a "
             "user message.",
         )
-    if any(one == other for one, other in zip(roles, roles[1:], strict=False)):
+    if any(one == other for one, other in itertools.pairwise(roles)):
         raise Refusal(
             400,
             "A conversation must alternate between user and assistant roles. Make sure the conversation "
@@ -248,5 +248,6 @@ def _check_loop(index: int, turn: dict[str, Any], memory: Memory) -> None:
     raise Refusal(
         400,
         f"messages.{index}.content.0.type: Expected `thinking` or `redacted_thinking`, but found "
-        "`tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking block.",
+        "`tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking "
+        "block.",
     )

@@ -3,6 +3,7 @@
 https://platform.openai.com/docs/guides/function-calling
 """
 
+import re
 from typing import Any
 
 from ..memory import Memory
@@ -11,11 +12,14 @@ from ..requests import Call
 from ..seals import Seals
 from .messages_fields import enumerate_objects
 
+# Others that speak this dialect have names of other kinds, and longer ids of their own.
+_OPENAIS = re.compile(r"(gpt|chatgpt|o\d)")
 _LONGEST_ID = 40
 
 
 def check(call: Call, seals: Seals, memory: Memory) -> None:
     """Raises Refusal."""
+    longest = _LONGEST_ID if _OPENAIS.match(call.model or "") else None
     waiting: list[str] = []
     asked_at = 0
     for index, message in enumerate_objects(call.fields.get("messages")):
@@ -27,23 +31,23 @@ def check(call: Call, seals: Seals, memory: Memory) -> None:
             continue
         if waiting:
             raise _unanswered(asked_at - 1, waiting)
-        waiting = _calls(index, message)
+        waiting = _calls(index, message, longest)
         asked_at = index + 1 if waiting else 0
     if waiting:
         raise _unanswered(asked_at - 1, waiting)
 
 
-def _calls(index: int, message: dict[str, Any]) -> list[str]:
+def _calls(index: int, message: dict[str, Any], longest: int | None) -> list[str]:
     out = []
     for number, made in enumerate_objects(message.get("tool_calls")):
         ident = made.get("id")
         if not isinstance(ident, str):
             continue
-        if len(ident) > _LONGEST_ID:
+        if longest is not None and len(ident) > longest:
             where = f"messages[{index}].tool_calls[{number}].id"
             message_text = (
-                f"Invalid '{where}': string too long. Expected a string with maximum length {_LONGEST_ID}, but "
-                f"got a string with length {len(ident)} instead."
+                f"Invalid '{where}': string too long. Expected a string with maximum length {longest}, "
+                f"but got a string with length {len(ident)} instead."
             )
             raise Refusal(400, message_text, where, "string_above_max_length")
         out.append(ident)

@@ -32,8 +32,8 @@ _DATA = (
 )
 _MISSING = (
     "Function call is missing a thought_signature in functionCall parts. This is required for tools to work "
-    "correctly, and missing thought_signature may lead to degraded model performance. Additional data, function "
-    "call `default_api:{name}` , position {position}. Please refer to "
+    "correctly, and missing thought_signature may lead to degraded model performance. Additional data, "
+    "function call `default_api:{name}` , position {position}. Please refer to "
     "https://ai.google.dev/gemini-api/docs/thought-signatures for more details."
 )
 
@@ -140,18 +140,16 @@ def _check_calls(contents: list[dict[str, Any]]) -> None:
         if calls and (index == 0 or not is_models):
             raise Refusal(
                 400,
-                "Please ensure that function call turn comes immediately after a user turn or after a function "
-                "response turn.",
+                "Please ensure that function call turn comes immediately after a user turn or after a "
+                "function response turn.",
             )
         open_calls = calls
 
 
 def _check_signed(contents: list[dict[str, Any]]) -> None:
     """That each step since the user last spoke has the signature of its first function call."""
-    position = 0
     missing: tuple[str, int] | None = None
-    for is_models, parts in _turns(contents):
-        position += 1
+    for position, (is_models, parts) in enumerate(_turns(contents), 1):
         if not is_models and not _having(parts, "functionResponse"):
             missing = None  # a new turn: what went before is not checked
         calls = _having(parts, "functionCall")

@@ -161,7 +161,7 @@ def test_recorded_replies_of_every_provider(row: Recorded) -> None:
     try:
         reply = provider_dialect(row.dialect).decode_reply(row.reply, upstream(row.dialect))
     except ValueError as refused:
-        assert "queued" in str(refused)
+        assert "the response is" in str(refused)  # not finished yet
         return
     check_agreement(reply)
 
@@ -177,10 +177,14 @@ def test_any_reply_in_any_pieces(reply: Reply, data: Any) -> None:
     [
         row
         for row in parameters(streamed=False)
-        if row.id == "absent" or (row.id.startswith("openai-responses:") and "background_mode" not in row.id)
+        if row.id == "absent" or row.id.startswith("openai-responses:")
     ],
 )
 def test_own_replies_come_back_as_they_were(row: Recorded) -> None:
+    if json.loads(row.reply).get("status", "completed") not in ("completed", "incomplete"):
+        with pytest.raises(ValueError, match="the response is"):
+            DIALECT.decode_reply(row.reply, HOUSE)
+        return
     reply = DIALECT.decode_reply(row.reply, HOUSE)
     back = read_back(reply)
     assert [_plain(part) for part in back.choices[0].parts] == [

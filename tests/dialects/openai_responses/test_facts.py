@@ -1,0 +1,140 @@
+"""What the front learns of a request before it is routed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from modelbroker.core.errors import BadRequest
+from modelbroker.dialects.base import RequestFacts
+from modelbroker.dialects.openai_responses import OpenAiResponses
+from modelbroker.dialects.openai_responses.wire import ENCRYPTED, NO_BLOB
+
+DIALECT = OpenAiResponses()
+RID = "0123456789abcdef0123456789abcdef"
+
+
+def read(**fields: Any) -> RequestFacts:
+    return DIALECT.read(json.dumps({"model": "m", "input": "hi", **fields}).encode())
+
+
+def user(*content: Any) -> Any:
+    return [{"role": "user", "content": list(content)}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts"),
+    [
+        ({}, {"same_dialect": "", "ids": (), "marked": False, "stateful": False, "binds": True}),
+        ({"store": True}, {"stateful": True, "binds": True, "same_dialect": ""}),
+        ({"store": False}, {"stateful": False, "binds": True}),
+        ({"store": False, "reasoning": {"effort": "none"}}, {"binds": False, "reasoning": False}),
+        ({"reasoning": {"effort": "low"}}, {"reasoning": True}),
+        ({"input": user({"type": "input_audio"})}, {"audio": True, "images": False}),
+        (
+            {"input": user({"type": "input_image", "image_url": "x"})},
+            {"images": True, "ids": (), "same_dialect": ""},
+        ),
+        (
+            {"input": user({"type": "input_text"}, {"type": "input_image", "file_id": "file-1"})},
+            {
+                "images": True,
+                "same_dialect": "input[0].content[1].file_id",
+                "ids": (("input[0].content[1].file_id", "file-1"),),
+            },
+        ),
+        (
+            {"previous_response_id": "resp_1@eu"},
+            {
+                "same_dialect": "previous_response_id",
+                "ids": (("previous_response_id", "resp_1@eu"),),
+                "marked": True,
+            },
+        ),
+        ({"previous_response_id": None, "conversation": None}, {"same_dialect": "", "ids": ()}),
+        ({"conversation": {"id": "conv_1"}}, {"ids": (("conversation", "conv_1"),)}),
+        ({"prompt": {"id": "p_1"}}, {"same_dialect": "prompt", "ids": (("prompt", "p_1"),)}),
+        ({"background": True}, {"same_dialect": "background"}),
+        ({"background": False}, {"same_dialect": ""}),
+        ({"moderation": {"model": "x"}}, {"same_dialect": "moderation"}),
+        ({"prompt_cache_options": {"prewarm": True}}, {"same_dialect": "prompt_cache_options.prewarm"}),
+        ({"prompt_cache_options": {"prewarm": False}}, {"same_dialect": ""}),
+        ({"tools": [{"type": "function", "name": "f"}]}, {"tools": True, "same_dialect": ""}),
+        ({"tools": [{"type": "custom", "name": "f"}]}, {"same_dialect": ""}),
+        ({"tools": [{"type": "custom", "format": {"type": "grammar"}}]}, {"same_dialect": "tools[0]"}),
+        (
+            {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1", "vs_2"]}]},
+            {
+                "same_dialect": "tools[0]",
+                "ids": (
+                    ("tools[0].vector_store_ids[0]", "vs_1"),
+                    ("tools[0].vector_store_ids[1]", "vs_2"),
+                ),
+            },
+        ),
+        (
+            {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["f"]}}]},
+            {"ids": (("tools[0].container.file_ids[0]", "f"),)},
+        ),
+        ({"tool_choice": {"type": "mcp"}}, {"same_dialect": "tool_choice"}),
+        ({"tool_choice": {"type": "function", "name": "f"}}, {"same_dialect": ""}),
+        (
+            {"input": [{"role": "user", "content": "x"}, {"type": "web_search_call", "id": "ws_1"}]},
+            {"same_dialect": "input[1]", "ids": ()},
+        ),
+        (
+            {"input": [{"type": "item_reference", "id": "msg_1"}]},
+            {"same_dialect": "input[0]", "ids": (("input[0].id", "msg_1"),)},
+        ),
+        (
+            {
+                "input": [
+                    {"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "caller": None}
+                ]
+            },
+            {"same_dialect": ""},
+        ),
+        (
+            {"input": [{"type": "function_call", "caller": {"type": "program", "caller_id": "x"}}]},
+            {"same_dialect": "input[0]"},
+        ),
+        (
+            {"input": [{"type": "compaction", "id": "c_1", "encrypted_content": f"mb1:eu:{ENCRYPTED}:gA"}]},
+            {"same_dialect": "input[0]", "ids": (("input[0]", "c_1@eu"),), "marked": True},
+        ),
+        (
+            {"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": NO_BLOB}]},
+            {"marked": True, "same_dialect": ""},
+        ),
+        ({"input": [{"type": "reasoning", "id": "rs_1@eu", "summary": []}]}, {"marked": True, "ids": ()}),
+        ({"input": "write to a@b.example"}, {"marked": False}),
+        ({"input": 5}, {"same_dialect": ""}),
+        ({"input": [5]}, {"same_dialect": ""}),
+        ({"tools": {"a": 1}}, {"same_dialect": ""}),
+    ],
+)
+def test_facts(fields: Any, facts: dict[str, Any]) -> None:
+    found = read(**fields)
+    assert {name: getattr(found, name) for name in facts} == facts
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": f"resp_mb_{RID}"}, "previous_response_id"),
+        ({"input": [{"type": "item_reference", "id": f"msg_{RID}_0"}]}, "input[0].id"),
+    ],
+)
+def test_replies_that_nobody_keeps(fields: Any, param: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        read(**fields)
+    assert (refused.value.status, refused.value.param) == (400, param)
+    assert refused.value.code == "response_not_kept" and "keeps no responses" in refused.value.message
+
+
+def test_deep_ids() -> None:
+    """Nothing that a client nests can exhaust the stack."""
+    deep = '{"a":' * 400 + '{"type":"input_image","file_id":"f"}' + "}" * 400
+    facts = DIALECT.read(f'{{"model":"m","input":[{deep}]}}'.encode())
+    assert [ident for _, ident in facts.ids] == ["f"]
