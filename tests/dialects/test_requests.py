@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.errors import BadRequest, CallError
-from modelbroker.dialects import BUILT, SURFACES, dialect_named, surface_for_path
+from modelbroker.dialects import CLIENT_DIALECTS, SURFACES, dialect_named, surface_for_path
 from support.recordings import recordings
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -69,7 +69,7 @@ def test_facts(dialect: str, fields: dict[str, Any], facts: dict[str, Any]) -> N
         (b'{"model":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json", "nested"),
     ],
 )
-@pytest.mark.parametrize("dialect", sorted(BUILT))
+@pytest.mark.parametrize("dialect", sorted(CLIENT_DIALECTS))
 def test_bad_bodies(dialect: str, body: bytes, code: str, words: str) -> None:
     with pytest.raises(BadRequest) as refused:
         dialect_named(dialect).read(body)
@@ -78,7 +78,7 @@ def test_bad_bodies(dialect: str, body: bytes, code: str, words: str) -> None:
     assert refused.value.status == 400
 
 
-@given(body=st.binary(max_size=80), dialect=st.sampled_from(sorted(BUILT)))
+@given(body=st.binary(max_size=80), dialect=st.sampled_from(sorted(CLIENT_DIALECTS)))
 def test_any_bytes_are_facts_or_a_bad_request(body: bytes, dialect: str) -> None:
     try:
         read = dialect_named(dialect).read(body)

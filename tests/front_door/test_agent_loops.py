@@ -158,7 +158,9 @@ def responses_loop(broker: Broker, pool: str, stream: bool, members: list[str]) 
                 text: str = response.output_text
                 return text
             assert len(calls) == len(CITIES)
-            history += [i.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for i in response.output]
+            history += [
+                i.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for i in response.output
+            ]
             for call in calls:
                 output = result_of(call.name, json.loads(call.arguments))
                 history.append({"type": "function_call_output", "call_id": call.call_id, "output": output})

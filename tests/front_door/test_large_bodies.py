@@ -81,7 +81,9 @@ def body_of(ask: Ask, size: int) -> bytes:
 
 
 def sent_on(body: bytes, pool: str, model: str) -> bytes:
-    """What a provider of `model` is to get."""
+    """What a provider of `model` is to get: a chat stream is asked for usage, too."""
+    if b'"stream": true' in body and pool.startswith("openai-chat"):
+        body = body.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
     return body.replace(f'"model": "{pool}"'.encode(), f'"model": "{model}"'.encode(), 1)
 
 

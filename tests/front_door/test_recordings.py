@@ -65,6 +65,7 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 "name": f"pool-{kind}",
                 "failover": "none",
                 "ejection": "off",
+                "usage_event": "pass",
                 "members": [{"provider": kind, "model": OWN_MODEL}],
             }
             for kind in KINDS
@@ -72,6 +73,14 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     }
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
+
+
+def with_usage(kind: str, row: Any, expected: bytes) -> bytes:
+    """A chat stream that does not say whether it wants usage is asked for it."""
+    body = row["request"]["body"]
+    if not kind.endswith("-chat") or body.get("stream") is not True or "stream_options" in body:
+        return expected
+    return expected.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
 
 
 def pin(row: Any) -> dict[str, str]:
@@ -84,6 +93,7 @@ def test_bytes(broker: Broker, sims: Simulators, kind: str, row: Any) -> None:
     keys = X_API_KEY if "anthropic" in kind else BEARER
     headers = [*keys, *pin(row).items(), ("content-type", "application/json")]
     asked, expected = Speller(row["id"]).request(row["request"]["body"], f"pool-{kind}", OWN_MODEL)
+    expected = with_usage(kind, row, expected)
     sims[kind].forget()
     through = ask(broker.url, path, asked, headers)
     (received,) = sims[kind].settled_calls()
