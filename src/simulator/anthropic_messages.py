@@ -10,6 +10,7 @@ from typing import Any
 
 from . import requests, sse
 from .answers import Answer, ToolUse, braid
+from .reading import member
 from .requests import Call
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
@@ -32,13 +33,20 @@ def _usage(answer: Answer, output: int) -> dict[str, Any]:
     }
 
 
-def _blocks(answer: Answer) -> list[dict[str, Any]]:
+def _shown_thinking(answer: Answer, call: Call) -> str:
+    """The thinking, unless the request wants it left out: then its signature alone comes."""
+    omitted = member(call.fields.get("thinking"), "display") == "omitted"
+    return "" if omitted else answer.reasoning
+
+
+def _blocks(answer: Answer, call: Call) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     if answer.reasoning and answer.redacted:
         out.append({"type": "redacted_thinking", "data": answer.seals.seal("redacted", answer.reasoning)})
     elif answer.reasoning:
         signature = answer.seals.seal("thinking", answer.reasoning)
-        out.append({"type": "thinking", "thinking": answer.reasoning, "signature": signature})
+        thinking = _shown_thinking(answer, call)
+        out.append({"type": "thinking", "thinking": thinking, "signature": signature})
     if answer.text or not answer.tools:
         out.append({"type": "text", "text": answer.text})
     out += [
@@ -55,7 +63,7 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
         "id": f"msg_{answer.id}",
         "type": "message",
         "role": "assistant",
-        "content": _blocks(answer),
+        "content": _blocks(answer, call),
         "stop_reason": _STOP[answer.finish],
         "stop_sequence": None,
         "usage": _usage(answer, answer.usage.output),
@@ -76,10 +84,8 @@ def _deltas(block: dict[str, Any], answer: Answer, tool: ToolUse | None) -> list
     if block["type"] == "redacted_thinking":
         return []  # comes whole with its start
     if block["type"] == "thinking":
-        return [
-            {"type": "thinking_delta", "thinking": block["thinking"]},
-            {"type": "signature_delta", "signature": block["signature"]},
-        ]
+        said = [{"type": "thinking_delta", "thinking": block["thinking"]}] if block["thinking"] else []
+        return [*said, {"type": "signature_delta", "signature": block["signature"]}]
     return [{"type": "text_delta", "text": piece} for piece in answer.pieces]
 
 

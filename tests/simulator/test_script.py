@@ -2,15 +2,22 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import typing
 import urllib.request
+from pathlib import Path
 
 import pytest
-from modelbroker.simulator import ScriptError, parse_script, read_script
+from modelbroker.cli.main import MOCK_DIALECTS
+from modelbroker.simulator import Dialect, Script, ScriptError, parse_script, read_script
 from modelbroker.simulator.samples import sample
+from modelbroker.simulator.script import Reply, Rule
+
+RULE = set(Rule.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +44,20 @@ def test_problems_are_told_plainly(text, told):
     with pytest.raises(ScriptError) as error:
         parse_script(text, "s")
     assert told in str(error.value)
+
+
+def test_the_commands_dialects_are_the_scripts():
+    assert set(MOCK_DIALECTS) == set(typing.get_args(Dialect))
+
+
+def test_the_docs_scripts_are_right():
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    scripts = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    assert len(scripts) >= 6
+    for script in scripts:
+        parse_script(script)
+    assert [name for name in Script.model_fields if f"`{name}`" not in text] == []
+    assert [name for name in Reply.model_fields if name not in RULE and f"`{name}`" not in text] == []
 
 
 def test_every_problem_at_once_and_the_empty_script(tmp_path):

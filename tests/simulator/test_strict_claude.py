@@ -85,7 +85,9 @@ def test_thinking_is_given_back_to_its_maker_alone(make, redacted):
     if not redacted:
         said["content"][0]["thinking"] += "!"
         assert wrong in refused(client, ASK, said, results(first), thinking=THINK)
-        # Left out on its way it still has its signature.
+        # Left out, for those who want it so, it still has its signature.
+        omitted = ask(client, ASK, thinking={**THINK, "display": "omitted"}).content[0]
+        assert (omitted.thinking, omitted.signature) == ("", thought.signature)
         said["content"][0]["thinking"] = ""
         ask(client, ASK, said, results(first), thinking=THINK)
     del said["content"][0]
