@@ -428,3 +428,25 @@ def count_in(details: Any, name: str) -> int | None:
     value = details.get(name) if isinstance(details, dict) else None
     is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
     return int(value) if is_count and value is not None else None
+
+
+# -- tools that take any text: to other dialects each is a function of one text
+
+CUSTOM_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
+
+
+def custom_arguments(text: str) -> str:
+    """A call of such a tool as a call of that function."""
+    return msgspec.json.encode({"input": text}).decode()
+
+
+def custom_input(arguments: str) -> str:
+    """The text in a call of that function; what is no such call is the text itself."""
+    value = decode_json(arguments.encode())
+    text = value.get("input") if isinstance(value, dict) and len(value) == 1 else None
+    return text if isinstance(text, str) else arguments

@@ -71,8 +71,9 @@ def test_a_call_goes_to_its_pool_with_all_that_the_members_need() -> None:
     assert headers["x-broker-revision"] == VIEW.catalog.revision
     assert headers["x-broker-stream"] == "openai-chat"
     assert headers["x-broker-suffix"] == "/chat/completions?a=b"
-    assert headers["x-broker-levels"] == "2"
-    assert headers["x-envoy-max-retries"] == "1"  # there is one other member that speaks the dialect
+    assert headers["x-broker-surface"] == "openai-chat"
+    assert headers["x-broker-levels"] == "3"
+    assert headers["x-envoy-max-retries"] == "2"  # there are two others, one of them of another dialect
     assert headers["x-envoy-upstream-rq-per-try-timeout-ms"] == "7000"
     assert headers["accept-encoding"] == "identity"
     whole = call({"model": "fast"})

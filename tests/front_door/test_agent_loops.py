@@ -68,6 +68,7 @@ def turns_of(simulator: Any, faulty: list[int], answers_at: int) -> None:
     """This provider calls tools with reasoning; the `faulty` ones of its calls fail, the n-th one answers."""
     tools = [{"name": "get_weather", "arguments": {"city": city}} for city in CITIES]
     simulator.script(
+        strict=True,
         faults=[{"calls": faulty, "status": 503}] if faulty else [],
         replies=[
             {"calls": [answers_at], "text": "In São Paulo.", "reasoning": "Now I know."},

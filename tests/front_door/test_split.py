@@ -84,14 +84,14 @@ def test_one_call_after_the_other_splits_the_same(broker: Broker, sims: Simulato
 def test_weights_hold_among_the_eligible_members(broker: Broker, sims: Simulators) -> None:
     """Half of the pool's weight lies with a member of another dialect."""
     counts = by_provider(make(broker.url, asks(1000, "mixed")))
-    assert_split(1000, counts, WEIGHTS)
-    assert received(sims) == {**counts, "claude": 0}
+    assert_split(1000, counts, {**WEIGHTS, "claude": 100})
+    assert received(sims) == counts
 
 
-def test_the_member_of_another_dialect_serves_its_own(broker: Broker, sims: Simulators) -> None:
-    got = make(broker.url, [*asks(100, "mixed", "anthropic-messages"), *asks(400, "mixed")])
-    assert by_provider(got[:100]) == {"claude": 100}
-    assert_split(400, by_provider(got[100:]), WEIGHTS)
+def test_calls_of_each_dialect_are_split_the_same(broker: Broker, sims: Simulators) -> None:
+    got = make(broker.url, [*asks(300, "mixed", "anthropic-messages"), *asks(300, "mixed")])
+    for calls in (got[:300], got[300:]):
+        assert_split(300, by_provider(calls), {**WEIGHTS, "claude": 100})
 
 
 def test_weight_zero_gets_nothing(broker: Broker, sims: Simulators) -> None:

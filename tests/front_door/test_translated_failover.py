@@ -71,6 +71,7 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(autouse=True)
 def clean(sims: Simulators) -> None:
     sims.reset()
+    sims["good"].script(strict=True)
 
 
 def assert_answered_by_the_second(got: Got) -> None:

@@ -29,8 +29,9 @@ class SimulatorHandle:
         return self._simulator.name
 
     def script(self, **script: Any) -> None:
-        """Replace the script, e.g. `script(faults=[{"status": 429}])`; no argument: behave well."""
-        parsed = parse_script(yaml.safe_dump(script), "test")
+        """Replace the script, e.g. `script(faults=[{"status": 429}])`; no argument: behave well. Requests are
+        not judged as strictly as real providers do, unless the script says `strict: true`."""
+        parsed = parse_script(yaml.safe_dump({"strict": False, **script}), "test")
         self._run(self._set(parsed))
 
     async def _set(self, script: Any) -> None:

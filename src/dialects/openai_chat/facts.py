@@ -34,19 +34,24 @@ class _Request(Routed):
 
 
 class _Kind(msgspec.Struct):
-    """A tool, as far as it says whether others know it."""
+    """A tool, as far as it says whether others know it. One that takes any text can be carried, but not
+    where a grammar bounds the text."""
 
     type: str = "function"
+    custom: msgspec.Raw = ABSENT
+
+    def is_foreign(self) -> bool:
+        return self.type != "function" and (self.type != "custom" or b'"grammar"' in bytes(self.custom))
 
 
 _decoder = decoder_of(_Request)
 _kinds_of_tools = msgspec.json.Decoder(list[_Kind])
 _MARK = MARK.encode()
-# Words without which messages hold text and calls only: pictures (and films, which only some take), files, and
-# audio, given or named by its id.
+# Words without which messages hold text and calls only: pictures (and films, which only some take), files,
+# and audio, given or named by its id.
 _PART_WORDS = (b'_url"', b'"file', b"input_audio", b'"audio_')
-# Words without which all tools are functions.
-_TOOL_WORDS = (b'"custom"', b'"openrouter:')
+# Words without which all tools can be carried.
+_TOOL_WORDS = (b'"grammar"', b'"openrouter:')
 
 
 class _Content(msgspec.Struct):
@@ -113,7 +118,7 @@ def _foreign_tool(tools: msgspec.Raw) -> str:
         kinds = _kinds_of_tools.decode(tools)
     except msgspec.DecodeError:
         return ""  # whether it is an error is told where the request is translated
-    return next((f"tools[{n}].type" for n, kind in enumerate(kinds) if kind.type != "function"), "")
+    return next((f"tools[{n}]" for n, kind in enumerate(kinds) if kind.is_foreign()), "")
 
 
 def _content(request: _Request, body: bytes) -> _Content:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from .. import openai
 from ..blobs import untagged
 from ..conversation import (
     Audio,
@@ -62,7 +63,7 @@ def read_messages(value: Any) -> Conversation:
         if read is None:
             raise wrong(f"{field}.role", "has to be developer, system, user, assistant, tool or function")
         said = read(message, field, n)
-        if message.get("function_call"):
+        if said.role == "assistant" and message.get("function_call"):
             legacy.setdefault(message["function_call"]["name"], []).append(_legacy_id(n))
         if said.role == "system" and not messages:
             system += [part for part in said.parts if isinstance(part, Text)]
@@ -235,7 +236,8 @@ def _call(given: Any, field: str) -> ToolCall:
     if call.get("type") == "custom":
         custom = mapping(call.get("custom"), f"{field}.custom")
         name = text(custom.get("name"), f"{field}.custom.name")
-        return ToolCall(ident, name, text(custom.get("input"), f"{field}.custom.input"), custom=True)
+        given_text = text(custom.get("input"), f"{field}.custom.input")
+        return ToolCall(ident, name, openai.custom_arguments(given_text))
     function = mapping(call.get("function"), f"{field}.function")
     return _named_call(function, field, ident, thought_of(call) if "extra_content" in call else None)
 

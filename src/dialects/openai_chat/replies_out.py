@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from .. import openai
 from ..blobs import tagged
 from ..conversation import Blob, Citation, Reasoning, Refusal, Text, ToolCall, UrlCitation
 from ..replies import Choice, Reply, Stop, Usage
@@ -59,6 +60,11 @@ def knows_tools(context: Context) -> bool:
     return not context.echo.get("function_call")
 
 
+def custom_tools(context: Context) -> frozenset[str]:
+    """Names of the client's tools that take any text: see requests_in."""
+    return frozenset(context.echo.get("custom") or ())
+
+
 def _choice(choice: Choice, context: Context) -> dict[str, Any]:
     texts: list[str] = []
     refusals: list[str] = []
@@ -66,11 +72,13 @@ def _choice(choice: Choice, context: Context) -> dict[str, Any]:
     thoughts: list[Reasoning] = []
     annotations: list[dict[str, Any]] = []
     blob: Blob | None = None
+    behind = 0  # characters of text so far
     for part in choice.parts:
         match part:
             case Text(text, _, citations, own):
                 texts.append(text)
-                annotations += [said for each in citations if (said := annotation(each)) is not None]
+                annotations += annotations_of(citations, behind, len(text))
+                behind += len(text)
                 blob = own or blob
             case Refusal(text):
                 refusals.append(text)
@@ -95,7 +103,8 @@ def _choice(choice: Choice, context: Context) -> dict[str, Any]:
         message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
         finish = "function_call" if finish == "tool_calls" else finish
     elif calls:
-        message["tool_calls"] = [call_object(call, call.arguments) for call in calls]
+        custom = custom_tools(context)
+        message["tool_calls"] = [call_object(call, call.name in custom) for call in calls]
     logprobs = None if choice.logprobs is None else {"content": list(choice.logprobs), "refusal": None}
     return {"index": choice.index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
@@ -109,12 +118,14 @@ def _reasoning(thoughts: list[Reasoning], message: dict[str, Any]) -> None:
         message["reasoning_details"] = details
 
 
-def call_object(call: ToolCall, arguments: str) -> dict[str, Any]:
+def call_object(call: ToolCall, custom: bool) -> dict[str, Any]:
+    """`custom`: the tool takes any text, and the call is one of the function that stands for it."""
     said: dict[str, Any] = {"id": call.id}
-    if call.custom:
-        said |= {"type": "custom", "custom": {"name": call.name, "input": arguments}}
+    if call.custom or custom:
+        given = call.arguments if call.custom or not call.arguments else openai.custom_input(call.arguments)
+        said |= {"type": "custom", "custom": {"name": call.name, "input": given}}
     else:
-        said |= {"type": "function", "function": {"name": call.name, "arguments": arguments}}
+        said |= {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
     if call.blob is not None:
         said["extra_content"] = thought(call.blob)
     return said
@@ -125,19 +136,20 @@ def thought(blob: Blob) -> dict[str, Any]:
     return {"google": {"thought_signature": tagged(blob)}}
 
 
-def annotation(citation: Citation) -> dict[str, Any] | None:
-    """None: OpenAI has no word for a place in a document of the client's own."""
-    if not isinstance(citation, UrlCitation):
-        return None
-    cited = {
-        "url": citation.url,
-        "title": citation.title,
-        "start_index": citation.start or 0,
-        "end_index": citation.end or 0,
-    }
-    if citation.quote:
-        cited["content"] = citation.quote  # OpenRouter's
-    return {"type": "url_citation", "url_citation": cited}
+def annotations_of(citations: Iterable[Citation], behind: int, length: int) -> Iterator[dict[str, Any]]:
+    """Of a text of `length` characters `behind` so many others. A citation without a place is for all of it.
+    OpenAI has no word for a place in a document of the client's own."""
+    for citation in citations:
+        if isinstance(citation, UrlCitation):
+            cited = {
+                "url": citation.url,
+                "title": citation.title,
+                "start_index": behind + (citation.start or 0),
+                "end_index": behind + (length if citation.end is None else citation.end),
+            }
+            if citation.quote:
+                cited["content"] = citation.quote  # OpenRouter's
+            yield {"type": "url_citation", "url_citation": cited}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

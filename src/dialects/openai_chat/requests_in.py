@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .. import base
+from .. import base, openai
 from ..conversation import Cached, Chat, Effort, OutputSchema, Tool, ToolChoice
 from .messages_in import cache_hint, read_messages
 from .wire import (
@@ -50,11 +50,12 @@ def decode_request(body: bytes) -> Chat:
         most = integer(request.get("max_tokens"), "max_tokens", 1)
     stop = request.get("stop")
     legacy = bool(request.get("functions"))
+    tools, custom = _tools(request)
     return Chat(
         model=text(request.get("model"), "model"),
         messages=conversation.messages,
         system=conversation.system,
-        tools=_tools(request),
+        tools=tuple(tools),
         tool_choice=_choice(request),
         # A reply has room for one call only where the client knows no tools.
         parallel_tools=False if legacy else flag(request.get("parallel_tool_calls"), "parallel_tool_calls"),
@@ -81,7 +82,7 @@ def decode_request(body: bytes) -> Chat:
         stream=is_stream,
         include_usage=not is_stream or _asks_usage(request.get("stream_options")),
         dropped=tuple(_lost(request)),
-        echo={"function_call": True} if legacy else {},
+        echo={"function_call": legacy, "custom": custom} if legacy or custom else {},
     )
 
 
@@ -133,18 +134,34 @@ def _cached(request: Mapping[str, Any]) -> Cached | None:
 # -- tools
 
 
-def _tools(request: Mapping[str, Any]) -> tuple[Tool, ...]:
-    tools = []
+def _tools(request: Mapping[str, Any]) -> tuple[list[Tool], list[str]]:
+    """(the tools, names of those that take any text: a function of one text stands for each)."""
+    tools: list[Tool] = []
+    custom: list[str] = []
     for n, given in enumerate(items(request.get("tools"), "tools")):
         field = f"tools[{n}]"
         tool = mapping(given, field)
-        if tool.get("type", "function") != "function":
-            raise only_own(f"{field}.type", f"{tool.get('type')!r} can't be translated: only functions can")
-        function = mapping(tool.get("function"), f"{field}.function")
-        tools.append(_tool(function, f"{field}.function", cache_hint(tool) or cache_hint(function)))
+        kind = tool.get("type", "function")
+        if kind == "function":
+            function = mapping(tool.get("function"), f"{field}.function")
+            tools.append(_tool(function, f"{field}.function", cache_hint(tool) or cache_hint(function)))
+        elif kind == "custom":
+            free = mapping(tool.get("custom"), f"{field}.custom")
+            tools.append(_custom_tool(free, f"{field}.custom"))
+            custom.append(tools[-1].name)
+        else:
+            raise only_own(f"{field}.type", f"{kind!r} can't be translated: function and custom can")
     for n, given in enumerate(items(request.get("functions"), "functions")):
         tools.append(_tool(mapping(given, f"functions[{n}]"), f"functions[{n}]", None))
-    return tuple(tools)
+    return tools, custom
+
+
+def _custom_tool(free: Mapping[str, Any], field: str) -> Tool:
+    form = optional_mapping(free.get("format"), f"{field}.format")
+    if form.get("type", "text") != "text":
+        raise only_own(f"{field}.format", "a grammar can't be translated")
+    name = text(free.get("name"), f"{field}.name")
+    return Tool(name, optional_text(free.get("description"), f"{field}.description"), openai.CUSTOM_SCHEMA)
 
 
 def _tool(function: Mapping[str, Any], field: str, cached: Cached | None) -> Tool:
@@ -171,21 +188,24 @@ def _choice(request: Mapping[str, Any]) -> ToolChoice | None:
             return ToolChoice("required")
         case {"type": "allowed_tools"}:
             return _allowed(mapping(choice.get("allowed_tools"), f"{field}.allowed_tools"), field)
-        case {"type": "function"}:
-            function = mapping(choice.get("function"), f"{field}.function")
-            return ToolChoice("only", (text(function.get("name"), f"{field}.function.name"),))
+        case {"type": "function" | "custom"}:
+            return ToolChoice("only", (_named(choice, field),))
         case {"name": str(name)} if field == "function_call":
             return ToolChoice("only", (name,))
     raise wrong(field, "has to be auto, none, required, a function, or allowed_tools")
+
+
+def _named(chosen: Mapping[str, Any], field: str) -> str:
+    kind = "custom" if chosen.get("type") == "custom" else "function"
+    tool = mapping(chosen.get(kind), f"{field}.{kind}")
+    return text(tool.get("name"), f"{field}.{kind}.name")
 
 
 def _allowed(allowed: Mapping[str, Any], field: str) -> ToolChoice:
     names = []
     for n, given in enumerate(items(allowed.get("tools"), f"{field}.allowed_tools.tools")):
         here = f"{field}.allowed_tools.tools[{n}]"
-        tool = mapping(given, here)
-        function = mapping(tool.get("function"), f"{here}.function")
-        names.append(text(function.get("name"), f"{here}.function.name"))
+        names.append(_named(mapping(given, here), here))
     match allowed.get("mode"):
         case "auto" | "required" as mode:
             return ToolChoice(mode, tuple(names))

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from .. import openai
-from ..conversation import Part, Reasoning, Refusal, Text, ToolCall
+from ..conversation import Citation, Part, Reasoning, Refusal, Text, ToolCall
 from ..replies import (
     BlobGiven,
     Cited,
     Delta,
     Ended,
     Failed,
+    PartEnded,
     PartStarted,
     ReplyEvent,
     Started,
@@ -26,7 +27,16 @@ from ..streaming import OneAtATime
 from ..translation import Context
 from . import reasoning
 from .fields import own_field
-from .replies_out import FINISH, annotation, call_object, head_of, knows_tools, thought, usage_object
+from .replies_out import (
+    FINISH,
+    annotations_of,
+    call_object,
+    custom_tools,
+    head_of,
+    knows_tools,
+    thought,
+    usage_object,
+)
 
 _DONE = b"data: [DONE]\n\n"
 _MOST_CHOICES = 1_000
@@ -34,25 +44,29 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Open:
-    """A part under way. `place`: among the choice's calls or entries of `reasoning_details`; -1: none yet."""
+    """A part under way. `place`: among the choice's calls or entries of `reasoning_details`; -1: none yet.
+    `behind`: characters of text in front of a text; `held`: a call's arguments that wait for their end."""
 
-    __slots__ = ("part", "place")
+    __slots__ = ("behind", "held", "length", "part", "place")
 
     def __init__(self, part: Part) -> None:
         self.part = part
         self.place = -1
+        self.behind = self.length = 0
+        self.held: list[str] | None = None
 
 
 class _Choice:
     """What a choice's chunks have told."""
 
-    __slots__ = ("annotations", "calls", "entries", "is_legacy", "parts", "spoke")
+    __slots__ = ("calls", "cited", "entries", "is_legacy", "length", "parts", "spoke")
 
     def __init__(self) -> None:
         self.parts: dict[int, _Open] = {}
         self.calls = 0
         self.entries = 0  # of reasoning_details
-        self.annotations: list[dict[str, Any]] = []
+        self.cited: list[tuple[_Open, Citation]] = []
+        self.length = 0  # characters of text
         self.spoke = False  # text, a refusal or a call
         self.is_legacy = False  # a call stands in `function_call`
 
@@ -66,6 +80,7 @@ class ChatStreamEncoder:
         self._order = OneAtATime()
         self._usage: Usage | None = None
         self._choices: dict[int, _Choice] = {}
+        self._custom = custom_tools(context)
         self._set_head(Started())
 
     def encode(self, events: Sequence[ReplyEvent]) -> bytes:
@@ -85,9 +100,11 @@ class ChatStreamEncoder:
             case Started(usage=usage):
                 self._usage = usage or self._usage
                 self._set_head(event)
-            case Cited(_, citation, choice):
-                if (cited := annotation(citation)) is not None:
-                    self._choice(choice, out).annotations.append(cited)
+            case Cited(index, citation, choice):
+                told = self._choices[choice]
+                told.cited.append((told.parts[index], citation))
+            case PartEnded(index, choice):
+                self._end_part(index, choice, out)
             case Stopped():
                 self._stop(event, out)
             case UsageGiven(usage):
@@ -136,9 +153,15 @@ class ChatStreamEncoder:
                 return
             opened.place = choice.calls
             choice.calls += 1
-            call = {"index": opened.place, **call_object(part, part.arguments)}
+            is_custom = part.name in self._custom and not part.custom
+            if is_custom:  # its text is told when it is whole
+                opened.held = [part.arguments]
+                part = msgspec.structs.replace(part, arguments="")
+            call = {"index": opened.place, **call_object(part, is_custom)}
             out.append(self._chunk(number, {"tool_calls": [call]}))
-        elif isinstance(part, (Text, Reasoning, Refusal)) and part.text:
+            return
+        opened.behind = choice.length
+        if isinstance(part, (Text, Reasoning, Refusal)) and part.text:
             self._delta(Delta(index, part.text, number), out)
 
     def _delta(self, event: Delta, out: list[bytes]) -> None:
@@ -150,10 +173,15 @@ class ChatStreamEncoder:
             case Text():
                 delta = {"content": text}
                 choice.spoke = True
+                choice.length += len(text)
+                opened.length += len(text)
                 if event.logprobs is not None:
                     logprobs = {"content": list(event.logprobs), "refusal": None}
             case ToolCall():
-                delta = self._arguments(opened, part, text)
+                if opened.held is not None:
+                    opened.held.append(text)
+                    return
+                delta = _arguments(opened, part, text)
             case Reasoning():
                 delta = {
                     "reasoning_content": text,
@@ -164,11 +192,13 @@ class ChatStreamEncoder:
                 choice.spoke = True
         out.append(self._chunk(event.choice, delta, None, logprobs))
 
-    def _arguments(self, opened: _Open, call: ToolCall, text: str) -> dict[str, Any]:
-        if opened.place < 0:
-            return {"function_call": {"arguments": text}}
-        said = {"custom": {"input": text}} if call.custom else {"function": {"arguments": text}}
-        return {"tool_calls": [{"index": opened.place, **said}]}
+    def _end_part(self, index: int, number: int, out: list[bytes]) -> None:
+        opened = self._choices[number].parts[index]
+        if opened.held is not None:
+            text = openai.custom_input("".join(opened.held))
+            opened.held = []
+            call = {"index": opened.place, "custom": {"input": text}}
+            out.append(self._chunk(number, {"tool_calls": [call]}))
 
     def _entry(self, choice: _Choice, opened: _Open, part: Reasoning, text: str) -> dict[str, Any]:
         if opened.place >= 0:
@@ -192,11 +222,9 @@ class ChatStreamEncoder:
                 out.append(self._chunk(event.choice, {"reasoning_details": pieces}))
             case ToolCall() if opened.place >= 0:
                 # The SDK wants a function in every piece of a call.
-                call = {
-                    "index": opened.place,
-                    "function": {"arguments": ""},
-                    "extra_content": thought(event.blob),
-                }
+                call = {"index": opened.place, "extra_content": thought(event.blob)}
+                if opened.held is None:
+                    call["function"] = {"arguments": ""}
                 out.append(self._chunk(event.choice, {"tool_calls": [call]}))
             case Text():
                 out.append(self._chunk(event.choice, {"extra_content": thought(event.blob)}))
@@ -204,12 +232,23 @@ class ChatStreamEncoder:
     def _stop(self, event: Stopped, out: list[bytes]) -> None:
         choice = self._choice(event.choice, out)
         delta: dict[str, Any] = {}
-        if choice.annotations:
+        if choice.cited:
             # All at once: the SDK can't add to a list whose entries have no index.
-            delta["annotations"] = choice.annotations
+            delta["annotations"] = [
+                said
+                for opened, citation in choice.cited
+                for said in annotations_of((citation,), opened.behind, opened.length)
+            ]
         if not choice.spoke:
             delta["content"] = ""
         finish = FINISH[event.stop]
         if choice.is_legacy and not choice.calls and finish == "tool_calls":
             finish = "function_call"
         out.append(self._chunk(event.choice, delta, finish))
+
+
+def _arguments(opened: _Open, call: ToolCall, text: str) -> dict[str, Any]:
+    if opened.place < 0:
+        return {"function_call": {"arguments": text}}
+    said = {"custom": {"input": text}} if call.custom else {"function": {"arguments": text}}
+    return {"tool_calls": [{"index": opened.place, **said}]}

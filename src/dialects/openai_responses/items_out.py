@@ -26,7 +26,7 @@ from ..conversation import (
     Url,
 )
 from ..translation import CannotCarry
-from .wire import ENCRYPTED, unsealed
+from .wire import ENCRYPTED, deviation, unsealed
 
 Item = dict[str, Any]
 
@@ -46,8 +46,8 @@ class ItemWriter:
         self.dropped: dict[str, None] = {}
         self.has_own = False
         self._upstream = upstream
-        self._system_role = upstream.deviations.get("system_role", "developer")
-        self._breakpoints = bool(upstream.deviations.get("cache_breakpoints"))
+        self._system_role = deviation(upstream, "system_role")
+        self._breakpoints = bool(deviation(upstream, "cache_breakpoints"))
         self._custom: set[str] = set()  # ids of calls of free-text tools
 
     def write(self, chat: Chat) -> None:

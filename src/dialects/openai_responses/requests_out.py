@@ -14,7 +14,7 @@ from .. import openai
 from ..conversation import Chat, Encoded, OutputSchema, Tool, Upstream
 from ..translation import CannotCarry
 from .items_out import ItemWriter
-from .wire import path
+from .wire import deviation, path
 
 Fields = dict[str, Any]
 
@@ -201,7 +201,7 @@ def _model(upstream: Upstream) -> str:
 
 def _unsupported(upstream: Upstream) -> Sequence[str]:
     """Knobs that this provider refuses, by their names in `Chat`."""
-    names: Sequence[str] = upstream.deviations.get("unsupported", ())
+    names: Sequence[str] = deviation(upstream, "unsupported")
     return names
 
 

@@ -6,6 +6,8 @@ Source: OpenAI API reference, "Responses"; Microsoft Learn, "Azure OpenAI Respon
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ..blobs import MARK, untagged
 from ..conversation import Blob, Upstream
@@ -34,6 +36,19 @@ CARRIED_ITEMS = frozenset(
         "custom_tool_call_output",
     )
 )
+
+
+# How providers that speak this dialect differ from OpenAI: name → (what it means, where nothing is said).
+DEVIATIONS: Mapping[str, tuple[str, Any]] = {
+    "cache_breakpoints": ("it takes prompt_cache_breakpoint at content", False),
+    "system_role": ("the role of instructions in the middle: `system` or `developer`", "developer"),
+    "unsupported": ("knobs that it refuses, by their names in the canonical conversation", ()),
+}
+
+
+def deviation(upstream: Upstream, name: str) -> Any:
+    """What a provider says of itself, or OpenAI's own way."""
+    return upstream.deviations.get(name, DEVIATIONS[name][1])
 
 
 def attached(blob: Blob) -> str:

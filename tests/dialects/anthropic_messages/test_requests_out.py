@@ -173,7 +173,9 @@ def _said(chat: Chat) -> list[Any]:
                 case Text(text) | Refusal(text) if text.strip():
                     found.append(text)
                 case ToolCall(ident, name, arguments):
-                    found.append((ident, name, json.loads(arguments or "{}")))
+                    given = json.loads(arguments or "{}")
+                    # hypothesis writes Infinity, which is no JSON.
+                    found.append((ident, name, json.loads(given.get("raw_arguments", arguments) or "{}")))
                 case ToolResult(ident, parts, is_error):
                     inner = [p.text if isinstance(p, Text) else p.source for p in parts if _speaks(p)]  # type: ignore[union-attr]
                     found.append((ident, inner or (["error"] if is_error else []), is_error))
