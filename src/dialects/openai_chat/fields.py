@@ -89,9 +89,7 @@ CONTENT_FIELDS: Mapping[str, Field] = {
     "messages[].tool_calls[].type": Field("carried", "function or custom"),
     # -- parts
     "messages[].content[].file": _CARRIED,
-    "messages[].content[].file.file_data": Field(
-        "carried", "a data: URL, or a URL where the provider takes it"
-    ),
+    "messages[].content[].file.file_data": Field("carried", "a URL where the provider takes one"),
     "messages[].content[].file.file_id": _AT_ACCOUNT,
     "messages[].content[].file.filename": _CARRIED,
     "messages[].content[].image_url": _CARRIED,

@@ -1,7 +1,8 @@
-"""Replies in both directions, whole and streamed: what Anthropic's own SDK makes of them, and what comes back."""
+"""Replies in both directions, whole and streamed: what the official SDK makes of them, and what comes back."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -74,22 +75,28 @@ def data_of(stream: bytes) -> list[Any]:
     return [json.loads(line[6:]) for line in stream.split(b"\n") if line.startswith(b"data: ")]
 
 
+def client_of(answer: httpx2.Response) -> anthropic.Anthropic:
+    """The SDK, in front of one answer."""
+    transport = httpx2.MockTransport(lambda _: answer)
+    return anthropic.Anthropic(api_key="k", http_client=httpx2.Client(transport=transport))
+
+
+CALL: dict[str, Any] = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+
+
 def accumulated(stream: bytes) -> anthropic.types.Message:
     """What the SDK makes of a stream."""
     answer = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=stream)
-    transport = httpx2.MockTransport(lambda _: answer)
-    with anthropic.Anthropic(api_key="k", http_client=httpx2.Client(transport=transport)) as client:
-        with client.messages.stream(
-            model="m", max_tokens=5, messages=[{"role": "user", "content": "hi"}]
-        ) as stream_:
-            return stream_.get_final_message()
+    with client_of(answer) as client, client.messages.stream(**CALL) as messages:
+        return messages.get_final_message()
 
 
 def parsed(body: bytes) -> anthropic.types.Message:
     """What the SDK makes of a whole reply."""
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=body))
-    with anthropic.Anthropic(api_key="k", http_client=httpx2.Client(transport=transport)) as client:
-        return client.messages.create(model="m", max_tokens=5, messages=[{"role": "user", "content": "hi"}])
+    with client_of(httpx2.Response(200, content=body)) as client:
+        found = client.messages.create(**CALL)
+    assert isinstance(found, anthropic.types.Message)
+    return found
 
 
 def decoded(stream: bytes, upstream: Upstream = HOUSE) -> list[ReplyEvent]:
@@ -183,8 +190,6 @@ def test_recorded_streams_by_way_of_bedrock(row: Recorded) -> None:
 
 
 def _framed(event: Any) -> bytes:
-    import base64
-
     headers = {
         ":event-type": (7, "chunk"),
         ":content-type": (7, "application/json"),
@@ -225,7 +230,7 @@ def _framed(event: Any) -> bytes:
             ToolCall("c", "f", "[1]"),
             [{"type": "tool_use", "id": "c", "name": "f", "input": {"raw_arguments": "[1]"}}],
         ),
-        (Reasoning("hm"), [{"type": "thinking", "thinking": "hm", "signature": "mb1::"}]),
+        (Reasoning("hm"), [{"type": "thinking", "thinking": "hm", "signature": "mb1:::"}]),
         (
             Reasoning("hm", SEALED, summary=True),
             [{"type": "thinking", "thinking": "hm", "signature": tagged(SEALED)}],

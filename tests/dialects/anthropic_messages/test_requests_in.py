@@ -126,7 +126,7 @@ def test_blocks_of_a_user(block: dict[str, Any], part: Part) -> None:
         ),
         (thinking("EqQB"), Reasoning("hm", Blob("", SIGNATURE, "EqQB"))),
         (thinking(""), Reasoning("hm")),
-        (thinking("mb1::"), Reasoning("hm")),
+        (thinking("mb1:::"), Reasoning("hm")),
         (
             thinking(tagged(Blob("openai", "openai-responses.encrypted_content", "rs_1:gAAA"))),
             Reasoning("hm", Blob("openai", "openai-responses.encrypted_content", "rs_1:gAAA")),
