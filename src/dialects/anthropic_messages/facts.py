@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ...core.errors import BadRequest
 from .. import openai
 from ..base import ABSENT, RequestFacts, decode_json
 from ..blobs import MARK
