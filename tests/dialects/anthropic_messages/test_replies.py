@@ -1,4 +1,4 @@
-"""Replies in both directions, whole and streamed: what the official SDK makes of them, and what comes back."""
+"""Replies in both directions, whole and streamed: what the official SDK makes of them, and back."""
 
 from __future__ import annotations
 
