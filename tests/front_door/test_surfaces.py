@@ -310,6 +310,8 @@ def test_path_prefix_model_mapping_and_provider_headers(broker: Broker, sims: Si
     ],
 )
 def test_queries_and_slashes(broker: Broker, sims: Simulators, asked: str, got: str) -> None:
+    for sim in sims:
+        sim.script(strict=False)  # one body for every path has fields that some of them don't know
     answer = ask(broker.url, asked, {**chat("mix"), "input": "x"}, X_API_KEY)
     assert answer.status == 200, answer
     assert only(sims["ant" if "messages" in asked else "oai"])["path"] == got

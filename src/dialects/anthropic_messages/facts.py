@@ -105,6 +105,7 @@ _document = msgspec.json.Decoder(blocks.ContentSource)
 _TAG = b'"' + MARK.encode()
 _HEAD_BYTES = 500
 _CALLS = frozenset(("tool_use", "tool_result"))
+_NO_THINKING = (b'"disabled"', b'"between_tools"')
 _ID_FIELDS = frozenset(("container", "thread", "user_profile_id", "workspace_id"))
 # Tools at Anthropic whose replies hold ids of a container.
 _IN_CONTAINERS = ("code_execution", "web_search_2026", "web_fetch_2026")
@@ -277,7 +278,7 @@ def _facts(body: bytes, request: _Fields, model: str, span: tuple[int, int], see
         images=seen.images,
         documents=seen.documents,
         schema=b"json_schema" in bytes(request.output_config) + bytes(request.output_format),
-        reasoning=openai.is_set(request.thinking) and b'"disabled"' not in thinking,
+        reasoning=openai.is_set(request.thinking) and not any(kind in thinking for kind in _NO_THINKING),
         stream=bytes(request.stream) == b"true",
         same_dialect=own_field(own) or own_tool or seen.own,
         ids=tuple(ids),

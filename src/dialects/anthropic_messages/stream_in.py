@@ -177,7 +177,7 @@ class MessageEvents:
                 arguments = part.arguments  # type: ignore[union-attr]
                 yield PartStarted(number, msgspec.structs.replace(part, arguments=""))
                 # What follows comes in pieces; an input that is given at once is all of it.
-                if arguments not in ("", "{}"):
+                if arguments.replace(" ", "") not in ("", "{}"):
                     opened.has_input = True
                     yield Delta(number, arguments)
 

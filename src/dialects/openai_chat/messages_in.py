@@ -128,9 +128,9 @@ def _file_part(part: Mapping[str, Any], field: str) -> Part:
     data = text(file.get("file_data"), f"{field}.file_data")
     source = source_of(data)
     if isinstance(source, Url) and not data.startswith(("http://", "https://")):
-        raise wrong(
-            f"{field}.file_data", "has to be a data: URL with base64, e.g. data:application/pdf;base64,…"
-        )
+        if ":" in data:
+            raise wrong(f"{field}.file_data", "has to be a URL like data:application/pdf;base64,…")
+        source = Inline("application/pdf", data)  # bare base64: OpenAI took nothing but PDF for long
     return Document(source, optional_text(file.get("filename"), f"{field}.filename"), cached=cache_hint(part))
 
 

@@ -97,8 +97,8 @@ class ChatStreamEncoder:
                 self._part(index, part, choice, out)
             case BlobGiven():
                 self._blob(event, out)
-            case Started(usage=usage):
-                self._usage = usage or self._usage
+            case Started():
+                self._usage = event.usage or self._usage
                 self._set_head(event)
             case Cited(index, citation, choice):
                 told = self._choices[choice]
@@ -107,8 +107,10 @@ class ChatStreamEncoder:
                 self._end_part(index, choice, out)
             case Stopped():
                 self._stop(event, out)
-            case UsageGiven(usage):
+            case UsageGiven(usage, tier):
                 self._usage = usage
+                if tier and tier != self._start.service_tier:  # what it came to be in the end
+                    self._set_head(msgspec.structs.replace(self._start, service_tier=tier))
             case Ended():
                 if self._usage is not None and self._context.include_usage:
                     usage_told = _encode(usage_object(self._usage))
@@ -119,6 +121,7 @@ class ChatStreamEncoder:
                 out.append(b"data: " + error + b"\n\n")
 
     def _set_head(self, event: Started) -> None:
+        self._start = event
         head = head_of(event.id, event.model, event.created_s, event.service_tier, self._context)
         self._head = b"data: " + _encode(head)[:-1] + b","
 

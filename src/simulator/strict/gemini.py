@@ -94,9 +94,9 @@ def _check_content(index: int, content: dict[str, Any], seals: Seals) -> None:
 
 
 def _check_signature(where: str, signature: Any, seals: Seals) -> None:
-    if signature in DUMMIES or seals.open("thought", signature) is not None:
-        return
     text = signature if isinstance(signature, str) else ""
+    if text in DUMMIES or seals.open("thought", text) is not None:
+        return
     try:
         plain = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):

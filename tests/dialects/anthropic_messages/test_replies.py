@@ -1,4 +1,4 @@
-"""Replies in both directions, whole and streamed: what the official SDK makes of them, and back."""
+"""Replies in both directions, whole and streamed: what the official SDK makes of them, what comes back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anthropic
 import httpx2
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from modelbroker.dialects.anthropic_messages import AnthropicMessages
 from modelbroker.dialects.blobs import tagged
@@ -117,6 +117,7 @@ def decoded(stream: bytes, upstream: Upstream = HOUSE) -> list[ReplyEvent]:
     ),
 )
 def test_the_sdk_gets_the_same_whole_and_streamed(data: st.DataObject, of: Reply) -> None:
+    assume("Infinity" not in repr(of))  # no JSON: the SDK reads it in a stream all the same
     body = DIALECT.encode_reply(of, CONTEXT)
     as_whole = parsed(body).to_dict()
     as_stream = accumulated(streamed(data.draw(streams(of)))).to_dict()
@@ -142,6 +143,7 @@ def _without_nulls(value: Any) -> Any:
 @settings(max_examples=80, deadline=None)
 @given(st.data(), replies(with_refusals=True, blob_kinds=(SIGNATURE, REDACTED)))
 def test_a_stream_says_what_the_whole_reply_says(data: st.DataObject, of: Reply) -> None:
+    assume("Infinity" not in repr(of))  # no JSON: a stream is over when that is certain
     again = DIALECT.decode_reply(DIALECT.encode_reply(of, CONTEXT), HOUSE)
     assert fold(decoded(streamed(explode(of)))) == again
     assert fold(decoded(streamed(data.draw(streams(of))))) == again

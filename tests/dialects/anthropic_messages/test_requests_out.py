@@ -40,6 +40,7 @@ from modelbroker.dialects.conversation import (
 from modelbroker.dialects.translation import CannotCarry
 from support.conversations import chats
 from support.dialects import Recorded, parameters
+from support.recordings import recordings
 from support.typed_dicts import violations
 
 DIALECT = AnthropicMessages()
@@ -807,6 +808,17 @@ def test_counts() -> None:
     assert request.path == "/model/anthropic.claude-sonnet-4-5-20250929-v1:0/count-tokens"
     inner = json.loads(base64.b64decode(json.loads(request.body)["input"]["invokeModel"]["body"]))
     assert inner["anthropic_version"] == "bedrock-2023-05-31" and inner["max_tokens"]
+
+
+@pytest.mark.parametrize("row", recordings("anthropic-count-tokens"))
+def test_recorded_counts(row: Any) -> None:
+    """As a client's request, as a provider's, and its reply."""
+    given = json.dumps(row["request"]["body"]).encode()
+    if not DIALECT.read(given).same_dialect:
+        body = json.loads(DIALECT.encode_count(DIALECT.decode_request(given), upstream()).body)
+        assert violations(body, message_count_tokens_params.MessageCountTokensParams) == []
+    tokens = DIALECT.decode_count(json.dumps(row["response"]["body"]).encode())
+    assert tokens == row["response"]["body"]["input_tokens"]
 
 
 @pytest.mark.parametrize(("body", "tokens"), [(b'{"input_tokens": 7}', 7), (b'{"inputTokens": 0}', 0)])

@@ -50,6 +50,7 @@ def parts(*content: Any) -> Any:
     return said({"role": "user", "content": list(content)})[0].parts
 
 
+REFUSAL = {"type": "refusal", "refusal": "n"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
 MESSAGES: list[tuple[list[Any], tuple[Message, ...]]] = [
@@ -215,15 +216,10 @@ KNOBS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {
-                    "name": "n",
-                    "schema": {"type": "object"},
-                    "strict": True,
-                    "description": "d",
-                },
+                "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True},
             }
         },
-        {"output": OutputSchema("n", {"type": "object"}, True, "d")},
+        {"output": OutputSchema("n", {"type": "object"}, True)},
     ),
     ({"tool_choice": "required"}, {"tool_choice": ToolChoice("required")}),
     ({"tool_choice": "any"}, {"tool_choice": ToolChoice("required")}),
@@ -275,7 +271,7 @@ def test_tools() -> None:
                 "function": {
                     "name": "f",
                     "description": "d",
-                    "parameters": {"type": "object"},
+                    "parameters": {"a": 1},
                     "strict": True,
                 },
                 "cache_control": {"type": "ephemeral"},
@@ -285,7 +281,7 @@ def test_tools() -> None:
         ]
     )
     assert chat.tools == (
-        Tool("f", "d", {"type": "object"}, True, Cached()),
+        Tool("f", "d", {"a": 1}, True, Cached()),
         Tool("g"),
         Tool("sh", "runs", CUSTOM_SCHEMA),
     )
@@ -306,6 +302,7 @@ def assistant(**fields: Any) -> Any:
     return said({"role": "assistant", "content": "a", **fields})[0].parts
 
 
+SEALED = "openai-responses.encrypted_content"
 REASONING: list[tuple[dict[str, Any], list[Reasoning]]] = [
     ({}, []),
     ({"reasoning_content": "hm"}, [Reasoning("hm")]),
@@ -340,17 +337,17 @@ REASONING: list[tuple[dict[str, Any], list[Reasoning]]] = [
     (
         {
             "reasoning_details": [
-                {"type": "reasoning.summary", "summary": "s", "id": "rs_1", "format": "k.e", "index": 0},
+                {"type": "reasoning.summary", "summary": "s", "id": "rs_1", "format": SEALED, "index": 0},
                 {
                     "type": "reasoning.encrypted",
-                    "data": "mb1:o:k.e:X",
+                    "data": f"mb1:o:{SEALED}:X",
                     "id": "rs_1",
-                    "format": "k.e",
+                    "format": SEALED,
                     "index": 1,
                 },
             ]
         },
-        [Reasoning("s", Blob("o", "k.e", "X"), id="rs_1", summary=True)],
+        [Reasoning("s", Blob("o", SEALED, "X"), id="rs_1", summary=True)],
     ),
     ({"reasoning_details": [{"type": "reasoning.text", "text": "s", "index": 0}]}, [Reasoning("s")]),
     # A client that kept the text apart from what it can't read.
