@@ -195,6 +195,8 @@ def fault_from(error: Any, status: int = 0, shown: bytes = b"") -> Fault:
     elif cause is Cause.BILLING:
         message, code = BILLING_MESSAGE, "upstream_billing"
     param = _word(fields.get("param"))
+    if param.startswith("messages["):  # they are counted otherwise in Chat
+        param = "messages"
     return Fault(cause, status, message, code, _CANONICAL_FIELDS.get(param, param))
 
 

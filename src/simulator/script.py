@@ -59,6 +59,15 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _keys(value: Any) -> Any:
+    texts: list[Any] = list(value) if isinstance(value, list | dict) else []
+    if isinstance(value, dict):
+        texts += value.values()
+    if not isinstance(value, list | dict) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("give a list of keys, or a mapping of AWS access keys to their secrets, all text")
+    return value
+
+
 class Match(_Part):
     """Which requests a rule is for; every field given must hold."""
 
@@ -216,7 +225,8 @@ class Script(_Part):
     models: list[str] | None = None  # what GET /models lists
     require_key: bool = True
     require_version: bool = True  # Anthropic: 400 without an anthropic-version header, as the real one
-    keys: list[str] | dict[str, str] | None = None  # a mapping: AWS access keys and their secrets
+    # A mapping: AWS access keys and their secrets.
+    keys: Annotated[list[str] | dict[str, str], BeforeValidator(_keys)] | None = None
     aws: Aws = Aws()
     strict: bool = True  # refuse what the real provider refuses, beyond the plainest
     header_commands: bool = True

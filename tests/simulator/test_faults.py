@@ -238,3 +238,51 @@ def test_refuse_and_come_back(serve, raw, chat):
         except ConnectionRefusedError:
             time.sleep(0.01)
     assert time.monotonic() < deadline
+
+
+BEDROCK, GEMINI = "/model/nova/converse", "/v1beta/models/gemini-2.5-flash"
+TEXT = [{"role": "user", "content": [{"text": "Hello"}]}]
+PARTS = {"contents": [{"parts": [{"text": "Hello"}]}]}
+OTHERS = {
+    "bedrock": (BEDROCK, {"messages": TEXT}, b"totalTokens"),
+    "bedrock-stream": (f"{BEDROCK}-stream", {"messages": TEXT}, b"messageStop"),
+    "gemini": (f"{GEMINI}:generateContent", PARTS, b"usageMetadata"),
+    "gemini-stream": (f"{GEMINI}:streamGenerateContent?alt=sse", PARTS, b"finishReason"),
+    "gemini-array": (f"{GEMINI}:streamGenerateContent", PARTS, b"finishReason"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    ("fault", "end"),
+    [
+        ("reset: before-headers", "rst"),
+        ("reset: after-headers", "rst"),
+        ("reset: mid-stream", "rst"),
+        ("stall: before-headers", "silence"),
+        ("stall: mid-stream", "silence"),
+        ("cut: end", "fin"),
+        ("cut: close", "fin"),
+        ("garbage: body", "fin"),
+        ("garbage: not-http", "fin"),
+        ("error_event: true", "fin"),
+    ],
+)
+def test_the_other_protocols_fail_alike(serve, raw, name, fault, end):
+    path, body, last = OTHERS[name]
+    served = serve(f"{{faults: [{{{fault}}}]}}")
+    headers = {"x-goog-api-key": "k", "connection": "close"}
+    data, ended = raw(served, path, body, headers, quiet_s=0.3 if end == "silence" else 10)
+    assert ended == end and last not in data
+    wanted = "error-event" if "error" in fault else fault.replace(": ", "-")
+    assert outcome(served)[1] == wanted
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_protocols_are_slow_alike(serve, raw, name):
+    path, body, last = OTHERS[name]
+    served = serve("faults: [{delay_headers_ms: 30, delay_first_event_ms: 30, token_delay_ms: 1, pings: 2}]")
+    headers = {"x-goog-api-key": "k", "connection": "close"}
+    data, end = raw(served, path, body, headers)
+    assert end == "fin" and last in data
+    assert outcome(served) == ("delay+slow+pings",) * 2

@@ -235,13 +235,13 @@ class ChatStreamEncoder:
     def _stop(self, event: Stopped, out: list[bytes]) -> None:
         choice = self._choice(event.choice, out)
         delta: dict[str, Any] = {}
-        if choice.cited:
-            # All at once: the SDK can't add to a list whose entries have no index.
-            delta["annotations"] = [
-                said
-                for opened, citation in choice.cited
-                for said in annotations_of((citation,), opened.behind, opened.length)
-            ]
+        annotations = [
+            said
+            for opened, citation in choice.cited
+            for said in annotations_of((citation,), opened.behind, opened.length)
+        ]
+        if annotations:  # all at once: the SDK can't add to a list whose entries have no index
+            delta["annotations"] = annotations
         if not choice.spoke:
             delta["content"] = ""
         finish = FINISH[event.stop]

@@ -1,4 +1,4 @@
-"""Replies of providers and to clients, whole and streamed, as the official SDK has them."""
+"""Replies of providers and to clients, whole and streamed, as the SDK has them."""
 
 from __future__ import annotations
 
