@@ -100,7 +100,7 @@ def _story(decision: Decision, facts: Facts, view: View) -> dict[str, Any]:
             "weight": member.weight,
             "priority": member.priority,
             "chance": round(member.weight / total, 4) if member.priority == _first(decision) else 0.0,
-            "dialect": served_dialect(view.catalog.providers[member.provider], facts.surface),
+            "dialect": served_dialect(view.catalog.providers[member.provider].dialects, facts.surface),
         }
         for member in decision.eligible
     ]

@@ -10,16 +10,17 @@ from ..dialects import ClientDialect, Context
 from ..dialects.replies import Cause, Failed, Fault
 from ..dialects.translation import Filter
 from .member import MemberStream, Move
-from .translated import Answer, Head, Headers, Inflater, rendered
+from .translated import Answer, Flowing, Head, Headers, Inflater, rendered
 
 _INNER = [(":status", "200"), ("content-type", "text/event-stream")]
 
 
-class FilteredStream:
+class FilteredStream(Flowing):
     """Events: `on_headers`, `on_body` …, `on_hold_over`, as a TranslatedStream has them. What is no good
     stream passes as it is: then it says COMMIT, and is over."""
 
     def __init__(self, client: ClientDialect, filter: Filter, context: Context) -> None:
+        super().__init__()
         self._client = client
         self._filter = filter
         self._context = context
@@ -27,9 +28,6 @@ class FilteredStream:
         self._judge.on_headers(_INNER, ends=False)
         self._head = Head(())
         self._inflater = Inflater("")
-        self._out: list[bytes] = []
-        self._open = self._over = False
-        self._failure: Answer | None = None
 
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
         head = self._head = Head(headers)
@@ -58,29 +56,12 @@ class FilteredStream:
             self._failure = Answer(status, (("content-type", "application/json"),), (), body, code)
         return self._opened() if move is Move.COMMIT else move
 
-    def on_hold_over(self) -> Move:
-        return self._opened()
-
     def reply_headers(self) -> tuple[Headers, tuple[str, ...]]:
         headers = (("content-type", "text/event-stream; charset=utf-8"),)
         return headers, self._head.removed(frozenset(("content-type",)))
 
-    def take(self) -> bytes:
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
-
-    def failure(self) -> Answer:
-        if self._failure is None:
-            raise RuntimeError("nothing has failed")
-        return self._failure
-
     def break_off(self, message: str) -> Move:
         return self._broken(message)
-
-    def _opened(self) -> Move:
-        self._open = True
-        return Move.OPEN
 
     def _broken(self, message: str) -> Move:
         fault = Fault(Cause.SERVER, 502, message, "upstream_garbage")

@@ -15,6 +15,7 @@ import msgspec
 from ..core.call import Surface
 from ..core.errors import BadRequest, CallError, Misconfigured
 from ..dialects import (
+    ClientDialect,
     Context,
     Encoded,
     Upstream,
@@ -25,6 +26,7 @@ from ..dialects import (
     provider_dialect,
     surface_named,
 )
+from ..policy import served_dialect
 from .filtered import FilteredStream
 from .member import MemberStream
 from .outer import Inbound
@@ -75,14 +77,6 @@ def spoken(serialized: str) -> Spoken:
     return msgspec.json.decode(serialized, type=Spoken)
 
 
-def served_in(dialects: tuple[str, ...], surface: Surface) -> str:
-    """The dialect in which a provider serves calls of `surface`: its own, or else the first that it can be
-    translated into; "" where there is none."""
-    if surface.dialect in dialects:
-        return surface.dialect
-    return next((dialect for dialect in dialects if dialect in surface.served_by), "")
-
-
 class MemberCall:
     """Events: `on_request_headers`, `on_request_body`; then `reply` takes over."""
 
@@ -101,7 +95,9 @@ class MemberCall:
         surface = surface_named(inbound.first("x-broker-surface"))
         self._surface = surface
         upstream = self._member.upstream
-        self._upstream = msgspec.structs.replace(upstream, dialect=served_in(self._member.dialects, surface))
+        self._upstream = msgspec.structs.replace(
+            upstream, dialect=served_dialect(self._member.dialects, surface)
+        )
         self._context = Context(self.request_id, self._now_s, upstream.model)
         self.is_stream = bool(inbound.first("x-broker-stream"))
         self.is_same = self._upstream.dialect == surface.dialect
@@ -116,12 +112,16 @@ class MemberCall:
             raise Misconfigured(500, "broker_defect", "a body came before its headers")
         return self._surface
 
+    @property
+    def client(self) -> ClientDialect:
+        return client_dialect(self.surface.dialect)
+
     def error_body(self, error: CallError) -> bytes:
         """The error in the client's dialect."""
-        return client_dialect(self.surface.dialect).error_body(error, self.request_id)
+        return self.client.error_body(error, self.request_id)
 
     def on_request_body(self, body: bytes) -> Send | NotSent:
-        client = client_dialect(self.surface.dialect)
+        client = self.client
         try:
             encoded = self._mended(body) if self.is_same else self._encoded(body)
         except CallError as error:
@@ -151,7 +151,7 @@ class MemberCall:
 
     def _mended(self, body: bytes) -> Encoded:
         """The same dialect: only what has to be otherwise at this provider changes."""
-        client = client_dialect(self.surface.dialect)
+        client = self.client
         _, question, query = self._inbound.first("x-broker-suffix").partition("?")
         path = client.same_dialect_path(self._upstream, self.surface, self.is_stream) + question + query
         return Encoded(path, client.rebind(body, self._upstream))
@@ -163,7 +163,7 @@ class MemberCall:
             self._embed = embed
             encoded = makes_embeddings(upstream.dialect).encode_embed(embed, upstream)
             return msgspec.structs.replace(encoded, dropped=(*embed.dropped, *encoded.dropped))
-        client = client_dialect(surface.dialect)
+        client = self.client
         chat = client.decode_request(body)
         if surface.operation == "count":
             encoded = counts_tokens(upstream.dialect).encode_count(chat, upstream)
@@ -177,7 +177,7 @@ class MemberCall:
 
     def stream(self) -> MemberStream | FilteredStream | TranslatedStream:
         """What takes the reply in STREAM mode."""
-        client, upstream = client_dialect(self.surface.dialect), self._upstream
+        client, upstream = self.client, self._upstream
         if not self.is_same:
             return TranslatedStream(client, provider_dialect(upstream.dialect), upstream, self._context)
         if self._is_owned:
@@ -188,32 +188,18 @@ class MemberCall:
 
     def whole(self) -> WholeReply:
         """What takes the reply in WHOLE mode."""
-        surface, upstream, context = self.surface, self._upstream, self._context
-        client = client_dialect(surface.dialect)
+        upstream, context, client = self._upstream, self._context, self.client
         if self.is_same:
             return WholeReply(client, None, context, lambda body: client.owned_reply(body, upstream.provider))
-        provider = provider_dialect(upstream.dialect)
-        if surface.operation == "embed":
-            maker, embed = makes_embeddings(upstream.dialect), self._embed
-            return WholeReply(
-                client,
-                provider,
-                context,
-                lambda body: embeddings_client().encode_embed_reply(
-                    maker.decode_embed(body, upstream), embed, context
-                ),
-            )
-        if surface.operation == "count":
-            counter = counts_tokens(upstream.dialect)
-            return WholeReply(
-                client,
-                provider,
-                context,
-                lambda body: client.encode_count_reply(counter.decode_count(body)),
-            )
-        return WholeReply(
-            client,
-            provider,
-            context,
-            lambda body: client.encode_reply(provider.decode_reply(body, upstream), context),
-        )
+        return WholeReply(client, provider_dialect(upstream.dialect), context, self._translated)
+
+    def _translated(self, body: bytes) -> bytes:
+        """A good whole reply in the client's dialect. ValueError where it is none of the provider's."""
+        upstream, context, client = self._upstream, self._context, self.client
+        match self.surface.operation:
+            case "embed":
+                made = makes_embeddings(upstream.dialect).decode_embed(body, upstream)
+                return embeddings_client().encode_embed_reply(made, self._embed, context)
+            case "count":
+                return client.encode_count_reply(counts_tokens(upstream.dialect).decode_count(body))
+        return client.encode_reply(provider_dialect(upstream.dialect).decode_reply(body, upstream), context)

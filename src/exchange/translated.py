@@ -168,13 +168,43 @@ def _is_real(event: ReplyEvent) -> bool:
     return False
 
 
-class TranslatedStream:
+class Flowing:
+    """What streams that stay in the path have in common: what the client is to get, now or instead."""
+
+    def __init__(self) -> None:
+        self._out: list[bytes] = []
+        self._open = self._over = False
+        self._failure: Answer | None = None
+
+    def take(self) -> bytes:
+        """What the client is to get now."""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def failure(self) -> Answer:
+        """After FAIL."""
+        if self._failure is None:
+            raise RuntimeError("nothing has failed")
+        return self._failure
+
+    def on_hold_over(self) -> Move:
+        """The preamble stands alone for a while: the provider lives, and thinks."""
+        return self._opened()
+
+    def _opened(self) -> Move:
+        self._open = True
+        return Move.OPEN
+
+
+class TranslatedStream(Flowing):
     """Events: `on_headers`, `on_body` …, `on_hold_over`; each says what to do next. After OPEN the stream
     flows: each piece that comes in is answered with what `take` gives. It never leaves the path."""
 
     def __init__(
         self, client: ClientDialect, provider: ProviderDialect, upstream: Upstream, context: Context
     ) -> None:
+        super().__init__()
         self._client = client
         self._provider = provider
         self._upstream = upstream
@@ -184,10 +214,8 @@ class TranslatedStream:
         self._head = Head(())
         self._inflater = Inflater("")
         self._collected: list[bytes] | None = None  # of a reply that is no stream
-        self._out: list[bytes] = []
         self._held_bytes = 0
-        self._alive = self._open = self._over = False
-        self._failure: Answer | None = None
+        self._alive = False
 
     # -- events
 
@@ -212,10 +240,6 @@ class TranslatedStream:
             events = [*events, *self._decoder.end()]
         return self._on_events(events, ends, len(plain))
 
-    def on_hold_over(self) -> Move:
-        """The preamble stands alone for a while: the provider lives, and thinks."""
-        return self._opened()
-
     # -- what to send
 
     def reply_headers(self) -> tuple[Headers, tuple[str, ...]]:
@@ -224,18 +248,6 @@ class TranslatedStream:
         if request_id := self._head.request_id():
             headers.append((self._client.request_id_header, request_id))
         return tuple(headers), self._head.removed(frozenset(name for name, _ in headers))
-
-    def take(self) -> bytes:
-        """What the client is to get now."""
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
-
-    def failure(self) -> Answer:
-        """After FAIL."""
-        if self._failure is None:
-            raise RuntimeError("nothing has failed")
-        return self._failure
 
     def break_off(self, message: str) -> Move:
         """The broker itself can't go on with this reply."""
@@ -300,10 +312,6 @@ class TranslatedStream:
             return self._fail(_garbage(f"the provider's reply is not valid: {wrong}"))
         self._encode(list(explode(reply)), ends=True)
         return self._opened()
-
-    def _opened(self) -> Move:
-        self._open = True
-        return Move.OPEN
 
     def _break_off(self, fault: Fault) -> Move:
         if not self._open:

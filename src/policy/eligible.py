@@ -62,13 +62,9 @@ class State:
     signing: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
-def served_dialect(provider: Provider, surface: Surface) -> str:
-    """The dialect in which a provider gets calls of `surface`: the call's own, or the first of the provider's
-    that it can be translated into; "" where there is none."""
-    return _served(provider.dialects, surface)
-
-
-def _served(dialects: tuple[str, ...], surface: Surface) -> str:
+def served_dialect(dialects: tuple[str, ...], surface: Surface) -> str:
+    """In which of a provider's dialects it gets calls of `surface`: the call's own, or the first one that
+    the call can be translated into; "" where there is none."""
     if surface.dialect in dialects:
         return surface.dialect
     for dialect in dialects:
@@ -160,7 +156,7 @@ def _unfit(
 ) -> Reason | None:
     """Why the member can't serve the call at any time. What is not known refuses nothing."""
     surface, only_model, needs, _, _, own_field, owners = wants
-    dialect = _served(provider.dialects, surface)
+    dialect = served_dialect(provider.dialects, surface)
     if not dialect:
         spoken = ", ".join(provider.dialects)
         return "no_translation", f"the call is {surface.name}, the provider speaks {spoken}"
@@ -278,7 +274,7 @@ def _base_and_cuts(
     by_model: dict[int, int] = {}
     by_capabilities: dict[Capabilities, int] = {}
     for place, kind in enumerate(kinds):
-        dialect = _served(kind.dialects, surface) if kind.usable else ""
+        dialect = served_dialect(kind.dialects, surface) if kind.usable else ""
         if not dialect:
             continue
         bit = 1 << place

@@ -141,8 +141,9 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
         request_headers.append({"header": version, "append_action": "ADD_IF_ABSENT"})
     passing = () if is_mended(provider) else identity_dialects(provider)
     rewrite, stream = _present("x-broker-rewrite"), _present("x-broker-stream")
-    whole_reply = _python_override(provider, member, "BUFFERED")
-    each_piece = _python_override(provider, member, "STREAMED")
+    spoken = _spoken_text(provider, member)
+    whole_reply = _python_override(spoken, "BUFFERED")
+    each_piece = _python_override(spoken, "STREAMED")
     no_python = {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, disabled=True)}
     return {
         "name": "member",
@@ -192,7 +193,7 @@ def _stream_override(dialect: str) -> Tree:
     return {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, overrides=metadata)}
 
 
-def _python_override(provider: Provider, member: Member, reply_mode: str) -> Tree:
+def _python_override(spoken: str, reply_mode: str) -> Tree:
     """All that ext_proc has to know of this member comes with the call: a listener outlives catalogs."""
     overrides = {
         "processing_mode": {
@@ -201,14 +202,20 @@ def _python_override(provider: Provider, member: Member, reply_mode: str) -> Tre
             "response_header_mode": "SEND",
             "response_body_mode": reply_mode,
         },
-        "grpc_initial_metadata": [{"key": "x-broker-member", "value": spoken_text(provider, member)}],
+        "grpc_initial_metadata": [{"key": "x-broker-member", "value": spoken}],
     }
     return {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, overrides=overrides)}
 
 
-def spoken_text(provider: Provider, member: Member) -> str:
+def _spoken_text(provider: Provider, member: Member) -> str:
     """A Spoken as ASCII JSON."""
-    upstream = Upstream(
+    spoken = Spoken(provider.dialects, _upstream(provider, member))
+    return json.dumps(msgspec.to_builtins(spoken), separators=(",", ":"))
+
+
+def _upstream(provider: Provider, member: Member) -> Upstream:
+    """Whatever the call: the dialect is found for each."""
+    return Upstream(
         provider=provider.name,
         dialect="",
         model=provider.own_model(member.model),
@@ -220,7 +227,6 @@ def spoken_text(provider: Provider, member: Member) -> str:
         deviations=dict(provider.deviations),
         max_output_tokens=member.capabilities.max_output_tokens,
     )
-    return json.dumps(msgspec.to_builtins(Spoken(provider.dialects, upstream)), separators=(",", ":"))
 
 
 def is_mended(provider: Provider) -> bool:
@@ -293,7 +299,7 @@ def own_paths(provider: Provider, member: Member) -> list[tuple[str, bytes]]:
     """Suffixes of the dialects' operations that this provider has elsewhere → where."""
     if provider.variant != "azure":
         return []
-    upstream = msgspec.json.decode(spoken_text(provider, member), type=Spoken).upstream
+    upstream = _upstream(provider, member)
     paths = []
     for surface in SURFACES:
         if surface.dialect in provider.dialects:

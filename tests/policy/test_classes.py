@@ -106,7 +106,7 @@ def test_every_class_is_that_of_some_call(catalog: Catalog, state: State) -> Non
         assert any(
             decide(facts, catalog, state).eligible == members
             for facts in most_demanding(catalog, members)
-            if all(served_dialect(catalog.providers[m.provider], facts.surface) for m in members)
+            if all(served_dialect(catalog.providers[m.provider].dialects, facts.surface) for m in members)
         ), members
 
 
@@ -117,7 +117,7 @@ def most_demanding(catalog: Catalog, members: tuple[Member, ...]) -> Iterable[Fa
         providers = [catalog.providers[m.provider] for m in members]
         is_own = all(surface.dialect in p.dialects for p in providers)
         wires = [
-            catalog.wires.get(served_dialect(p, surface), Capabilities())
+            catalog.wires.get(served_dialect(p.dialects, surface), Capabilities())
             for p in providers
             if surface.dialect not in p.dialects
         ]

@@ -54,7 +54,7 @@ def test_a_provider_serves_a_call_in_its_own_dialect_or_the_first_that_will_do(
     surface_name: str, dialects: tuple[str, ...], served: str
 ) -> None:
     provider = replace(next(iter(catalog(pools=POOL).providers.values())), dialects=dialects)
-    assert served_dialect(provider, surface(surface_name)) == served
+    assert served_dialect(provider.dialects, surface(surface_name)) == served
 
 
 POOL = [{"name": "p", "members": members("a/x", "b/y", "r/z")}]

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from ...core.errors import BadRequest
+from .. import openai
 from ..base import ABSENT
 from ..conversation import (
     Audio,
@@ -189,7 +190,7 @@ class Items:
                 raise bad(f"{field}.arguments", "is missing")
             arguments = item.arguments
         else:
-            arguments = custom_arguments(item.input or "")
+            arguments = openai.custom_arguments(item.input or "")
         self._said([ToolCall(call_id, name, arguments)])
 
     def _result(self, field: str, item: _Item) -> None:
@@ -260,11 +261,6 @@ class Items:
         if self._role is not None and self._parts:
             self.messages.append(Message(self._role, tuple(self._parts)))
         self._role, self._parts = None, []
-
-
-def custom_arguments(text: str) -> str:
-    """What a custom tool's call is to other dialects: a function with one text. See requests_in."""
-    return msgspec.json.encode({"input": text}).decode()
 
 
 def _image(field: str, part: _Part, cached: Cached | None) -> Image:

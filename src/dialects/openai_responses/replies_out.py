@@ -117,15 +117,5 @@ def annotation(citation: Citation, length: int) -> Object:
     }
 
 
-def custom_input(arguments: str) -> str:
-    """The text for a custom tool, which other dialects call as a function of one argument."""
-    try:
-        value = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return arguments
-    text = value.get("input") if isinstance(value, dict) and len(value) == 1 else None
-    return text if isinstance(text, str) else arguments
-
-
 def encode_count(input_tokens: int) -> bytes:
     return msgspec.json.encode({"object": "response.input_tokens", "input_tokens": input_tokens})

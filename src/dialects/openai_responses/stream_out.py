@@ -33,7 +33,7 @@ from ..replies import (
 from ..streaming import OneAtATime, explode
 from ..translation import Context
 from .fields import own_field
-from .replies_out import Head, Object, annotation, custom_input, ending, is_placed, usage_object
+from .replies_out import Head, Object, annotation, ending, is_placed, usage_object
 from .wire import NO_BLOB, attached
 
 _encode = msgspec.json.Encoder().encode
@@ -362,7 +362,7 @@ class ResponsesEncoder:
             return
         text = part.text
         is_free = isinstance(part.part, ToolCall) and part.part.custom
-        item["input"] = given = text if is_free else custom_input(text)
+        item["input"] = given = text if is_free else openai.custom_input(text)
         if given:
             self._say("response.custom_tool_call_input.delta", {**at, "delta": given})
         self._say("response.custom_tool_call_input.done", {**at, "input": given})
