@@ -51,6 +51,7 @@ class Turn:
     results: list[Block] = field(default_factory=list)
     others: list[Block] = field(default_factory=list)
     has_documents: bool = False
+    lost_reasoning: bool = False  # another provider's, which this model can't get
 
 
 class Content:
@@ -107,11 +108,11 @@ class Content:
         return messages
 
     def loop_thinks(self) -> bool:
-        """Does the tool loop that is under way begin and go on with reasoning that the model gets back?
+        """Does the tool loop that is under way begin with reasoning that the model gets back?
 
         Anthropic takes the assistant's messages of a loop for one turn, which has to begin with its
-        thinking where there is a budget for it ("Extended thinking with tool use"); its error speaks of the
-        last message, which another provider may have made. True where no loop is under way.
+        thinking where there is a budget for it ("Extended thinking with tool use"); and a turn of
+        another provider's in between has none that it takes. True where no loop is under way.
         """
         loop: list[Turn] = []
         for turn in reversed(self.turns):
@@ -119,8 +120,10 @@ class Content:
                 loop.append(turn)
             elif not turn.results:
                 break
-        ends = (loop[0], loop[-1]) if loop else ()
-        return all("reasoningContent" in (turn.others or turn.results)[0] for turn in ends)
+        if not loop:
+            return True
+        first = (loop[-1].others or loop[-1].results)[0]
+        return "reasoningContent" in first and not any(turn.lost_reasoning for turn in loop)
 
     # -- cache points
 
@@ -248,13 +251,15 @@ class Content:
 
     def _add_reasoning(self, turn: Turn, part: Reasoning, place: Place) -> None:
         blob = part.blob
-        if blob is None or not self._model.returns_reasoning:
+        if not self._model.returns_reasoning:
             return
-        if readable(blob, self._upstream, self._redacted):
+        if blob is not None and readable(blob, self._upstream, self._redacted):
             turn.others.append({"reasoningContent": {"redactedContent": blob.data}})
-        elif readable(blob, self._upstream, self._signature):
+        elif blob is not None and readable(blob, self._upstream, self._signature):
             said = {"text": part.text, "signature": blob.data}
             turn.others.append({"reasoningContent": {"reasoningText": said}})
+        else:
+            turn.lost_reasoning = True
 
     def _add_call(self, turn: Turn, part: ToolCall, place: Place) -> None:
         name = part.name
