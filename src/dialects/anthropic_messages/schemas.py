@@ -60,9 +60,9 @@ def _enforced(schema: Any) -> dict[str, Any]:
     for key in _UNKNOWN:
         if key in rest:
             raise Unenforceable(f"{key} can't be enforced")
-    kind = rest.pop("type", None)
+    kind = _kind_of(rest.pop("type", None))
     literal = _literals(rest, out)
-    if isinstance(kind, Sequence) and not isinstance(kind, str):
+    if isinstance(kind, list):
         if not literal:
             out["anyOf"] = [_enforced(_alone(rest, one)) for one in kind]
         rest = {key: value for key, value in rest.items() if key not in _OF_ONE_TYPE}
@@ -78,6 +78,14 @@ def _enforced(schema: Any) -> dict[str, Any]:
         out["type"] = kind
         _of_kind(str(kind), rest, out)
     return _described(rest, out)
+
+
+def _kind_of(said: Any) -> str | list[str] | None:
+    if said is None or isinstance(said, str):
+        return said
+    if isinstance(said, list | tuple) and all(isinstance(one, str) for one in said):
+        return list(said)
+    raise Unenforceable("type is neither a text nor a list of texts")
 
 
 def _alone(rest: Mapping[str, Any], kind: Any) -> dict[str, Any]:
@@ -130,13 +138,15 @@ def _of_kind(kind: str, rest: dict[str, Any], out: dict[str, Any]) -> None:
             out["properties"] = {name: _enforced(inner) for name, inner in (properties or {}).items()}
             out["additionalProperties"] = False
             if (required := rest.pop("required", None)) is not None:
+                if not isinstance(required, list | tuple):
+                    raise Unenforceable("required is no list")
                 out["required"] = list(required)
         case "array":
             if "items" in rest:
                 out["items"] = _enforced(rest.pop("items"))
             if rest.get("minItems") in (0, 1):
                 out["minItems"] = rest.pop("minItems")
-        case "string" if rest.get("format") in _FORMATS:
+        case "string" if isinstance(rest.get("format"), str) and rest["format"] in _FORMATS:
             out["format"] = rest.pop("format")
 
 
