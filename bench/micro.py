@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import targets
 import yaml
+from messages import Envoys, NoWire
 from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.core.call import Caller, Facts
 from modelbroker.dialects import dialect_named, surface_for_path
@@ -17,43 +16,15 @@ from modelbroker.exchange import Forward, Inbound, OuterCall, View
 from modelbroker.extproc.messages import Messages
 from modelbroker.extproc.streams import Streams
 from modelbroker.policy import decide
+from stopwatch import timed
 from traffic import MODEL, PATH, request_body, stream_events
 
 _DIALECT = "openai-chat"
 
 
-class _NoWire:
-    """A transport that forgets what it is to send."""
-
-    def send(self, message: bytes) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
-        pass
-
-
 def measure(seconds: float, rounds: int) -> list[tuple[str, float]]:
-    """(function, µs of CPU a call): the median of the rounds."""
-    return [(name, _timed(work, seconds, rounds)) for name, work in _works().items()]
-
-
-def _timed(work: Callable[[], Any], seconds: float, rounds: int) -> float:
-    loops = 1
-    while (took := _once(work, loops)) < min(0.02, seconds) and loops < 1 << 24:
-        loops *= 2
-    loops = max(1, round(loops * seconds / took))
-    return statistics.median(_once(work, loops) / loops for _ in range(rounds)) * 1e6
-
-
-def _once(work: Callable[[], Any], loops: int) -> float:
-    """CPU seconds: what others take of the machine meanwhile is not in them."""
-    started = time.process_time()
-    for _ in range(loops):
-        work()
-    return time.process_time() - started
+    """(function, µs of CPU a call)."""
+    return [(name, timed(work, seconds, rounds)) for name, work in _works().items()]
 
 
 def view() -> View:
@@ -102,36 +73,25 @@ class _Wire:
     def __init__(self, seen: View) -> None:
         envoy = api()
         self.messages = Messages(envoy)
-        self._request = envoy.message_class("envoy.service.ext_proc.v3.ProcessingRequest")
+        self._envoys = Envoys(envoy)
         self._streams = Streams(self.messages)
         self._streams.set_views(seen, {})
         self._generation = seen.generation
-        self.request_headers = self._headers_message("request_headers", _headers())
+        self.request_headers = self._envoys.headers("request_headers", _headers())
         self._decoded = self.messages.decode(self.request_headers).request_headers
 
-    def _headers_message(self, kind: str, headers: list[tuple[str, str]]) -> bytes:
-        message = self._request()
-        for name, value in headers:
-            getattr(message, kind).headers.headers.add(key=name, raw_value=value.encode())
-        serialized: bytes = message.SerializeToString()
-        return serialized
-
-    def body_message(self, body: bytes, kind: str = "request_body", *, ends: bool = True) -> bytes:
-        message = self._request()
-        getattr(message, kind).body = body
-        getattr(message, kind).end_of_stream = ends
-        serialized: bytes = message.SerializeToString()
-        return serialized
+    def body_message(self, body: bytes) -> bytes:
+        return self._envoys.body(body)
 
     def list_headers(self) -> Any:
         return self.messages.headers(self._decoded)
 
     def outer(self, body: bytes) -> Callable[[], None]:
-        message = self.body_message(body)
+        message = self._envoys.body(body)
         metadata = {"x-broker-role": "outer", "x-broker-generation": self._generation}
 
         def work() -> None:
-            stream = self._streams.open(metadata, _NoWire())
+            stream = self._streams.open(metadata, NoWire())
             stream.receive(self.request_headers)
             stream.receive(message)
 
@@ -141,13 +101,13 @@ class _Wire:
         """The reply's headers, the preamble, the first word."""
         head = [(":status", "200"), ("content-type", "text/event-stream"), ("cache-control", "no-cache")]
         serialized = [
-            self._headers_message("response_headers", head),
-            *(self.body_message(event, "response_body", ends=False) for event in stream_events()[:2]),
+            self._envoys.headers("response_headers", head),
+            *(self._envoys.body(event, "response_body", ends=False) for event in stream_events()[:2]),
         ]
         metadata = {"x-broker-role": "member", "x-broker-dialect": _DIALECT}
 
         def work() -> None:
-            stream = self._streams.open(metadata, _NoWire())
+            stream = self._streams.open(metadata, NoWire())
             for message in serialized:
                 stream.receive(message)
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import micro
 import report
+import translation
 from measure import SCENARIOS, Bench, Plan, Slice, Summary, summarize
 from processes import Child, Failed, script
 from targets import ROOT, STARTERS, Target, litellm_version
@@ -163,7 +164,20 @@ def _micro(options: argparse.Namespace, facts: dict[str, Any]) -> int:
     rows = micro.measure(options.seconds / 5, options.rounds)
     print(_headline(facts) + "\n")
     print(report.table(("function", "µs"), [(name, f"{us:,.2f}") for name, us in rows], options.markdown))
-    where = _write(options, {"machine": facts, "micro_us": dict(rows)})
+    _say("every dialect translated into every other:")
+    pairs = translation.measure(options.seconds / 20, options.rounds, _say)
+    print("\nTranslated calls, µs of CPU; of streams, of each event\n")
+    print(report.table(translation.head(), [pair.cells() for pair in pairs], options.markdown))
+    print("\n" + "\n".join(translation.verdicts(pairs)))
+    where = _write(
+        options,
+        {
+            "machine": facts,
+            "micro_us": dict(rows),
+            "translation_columns": [column.name for column in translation.COLUMNS],
+            "translation_us": [asdict(pair) for pair in pairs],
+        },
+    )
     _say(f"written to {where}")
     return 0
 

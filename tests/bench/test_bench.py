@@ -106,9 +106,22 @@ def test_micro_measures_the_pure_functions(tmp_path: Path) -> None:
     where = tmp_path / "micro.json"
     done = bench("--micro", "--seconds", "0.02", "--rounds", "1", "--json", str(where))
     assert done.returncode == 0, done.stderr
-    measured = json.loads(where.read_text())["micro_us"]
+    result = json.loads(where.read_text())
+    measured = result["micro_us"]
     assert {"decide", "read the facts of a 100 KB body", "encode Forward"} <= measured.keys()
     assert all(us > 0 for us in measured.values())
+    clients = ("openai-chat", "openai-responses", "anthropic-messages")
+    pairs = result["translation_us"]
+    assert sorted((one["client"], one["provider"]) for one in pairs) == sorted(
+        (client, provider)
+        for client in clients
+        for provider in (*clients, "bedrock-converse", "gemini")
+        if client != provider
+    )
+    assert all(len(one["us"]) == len(result["translation_columns"]) and min(one["us"]) > 0 for one in pairs)
+    limits = [line.partition(": ")[2] for line in done.stdout.splitlines() if " in under " in line]
+    assert len(limits) == 2
+    assert all(line.startswith(("holds;", "DOES NOT HOLD;")) for line in limits)
 
 
 def test_a_wrong_argument_is_refused(tmp_path: Path) -> None:
