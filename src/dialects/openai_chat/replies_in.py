@@ -24,6 +24,11 @@ STOPS: Mapping[str, Stop] = {
     "tool_calls": Stop.TOOL_CALLS,
     "function_call": Stop.TOOL_CALLS,
     "content_filter": Stop.CONTENT_FILTER,
+    # What gateways pass on in the words of other dialects.
+    "max_tokens": Stop.MAX_TOKENS,
+    "tool_use": Stop.TOOL_CALLS,
+    "refusal": Stop.REFUSAL,
+    "safety": Stop.CONTENT_FILTER,
 }
 # Reasons that are no end of an answer. Mistral's and OpenRouter's; DeepSeek's.
 FAILURES = frozenset(("error", "insufficient_system_resource"))
@@ -94,8 +99,8 @@ def _parts(message: Mapping[str, Any], n: int, reader: _Reader) -> Iterator[Part
     blob = thought_of(message, reader.issuer)
     if isinstance(content, list):
         yield from typed_content(content)
-    elif (isinstance(content, str) and content) or blob is not None:
-        yield Text(text_of(content), citations=citations, blob=blob)
+    elif (words := text_of(content) or spoken(message)) or blob is not None:
+        yield Text(words, citations=citations, blob=blob)
     if refusal := text_of(message.get("refusal")):
         yield Refusal(refusal)
     calls = message.get("tool_calls")
@@ -110,7 +115,7 @@ def _parts(message: Mapping[str, Any], n: int, reader: _Reader) -> Iterator[Part
 def _call(call: Any, ident: str, issuer: str) -> ToolCall:
     if not isinstance(call, dict):
         raise ValueError("tool_calls holds something that is no call")
-    ident = text_of(call.get("id")) or ident
+    ident = id_of(call) or ident
     custom = call.get("custom")
     if isinstance(custom, dict):
         return ToolCall(ident, text_of(custom.get("name")), text_of(custom.get("input")), custom=True)
@@ -128,6 +133,18 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def id_of(call: Mapping[str, Any]) -> str:
+    """Mistral writes `null` as a text."""
+    ident = text_of(call.get("id"))
+    return "" if ident == "null" else ident
+
+
+def spoken(message: Mapping[str, Any]) -> str:
+    """What a model said aloud, where that is all of its answer."""
+    audio = message.get("audio")
+    return text_of(audio.get("transcript")) if isinstance(audio, dict) else ""
+
+
 def arguments_of(value: Any) -> str:
     """Some give the object itself."""
     if value is None or isinstance(value, str):
@@ -141,7 +158,7 @@ def made_id(reply_id: str, choice: int, place: int) -> str:
 
 
 def stop_of(reason: Any, has_calls: bool) -> Stop:
-    stop = STOPS.get(reason, Stop.END) if isinstance(reason, str) else Stop.END
+    stop = STOPS.get(reason.lower(), Stop.END) if isinstance(reason, str) else Stop.END
     # With a tool choice that names the tool, OpenAI and others say that it just stopped.
     return Stop.TOOL_CALLS if has_calls and stop is Stop.END else stop
 
@@ -219,4 +236,16 @@ def usage_of(value: Mapping[str, Any]) -> Usage | None:
     hidden = openai.count_in(details, "reasoning_tokens") or 0
     if hidden and openai.count_in(usage, "total_tokens") == prompt + output + hidden:
         output += hidden  # xAI counts reasoning beside the output, not in it
-    return openai.usage_of(prompt, output, usage.get("prompt_tokens_details"), details)
+    return openai.usage_of(prompt, output, _prompt_details(usage), details)
+
+
+# Where others than OpenAI tell how much of the prompt was read from the cache: Mistral, DeepSeek, Moonshot.
+_CACHED = ("num_cached_tokens", "prompt_cache_hit_tokens", "cached_tokens")
+
+
+def _prompt_details(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    details = usage.get("prompt_tokens_details")
+    told: dict[str, Any] = dict(details) if isinstance(details, dict) else {}
+    if openai.count_in(told, "cached_tokens") is None:
+        told["cached_tokens"] = next((n for name in _CACHED if (n := openai.count_in(usage, name))), 0)
+    return told

@@ -37,8 +37,10 @@ from .replies_in import (
     arguments_of,
     citations_of,
     echo_blob,
+    id_of,
     made_id,
     plain_reasoning,
+    spoken,
     stop_of,
     text_of,
     thought_of,
@@ -219,6 +221,8 @@ class ChatStreamDecoder:
                     self._say(choice, _TEXT if isinstance(part, Text) else _PLAIN, part.text)
         elif logprobs and choice.open == _TEXT and (tokens := tokens_of(logprobs)):
             self._out.append(Delta(choice.index, "", choice.number, tokens))
+        elif "audio" in delta and (words := spoken(delta)):
+            self._say(choice, _TEXT, words)
         if delta.get("annotations"):
             for citation in citations_of(delta["annotations"]):
                 self._open(choice, _TEXT, Text(""))
@@ -293,7 +297,7 @@ class ChatStreamDecoder:
     def _call(self, choice: _Choice, said: Mapping[str, Any]) -> None:
         function = said.get("function") or said.get("custom")
         function = function if isinstance(function, dict) else {}
-        ident, name = text_of(said.get("id")), text_of(function.get("name"))
+        ident, name = id_of(said), text_of(function.get("name"))
         call = self._call_of(choice, said.get("index"), ident, name)
         if call.index < 0:
             call.id = call.id or ident

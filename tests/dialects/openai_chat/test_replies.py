@@ -290,6 +290,16 @@ def test_recorded_replies_of_every_provider_as_the_sdk_reads_them(row: Recorded)
         ),
         ({"function_call": {"name": "f", "arguments": "{}"}}, (ToolCall("call_r1_0_0", "f", "{}"),)),
         ({"tool_calls": [{"function": {"name": "f"}}]}, (ToolCall("call_r1_0_0", "f", ""),)),
+        # Mistral's word for no id.
+        ({"tool_calls": [{"id": "null", "function": {"name": "f"}}]}, (ToolCall("call_r1_0_0", "f", ""),)),
+        # What a model spoke is told by its transcript.
+        (
+            {
+                "content": None,
+                "audio": {"id": "a", "data": "UklG", "transcript": "Hi there", "expires_at": 1},
+            },
+            (Text("Hi there"),),
+        ),
     ],
 )
 def test_messages(message: dict[str, Any], parts: tuple[Part, ...]) -> None:
@@ -309,6 +319,12 @@ def test_messages(message: dict[str, Any], parts: tuple[Part, ...]) -> None:
         (None, True, Stop.TOOL_CALLS),
         ("length", True, Stop.MAX_TOKENS),
         ("eos", False, Stop.END),
+        # What gateways pass on of other dialects.
+        ("max_tokens", False, Stop.MAX_TOKENS),
+        ("MAX_TOKENS", False, Stop.MAX_TOKENS),
+        ("tool_use", True, Stop.TOOL_CALLS),
+        ("refusal", False, Stop.REFUSAL),
+        ("SAFETY", False, Stop.CONTENT_FILTER),
         (None, False, Stop.END),
     ],
 )
@@ -340,6 +356,26 @@ def test_stops(reason: Any, calls: bool, stop: Stop) -> None:
                 "completion_tokens_details": {"reasoning_tokens": 350},
             },
             Usage(28, output=353, reasoning=350),
+        ),
+        # Mistral's; DeepSeek's; Moonshot's.
+        (
+            {"prompt_tokens": 152, "completion_tokens": 12, "total_tokens": 164, "num_cached_tokens": 151},
+            Usage(1, 151, output=12),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 4},
+            Usage(5, 4, output=2),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "cached_tokens": 3}, Usage(6, 3, output=2)),
+        # Who tells it twice means it once.
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 2,
+                "cached_tokens": 3,
+                "prompt_tokens_details": {"cached_tokens": 3},
+            },
+            Usage(6, 3, output=2),
         ),
         (None, None),
     ],

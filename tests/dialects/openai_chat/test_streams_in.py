@@ -145,6 +145,11 @@ CALLS: list[tuple[list[Any], list[tuple[str, str, str]]]] = [
         [call(None, "a", "f", ""), call(None, arguments='{"x"'), call(None, arguments=":1}")],
         [("a", "f", '{"x":1}')],
     ),
+    # Mistral's word for no id.
+    (
+        [call(0, "null", "f", "{}"), call(1, "null", "g", "{}")],
+        [("call_r1_0_0", "f", "{}"), ("call_r1_0_1", "g", "{}")],
+    ),
     # The id in each piece.
     ([call(0, "a", "f", '{"x"'), call(0, "a", None, ":1}")], [("a", "f", '{"x":1}')]),
     ([call(None, "a", "f", '{"x"'), call(None, "a", None, ":1}")], [("a", "f", '{"x":1}')]),
@@ -408,3 +413,14 @@ def test_any_split_gives_the_same_events(data: st.DataObject) -> None:
     events = [event for piece in pieces for event in decoder.feed(piece)]
     assert [*events, *decoder.end()] == expected
     assert isinstance(expected[-1], Ended)
+
+
+def test_what_a_model_spoke_is_told_by_its_transcript() -> None:
+    parts = parts_of(
+        delta(role="assistant", content=None, audio={"id": "a", "transcript": ""}),
+        delta(audio={"transcript": "Hi "}),
+        delta(audio={"data": "UklG"}),
+        delta(audio={"transcript": "there"}),
+        delta(audio={"expires_at": 5}),
+    )
+    assert parts == (Text("Hi there"),)
