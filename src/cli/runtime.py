@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
-from ..dialects import BUILT, KNOWN, SURFACES
+from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
 from ..settings import compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
@@ -55,7 +55,7 @@ def prepare(
 ) -> Ready:
     """Raises SettingsError (all problems at once) or Misconfigured. What is the same in `before` is taken
     over from there."""
-    loaded = compile_texts(texts, dialects=KNOWN, built=BUILT)
+    loaded = compile_texts(texts, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
     catalog = override(loaded.catalog, overrides)
     return make_ready(texts, catalog, [str(problem) for problem in loaded.warnings], environ, before)
 

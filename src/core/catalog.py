@@ -69,7 +69,7 @@ class Provider:
     ca_digest: str = ""  # of the file's content when it was read: another content is another certificate
     built: bool = True  # False: the dialect is known, but this version can't speak it yet
     variant: str = ""  # a dialect spoken otherwise: `azure`, `bedrock` or `vertex`
-    deviations: Mapping[str, Any] = field(default_factory=lambda: NO_ITEMS)  # docs/dialects.md
+    deviations: Mapping[str, Any] = field(default_factory=lambda: NO_ITEMS)  # docs/deviations.md
 
     def own_model(self, model: str) -> str:
         """The name by which this provider knows `model`."""

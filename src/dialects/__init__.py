@@ -6,6 +6,7 @@ from .conversation import Encoded, Upstream
 from .registry import (
     BUILT,
     CLIENT_DIALECTS,
+    DEVIATIONS,
     KNOWN,
     SURFACES,
     client_dialect,
@@ -24,6 +25,7 @@ from .translation import ClientDialect, Context, ProviderDialect
 __all__ = [
     "BUILT",
     "CLIENT_DIALECTS",
+    "DEVIATIONS",
     "KNOWN",
     "SURFACES",
     "ClientDialect",

@@ -250,7 +250,8 @@ class Upstream(msgspec.Struct, frozen=True):
     project: str = ""
     region: str = ""
     api_version: str = ""
-    # How the provider differs from the dialect's owner (docs/dialects.md), e.g. {"developer_role": "system"}.
+    # How the provider differs from the dialect's owner, e.g. {"max_tokens_field": "max_tokens"}; the names
+    # are in docs/deviations.md, and settings has checked them.
     deviations: Mapping[str, Any] = {}
     max_output_tokens: int | None = None  # the most that the model can write, where it is known
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..core.call import Surface
+from ..core.deviation import Deviation
 from .anthropic_messages import AnthropicMessages
 from .base import Dialect
 from .bedrock_converse import BedrockConverse
@@ -40,6 +41,10 @@ _SERVED_BY: Mapping[str, frozenset[str]] = MappingProxyType(
 CLIENT_DIALECTS = frozenset(_CLIENT_NAMED)
 BUILT = CLIENT_DIALECTS | frozenset(_PROVIDER_NAMED)
 KNOWN = BUILT
+# Dialect → what its providers may say under `deviations`.
+DEVIATIONS: Mapping[str, Mapping[str, Deviation]] = MappingProxyType(
+    {dialect.name: dialect.deviations for dialect in _PROVIDERS}
+)
 
 
 def _surface(surface: Surface) -> Surface:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from ..core.call import Surface
+from ..core.deviation import Deviation
 from ..core.errors import BadRequest
 from .base import Dialect
 from .conversation import Chat, Embed, Encoded, Upstream
@@ -105,12 +106,14 @@ class ClientDialect(Dialect, Protocol):
 
     # -- the same dialect on both sides, where bytes can't simply pass
 
-    def rebind(self, body: bytes, upstream: Upstream) -> bytes:
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
         """The request for this very provider: its model, its own blobs and ids without their tags, nothing
-        that others issued, and what its variant wants. All else stays."""
+        that others issued, and what its variant wants. All else stays. `betas`: what the client's header
+        `anthropic-beta` lists, for variants that have it in the body."""
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
-        """What stands behind the provider's base path."""
+        """What stands behind the provider's base path. CannotCarry where its variant has the operation in
+        other words only."""
 
     def unframed(self, upstream: Upstream) -> Filter | None:
         """What takes the variant's own framing off a stream; None where it has none."""
@@ -144,6 +147,10 @@ class ProviderDialect(Protocol):
     @property
     def name(self) -> str:
         """As in YAML."""
+
+    @property
+    def deviations(self) -> Mapping[str, Deviation]:
+        """What providers that speak it may say under `deviations`."""
 
     def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
         """CannotCarry where content has no place; knobs without one are named in `dropped`."""

@@ -20,6 +20,7 @@ from ..core.catalog import (
     Rule,
     Timeouts,
 )
+from ..core.deviation import Deviation
 from . import match
 from .explain import read_list, read_one
 from .files import read_files
@@ -49,9 +50,15 @@ class Loaded:
     warnings: tuple[Problem, ...]
 
 
-def load(path: FilePath, *, dialects: Collection[str], built: Collection[str]) -> Loaded:
+def load(
+    path: FilePath,
+    *,
+    dialects: Collection[str],
+    built: Collection[str],
+    deviations: Mapping[str, Mapping[str, Deviation]] | None = None,
+) -> Loaded:
     """`read_files` and `compile_texts`. Raises SettingsError."""
-    return compile_texts(read_files(path), dialects=dialects, built=built)
+    return compile_texts(read_files(path), dialects=dialects, built=built, deviations=deviations)
 
 
 def compile_texts(
@@ -59,12 +66,12 @@ def compile_texts(
     *,
     dialects: Collection[str],
     built: Collection[str],
-    deviations: Mapping[str, Any] | None = None,
+    deviations: Mapping[str, Mapping[str, Deviation]] | None = None,
 ) -> Loaded:
     """The Catalog that these files (name → YAML) describe together; pure.
 
-    `dialects` are all that are known, `built` those that this version can speak. `deviations` are the names
-    that providers may have under `deviations`, each with a value of its kind (lists as tuples); None: any.
+    `dialects` are all that are known, `built` those that this version can speak. `deviations` is, by dialect,
+    what its providers may have under `deviations`; None: anything.
     Raises SettingsError with every problem there is.
     """
     merged = merge(files)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..core.catalog import Auth, Capabilities, Provider, SecretRef
+from ..core.deviation import Deviation
 from ..core.globs import glob_matches
 from .builtin import Builtin, builtins
 from .merge import Merged
@@ -34,7 +35,7 @@ _IN_PATHS = {"azure": ("api_version",), "vertex": ("project", "region")}
 _VERTEX_HOST = "{region}-aiplatform"
 _VERTEX_WIDE = {"global": "aiplatform", "us": "aiplatform.us.rep", "eu": "aiplatform.eu.rep"}
 
-_KINDS = {bool: "true or false", int: "a whole number", str: "a text", tuple: "a list of texts"}
+_KINDS = {bool: "true or false", str: "a text", tuple: "a list of texts"}
 
 Said = list[tuple[str, Mapping[str, Any]]]  # patterns of models, what each says of them
 
@@ -48,7 +49,7 @@ class Providers:
         declared: list[ProviderIn | None],
         dialects: Collection[str],
         built: Collection[str],
-        deviations: Mapping[str, Any] | None = None,
+        deviations: Mapping[str, Mapping[str, Deviation]] | None = None,
     ) -> None:
         self.merged = merged
         self.dialects = dialects
@@ -124,7 +125,7 @@ class Providers:
             self.merged.wrong((*path, "name"), wrong, right, also=("providers", first))
             return
         builtin = builtins().get(entry.name)
-        if self._bad_words(path, entry) or self._incomplete(path, entry, builtin):
+        if self._bad_words(path, entry, builtin) or self._incomplete(path, entry, builtin):
             return
         provider = self._provider(entry, builtin)
         self.result[entry.name] = provider
@@ -164,7 +165,7 @@ class Providers:
                 wrong = f"the variant {variant} has it in its paths, and there is none"
                 self.merged.wrong((*path, name), wrong, f"add {name}: …")
 
-    def _bad_words(self, path: Path, entry: ProviderIn) -> bool:
+    def _bad_words(self, path: Path, entry: ProviderIn, builtin: Builtin | None) -> bool:
         before = len(self.merged.problems)
         for i, dialect in enumerate(entry.dialect or ()):
             if dialect not in self.dialects:
@@ -182,20 +183,45 @@ class Providers:
         if entry.variant and entry.variant not in VARIANTS:
             right = suggestion(entry.variant, VARIANTS, f"give {listing(VARIANTS)}")
             self.merged.wrong((*path, "variant"), f"there is no variant {show(entry.variant)}", right)
-        for name, value in entry.deviations.items():
-            self._check_deviation((*path, "deviations", name), name, value)
+        dialects = entry.dialect or (builtin.dialect if builtin else ())
+        self._check_deviations((*path, "deviations"), entry.deviations, dialects)
         return len(self.merged.problems) > before
 
-    def _check_deviation(self, path: Path, name: str, value: Any) -> None:
-        known = self.deviations
-        if known is None:
+    def _check_deviations(self, path: Path, said: Mapping[str, Any], dialects: Collection[str]) -> None:
+        """Against what the provider's dialects know; those of several dialects may differ in words."""
+        if self.deviations is None or not all(dialect in self.dialects for dialect in dialects):
             return
-        if name not in known:
-            right = suggestion(name, known, f"the deviations are {listing(known)}")
-            self.merged.wrong(path, f"there is no deviation {show(name)}", right)
-        elif type(value) is not type(known[name]):
-            right = f"give {_KINDS[type(known[name])]}"
+        for name, value in said.items():
+            known = [self.deviations[d][name] for d in dialects if name in self.deviations.get(d, ())]
+            if known:
+                self._check_deviation((*path, name), value, known)
+                continue
+            others = [dialect for dialect, names in self.deviations.items() if name in names]
+            if others:
+                wrong = f"{name} is for {listing(others)}, and the provider speaks {listing(dialects)}"
+                self.merged.wrong((*path, name), wrong, "leave it out")
+                continue
+            names = list(dict.fromkeys(n for d in dialects for n in self.deviations.get(d, ())))
+            otherwise = f"the deviations of {listing(dialects)} are {listing(names) or 'none so far'}"
+            wrong, right = f"there is no deviation {show(name)}", suggestion(name, names, otherwise)
+            self.merged.wrong((*path, name), wrong, right)
+
+    def _check_deviation(self, path: Path, value: Any, known: list[Deviation]) -> None:
+        usual = known[0].usual
+        words = [] if any(not one.words for one in known) else [word for one in known for word in one.words]
+        if type(value) is not type(usual):
+            example = words[0] if isinstance(usual, str) else f"[{listing(words[:2])}]"
+            right = f"give {_KINDS[type(usual)]}" + (f", e.g. {example}" if words else "")
             self.merged.wrong(path, f"{show(value)} is not of the right kind", right)
+        elif value == "" and usual:
+            self.merged.wrong(path, "is empty", f"give a text, e.g. {usual}")
+        elif words:
+            texts = enumerate(value) if isinstance(value, tuple) else [(None, value)]
+            for i, word in texts:
+                if word not in words and not (i is None and word == usual):
+                    right = suggestion(str(word), words, f"give {listing(dict.fromkeys(words))}")
+                    here = path if i is None else (*path, i)
+                    self.merged.wrong(here, f"there is no {show(word)} here", right)
 
     def _incomplete(self, path: Path, entry: ProviderIn, builtin: Builtin | None) -> bool:
         if builtin is not None:

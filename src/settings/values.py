@@ -294,13 +294,14 @@ def tokens(value: Any) -> int:
 
 
 def deviations(value: Any) -> dict[str, Any]:
-    """Name → text, number, true or false, or a list of texts."""
+    """Name → text, true or false, or a list of texts (as a tuple). Which names there are, and what each may
+    say, is checked against the provider's dialects."""
     if not isinstance(value, dict):
         refuse(f"is {kind(value)}, not a mapping", "give e.g. {max_tokens_field: max_tokens}")
     for name, said in value.items():
         is_list = isinstance(said, list) and all(isinstance(each, str) for each in said)
         if not is_list and not isinstance(said, (str, int)):
-            right = "give a text, a whole number, true or false, or a list of texts"
+            right = "give a text, true or false, or a list of texts"
             refuse(f"{show(name)} is {kind(said)}", right)
     return {name: tuple(said) if isinstance(said, list) else said for name, said in value.items()}
 

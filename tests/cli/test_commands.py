@@ -95,6 +95,35 @@ def test_check_says_everything_at_once(tmp_path: Path) -> None:
     assert "openai" in second
 
 
+def test_check_knows_the_deviations(tmp_path: Path) -> None:
+    """The dialects' own tables reach a user's YAML: names, kinds and words."""
+    path = tmp_path / "broker.yaml"
+    lines = (
+        "providers:",
+        "- name: groq",
+        "  deviations:",
+        "    max_token_field: max_tokens",
+        "    stream_usage: maybe",
+        "    unsupported: [logprobs, seeds]",
+        "- {name: anthropic, deviations: {thinking: sometimes}}",
+    )
+    path.write_text(CONFIG + "\n".join(lines))
+    done = run("check", str(path))
+    assert done.returncode == 1
+    first = CONFIG.count("\n") + 1
+    said = [line for line in done.stderr.splitlines() if ".deviations." in line]
+    assert [line.removeprefix(f"{path}:") for line in said] == [
+        f"{first + 3}: providers[0].deviations.max_token_field: there is no deviation "
+        '"max_token_field"; did you mean "max_tokens_field"?',
+        f'{first + 4}: providers[0].deviations.stream_usage: "maybe" is not of the right kind; '
+        "give true or false",
+        f'{first + 5}: providers[0].deviations.unsupported[1]: there is no "seeds" here; '
+        'did you mean "seed"?',
+        f'{first + 6}: providers[1].deviations.thinking: there is no "sometimes" here; '
+        "give adaptive, budget, none",
+    ]
+
+
 def test_check_lets_envoy_judge_what_only_envoy_knows(tmp_path: Path) -> None:
     text = CONFIG + "listen: {tls: {cert_file: /nonexistent.pem, key_file: /nonexistent.key}}\n"
     path = tmp_path / "broker.yaml"

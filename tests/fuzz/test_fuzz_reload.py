@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from modelbroker.core.catalog import Catalog
-from modelbroker.dialects import BUILT, KNOWN
+from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN
 from modelbroker.settings import SettingsError, compile_texts
 from support.broker import Broker
 from support.fuzzing import budget
@@ -66,7 +66,7 @@ class Trickle(threading.Thread):
 def _compiled(text: str, file: Path) -> Catalog | str:
     """The configuration, or what is said of its mistakes."""
     try:
-        return compile_texts({str(file): text}, dialects=KNOWN, built=BUILT).catalog
+        return compile_texts({str(file): text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
     except SettingsError as error:
         return str(error)
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelbroker.cli.runtime import Overrides, Ready, prepare
 from modelbroker.core.errors import Misconfigured
-from modelbroker.dialects import BUILT, KNOWN
+from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN
 from modelbroker.envoyapi import api
 from modelbroker.settings import Loaded, SettingsError, compile_texts
 from support.fuzzing import budget
@@ -28,7 +28,7 @@ PLACE = re.compile(r"^(a\.yaml|configuration):\d+: ")
 def judged(text: str, source: str) -> Loaded | None:
     """What it compiles to; None where it is refused, every problem with its file and line."""
     try:
-        return compile_texts({"a.yaml": text}, dialects=KNOWN, built=BUILT)
+        return compile_texts({"a.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
     except SettingsError as error:
         assert error.problems, source
         for problem in error.problems:

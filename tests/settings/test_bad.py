@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from modelbroker.dialects import DEVIATIONS
 from modelbroker.settings import Problem, SettingsError, compile_texts
 
 DIALECTS = {
@@ -15,7 +16,6 @@ DIALECTS = {
     "bedrock-converse",
     "gemini",
 }
-DEVIATIONS = {"max_tokens_field": "", "stream_usage": True, "unsupported": ()}
 M = "members: [{provider: openai, model: m}]"
 POOL = f"pools: [{{name: p, {M}}}]\n"
 

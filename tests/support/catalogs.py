@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from modelbroker.core.call import Caller, Facts, Surface
 from modelbroker.core.catalog import Catalog
-from modelbroker.dialects import BUILT, KNOWN, SURFACES
+from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from modelbroker.settings import compile_texts
 
 PROVIDERS = [
@@ -23,7 +23,7 @@ PROVIDERS = [
 def catalog(**sections: Any) -> Catalog:
     """Compiled from sections given as Python values; the providers a, b, c and r are there."""
     text = yaml.safe_dump({"providers": PROVIDERS, **sections}, sort_keys=False)
-    return compile_texts({"test.yaml": text}, dialects=KNOWN, built=BUILT).catalog
+    return compile_texts({"test.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
 
 
 def surface(name: str) -> Surface:

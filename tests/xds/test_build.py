@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from modelbroker.core.errors import Misconfigured
-from modelbroker.dialects import BUILT, KNOWN, SURFACES
+from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from modelbroker.envoyapi import api
 from modelbroker.policy import State
 from modelbroker.settings import compile_texts
@@ -83,7 +83,8 @@ def catalog_of(name: str) -> Any:
 
 def catalog_from(**sections: Any) -> Any:
     """With these providers only."""
-    return compile_texts({"t.yaml": yaml.safe_dump(sections)}, dialects=KNOWN, built=BUILT).catalog
+    texts = {"t.yaml": yaml.safe_dump(sections)}
+    return compile_texts(texts, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -24,12 +24,29 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from ...core.deviation import Deviation
 from ..conversation import Upstream
 
 _CLAUDE = re.compile(r"claude-(?:v|instant-v)?(?:([a-z]+)-)?(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
+DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
+    {
+        "base_model": Deviation("the model behind an ARN or an alias", ""),
+        "thinking": Deviation(
+            "how its models think, where their names do not tell it", "", ("adaptive", "budget", "none")
+        ),
+        "system_messages": Deviation(
+            "`inline`: it takes instructions in the middle of a conversation; `hoist`: they go to the end of "
+            "the system prompt; empty: what is known of the model",
+            "",
+            ("inline", "hoist"),
+        ),
+    }
+)
 _ALWAYS = ("fable", "mythos")
 
 

@@ -24,6 +24,7 @@ from ..sse import SseEvent
 from ..translation import Context, Filter, StreamDecoder, StreamEncoder
 from . import facts, faults, rebind, replies_in, replies_out, requests_in, requests_out, wire
 from .faults import error_type
+from .models import DEVIATIONS
 from .stream_in import BedrockDecoder, SseDecoder
 from .stream_out import MessageStream
 
@@ -41,6 +42,7 @@ _EMPTY_BLOCKS = frozenset(("text", "thinking"))
 
 class AnthropicMessages:
     name = "anthropic-messages"
+    deviations = DEVIATIONS
     surfaces = (
         Surface("anthropic-messages", "anthropic-messages", "/v1/messages", "/v1/messages"),
         Surface(

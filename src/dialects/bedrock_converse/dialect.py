@@ -1,8 +1,4 @@
-"""The dialect as the broker asks for it. Clients do not speak it: it has no surfaces.
-
-`Upstream.deviations` may hold `base_model`, the foundation model behind an ARN that does not tell it, and
-`latency` (`standard`, `optimized`), which becomes performanceConfig.latency.
-"""
+"""The dialect as the broker asks for it. Clients do not speak it: it has no surfaces."""
 
 from __future__ import annotations
 
@@ -12,11 +8,13 @@ from ..conversation import Chat, Embed, Encoded, Upstream
 from ..replies import Embeddings, Fault, Reply
 from ..translation import StreamDecoder
 from . import embeddings, faults, replies_in, requests_out
+from .models import DEVIATIONS
 from .stream_in import BedrockStreamDecoder
 
 
 class BedrockConverse:
     name = "bedrock-converse"
+    deviations = DEVIATIONS
 
     def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
         return requests_out.encode_request(chat, upstream)

@@ -12,10 +12,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal
 
-# `deviations` of a provider may name the model that stands behind an ARN, which itself does not tell it.
+from ...core.deviation import Deviation
+
 BASE_MODEL = "base_model"
+LATENCY = "latency"
+DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
+    {
+        BASE_MODEL: Deviation("the foundation model behind an ARN, which itself does not tell it", ""),
+        LATENCY: Deviation("performanceConfig.latency of every call", "", ("standard", "optimized")),
+    }
+)
 
 _GEOGRAPHIES = ("us-gov", "us", "eu", "apac", "jp", "au", "ca", "in", "global")
 _ARN = re.compile(r"arn:[^:]+:bedrock:[^:]*:[^:]*:(?:inference-profile|foundation-model)/(.+)")

@@ -18,7 +18,7 @@ from ..translation import CannotCarry
 from .content_out import Content, check_tool_name
 from .effort import Reasons, limit, reasons
 from .media import Block
-from .models import BASE_MODEL, ModelFacts, claude, model_of, without_geography
+from .models import BASE_MODEL, LATENCY, ModelFacts, claude, model_of, without_geography
 from .schemas import OpenSchema, enforced
 
 _TIERS = {"priority": "priority", "default": "default", "flex": "flex", "reserved": "reserved"}
@@ -30,7 +30,6 @@ _MOST_STOPS = 2500
 _ANY_OBJECT: Block = {"type": "object", "properties": {}}
 # Claude says which stop sequence it met only where it is asked; whole replies and streams spell it two ways.
 _STOP_PATHS = ["/stop_sequence", "/delta/stop_sequence"]
-_LATENCY = "latency"  # of `deviations`: performanceConfig.latency
 _encode = msgspec.json.encode
 
 
@@ -269,7 +268,7 @@ def _add_service(body: Block, chat: Chat, upstream: Upstream, dropped: list[str]
         body["serviceTier"] = {"type": tier}
     elif chat.service_tier not in ("", "auto"):
         dropped.append("service_tier")
-    if latency := upstream.deviations.get(_LATENCY):
+    if latency := upstream.deviations.get(LATENCY):
         body["performanceConfig"] = {"latency": latency}
     if chat.metadata:
         fitting = {

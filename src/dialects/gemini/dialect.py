@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...core.deviation import Deviation
 from ..conversation import Chat, Embed, Encoded, Upstream
 from ..replies import Embeddings, Fault, Reply
 from ..translation import StreamDecoder
@@ -15,6 +16,7 @@ class Gemini:
     """ProviderDialect, CountsTokens, MakesEmbeddings."""
 
     name = "gemini"
+    deviations: Mapping[str, Deviation] = {}
 
     def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
         return requests_out.encode_request(chat, upstream)

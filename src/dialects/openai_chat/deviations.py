@@ -9,53 +9,86 @@ from typing import Any
 
 import msgspec
 
+from ...core.deviation import Deviation
 from ..conversation import Upstream
+from ..openai import EFFORT_LEVELS
 
-# Name → (what it means, the value where nothing is said).
-DEVIATIONS: Mapping[str, tuple[str, Any]] = MappingProxyType(
+# What `unsupported` may name: knobs by their names in the conversation, and two fields of messages.
+REFUSABLE = (
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "choices",
+    "logprobs",
+    "top_logprobs",
+    "verbosity",
+    "service_tier",
+    "user",
+    "cache_key",
+    "parallel_tools",
+    "name",
+    "refusal",
+)
+
+DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
     {
-        "max_tokens_field": ("the field that bounds the output", "max_completion_tokens"),
-        "seed_field": ("the field of the seed", "seed"),
-        "system_role": ("the role of instructions: `system` or `developer`", "system"),
-        "late_system": (
+        "max_tokens_field": Deviation("the field that bounds the output", "max_completion_tokens"),
+        "seed_field": Deviation("the field of the seed", "seed"),
+        "system_role": Deviation("the role of instructions", "system", ("system", "developer")),
+        "late_system": Deviation(
             "it takes instructions in the middle of a conversation; false: they go to the end of the first",
             True,
         ),
-        "after_tool": (
-            "what an assistant has to say before a user may speak after a tool; empty: nothing",
-            "",
+        "after_tool": Deviation(
+            "what an assistant has to say before a user may speak after a tool; empty: nothing", ""
         ),
-        "parts": (
-            "the kinds of parts that a message may have: `text`, `image_url`, `input_audio`, `file`, "
-            "`document_url` (Mistral's); an empty list: content is always one text",
+        "parts": Deviation(
+            "the kinds of parts that a message may have (`document_url` is Mistral's); an empty list: "
+            "content is always one text",
             ("text", "image_url", "input_audio", "file"),
+            ("text", "image_url", "input_audio", "file", "document_url"),
         ),
-        "document_urls": ("documents may be URLs", False),
-        "tool_call_ids": ("`9-alphanumeric`: the only ids of tool calls that it takes", ""),
-        "strict_tools": ("it takes `strict` at tools", True),
-        "forced_choice": (
+        "document_urls": Deviation("documents may be URLs", False),
+        "tool_call_ids": Deviation("the only ids of tool calls that it takes", "", ("9-alphanumeric",)),
+        "strict_tools": Deviation("it takes `strict` at tools", True),
+        "forced_choice": Deviation(
             "`not-thinking`: it calls a tool by command only where it does not reason, so reasoning is "
             "switched off for such a call",
             "",
+            ("not-thinking",),
         ),
-        "json_schema": (
+        "json_schema": Deviation(
             "it takes response_format json_schema; false: a json_object is asked for, and the schema stands "
             "in the instructions",
             True,
         ),
-        "stream_usage": ("it knows stream_options.include_usage", True),
-        "reasoning_style": (
-            "how effort is said: `reasoning_effort`, `reasoning` (OpenRouter's object), `thinking` "
-            "(DeepSeek's switch, and reasoning_effort) or `none`",
+        "stream_usage": Deviation("it knows stream_options.include_usage", True),
+        "reasoning_style": Deviation(
+            "how effort is said: `reasoning` is OpenRouter's object, `thinking` DeepSeek's switch with "
+            "reasoning_effort beside it, `none` not at all",
             "reasoning_effort",
+            ("reasoning_effort", "reasoning", "thinking", "none"),
         ),
-        "efforts": ("the levels of effort that it takes; an empty list: what is known of the model", ()),
-        "reasoning_field": ("the field of an assistant's message that takes its own reasoning back", ""),
-        "cache": ("how cache hints are said: `cache_control`, `prompt_cache_breakpoint`, or not at all", ""),
-        "extra": ("knobs that OpenAI lacks and it has, by their names in the conversation: `top_k`", ()),
-        "unsupported": (
+        "efforts": Deviation(
+            "the levels of effort that it takes; an empty list: what is known of the model", (), EFFORT_LEVELS
+        ),
+        "reasoning_field": Deviation(
+            "the field of an assistant's message that takes its own reasoning back", ""
+        ),
+        "cache": Deviation(
+            "how cache hints are said; empty: not at all", "", ("cache_control", "prompt_cache_breakpoint")
+        ),
+        "extra": Deviation(
+            "knobs that OpenAI lacks and it has, by their names in the conversation", (), ("top_k",)
+        ),
+        "unsupported": Deviation(
             "what it refuses: knobs by their names in the conversation, `name` of messages, `refusal`",
             (),
+            REFUSABLE,
         ),
     }
 )
@@ -96,7 +129,7 @@ def deviations_of(upstream: Upstream) -> Deviations:
 def _compiled(said: bytes) -> Deviations:
     own: dict[str, Any] = msgspec.json.decode(said)
     found: dict[str, Any] = {}
-    for name, (_, usual) in DEVIATIONS.items():
-        value = own.get(name, usual)
+    for name, known in DEVIATIONS.items():
+        value: Any = own.get(name, known.usual)
         found[name] = frozenset(value) if name in _SETS else tuple(value) if name == "efforts" else value
     return Deviations(**found)

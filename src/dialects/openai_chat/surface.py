@@ -12,6 +12,7 @@ from ..replies import Fault, Reply
 from ..sse import SseEvent
 from ..translation import Context, Filter, SameDialect, StreamDecoder, StreamEncoder
 from . import facts, fields, owned, rebinding, replies_in, replies_out, requests_in, requests_out
+from .deviations import DEVIATIONS
 from .stream_in import ChatStreamDecoder
 from .stream_out import ChatStreamEncoder
 
@@ -20,6 +21,7 @@ class OpenAiChat(SameDialect):
     """A ClientDialect and a ProviderDialect."""
 
     name = "openai-chat"
+    deviations = DEVIATIONS
     request_id_header = "x-request-id"
     surfaces = (Surface("openai-chat", "openai-chat", "/v1/chat/completions", "/chat/completions"),)
     error_body = staticmethod(openai.error_body)
@@ -66,7 +68,7 @@ class OpenAiChat(SameDialect):
     def encode_count_reply(self, input_tokens: int) -> bytes:
         raise NotImplementedError("Chat Completions has no count of tokens")
 
-    def rebind(self, body: bytes, upstream: Upstream) -> bytes:
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
         return rebinding.rebind(body, upstream)
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:

@@ -14,7 +14,7 @@ from ..translation import Context, Filter, StreamDecoder, StreamEncoder
 from . import bound, facts, faults, fields, replies_in, replies_out, requests_in, requests_out
 from .stream_in import ResponsesDecoder
 from .stream_out import ResponsesEncoder, encode_response
-from .wire import path
+from .wire import DEVIATIONS, path
 
 _PREAMBLE_TYPES = frozenset(("response.created", "response.queued", "response.in_progress", "keepalive"))
 # Failures that another member may not have; any other is an answer about this very request.
@@ -25,6 +25,7 @@ class OpenAiResponses:
     """Client's dialect and provider's dialect in one."""
 
     name = "openai-responses"
+    deviations = DEVIATIONS
     surfaces = (Surface("openai-responses", "openai-responses", "/v1/responses", "/responses"),)
     request_id_header = "x-request-id"
     error_body = staticmethod(openai.error_body)
@@ -72,7 +73,7 @@ class OpenAiResponses:
 
     # -- the same dialect on both sides
 
-    def rebind(self, body: bytes, upstream: Upstream) -> bytes:
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
         return bound.rebind(body, upstream)
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.deviation import Deviation
 from ..blobs import MARK, untagged
 from ..conversation import Blob, Upstream
 
@@ -38,17 +39,23 @@ CARRIED_ITEMS = frozenset(
 )
 
 
-# How providers that speak this dialect differ from OpenAI: name → (what it means, where nothing is said).
-DEVIATIONS: Mapping[str, tuple[str, Any]] = {
-    "cache_breakpoints": ("it takes prompt_cache_breakpoint at content", False),
-    "system_role": ("the role of instructions in the middle: `system` or `developer`", "developer"),
-    "unsupported": ("knobs that it refuses, by their names in the canonical conversation", ()),
+# How providers that speak this dialect differ from OpenAI.
+DEVIATIONS: Mapping[str, Deviation] = {
+    "cache_breakpoints": Deviation("it takes prompt_cache_breakpoint at content", False),
+    "system_role": Deviation(
+        "the role of instructions in the middle of a conversation", "developer", ("system", "developer")
+    ),
+    "unsupported": Deviation(
+        "knobs that it refuses, by their names in the conversation",
+        (),
+        ("temperature", "top_p", "logprobs", "effort"),
+    ),
 }
 
 
 def deviation(upstream: Upstream, name: str) -> Any:
     """What a provider says of itself, or OpenAI's own way."""
-    return upstream.deviations.get(name, DEVIATIONS[name][1])
+    return upstream.deviations.get(name, DEVIATIONS[name].usual)
 
 
 def attached(blob: Blob) -> str:

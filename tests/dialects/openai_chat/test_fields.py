@@ -66,5 +66,5 @@ def test_own_field(canonical: str, own: str) -> None:
 
 def test_deviations_are_all_told() -> None:
     assert tuple(DEVIATIONS) == Deviations.__struct_fields__
-    for meaning, usual in DEVIATIONS.values():
-        assert meaning and isinstance(usual, (str, bool, tuple))
+    for known in DEVIATIONS.values():
+        assert known.meaning and isinstance(known.usual, (str, bool, tuple))
