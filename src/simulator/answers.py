@@ -1,5 +1,8 @@
 """The neutral answer: text, reasoning, tool calls and usage, before any dialect puts it in its own words."""
 
+from __future__ import annotations
+
+import dataclasses
 import itertools
 import json
 import random
@@ -13,7 +16,7 @@ from . import requests
 from .reading import size_tokens, text_size
 from .requests import Call
 from .samples import sample
-from .script import Reply
+from .script import Citation, Reply
 from .seals import Seals
 
 _WORDS = re.compile(r"\S+\s*|\s+")
@@ -71,11 +74,36 @@ class Answer:
     pieces: list[str]
     reasoning: str
     tools: list[ToolUse]
-    finish: str  # stop, length, tool_calls, content_filter
+    finish: str  # stop, length, tool_calls, content_filter, refusal, stop_sequence
     usage: Usage
     seals: Seals  # what signs and hides the reasoning
     redacted: bool = False  # the reasoning is not for the client's eyes
     interleave: bool = False
+    refusal: str = ""
+    citations: tuple[Citation, ...] = ()
+    stop_sequence: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def says_nothing(self) -> bool:
+        """No text, no refusal, no calls."""
+        return not (self.text or self.refusal or self.tools)
+
+    @property
+    def spoken(self) -> str:
+        """Text and refusal as one, for those who keep no refusals apart."""
+        return self.text + self.refusal
+
+    @property
+    def spoken_pieces(self) -> list[str]:
+        return [*self.pieces, self.refusal] if self.refusal else self.pieces
+
+    def choice(self, index: int) -> Answer:
+        """The answer as the choice of that number, from 0, has it."""
+        if not 0 < index <= len(self.others):
+            return self
+        text = self.others[index - 1]
+        return dataclasses.replace(self, text=text, pieces=_WORDS.findall(text))
 
     @property
     def shown_reasoning(self) -> str:
@@ -102,8 +130,8 @@ def compose(call: Call, reply: Reply, provider: str, rng: random.Random, seals: 
     tools = _tool_uses(call, reply, rng)
     text = reply.text
     if text is None:
-        text = "" if tools else _default_text(call, provider)
-    finish = reply.finish or ("tool_calls" if tools else "stop")
+        text = "" if tools or reply.refusal else _default_text(call, provider)
+    finish = reply.finish or _finish(reply, tools)
     limit = requests.token_limit(call)
     if limit is not None and not tools and text_size(text) > 4 * limit:
         text = text.encode("utf-8", "surrogatepass")[: 4 * limit].decode("utf-8", "ignore")
@@ -122,7 +150,38 @@ def compose(call: Call, reply: Reply, provider: str, rng: random.Random, seals: 
         seals=seals,
         redacted=reply.redacted,
         interleave=reply.interleave,
+        refusal=reply.refusal or "",
+        citations=tuple(reply.citations),
+        stop_sequence=reply.stop_sequence,
+        others=tuple(reply.others),
     )
+
+
+def _finish(reply: Reply, tools: list[ToolUse]) -> str:
+    if reply.stop_sequence is not None:
+        return "stop_sequence"
+    if reply.refusal:
+        return "refusal"
+    return "tool_calls" if tools else "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the text with its logprob, and the likeliest ones in its place, itself first."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+def tokens_of(pieces: list[str], top: int) -> list[Token]:
+    """Each piece of a text is a token; the n-th, from 0, has the logprob -(n mod 8)/8, and each of the other
+    likeliest ones, the same text with a `~` more each, 1 less than the one before."""
+    out = []
+    for number, text in enumerate(pieces):
+        logprob = -(number % 8) / 8
+        out.append(Token(text, logprob, tuple((text + "~" * k, logprob - k) for k in range(top))))
+    return out
 
 
 def _default_text(call: Call, provider: str) -> str:
@@ -169,8 +228,10 @@ def split_text(text: str, reply: Reply) -> list[str]:
 
 def _usage(call: Call, reply: Reply, text: str, reasoning: str, tools: list[ToolUse]) -> Usage:
     given = reply.tokens
-    thought = size_tokens(text_size(reasoning))
-    size = text_size(text) + sum(text_size(t.name + t.arguments) for t in tools)
+    thought = size_tokens(text_size(reasoning)) if given.reasoning is None else given.reasoning
+    size = (
+        text_size(text) + text_size(reply.refusal or "") + sum(text_size(t.name + t.arguments) for t in tools)
+    )
     output = max(1, size_tokens(size) + thought)
     if given.output is not None:
         output = given.output

@@ -14,7 +14,14 @@ from .reading import member
 from .requests import Call
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
-_STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+_STOP = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+    "refusal": "refusal",
+    "stop_sequence": "stop_sequence",
+}
 
 
 def _usage(answer: Answer, output: int) -> dict[str, Any]:
@@ -28,9 +35,16 @@ def _usage(answer: Answer, output: int) -> dict[str, Any]:
             "ephemeral_1h_input_tokens": 0,
         },
         "output_tokens": output,
+        **_details(answer, output),
         "service_tier": "standard",
         "inference_geo": "not_available",
     }
+
+
+def _details(answer: Answer, output: int) -> dict[str, Any]:
+    """How much of the output was thinking; the first count of a stream does not say."""
+    thought = answer.usage.reasoning
+    return {"output_tokens_details": {"thinking_tokens": thought}} if thought and thought <= output else {}
 
 
 def _shown_thinking(answer: Answer, call: Call) -> str:
@@ -47,13 +61,35 @@ def _blocks(answer: Answer, call: Call) -> list[dict[str, Any]]:
         signature = answer.seals.seal("thinking", answer.reasoning)
         thinking = _shown_thinking(answer, call)
         out.append({"type": "thinking", "thinking": thinking, "signature": signature})
-    if answer.text or not answer.tools:
-        out.append({"type": "text", "text": answer.text})
+    if answer.spoken:
+        out.append({"type": "text", "text": answer.spoken, **_cited(answer)})
     out += [
         {"type": "tool_use", "id": f"toolu_{tool.id}", "name": tool.name, "input": tool.value}
         for tool in answer.tools
     ]
     return out
+
+
+def _cited(answer: Answer) -> dict[str, Any]:
+    """As its own web search has them."""
+    found = [
+        {
+            "type": "web_search_result_location",
+            "url": cited.url,
+            "title": cited.title or None,
+            "cited_text": cited.quote,
+            "encrypted_index": answer.seals.seal("encrypted", cited.url),
+        }
+        for cited in answer.citations
+    ]
+    return {"citations": found} if found else {}
+
+
+def _stop(answer: Answer) -> dict[str, Any]:
+    stop: dict[str, Any] = {"stop_reason": _STOP[answer.finish], "stop_sequence": answer.stop_sequence}
+    if stop["stop_reason"] == "refusal":
+        stop["stop_details"] = {"type": "refusal", "category": None, "explanation": None}
+    return stop
 
 
 def whole(answer: Answer, call: Call) -> dict[str, Any]:
@@ -64,8 +100,7 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
         "type": "message",
         "role": "assistant",
         "content": _blocks(answer, call),
-        "stop_reason": _STOP[answer.finish],
-        "stop_sequence": None,
+        **_stop(answer),
         "usage": _usage(answer, answer.usage.output),
     }
 
@@ -86,13 +121,14 @@ def _deltas(block: dict[str, Any], answer: Answer, tool: ToolUse | None) -> list
     if block["type"] == "thinking":
         said = [{"type": "thinking_delta", "thinking": block["thinking"]}] if block["thinking"] else []
         return [*said, {"type": "signature_delta", "signature": block["signature"]}]
-    return [{"type": "text_delta", "text": piece} for piece in answer.pieces]
+    cited = [{"type": "citations_delta", "citation": one} for one in block.get("citations", ())]
+    return [*({"type": "text_delta", "text": piece} for piece in answer.spoken_pieces), *cited]
 
 
 def _block_events(
     index: int, block: dict[str, Any], answer: Answer, tool: ToolUse | None
 ) -> list[dict[str, Any]]:
-    started = {**block, **_EMPTY[block["type"]]}
+    started = {**block, **_EMPTY[block["type"]], **({"citations": []} if "citations" in block else {})}
     out = [{"type": "content_block_start", "index": index, "content_block": started}]
     if index == 0:
         out.append({"type": "ping"})
@@ -109,7 +145,8 @@ def payloads(answer: Answer, call: Call) -> list[dict[str, Any]]:
     The first output count is 1, the last one the truth.
     """
     done = whole(answer, call)
-    started = {**done, "content": [], "stop_reason": None, "usage": _usage(answer, 1)}
+    started = {k: v for k, v in done.items() if k != "stop_details"}
+    started |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(answer, 1)}
     out: list[dict[str, Any]] = [{"type": "message_start", "message": started}]
     tools = iter(answer.tools)
     plain: list[dict[str, Any]] = []
@@ -128,9 +165,9 @@ def payloads(answer: Answer, call: Call) -> list[dict[str, Any]]:
         "cache_creation_input_tokens": used.cache_write,
         "cache_read_input_tokens": used.cache_read,
         "output_tokens": used.output,
+        **_details(answer, used.output),
     }
-    stop = {"stop_reason": done["stop_reason"], "stop_sequence": None}
-    return [*out, {"type": "message_delta", "delta": stop, "usage": usage}, {"type": "message_stop"}]
+    return [*out, {"type": "message_delta", "delta": _stop(answer), "usage": usage}, {"type": "message_stop"}]
 
 
 def events(answer: Answer, call: Call) -> list[bytes]:

@@ -20,6 +20,8 @@ _STOP = {
     "length": "max_tokens",
     "tool_calls": "tool_use",
     "content_filter": "content_filtered",
+    "refusal": "content_filtered",
+    "stop_sequence": "stop_sequence",
 }
 _PADDING = string.ascii_letters + string.digits
 _LATENCY_MS = 400
@@ -61,15 +63,40 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
     content: list[dict[str, Any]] = []
     if answer.reasoning:
         content.append({"reasoningContent": _reasoning(answer)})
-    if answer.text or not answer.tools:
-        content.append({"text": answer.text})
+    if answer.spoken and answer.citations:
+        cited = {"content": [{"text": answer.spoken}], "citations": _citations(answer)}
+        content.append({"citationsContent": cited})
+    elif answer.spoken:
+        content.append({"text": answer.spoken})
     content += [{"toolUse": {**_tool(tool), "input": tool.value}} for tool in answer.tools]
     return {
         "metrics": {"latencyMs": _LATENCY_MS},
         "output": {"message": {"content": content, "role": "assistant"}},
-        "stopReason": _STOP[answer.finish],
+        **_stop(answer, call),
         "usage": _usage(answer),
     }
+
+
+def _citations(answer: Answer) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": cited.title,
+            "sourceContent": [{"text": cited.quote}] if cited.quote else [],
+            "location": {"web": {"url": cited.url}},
+        }
+        for cited in answer.citations
+    ]
+
+
+def _stop(answer: Answer, call: Call) -> dict[str, Any]:
+    """Which stop sequence it was stands in the model's own fields, for those who ask for it."""
+    stop: dict[str, Any] = {"stopReason": _STOP[answer.finish]}
+    asked = call.fields.get("additionalModelResponseFieldPaths")
+    path = "/delta/stop_sequence" if call.stream else "/stop_sequence"
+    if answer.stop_sequence is not None and isinstance(asked, list) and path in asked:
+        found = {"stop_sequence": answer.stop_sequence}
+        stop["additionalModelResponseFields"] = {"delta": found} if call.stream else found
+    return stop
 
 
 def _event(kind: str, **fields: Any) -> bytes:
@@ -88,14 +115,15 @@ def events(answer: Answer, call: Call) -> list[bytes]:
     blocks = []
     if answer.reasoning:
         blocks.append(_reasoning_deltas(answer))
-    if answer.text or not answer.tools:
-        blocks.append([{"text": piece} for piece in answer.pieces])
+    if answer.spoken:
+        cited = [{"citation": citation} for citation in _citations(answer)]
+        blocks.append([*({"text": piece} for piece in answer.spoken_pieces), *cited])
     for index, deltas in enumerate(blocks):
         out += [_delta(index, delta) for delta in deltas]
         out.append(_event("contentBlockStop", contentBlockIndex=index))
     strands = [_call_events(tool, index) for index, tool in enumerate(answer.tools, len(blocks))]
     out += braid(strands, answer.interleave)
-    out.append(_event("messageStop", stopReason=_STOP[answer.finish]))
+    out.append(_event("messageStop", **_stop(answer, call)))
     return [*out, _event("metadata", metrics={"latencyMs": _LATENCY_MS}, usage=_usage(answer))]
 
 

@@ -10,13 +10,20 @@ import base64
 from typing import Any
 
 from . import requests, sse
-from .answers import Answer, ToolUse
+from .answers import Answer, ToolUse, braid, tokens_of
 from .embeddings import size_of, vector
 from .reading import objects, size_tokens, text_size
 from .reading_gemini import get
 from .requests import Call
 
-_STOP = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "content_filter": "SAFETY"}
+_STOP = {
+    "stop": "STOP",
+    "length": "MAX_TOKENS",
+    "tool_calls": "STOP",
+    "content_filter": "SAFETY",
+    "refusal": "STOP",
+    "stop_sequence": "STOP",
+}
 _DIMENSIONS = 3072
 
 
@@ -65,56 +72,103 @@ def _parts(answer: Answer) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     if answer.shown_reasoning:
         parts.append({"text": answer.shown_reasoning, "thought": True})
-    if answer.text:
-        parts.append({"text": answer.text})
+    if answer.spoken:
+        parts.append({"text": answer.spoken})
     calls = [_call_part(answer, tool) for tool in answer.tools]
-    if calls or answer.text:
+    if calls or answer.spoken:
         # Of parallel calls the first one alone is signed.
         (calls or parts[-1:])[0].update(_signature(answer))
     return parts + calls
 
 
-def _response(answer: Answer, call: Call, parts: list[dict[str, Any]], finish: str | None) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": 0}
-    if not parts:
-        del candidate["content"]["parts"]
-    if finish is not None:
-        candidate["finishReason"] = finish
+def _candidate(index: int, parts: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    content = {"parts": parts, "role": "model"} if parts else {"role": "model"}
+    return {"content": content, "index": index, **more}
+
+
+def _grounding(answer: Answer) -> dict[str, Any]:
+    """What a search found, and the bytes of the text that rest on it."""
+    if not answer.citations:
+        return {}
+    supports = []
+    for number, cited in enumerate(answer.citations):
+        start, end = cited.start or 0, len(answer.text) if cited.end is None else cited.end
+        said = answer.text[start:end]
+        first = len(answer.text[:start].encode())
+        segment = {"startIndex": first, "endIndex": first + len(said.encode()), "text": said}
+        supports.append({"segment": segment, "groundingChunkIndices": [number]})
+    found = [{"web": {"uri": cited.url, "title": cited.title}} for cited in answer.citations]
+    return {"groundingMetadata": {"groundingChunks": found, "groundingSupports": supports}}
+
+
+def _logprobs(pieces: list[str], call: Call) -> dict[str, Any]:
+    top = requests.wanted_logprobs(call)
+    if top is None:
+        return {}
+    tokens = tokens_of(pieces, top)
+    told: dict[str, Any] = {"chosenCandidates": [_likely(token.text, token.logprob) for token in tokens]}
+    if top:
+        told["topCandidates"] = [{"candidates": [_likely(*one) for one in token.top]} for token in tokens]
+    return {"logprobsResult": told}
+
+
+def _likely(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logProbability": logprob}
+
+
+def _response(answer: Answer, candidates: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
     return {
-        "candidates": [candidate],
+        "candidates": candidates,
         "modelVersion": (answer.model or "").rpartition("/")[2],
         "responseId": base64.urlsafe_b64encode(bytes.fromhex(answer.id)).decode(),
+        "usageMetadata": usage,
     }
 
 
 def whole(answer: Answer, call: Call) -> dict[str, Any]:
     """A GenerateContentResponse."""
-    body = _response(answer, call, _parts(answer), _STOP[answer.finish])
-    return {**body, "usageMetadata": _final_usage(answer)}
+    candidates = []
+    for index in range(requests.choices(call)):
+        said = answer.choice(index)
+        more = {**_grounding(said), **_logprobs(said.pieces, call)}
+        candidates.append(_candidate(index, _parts(said), finishReason=_STOP[said.finish], **more))
+    return _response(answer, candidates, _final_usage(answer))
 
 
 def _chunks(answer: Answer, call: Call) -> list[dict[str, Any]]:
-    """The stream's responses: one that says nothing yet, one a piece, and one with the finish alone.
+    """The stream's responses: one that says nothing yet, one a piece, and one with the finish alone; those
+    of several candidates take turns.
 
     Function calls come whole, a chunk each. A text's signature comes in the last chunk, on an empty text.
     """
-    pieces: list[list[dict[str, Any]]] = [[{"text": ""}]]
+    strands = [_candidate_chunks(answer.choice(n), call, n) for n in range(requests.choices(call))]
+    candidates = braid(strands, True)
+    out = []
+    thoughts, said = 0, 0
+    for number, candidate in enumerate(candidates):
+        thoughts = answer.usage.reasoning if number else 0
+        parts = candidate["content"]["parts"]
+        said += sum(text_size(p["text"]) for p in parts if "text" in p and not p.get("thought"))
+        last = number == len(candidates) - 1
+        usage = _final_usage(answer) if last else _usage(answer, size_tokens(said), thoughts)
+        out.append(_response(answer, [candidate], usage))
+    return out
+
+
+def _candidate_chunks(answer: Answer, call: Call, index: int) -> list[dict[str, Any]]:
+    out = [_candidate(index, [{"text": ""}])]
     if answer.shown_reasoning:
-        pieces.append([{"text": answer.shown_reasoning, "thought": True}])
-    pieces += [[{"text": piece}] for piece in answer.pieces]
+        out.append(_candidate(index, [{"text": answer.shown_reasoning, "thought": True}]))
+    told = _logprobs(answer.pieces, call).get("logprobsResult", {})
+    for number, piece in enumerate(answer.spoken_pieces):
+        of_piece = {name: all_of[number : number + 1] for name, all_of in told.items()}
+        more = {"logprobsResult": of_piece} if of_piece else {}
+        out.append(_candidate(index, [{"text": piece}], **more))
     calls = [_call_part(answer, tool) for tool in answer.tools]
     last: dict[str, Any] = {"text": ""}
     (calls[0] if calls else last).update(_signature(answer))
-    pieces += [[part] for part in calls]
-    out = []
-    thoughts, said = 0, 0
-    for number, parts in enumerate(pieces):
-        thoughts = answer.usage.reasoning if number else 0
-        said += sum(text_size(p["text"]) for p in parts if "text" in p and not p.get("thought"))
-        usage = _usage(answer, size_tokens(said), thoughts)
-        out.append({**_response(answer, call, parts, None), "usageMetadata": usage})
-    body = _response(answer, call, [last], _STOP[answer.finish])
-    return [*out, {**body, "usageMetadata": _final_usage(answer)}]
+    out += [_candidate(index, [part]) for part in calls]
+    return [*out, _candidate(index, [last], finishReason=_STOP[answer.finish], **_grounding(answer))]
 
 
 def is_sse(call: Call) -> bool:

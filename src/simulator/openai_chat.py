@@ -8,12 +8,12 @@ https://platform.openai.com/docs/api-reference/models
 from collections.abc import Iterator
 from typing import Any
 
-from . import sse
-from .answers import Answer, ToolUse, braid
+from . import requests, sse
+from .answers import Answer, Token, ToolUse, braid, tokens_of
 from .requests import Call
 
 _FINGERPRINT = "fp_simulator0"
-_MAX_CHOICES = 8
+_FINISH = {"refusal": "stop", "stop_sequence": "stop"}  # the others by their own names
 
 
 def _usage(answer: Answer, choices: int) -> dict[str, Any]:
@@ -37,11 +37,6 @@ def _usage(answer: Answer, choices: int) -> dict[str, Any]:
     }
 
 
-def _choices(call: Call) -> int:
-    wanted = call.fields.get("n")
-    return min(max(wanted, 1), _MAX_CHOICES) if isinstance(wanted, int) else 1
-
-
 def _tool(tool: ToolUse, arguments: str) -> dict[str, Any]:
     function = {"name": tool.name, "arguments": arguments}
     return {"id": f"call_{tool.id}", "type": "function", "function": function}
@@ -50,9 +45,9 @@ def _tool(tool: ToolUse, arguments: str) -> dict[str, Any]:
 def _message(answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": answer.text or (None if answer.tools else ""),
-        "refusal": None,
-        "annotations": [],
+        "content": answer.text or (None if answer.tools or answer.refusal else ""),
+        "refusal": answer.refusal or None,
+        "annotations": _annotations(answer),
     }
     if answer.shown_reasoning:
         # Not OpenAI's own: DeepSeek and others that speak this dialect show their reasoning here.
@@ -62,14 +57,49 @@ def _message(answer: Answer) -> dict[str, Any]:
     return message
 
 
+def _annotations(answer: Answer) -> list[dict[str, Any]]:
+    out = []
+    for cited in answer.citations:
+        end = len(answer.text) if cited.end is None else cited.end
+        place = {"start_index": cited.start or 0, "end_index": end}
+        out.append(
+            {"type": "url_citation", "url_citation": {"url": cited.url, "title": cited.title, **place}}
+        )
+    return out
+
+
+def _logprobs(pieces: list[str], call: Call) -> dict[str, Any] | None:
+    top = requests.wanted_logprobs(call)
+    if top is None:
+        return None
+    return {"content": [_token(token) for token in tokens_of(pieces, top)], "refusal": None}
+
+
+def _token(token: Token) -> dict[str, Any]:
+    return {
+        **_likely(token.text, token.logprob),
+        "top_logprobs": [_likely(text, logprob) for text, logprob in token.top],
+    }
+
+
+def _likely(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+
+
+def _choice(answer: Answer, call: Call, index: int) -> dict[str, Any]:
+    said = answer.choice(index)
+    return {
+        "index": index,
+        "message": _message(said),
+        "logprobs": _logprobs(said.pieces, call),
+        "finish_reason": _FINISH.get(answer.finish, answer.finish),
+    }
+
+
 def whole(answer: Answer, call: Call) -> dict[str, Any]:
     """A chat.completion object."""
-    count = _choices(call)
-    message = _message(answer)
-    choices = [
-        {"index": n, "message": message, "logprobs": None, "finish_reason": answer.finish}
-        for n in range(count)
-    ]
+    count = requests.choices(call)
+    choices = [_choice(answer, call, n) for n in range(count)]
     return {
         "id": f"chatcmpl-{answer.id}",
         "object": "chat.completion",
@@ -83,12 +113,16 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
 
 
 def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
-    first = None if answer.tools and not answer.text else ""
+    first = None if (answer.tools or answer.refusal) and not answer.text else ""
     yield {"role": "assistant", "content": first, "refusal": None}
     if answer.shown_reasoning:
         yield {"reasoning_content": answer.shown_reasoning}
     for piece in answer.pieces:
         yield {"content": piece}
+    if answer.citations:
+        yield {"annotations": _annotations(answer)}
+    if answer.refusal:
+        yield {"refusal": answer.refusal}
     strands = [_call_deltas(index, tool) for index, tool in enumerate(answer.tools)]
     yield from ({"tool_calls": [call]} for call in braid(strands, answer.interleave))
 
@@ -102,7 +136,7 @@ def chunks(answer: Answer, call: Call) -> list[dict[str, Any]]:
     """The chat.completion.chunk objects; the usage chunk only when stream_options.include_usage asks."""
     options = call.fields.get("stream_options")
     with_usage = isinstance(options, dict) and options.get("include_usage") is True
-    count = _choices(call)
+    count = requests.choices(call)
     base: dict[str, Any] = {
         "id": f"chatcmpl-{answer.id}",
         "object": "chat.completion.chunk",
@@ -113,15 +147,26 @@ def chunks(answer: Answer, call: Call) -> list[dict[str, Any]]:
     }
     tail = {"usage": None} if with_usage else {}
 
-    def chunk(index: int, delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def chunk(index: int, delta: dict[str, Any], logprobs: Any, finish: str | None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return {**base, "choices": [choice], **tail}
 
-    out = [chunk(n, delta, None) for delta in _deltas(answer) for n in range(count)]
-    out += [chunk(n, {}, answer.finish) for n in range(count)]
+    strands = []
+    for n in range(count):
+        said = answer.choice(n)
+        tokens = iter((_logprobs(said.pieces, call) or {}).get("content", ()))
+        deltas = list(_deltas(said))
+        held = [{"content": [next(tokens)], "refusal": None} if _has_token(d, call) else None for d in deltas]
+        strands.append([chunk(n, delta, probs, None) for delta, probs in zip(deltas, held, strict=True)])
+    out = braid(strands, True)
+    out += [chunk(n, {}, None, _FINISH.get(answer.finish, answer.finish)) for n in range(count)]
     if with_usage:
         out.append({**base, "choices": [], "usage": _usage(answer, count)})
     return out
+
+
+def _has_token(delta: dict[str, Any], call: Call) -> bool:
+    return bool(delta.get("content")) and requests.wanted_logprobs(call) is not None
 
 
 def events(answer: Answer, call: Call) -> list[bytes]:

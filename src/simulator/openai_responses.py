@@ -7,7 +7,7 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 from typing import Any
 
 from . import requests, sse
-from .answers import Answer, ToolUse, braid
+from .answers import Answer, Token, ToolUse, braid, tokens_of
 from .requests import Call
 
 # What a response repeats of its request, and the value where the request does not say.
@@ -78,7 +78,7 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
         "status": "incomplete" if cause else "completed",
         "completed_at": None if cause else answer.created,
         "incomplete_details": {"reason": cause} if cause else None,
-        "output": _output(answer, _wants_encrypted(call)),
+        "output": _output(answer, call),
         "usage": _usage(answer),
     }
 
@@ -88,27 +88,57 @@ def _wants_encrypted(call: Call) -> bool:
     return isinstance(include, list) and "reasoning.encrypted_content" in include
 
 
-def _output(answer: Answer, encrypted: bool) -> list[dict[str, Any]]:
+def _output(answer: Answer, call: Call) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     if answer.reasoning:
         shown = answer.shown_reasoning
         summary = [{"type": "summary_text", "text": shown}] if shown else []
         item = {"id": f"rs_{answer.id}", "type": "reasoning", "summary": summary}
-        if encrypted:
+        if _wants_encrypted(call):
             item["encrypted_content"] = answer.seals.seal("encrypted", answer.reasoning)
         out.append(item)
-    if answer.text or not answer.tools:
-        out.append(_message(answer, "incomplete" if answer.finish in _INCOMPLETE else "completed"))
+    if answer.text or answer.refusal or not answer.tools:
+        status = "incomplete" if answer.finish in _INCOMPLETE else "completed"
+        out.append(_message(answer, call, status))
     out += [_call(tool, tool.arguments, "completed") for tool in answer.tools]
     return out
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+def _parts(answer: Answer, call: Call) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    if answer.text or not answer.refusal:
+        part = {"annotations": _annotations(answer), "logprobs": _logprobs(answer.pieces, call)}
+        parts.append({"type": "output_text", **part, "text": answer.text})
+    if answer.refusal:
+        parts.append({"type": "refusal", "refusal": answer.refusal})
+    return parts
 
 
-def _message(answer: Answer, status: str) -> dict[str, Any]:
-    content = [] if status == "in_progress" else [_part(answer.text)]
+def _annotations(answer: Answer) -> list[dict[str, Any]]:
+    out = []
+    for cited in answer.citations:
+        end = len(answer.text) if cited.end is None else cited.end
+        place = {"start_index": cited.start or 0, "end_index": end}
+        out.append({"type": "url_citation", "url": cited.url, "title": cited.title, **place})
+    return out
+
+
+def _logprobs(pieces: list[str], call: Call) -> list[dict[str, Any]]:
+    top = requests.wanted_logprobs(call)
+    return [] if top is None else [_token(token) for token in tokens_of(pieces, top)]
+
+
+def _token(token: Token) -> dict[str, Any]:
+    top = [_likely(text, logprob) for text, logprob in token.top]
+    return {**_likely(token.text, token.logprob), "top_logprobs": top}
+
+
+def _likely(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+
+
+def _message(answer: Answer, call: Call, status: str) -> dict[str, Any]:
+    content = [] if status == "in_progress" else _parts(answer, call)
     return {
         "id": f"msg_{answer.id}",
         "type": "message",
@@ -150,7 +180,7 @@ def events(answer: Answer, call: Call) -> list[bytes]:
         if item["type"] == "reasoning":
             _reasoning_events(stream, answer, index, item)
         elif item["type"] == "message":
-            _message_events(stream, answer, index, item)
+            _message_events(stream, answer, call, index, item)
     first = len(done["output"]) - len(answer.tools)
     strands = [_call_events(tool, i, done["output"][i]) for i, tool in enumerate(answer.tools, first)]
     for kind, fields in braid(strands, answer.interleave):
@@ -177,16 +207,35 @@ def _summary_events(stream: _Stream, answer: Answer, at: dict[str, Any], item: d
     stream.add("response.reasoning_summary_part.done", **at, part=item["summary"][0])
 
 
-def _message_events(stream: _Stream, answer: Answer, index: int, item: dict[str, Any]) -> None:
-    at = {"item_id": item["id"], "output_index": index, "content_index": 0}
-    added = _message(answer, "in_progress")
+def _message_events(stream: _Stream, answer: Answer, call: Call, index: int, item: dict[str, Any]) -> None:
+    added = _message(answer, call, "in_progress")
     stream.add("response.output_item.added", output_index=index, item=added)
-    stream.add("response.content_part.added", **at, part=_part(""))
-    for piece in answer.pieces:
-        stream.add("response.output_text.delta", **at, delta=piece, logprobs=[])
-    stream.add("response.output_text.done", **at, text=answer.text, logprobs=[])
-    stream.add("response.content_part.done", **at, part=_part(answer.text))
+    for place, part in enumerate(item["content"]):
+        at = {"item_id": item["id"], "output_index": index, "content_index": place}
+        if part["type"] == "refusal":
+            stream.add("response.content_part.added", **at, part={"type": "refusal", "refusal": ""})
+            stream.add("response.refusal.delta", **at, delta=part["refusal"])
+            stream.add("response.refusal.done", **at, refusal=part["refusal"])
+        else:
+            _text_events(stream, answer, call, at, part)
+        stream.add("response.content_part.done", **at, part=part)
     stream.add("response.output_item.done", output_index=index, item=item)
+
+
+def _text_events(
+    stream: _Stream, answer: Answer, call: Call, at: dict[str, Any], part: dict[str, Any]
+) -> None:
+    empty = {**part, "text": "", "annotations": [], "logprobs": []}
+    stream.add("response.content_part.added", **at, part=empty)
+    told = part["logprobs"]
+    for number, piece in enumerate(answer.pieces):
+        # The chosen token's bytes are told in the part alone.
+        stream.add("response.output_text.delta", **at, delta=piece, logprobs=told[number : number + 1])
+    for number, annotation in enumerate(part["annotations"]):
+        stream.add(
+            "response.output_text.annotation.added", **at, annotation_index=number, annotation=annotation
+        )
+    stream.add("response.output_text.done", **at, text=answer.text, logprobs=told)
 
 
 def _call_events(tool: ToolUse, index: int, item: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -11,6 +11,7 @@ import msgspec
 
 from . import reading_bedrock, reading_gemini, reading_messages, reading_openai
 from .reading import Reader, Tool, size_tokens, text_size
+from .reading_gemini import get
 from .routes import Platform, Route, route
 from .script import Dialect, Surface
 
@@ -164,6 +165,32 @@ def token_limit(call: Call) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return None
+
+
+_MAX_CHOICES = 8
+
+
+def choices(call: Call) -> int:
+    """How many answers the request wants; 1 where the surface has no word for it."""
+    wanted = call.fields.get("n")
+    if call.surface == "gemini":
+        wanted = get(call.fields, "generationConfig", "candidateCount")
+    return min(max(wanted, 1), _MAX_CHOICES) if isinstance(wanted, int) else 1
+
+
+def wanted_logprobs(call: Call) -> int | None:
+    """How many of the likeliest tokens are wanted at each place, 0 for the chosen ones alone; None: none."""
+    fields = call.fields
+    if call.surface == "gemini":
+        wanted = get(fields, "generationConfig", "responseLogprobs") is True
+        top = get(fields, "generationConfig", "logprobs")
+    elif call.surface == "openai-responses":
+        include = fields.get("include")
+        wanted = isinstance(include, list) and "message.output_text.logprobs" in include
+        top = fields.get("top_logprobs")
+    else:
+        wanted, top = fields.get("logprobs") is True, fields.get("top_logprobs")
+    return (top if isinstance(top, int) else 0) if wanted else None
 
 
 def embedding_inputs(call: Call) -> list[Any]:

@@ -104,6 +104,7 @@ class ErrorText(_Part):
     type: str | None = None
     code: str | None = None
     message: str | None = None
+    param: str | None = None  # the field at fault, where the dialect's errors have a place for it
 
 
 class Fault(Rule):
@@ -172,23 +173,39 @@ class ToolCall(_Part):
 
 
 class Tokens(_Part):
-    """Usage to report instead of the counted one; `input` is what neither came from nor went to a cache."""
+    """Usage to report instead of the counted one; `input` is what neither came from nor went to a cache,
+    `reasoning` is a part of `output`."""
 
     input: Count | None = None
     output: Count | None = None
+    reasoning: Count | None = None
     cache_read: Count = 0
     cache_write: Count = 0
+
+
+class Citation(_Part):
+    """Where the text (or its characters `start` up to `end`) comes from: a page of the web."""
+
+    url: str
+    title: str = ""
+    quote: str = ""  # the page's own words; OpenAI has no place for them
+    start: Count | None = None
+    end: Count | None = None
 
 
 class Reply(Rule):
     """One well-behaved answer; fields left out get the simulator's defaults."""
 
     text: str | None = None
+    others: list[str] = []  # texts of the second choice and later ones; without: as the first
+    refusal: str | None = None  # the model's words of refusal, behind the text
+    citations: list[Citation] = []
     tool_calls: list[ToolCall] = []
     reasoning: str | None = None
     redacted: bool = False  # the reasoning is there, but only its maker can read it
     tokens: Tokens = Tokens()
-    finish: Literal["stop", "length", "content_filter"] | None = None
+    finish: Literal["stop", "length", "content_filter", "refusal"] | None = None
+    stop_sequence: str | None = None  # the stop sequence of the request's that ended the answer
     chunks: Annotated[int, Field(ge=1, le=100_000)] | None = None  # text deltas in a stream
     chunk_bytes: Annotated[int, Field(ge=1)] | None = None  # bytes of text per delta, about
     interleave: bool = False  # in a stream the tool calls' arguments take turns, piece by piece

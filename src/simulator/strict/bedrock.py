@@ -25,6 +25,7 @@ FIELDS = frozenset(
         "messages",
         "outputConfig",
         "performanceConfig",
+        "projectIdentifier",
         "promptVariables",
         "requestMetadata",
         "serviceTier",
