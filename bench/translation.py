@@ -1,6 +1,6 @@
 """What a translated call costs in our own code: every client's dialect at every provider's but its own.
 
-`dialects`: decoder and encoder alone. `exchange`: with the state machines around them. `extproc`: from Envoy's
+`dialects`: decoder and encoder alone. `exchange`: the state machines around them. `extproc`: from Envoy's
 messages to Envoy's messages, all but the transport. Streams come one event a message.
 """
 

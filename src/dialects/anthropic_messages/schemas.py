@@ -5,6 +5,8 @@ Anthropic's own SDK does. What would mean another thing then is not carried at a
 
 Sources: Anthropic's documentation, "Structured outputs", sections "JSON Schema limitations" and "Schema
 complexity limits"; the SDK's lib/_parse/_transform.py.
+
+Schemas stand as they were decoded, in dicts: asking for a Mapping costs ten times as much, at every node.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ _DEFINITIONS = ("$defs", "definitions")
 _SILENT = frozenset(("$schema", "$id", "$comment", "$anchor"))
 # Keywords that change what is valid in ways that no description makes up for.
 _UNKNOWN = ("patternProperties", "prefixItems", "not", "if", "dependentSchemas", "unevaluatedProperties")
+# What few schemas have, asked for at once.
+_RARE = _SILENT | frozenset((*_DEFINITIONS, *_UNKNOWN, "$ref"))
+_VARIANTS = ("anyOf", "oneOf", "allOf")
 
 MOST_STRICT_TOOLS = 20
 _MOST_OPTIONAL = 24
@@ -47,19 +52,22 @@ def enforced(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _enforced(schema: Any) -> dict[str, Any]:
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, dict):
         raise Unenforceable("a schema without a type allows anything")
-    rest = {key: value for key, value in schema.items() if key not in _SILENT}
+    rest = dict(schema)
     out: dict[str, Any] = {}
-    for key in _DEFINITIONS:
-        if isinstance(defs := rest.pop(key, None), Mapping):
-            out[key] = {name: _enforced(inner) for name, inner in defs.items()}
-    if "$ref" in rest:
-        out["$ref"] = rest["$ref"]
-        return out
-    for key in _UNKNOWN:
-        if key in rest:
-            raise Unenforceable(f"{key} can't be enforced")
+    if not _RARE.isdisjoint(rest):
+        for key in _SILENT:
+            rest.pop(key, None)
+        for key in _DEFINITIONS:
+            if isinstance(defs := rest.pop(key, None), dict):
+                out[key] = {name: _enforced(inner) for name, inner in defs.items()}
+        if "$ref" in rest:
+            out["$ref"] = rest["$ref"]
+            return out
+        for key in _UNKNOWN:
+            if key in rest:
+                raise Unenforceable(f"{key} can't be enforced")
     kind = _kind_of(rest.pop("type", None))
     literal = _literals(rest, out)
     if isinstance(kind, list):
@@ -67,8 +75,8 @@ def _enforced(schema: Any) -> dict[str, Any]:
             out["anyOf"] = [_enforced(_alone(rest, one)) for one in kind]
         rest = {key: value for key, value in rest.items() if key not in _OF_ONE_TYPE}
         return _described(rest, out)
-    for key in ("anyOf", "oneOf", "allOf"):
-        if isinstance(variants := rest.pop(key, None), Sequence):
+    for key in _VARIANTS:
+        if key in rest and isinstance(variants := rest.pop(key), Sequence):
             out["allOf" if key == "allOf" else "anyOf"] = [_enforced(variant) for variant in variants]
             literal = literal or kind is None
     if not literal:
@@ -131,7 +139,7 @@ def _of_kind(kind: str, rest: dict[str, Any], out: dict[str, Any]) -> None:
         case "object":
             others = rest.pop("additionalProperties", None)
             properties = rest.pop("properties", None)
-            if not isinstance(properties, Mapping | None):
+            if properties is not None and not isinstance(properties, dict):
                 raise Unenforceable("properties is no object")
             if others not in (None, False) or (others is None and properties is None):
                 raise Unenforceable("an object may hold members that the schema does not name")
@@ -161,7 +169,7 @@ def is_too_much(schemas: Sequence[Mapping[str, Any]]) -> bool:
             properties, required = node.get("properties") or {}, node.get("required") or ()
             for name, inner in properties.items():
                 optional += name not in required
-                unions += isinstance(inner, Mapping) and "anyOf" in inner
+                unions += isinstance(inner, dict) and "anyOf" in inner
     return optional > _MOST_OPTIONAL or unions > _MOST_UNIONS
 
 
@@ -170,15 +178,16 @@ def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
     stack = [schema]
     while stack:
         node = stack.pop()
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict):
             continue
         yield node
-        if isinstance(properties := node.get("properties"), Mapping):
+        if isinstance(properties := node.get("properties"), dict):
             stack.extend(properties.values())
-        for key in ("anyOf", "oneOf", "allOf"):
-            if isinstance(variants := node.get(key), Sequence):
+        for key in _VARIANTS:
+            if key in node and isinstance(variants := node[key], Sequence):
                 stack.extend(variants)
-        stack.append(node.get("items"))
+        if "items" in node:
+            stack.append(node["items"])
 
 
 def _is_recursive(schema: Mapping[str, Any]) -> bool:
@@ -186,7 +195,7 @@ def _is_recursive(schema: Mapping[str, Any]) -> bool:
     graph = {"#": _references(schema)}
     for key in _DEFINITIONS:
         defs = schema.get(key)
-        for name, inner in defs.items() if isinstance(defs, Mapping) else ():
+        for name, inner in defs.items() if isinstance(defs, dict) else ():
             graph[f"#/{key}/{name}"] = _references(inner)
     done: set[str] = set()
     active: list[str] = []
