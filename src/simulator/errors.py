@@ -131,14 +131,17 @@ def event_status(shape: Shape) -> int:
     return _EVENT_STATUS[shape]
 
 
-def error_events(call: Call, text: ErrorText, number: int, request_id: str) -> list[bytes]:
-    """What a stream says when the model fails after the 200; `number` events went before.
+def error_events(
+    call: Call, text: ErrorText, number: int, request_id: str, status: int | None = None
+) -> list[bytes]:
+    """What a stream says when the model fails after the 200; `number` events went before, and `status` would
+    have been the status of it.
 
     Anthropic: one `error` event (overloaded by default). Chat: one unnamed event holding `error`.
     Responses: `error`, then `response.failed`. Bedrock: an exception. Gemini: a chunk holding `error`.
     """
     shape = call.shape
-    status = event_status(shape)
+    status = status if status is not None and status >= 400 else event_status(shape)
     kind, code, message = _parts(status, shape, text)
     if shape == "aws":
         # The same names as in headers, but here they begin small.

@@ -22,6 +22,7 @@ from . import (
     openai_responses,
     sse,
     strict,
+    troubles,
 )
 from .answers import compose, new_id
 from .memory import Memory
@@ -85,6 +86,8 @@ class Provider:
         outcome = "ok"
         try:
             fault = self._command(call) or self._faults.choose(call)
+            if fault is not None:
+                fault = troubles.spelled(call, fault)
             if fault is not None and fault.status is not None and not fault.error_event:
                 out = self._failed(call, fault, request_id)
             else:
@@ -131,7 +134,7 @@ class Provider:
         body = fault.body
         if body is None:
             wait = fault.retry_after_s
-            body = errors.error_body(status, shape, fault.error, request_id, None, wait)
+            body = errors.error_body(status, shape, fault.error, request_id, fault.error.param, wait)
         return Outgoing(status, [_JSON, *more], [sse.encode(body)])
 
     def _failure(self, call: Call, out: Outgoing, fault: Fault | None, request_id: str) -> list[bytes]:
@@ -139,9 +142,9 @@ class Provider:
             return []
         if out.stream:
             number = min(events_before(fault), len(out.pieces))
-            return errors.error_events(call, fault.error, number, request_id)
+            return errors.error_events(call, fault.error, number, request_id, fault.status)
         # An answer of one piece has no events: the error is its body, under the 200.
-        status = errors.event_status(call.shape)
+        status = fault.status or errors.event_status(call.shape)
         return [sse.encode(errors.error_body(status, call.shape, fault.error, request_id))]
 
     def _reply(self, call: Call) -> Outgoing:

@@ -37,6 +37,20 @@ Dialect = Literal[
     "bedrock-converse",
     "gemini",
 ]
+Trouble = Literal[
+    "context_overflow",
+    "rate_limit",
+    "overloaded",
+    "invalid_key",
+    "forbidden",
+    "billing",
+    "content_policy",
+    "bad_field",
+    "model_not_found",
+    "server_error",
+    "too_large",
+    "timeout",
+]
 Millis = Annotated[float, Field(ge=0, le=3_600_000)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -112,6 +126,7 @@ class Fault(Rule):
 
     name: str | None = None  # what the journal calls it; else made from the fields
     status: Annotated[int, Field(ge=200, le=599)] | None = None
+    trouble: Trouble | None = None  # an error by what it is about, with the provider's own status and words
     retry_after_s: Seconds | None = None
     headers: dict[str, str] = {}
     body: Any = None  # text is sent as it is, anything else as JSON
@@ -141,7 +156,10 @@ class Fault(Rule):
             raise ValueError("reset: on-accept comes before any request is read; remove match")
         if self.error_event and self.status is not None and self.status != 200:
             raise ValueError("error_event comes in an answer of status 200; remove status or error_event")
-        if self.status is None and (self.retry_after_s is not None or self.body is not None):
+        if self.status is not None and self.trouble is not None:
+            raise ValueError("a trouble has its provider's own status; remove status or trouble")
+        has_status = self.status is not None or self.trouble is not None
+        if not has_status and (self.retry_after_s is not None or self.body is not None):
             raise ValueError("retry_after_s and body need a status")
         return self
 
@@ -149,7 +167,8 @@ class Fault(Rule):
     def label(self) -> str:
         """The journal's name of the fault; empty when the rule has no effect."""
         parts = [
-            f"status-{self.status}" if self.status is not None else "",
+            f"trouble-{self.trouble}" if self.trouble is not None else "",
+            f"status-{self.status}" if self.status is not None and self.trouble is None else "",
             f"reset-{self.reset}" if self.reset else "",
             f"cut-{self.cut}" if self.cut else "",
             f"stall-{self.stall}" if self.stall else "",
