@@ -76,7 +76,7 @@ def failed(status: int, code: str, message: str) -> StreamStart:
 def credential_refused() -> StreamStart:
     """The provider refused the broker's credential. Its words are not passed on: they may quote the key."""
     message = "the provider refused the broker's own credential: its operator has to mend it"
-    return failed(503, "upstream_credential_refused", message)
+    return failed(502, "upstream_credential_refused", message)
 
 
 def garbage(what: bytes) -> StreamStart:

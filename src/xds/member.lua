@@ -5,9 +5,9 @@
 -- knows stream_options) are set above.
 
 local function path_of(suffix)
-  local plain, query = string.match(suffix, "^([^?]*)%??(.*)$")
+  local plain, mark, query = string.match(suffix, "^([^?]*)(%??)(.*)$")
   local path = BASE_PATH .. (PATHS[plain] or plain)
-  if query == "" then
+  if mark == "" then
     return path
   end
   return path .. (string.find(path, "?", 1, true) and "&" or "?") .. query
@@ -23,8 +23,12 @@ function envoy_on_request(handle)
   if not PASSING[dialect] then
     metadata:set("modelbroker", "translated", true)
   end
+  local usage = PASSING[dialect] and GIVES_USAGE and headers:get("x-broker-usage")
+  if usage then
+    metadata:set("modelbroker", "usage_event", usage)
+  end
   if MENDED or not PASSING[dialect] or headers:get("x-broker-rewrite") then
-    return -- ext_proc says what goes on
+    return -- ext_proc says what goes on; it asks for usage, too
   end
   local suffix = headers:get("x-broker-suffix")
   headers:replace(":path", path_of(suffix))
@@ -32,10 +36,6 @@ function envoy_on_request(handle)
     metadata:set("modelbroker", "list_of_inputs", true)
   end
   local first, behind = string.match(headers:get("x-broker-model-span"), "^(%d+)%-(%d+)$")
-  local usage = GIVES_USAGE and headers:get("x-broker-usage")
-  if usage then
-    metadata:set("modelbroker", "usage_event", usage)
-  end
   local body = handle:body(true)
   local length = body:length()
   local head = body:getBytes(0, first)

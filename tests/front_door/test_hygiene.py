@@ -96,6 +96,8 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 "ejection": "off",
                 "members": [{"provider": "ant", "model": "c"}, {"provider": "oai", "model": "g"}],
             },
+            {"name": "ants", "ejection": "off", "members": [{"provider": "ant", "model": "c"}]},
+            {"name": "oais", "ejection": "off", "members": [{"provider": "oai", "model": "g"}]},
             {"name": "other", "members": [{"provider": "evil", "model": "e"}]},
             {
                 "name": "both",
@@ -142,23 +144,28 @@ SPELLINGS = {
 }
 
 
+# Pool → its one provider, and the path there: calls in its own dialect pass, others are translated.
+SERVED = {"oais": ("oai", "/v1/chat/completions"), "ants": ("ant", "/v1/messages")}
+CLIENTS = [(CHAT, BEARER), (MESSAGES, X_API_KEY)]
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("pool", SERVED)
 def test_internal_headers_of_clients_are_ignored_and_stripped(
-    broker: Broker, sims: Simulators, spelling: str, stream: bool
+    broker: Broker, sims: Simulators, pool: str, spelling: str, stream: bool
 ) -> None:
     spoofed = [(each, value) for name, value in SPOOFED.items() for each in SPELLINGS[spelling](name)]
-    for path, keys, sim, prefix in (
-        (CHAT, BEARER, "oai", "/v1/chat/completions"),
-        (MESSAGES, X_API_KEY, "ant", "/v1/messages"),
-    ):
-        answer = ask(broker.url, path, chat("mix", stream=stream), [*keys, *spoofed])
+    sim, served_path = SERVED[pool]
+    for path, keys in CLIENTS:
+        answer = ask(broker.url, path, chat(pool, stream=stream), [*keys, *spoofed])
         assert answer.status == 200 and not answer.broken, answer
         call = only(sims[sim])
-        assert foreign(call) == [] and call["path"] == prefix
+        assert foreign(call) == [] and call["path"] == served_path
         assert call["model"] in ("g", "c") and call["stream"] is stream
-        named_well(answer, "mix")
+        named_well(answer, pool)
         assert "evil" not in str(answer.headers)
+        sims[sim].forget()
     assert not sims["evil"].calls()
 
 
@@ -174,9 +181,9 @@ def test_each_header_alone_changes_nothing(broker: Broker, sims: Simulators) -> 
     """Several of them could cancel each other out."""
     with Wire(broker.url) as wire:
         for name, value in SPOOFED.items():
-            answer = wire.ask(CHAT, chat("mix"), [*BEARER, (name, value)])
+            answer = wire.ask(CHAT, chat("oais"), [*BEARER, (name, value)])
             assert (answer.status, answer.get("x-broker-attempts")) == (200, "1"), name
-            named_well(answer, "mix")
+            named_well(answer, "oais")
     assert [foreign(call) for call in sims["oai"].settled_calls()] == [[]] * len(SPOOFED)
 
 
@@ -189,9 +196,9 @@ def test_nobody_chooses_a_host(broker: Broker, sims: Simulators) -> None:
         (f"http://{evil}{CHAT}", "broker.test"),
         (f"https://{evil}{CHAT}", None),
     ):
-        answer = ask(broker.url, target, chat("mix"), BEARER, host=host)
+        answer = ask(broker.url, target, chat("oais"), BEARER, host=host)
         assert answer.status == (400 if host is None and answer.status == 400 else 200)
-    two = ask(broker.url, CHAT, chat("mix"), [*BEARER, ("Host", evil)])
+    two = ask(broker.url, CHAT, chat("oais"), [*BEARER, ("Host", evil)])
     assert two.status in (200, 400)
     answer = ask(broker.url, f"{evil}{CHAT}", None, BEARER, method="CONNECT")
     assert answer.status in (400, 426) and answer.code
@@ -205,7 +212,7 @@ def test_nobody_chooses_a_host_by_http_2(broker: Broker, sims: Simulators) -> No
     evil = f"127.0.0.1:{sims['evil'].port}"
     with httpx.Client(http1=False, http2=True, base_url=broker.url, timeout=60) as client:
         headers = [*BEARER, ("host", evil), *SPOOFED.items()]
-        reply = client.post(CHAT, json=chat("mix"), headers=headers)
+        reply = client.post(CHAT, json=chat("oais"), headers=headers)
     assert reply.status_code == 200
     call = only(sims["oai"])
     assert dict(call["headers"])["host"] == f"127.0.0.1:{sims['oai'].port}" and foreign(call) == []
@@ -231,10 +238,11 @@ def test_providers_do_not_speak_for_the_broker(broker: Broker, sims: Simulators,
     }
     sims["oai"].script(faults=[{"headers": spoofed}])
     sims["ant"].script(faults=[{"headers": spoofed}])
-    for path, keys in ((CHAT, BEARER), (MESSAGES, X_API_KEY)):
-        answer = ask(broker.url, path, chat("mix", stream=stream), keys)
-        assert answer.status == 200 and "evil" not in str(answer.headers)
-        named_well(answer, "mix")
+    for path, keys in CLIENTS:
+        for pool in SERVED:
+            answer = ask(broker.url, path, chat(pool, stream=stream), keys)
+            assert answer.status == 200 and "evil" not in str(answer.headers)
+            named_well(answer, pool)
 
 
 def test_a_providers_envoy_does_not_stop_failover(broker: Broker, sims: Simulators) -> None:
@@ -255,22 +263,24 @@ def test_each_attempt_has_its_own_key(broker: Broker, sims: Simulators) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_credential_is_not_quoted(broker: Broker, sims: Simulators, status: int) -> None:
     fault = {"status": status, "error": {"message": f"Incorrect API key provided: {SECRET}"}}
-    for name, path, keys in (("oai", CHAT, BEARER), ("ant", MESSAGES, X_API_KEY)):
+    for pool, (name, _) in SERVED.items():
         sims[name].script(faults=[{**fault, "headers": {"www-authenticate": f'Bearer key="{SECRET}"'}}])
-        for stream in (False, True):
-            answer = ask(broker.url, path, chat("mix", stream=stream), keys)
-            assert (answer.status, error_of(answer)["code"]) == (502, "upstream_credential_refused")
-            assert SECRET not in str(answer)
+        for path, keys in CLIENTS:
+            for stream in (False, True):
+                answer = ask(broker.url, path, chat(pool, stream=stream), keys)
+                assert (answer.status, error_of(answer)["code"]) == (502, "upstream_credential_refused")
+                assert SECRET not in str(answer)
 
 
 def test_a_refused_credential_in_a_stream_is_not_quoted(broker: Broker, sims: Simulators) -> None:
     error = {"type": "authentication_error", "code": "invalid_api_key", "message": f"wrong: {SECRET}"}
-    for name, path, keys in (("oai", CHAT, BEARER), ("ant", MESSAGES, X_API_KEY)):
+    for pool, (name, _) in SERVED.items():
         sims[name].script(faults=[{"error_event": True, "error": error}])
-        answer = ask(broker.url, path, chat("mix", stream=True), keys)
-        assert (answer.status, error_of(answer)["code"]) == (503, "upstream_credential_refused")
-        assert SECRET not in str(answer)
-        named_well(answer, "mix")
+        for path, keys in CLIENTS:
+            answer = ask(broker.url, path, chat(pool, stream=True), keys)
+            assert (answer.status, error_of(answer)["code"]) == (502, "upstream_credential_refused")
+            assert SECRET not in str(answer)
+            named_well(answer, pool)
 
 
 def test_no_key_is_written_down_or_shown(broker: Broker, sims: Simulators) -> None:
@@ -323,13 +333,13 @@ def envoy_says(broker: Broker, path: str) -> str:
 
 
 def test_clients_keys_stay_here(broker: Broker, sims: Simulators) -> None:
-    body = json.dumps(chat("mix"))
     for keys in (BEARER, X_API_KEY, [*BEARER, *X_API_KEY], [("AUTHORIZATION", f"bEARER  {KEY}")]):
-        ask(broker.url, CHAT, body.encode(), keys)
-        ask(broker.url, MESSAGES, body.encode(), keys)
+        for pool in SERVED:
+            ask(broker.url, CHAT, chat(pool), keys)
+            ask(broker.url, MESSAGES, chat(pool), keys)
     for name, header, value in (("oai", "authorization", f"Bearer {SECRET}"), ("ant", "x-api-key", SECRET)):
         calls = sims[name].settled_calls()
-        assert len(calls) == 4
+        assert len(calls) == 8
         for call in calls:
             credentials = [pair for pair in call["headers"] if pair[0] in ("authorization", "x-api-key")]
             assert [tuple(pair) for pair in credentials] == [(header, value)]

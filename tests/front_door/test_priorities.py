@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
-from support.calls import Got, asks, make
+from support.calls import Ask, Got, asks, make
 from support.simulators import Simulators
 
 FIRST = ("a", "b", "c")
@@ -33,15 +33,20 @@ def pools() -> Iterator[dict[str, Any]]:
                     "members": [*map(member, FIRST[:size]), member("next", 1)],
                     "ejection": configured,
                 }
-    # Gaps between priorities mean nothing; what speaks another dialect is no level at all.
+    # Gaps between priorities mean nothing; members that can't take a call are no level at all.
     yield {
         "name": "with-others",
         "members": [
             member("a", 0),
-            member("claude", 2),
-            {**member("claude", 3), "model": "claude-second"},
+            {**member("claude", 2), "capabilities": {"images": False}},
+            {**member("claude", 3), "model": "claude-second", "capabilities": {"images": False}},
             member("next", 7),
         ],
+        "ejection": "off",
+    }
+    yield {
+        "name": "claudes-first",
+        "members": [member("claude"), {**member("claude", 1), "model": "claude-second"}, member("a", 2)],
         "ejection": "off",
     }
     yield {
@@ -153,21 +158,32 @@ def test_the_next_level_gets_nothing_while_one_of_the_first_lives(broker: Broker
     assert sims["next"].settled_calls() == []
 
 
-def test_members_of_another_dialect_in_between_are_passed_over(broker: Broker, sims: Simulators) -> None:
+def test_members_in_between_that_cannot_take_the_call_are_passed_over(
+    broker: Broker, sims: Simulators
+) -> None:
     sims["a"].script(faults=[FAULTS["status"]])
-    got = make(broker.url, asks(100, "with-others"))
+    got = make(broker.url, [Ask("with-others", image=True) for _ in range(100)])
     assert_answered(got, "next")
     assert {g.attempts for g in got} == {2}
     assert sims["claude"].settled_calls() == []
 
 
-def test_the_first_level_is_that_of_the_calls_own_dialect(broker: Broker, sims: Simulators) -> None:
-    got = make(broker.url, asks(50, "with-others", "anthropic-messages"))
-    assert_answered(got, "claude")
-    assert {g.member for g in got} == {"claude/claude-model"}
+@pytest.mark.parametrize("dialect", ["openai-chat", "anthropic-messages"])
+def test_levels_hold_whatever_dialect_their_members_speak(
+    broker: Broker, sims: Simulators, dialect: str
+) -> None:
+    def members() -> set[str]:
+        got = make(
+            broker.url, [*asks(25, "claudes-first", dialect), *asks(25, "claudes-first", dialect, True)]
+        )
+        assert [str(g) for g in got if not g.is_whole] == []
+        return {g.member for g in got}
+
+    assert members() == {"claude/claude-model"}
     sims["claude"].script(faults=[{"status": 529, "match": {"model": "claude-model"}}])
-    got = make(broker.url, asks(50, "with-others", "anthropic-messages"))
-    assert {g.member for g in got} == {"claude/claude-second"}
+    assert members() == {"claude/claude-second"}
+    sims["claude"].script(faults=[{"status": 529}])
+    assert members() == {"a/a-model"}
 
 
 def test_level_after_level(broker: Broker, sims: Simulators) -> None:

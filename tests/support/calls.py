@@ -20,6 +20,10 @@ PATHS = {
     "anthropic-messages": "/v1/messages",
 }
 PATIENCE_S = 60.0
+_PICTURE = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+)
 _numbers = itertools.count(1)
 
 
@@ -31,10 +35,15 @@ class Ask:
     dialect: str = "openai-chat"
     stream: bool = False
     question: str = field(default_factory=lambda: f"question no. {next(_numbers)}.")
+    image: bool = False  # with a picture, where the dialect is openai-chat
 
     @property
     def body(self) -> dict[str, Any]:
-        messages = [{"role": "user", "content": self.question}]
+        parts = [
+            {"type": "text", "text": self.question},
+            {"type": "image_url", "image_url": {"url": _PICTURE}},
+        ]
+        messages = [{"role": "user", "content": parts if self.image else self.question}]
         asked: dict[str, Any] = {"model": self.pool}
         if self.dialect == "openai-responses":
             asked["input"] = self.question
