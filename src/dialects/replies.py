@@ -103,6 +103,14 @@ class Fault(msgspec.Struct, frozen=True):
     request_id: str = ""  # the provider's
 
 
+class ProviderFailed(ValueError):
+    """A reply with the status of a good one says that the provider failed all the same."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
 # -- events of a stream. `index` numbers the parts of a choice in the order of their beginnings.
 
 

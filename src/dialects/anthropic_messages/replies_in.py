@@ -11,9 +11,10 @@ import msgspec
 
 from ..base import ABSENT, decode_json
 from ..conversation import Blob, Citation, Part, Reasoning, Refusal, Text, ToolCall, Upstream
-from ..replies import Choice, Reply, Stop, Usage
+from ..replies import Choice, ProviderFailed, Reply, Stop, Usage
 from . import blocks
 from .content_in import citation_of
+from .faults import stream_fault
 from .wire import REDACTED, SIGNATURE, STOPS
 
 
@@ -71,10 +72,13 @@ _message = msgspec.json.Decoder(MessageOut)
 
 
 def decode_reply(body: bytes, upstream: Upstream) -> Reply:
-    """ValueError in words where the bytes are no message."""
+    """ValueError in words where the bytes are no message; ProviderFailed where they are an error."""
     try:
         message = _message.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        error = decode_json(body)
+        if isinstance(error, dict) and error.get("error"):
+            raise ProviderFailed(stream_fault(body)) from None
         raise ValueError(f"no message of Anthropic's: {wrong}") from None
     if message.type != "message":
         raise ValueError(f"no message of Anthropic's, but of type {message.type!r}")

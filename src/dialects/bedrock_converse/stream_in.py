@@ -26,6 +26,7 @@ from ..replies import (
     Fault,
     PartEnded,
     PartStarted,
+    ProviderFailed,
     ReplyEvent,
     Started,
     Stopped,
@@ -225,9 +226,8 @@ class BedrockStreamDecoder:
         events = [over for at in list(self._open) for over in self._finish(at)]
         try:
             stop = stop_of(event.stopReason, self._has_calls)
-        except ValueError as wrong:
-            fault = Fault(Cause.SERVER, 502, str(wrong), event.stopReason)
-            return [*events, *self._fail(fault)]
+        except ProviderFailed as failed:
+            return [*events, *self._fail(failed.fault)]
         sequence = stop_sequence_of(event.additionalModelResponseFields, stop)
         self._has_stopped = True
         return [*events, Stopped(stop, sequence), *self._close()]

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ..conversation import Citation, DocumentCitation, UrlCitation
-from ..replies import Stop, Usage
+from ..replies import Cause, Fault, ProviderFailed, Stop, Usage
 
 _STOPS = {
     "end_turn": Stop.END,
@@ -90,9 +90,9 @@ def usage_of(usage: TokenUsage) -> Usage:
 
 
 def stop_of(reason: str, has_calls: bool) -> Stop:
-    """ValueError where the model's output is of no use."""
+    """ProviderFailed where the model's output is of no use."""
     if words := _MALFORMED.get(reason):
-        raise ValueError(words)
+        raise ProviderFailed(Fault(Cause.SERVER, 502, words, reason))
     if stop := _STOPS.get(reason):
         return stop
     return Stop.TOOL_CALLS if has_calls else Stop.END

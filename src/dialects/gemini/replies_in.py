@@ -19,6 +19,7 @@ from ..replies import (
     Failed,
     PartEnded,
     PartStarted,
+    ProviderFailed,
     Reply,
     ReplyEvent,
     Started,
@@ -64,7 +65,7 @@ def decode_reply(body: bytes, upstream: Upstream) -> Reply:
     events += reader.finish()
     last = events[-1] if events else None
     if isinstance(last, Failed):
-        raise ValueError(last.fault.message)
+        raise ProviderFailed(last.fault)
     if not isinstance(last, Ended):
         raise ValueError("it has no candidate that says why it ended")
     return fold(events)

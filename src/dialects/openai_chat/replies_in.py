@@ -13,7 +13,7 @@ import msgspec
 
 from .. import openai
 from ..conversation import Blob, Part, Reasoning, Refusal, Text, ToolCall, Upstream, UrlCitation
-from ..replies import Choice, Reply, Stop, Usage
+from ..replies import Cause, Choice, Fault, ProviderFailed, Reply, Stop, Usage
 from . import reasoning
 from .deviations import deviations_of
 
@@ -36,7 +36,7 @@ _NO_ID = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def decode_reply(body: bytes, upstream: Upstream) -> Reply:
-    """ValueError in words where the bytes are no reply, or say that there is none."""
+    """ValueError in words where the bytes are no reply; ProviderFailed where they say that there is none."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -45,7 +45,7 @@ def decode_reply(body: bytes, upstream: Upstream) -> Reply:
         raise ValueError("it is no JSON object")
     choices = value.get("choices")
     if value.get("error") and not choices:
-        raise ValueError(f"it is an error: {openai.fault_from(value).message}")
+        raise ProviderFailed(openai.fault_from(value))
     if not isinstance(choices, list) or not choices:
         raise ValueError("it has no choices")
     created = value.get("created")
@@ -74,9 +74,10 @@ def _choice(choice: Any, n: int, reader: _Reader) -> Choice:
     if not isinstance(message, dict):
         raise ValueError(f"choices[{n}] has no message")
     reason = choice.get("finish_reason")
-    if reason in FAILURES or choice.get("error"):
-        words = openai.fault_from(choice).message if choice.get("error") else f"it stopped with {reason!r}"
-        raise ValueError(f"choices[{n}] failed: {words}")
+    if choice.get("error"):
+        raise ProviderFailed(openai.fault_from(choice))
+    if isinstance(reason, str) and reason in FAILURES:
+        raise ProviderFailed(stopped_with(reason))
     parts = tuple(_parts(message, n, reader))
     index = choice.get("index")
     return Choice(
@@ -127,6 +128,11 @@ def _call(call: Any, ident: str, issuer: str) -> ToolCall:
 
 
 # -- what whole replies and streams share
+
+
+def stopped_with(reason: str) -> Fault:
+    """Of a reason that is one of FAILURES."""
+    return Fault(Cause.SERVER, 502, f"the provider stopped with {reason!r}", reason)
 
 
 def text_of(value: Any) -> str:

@@ -42,6 +42,7 @@ from .replies_in import (
     plain_reasoning,
     spoken,
     stop_of,
+    stopped_with,
     text_of,
     thought_of,
     tokens_of,
@@ -199,7 +200,7 @@ class ChatStreamDecoder:
         reason = said.get("finish_reason")
         if isinstance(reason, str) and reason:
             if reason in FAILURES:
-                raise _Broken(Fault(Cause.SERVER, 502, f"the provider stopped with {reason!r}", reason))
+                raise _Broken(stopped_with(reason))
             self._close_all(choice)
             choice.reason = reason
 

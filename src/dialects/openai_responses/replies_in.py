@@ -9,7 +9,8 @@ import msgspec
 
 from .. import openai
 from ..conversation import Blob, Citation, Part, Reasoning, Refusal, Text, ToolCall, Upstream, UrlCitation
-from ..replies import Choice, Reply, Stop, Usage
+from ..replies import Choice, ProviderFailed, Reply, Stop, Usage
+from .faults import fault_of_event, fault_of_response
 from .wire import ENCRYPTED, NO_BLOB, sealed
 
 _LATEST_S = 10**12
@@ -24,16 +25,18 @@ _INCOMPLETE = {
 
 
 def decode_response(body: bytes, upstream: Upstream) -> Reply:
-    """ValueError in words where the bytes are no finished response."""
+    """ValueError in words where the bytes are no finished response; ProviderFailed where it failed."""
     response = _object(body)
     output = response.get("output")
+    if response.get("error") and output is None:
+        raise ProviderFailed(fault_of_event(response))
     if not isinstance(output, list):
         raise ValueError(f"no response: it begins with {body[:60].decode('utf-8', 'replace')!r}")
     status = response.get("status")
-    if status in ("failed", "cancelled", "queued", "in_progress"):
-        error = response.get("error")
-        words = f": {error.get('message')}" if isinstance(error, dict) else ""
-        raise ValueError(f"the response is {status}{words}")
+    if status in ("failed", "cancelled"):
+        raise ProviderFailed(fault_of_response(response))
+    if status in ("queued", "in_progress"):
+        raise ValueError(f"the response is {status}")
     parts: list[Part] = []
     logprobs: list[Mapping[str, Any]] = []
     for item in output:

@@ -549,7 +549,6 @@ def test_usage_in_a_stream_is_what_was_said_last() -> None:
         b"{}",
         b"[]",
         b"\xff",
-        b'{"type":"error","error":{"type":"api_error","message":"a"}}',
         message(type="completion"),
         message(5),
         message({"text": "a"}),

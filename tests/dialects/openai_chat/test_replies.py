@@ -398,7 +398,6 @@ def test_usage(usage: Any, expected: Usage | None) -> None:
         (b'{"choices":[{"message":{"tool_calls":[5]}}]}', "no call"),
         (b'{"choices":[{"message":{},"finish_reason":"error"}]}', "stopped with 'error'"),
         (b'{"choices":[{"message":{},"error":{"message":"boom"}}]}', "boom"),
-        (b'{"error":{"message":"boom","code":502}}', "it is an error: boom"),
     ],
 )
 def test_what_is_no_reply(body: bytes, words: str) -> None:
