@@ -17,6 +17,7 @@ from ..dialects.replies import (
     Failed,
     Fault,
     PartStarted,
+    ProviderFailed,
     ReplyEvent,
     Stopped,
 )
@@ -144,6 +145,8 @@ class WholeReply:
                 fault = self._provider.decode_fault(head.status, head.values, plain)
                 return rendered(self._client, fault, self._context, head)
             translated = self._translate(plain)
+        except ProviderFailed as failed:
+            return rendered(self._client, failed.fault, self._context, head)
         except (ValueError, zlib.error) as wrong:
             if self._provider is None:
                 return None
@@ -308,6 +311,8 @@ class TranslatedStream(Flowing):
             return self._fail(self._provider.decode_fault(self._head.status, self._head.values, body))
         try:
             reply = self._provider.decode_reply(body, self._upstream)
+        except ProviderFailed as failed:
+            return self._fail(failed.fault)
         except ValueError as wrong:
             return self._fail(_garbage(f"the provider's reply is not valid: {wrong}"))
         self._encode(list(explode(reply)), ends=True)
