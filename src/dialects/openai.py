@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from ..core.errors import CallError
 from .base import ABSENT, StreamStart, credential_refused, decode_json, failed
-from .conversation import Effort
+from .conversation import Effort, Upstream
 from .replies import Cause, Fault, Usage
 
 _SAYS_NOTHING = (b"", b"null", b"false", b"{}", b"[]")
@@ -41,6 +42,17 @@ def error_type(status: int) -> str:
     if status == 429:
         return "rate_limit_error"
     return "invalid_request_error" if status < 500 else "server_error"
+
+
+def deployed(upstream: Upstream, suffix: str) -> str:
+    """Where an operation of OpenAI's own path `suffix` is, behind the provider's base path: at Azure below a
+    deployment, unless the version is that of its undated API."""
+    if upstream.variant != "azure":
+        return suffix
+    if upstream.api_version in ("", "v1"):
+        return f"/openai/v1{suffix}"
+    deployment = quote(upstream.model, safe="")
+    return f"/openai/deployments/{deployment}{suffix}?api-version={upstream.api_version}"
 
 
 def models_body(names: Sequence[str]) -> bytes:

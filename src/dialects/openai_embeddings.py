@@ -122,10 +122,13 @@ class OpenAiEmbeddings(SameDialect):
         name, bracket, place = name.partition("[")
         return _OWN_FIELDS.get(name, name) + bracket + place + dot + rest
 
-    def rebind(self, body: bytes, upstream: Upstream) -> bytes:
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
         """Nothing here is anybody's but the model."""
         _, _, (first, behind) = read_routed(_decoder, body)
         return b"".join((body[:first], msgspec.json.encode(upstream.model), body[behind:]))
+
+    def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
+        return openai.deployed(upstream, surface.suffix)
 
     # -- conversations, which this dialect has not
 

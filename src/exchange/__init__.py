@@ -2,12 +2,13 @@
 
 from .filtered import FilteredStream
 from .member import MemberStream, Move
-from .member_call import MemberCall, Mode, NotSent, Send, Spoken, spoken
+from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
 from .outer import Forward, Inbound, OuterCall, Reply, Strip
 from .translated import Answer, TranslatedStream, WholeReply
 from .view import View
 
 __all__ = [
+    "HOSTS",
     "Answer",
     "FilteredStream",
     "Forward",

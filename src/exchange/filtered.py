@@ -1,29 +1,38 @@
-"""A stream of the client's own dialect that can't pass byte for byte: it comes in another framing, or ids in
-it have to name their account."""
+"""A stream of the client's own dialect that can't simply pass: it comes in another framing, ids in it have to
+name their account, or who hosts it has errors of its own."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
 
-from ..dialects import ClientDialect, Context
+from ..dialects import ClientDialect, Context, ProviderDialect
 from ..dialects.replies import Cause, Failed, Fault
 from ..dialects.translation import Filter
-from .member import MemberStream, Move
+from .member import MOST_HELD_BYTES, MemberStream, Move
 from .translated import Answer, Flowing, Head, Headers, Inflater, rendered
 
 _INNER = [(":status", "200"), ("content-type", "text/event-stream")]
 
 
 class FilteredStream(Flowing):
-    """Events: `on_headers`, `on_body` …, `on_hold_over`, as a TranslatedStream has them. What is no good
-    stream passes as it is: then it says COMMIT, and is over."""
+    """Events: `on_headers`, `on_body` …, `on_hold_over`, as a TranslatedStream has them. What is no stream
+    passes as it is, and so does a good stream without `filters`: then it says COMMIT, and is over.
+    `errors` reads error replies; where there is none they pass, too."""
 
-    def __init__(self, client: ClientDialect, filter: Filter, context: Context) -> None:
+    def __init__(
+        self,
+        client: ClientDialect,
+        errors: ProviderDialect | None,
+        filters: Sequence[Filter],
+        context: Context,
+    ) -> None:
         super().__init__()
         self._client = client
-        self._filter = filter
+        self._errors = errors
+        self._filters = filters
         self._context = context
+        self._error: list[bytes] | None = None  # the body of an error reply, as far as it is here
         self._judge = MemberStream(client)
         self._judge.on_headers(_INNER, ends=False)
         self._head = Head(())
@@ -32,7 +41,9 @@ class FilteredStream(Flowing):
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
         head = self._head = Head(headers)
         self._inflater = Inflater(head.values.get("content-encoding", ""))
-        if head.status != 200 or not head.is_stream():
+        if self._errors is not None and not head.is_good():
+            self._error = []
+        elif head.status != 200 or not head.is_stream():
             return Move.COMMIT
         if not self._inflater.is_readable:
             return self._broken("the provider's stream is compressed in a way that nobody asked for")
@@ -42,9 +53,10 @@ class FilteredStream(Flowing):
         if self._over:
             return Move.FLOW
         try:
-            out = self._filter.feed(self._inflater.feed(chunk))
-            if ends:
-                out += self._filter.end()
+            plain = self._inflater.feed(chunk)
+            if self._error is not None:
+                return self._collect(self._error, plain, ends)
+            out = self._filtered(plain, ends)
         except (ValueError, zlib.error) as wrong:
             return self._broken(f"the provider's stream is not valid: {wrong}")
         self._out.append(out)
@@ -54,14 +66,38 @@ class FilteredStream(Flowing):
         if move is Move.FAIL:
             status, code, body = self._judge.failure(self._context.request_id)
             self._failure = Answer(status, (("content-type", "application/json"),), (), body, code)
-        return self._opened() if move is Move.COMMIT else move
+        return self._good() if move is Move.COMMIT else move
+
+    def on_hold_over(self) -> Move:
+        return self._good()
 
     def reply_headers(self) -> tuple[Headers, tuple[str, ...]]:
-        headers = (("content-type", "text/event-stream; charset=utf-8"),)
-        return headers, self._head.removed(frozenset(("content-type",)))
+        headers = [("content-type", "text/event-stream; charset=utf-8")]
+        if request_id := self._head.request_id():
+            headers.append((self._client.request_id_header, request_id))
+        return tuple(headers), self._head.removed(frozenset(name for name, _ in headers))
 
     def break_off(self, message: str) -> Move:
         return self._broken(message)
+
+    def _good(self) -> Move:
+        return self._opened() if self._filters else Move.COMMIT
+
+    def _filtered(self, chunk: bytes, ends: bool) -> bytes:
+        for filter in self._filters:
+            chunk = filter.feed(chunk) + (filter.end() if ends else b"")
+        return chunk
+
+    def _collect(self, error: list[bytes], plain: bytes, ends: bool) -> Move:
+        error.append(plain)
+        if not ends and sum(map(len, error)) < MOST_HELD_BYTES:
+            return Move.HOLD
+        if self._errors is None:
+            raise RuntimeError("nobody can read the error")
+        fault = self._errors.decode_fault(self._head.status, self._head.values, b"".join(error))
+        self._over = True
+        self._failure = rendered(self._client, fault, self._context, self._head)
+        return Move.FAIL
 
     def _broken(self, message: str) -> Move:
         fault = Fault(Cause.SERVER, 502, message, "upstream_garbage")

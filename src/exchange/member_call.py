@@ -18,6 +18,7 @@ from ..dialects import (
     ClientDialect,
     Context,
     Encoded,
+    ProviderDialect,
     Upstream,
     client_dialect,
     counts_tokens,
@@ -26,6 +27,7 @@ from ..dialects import (
     provider_dialect,
     surface_named,
 )
+from ..dialects.translation import CannotCarry
 from ..policy import served_dialect
 from .filtered import FilteredStream
 from .member import MemberStream
@@ -34,6 +36,8 @@ from .translated import TranslatedStream, WholeReply
 
 # What a client says to providers of its own dialect: it means nothing to others.
 _DIALECT_PREFIXES = ("anthropic-", "openai-", "x-stainless-", "x-goog-", "x-broker-", "x-envoy-")
+# Variants at hosts of other houses' models: bodies, framing and errors are the host's own, nothing passes.
+HOSTS = frozenset(("bedrock", "vertex"))
 _REPLACED = frozenset(("content-type", "accept", "content-length", "x-request-id", "x-forwarded-for"))
 
 
@@ -100,11 +104,15 @@ class MemberCall:
         )
         self._context = Context(self.request_id, self._now_s, upstream.model)
         self.is_stream = bool(inbound.first("x-broker-stream"))
-        self.is_same = self._upstream.dialect == surface.dialect
+        self._is_hosted = upstream.variant in HOSTS
+        self._is_amazons = upstream.variant == "bedrock" or self._upstream.dialect == "bedrock-converse"
+        self._path = self._same_dialect_path()
+        self.is_same = bool(self._path)
         self._is_owned = bool(inbound.first("x-broker-owned"))
         if self.is_stream:
             return Mode.STREAM
-        return Mode.LEAVE if self.is_same and not self._is_owned else Mode.WHOLE
+        leaves = self.is_same and not self._is_owned and not self._is_hosted
+        return Mode.LEAVE if leaves else Mode.WHOLE
 
     @property
     def surface(self) -> Surface:
@@ -133,14 +141,19 @@ class MemberCall:
             headers=(
                 (":path", path),
                 ("content-type", "application/json"),
-                ("accept", "text/event-stream" if self.is_stream else "application/json"),
+                ("accept", self._accepted()),
                 ("content-length", str(len(encoded.body))),
                 *encoded.headers,
             ),
-            remove_headers=() if self.is_same else self._foreign(names),
+            remove_headers=() if self.is_same and not self._is_amazons else self._foreign(names),
             body=encoded.body,
             dropped=encoded.dropped,
         )
+
+    def _accepted(self) -> str:
+        if not self.is_stream:
+            return "application/json"
+        return "application/vnd.amazon.eventstream" if self._is_amazons else "text/event-stream"
 
     def _foreign(self, ours: frozenset[str]) -> tuple[str, ...]:
         """The client's headers for its own dialect's providers, and the broker's own: a signature must not
@@ -151,10 +164,23 @@ class MemberCall:
 
     def _mended(self, body: bytes) -> Encoded:
         """The same dialect: only what has to be otherwise at this provider changes."""
-        client = self.client
-        _, question, query = self._inbound.first("x-broker-suffix").partition("?")
-        path = client.same_dialect_path(self._upstream, self.surface, self.is_stream) + question + query
-        return Encoded(path, client.rebind(body, self._upstream))
+        listed = self._inbound.first("anthropic-beta").split(",")
+        betas = tuple(beta for one in listed if (beta := one.strip()))
+        return Encoded(self._path, self.client.rebind(body, self._upstream, betas))
+
+    def _same_dialect_path(self) -> str:
+        """Empty where the call has to be translated."""
+        upstream, surface = self._upstream, self.surface
+        if upstream.dialect != surface.dialect:
+            return ""
+        try:
+            path = self.client.same_dialect_path(upstream, surface, self.is_stream)
+        except CannotCarry:
+            return ""  # the variant has the operation in its own words only
+        _, mark, query = self._inbound.first("x-broker-suffix").partition("?")
+        if not mark or self._is_hosted:  # a host's paths have queries of their own
+            return path
+        return f"{path}{'&' if '?' in path else '?'}{query}"
 
     def _encoded(self, body: bytes) -> Encoded:
         surface, upstream = self.surface, self._upstream
@@ -169,9 +195,9 @@ class MemberCall:
             encoded = counts_tokens(upstream.dialect).encode_count(chat, upstream)
         else:
             encoded = provider_dialect(upstream.dialect).encode_request(chat, upstream)
-            self._context = Context(
-                self.request_id, self._now_s, upstream.model, chat.include_usage, chat.echo
-            )
+            # A pool may pass it on also to those who did not ask.
+            takes_usage = chat.include_usage or self._inbound.first("x-broker-usage") == "pass"
+            self._context = Context(self.request_id, self._now_s, upstream.model, takes_usage, chat.echo)
         own = tuple(client.own_field(name) for name in encoded.dropped)
         return msgspec.structs.replace(encoded, dropped=tuple(dict.fromkeys((*chat.dropped, *own))))
 
@@ -180,18 +206,27 @@ class MemberCall:
         client, upstream = self.client, self._upstream
         if not self.is_same:
             return TranslatedStream(client, provider_dialect(upstream.dialect), upstream, self._context)
+        unframed = client.unframed(upstream)
+        filters = [] if unframed is None else [unframed]
         if self._is_owned:
-            return FilteredStream(client, client.owned_stream(upstream.provider), self._context)
-        if (unframed := client.unframed(upstream)) is not None:
-            return FilteredStream(client, unframed, self._context)
-        return MemberStream(client)
+            filters.append(client.owned_stream(upstream.provider))
+        if not filters and not self._is_hosted:
+            return MemberStream(client)
+        return FilteredStream(client, self._errors(), filters, self._context)
 
     def whole(self) -> WholeReply:
         """What takes the reply in WHOLE mode."""
         upstream, context, client = self._upstream, self._context, self.client
         if self.is_same:
-            return WholeReply(client, None, context, lambda body: client.owned_reply(body, upstream.provider))
+            return WholeReply(client, self._errors(), context, self._owned)
         return WholeReply(client, provider_dialect(upstream.dialect), context, self._translated)
+
+    def _errors(self) -> ProviderDialect | None:
+        """Who reads the errors of a provider of the client's dialect; None: they pass as they are."""
+        return provider_dialect(self._upstream.dialect) if self._is_hosted else None
+
+    def _owned(self, body: bytes) -> bytes:
+        return self.client.owned_reply(body, self._upstream.provider) if self._is_owned else body
 
     def _translated(self, body: bytes) -> bytes:
         """A good whole reply in the client's dialect. ValueError where it is none of the provider's."""

@@ -106,6 +106,8 @@ def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head |
         headers.append((client.request_id_header, request_id))
     code = fault.code if fault.code.startswith("upstream_") else _CODES.get(fault.cause, "")
     removed = head.removed(frozenset(name for name, _ in headers)) if head else ()
+    if status < 400:  # an error reply whose fault has no status of an error
+        status = 502
     return Answer(status, tuple(headers), removed, body, code)
 
 
@@ -327,8 +329,5 @@ class TranslatedStream(Flowing):
         return Move.FLOW
 
     def _fail(self, fault: Fault) -> Move:
-        answer = rendered(self._client, fault, self._context, self._head)
-        if answer.status < 400:  # an error reply whose fault has no status of an error
-            answer = msgspec.structs.replace(answer, status=502)
-        self._failure = answer
+        self._failure = rendered(self._client, fault, self._context, self._head)
         return Move.FAIL

@@ -14,7 +14,7 @@ from ..core.catalog import Auth, Catalog, Member, Pool, Provider
 from ..core.errors import Unavailable
 from ..core.keys import listener_name, provider_cluster, secret_name
 from ..dialects import CLIENT_DIALECTS, SURFACES, Upstream, client_dialect, dialect_named
-from ..exchange import Spoken
+from ..exchange import HOSTS, Spoken
 from .clusters import buffer_bytes
 from .filters import (
     EXT_PROC,
@@ -231,7 +231,7 @@ def _upstream(provider: Provider, member: Member) -> Upstream:
 
 def is_mended(provider: Provider) -> bool:
     """Calls of the provider's own dialect can't pass as they are: it wants another body or framing."""
-    return provider.variant in ("vertex", "bedrock")
+    return provider.variant in HOSTS
 
 
 def identity_dialects(provider: Provider) -> tuple[str, ...]:

@@ -23,6 +23,13 @@ def rebind(body: bytes, upstream: Upstream) -> bytes:
     """The request for this very provider: its model, no tags, nothing that others issued."""
     request = base.decode_request(_decoder, body)
     request["model"] = upstream.model
+    if (
+        request.get("stream") is True
+        and "stream_options" not in request
+        and deviations_of(upstream).stream_usage
+    ):
+        # For the record, as in calls that pass: the client gets the usage event only where its pool says so.
+        request["stream_options"] = {"include_usage": True}
     messages = request.get("messages")
     for n, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict):

@@ -24,9 +24,7 @@ _TIERS = {
 
 def path_of(upstream: Upstream) -> str:
     """Behind the provider's base path."""
-    if upstream.variant != "azure":
-        return _PATH
-    return f"/openai/deployments/{upstream.model}{_PATH}?api-version={upstream.api_version}"
+    return openai.deployed(upstream, _PATH)
 
 
 def encode_request(chat: Chat, upstream: Upstream) -> Encoded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from modelbroker.dialects import client_dialect
 from modelbroker.dialects.base import RequestFacts
@@ -95,10 +96,22 @@ def rebound(*messages: Any, upstream: Upstream = UPSTREAM, **fields: Any) -> Any
 
 @pytest.mark.parametrize("row", parameters(streamed=None, good=None, client=True))
 def test_of_a_request_without_tags_only_the_model_changes(row: Recorded) -> None:
+    """And a stream is asked for its usage, as in calls that pass, if its client does not say."""
     if row.dialect == DIALECT.name:
         mended = json.loads(DIALECT.rebind(row.request_body, UPSTREAM))
-        assert mended == {**row.request, "model": "own-model"}
-        assert list(mended) == list(row.request)
+        asks = row.request.get("stream") is True and "stream_options" not in row.request
+        wanted = {**row.request, "model": "own-model"}
+        if asks:
+            wanted["stream_options"] = {"include_usage": True}
+        assert mended == wanted and list(mended) == list(wanted)
+
+
+def test_of_usage_only_providers_are_asked_that_know_it() -> None:
+    assert rebound(stream=True)["stream_options"] == {"include_usage": True}
+    assert rebound(stream=True, stream_options=None)["stream_options"] is None
+    assert "stream_options" not in rebound(stream=False) and "stream_options" not in rebound()
+    old = msgspec.structs.replace(UPSTREAM, deviations={"stream_usage": False})
+    assert "stream_options" not in rebound(stream=True, upstream=old)
 
 
 ENTRY = {"type": "reasoning.text", "signature": "S", "format": "anthropic-claude-v1", "index": 0}
