@@ -58,6 +58,7 @@ class Facts:
     choices: int = 1
     same_dialect: str = ""  # the first field that only members of this very dialect can serve
     owners: tuple[str, ...] = ()  # providers that issued ids in the request
+    owned_ids: tuple[str, ...] = ()  # of each of `owners` the first field with an id of its
     unowned_ids: str = ""  # the first field whose id does not say who issued it
     stateful: bool = False  # the reply is to be kept at the provider
     cost_estimate: int | None = None  # nano-dollars

@@ -43,12 +43,13 @@ class Field(msgspec.Struct, frozen=True):
 
     carried: every provider dialect that a call with it is sent to says it, under whatever name;
     dropped: a tuning knob that some or all providers lack; it is named in `x-broker-dropped`;
+    label: says nothing to a model (an id, a status); it is left out and not named;
     same-dialect: calls with it go only to members of this dialect, and are passed as they are;
     refused: no member gets it; the call is answered with 400.
-    `note` says in a few words how, where or why: it stands in docs/dialects.md.
+    `note` says in a few words how, where or why: it stands in docs/fields.md.
     """
 
-    treatment: Literal["carried", "dropped", "same-dialect", "refused"]
+    treatment: Literal["carried", "dropped", "label", "same-dialect", "refused"]
     note: str = ""
 
 
@@ -118,6 +119,10 @@ class ClientDialect(Dialect, Protocol):
     def unframed(self, upstream: Upstream) -> Filter | None:
         """What takes the variant's own framing off a stream; None where it has none."""
 
+    def binds_unasked(self, upstream: Upstream) -> bool:
+        """Do replies of this provider's model hold what only its issuer can use again, though the call does
+        not ask for it?"""
+
     def owned_reply(self, body: bytes, provider: str) -> bytes:
         """A whole reply whose ids and blobs name the provider that issued them."""
 
@@ -133,6 +138,9 @@ class SameDialect:
 
     def unframed(self, upstream: Upstream) -> Filter | None:
         return None
+
+    def binds_unasked(self, upstream: Upstream) -> bool:
+        return False
 
     def owned_reply(self, body: bytes, provider: str) -> bytes:
         return body

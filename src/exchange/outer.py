@@ -160,19 +160,18 @@ def _known_of(caller: Caller) -> tuple[tuple[str, str], ...]:
     return tuple(one for one in known if one[1])
 
 
-def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], str]:
-    """(the providers that own the ids, the first field whose id does not say who owns it)."""
-    if not ids:
-        return (), ""
-    owners: dict[str, None] = {}
+def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[dict[str, str], str]:
+    """(provider → the first field with an id that it owns, the first field whose id does not say whose it
+    is)."""
+    owners: dict[str, str] = {}
     unowned = ""
     for field, ident in ids:
         owner = id_and_owner(ident)[1]
         if owner:
-            owners[owner] = None
+            owners.setdefault(owner, field)
         else:
             unowned = unowned or field
-    return tuple(owners), unowned
+    return owners, unowned
 
 
 @dataclass(slots=True)
@@ -259,7 +258,13 @@ class OuterCall:
         facts, read = self._read(body)
         decision = decide(facts, self.view.catalog, self.view.state)
         target = self.view.target(
-            decision, facts.surface, facts.stream, read.marked, read.binds, read.adds_usage
+            decision,
+            facts.surface,
+            facts.stream,
+            rewrite=read.marked,
+            binds=read.binds,
+            bound=bool(facts.owners),
+            adds_usage=read.adds_usage,
         )
         span = read.model_span
         _, question, query = self._inbound.first(":path").partition("?")
@@ -302,7 +307,8 @@ class OuterCall:
             audio=read.audio,
             choices=read.choices,
             same_dialect=read.same_dialect,
-            owners=owners,
+            owners=tuple(owners),
+            owned_ids=tuple(owners.values()),
             unowned_ids=unowned,
             stateful=read.stateful,
             headers=self._fact_headers(),

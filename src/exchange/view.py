@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..core.call import Caller, Decision, Surface
-from ..core.catalog import Catalog
+from ..core.catalog import Catalog, Member, Pool
 from ..core.keys import class_name, levels, member_key, pool_cluster
+from ..dialects import Upstream, client_dialect
 from ..policy import State
 
+# What x-broker-owned says where the call itself holds ids of the account: nobody else can stand in for it.
+BOUND = "bound"
 # What Envoy is told of a single call beside what is the same for all calls with the same target.
 _OWN_HEADERS = ("x-broker-request-id", "x-broker-model-span", "x-broker-suffix")
 
@@ -39,25 +42,38 @@ class View:
         decision: Decision,
         surface: Surface,
         stream: bool,
+        *,
         rewrite: bool = False,
         binds: bool = False,
+        bound: bool = False,
         adds_usage: bool = False,
     ) -> Target:
         """Derived from the configuration alone; kept, since the same few come again and again.
 
         `rewrite`: the body can't pass even to a member of its own dialect. `binds`: the reply will hold what
-        only its own account can use again. `adds_usage`: a chat stream that does not say how it wants usage.
+        only its own account can use again. `bound`: the call holds ids of one account, with its name.
+        `adds_usage`: a chat stream that does not say how it wants usage.
         """
-        traits = (rewrite, binds, adds_usage)
+        traits = (rewrite, binds, bound, adds_usage)
         key = (decision.pool, decision.rule, decision.eligible, surface.name, stream, traits)
         if (target := self._targets.get(key)) is None:
             target = self._targets[key] = self._derive(decision, surface, stream, *traits)
         return target
 
-    def _is_ambiguous(self, decision: Decision, dialect: str) -> bool:
-        """Several accounts of the client's dialect: what one of them issues, the others can't use."""
-        providers = {member.provider for member in decision.eligible}
-        return sum(dialect in self.catalog.providers[name].dialects for name in providers) > 1
+    def _names_owners(self, pool: Pool, dialect: str, binds: bool) -> bool:
+        """Has the pool several accounts of the client's dialect, so that what one of them issues has to say
+        whose it is? Who is eligible for this one call, or has a weight, can be another one at the next."""
+        providers = self.catalog.providers
+        own = [member for member in pool.members if dialect in providers[member.provider].dialects]
+        if len({member.provider for member in own}) < 2:
+            return False
+        return binds or any(self._binds_unasked(member, dialect) for member in own)
+
+    def _binds_unasked(self, member: Member, dialect: str) -> bool:
+        provider = self.catalog.providers[member.provider]
+        model = provider.own_model(member.model)
+        upstream = Upstream(provider.name, dialect, model, deviations=provider.deviations)
+        return client_dialect(dialect).binds_unasked(upstream)
 
     def _derive(
         self,
@@ -66,6 +82,7 @@ class View:
         stream: bool,
         rewrite: bool,
         binds: bool,
+        bound: bool,
         adds_usage: bool,
     ) -> Target:
         dialect = surface.dialect
@@ -105,11 +122,11 @@ class View:
         if stream:
             headers.append(("x-broker-stream", dialect))
             facts.append(("stream", "1"))
-        owned = binds and self._is_ambiguous(decision, dialect)
+        owned = bound or self._names_owners(pool, dialect, binds)
         if rewrite or owned:
             headers.append(("x-broker-rewrite", "1"))
         if owned:
-            headers.append(("x-broker-owned", "1"))
+            headers.append(("x-broker-owned", BOUND if bound else "1"))
         if adds_usage and stream:
             headers.append(("x-broker-usage", pool.usage_event))
         names = (*_OWN_HEADERS, *(name for name, _ in headers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from ..core.call import Caller, Decision, Facts, RuledOut
-from ..core.catalog import Catalog, Member, Pool
+from ..core.catalog import Catalog, Pool
 from ..core.errors import BadRequest, CallError, Refused, Unavailable
 from ..core.globs import glob_matches
 from .eligible import (
@@ -37,22 +37,57 @@ def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
             rule=rule_name,
             pool=pool.name,
         )
+    _refuse_unusable_ids(facts, catalog, rule_name, pool)
     wants = wants_of(facts, only_model)
     eligible, ruled_out = eligible_members(wants, pool, catalog, state)
     if not eligible and "reasoning" in wants.needs:
         wants = without_reasoning(wants)
         eligible, ruled_out = eligible_members(wants, pool, catalog, state)
+    at_their_best = at_best(ruled_out, wants, catalog) if facts.unowned_ids or not eligible else []
+    if facts.unowned_ids:
+        # Who is out at the moment may be the very one that issued the id.
+        able = {member.provider for member in eligible}
+        able.update(out.member.provider for out in at_their_best if is_out_now(out))
+        if len(able) > 1:
+            raise _ambiguous(facts, rule_name, pool, sorted(able))
     if not eligible:
-        raise _nobody(facts, rule_name, pool, at_best(ruled_out, wants, catalog))
-    if facts.unowned_ids and len({member.provider for member in eligible}) > 1:
-        raise _ambiguous(facts, rule_name, pool, eligible)
+        raise _nobody(facts, rule_name, pool, at_their_best)
     return Decision(catalog.revision, rule_name, pool.name, eligible, ruled_out, pool.failover)
+
+
+def _refuse_unusable_ids(facts: Facts, catalog: Catalog, rule: str, pool: Pool) -> None:
+    """Ids of several accounts, or of one that the pool does not have, are good for no member."""
+    if not facts.owners:
+        return
+    field, owner = facts.owned_ids[0] if facts.owned_ids else "an id in the call", facts.owners[0]
+    if len(facts.owners) > 1:
+        places = [
+            f"{place} at {name[:100]}" for place, name in zip(facts.owned_ids, facts.owners, strict=False)
+        ]
+        message = (
+            f"ids in the call live at several accounts ({', '.join(places) or ', '.join(facts.owners)}), and a "
+            "call is served by one: send ids of one account only"
+        )
+        raise BadRequest(400, "several_accounts", message, param=field, rule=rule, pool=pool.name)
+    dialect = facts.surface.dialect
+    own = (member for member in pool.members if member.provider == owner)
+    if not any(dialect in catalog.providers[member.provider].dialects for member in own):
+        message = (
+            f"{field}: the id lives at {owner[:100]!r}, and the pool {pool.name} has no such account that speaks "
+            f"{dialect}; go on without the id"
+        )
+        raise BadRequest(400, "unknown_account", message, param=field, rule=rule, pool=pool.name)
 
 
 def _nobody(facts: Facts, rule: str, pool: Pool, ruled_out: list[RuledOut]) -> CallError:
     """Why there is no member. Where none could ever carry the call, it is the client's to change."""
     reasons = "; ".join(f"{out.member.id}: {_told(out)}" for out in ruled_out)
     waiting = [out for out in ruled_out if is_out_now(out)]
+    if facts.owners and not waiting:
+        # Whether members have a weight is not for the client to change either.
+        waiting = [
+            out for out in ruled_out if out.code == "weight_zero" and out.member.provider in facts.owners
+        ]
     if not waiting and any(out.code in BY_CONTENT for out in ruled_out):
         message = f"no member of the pool {pool.name} can take this call: {reasons}"
         return BadRequest(
@@ -60,13 +95,15 @@ def _nobody(facts: Facts, rule: str, pool: Pool, ruled_out: list[RuledOut]) -> C
         )
     message = f"no member of the pool {pool.name} can serve this call: {reasons}"
     if facts.owners and waiting:
-        account = waiting[0].member.provider
-        message = f"an id in the call lives at {account}, and that account can't be used right now: {reasons}"
+        out, field = waiting[0], facts.owned_ids[0] if facts.owned_ids else "an id in the call"
+        why = "" if out.code == "credential_missing" else f" ({out.why})"
+        message = (
+            f"{field}: the id lives at {out.member.provider}, and that account can't be used right now{why}"
+        )
     return Unavailable(503, "no_eligible_member", message, rule=rule, pool=pool.name)
 
 
-def _ambiguous(facts: Facts, rule: str, pool: Pool, eligible: tuple[Member, ...]) -> BadRequest:
-    accounts = sorted({member.provider for member in eligible})
+def _ambiguous(facts: Facts, rule: str, pool: Pool, accounts: list[str]) -> BadRequest:
     return BadRequest(
         400,
         "ambiguous_account",

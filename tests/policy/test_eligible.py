@@ -155,21 +155,36 @@ def test_an_account_that_is_out_is_named_and_where_its_key_should_be_is_not() ->
     assert "KEY_B" not in error.message
 
 
-@pytest.mark.parametrize("owners", [("elsewhere",), ("b", "c")])
-def test_ids_that_no_member_can_have_are_the_clients_to_change(owners: tuple[str, ...]) -> None:
-    error = refused(members("b/m", "c/m"), facts("p", same_dialect="file_id", owners=owners))
-    assert (error.status, error.code) == (400, "content_not_supported")
-    assert owners[0] in error.message
+# "a" has a member in the pool, but of another dialect.
+@pytest.mark.parametrize(
+    ("owners", "code"),
+    [(("elsewhere",), "unknown_account"), (("a",), "unknown_account"), (("b", "c"), "several_accounts")],
+)
+def test_ids_that_no_member_can_have_are_the_clients_to_change(owners: tuple[str, ...], code: str) -> None:
+    fields = tuple(f"field_{name}" for name in owners)
+    call = facts("p", same_dialect="file_id", owners=owners, owned_ids=fields)
+    error = refused(members("a/m", "b/m", "c/m"), call, State({"b": "KEY_B is not set"}))
+    assert isinstance(error, BadRequest)
+    assert (error.status, error.code, error.param) == (400, code, fields[0])
+    assert all(name in error.message for name in (*owners, *fields))
+
+
+def test_an_account_without_weight_is_out_and_its_ids_are_not_the_clients_fault() -> None:
+    pool = [members("b/m")[0] | {"weight": 0}, *members("c/m")]
+    error = refused(pool, facts("p", **OWNED))
+    assert (error.status, error.code) == (503, "no_eligible_member")
+    assert "lives at b, and that account can't be used right now (its weight is 0)" in error.message
 
 
 def test_an_id_without_an_account_is_good_where_there_is_only_one() -> None:
     call = facts("p", same_dialect="file_id", unowned_ids="messages[0].content[1].file.file_id")
     assert [m.id for m in decided(members("a/m", "b/m", "b/n"), call).eligible] == ["b/m", "b/n"]
-    assert decided(members("b/m", "c/m"), call, State({"c": "out"})).eligible
-    error = refused(members("b/m", "c/m"), call)
-    assert isinstance(error, BadRequest)
-    assert (error.status, error.code, error.param) == (400, "ambiguous_account", call.unowned_ids)
-    assert "<id>@b" in error.message and call.unowned_ids in error.message
+    # Who is out at the moment may have issued it.
+    for state in (State(), State({"c": "out"}), State({"b": "out", "c": "out"})):
+        error = refused(members("b/m", "c/m"), call, state)
+        assert isinstance(error, BadRequest)
+        assert (error.status, error.code, error.param) == (400, "ambiguous_account", call.unowned_ids)
+        assert "<id>@b" in error.message and call.unowned_ids in error.message
 
 
 def test_who_is_out_keeps_a_call_from_being_the_clients_fault_only_where_it_could_serve_it() -> None:

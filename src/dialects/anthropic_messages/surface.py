@@ -24,7 +24,7 @@ from ..sse import SseEvent
 from ..translation import Context, Filter, StreamDecoder, StreamEncoder
 from . import facts, faults, rebind, replies_in, replies_out, requests_in, requests_out, wire
 from .faults import error_type
-from .models import DEVIATIONS
+from .models import DEVIATIONS, traits_of
 from .stream_in import BedrockDecoder, SseDecoder
 from .stream_out import MessageStream
 
@@ -133,6 +133,9 @@ class AnthropicMessages:
 
     def unframed(self, upstream: Upstream) -> Filter | None:
         return rebind.Unframed() if upstream.variant == "bedrock" else None
+
+    def binds_unasked(self, upstream: Upstream) -> bool:
+        return traits_of(upstream).off != ""  # it thinks unless it is told not to
 
     def owned_reply(self, body: bytes, provider: str) -> bytes:
         return rebind.owned_reply(body, provider)

@@ -6,6 +6,7 @@ On the way out they get their issuer's name, and lose it on the way back; what o
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from ...core.errors import BadRequest
 from ..base import ABSENT, decode_request
 from ..blobs import MARK, id_and_owner, owned_id, readable, tagged, untagged
 from ..conversation import Blob, Upstream
+from .places import ID_KEYS, renamed
 from .wire import ENCRYPTED, unsealed
 
 Fields = dict[str, msgspec.Raw]
@@ -26,13 +28,26 @@ _encode = msgspec.json.Encoder().encode
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
 _DATA = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
-_ID_KEYS = frozenset(("id", "file_id", "container_id", "container"))
-_ID_LISTS = frozenset(("file_ids", "vector_store_ids"))
 _SEALED = frozenset(("reasoning", "compaction"))
+# Items that say all there is to say of them: without an id they are whole.
+_WHOLE = frozenset(
+    ("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output")
+)
+# Fields of an item that say what it is, and never hold ids of other things.
+_ITSELF = frozenset(("id", "type", "role", "encrypted_content", "arguments", "call_id", "name"))
 
 
 def _decoded(raw: bytes | msgspec.Raw) -> Any:
     return msgspec.json.decode(raw)
+
+
+def _disowned_id(ident: str) -> str:
+    return id_and_owner(ident)[0]
+
+
+def _may_be_owned(raw: bytes) -> bool:
+    """Can there be an owner's name in it? Some clients write what they like as an escape."""
+    return b"@" in raw or _MARK in raw or b"\\u00" in raw
 
 
 # -- back to the provider
@@ -53,49 +68,80 @@ def rebind(body: bytes, upstream: Upstream) -> bytes:
 
 def _rebind(fields: Fields, upstream: Upstream) -> None:
     fields["model"] = _raw(upstream.model)
-    for name in ("previous_response_id", "conversation", "prompt", "prompt_cache_options", "tools"):
+    for name, change in _FIELDS.items():
         raw = fields.get(name, ABSENT)
-        if b"@" in bytes(raw):
-            is_id = name in ("previous_response_id", "conversation")
-            fields[name] = _raw(_disowned(_decoded(raw), is_id))
-    items = fields.get("input", ABSENT)
-    if bytes(items)[:1] == b"[" and (_MARK in bytes(items) or b"@" in bytes(items)):
+        if _may_be_owned(bytes(raw)):
+            fields[name] = _raw(change(_decoded(raw)))
+    items = bytes(fields.get("input", ABSENT))
+    if items[:1] == b"[" and _may_be_owned(items):
         kept = [item for raw in _raws(items) if (item := _item_for(raw, upstream)) is not None]
         fields["input"] = _raw(kept)
 
 
+def _disowned(value: Any) -> Any:
+    return renamed(value, _disowned_id)
+
+
+def _disowned_holder(value: Any) -> Any:
+    """An id, or an object with one and with what else may hold ids (a prompt's variables)."""
+    if isinstance(value, str):
+        return _disowned_id(value)
+    if isinstance(value, dict):
+        value = _disowned(value)
+        for name in ("id", "comparison_response_id"):
+            if isinstance(value.get(name), str):
+                value[name] = _disowned_id(value[name])
+    return value
+
+
+_FIELDS = {
+    "previous_response_id": _disowned_holder,
+    "conversation": _disowned_holder,
+    "prompt": _disowned_holder,
+    "prompt_cache_options": _disowned_holder,
+    "tools": _disowned,
+}
+
+
 def _item_for(raw: msgspec.Raw, upstream: Upstream) -> msgspec.Raw | None:
     """The item as this provider gets it; None where it is another's reasoning."""
-    plain = bytes(raw)
-    if _MARK not in plain and b"@" not in plain:
+    if not _may_be_owned(bytes(raw)):
         return raw
-    item = _decoded(raw)
-    if not isinstance(item, dict):
+    if bytes(raw)[:1] != b"{":
         return raw
-    if item.get("type") in _SEALED:
-        encrypted = item.get("encrypted_content")
-        if isinstance(encrypted, str) and encrypted.startswith(MARK):
+    item = _fields.decode(raw)
+    kind = _text(item, "type")
+    own, owner = id_and_owner(_text(item, "id"))
+    if kind in _SEALED:
+        encrypted = _text(item, "encrypted_content")
+        if encrypted.startswith(MARK):
             blob = untagged(encrypted, ENCRYPTED)
             if not readable(blob, upstream, ENCRYPTED) or not blob.data:
                 return None
-            item["encrypted_content"] = unsealed(blob.data)[1]
-        elif not encrypted and id_and_owner(str(item.get("id")))[1] not in ("", upstream.provider):
+            item["encrypted_content"] = _raw(unsealed(blob.data)[1])
+        elif not encrypted and owner not in ("", upstream.provider):
             return None  # a reference to what is kept elsewhere
-    return _raw(_disowned(item))
+    if owner:
+        item["id"] = _raw(own)
+        # The same id may mean something else here, or ask for company that was left out.
+        if owner != upstream.provider and (kind in _WHOLE or (not kind and "role" in item)):
+            del item["id"]
+    _rename_within(item, _disowned_id, _may_be_owned)
+    return _raw(item)
 
 
-def _disowned(value: Any, is_id: bool = False) -> Any:
-    """The same with every id without its owner."""
-    if isinstance(value, str):
-        return id_and_owner(value)[0] if is_id else value
-    if isinstance(value, list):
-        return [_disowned(inner, is_id) for inner in value]
-    if isinstance(value, dict):
-        return {
-            key: _disowned(inner, key in _ID_KEYS or key in _ID_LISTS or key == "comparison_response_id")
-            for key, inner in value.items()
-        }
-    return value
+def _text(fields: Fields, name: str) -> str:
+    """The string in this field; "" where it is none."""
+    raw = fields.get(name, ABSENT)
+    text = _decoded(raw) if bytes(raw)[:1] == b'"' else ""
+    return text if isinstance(text, str) else ""
+
+
+def _rename_within(item: Fields, change: Callable[[str], str], is_worth_it: Callable[[bytes], bool]) -> None:
+    """Changes the ids in an item that are not its own; what has none stays byte for byte."""
+    for name, raw in item.items():
+        if name not in _ITSELF and (name in ID_KEYS or is_worth_it(bytes(raw))):
+            item[name] = _raw(renamed({name: _decoded(raw)}, change)[name])
 
 
 def _raw(value: Any) -> msgspec.Raw:
@@ -109,39 +155,71 @@ def owned_response(body: bytes, provider: str) -> bytes:
     """ValueError where it is no response."""
     try:
         fields = _fields.decode(body)
+        _Owner(provider).response(fields)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise ValueError(f"the response is not JSON: {wrong}") from None
-    _own_response(fields, provider)
     return _encode(fields)
 
 
-def _own_response(fields: Fields, provider: str) -> None:
-    for name in ("id", "previous_response_id"):
-        if bytes(raw := fields.get(name, ABSENT))[:1] == b'"':
-            fields[name] = _raw(owned_id(_decoded(raw), provider))
-    conversation = fields.get("conversation", ABSENT)
-    if bytes(conversation)[:1] == b"{":
-        value = _decoded(conversation)
-        if isinstance(value.get("id"), str):
-            fields["conversation"] = _raw({**value, "id": owned_id(value["id"], provider)})
-    output = fields.get("output", ABSENT)
-    if bytes(output)[:1] == b"[" and any(kind.encode() in bytes(output) for kind in _SEALED):
-        fields["output"] = _raw([_owned_item(raw, provider) for raw in _raws(output)])
+def _has_id(raw: bytes) -> bool:
+    return b"_id" in raw
 
 
-def _owned_item(raw: msgspec.Raw, provider: str) -> msgspec.Raw:
-    """Reasoning is bound to its account by what it holds, and by its id where it holds nothing."""
-    if not any(kind.encode() in bytes(raw) for kind in _SEALED):
-        return raw
-    item = _decoded(raw)
-    if not isinstance(item, dict) or item.get("type") not in _SEALED:
-        return raw
-    if isinstance(item.get("id"), str):
-        item["id"] = owned_id(item["id"], provider)
-    encrypted = item.get("encrypted_content")
-    if isinstance(encrypted, str) and encrypted:
-        item["encrypted_content"] = tagged(Blob(provider, ENCRYPTED, encrypted))
-    return _raw(item)
+class _Owner:
+    """Puts a provider's name to what is its own."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+
+    def ident(self, ident: str) -> str:
+        return owned_id(ident, self._provider)
+
+    def _string(self, fields: Fields, name: str) -> bool:
+        """Names the owner of the id in this field. Is there one?"""
+        if bytes(raw := fields.get(name, ABSENT))[:1] != b'"' or len(raw) == 2:
+            return False
+        fields[name] = _raw(self.ident(_decoded(raw)))
+        return True
+
+    def response(self, fields: Fields) -> None:
+        for name in ("id", "previous_response_id"):
+            self._string(fields, name)
+        conversation = fields.get("conversation", ABSENT)
+        if bytes(conversation)[:1] == b"{":
+            value = _fields.decode(conversation)
+            self._string(value, "id")
+            fields["conversation"] = _raw(value)
+        output = fields.get("output", ABSENT)
+        if bytes(output)[:1] == b"[":
+            fields["output"] = _raw([self.item(raw) for raw in _raws(output)])
+
+    def item(self, raw: msgspec.Raw) -> msgspec.Raw:
+        """Any item can be referred to by its id, where the response is kept; reasoning is bound to its
+        account by what it holds."""
+        if bytes(raw)[:1] != b"{":
+            return raw
+        item = _fields.decode(raw)
+        self._string(item, "id")
+        if _text(item, "type") in _SEALED and (encrypted := _text(item, "encrypted_content")):
+            item["encrypted_content"] = _raw(tagged(Blob(self._provider, ENCRYPTED, encrypted)))
+        _rename_within(item, self.ident, _has_id)
+        return _raw(item)
+
+    def event(self, fields: Fields) -> bool:
+        """Is there something of the account in this event? Then it has the account's name now."""
+        changed = False
+        if bytes(fields.get("response", ABSENT))[:1] == b"{":
+            response = _fields.decode(fields["response"])
+            self.response(response)
+            fields["response"], changed = _raw(response), True
+        if bytes(fields.get("item", ABSENT))[:1] == b"{":
+            fields["item"], changed = self.item(fields["item"]), True
+        for name in ("annotation", "part"):
+            if _has_id(bytes(raw := fields.get(name, ABSENT))):
+                fields[name], changed = _raw(renamed(_decoded(raw), self.ident)), True
+        for name in ("item_id", "response_id"):
+            changed = self._string(fields, name) or changed
+        return changed
 
 
 class OwnedStream:
@@ -149,17 +227,18 @@ class OwnedStream:
     pass byte for byte; any split of the bytes gives the same."""
 
     def __init__(self, provider: str) -> None:
-        self._provider = provider
+        self._owner = _Owner(provider)
         self._held = b""
 
     def feed(self, chunk: bytes) -> bytes:
         text = self._held + chunk
         # A CR at the very end may be half of a line's end.
         known = len(text) - text.endswith(b"\r")
-        out, start = [], 0
-        while (end := _EVENT_END.search(text, start, known)) is not None:
+        # What is held has no end in it, but perhaps the beginning of one.
+        out, start, at = [], 0, max(0, len(self._held) - 3)
+        while (end := _EVENT_END.search(text, at, known)) is not None:
             out.append(self._event(text[start : end.end()]))
-            start = end.end()
+            start = at = end.end()
         self._held = text[start:]
         return b"".join(out)
 
@@ -168,31 +247,18 @@ class OwnedStream:
         return self._event(rest)
 
     def _event(self, event: bytes) -> bytes:
-        if not (b'"response"' in event or b"reasoning" in event or b'"compaction"' in event):
+        if not any(word in event for word in _WORDS):
             return event
         found = _DATA.findall(event)
         if len(found) != 1:
             return event
         try:
             fields = _fields.decode(found[0])
-            changed = self._change(fields)
+            changed = self._owner.event(fields)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return event
         return event.replace(found[0], _encode(fields)) if changed else event
 
-    def _change(self, fields: Fields) -> bool:
-        """Is there something of the account in this event? Then it has the account's name now."""
-        if "response" in fields:
-            response = _fields.decode(fields["response"])
-            _own_response(response, self._provider)
-            fields["response"] = _raw(response)
-            return True
-        if "item" in fields:
-            item = fields["item"]
-            fields["item"] = _owned_item(item, self._provider)
-            return fields["item"] is not item
-        kind, part = bytes(fields.get("type", ABSENT)), bytes(fields.get("part", ABSENT))
-        if "item_id" in fields and (b'"response.reasoning_' in kind or b'"reasoning_text"' in part):
-            fields["item_id"] = _raw(owned_id(_decoded(fields["item_id"]), self._provider))
-            return True
-        return False
+
+# Without one of these there is nothing of the account in an event.
+_WORDS = (b'_id"', b'"response"', b'"item"')

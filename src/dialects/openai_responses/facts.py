@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
@@ -12,6 +11,7 @@ from .. import openai
 from ..base import ABSENT, RequestFacts, decode_json
 from ..blobs import MARK, id_and_owner, owned_id, untagged
 from ..body import Routed, decoder_of, estimate_tokens, holds, read_routed
+from .places import ids_within
 from .wire import CARRIED_ITEMS, is_brokers_item, is_brokers_response
 
 _MARK = MARK.encode()
@@ -42,6 +42,9 @@ class ItemKind(msgspec.Struct, gc=False):
     id: str | None = None
     role: str | None = None
     encrypted_content: str | None = None
+    container_id: str | None = None
+    approval_request_id: str | None = None
+    result: msgspec.Raw = ABSENT
     namespace: msgspec.Raw = ABSENT
     caller: msgspec.Raw = ABSENT
     is_async: msgspec.Raw = msgspec.field(default=ABSENT, name="async")
@@ -89,13 +92,12 @@ _OWN_FIELDS = (
     "previous_response_id",
     "prompt",
 )
-_ID_KEYS = frozenset(("file_id", "file_ids", "container", "container_id", "vector_store_ids"))
 
 
 def read(body: bytes) -> RequestFacts:
     """BadRequest where the body can't be routed, or goes on from a reply that nobody keeps."""
     request, model, span = read_routed(_decoder, body)
-    has_parts = holds(body, b"input_image", b"input_file", b"input_audio")
+    has_parts = holds(body, b"input_image", b"input_file", b"input_audio", b"computer_screenshot")
     value = decode_json(request.input) if has_parts else None
     kinds = set(openai.part_types(value)) if has_parts else set()
     same_dialect = next((name for name in _OWN_FIELDS if openai.is_set(getattr(request, name))), "")
@@ -109,7 +111,7 @@ def read(body: bytes) -> RequestFacts:
     own, item_ids, marked = _of_items(request.input)
     same_dialect, ids = same_dialect or own, [*ids, *item_ids]
     if value is not None and holds(body, b"file_id"):
-        files = _ids_within("input", value)
+        files = [(field, ident) for field, ident in ids_within("input", value) if ".file_id" in field]
         same_dialect, ids = same_dialect or (files[0][0] if files else ""), [*ids, *files]
     store = bytes(request.store)
     effort = _effort(request.reasoning)
@@ -127,10 +129,11 @@ def read(body: bytes) -> RequestFacts:
         audio="input_audio" in kinds,
         same_dialect=same_dialect,
         ids=tuple(ids),
-        marked=marked or any(id_and_owner(ident)[1] for _, ident in ids) or holds(body, _MARK),
-        stateful=store == b"true",
+        marked=marked or _is_owned(request.prompt_cache_options) or any(id_and_owner(i)[1] for _, i in ids),
+        # What goes on from a kept reply is kept with it.
+        stateful=store == b"true" or any(_is_of_kept(field) for field, _ in ids),
         # Who does not say so is kept too, and encrypted reasoning comes unasked.
-        binds=store != b"false" or effort != "none",
+        binds=store != b"false" or effort != "none" or bool(ids),
     )
 
 
@@ -153,6 +156,22 @@ def _ids_of_fields(request: _Request) -> Iterator[tuple[str, str]]:
             if name == "previous_response_id":
                 refuse_brokers_response(ident)
             yield name, ident
+        if name == "prompt" and isinstance(value, dict):
+            for variable, given in (value.get("variables") or {}).items():
+                if isinstance(given, dict):
+                    yield from ids_within(f"prompt.variables.{variable}", given)
+
+
+def _is_of_kept(field: str) -> bool:
+    """Is the id in this field of a kept reply?"""
+    return field in ("previous_response_id", "conversation") or (
+        field.startswith("input[") and field.endswith("].id")
+    )
+
+
+def _is_owned(raw: msgspec.Raw) -> bool:
+    """Is there an id in it that names its owner?"""
+    return holds(bytes(raw), b"@", b"\\u0040")
 
 
 def refuse_brokers_response(ident: str) -> None:
@@ -175,10 +194,12 @@ def _of_tools(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]]]:
         tools = _tools.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", []
-    for number, tool in enumerate(tools):
-        if is_own_tool(tool.type, tool.format, tool.is_async):
-            return f"tools[{number}]", _ids_within("tools", decode_json(raw))
-    return "", []
+    own = [n for n, tool in enumerate(tools) if is_own_tool(tool.type, tool.format, tool.is_async)]
+    if not own:
+        return "", []
+    given = decode_json(raw)
+    ids = [each for n in own for each in ids_within(f"tools[{n}]", given[n])]
+    return f"tools[{own[0]}]", ids
 
 
 def _of_choice(raw: msgspec.Raw) -> str:
@@ -205,11 +226,11 @@ def _of_items(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]], bool]:
     try:
         items = _items.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", [], False
+        return "", [], holds(bytes(raw), _MARK)
     own, marked = "", False
     ids: list[tuple[str, str]] = []
     for number, item in enumerate(items):
-        if item.id is not None and "@" in item.id:
+        if (item.id is not None and "@" in item.id) or (item.encrypted_content or "").startswith(MARK):
             marked = True
         if item.is_plain or not item.is_own:
             continue
@@ -218,11 +239,24 @@ def _of_items(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]], bool]:
         if item.type in (None, "", "item_reference") and item.id:
             _refuse_brokers_item(field, item.id)
             ids.append((f"{field}.id", item.id))
-        elif item.type == "compaction":
+        else:
+            ids += _ids_of_item(field, item)
+    return own, ids, marked
+
+
+def _ids_of_item(field: str, item: ItemKind) -> Iterator[tuple[str, str]]:
+    """Of an item that is sent itself: what it needs of its account."""
+    match item.type:
+        case "compaction":
             issuer = untagged(item.encrypted_content or "", "").issuer
             ident = item.id or "compaction"
-            ids.append((field, owned_id(id_and_owner(ident)[0], issuer) if issuer else ident))
-    return own, ids, marked
+            yield field, owned_id(id_and_owner(ident)[0], issuer) if issuer else ident
+        case "code_interpreter_call" if item.container_id:
+            yield f"{field}.container_id", item.container_id
+        case "mcp_approval_response" if item.approval_request_id:
+            yield f"{field}.approval_request_id", item.approval_request_id
+        case "image_generation_call" if item.id and bytes(item.result) in _NOTHING:
+            yield f"{field}.id", item.id
 
 
 def _refuse_brokers_item(field: str, ident: str) -> None:
@@ -233,23 +267,3 @@ def _refuse_brokers_item(field: str, ident: str) -> None:
             f"{field}.id: {ident} was made by a member that keeps no responses; send the item itself",
             param=f"{field}.id",
         )
-
-
-def _ids_within(field: str, value: Any) -> list[tuple[str, str]]:
-    """Ids of files, containers and vector stores, wherever they stand but in citations."""
-    found: list[tuple[str, str]] = []
-    stack = [(field, value, False)]
-    while stack:
-        name, inner, is_id = stack.pop()
-        if isinstance(inner, str):
-            if is_id:
-                found.append((name, inner))
-        elif isinstance(inner, list):
-            stack.extend((f"{name}[{at}]", each, is_id) for at, each in reversed(list(enumerate(inner))))
-        elif isinstance(inner, dict):
-            stack.extend(
-                (f"{name}.{key}", each, key in _ID_KEYS)
-                for key, each in reversed(inner.items())
-                if key != "annotations"
-            )
-    return found

@@ -82,6 +82,9 @@ class OpenAiResponses:
     def unframed(self, upstream: Upstream) -> Filter | None:
         return None
 
+    def binds_unasked(self, upstream: Upstream) -> bool:
+        return False  # a call says what is kept of it, and whether it reasons
+
     def owned_reply(self, body: bytes, provider: str) -> bytes:
         return bound.owned_response(body, provider)
 

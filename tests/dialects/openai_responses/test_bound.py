@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.errors import BadRequest
-from modelbroker.dialects.blobs import tagged
+from modelbroker.dialects.blobs import MARK, tagged
 from modelbroker.dialects.conversation import Blob, Upstream
 from modelbroker.dialects.openai_responses import OpenAiResponses
 from modelbroker.dialects.openai_responses.wire import ENCRYPTED, NO_BLOB, attached
@@ -147,7 +147,7 @@ def test_an_owned_reply() -> None:
         "output": [
             reasoning(f"mb1:eu:{ENCRYPTED}:gAAA", "rs_1@eu"),
             reasoning(None, "rs_2@eu"),
-            body["output"][2],  # type: ignore[index]
+            {**body["output"][2], "id": "msg_1@eu"},  # type: ignore[index]
             {"type": "compaction", "id": "c_1@eu", "encrypted_content": f"mb1:eu:{ENCRYPTED}:gB"},
         ],
     }
@@ -157,6 +157,10 @@ def test_an_owned_reply() -> None:
 def test_replies_that_are_none(body: bytes) -> None:
     with pytest.raises(ValueError, match="not JSON"):
         DIALECT.owned_reply(body, "eu")
+
+
+def data_of(event: bytes) -> bytes:
+    return event.partition(b"data: ")[2]
 
 
 def own(raw: bytes, *cuts: int) -> bytes:
@@ -180,8 +184,10 @@ def test_a_recorded_exchange_goes_out_and_comes_back(row: Any) -> None:
         before, after = raw.split(b"\n\n"), owned.split(b"\n\n")
         assert len(before) == len(after)
         for one, other in zip(before, after, strict=True):
-            if b'"response":{' not in one and b"reasoning" not in one:
+            if b'_id"' not in one and b'"item"' not in one and b'"response":{' not in one:
                 assert one == other
+            elif MARK.encode() not in other:
+                assert json.loads(data_of(other).replace(b"@eu", b"")) == json.loads(data_of(one))
         response = json.loads([line for line in after if b"data: " in line][-1].partition(b"data: ")[2])
         output, ident = response["response"]["output"], response["response"]["id"]
         last = [line for line in before if b"data: " in line][-1].partition(b"data: ")[2]
@@ -215,10 +221,10 @@ def test_streams_pass_byte_for_byte_where_nothing_changes(cuts: list[int], newli
     assert own(raw[:-3], *[cut for cut in places if cut < len(raw) - 3]) == raw[:-3]
 
 
-def test_events_of_reasoning() -> None:
+def test_events_name_the_item_that_they_are_about() -> None:
     raw = (
         b'data: {"type":"response.reasoning_summary_text.delta","item_id":"rs_1","delta":"a"}\n\n'
         b'data: {"type":"response.content_part.added","item_id":"rs_1","part":{"type":"reasoning_text"}}\n\n'
         b'data: {"type":"response.output_text.delta","item_id":"msg_1","delta":"reasoning"}\r\n\r\n'
     )
-    assert own(raw) == raw.replace(b"rs_1", b"rs_1@eu")
+    assert own(raw) == raw.replace(b"rs_1", b"rs_1@eu").replace(b"msg_1", b"msg_1@eu")
