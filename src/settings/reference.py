@@ -233,7 +233,20 @@ def _builtin_table() -> str:
         url = f"`{builtin.base_url}`" if builtin.base_url else ""
         dialects = ", ".join(builtin.dialect) + (f" ({builtin.variant})" if builtin.variant else "")
         rows.append(f"| `{builtin.name}` | {dialects} | {url} | {builtin.auth} | {secret} | {added} |\n")
+    rows.append("\nHow they differ from the owners of their dialects ([deviations.md](deviations.md)):\n\n")
+    rows.append("| name | deviations |\n|---|---|\n")
+    for builtin in builtins().values():
+        if builtin.deviations:
+            said = ", ".join(f"{name}: {_flow(value)}" for name, value in builtin.deviations.items())
+            rows.append(f"| `{builtin.name}` | `{{{said}}}` |\n")
     return "".join(rows)
+
+
+def _flow(value: Any) -> str:
+    """A deviation as YAML spells it in one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)
 
 
 if __name__ == "__main__":

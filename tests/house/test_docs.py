@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from modelbroker.cli.main import build_parser
 from modelbroker.core.record import Attempt, Record
+from modelbroker.dialects import reference
 
 ROOT = Path(__file__).parents[2]
 ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfigured", "EnvoyError"}
@@ -50,6 +51,12 @@ def test_every_error_code_is_documented_and_every_documented_one_exists() -> Non
     assert source - documented == set()
     text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     assert {code for code in documented if f'"{code}"' not in text} == set()
+
+
+@pytest.mark.parametrize("page", ["fields", "deviations"])
+def test_the_pages_of_the_dialects_are_up_to_date(page: str) -> None:
+    made = {"fields": reference.fields, "deviations": reference.deviations}[page]()
+    assert (ROOT / "docs" / f"{page}.md").read_text() == made, "run: ./dev docs"
 
 
 def test_every_command_is_in_the_readme() -> None:

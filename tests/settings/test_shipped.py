@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from modelbroker.core.call import FACT_KINDS
 from modelbroker.core.catalog import UNKNOWN
+from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN
 from modelbroker.settings import compile_texts, load, read_files
 from modelbroker.settings.builtin import builtins
 from modelbroker.settings.models import FIELDS, SIZES, capabilities_of, overlaid
@@ -110,6 +112,32 @@ def test_built_in_providers(name: str) -> None:
         assert f"{name}: " in got.example
     for pattern, said in got.capabilities.items():
         assert pattern and set(said) <= set(FIELDS)
+
+
+@pytest.mark.parametrize("name", builtins())
+def test_built_in_providers_pass_as_a_users_own(name: str) -> None:
+    """Word for word what is shipped, as a user would write it: every deviation is checked."""
+    got = builtins()[name]
+    needed = {"base_url": "https://x.example/v1", "region": "eu-west-1", "project": "p"}
+    entry: dict[str, Any] = {"name": name, "deviations": dict(got.deviations)}
+    entry |= {field: needed[field] for field in got.needs}
+    text = json.dumps(
+        {
+            "providers": [entry],
+            "pools": [{"name": "p", "members": [{"provider": name, "model": "m"}]}],
+        }
+    )
+    loaded = compile_texts({"a.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+    assert loaded.warnings == ()
+    provider = loaded.catalog.providers[name]
+    assert provider.built and dict(provider.deviations) == dict(got.deviations)
+
+
+def test_who_gives_one_answer_only_is_not_asked_for_more() -> None:
+    """`choices` is content: members that refuse it are not eligible, where calls go to this dialect first."""
+    for got in builtins().values():
+        if got.dialect[0] == "openai-chat" and "choices" in got.deviations.get("unsupported", ()):
+            assert got.capabilities["*"]["choices"] is False, got.name
 
 
 MODELS: dict[str, Any] = parse((ROOT / "src/settings/models.yaml").read_text())[0]

@@ -11,7 +11,7 @@ from ..translation import Field
 _CARRIED = Field("carried")
 _DROPPED = Field("dropped")
 _OWN = Field("same-dialect")
-_LABEL = Field("carried", "says nothing to a model")
+_LABEL = Field("label")
 _ID = Field("same-dialect", "lives at one account")
 
 # Fields of the request itself.
@@ -85,8 +85,8 @@ CONTENT_FIELDS: Mapping[str, Field] = {
     "input.input_file.filename": _CARRIED,
     "input.input_file.prompt_cache_breakpoint": _CARRIED,
     "input.input_audio.input_audio": _CARRIED,
-    "input.output_text.annotations": Field("dropped", "not named: citations are not read back"),
-    "input.output_text.logprobs": Field("dropped", "not named: no content"),
+    "input.output_text.annotations": Field("label", "citations are not read back"),
+    "input.output_text.logprobs": Field("label", "no content"),
     "input.output_text.text": _CARRIED,
     "input.refusal.refusal": _CARRIED,
     # -- tool calls and their results
