@@ -122,7 +122,7 @@ class View:
         if stream:
             headers.append(("x-broker-stream", dialect))
             facts.append(("stream", "1"))
-        owned = bound or self._names_owners(pool, dialect, binds)
+        owned = surface.operation == "chat" and (bound or self._names_owners(pool, dialect, binds))
         if rewrite or owned:
             headers.append(("x-broker-rewrite", "1"))
         if owned:

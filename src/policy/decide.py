@@ -61,20 +61,19 @@ def _refuse_unusable_ids(facts: Facts, catalog: Catalog, rule: str, pool: Pool) 
         return
     field, owner = facts.owned_ids[0] if facts.owned_ids else "an id in the call", facts.owners[0]
     if len(facts.owners) > 1:
-        places = [
-            f"{place} at {name[:100]}" for place, name in zip(facts.owned_ids, facts.owners, strict=False)
-        ]
+        named = zip(facts.owned_ids, facts.owners, strict=False)
+        places = [f"{place} at {name[:100]}" for place, name in named]
         message = (
-            f"ids in the call live at several accounts ({', '.join(places) or ', '.join(facts.owners)}), and a "
-            "call is served by one: send ids of one account only"
+            f"ids in the call live at several accounts ({', '.join(places)}), and one account serves a call: "
+            "send ids of one account only"
         )
         raise BadRequest(400, "several_accounts", message, param=field, rule=rule, pool=pool.name)
     dialect = facts.surface.dialect
     own = (member for member in pool.members if member.provider == owner)
     if not any(dialect in catalog.providers[member.provider].dialects for member in own):
         message = (
-            f"{field}: the id lives at {owner[:100]!r}, and the pool {pool.name} has no such account that speaks "
-            f"{dialect}; go on without the id"
+            f"{field}: the id lives at {owner[:100]!r}, and the pool {pool.name} has no such account that "
+            f"speaks {dialect}; go on without the id"
         )
         raise BadRequest(400, "unknown_account", message, param=field, rule=rule, pool=pool.name)
 
@@ -85,9 +84,8 @@ def _nobody(facts: Facts, rule: str, pool: Pool, ruled_out: list[RuledOut]) -> C
     waiting = [out for out in ruled_out if is_out_now(out)]
     if facts.owners and not waiting:
         # Whether members have a weight is not for the client to change either.
-        waiting = [
-            out for out in ruled_out if out.code == "weight_zero" and out.member.provider in facts.owners
-        ]
+        own = [out for out in ruled_out if out.member.provider in facts.owners]
+        waiting = [out for out in own if out.code == "weight_zero"]
     if not waiting and any(out.code in BY_CONTENT for out in ruled_out):
         message = f"no member of the pool {pool.name} can take this call: {reasons}"
         return BadRequest(
