@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -44,7 +44,7 @@ class _AudioData(msgspec.Struct, gc=False):
     format: str
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     """A content part of any type."""
 
     type: str
@@ -60,7 +60,7 @@ class _Part(msgspec.Struct):
     prompt_cache_breakpoint: _Breakpoint | None = None
 
 
-class _Item(msgspec.Struct):
+class _Item(msgspec.Struct, gc=False):
     """An item of any type that other dialects can say."""
 
     type: str | None = None
@@ -85,10 +85,10 @@ class _Item(msgspec.Struct):
         return self.namespace is not ABSENT or self.caller is not ABSENT or self.is_async is not ABSENT
 
 
+_input = msgspec.json.Decoder(str | list[_Item]).decode
 _item = msgspec.json.Decoder(_Item).decode
 _kind = msgspec.json.Decoder(ItemKind).decode
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_string = msgspec.json.Decoder(str).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _part = msgspec.json.Decoder(_Part).decode
 _ROLES: Mapping[str, Role] = {
@@ -120,26 +120,23 @@ class Items:
 
     def read(self, raw: msgspec.Raw) -> None:
         """BadRequest naming the item and the field where something is wrong."""
-        if bytes(raw)[:1] == b'"':
-            self._add("user", [Text(_string(raw))])
+        try:
+            given = _input(raw)
+        except msgspec.DecodeError:
+            given = _explained_items(raw)
+        if isinstance(given, str):
+            self._add("user", [Text(given)])
         else:
-            try:
-                raws = _raws(raw)
-            except msgspec.DecodeError:
-                raise bad("input", "has to be a text or a list of items") from None
-            for number, each in enumerate(raws):
-                self._read_item(number, each)
+            raws: list[msgspec.Raw] = []
+            for number, item in enumerate(given):
+                field = f"input[{number}]"
+                if item.is_odd or (item.type or "") not in CARRIED_ITEMS or not (item.type or item.role):
+                    raws = raws or _raws(raw)
+                    _refuse_own(field, raws[number])
+                self._read_item(field, item)
         self._close()
 
-    def _read_item(self, number: int, raw: msgspec.Raw) -> None:
-        field = f"input[{number}]"
-        try:
-            item = _item(raw)
-        except msgspec.DecodeError as wrong:
-            _refuse_own(field, raw)
-            raise _explained(field, raw, wrong) from None
-        if item.is_odd or (item.type or "") not in CARRIED_ITEMS or not (item.type or item.role):
-            _refuse_own(field, raw)
+    def _read_item(self, field: str, item: _Item) -> None:
         match item.type:
             case "function_call" | "custom_tool_call":
                 self._call(field, item)
@@ -324,6 +321,22 @@ def _refuse_own(field: str, raw: msgspec.Raw) -> None:
         raise only_own(field, "a reference to an item")
     odd = " (of tool search, of a program, or asynchronous)" if kind.type in CARRIED_ITEMS else ""
     raise only_own(field, f"an item of type {kind.type}{odd}")
+
+
+def _explained_items(raw: msgspec.Raw) -> Iterator[_Item]:
+    """One item after the other, up to the one that can't be read: those in front may be wrong otherwise."""
+    try:
+        raws = _raws(raw)
+    except msgspec.DecodeError:
+        raise bad("input", "has to be a text or a list of items") from None
+    for number, each in enumerate(raws):
+        field = f"input[{number}]"
+        try:
+            item = _item(each)
+        except msgspec.DecodeError as wrong:
+            _refuse_own(field, each)
+            raise _explained(field, each, wrong) from None
+        yield item
 
 
 def _explained(field: str, raw: msgspec.Raw, wrong: msgspec.DecodeError) -> BadRequest:

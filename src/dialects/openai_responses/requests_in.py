@@ -47,10 +47,9 @@ class _StreamOptions(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    """The fields that have a place in `Chat`. What is raw is looked at on its own."""
+    """The fields that have a place in `Chat`, without `input`. What is raw is looked at on its own."""
 
     model: str
-    input: msgspec.Raw = ABSENT
     instructions: str | None = None
     include: list[str] | None = None
     max_output_tokens: int | None = None
@@ -109,7 +108,8 @@ _ONLY_OWN = (
     "prompt",
     "store",
 )
-_KNOBS = frozenset(_Body.__struct_fields__) | frozenset(_ONLY_OWN)
+_KEYS = {name: name.encode() for name in _Body.__struct_fields__}
+_KNOBS = frozenset(_Body.__struct_fields__) | frozenset(_ONLY_OWN) | {"input"}
 _LOGPROBS = "message.output_text.logprobs"
 _CARRIED_INCLUDES = frozenset((_LOGPROBS, "reasoning.encrypted_content"))
 # Knobs of a tool that say something to OpenAI's hosted tools only.
@@ -142,15 +142,16 @@ CUSTOM_SCHEMA: Schema = {
 
 def decode_chat(raw: bytes) -> Chat:
     """BadRequest naming the client's own field where it can't be read or translated."""
-    body = decode_request(_body, raw)
     fields = decode_request(_all_fields, raw)
+    body = decode_request(_body, _without_input(fields))
     _refuse_own(fields)
-    if not openai.is_set(body.input):
+    given = fields.get("input", ABSENT)
+    if not openai.is_set(given):
         raise bad("input", "is missing")
     dropped = dict.fromkeys(_dropped(body, fields))
     items = Items()
     try:
-        items.read(body.input)
+        items.read(given)
         tools, echoed, custom = _tools(body.tools or [], dropped)
         choice = _tool_choice(body.tool_choice)
     except UnicodeDecodeError:
@@ -182,6 +183,13 @@ def decode_chat(raw: bytes) -> Chat:
         stream=bool(body.stream),
         dropped=(*dropped, *items.dropped),
         echo=_echo(body, fields, echoed, custom),
+    )
+
+
+def _without_input(fields: Mapping[str, msgspec.Raw]) -> bytes:
+    """The fields of `_Body` alone: nearly all of a request is its input, which is read once, elsewhere."""
+    return b"{%b}" % b",".join(
+        b'"%b":%b' % (_KEYS[name], raw) for name, raw in fields.items() if name in _KEYS
     )
 
 
