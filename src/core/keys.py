@@ -11,6 +11,8 @@ from .catalog import Limits, Member, Pool, Provider
 RENDERING = "2"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
+# Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
+LOCAL_REPLY_HEADER = "x-broker-local-reply"
 
 
 def content_hash(*parts: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from ..core.keys import LOCAL_REPLY_HEADER
 from ..dialects import ClientDialect, Context, ProviderDialect, Upstream
 from ..dialects.conversation import ToolCall
 from ..dialects.replies import (
@@ -63,6 +64,10 @@ class Head:
 
     def is_good(self) -> bool:
         return 200 <= self.status < 300
+
+    def is_local(self) -> bool:
+        """It is the words of Envoy, not of the provider: the client's dialect already."""
+        return LOCAL_REPLY_HEADER in self.values
 
     def is_stream(self) -> bool:
         return self.values.get("content-type", "").strip().lower().startswith(_STREAM_TYPES)
@@ -136,6 +141,8 @@ class WholeReply:
     def on_body(self, body: bytes) -> Answer | None:
         """None: let it pass as it is."""
         head = self._head
+        if head.is_local():
+            return None
         inflater = Inflater(head.values.get("content-encoding", ""))
         if self._provider is None and not (head.is_good() and inflater.is_readable):
             return None
@@ -226,6 +233,8 @@ class TranslatedStream(Flowing):
 
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
         head = self._head = Head(headers)
+        if head.is_local():
+            return Move.COMMIT
         self._inflater = Inflater(head.values.get("content-encoding", ""))
         if not (head.is_good() and head.is_stream()):
             self._collected = []

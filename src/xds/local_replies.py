@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from ..core.errors import CallError
-from ..core.keys import BROKER_DETAILS
+from ..core.keys import BROKER_DETAILS, LOCAL_REPLY_HEADER
 from ..dialects import dialect_named
-from .types import Tree, extension
+from .types import Tree, extension, set_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +150,18 @@ def outer_mappers() -> list[Tree]:
 
 def member_mappers() -> list[Tree]:
     """A member's own failures become 503 in the client's dialect, so that the outer route fails over. The
-    path may be the provider's by then: the dialect stands where the Lua filter has kept it."""
+    path may be the provider's by then: the dialect stands where the Lua filter has kept it. They are marked,
+    for they pass ext_proc, which would take them for the provider's words and translate them once more."""
+    marked = [set_header(LOCAL_REPLY_HEADER, "1")]
     message = "the provider could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
     anthropic = f"metadata.filter_metadata['modelbroker']['dialect'] == 'anthropic-messages' && {_NOT_OURS}"
-    errors = (("anthropic-messages", anthropic), ("openai-chat", _NOT_OURS))
+    errors = (
+        ("anthropic-messages", EnvoyError(503, "upstream_unavailable", message, when=anthropic)),
+        ("openai-chat", EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS)),
+    )
     return [
-        _mapper(
-            dialect, None, EnvoyError(503, "upstream_unavailable", message, when=when), _MEMBERS_REQUEST_ID
-        )
-        for dialect, when in errors
+        {**_mapper(dialect, None, error, _MEMBERS_REQUEST_ID), "headers_to_add": marked}
+        for dialect, error in errors
     ]
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from ..core.catalog import Auth, Catalog, Member, Pool, Provider
 from ..core.errors import Unavailable
-from ..core.keys import listener_name, provider_cluster, secret_name
+from ..core.keys import LOCAL_REPLY_HEADER, listener_name, provider_cluster, secret_name
 from ..dialects import CLIENT_DIALECTS, SURFACES, Upstream, client_dialect, dialect_named
 from ..exchange import HOSTS, Spoken
 from .clusters import buffer_bytes
@@ -155,6 +155,8 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                 "request_headers_to_remove": [*INTERNAL_HEADERS, *ENVOY_HEADERS],
                 # Of Envoy's own replies, that no filter sees; the others are named by `_reply_headers`.
                 "response_headers_to_add": _own_reply_headers(member),
+                # Envoy adds it behind this, to what it says itself: a provider can't.
+                "response_headers_to_remove": [LOCAL_REPLY_HEADER],
                 "routes": [
                     *([_route(route, each_piece, rewrite, stream)] if passing else []),
                     *([_route(route, whole_reply, rewrite)] if passing else []),

@@ -113,6 +113,11 @@ def write_recording(folder: Path, ask: Ask, sent: bytes) -> Path:
     return path
 
 
+def unnamed(body: bytes) -> bytes:
+    """Without what the broker itself puts in where a pool has several accounts: whose the reply's id is."""
+    return body.replace(b"@first-openai-responses", b"")
+
+
 def replay(sims: Simulators, folder: Path, ask: Ask, reply: dict[str, Any], **fault: Any) -> bytes:
     """Make the first provider answer like this for every call; the bytes that it sends."""
     sims["direct"].script(replies=[reply])
@@ -139,7 +144,8 @@ def test_the_client_gets_the_providers_bytes(
     sent = replay(sims, tmp_path, ask, reply, **({"token_delay_ms": 25} if kind == "spaced" else {}))
     got = make(broker.url, asks(6 if kind == "long" else 30, dialect, dialect, stream))
     assert {(g.status, g.broken, g.attempts) for g in got} == {(200, "", 1)}
-    assert {g.body == sent for g in got} == {True}
+    assert {unnamed(g.body) == sent for g in got} == {True}
+    assert {g.body == sent for g in got} == {dialect != "openai-responses"}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -147,15 +153,15 @@ def test_the_client_gets_the_providers_bytes(
 def test_a_compressed_reply_that_nobody_asked_for(
     broker: Broker, sims: Simulators, tmp_path: Path, dialect: str, encoding: str
 ) -> None:
-    """Gzip arrives plain; what Envoy can't undo arrives as it is."""
+    """Gzip arrives plain; what Envoy can't undo arrives as it is, but where the broker has to read it."""
     for stream in (False, True):
         ask = Ask(dialect, dialect, stream)
         sent = replay(sims, tmp_path, ask, {"text": "squeezed " * 300}, compress=encoding)
         for got in make(broker.url, asks(10, dialect, dialect, stream)):
             assert (got.status, got.broken, got.attempts) == (200, "", 1), str(got)
-            if encoding == "gzip":
+            if encoding == "gzip" or dialect == "openai-responses":
                 assert "content-encoding" not in got.headers
-                assert got.body == sent
+                assert unnamed(got.body) == sent
             else:
                 assert got.headers["content-encoding"] == encoding
                 assert zlib.decompress(got.body) == sent
@@ -199,7 +205,7 @@ def test_a_broken_stream_is_never_a_clean_end(
         if g.attempts == 1:
             assert g.broken, str(g)
             assert 0 < len(g.body) < len(sent)
-            assert sent.startswith(g.body)
+            assert sent.startswith(unnamed(g.body))
         else:  # it broke before anything was let through: that can only be when it came all at once
             assert token_delay_ms == 0
             assert g.is_whole, str(g)

@@ -227,6 +227,7 @@ def test_providers_do_not_speak_for_the_broker(broker: Broker, sims: Simulators,
         "x-broker-revision": "evil",
         "x-broker-attempts": "evil",
         "X-Broker-Anything": "evil",
+        "x-broker-local-reply": "1",
         "x-envoy-upstream-service-time": "evil",
         "x-envoy-immediate-health-check-fail": "evil",
         "x-envoy-degraded": "evil",
@@ -241,6 +242,8 @@ def test_providers_do_not_speak_for_the_broker(broker: Broker, sims: Simulators,
         for pool in SERVED:
             answer = ask(broker.url, path, chat(pool, stream=stream), keys)
             assert answer.status == 200 and "evil" not in str(answer.headers)
+            assert not answer.get("x-broker-local-reply")
+            assert (b'"choices"' in answer.body) is (path == CHAT), "it is not in the client's dialect"
             named_well(answer, pool)
 
 
