@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -127,7 +126,10 @@ VARIANTS = [
         "azure-deployments",
         {"auth": "api-key", "variant": "azure", "api_version": "2024-10-21"},
         "my-gpt",
-        {"openai-chat": ("/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21",) * 2},
+        {
+            "openai-chat": ("/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21",) * 2,
+            "openai-embeddings": ("/openai/deployments/my-gpt/embeddings?api-version=2024-10-21",) * 2,
+        },
         API_KEY,
     ),
     Variant(
@@ -375,16 +377,10 @@ def test_counts(broker: Broker, sims: Simulators, name: str) -> None:
         assert body["model"] == "claude-sonnet-4-5@20250929"
 
 
-def test_embeddings_of_a_deployment(sims: Simulators, tmp_path: Path) -> None:
+def test_embeddings_of_a_deployment(broker: Broker, sims: Simulators) -> None:
     """Classic deployments have them in a path of their own, too."""
-    entry = provider("azure-deployments", sims["azure-deployments"].port, ["openai-embeddings"])
-    entry |= NAMED["azure-deployments"].entry
-    config = {
-        "providers": [entry],
-        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [{"name": "e", "members": [{"provider": "azure-deployments", "model": "my-embed"}]}],
-    }
-    with Broker(tmp_path, config) as running, openai_sdk(running.url) as sdk:
-        assert len(sdk.embeddings.create(model="e", input=["a", "b"]).data) == 2
-    (call,) = sims["azure-deployments"].settled_calls()
-    assert call["path"] == "/openai/deployments/my-embed/embeddings?api-version=2024-10-21"
+    with openai_sdk(broker.url) as sdk:
+        assert len(sdk.embeddings.create(model="azure-deployments", input=["a", "b"]).data) == 2
+    call, headers, _ = only_call(sims, "azure-deployments")
+    assert call["path"] == NAMED["azure-deployments"].paths["openai-embeddings"][0]
+    assert headers["api-key"] == SECRET
