@@ -45,7 +45,8 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One answer. `logprobs` as OpenAI's Chat Completions spells them: a list of its token objects."""
+    """One answer. `parts`: Text, Reasoning, Refusal, ToolCall, and Image for what the model drew.
+    `logprobs` as OpenAI's Chat Completions spells them: a list of its token objects."""
 
     parts: tuple[Part, ...]
     stop: Stop
@@ -125,7 +126,8 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class PartStarted(msgspec.Struct, frozen=True):
-    """`part` with what is known of it at once: Text(""), Reasoning(), Refusal(""), ToolCall(id, name, "")."""
+    """`part` with what is known of it at once: Text(""), Reasoning(), Refusal(""), ToolCall(id, name, "");
+    an Image is whole."""
 
     index: int
     part: Part

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .conversation import Citation, Part, Reasoning, Refusal, Text, ToolCall
+from .conversation import Citation, Image, Part, Reasoning, Refusal, Text, ToolCall, Url
 from .replies import (
     BlobGiven,
     Choice,
@@ -25,6 +25,16 @@ from .replies import (
     Usage,
     UsageGiven,
 )
+
+
+def in_words(what: Image | str) -> str:
+    """What a client is told of a piece of an answer that its dialect has no place for, so that it is not
+    lost without a word: an image, or a kind of content."""
+    if isinstance(what, Image):
+        if isinstance(what.source, Url):
+            return f"![image]({what.source.url})"
+        what = getattr(what.source, "media_type", "") or "an image"
+    return f"[the model gave {what}, which can't be passed on here]"
 
 
 def explode(reply: Reply) -> Iterator[ReplyEvent]:
@@ -56,6 +66,9 @@ def _explode_part(index: int, part: Part, choice: int, logprobs: object) -> Iter
             yield PartStarted(index, msgspec.structs.replace(part, arguments="", blob=None), choice)
             if arguments:
                 yield Delta(index, arguments, choice)
+        case Image():
+            blob = None
+            yield PartStarted(index, part, choice)
         case Refusal(text):
             blob = None
             yield PartStarted(index, Refusal(""), choice)

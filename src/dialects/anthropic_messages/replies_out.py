@@ -16,6 +16,7 @@ from ..conversation import (
     Blob,
     Citation,
     DocumentCitation,
+    Image,
     Part,
     Reasoning,
     Refusal,
@@ -23,6 +24,7 @@ from ..conversation import (
     ToolCall,
 )
 from ..replies import Choice, Reply, Stop, Usage
+from ..streaming import in_words
 from ..translation import Context
 from .content_out import input_of, located
 from .wire import NO_BLOB, NO_INDEX, STOP_REASONS, attached
@@ -65,6 +67,8 @@ def blocks_of(part: Part) -> list[Wire]:
             return [block, *_behind(blob)]
         case Refusal(text):
             return [{"type": "text", "text": text}]
+        case Image():
+            return [{"type": "text", "text": in_words(part)}]
         case Reasoning(text, blob, hidden):
             if hidden and blob is not None and not text:
                 return [redacted_block(tagged(blob))]

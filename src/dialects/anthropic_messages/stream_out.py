@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..blobs import tagged
-from ..conversation import Blob, Part, Reasoning, Refusal, Text, ToolCall
+from ..conversation import Blob, Image, Part, Reasoning, Refusal, Text, ToolCall
 from ..replies import (
     Alive,
     BlobGiven,
@@ -29,7 +29,7 @@ from ..replies import (
     Usage,
     UsageGiven,
 )
-from ..streaming import OneAtATime
+from ..streaming import OneAtATime, in_words
 from ..translation import Context
 from .faults import error_object
 from .replies_out import (
@@ -147,6 +147,9 @@ class MessageStream:
                 self._begin(block, {"type": "text", "text": ""})
                 if text:
                     self._on_delta(text)
+            case Image():
+                self._begin(block, {"type": "text", "text": ""})
+                self._on_delta(in_words(part))
             case ToolCall(ident, name, arguments):
                 self._begin(block, call_block(ident, name))
                 if arguments:

@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
-from ..conversation import Blob, Part, Reasoning, Text, ToolCall, Upstream
+from ..base import ABSENT
+from ..conversation import Blob, Image, Inline, Part, Reasoning, Text, ToolCall, Upstream
 from ..replies import Choice, Reply
+from ..streaming import in_words
 from .blobs import redacted_kind, signature_kind
 from .models import model_of
 from .wire import Cite, Said, Tier, TokenUsage, citation_of, stop_of, stop_sequence_of, usage_of
@@ -38,9 +40,20 @@ class _CitationsContent(msgspec.Struct):
     citations: list[Cite] = []
 
 
+class ImageBytes(msgspec.Struct):
+    bytes: str = ""
+
+
+class _Image(msgspec.Struct):
+    format: str = "png"
+    source: ImageBytes = msgspec.field(default_factory=ImageBytes)
+
+
 class _Block(msgspec.Struct):
     text: str | None = None
     toolUse: _ToolUse | None = None
+    toolResult: msgspec.Raw = ABSENT  # of a tool that ran at the provider
+    image: _Image | None = None
     reasoningContent: _ReasoningContent | None = None
     citationsContent: _CitationsContent | None = None
 
@@ -79,8 +92,8 @@ def decode_reply(body: bytes, upstream: Upstream) -> Reply:
     for place, block in enumerate(wire.output.message.content):
         if (part := _part(block, family, upstream.provider)) is not None:
             parts.append(part)
-        elif _is_unknown(block):
-            raise ValueError(f"the provider's reply holds {_kinds(body, place)}, which can't be translated")
+        elif _is_unknown(block) and (kinds := _kinds(body, place)):
+            parts.append(Text(in_words(kinds)))
     has_calls = any(isinstance(part, ToolCall) for part in parts)
     stop = stop_of(wire.stopReason, has_calls)
     sequence = stop_sequence_of(wire.additionalModelResponseFields, stop)
@@ -98,8 +111,9 @@ def _part(block: _Block, family: str, provider: str) -> Part | None:
     if block.text is not None:
         return Text(block.text) if block.text else None
     if (call := block.toolUse) is not None:
+        # What ran at the provider is told by what the model answers.
         if call.type == "server_tool_use":
-            raise ValueError(f"the provider ran a tool of its own: {call.name}; that can't be translated")
+            return None
         return ToolCall(call.toolUseId, call.name, bytes(call.input).decode())
     if (reasoning := block.reasoningContent) is not None:
         return _reasoning(reasoning, family, provider)
@@ -107,7 +121,13 @@ def _part(block: _Block, family: str, provider: str) -> Part | None:
         text = "".join(said.text or "" for said in cited.content)
         citations = tuple(found for cite in cited.citations if (found := citation_of(cite)) is not None)
         return Text(text, citations=citations) if text or citations else None
+    if block.image is not None and block.image.source.bytes:
+        return drawn(block.image.format, block.image.source.bytes)
     return None
+
+
+def drawn(form: str, data: str) -> Image:
+    return Image(Inline(f"image/{form}", data))
 
 
 def _reasoning(reasoning: _ReasoningContent, family: str, provider: str) -> Reasoning | None:
@@ -119,13 +139,12 @@ def _reasoning(reasoning: _ReasoningContent, family: str, provider: str) -> Reas
 
 
 def _is_unknown(block: _Block) -> bool:
-    known = (block.text, block.toolUse, block.reasoningContent, block.citationsContent)
-    return all(value is None for value in known)
+    return all(getattr(block, name) in (None, ABSENT) for name in _Block.__struct_fields__)
 
 
 def _kinds(body: bytes, place: int) -> str:
     block: Any = msgspec.json.decode(body)["output"]["message"]["content"][place]
-    return ", ".join(f"`{kind}`" for kind in block) or "an empty block"
+    return ", ".join(kind for kind, value in block.items() if value is not None)
 
 
 def decode_count(body: bytes) -> int:

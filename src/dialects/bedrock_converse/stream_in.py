@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ..aws_event_stream import BadEventStream, EventStreamMessage, EventStreamSplitter
+from ..base import ABSENT
 from ..conversation import Blob, Reasoning, Text, ToolCall, Upstream
 from ..replies import (
     Alive,
@@ -32,9 +33,11 @@ from ..replies import (
     Stopped,
     UsageGiven,
 )
+from ..streaming import in_words
 from .blobs import redacted_kind, signature_kind
 from .faults import stream_fault
 from .models import model_of
+from .replies_in import ImageBytes, drawn
 from .wire import Cite, Tier, TokenUsage, citation_of, stop_of, stop_sequence_of, usage_of
 
 
@@ -44,10 +47,18 @@ class _ToolUse(msgspec.Struct):
     type: str = ""
 
 
+class _ImageStart(msgspec.Struct):
+    format: str = "png"
+
+
+class _ImageDelta(msgspec.Struct):
+    source: ImageBytes = msgspec.field(default_factory=ImageBytes)
+
+
 class _Start(msgspec.Struct):
     toolUse: _ToolUse | None = None
-    toolResult: msgspec.Raw | None = None
-    image: msgspec.Raw | None = None
+    toolResult: msgspec.Raw = ABSENT
+    image: _ImageStart | None = None
 
 
 class _BlockStart(msgspec.Struct):
@@ -70,13 +81,17 @@ class _Delta(msgspec.Struct):
     toolUse: _ToolInput | None = None
     reasoningContent: _ReasoningDelta | None = None
     citation: Cite | None = None
-    toolResult: msgspec.Raw | None = None
-    image: msgspec.Raw | None = None
+    toolResult: msgspec.Raw = ABSENT
+    image: _ImageDelta | None = None
 
 
 class _BlockDelta(msgspec.Struct):
     contentBlockIndex: int
     delta: _Delta
+
+
+class _AnyDelta(msgspec.Struct):
+    delta: dict[str, msgspec.Raw]
 
 
 class _BlockStop(msgspec.Struct):
@@ -95,6 +110,7 @@ class _Metadata(msgspec.Struct):
 
 _block_start = msgspec.json.Decoder(_BlockStart).decode
 _block_delta = msgspec.json.Decoder(_BlockDelta).decode
+_any_delta = msgspec.json.Decoder(_AnyDelta).decode
 _block_stop = msgspec.json.Decoder(_BlockStop).decode
 _message_stop = msgspec.json.Decoder(_MessageStop).decode
 _metadata = msgspec.json.Decoder(_Metadata).decode
@@ -111,6 +127,14 @@ class _Part:
     redacted: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Drawn:
+    """An image that comes in pieces."""
+
+    format: str
+    pieces: list[str] = field(default_factory=list)
+
+
 class _Refused(ValueError):
     """The stream can't be gone on with."""
 
@@ -125,6 +149,8 @@ class BedrockStreamDecoder:
         self._redacted = redacted_kind(family)
         self._splitter = EventStreamSplitter()
         self._open: dict[int, _Part] = {}  # by contentBlockIndex
+        self._images: dict[int, _Drawn] = {}  # the same of images that are not whole yet
+        self._passed_over: set[int] = set()  # blocks of which nothing more is told
         self._begun = 0
         self._has_calls = False
         self._has_started = self._has_stopped = self._has_usage = self._is_over = False
@@ -187,20 +213,24 @@ class BedrockStreamDecoder:
 
     def _on_block_start(self, payload: bytes) -> list[ReplyEvent]:
         event = _block_start(payload)
-        call = event.start.toolUse
-        if call is None:
-            for name in ("toolResult", "image"):
-                if getattr(event.start, name) is not None:
-                    raise _Refused(f"the provider's stream holds `{name}`, which can't be translated")
+        at, call, image = event.contentBlockIndex, event.start.toolUse, event.start.image
+        if image is not None:
+            self._images[at] = _Drawn(image.format)
             return []
-        if call.type == "server_tool_use":
-            raise _Refused(f"the provider runs a tool of its own: {call.name}; that can't be translated")
+        # What runs at the provider is told by what the model answers.
+        if event.start.toolResult is not ABSENT or (call is not None and call.type == "server_tool_use"):
+            self._passed_over.add(at)
+            return []
+        if call is None:
+            return []
         self._has_calls = True
-        return self._begin(event.contentBlockIndex, ToolCall(call.toolUseId, call.name, ""))
+        return self._begin(at, ToolCall(call.toolUseId, call.name, ""))
 
     def _on_block_delta(self, payload: bytes) -> list[ReplyEvent]:
         event = _block_delta(payload)
         at, delta = event.contentBlockIndex, event.delta
+        if at in self._passed_over:
+            return []
         if delta.text is not None:
             return self._more(at, Text, delta.text) if delta.text else []
         if delta.toolUse is not None:
@@ -213,17 +243,28 @@ class BedrockStreamDecoder:
                 return []
             events = self._more(at, Text, "")
             return [*events, Cited(self._open[at].index, citation)]
-        for name in ("toolResult", "image"):
-            if getattr(delta, name) is not None:
-                raise _Refused(f"the provider's stream holds `{name}`, which can't be translated")
-        raise _Refused("the provider's stream holds a delta of an unknown kind, which can't be translated")
+        if delta.image is not None:
+            self._images.setdefault(at, _Drawn("png")).pieces.append(delta.image.source.bytes)
+            return []
+        return [] if delta.toolResult is not ABSENT else self._unknown(at, payload)
+
+    def _unknown(self, at: int, payload: bytes) -> list[ReplyEvent]:
+        """A block of a kind that came later than this was written: that it is there is told once."""
+        kinds = ", ".join(_any_delta(payload).delta)
+        if not kinds:
+            return []
+        self._passed_over.add(at)
+        events = self._more(at, Text, in_words(kinds))
+        return [*events, *self._finish(at)]
 
     def _on_block_stop(self, payload: bytes) -> list[ReplyEvent]:
-        return self._finish(_block_stop(payload).contentBlockIndex)
+        at = _block_stop(payload).contentBlockIndex
+        self._passed_over.discard(at)
+        return self._finish(at)
 
     def _on_message_stop(self, payload: bytes) -> list[ReplyEvent]:
         event = _message_stop(payload)
-        events = [over for at in list(self._open) for over in self._finish(at)]
+        events = [over for at in (*self._open, *self._images) for over in self._finish(at)]
         try:
             stop = stop_of(event.stopReason, self._has_calls)
         except ProviderFailed as failed:
@@ -286,6 +327,9 @@ class BedrockStreamDecoder:
         return events
 
     def _finish(self, at: int) -> list[ReplyEvent]:
+        if (image := self._images.pop(at, None)) is not None and any(image.pieces):
+            index, self._begun = self._begun, self._begun + 1
+            return [PartStarted(index, drawn(image.format, _joined(image.pieces))), PartEnded(index)]
         if (part := self._open.pop(at, None)) is None:
             return []
         events: list[ReplyEvent] = []

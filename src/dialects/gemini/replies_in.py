@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ..base import ABSENT
-from ..conversation import Blob, Reasoning, Text, ToolCall, Upstream
+from ..conversation import Blob, Image, Inline, Reasoning, Text, ToolCall, Upstream, Url
 from ..replies import (
     BlobGiven,
     Cited,
@@ -28,7 +28,7 @@ from ..replies import (
     Usage,
     UsageGiven,
 )
-from ..streaming import fold
+from ..streaming import fold, in_words
 from . import wire
 from .citations import Mention, mentions, placed
 from .contents_out import SIGNATURE
@@ -245,7 +245,9 @@ class ReplyReader:
         number, index = candidate.number, candidate.parts
         # A whole reply is indented; what the model wrote is not.
         arguments = (
-            msgspec.json.format(bytes(call.args), indent=-1).decode() if call.args is not ABSENT else "{}"
+            "{}"
+            if bytes(call.args) in (b"", b"null")
+            else msgspec.json.format(bytes(call.args), indent=-1).decode()
         )
         call_id = call.id or self._call_id(call.name, arguments, candidate, response)
         candidate.calls += 1
@@ -259,21 +261,33 @@ class ReplyReader:
     def _read_other(
         self, part: wire.Part, candidate: _Candidate, data: bytes | msgspec.Raw, events: list[ReplyEvent]
     ) -> None:
-        """What a model gives unasked. Code it wrote and ran is text to read; bytes have no place; what its
-        servers searched is told by what it answers."""
-        if part.executable_code is not None:
-            code = part.executable_code
-            part.text = f"```{code.language.lower()}\n{code.code}\n```\n"
-        elif part.code_execution_result is not None:
-            result = part.code_execution_result
-            part.text = f"{result.outcome}\n```\n{result.output}\n```\n"
-        elif (media := part.inline_data or part.file_data) is not None:
-            raise ValueError(f"it holds {media.mime_type or 'a file'}, which nobody asked for")
-        elif part.tool_call is not ABSENT or part.tool_response is not ABSENT:
+        """What a model gives unasked. What Google's servers ran and searched for it is told by what it
+        answers, as with hosted tools of other dialects; what is content is passed on or named."""
+        if part.executable_code is not None or part.code_execution_result is not None:
             return
-        elif not part.thought_signature and _has_unknown_part(data):
-            raise ValueError("it holds a part of a kind that is not known")
+        if part.tool_call is not ABSENT or part.tool_response is not ABSENT:
+            return
+        if (media := part.inline_data or part.file_data) is not None:
+            self._read_media(media, part, candidate, events)
+            return
+        if not part.thought_signature and (kinds := _unknown_kinds(data)):
+            part.text = in_words(", ".join(kinds))
         self._read_text(part, candidate, events)
+
+    def _read_media(
+        self, media: wire.Data, part: wire.Part, candidate: _Candidate, events: list[ReplyEvent]
+    ) -> None:
+        if part.thought:  # a sketch on the way to the answer
+            return
+        if not media.mime_type.startswith("image/") or not (media.data or media.file_uri):
+            part.text = in_words(media.mime_type or "a file")
+            self._read_text(part, candidate, events)
+            return
+        self._close(candidate, events)
+        source = Inline(media.mime_type, media.data) if media.data else Url(media.file_uri)
+        events.append(PartStarted(candidate.parts, Image(source), candidate.number))
+        events.append(PartEnded(candidate.parts, candidate.number))
+        candidate.parts += 1
 
     def _blob(self, signature: str) -> Blob:
         return Blob(self._provider, SIGNATURE, signature)
@@ -313,15 +327,17 @@ class ReplyReader:
         events.append(Stopped(stop, None, candidate.number))
 
 
-def _has_unknown_part(data: bytes | msgspec.Raw) -> bool:
-    """Has one of the parts in it a field, but none that is known? An empty part says nothing."""
+def _unknown_kinds(data: bytes | msgspec.Raw) -> list[str]:
+    """The fields of the parts in it that have none that is known. An empty part says nothing."""
     response = msgspec.json.decode(data)
     known = {name.encode_name for name in msgspec.structs.fields(wire.Part)}
-    for candidate in response.get("candidates") or ():
-        for part in (candidate.get("content") or {}).get("parts") or ():
-            if part and not part.keys() & known:
-                return True
-    return False
+    return [
+        kind
+        for candidate in response.get("candidates") or ()
+        for part in (candidate.get("content") or {}).get("parts") or ()
+        if not part.keys() & known
+        for kind in part
+    ]
 
 
 def _usage_of(found: wire.UsageMetadata) -> Usage:

@@ -25,9 +25,11 @@ class FunctionCall(Wire):
 
 
 class Data(Wire):
-    """inlineData or fileData."""
+    """inlineData (`data` is base64) or fileData."""
 
     mime_type: str = ""
+    data: str = ""
+    file_uri: str = ""
 
 
 class Code(Wire):

@@ -201,6 +201,8 @@ def _assistant(message: Mapping[str, Any], field: str, n: int) -> Message:
         parts += _content(message, field, _SPOKEN)
     if message.get("refusal"):
         parts.append(Refusal(text(message["refusal"], f"{field}.refusal")))
+    for m, image in enumerate(items(message.get("images"), f"{field}.images") if "images" in message else ()):
+        parts.append(_image_part(mapping(image, f"{field}.images[{m}]"), f"{field}.images[{m}]"))
     if "extra_content" in message and (blob := thought_of(message)) is not None:
         _sign_last_text(parts, blob)
     if calls := message.get("tool_calls"):

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from .. import openai
-from ..conversation import Blob, Part, Reasoning, Refusal, Text, ToolCall, Upstream, UrlCitation
+from ..conversation import Blob, Image, Part, Reasoning, Refusal, Text, ToolCall, Upstream, UrlCitation
 from ..replies import Cause, Choice, Fault, ProviderFailed, Reply, Stop, Usage
 from . import reasoning
 from .deviations import deviations_of
+from .messages_in import source_of
 
 STOPS: Mapping[str, Stop] = {
     "stop": Stop.END,
@@ -102,6 +103,7 @@ def _parts(message: Mapping[str, Any], n: int, reader: _Reader) -> Iterator[Part
         yield from typed_content(content)
     elif (words := text_of(content) or spoken(message)) or blob is not None:
         yield Text(words, citations=citations, blob=blob)
+    yield from images_of(message)
     if refusal := text_of(message.get("refusal")):
         yield Refusal(refusal)
     calls = message.get("tool_calls")
@@ -149,6 +151,16 @@ def spoken(message: Mapping[str, Any]) -> str:
     """What a model said aloud, where that is all of its answer."""
     audio = message.get("audio")
     return text_of(audio.get("transcript")) if isinstance(audio, dict) else ""
+
+
+def images_of(message: Mapping[str, Any]) -> Iterator[Image]:
+    """What a model drew: OpenRouter's field, which others took over."""
+    images = message.get("images")
+    for entry in images if isinstance(images, list) else ():
+        image = entry.get("image_url") if isinstance(entry, dict) else None
+        url = text_of(image.get("url")) if isinstance(image, dict) else text_of(image)
+        if url:
+            yield Image(source_of(url))
 
 
 def arguments_of(value: Any) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from .. import openai
 from ..blobs import tagged
-from ..conversation import Blob, Citation, Reasoning, Refusal, Text, ToolCall, UrlCitation
+from ..conversation import Blob, Citation, Image, Inline, Reasoning, Refusal, Text, ToolCall, Url, UrlCitation
 from ..replies import Choice, Reply, Stop, Usage
 from ..translation import Context
 from . import reasoning
@@ -71,6 +71,7 @@ def _choice(choice: Choice, context: Context) -> dict[str, Any]:
     calls: list[ToolCall] = []
     thoughts: list[Reasoning] = []
     annotations: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     blob: Blob | None = None
     behind = 0  # characters of text so far
     for part in choice.parts:
@@ -82,6 +83,8 @@ def _choice(choice: Choice, context: Context) -> dict[str, Any]:
                 blob = own or blob
             case Refusal(text):
                 refusals.append(text)
+            case Image():
+                images.append(image_object(part, len(images)))
             case ToolCall():
                 calls.append(part)
             case Reasoning():
@@ -94,6 +97,8 @@ def _choice(choice: Choice, context: Context) -> dict[str, Any]:
     }
     if annotations:
         message["annotations"] = annotations
+    if images:
+        message["images"] = images
     if thoughts:
         _reasoning(thoughts, message)
     if blob is not None:
@@ -116,6 +121,18 @@ def _reasoning(thoughts: list[Reasoning], message: dict[str, Any]) -> None:
         message["reasoning_content"] = words
     if details := reasoning.told(thoughts):
         message["reasoning_details"] = details
+
+
+def image_object(image: Image, place: int) -> dict[str, Any]:
+    """What a model drew, in OpenRouter's words: OpenAI's have no place for it in a chat."""
+    match image.source:
+        case Inline(media_type, data):
+            url = f"data:{media_type};base64,{data}"
+        case Url(url):
+            pass
+        case _:
+            raise ValueError("no reply has an image as text")
+    return {"type": "image_url", "image_url": {"url": url}, "index": place}
 
 
 def call_object(call: ToolCall, custom: bool) -> dict[str, Any]:

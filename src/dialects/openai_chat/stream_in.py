@@ -38,6 +38,7 @@ from .replies_in import (
     citations_of,
     echo_blob,
     id_of,
+    images_of,
     made_id,
     plain_reasoning,
     spoken,
@@ -231,6 +232,9 @@ class ChatStreamDecoder:
         if (blob := thought_of(delta, self._issuer)) is not None:
             self._open(choice, _TEXT, Text(""))
             self._out.append(BlobGiven(choice.index, blob, choice.number))
+        if "images" in delta:
+            for image in images_of(delta):
+                self._whole(choice, image)
         if refusal := text_of(delta.get("refusal")):
             self._say(choice, _REFUSAL, refusal)
         calls = delta.get("tool_calls")
@@ -261,6 +265,13 @@ class ChatStreamDecoder:
         if choice.open != key:
             self._open(choice, key, _PARTS[key])
         self._out.append(Delta(choice.index, text, choice.number, tokens))
+
+    def _whole(self, choice: _Choice, part: Part) -> None:
+        """A part that comes in one piece."""
+        self._close(choice)
+        self._out.append(PartStarted(choice.next, part, choice.number))
+        self._out.append(PartEnded(choice.next, choice.number))
+        choice.next += 1
 
     def _close(self, choice: _Choice) -> None:
         """Ends what is open beside calls."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from .. import openai
-from ..conversation import Citation, Part, Reasoning, Refusal, Text, ToolCall
+from ..conversation import Citation, Image, Part, Reasoning, Refusal, Text, ToolCall
 from ..replies import (
     BlobGiven,
     Cited,
@@ -33,6 +33,7 @@ from .replies_out import (
     call_object,
     custom_tools,
     head_of,
+    image_object,
     knows_tools,
     thought,
     usage_object,
@@ -59,11 +60,11 @@ class _Open:
 class _Choice:
     """What a choice's chunks have told."""
 
-    __slots__ = ("calls", "cited", "entries", "is_legacy", "length", "parts", "spoke")
+    __slots__ = ("calls", "cited", "entries", "images", "is_legacy", "length", "parts", "spoke")
 
     def __init__(self) -> None:
         self.parts: dict[int, _Open] = {}
-        self.calls = 0
+        self.calls = self.images = 0
         self.entries = 0  # of reasoning_details
         self.cited: list[tuple[_Open, Citation]] = []
         self.length = 0  # characters of text
@@ -162,6 +163,10 @@ class ChatStreamEncoder:
                 part = msgspec.structs.replace(part, arguments="")
             call = {"index": opened.place, **call_object(part, is_custom)}
             out.append(self._chunk(number, {"tool_calls": [call]}))
+            return
+        if isinstance(part, Image):
+            out.append(self._chunk(number, {"images": [image_object(part, choice.images)]}))
+            choice.images += 1
             return
         opened.behind = choice.length
         if isinstance(part, (Text, Reasoning, Refusal)) and part.text:

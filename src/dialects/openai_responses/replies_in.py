@@ -8,7 +8,19 @@ from typing import Any
 import msgspec
 
 from .. import openai
-from ..conversation import Blob, Citation, Part, Reasoning, Refusal, Text, ToolCall, Upstream, UrlCitation
+from ..conversation import (
+    Blob,
+    Citation,
+    Image,
+    Inline,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    Upstream,
+    UrlCitation,
+)
 from ..replies import Choice, ProviderFailed, Reply, Stop, Usage
 from .faults import fault_of_event, fault_of_response
 from .wire import ENCRYPTED, NO_BLOB, sealed
@@ -65,8 +77,8 @@ def _object(body: bytes) -> Object:
 
 
 def parts_of(item: Any, provider: str) -> tuple[list[Part], LogProbs]:
-    """The parts of one item, and the log probabilities of its texts. An item of a hosted tool has none: no
-    client of another dialect asked for it."""
+    """The parts of one item, and the log probabilities of its texts. An item of a hosted tool has none, but
+    for what it drew: no client of another dialect asked for it."""
     if not isinstance(item, dict):
         raise ValueError("an item of the output is no object")
     match item.get("type"):
@@ -76,6 +88,8 @@ def parts_of(item: Any, provider: str) -> tuple[list[Part], LogProbs]:
             return list(reasonings_of(item, provider)), ()
         case "function_call" | "custom_tool_call":
             return [call_of(item)], ()
+        case "image_generation_call" if (image := image_of(item)) is not None:
+            return [image], ()
     return [], ()
 
 
@@ -119,6 +133,12 @@ def call_of(item: Object) -> ToolCall:
     custom = item.get("type") == "custom_tool_call"
     arguments = text_of(item, "input" if custom else "arguments")
     return ToolCall(text_of(item, "call_id"), text_of(item, "name"), arguments, custom=custom)
+
+
+def image_of(item: Object) -> Image | None:
+    """What a model drew; None where it came to nothing."""
+    data = text_of(item, "result")
+    return Image(Inline(f"image/{text_of(item, 'output_format') or 'png'}", data)) if data else None
 
 
 def citations_of(annotations: Any) -> Iterable[Citation]:

@@ -37,6 +37,7 @@ from .replies_in import (
     call_of,
     citation_of,
     created_of,
+    image_of,
     objects,
     stop_of,
     text_of,
@@ -246,6 +247,8 @@ class ResponsesDecoder:
                 part = self._part((at, _CALL), msgspec.structs.replace(call, arguments=""))
                 self._rest(part, call.arguments)
                 self._close(part)
+            case "image_generation_call" if (image := image_of(item)) is not None:
+                self._close(self._part((at, _CALL), image))
         for key, part in self._parts.items():
             if key[0] == at:
                 self._close(part)

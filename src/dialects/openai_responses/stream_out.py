@@ -13,7 +13,7 @@ import msgspec
 
 from .. import openai
 from ..blobs import tagged
-from ..conversation import Blob, Citation, Part, Reasoning, Refusal, Text, ToolCall
+from ..conversation import Blob, Citation, Image, Inline, Part, Reasoning, Refusal, Text, ToolCall
 from ..replies import (
     BlobGiven,
     Cited,
@@ -30,7 +30,7 @@ from ..replies import (
     Usage,
     UsageGiven,
 )
-from ..streaming import OneAtATime, explode
+from ..streaming import OneAtATime, explode, in_words
 from ..translation import Context
 from .fields import own_field
 from .replies_out import Head, Object, annotation, ending, is_placed, usage_object
@@ -118,16 +118,22 @@ class ResponsesEncoder:
     def _part_started(self, event: PartStarted) -> None:
         self._begin()
         part = self._part = _Part(event.part)
-        match event.part:
+        if isinstance(event.part, Image):
+            if isinstance(event.part.source, Inline):
+                self._add_image(event.part.source)
+                self._part = None
+                return
+            part = self._part = _Part(Text(in_words(event.part)))  # an item holds bytes only
+        match part.part:
             case Text() | Refusal():
                 self._begin_content(part)
             case Reasoning(summary=summary):
                 self._begin_reasoning(part, summary or self._in_summary)
             case ToolCall():
-                self._begin_call(part, event.part)
-        if initial := _text_of(event.part):
+                self._begin_call(part, part.part)
+        if initial := _text_of(part.part):
             self._tell(part, initial)
-        part.blob = getattr(event.part, "blob", None)
+        part.blob = getattr(part.part, "blob", None)
 
     def _delta(self, event: Delta) -> None:
         if self._part is None:
@@ -333,6 +339,20 @@ class ResponsesEncoder:
             "encrypted_content": attached(blob),
         }
         self._add_item(item)
+
+    def _add_image(self, drawn: Inline) -> None:
+        """As what OpenAI's own tool draws."""
+        item: Object = {
+            "id": self._id("ig"),
+            "type": "image_generation_call",
+            "status": "in_progress",
+            "result": None,
+        }
+        self._add_item(item)
+        self._say("response.image_generation_call.in_progress", self._at(item))
+        item |= {"result": drawn.data, "output_format": drawn.media_type.removeprefix("image/")}
+        self._say("response.image_generation_call.completed", self._at(item))
+        self._end_item("completed")
 
     # -- tool calls
 

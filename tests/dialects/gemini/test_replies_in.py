@@ -10,7 +10,17 @@ import pytest
 from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
-from modelbroker.dialects.conversation import Blob, Reasoning, Text, ToolCall, Upstream, UrlCitation
+from modelbroker.dialects.conversation import (
+    Blob,
+    Image,
+    Inline,
+    Reasoning,
+    Text,
+    ToolCall,
+    Upstream,
+    Url,
+    UrlCitation,
+)
 from modelbroker.dialects.gemini import Gemini
 from modelbroker.dialects.gemini.stream_in import ObjectSplitter
 from modelbroker.dialects.replies import (
@@ -253,21 +263,57 @@ def test_candidates_are_choices() -> None:
     assert fold(events_of(sse(as_stream(body, pieces=2)))) == reply
 
 
-def test_code_that_google_ran_is_text() -> None:
-    (text,) = parts_of(
+def test_what_google_ran_is_told_by_what_the_model_answers() -> None:
+    """As with hosted tools of other dialects: the client asked for none, and the text is the answer."""
+    ran = (
+        {"text": "Let me see. "},
         {"executableCode": {"language": "PYTHON", "code": "print(1)"}, "thoughtSignature": "c2ln"},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
+        {"text": "One."},
     )
-    assert text == Text("```python\nprint(1)\n```\n", blob=own("c2ln"))
-    (text,) = parts_of({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}, {"text": "One."})
-    assert text == Text("OUTCOME_OK\n```\n1\n```\nOne.")
+    assert parts_of(*ran) == (Text("Let me see. One."),)
+
+
+def test_what_the_model_drew_is_a_part() -> None:
+    body = answer(
+        {"text": "Here: "},
+        {"inlineData": {"mimeType": "image/jpeg", "data": "c2tldGNo"}, "thought": True},
+        {"inlineData": {"mimeType": "image/png", "data": "iVBO"}, "thoughtSignature": "c2ln"},
+        {"fileData": {"mimeType": "image/png", "fileUri": "gs://x/y.png"}},
+        {"text": "Fine?"},
+    )
+    reply = decoded(body)
+    assert reply.choices[0].parts == (
+        Text("Here: "),
+        Image(Inline("image/png", "iVBO")),
+        Image(Url("gs://x/y.png")),
+        Text("Fine?"),
+    )
+    assert fold(events_of(sse([body]))) == reply
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        ({"inlineData": {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": "AAAA"}}, "audio/L16"),
+        ({"fileData": {"fileUri": "gs://x"}}, "a file"),
+        ({"somethingNew": {"x": 1}}, "somethingNew"),
+    ],
+)
+def test_content_of_another_kind_is_named(part: Any, what: str) -> None:
+    body = answer({"text": "Listen: "}, part)
+    (text,) = decoded(body).choices[0].parts
+    assert text.text.startswith(f"Listen: [the model gave {what}")
+    assert fold(events_of(sse([body]))) == decoded(body)
+
+
+def test_no_arguments_are_an_empty_object() -> None:
+    assert [part.arguments for part in parts_of({"functionCall": {"name": "f", "args": None}})] == ["{}"]
 
 
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ({"inlineData": {"mimeType": "image/png", "data": "iVBO"}}, "image/png"),
-        ({"fileData": {"fileUri": "gs://x"}}, "a file"),
-        ({"somethingNew": {"x": 1}}, "not known"),
         ({"functionCall": {"name": "f", "partialArgs": [], "willContinue": True}}, "pieces"),
         ({"text": 1}, "Expected"),
     ],

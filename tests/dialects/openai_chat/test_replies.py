@@ -16,12 +16,15 @@ from modelbroker.dialects import client_dialect, provider_dialect
 from modelbroker.dialects.conversation import (
     Blob,
     DocumentCitation,
+    Image,
+    Inline,
     Part,
     Reasoning,
     Refusal,
     Text,
     ToolCall,
     Upstream,
+    Url,
     UrlCitation,
 )
 from modelbroker.dialects.replies import (
@@ -292,6 +295,17 @@ def test_recorded_replies_of_every_provider_as_the_sdk_reads_them(row: Recorded)
         ({"tool_calls": [{"function": {"name": "f"}}]}, (ToolCall("call_r1_0_0", "f", ""),)),
         # Mistral's word for no id.
         ({"tool_calls": [{"id": "null", "function": {"name": "f"}}]}, (ToolCall("call_r1_0_0", "f", ""),)),
+        # OpenRouter's: what a model drew.
+        (
+            {
+                "content": "See",
+                "images": [
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}},
+                    {"type": "image_url", "image_url": {"url": "https://x/y.png"}, "index": 1},
+                ],
+            },
+            (Text("See"), Image(Inline("image/png", "iVBO")), Image(Url("https://x/y.png"))),
+        ),
         # What a model spoke is told by its transcript.
         (
             {
