@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..claude import Claude
 from ..conversation import Chat, Effort, Upstream
-from .models import ClaudeFacts, ModelFacts, claude
+from .models import ModelFacts, claude_of
 
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _LEAST_BUDGET = 1024  # Anthropic's
@@ -53,7 +54,7 @@ def reasons(chat: Chat, model: ModelFacts, upstream: Upstream, history_ok: bool)
     if effort is None:
         return Reasons()
     if model.family == "anthropic":
-        return _of_claude(chat, effort, claude(model.name), upstream, history_ok)
+        return _of_claude(chat, effort, claude_of(model.name), upstream, history_ok)
     wanted = effort.enabled and effort.level != "none"
     level = _level(effort) if wanted else "none"
     match model.family:
@@ -104,15 +105,13 @@ def _of_nova(chat: Chat, level: str) -> Reasons:
     return Reasons(fields, nova_high=level == "high")
 
 
-def _of_claude(
-    chat: Chat, effort: Effort, facts: ClaudeFacts, upstream: Upstream, history_ok: bool
-) -> Reasons:
+def _of_claude(chat: Chat, effort: Effort, facts: Claude, upstream: Upstream, history_ok: bool) -> Reasons:
     if not effort.enabled or effort.level == "none":
         return _no_thinking(facts)
-    adaptive = facts.adaptive and (effort.budget_tokens is None or effort.adaptive or not facts.manual)
+    adaptive = facts.adaptive and (effort.budget_tokens is None or effort.adaptive or not facts.budget)
     if adaptive:
         return _adaptive(effort, facts)
-    if not facts.manual or not history_ok or _is_forced(chat):
+    if not facts.budget or not history_ok or _is_forced(chat):
         return Reasons(dropped=True)
     budget = max(_LEAST_BUDGET, effort.budget_tokens or _BUDGETS.get(effort.level, _BUDGETS["medium"]))
     most = limit(chat, upstream)
@@ -131,19 +130,17 @@ def _of_claude(
     return Reasons({"thinking": thinking}, manual=True, max_tokens=most)
 
 
-def _no_thinking(facts: ClaudeFacts) -> Reasons:
-    if facts.thinks_always:  # the least that it can
+def _no_thinking(facts: Claude) -> Reasons:
+    if facts.off is None:  # the least that it can
         return Reasons(
             {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
             adaptive=True,
             dropped=True,
         )
-    if facts.stops_between_tools:
-        return Reasons({"thinking": {"type": "between_tools"}})
-    return Reasons({"thinking": {"type": "disabled"}} if facts.thinks_unasked else {})
+    return Reasons({"thinking": {"type": facts.off}} if facts.off else {})
 
 
-def _adaptive(effort: Effort, facts: ClaudeFacts) -> Reasons:
+def _adaptive(effort: Effort, facts: Claude) -> Reasons:
     thinking: dict[str, Any] = {"type": "adaptive"}
     if facts.takes_display and effort.show is not None:
         thinking["display"] = "summarized" if effort.show else "omitted"

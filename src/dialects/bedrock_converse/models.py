@@ -3,7 +3,7 @@
 Converse is one API for the models of many vendors; what a model does not know it refuses with 400. Sources:
 Amazon Bedrock user guide, "Supported models and model features", "Tool use", "Prompt caching", "Structured
 output", "Adaptive thinking"; where it says nothing or another thing than the service does, what was found by
-live calls and is kept in pydantic-ai's `providers/bedrock.py` and `profiles/anthropic.py`.
+live calls and is kept in pydantic-ai's `providers/bedrock.py`. What Claudes do anywhere is in `..claude`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ...core.deviation import Deviation
+from ..claude import Claude, claude
 
 BASE_MODEL = "base_model"
 LATENCY = "latency"
@@ -29,7 +30,6 @@ DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
 _GEOGRAPHIES = ("us-gov", "us", "eu", "apac", "jp", "au", "ca", "in", "global")
 _ARN = re.compile(r"arn:[^:]+:bedrock:[^:]*:[^:]*:(?:inference-profile|foundation-model)/(.+)")
 _VERSION_SUFFIX = re.compile(r"-v\d+(?::\d+)?$|:\d+$")
-_CLAUDE = re.compile(r"claude-(?:([a-z]+)-)?(\d{1,2})(?!\d)(?:-(\d{1,2})(?!\d))?")
 
 Choices = frozenset[Literal["any", "tool"]]
 _ALL_CHOICES: Choices = frozenset(("any", "tool"))
@@ -59,56 +59,6 @@ class ModelFacts:
     returns_reasoning: bool = True  # takes its own reasoning back
 
 
-@dataclass(frozen=True, slots=True)
-class ClaudeFacts:
-    """How a Claude thinks. `adaptive`: it takes {"type": "adaptive"} and an effort; `manual`: it takes a
-    budget of tokens."""
-
-    tier: str
-    version: tuple[int, int]
-
-    @property
-    def manual(self) -> bool:
-        return (3, 7) <= self.version < (4, 7)
-
-    @property
-    def adaptive(self) -> bool:
-        return self.version >= (4, 6)
-
-    @property
-    def takes_xhigh(self) -> bool:
-        return self.version >= (4, 7)
-
-    @property
-    def takes_display(self) -> bool:
-        return self.version >= (4, 7)
-
-    @property
-    def thinks_unasked(self) -> bool:
-        return self.version >= (5, 0)
-
-    @property
-    def thinks_always(self) -> bool:
-        return self.tier in ("fable", "mythos") or (self.tier == "opus" and self.version >= (5, 5))
-
-    @property
-    def stops_between_tools(self) -> bool:
-        """Thinking is turned off by {"type": "between_tools"}."""
-        return self.tier == "sonnet" and self.version >= (5, 5)
-
-    @property
-    def can_be_forced(self) -> bool:
-        """Takes toolChoice any and tool."""
-        if self.tier in ("fable", "mythos"):
-            return self.version < (5, 1)
-        return self.tier == "haiku" or self.version < (5, 5)
-
-    @property
-    def stops_at_the_window(self) -> bool:
-        """Input plus maxTokens may exceed the context window; older ones answer that with 400."""
-        return self.version >= (4, 5)
-
-
 def vendor_and_name(model: str) -> tuple[str, str]:
     """`us.anthropic.claude-haiku-4-5-20251001-v1:0` → (`anthropic`, `claude-haiku-4-5-20251001`);
     an id that names no vendor: ("", id)."""
@@ -126,17 +76,6 @@ def without_geography(model: str) -> str:
     return rest if found and geography in _GEOGRAPHIES else model
 
 
-def claude(name: str) -> ClaudeFacts:
-    """The facts of a Claude by its bare name: `claude-3-7-sonnet-20250219`, `claude-opus-4-7`."""
-    if match := _CLAUDE.match(name):
-        first, major, minor = match.groups()
-        tier = first or next((word for word in name.split("-") if word in ("opus", "sonnet", "haiku")), "")
-        return ClaudeFacts(tier, (int(major), int(minor or 0)))
-    if name in ("claude", "claude-instant"):  # their numbers were taken for a version suffix
-        return ClaudeFacts("", (2, 0))
-    return ClaudeFacts(name.split("-")[1] if "-" in name else "", (5, 0))  # claude-mythos-preview
-
-
 def model_of(model: str, deviations: Mapping[str, Any]) -> ModelFacts:
     base = deviations.get(BASE_MODEL)
     return _facts(base if isinstance(base, str) and base else model)
@@ -146,26 +85,32 @@ def model_of(model: str, deviations: Mapping[str, Any]) -> ModelFacts:
 def _facts(model: str) -> ModelFacts:
     vendor, name = vendor_and_name(model)
     if vendor == "anthropic":
-        return _claude_facts(name, claude(name))
+        return _claude_facts(name, claude_of(name))
     known = _VENDORS.get(vendor)
     return replace(_refined(known, name), name=name) if known else ModelFacts(name=name)
 
 
-def _claude_facts(name: str, facts: ClaudeFacts) -> ModelFacts:
-    version = facts.version
+def claude_of(name: str) -> Claude:
+    """By its name as `vendor_and_name` gives it: the oldest have lost their numbers there."""
+    return claude(f"{name}-2" if name in ("claude", "claude-instant") else name)
+
+
+def _claude_facts(name: str, model: Claude) -> ModelFacts:
+    version = model.version
     return ModelFacts(
         family="anthropic",
         name=name,
-        choices=_ALL_CHOICES if facts.can_be_forced else _NO_CHOICES,
-        enforces_schemas=version >= (4, 5) and facts.tier != "fable",
+        choices=_ALL_CHOICES if model.can_be_forced else _NO_CHOICES,
+        # The user guide's "Structured outputs" begins with 4.5; Fable was found to refuse it here.
+        enforces_schemas=model.enforces_schemas and version >= (4, 5) and model.tier != "fable",
         cache_ttls=("5m", "1h") if version >= (4, 5) else ("5m",) if version >= (3, 5) else (),
         caches_tools=version >= (3, 5),
-        samples=version < (4, 7),
-        samples_both=version < (4, 1),
-        top_k="anthropic" if version < (4, 7) else "",
+        samples=model.samples,
+        samples_both=model.samples_both,
+        top_k="anthropic" if model.samples else "",
         hears=False,
         begins_anyhow=True,
-        prefills=version < (4, 6),
+        prefills=model.prefills,
     )
 
 

@@ -18,7 +18,7 @@ from ..translation import CannotCarry
 from .content_out import Content, check_tool_name
 from .effort import Reasons, limit, reasons
 from .media import Block
-from .models import BASE_MODEL, LATENCY, ModelFacts, claude, model_of, without_geography
+from .models import BASE_MODEL, LATENCY, ModelFacts, claude_of, model_of, without_geography
 from .schemas import OpenSchema, enforced
 
 _TIERS = {"priority": "priority", "default": "default", "flex": "flex", "reserved": "reserved"}
@@ -98,7 +98,7 @@ def _inference(
     """inferenceConfig; topK goes into `fields`."""
     config: Block = {}
     most = thinking.max_tokens if thinking.max_tokens is not None else limit(chat, upstream)
-    if most is None and model.family == "anthropic" and claude(model.name).stops_at_the_window:
+    if most is None and model.family == "anthropic" and claude_of(model.name).stops_at_the_window:
         most = upstream.max_output_tokens  # Bedrock's own default is 4096 for some of them
     if most is not None and not thinking.nova_high:
         config["maxTokens"] = max(1, most)
