@@ -13,10 +13,11 @@ import msgspec
 from ...core.errors import BadRequest
 from .. import openai
 from ..base import ABSENT, RequestFacts, decode_json
-from ..blobs import MARK
-from ..body import Routed, decoder_of, estimate_tokens, read_routed
+from ..blobs import MARK, id_and_owner
+from ..body import Routed, decoder_of, estimate_tokens, holds, read_routed
 from . import blocks
 from .content_in import Within, content_text
+from .owned import WITH_FILES, files_renamed
 from .requests_in import own_field, tool_own_field
 from .wire import OWN_BLOCKS
 
@@ -51,6 +52,7 @@ class _Fields(Routed):
     billing_policy: msgspec.Raw = ABSENT
     compaction: msgspec.Raw = ABSENT
     container: msgspec.Raw = ABSENT
+    diagnostics: msgspec.Raw = ABSENT
     context_management: msgspec.Raw = ABSENT
     inference_geo: msgspec.Raw = ABSENT
     mcp_servers: msgspec.Raw = ABSENT
@@ -170,6 +172,8 @@ class _Seen:
             case kind if kind in OWN_BLOCKS:
                 self.own = self.own or f"{at}.type"
                 self._id(f"{at}.file_id", block.file_id)
+                if kind in WITH_FILES and holds(bytes(block.content), b"@", b"\\u0040"):
+                    self._files(f"{at}.content", block.content)
 
     def _note(self, at: str, raw: msgspec.Raw) -> None:
         if not self.own and openai.is_set(raw):
@@ -188,6 +192,17 @@ class _Seen:
             return
         except Within as only:
             self.own = self.own or at + only.place
+
+    def _files(self, at: str, raw: msgspec.Raw) -> None:
+        """Those of a tool's result that say whose they are. The others came when there was no need to."""
+
+        def note(ident: str) -> str:
+            if id_and_owner(ident)[1]:
+                self.ids.append((f"{at}.file_id", ident))
+                self.marked = True
+            return ident
+
+        files_renamed(decode_json(raw), note)
 
     def _id(self, at: str, raw: msgspec.Raw) -> None:
         if (ident := _ident(raw)) is not None:
@@ -250,6 +265,18 @@ def _ids_of(fields: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[tuple[str, st
         ident = _ident(raw) if name in _ID_FIELDS else None
         if ident is not None:
             yield f"{name}.previous_message_id" if name == "thread" else name, ident
+        if name == "container" and b"skill_id" in bytes(raw):
+            yield from _skills_of(decode_json(raw))
+
+
+def _skills_of(container: Any) -> Iterator[tuple[str, str]]:
+    """A container's skills that are the account's own."""
+    skills = container.get("skills") if isinstance(container, dict) else None
+    for number, skill in enumerate(skills if isinstance(skills, list) else ()):
+        if isinstance(skill, dict) and skill.get("type") == "custom":
+            ident = skill.get("skill_id")
+            if isinstance(ident, str) and ident:
+                yield f"container.skills[{number}].skill_id", ident
 
 
 def read(body: bytes) -> RequestFacts:
@@ -282,6 +309,12 @@ def _facts(body: bytes, request: _Fields, model: str, span: tuple[int, int], see
         stream=bytes(request.stream) == b"true",
         same_dialect=own_field(own) or own_tool or seen.own,
         ids=tuple(ids),
-        marked=seen.marked or any("@" in ident for _, ident in ids),
-        binds=in_container or "container" in own or "thread" in own,
+        marked=seen.marked
+        or any("@" in ident for _, ident in ids)
+        or "@" in (_ident(request.diagnostics) or ""),
+        # Whoever thinks signs it.
+        binds=in_container
+        or "container" in own
+        or "thread" in own
+        or (openai.is_set(request.thinking) and b'"disabled"' not in thinking),
     )

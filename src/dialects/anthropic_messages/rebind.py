@@ -6,28 +6,30 @@ Sources: Anthropic's Python SDK, lib/vertex and lib/bedrock; Amazon Bedrock API 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from ..aws_event_stream import BadEventStream, EventStreamMessage, EventStreamSplitter
 from ..base import decode_request
-from ..blobs import MARK, id_and_owner, owned_id, readable
+from ..blobs import MARK, id_and_owner, readable
 from ..body import holds
 from ..conversation import Upstream
-from ..sse import SseEvent, SseSplitter
+from ..sse import SseEvent
 from ..translation import Context
 from .faults import error_object, thrown
+from .owned import WITH_FILES, files_renamed
 from .stream_in import unwrapped
 from .thinking_out import loop_begins_with_thinking
 from .wire import BEDROCK_VERSION, REDACTED, SIGNATURE, VERTEX_VERSION, detached
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DISABLED = msgspec.Raw(b'{"type":"disabled"}')
-# Fields that hold ids of an account, at the top and in blocks.
+# Fields that are an id of the account's, or hold one at their top.
 _ID_FIELDS = ("container", "thread", "user_profile_id", "workspace_id", "diagnostics")
-_ID_KEYS = frozenset(("id", "file_id", "previous_message_id"))
+_ID_KEYS = ("id", "previous_message_id")
+# The sign between an id and its owner, as it is and as some clients write it.
+_AT = (b"@", b"\\u0040")
 _NO_CONTEXT = Context("", 0)
 
 
@@ -35,13 +37,31 @@ def rebind(body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> byte
     """The request for this very provider; all else stays as it came. `betas`: what the client's header
     `anthropic-beta` lists, for variants that want it in the body."""
     fields = decode_request(_fields, body)
-    if holds(body, b"@"):
-        for name in _ID_FIELDS:
-            if name in fields and b"@" in bytes(fields[name]):
-                fields[name] = _raw(_disowned(msgspec.json.decode(fields[name]), top=True))
-    if "messages" in fields and holds(body, MARK.encode(), b"@"):
+    for name in _ID_FIELDS:
+        if name in fields and holds(bytes(fields[name]), *_AT):
+            fields[name] = _raw(_disowned(msgspec.json.decode(fields[name]), upstream.provider))
+    if "messages" in fields and holds(body, MARK.encode(), *_AT):
         _rebind_messages(fields, upstream)
     return msgspec.json.encode(_variant(fields, upstream, betas))
+
+
+def _disowned(value: Any, provider: str) -> Any:
+    """A field without the name of the account that its ids are of."""
+    if isinstance(value, str):
+        return _own_id(value)
+    if not isinstance(value, dict):
+        return value
+    for name in _ID_KEYS:
+        if isinstance(value.get(name), str):
+            own, owner = id_and_owner(value[name])
+            # Only a comparison can be with another account's: its message is not known here.
+            is_foreign = name == "previous_message_id" and owner not in ("", provider)
+            value[name] = None if is_foreign else own
+    skills = value.get("skills")
+    for skill in skills if isinstance(skills, list) else ():
+        if isinstance(skill, dict) and isinstance(skill.get("skill_id"), str):
+            skill["skill_id"] = _own_id(skill["skill_id"])
+    return value
 
 
 def _raw(value: Any) -> msgspec.Raw:
@@ -101,8 +121,10 @@ def _rebound(block: Any, upstream: Upstream) -> Any:
         case "tool_result" if isinstance(block.get("content"), list):
             inner = [one for given in block["content"] if (one := _rebound(given, upstream)) is not None]
             return {**block, "content": inner}
-        case "image" | "document" | "container_upload":
-            return _disowned(block)
+        case "image" | "document" if isinstance(block.get("source"), dict):
+            return {**block, "source": files_renamed(block["source"], _own_id)}
+        case kind if kind in WITH_FILES:
+            return files_renamed(block, _own_id)
     return block
 
 
@@ -133,94 +155,15 @@ def _rebound_text(block: dict[str, Any]) -> dict[str, Any] | None:
     return {**rest, "citations": kept} if kept else rest
 
 
-def _disowned(value: Any, top: bool = False) -> Any:
-    """Ids without the name of their account."""
-    if isinstance(value, str):
-        return id_and_owner(value)[0] if top else value
-    if isinstance(value, list):
-        return [_disowned(one) for one in value]
-    if isinstance(value, dict):
-        return {key: _disowned(inner, key in _ID_KEYS) for key, inner in value.items()}
-    return value
+def _own_id(ident: str) -> str:
+    return id_and_owner(ident)[0]
 
 
-# -- replies that name their account
-
-
-def owned_reply(body: bytes, provider: str) -> bytes:
-    """A whole reply whose container, files and own id name the account that has them."""
-    message = msgspec.json.decode(body)
-    if not isinstance(message, dict):
-        raise ValueError("no message of Anthropic's")
-    return msgspec.json.encode(_owned_message(message, provider))
-
-
-def _owned_message(message: dict[str, Any], provider: str) -> dict[str, Any]:
-    owned = {**message, "content": _owned_files(message.get("content"), provider)}
-    if isinstance(ident := message.get("id"), str):
-        owned["id"] = owned_id(ident, provider)
-    return _owned_container(owned, provider)
-
-
-def _owned_container(value: dict[str, Any], provider: str) -> dict[str, Any]:
-    container = value.get("container")
-    if isinstance(container, dict) and isinstance(ident := container.get("id"), str):
-        return {**value, "container": {**container, "id": owned_id(ident, provider)}}
-    return value
-
-
-def _owned_files(value: Any, provider: str) -> Any:
-    if isinstance(value, list):
-        return [_owned_files(one, provider) for one in value]
-    if isinstance(value, dict):
-        return {
-            key: owned_id(inner, provider)
-            if key == "file_id" and isinstance(inner, str)
-            else _owned_files(inner, provider)
-            for key, inner in value.items()
-        }
-    return value
-
-
-class _Filter:
-    """Server-sent events, each as `change` has it."""
-
-    def __init__(self, change: Callable[[SseEvent], SseEvent]) -> None:
-        self._splitter = SseSplitter()
-        self._change = change
-
-    def feed(self, chunk: bytes) -> bytes:
-        return b"".join(_sse(self._change(event)) for event in self._splitter.feed(chunk))
-
-    def end(self) -> bytes:
-        return b""
+# -- Bedrock's framing
 
 
 def _sse(event: SseEvent) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event.name.encode(), event.data)
-
-
-_WITH_IDS = (b'"message_start"', b'"container"', b'"file_id"')
-
-
-def owned_stream(provider: str) -> _Filter:
-    def owned(event: SseEvent) -> SseEvent:
-        if not holds(event.data, *_WITH_IDS):
-            return event
-        value = msgspec.json.decode(event.data)
-        if isinstance(value, dict):
-            if isinstance(value.get("message"), dict):
-                value["message"] = _owned_message(value["message"], provider)
-            if isinstance(value.get("delta"), dict):
-                value["delta"] = _owned_container(value["delta"], provider)
-            if "content_block" in value:
-                value["content_block"] = _owned_files(value["content_block"], provider)
-        return SseEvent(event.name, msgspec.json.encode(value))
-
-    return _Filter(owned)
-
-
-# -- Bedrock's framing
 
 
 class Unframed:

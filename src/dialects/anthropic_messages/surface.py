@@ -22,7 +22,7 @@ from ..conversation import Chat, Encoded, Upstream
 from ..replies import Fault, Reply
 from ..sse import SseEvent
 from ..translation import Context, Filter, StreamDecoder, StreamEncoder
-from . import facts, faults, rebind, replies_in, replies_out, requests_in, requests_out, wire
+from . import facts, faults, owned, rebind, replies_in, replies_out, requests_in, requests_out, wire
 from .faults import error_type
 from .models import DEVIATIONS, traits_of
 from .stream_in import BedrockDecoder, SseDecoder
@@ -138,10 +138,10 @@ class AnthropicMessages:
         return traits_of(upstream).off != ""  # it thinks unless it is told not to
 
     def owned_reply(self, body: bytes, provider: str) -> bytes:
-        return rebind.owned_reply(body, provider)
+        return owned.owned_reply(body, provider)
 
     def owned_stream(self, provider: str) -> Filter:
-        return rebind.owned_stream(provider)
+        return owned.owned_stream(provider)
 
     # -- as providers speak it
 

@@ -6,16 +6,13 @@ Source: OpenAI API reference, "The chat completion object", `message.audio`.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
 from ..base import decode_json
 from ..blobs import owned_id
-
-_BLANK = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_DATA = b"data:"
+from ..event_filter import EventFilter
 
 
 def owned_reply(body: bytes, provider: str) -> bytes:
@@ -39,31 +36,13 @@ def _own(value: dict[str, Any], holder: str, provider: str) -> bool:
     return found
 
 
-class OwnedStream:
-    """A Filter: a stream whose events pass as they are, but for those that hold an audio's id."""
+def owned_stream(provider: str) -> EventFilter:
+    """A stream whose events pass as they are, but for those that hold an audio's id."""
 
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
-        self._tail = b""
+    def owned(data: bytes) -> bytes | None:
+        value = decode_json(data)
+        if not isinstance(value, dict) or not _own(value, "delta", provider):
+            return None
+        return msgspec.json.encode(value)
 
-    def feed(self, chunk: bytes) -> bytes:
-        text = self._tail + chunk
-        out: list[bytes] = []
-        at = 0
-        for blank in _BLANK.finditer(text):
-            out.append(self._event(text[at : blank.start()]) + blank.group())
-            at = blank.end()
-        self._tail = text[at:]
-        return b"".join(out)
-
-    def end(self) -> bytes:
-        tail, self._tail = self._tail, b""
-        return self._event(tail)
-
-    def _event(self, event: bytes) -> bytes:
-        if b'"audio"' not in event or not event.startswith(_DATA):
-            return event
-        value = decode_json(event.removeprefix(_DATA))
-        if not isinstance(value, dict) or not _own(value, "delta", self._provider):
-            return event
-        return b"data: " + msgspec.json.encode(value)
+    return EventFilter(owned, (b'"audio"',))

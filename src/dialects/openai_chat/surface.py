@@ -78,7 +78,7 @@ class OpenAiChat(SameDialect):
         return owned.owned_reply(body, provider)
 
     def owned_stream(self, provider: str) -> Filter:
-        return owned.OwnedStream(provider)
+        return owned.owned_stream(provider)
 
     # -- what providers speak
 

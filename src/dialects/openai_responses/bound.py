@@ -5,7 +5,6 @@ On the way out they get their issuer's name, and lose it on the way back; what o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from ...core.errors import BadRequest
 from ..base import ABSENT, decode_request
 from ..blobs import MARK, id_and_owner, owned_id, readable, tagged, untagged
 from ..conversation import Blob, Upstream
+from ..event_filter import EventFilter
 from .places import ID_KEYS, renamed
 from .wire import ENCRYPTED, unsealed
 
@@ -24,10 +24,6 @@ _MARK = MARK.encode()
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
-# An event's end: an empty line. A CR before an LF ends nothing yet.
-_LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
-_EVENT_END = re.compile(_LINE_END + _LINE_END)
-_DATA = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
 _SEALED = frozenset(("reasoning", "compaction"))
 # Items that say all there is to say of them: without an id they are whole.
 _WHOLE = frozenset(
@@ -71,26 +67,33 @@ def _rebind(fields: Fields, upstream: Upstream) -> None:
     for name, change in _FIELDS.items():
         raw = fields.get(name, ABSENT)
         if _may_be_owned(bytes(raw)):
-            fields[name] = _raw(change(_decoded(raw)))
+            fields[name] = _raw(change(_decoded(raw), upstream.provider))
     items = bytes(fields.get("input", ABSENT))
     if items[:1] == b"[" and _may_be_owned(items):
         kept = [item for raw in _raws(items) if (item := _item_for(raw, upstream)) is not None]
         fields["input"] = _raw(kept)
 
 
-def _disowned(value: Any) -> Any:
+def _disowned(value: Any, provider: str) -> Any:
     return renamed(value, _disowned_id)
 
 
-def _disowned_holder(value: Any) -> Any:
+def _disowned_holder(value: Any, provider: str) -> Any:
     """An id, or an object with one and with what else may hold ids (a prompt's variables)."""
     if isinstance(value, str):
         return _disowned_id(value)
     if isinstance(value, dict):
-        value = _disowned(value)
-        for name in ("id", "comparison_response_id"):
-            if isinstance(value.get(name), str):
-                value[name] = _disowned_id(value[name])
+        value = renamed(value, _disowned_id)
+        if isinstance(value.get("id"), str):
+            value["id"] = _disowned_id(value["id"])
+    return value
+
+
+def _compared(value: Any, provider: str) -> Any:
+    """What another account answered can't be compared with here."""
+    if isinstance(value, dict) and isinstance(ident := value.get("comparison_response_id"), str):
+        own, owner = id_and_owner(ident)
+        value["comparison_response_id"] = own if owner in ("", provider) else None
     return value
 
 
@@ -98,7 +101,7 @@ _FIELDS = {
     "previous_response_id": _disowned_holder,
     "conversation": _disowned_holder,
     "prompt": _disowned_holder,
-    "prompt_cache_options": _disowned_holder,
+    "prompt_cache_options": _compared,
     "tools": _disowned,
 }
 
@@ -222,43 +225,16 @@ class _Owner:
         return changed
 
 
-class OwnedStream:
-    """Bytes of a stream in, the same with the account's name out. Events that hold nothing of the account
-    pass byte for byte; any split of the bytes gives the same."""
-
-    def __init__(self, provider: str) -> None:
-        self._owner = _Owner(provider)
-        self._held = b""
-
-    def feed(self, chunk: bytes) -> bytes:
-        text = self._held + chunk
-        # A CR at the very end may be half of a line's end.
-        known = len(text) - text.endswith(b"\r")
-        # What is held has no end in it, but perhaps the beginning of one.
-        out, start, at = [], 0, max(0, len(self._held) - 3)
-        while (end := _EVENT_END.search(text, at, known)) is not None:
-            out.append(self._event(text[start : end.end()]))
-            start = at = end.end()
-        self._held = text[start:]
-        return b"".join(out)
-
-    def end(self) -> bytes:
-        rest, self._held = self._held, b""
-        return self._event(rest)
-
-    def _event(self, event: bytes) -> bytes:
-        if not any(word in event for word in _WORDS):
-            return event
-        found = _DATA.findall(event)
-        if len(found) != 1:
-            return event
-        try:
-            fields = _fields.decode(found[0])
-            changed = self._owner.event(fields)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return event
-        return event.replace(found[0], _encode(fields)) if changed else event
-
-
 # Without one of these there is nothing of the account in an event.
 _WORDS = (b'_id"', b'"response"', b'"item"')
+
+
+def owned_stream(provider: str) -> EventFilter:
+    """Bytes of a stream in, the same with the account's name out."""
+    owner = _Owner(provider)
+
+    def owned(data: bytes) -> bytes | None:
+        fields = _fields.decode(data)
+        return _encode(fields) if owner.event(fields) else None
+
+    return EventFilter(owned, _WORDS)

@@ -89,7 +89,7 @@ class OpenAiResponses:
         return bound.owned_response(body, provider)
 
     def owned_stream(self, provider: str) -> Filter:
-        return bound.OwnedStream(provider)
+        return bound.owned_stream(provider)
 
     # -- what providers speak
 

@@ -10,7 +10,7 @@ import pytest
 from modelbroker.dialects import client_dialect
 from modelbroker.dialects.base import RequestFacts
 from modelbroker.dialects.conversation import Upstream
-from modelbroker.dialects.openai_chat.owned import OwnedStream
+from modelbroker.dialects.openai_chat.owned import owned_stream
 from support.dialects import Recorded, parameters
 
 DIALECT = client_dialect("openai-chat")
@@ -221,7 +221,7 @@ def test_a_spoken_stream_wherever_it_is_cut(end: bytes) -> None:
         b"data: [DONE]",
     ]
     raw = b"".join(line + end + end for line in lines)
-    expected = OwnedStream("house").feed(raw)
+    expected = owned_stream("house").feed(raw)
     events = expected.split(end + end)
     assert json.loads(events[2].removeprefix(b"data: ")) == spoken("delta", "audio_1@house")
     assert [event for n, event in enumerate(events) if n != 2] == [*lines[:2], *lines[3:], b""]
