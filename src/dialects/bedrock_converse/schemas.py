@@ -2,6 +2,8 @@
 
 Sources: Amazon Bedrock user guide, "Get validated JSON results from models", "JSON Schema Draft 2020-12
 subset"; where the service refuses something else than it says, pydantic-ai's providers/bedrock.py.
+
+Schemas stand as they were decoded, in dicts: asking for a Mapping costs ten times as much, at every node.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ _UNENFORCED = {
     "integer": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     "array": ("maxItems", "contains"),
 }
-_NAMED_SCHEMAS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
-_SCHEMA_LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
-_SCHEMAS = ("items", "not", "if", "then", "else")
+_NAMED_SCHEMAS = frozenset(("properties", "$defs", "definitions", "patternProperties", "dependentSchemas"))
+_SCHEMA_LISTS = frozenset(("anyOf", "allOf", "oneOf", "prefixItems"))
+_SCHEMAS = frozenset(("items", "not", "if", "then", "else"))
+# Most schemas are leaves with nothing that has to be looked at: these are asked for at once.
+_CHANGED = _NAMED_SCHEMAS | _SCHEMA_LISTS | _SCHEMAS | {"$schema"}
+_NOTED = frozenset(key for keys in _UNENFORCED.values() for key in keys) | {"minItems", "pattern"}
 # Groups that look around and back-references: the service's regular expressions have none.
 _UNKNOWN_PATTERNS = ("(?=", "(?!", "(?<=", "(?<!", "(?P=")
 
@@ -28,19 +33,21 @@ class OpenSchema(ValueError):
 def enforced(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema as it can be enforced: objects that leave it open are closed, and what is not enforced
     stands in the description, where the model reads it. OpenSchema where an object is open on purpose."""
-    out: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in _NAMED_SCHEMAS and isinstance(value, Mapping):
-            out[key] = {name: _enforced_any(inner) for name, inner in value.items()}
-        elif key in _SCHEMA_LISTS and isinstance(value, list | tuple):
-            out[key] = [_enforced_any(inner) for inner in value]
-        elif key in _SCHEMAS:
-            out[key] = _enforced_any(value)
-        elif key != "$schema":
-            out[key] = value
+    out = dict(schema)
+    if not _CHANGED.isdisjoint(out):
+        out.pop("$schema", None)
+        for key, value in out.items():
+            if key in _NAMED_SCHEMAS and isinstance(value, dict):
+                out[key] = {name: _enforced_any(inner) for name, inner in value.items()}
+            elif key in _SCHEMA_LISTS and isinstance(value, list | tuple):
+                out[key] = [_enforced_any(inner) for inner in value]
+            elif key in _SCHEMAS:
+                out[key] = _enforced_any(value)
     kind = schema.get("type")
-    if kind == "object" or (isinstance(kind, list | tuple) and "object" in kind) or "properties" in schema:
+    if kind == "object" or "properties" in schema or (isinstance(kind, list | tuple) and "object" in kind):
         _close(schema, out)
+    if _NOTED.isdisjoint(schema):
+        return out
     notes = [f"{key}={out.pop(key)}" for key in _unenforced(schema, kind)]
     if notes:
         said = out.get("description")
@@ -49,7 +56,7 @@ def enforced(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _enforced_any(schema: Any) -> Any:
-    return enforced(schema) if isinstance(schema, Mapping) else schema
+    return enforced(schema) if isinstance(schema, dict) else schema
 
 
 def _close(schema: Mapping[str, Any], out: dict[str, Any]) -> None:
