@@ -224,6 +224,8 @@ class Chat(msgspec.Struct, frozen=True):
     include_usage: bool = True  # in a stream: the client takes usage
     # Knobs of the client's dialect that have no place above, by the client's own names: they are dropped.
     dropped: tuple[str, ...] = ()
+    # Where the client's dialect has two words for one thing: field → the one it used, if not the usual one.
+    said_as: Mapping[str, str] = {}
     # What the client's own dialect wants to say again in its reply; no other dialect reads it.
     echo: Mapping[str, Any] = {}
 

@@ -29,10 +29,12 @@ from ..dialects import (
 )
 from ..dialects.translation import CannotCarry
 from ..policy import served_dialect
+from .alone import Alone
 from .filtered import FilteredStream
 from .member import MemberStream
 from .outer import Inbound
 from .translated import TranslatedStream, WholeReply
+from .view import BOUND
 
 # What a client says to providers of its own dialect: it means nothing to others.
 _DIALECT_PREFIXES = ("anthropic-", "openai-", "x-stainless-", "x-goog-", "x-broker-", "x-envoy-")
@@ -198,7 +200,7 @@ class MemberCall:
             # A pool may pass it on also to those who did not ask.
             takes_usage = chat.include_usage or self._inbound.first("x-broker-usage") == "pass"
             self._context = Context(self.request_id, self._now_s, upstream.model, takes_usage, chat.echo)
-        own = tuple(client.own_field(name) for name in encoded.dropped)
+        own = tuple(chat.said_as.get(name) or client.own_field(name) for name in encoded.dropped)
         return msgspec.structs.replace(encoded, dropped=tuple(dict.fromkeys((*chat.dropped, *own))))
 
     def stream(self) -> MemberStream | FilteredStream | TranslatedStream:
@@ -212,18 +214,25 @@ class MemberCall:
             filters.append(client.owned_stream(upstream.provider))
         if not filters and not self._is_hosted:
             return MemberStream(client)
-        return FilteredStream(client, self._errors(), filters, self._context)
+        return FilteredStream(client, self._errors(), filters, self._context, self._alone())
 
     def whole(self) -> WholeReply:
         """What takes the reply in WHOLE mode."""
         upstream, context, client = self._upstream, self._context, self.client
         if self.is_same:
-            return WholeReply(client, self._errors(), context, self._owned)
+            alone = self._alone()
+            return WholeReply(client, self._errors(), context, self._owned, alone and alone.instead)
         return WholeReply(client, provider_dialect(upstream.dialect), context, self._translated)
 
     def _errors(self) -> ProviderDialect | None:
         """Who reads the errors of a provider of the client's dialect; None: they pass as they are."""
         return provider_dialect(self._upstream.dialect) if self._is_hosted else None
+
+    def _alone(self) -> Alone | None:
+        if self._inbound.first("x-broker-owned") != BOUND:
+            return None
+        upstream = self._upstream
+        return Alone(self.client, provider_dialect(upstream.dialect), upstream.provider, self._context)
 
     def _owned(self, body: bytes) -> bytes:
         return self.client.owned_reply(body, self._upstream.provider) if self._is_owned else body

@@ -64,7 +64,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     left = {name: told[name] for name in told} if told is not None else {}
     listener = common.downstream_local_address.envoy_internal_address.server_listener_name
     details = response.response_code_details
-    code, status = left.get("code"), left.get("provider_status")
+    code, status, dropped = left.get("code"), left.get("provider_status"), left.get("dropped")
     request_id = left.get("request_id")
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
@@ -75,6 +75,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
         details=details,
         code=code.string_value if code is not None else _code(details),
         provider_status=int(status.string_value) if status is not None else 0,
+        dropped=tuple(dropped.string_value.split(", ")) if dropped is not None else (),
     )
 
 

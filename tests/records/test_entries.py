@@ -73,6 +73,12 @@ def test_a_member_entry_is_an_attempt() -> None:
     assert attempt_of(member_entry()) == ("r", Attempt("a/models/m", 529, 0.0))
 
 
+def test_an_attempt_tells_what_its_provider_did_not_get() -> None:
+    entry = member_entry()
+    told(entry, request_id="r", dropped="seed, tools.strict")
+    assert attempt_of(entry)[1].dropped == ("seed", "tools.strict")
+
+
 def test_who_left_no_metadata_is_known_by_the_reply() -> None:
     entry = ENTRY()
     entry.common_properties.stream_id = "of envoy"

@@ -82,6 +82,7 @@ def decode_request(body: bytes) -> Chat:
         stream=is_stream,
         include_usage=not is_stream or _asks_usage(request.get("stream_options")),
         dropped=tuple(_lost(request)),
+        said_as={"user": "safety_identifier"} if request.get("safety_identifier") else {},
         echo={"function_call": legacy, "custom": custom} if legacy or custom else {},
     )
 

@@ -182,6 +182,7 @@ def decode_chat(raw: bytes) -> Chat:
         cached=_cached(body),
         stream=bool(body.stream),
         dropped=(*dropped, *items.dropped),
+        said_as={"user": "user"} if body.user and not body.safety_identifier else {},
         echo=_echo(body, fields, echoed, custom),
     )
 
