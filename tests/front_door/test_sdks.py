@@ -30,6 +30,9 @@ TWO_CALLS = [
 CITIES = [{"city": "Oslo"}, {"city": "Tromsø ❄"}]
 
 
+POOLS = ["claudes", "gpts", "gpt-4o", "tier"]
+
+
 class Weather(BaseModel):
     city: str
     degrees: int
@@ -55,7 +58,11 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             provider("oai-b", sims["oai-b"].port, openai_dialects, "/openai/v1"),
         ],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [{"name": "tier", "aliases": ["gpt-4o"], "ejection": "off", "members": members}],
+        "pools": [
+            {"name": "tier", "ejection": "off", "members": members},
+            {"name": "claudes", "ejection": "off", "members": members[:2]},
+            {"name": "gpts", "aliases": ["gpt-4o"], "ejection": "off", "members": members[2:]},
+        ],
     }
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
@@ -84,7 +91,7 @@ def script(sims: Simulators, **script: Any) -> None:
 
 
 def test_chat_whole_and_streamed(oai: openai.OpenAI) -> None:
-    whole = oai.chat.completions.create(model="tier", messages=ASK)
+    whole = oai.chat.completions.create(model="gpts", messages=ASK)
     assert whole.model in ("model-of-oai-a", "model-of-oai-b")
     assert whole.choices[0].finish_reason == "stop" and whole.usage and whole.usage.total_tokens
     options: Any = {"include_usage": True}
@@ -212,8 +219,8 @@ def test_count_tokens(ant: anthropic.Anthropic) -> None:
 
 
 def test_models(oai: openai.OpenAI, ant: anthropic.Anthropic) -> None:
-    assert [model.id for model in oai.models.list()] == ["tier", "gpt-4o"]
-    assert [model.id for model in ant.models.list(limit=20)] == ["tier", "gpt-4o"]
+    assert [model.id for model in oai.models.list()] == POOLS
+    assert [model.id for model in ant.models.list(limit=20)] == POOLS
 
 
 def test_the_keys_header_is_free(broker: Broker) -> None:
@@ -226,7 +233,7 @@ def test_the_keys_header_is_free(broker: Broker) -> None:
 
 
 def test_raw_headers_name_member_and_call(oai: openai.OpenAI, ant: anthropic.Anthropic) -> None:
-    raw = oai.chat.completions.with_raw_response.create(model="tier", messages=ASK)
+    raw = oai.chat.completions.with_raw_response.create(model="gpts", messages=ASK)
     assert raw.headers["x-broker-member"] == f"oai-{raw.parse().model[-1]}/{raw.parse().model}"
     streamed = ant.messages.with_raw_response.create(model="tier", max_tokens=9, messages=ASK, stream=True)
     assert streamed.headers["x-broker-attempts"] == "1" and len(streamed.headers["x-broker-request-id"]) == 32
@@ -264,8 +271,8 @@ def test_async_sdks_side_by_side(broker: Broker, sims: Simulators) -> None:
         oai = openai.AsyncOpenAI(base_url=f"{broker.url}/v1", api_key=KEY, max_retries=0)
         ant = anthropic.AsyncAnthropic(base_url=broker.url, api_key=KEY, max_retries=0)
         async with oai, ant:
-            assert [model.id async for model in oai.models.list()] == ["tier", "gpt-4o"]
-            assert [model.id async for model in ant.models.list()] == ["tier", "gpt-4o"]
+            assert [model.id async for model in oai.models.list()] == POOLS
+            assert [model.id async for model in ant.models.list()] == POOLS
             work = [chat(oai, n) for n in range(10)] + [messages(ant, n) for n in range(10)]
             return list(await asyncio.gather(*work))
 
@@ -295,7 +302,7 @@ def test_provider_errors_reach_the_sdks(
     """When no member is left, the client gets the last one's own words."""
     script(sims, faults=[{"status": 429, "retry_after_s": 7}])
     with pytest.raises(openai.RateLimitError) as limited:
-        oai.chat.completions.create(model="tier", messages=ASK, stream=True)
+        oai.chat.completions.create(model="gpts", messages=ASK, stream=True)
     assert limited.value.code == "rate_limit_exceeded"
     assert limited.value.response.headers["retry-after"] == "7"
     assert int(limited.value.response.headers["x-broker-attempts"]) > 1
@@ -303,7 +310,7 @@ def test_provider_errors_reach_the_sdks(
         ant.messages.create(model="tier", max_tokens=9, messages=ASK)
     script(sims, faults=[{"error_event": True}])
     with pytest.raises(anthropic.APIStatusError) as overloaded:
-        list(ant.messages.create(model="tier", max_tokens=9, messages=ASK, stream=True))
+        list(ant.messages.create(model="claudes", max_tokens=9, messages=ASK, stream=True))
     assert overloaded.value.status_code == 529
     script(sims, faults=[{"status": 400, "error": {"message": "too long"}}])
     with pytest.raises(openai.BadRequestError, match="too long") as bad:
