@@ -69,9 +69,10 @@ def located(citation: DocumentCitation) -> Wire:
 
 
 def input_of(arguments: str) -> msgspec.Raw:
-    """A tool call's input: the arguments as they stand where they are an object."""
+    """A tool call's input: the arguments as they stand where they are an object. Some models write `null`
+    for none."""
     text = arguments.strip()
-    if not text:
+    if text in ("", "null"):
         return msgspec.Raw(b"{}")
     try:
         _object.decode(text)

@@ -5,7 +5,8 @@ Source: Anthropic API reference, "Messages", "Stop reasons", "Citations".
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import msgspec
 
@@ -69,6 +70,10 @@ class MessageOut(msgspec.Struct):
 
 
 _message = msgspec.json.Decoder(MessageOut)
+_FIELDS_OF_CITATIONS: Mapping[object, frozenset[str]] = {
+    kind.__struct_config__.tag: frozenset((*kind.__struct_encode_fields__, "type"))
+    for kind in get_args(blocks.Citation)
+}
 
 
 def decode_reply(body: bytes, upstream: Upstream) -> Reply:
@@ -113,9 +118,15 @@ def citations_of(given: list[dict[str, Any]] | None) -> tuple[Citation, ...]:
 
 
 def citation_from(value: Any) -> Citation | None:
-    """None for one of a kind that is not known."""
+    """None for one of a kind that is not known. Fields that came later are passed over."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    known = _FIELDS_OF_CITATIONS.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        return None
     try:
-        return citation_of(msgspec.convert(value, blocks.Citation))
+        return citation_of(
+            msgspec.convert({name: value[name] for name in value.keys() & known}, blocks.Citation)
+        )
     except msgspec.ValidationError:
         return None
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from ..aws_event_stream import BadEventStream, EventStreamMessage, EventStreamSplitter
+from ..base import decode_json
 from ..conversation import Blob, Refusal, Text, Upstream
 from ..replies import (
     Alive,
@@ -262,7 +263,12 @@ class SseDecoder:
         return out
 
     def end(self) -> list[ReplyEvent]:
-        return []
+        """The last event may lack the blank line behind it; half of one is nothing."""
+        out: list[ReplyEvent] = []
+        for event in self._splitter.feed(b"\n\n"):
+            if decode_json(event.data) is not None:
+                out += self._events.take(event.data)
+        return out
 
 
 class BedrockDecoder:

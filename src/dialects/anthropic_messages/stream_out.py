@@ -31,6 +31,7 @@ from ..replies import (
 )
 from ..streaming import OneAtATime, in_words
 from ..translation import Context
+from .content_out import input_of
 from .faults import error_object
 from .replies_out import (
     by_ttl,
@@ -215,7 +216,9 @@ class MessageStream:
             return
         if block.held:
             self._block = block
-            whole = bytes(wrapped("".join(block.held))).decode()
+            arguments = "".join(block.held)
+            custom = isinstance(block.part, ToolCall) and block.part.custom
+            whole = bytes(wrapped(arguments) if custom else input_of(arguments)).decode()
             self._delta({"type": "input_json_delta", "partial_json": whole})
             self._block = None
         self._end_block(block)

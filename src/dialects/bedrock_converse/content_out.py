@@ -336,8 +336,8 @@ def check_tool_name(name: str, of: str) -> None:
 
 
 def tool_input(arguments: str) -> msgspec.Raw | Block:
-    """The arguments as they stand where they are a JSON object."""
-    if not arguments:
+    """The arguments as they stand where they are a JSON object. Some models write `null` for none."""
+    if arguments.strip() in ("", "null"):
         return {}
     raw = arguments.encode()
     try:

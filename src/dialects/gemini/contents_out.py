@@ -83,8 +83,9 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def arguments_object(text: str) -> msgspec.Raw | dict[str, str]:
-    """A call's arguments as the object that Gemini wants, its bytes as they are where they are one."""
-    if not text.strip():
+    """A call's arguments as the object that Gemini wants, its bytes as they are where they are one. Some
+    models write `null` for none."""
+    if text.strip() in ("", "null"):
         return {}
     try:
         _decode_object(text)

@@ -224,6 +224,7 @@ def _framed(event: Any) -> bytes:
             ],
         ),
         (ToolCall("c", "f", ""), [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]),
+        (ToolCall("c", "f", "null"), [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]),
         (
             ToolCall("c", "f", "print(1)", custom=True),
             [{"type": "tool_use", "id": "c", "name": "f", "input": {"raw_arguments": "print(1)"}}],
@@ -429,6 +430,18 @@ def message(*content: Any, **more: Any) -> bytes:
     ("block", "parts"),
     [
         ({"type": "text", "text": "a", "citations": None}, (Text("a"),)),
+        # Fields that came later say nothing here; kinds that did, even less.
+        (
+            {
+                "type": "text",
+                "text": "a",
+                "citations": [
+                    {"type": "web_search_result_location", "cited_text": "q", "url": "u", "later": 1},
+                    {"type": "later_location", "cited_text": "q"},
+                ],
+            },
+            (Text("a", None, (UrlCitation("u", quote="q"),)),),
+        ),
         (
             {"type": "thinking", "thinking": "hm", "signature": "E"},
             (Reasoning("hm", Blob("house", SIGNATURE, "E")),),
@@ -630,6 +643,7 @@ def test_nothing_comes_after_the_end() -> None:
     whole_stream = _stream(START, TEXT, MORE, STOP, END, LAST)
     assert decoded(whole_stream + whole_stream) == decoded(whole_stream)
     assert not any(isinstance(event, Ended) for event in decoded(whole_stream[:-20]))
+    assert decoded(whole_stream[:-2]) == decoded(whole_stream)  # without its last blank line
 
 
 def test_blocks_that_nobody_asked_for_are_passed_over() -> None:

@@ -221,6 +221,7 @@ def test_turns_of_one_side_are_one_and_results_come_first() -> None:
         ("  ", b"{}"),
         (' {"a": 1.0, "b": 1e3} ', b'{"a": 1.0, "b": 1e3}'),
         ("[1]", b'{"raw_arguments":"[1]"}'),
+        ("null", b"{}"),
         ('{"a": ', b'{"raw_arguments":"{\\"a\\": "}'),
         ("free text", b'{"raw_arguments":"free text"}'),
     ],

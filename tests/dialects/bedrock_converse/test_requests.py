@@ -206,6 +206,7 @@ def test_refusals_are_text_and_names_are_dropped() -> None:
         ("", "{}"),
         ('{"b":1.50,"a":[1e3]}', '{"b":1.50,"a":[1e3]}'),
         ("[1]", '{"raw_arguments":"[1]"}'),
+        ("null", "{}"),
         ('{"a":', '{"raw_arguments":"{\\"a\\":"}'),
         ("ls -l", '{"raw_arguments":"ls -l"}'),
     ],

@@ -277,6 +277,7 @@ def test_arguments_are_spliced_as_they_are() -> None:
         ('{"b": 1.50, "a": 1e2}', '{"b": 1.50, "a": 1e2}'),
         ("", "{}"),
         ("[1]", '{"raw_arguments":"[1]"}'),
+        (" null", "{}"),
         ("nonsense", '{"raw_arguments":"nonsense"}'),
     ]:
         messages = (USER, Message("assistant", (call("1", arguments=text),)), answered("1"))
