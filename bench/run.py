@@ -29,6 +29,7 @@ from processes import Child, Failed, script
 from targets import ROOT, STARTERS, Target, litellm_version
 
 _UPSTREAM_START_S = 20
+_USUAL = ("direct", "envoy", "broker", "translated")
 # It takes 14 ms of CPU a call and 50 ms a stream: at the usual rates it would be measured overloaded.
 _RATE_WITH_LITELLM = 0.4
 
@@ -82,7 +83,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace, facts: dict[str, Any]) -> int:
-    names = [name for name in STARTERS if name in (options.target or ("direct", "envoy", "broker"))]
+    names = [name for name in STARTERS if name in (options.target or _USUAL)]
     if options.with_litellm and "litellm" not in names:
         names.append("litellm")
     plan = _plan(options, names)
@@ -147,7 +148,7 @@ def _print(
         f"medians of {options.rounds} slices of {options.seconds:g} s; in brackets the least and the most\n"
     )
     print(report.tables(summaries, markdown=options.markdown))
-    for line in (*report.remarks(slices), *report.errors(slices)):
+    for line in (*report.translated(slices), *report.remarks(slices), *report.errors(slices)):
         print(f"\n{line}")
 
 

@@ -1,4 +1,4 @@
-"""What stands in front of the upstream: nothing, bare Envoy, the broker, LiteLLM's proxy."""
+"""What stands in front of the upstream: nothing, bare Envoy, the broker in two ways, LiteLLM's proxy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -142,9 +142,10 @@ class TheBroker:
     """`modelbroker up`, as a user starts it: one pool of three members, a caller with a key."""
 
     name = "broker"
+    dialects = ("openai-chat", "openai-responses")
 
     def __init__(self, upstream: int, folder: Path) -> None:
-        self._broker = Broker(folder / "broker", broker_config(upstream))
+        self._broker = Broker(folder / self.name, broker_config(upstream, self.dialects))
         try:
             self._broker.start()
         except AssertionError as error:
@@ -159,10 +160,18 @@ class TheBroker:
         self._broker.stop()
 
 
-def broker_config(upstream: int) -> dict[str, Any]:
-    members = [{"provider": "openai", "model": model, "weight": weight} for model, weight in _MEMBERS.items()]
+class Translated(TheBroker):
+    """The same, but that the members speak anthropic-messages: calls are translated, and their replies."""
+
+    name = "translated"
+    dialects = ("anthropic-messages",)
+
+
+def broker_config(upstream: int, dialects: Sequence[str] = TheBroker.dialects) -> dict[str, Any]:
+    members = [{"provider": "bench", "model": model, "weight": weight} for model, weight in _MEMBERS.items()]
+    path = "" if "anthropic-messages" in dialects else "/v1"
     return {
-        "providers": [provider("openai", upstream, ["openai-chat", "openai-responses"], "/v1")],
+        "providers": [provider("bench", upstream, list(dialects), path)],
         "callers": [{"name": "bench", "key": {"sha256": KEY_SHA256}}],
         "pools": [{"name": MODEL, "members": members}],
     }
@@ -260,5 +269,6 @@ STARTERS: dict[str, Callable[[int, Path], Target]] = {
     "direct": Direct,
     "envoy": BareEnvoy,
     "broker": TheBroker,
+    "translated": Translated,
     "litellm": LiteLlm,
 }

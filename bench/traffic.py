@@ -78,6 +78,52 @@ def stream_events() -> list[bytes]:
     return [*events, _event({}, "stop"), STREAM_END + b"\n\n"]
 
 
+def message_reply() -> bytes:
+    """The same answer as Anthropic gives it, for members that speak anthropic-messages."""
+    content = [{"type": "text", "text": "word " * 120}]
+    value = {**_MESSAGE, "content": content, "stop_reason": "end_turn", "usage": _MESSAGE_USAGE}
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def message_events() -> list[bytes]:
+    """As `stream_events`: what says nothing yet, CHUNKS words, and the end."""
+    start = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    first = {"type": "message_start", "message": {**_MESSAGE, "content": [], "usage": _MESSAGE_USAGE}}
+    deltas = [{"type": "text_delta", "text": f"word{n} "} for n in range(CHUNKS)]
+    stop = {"stop_reason": "end_turn", "stop_sequence": None}
+    last = {"type": "message_delta", "delta": stop, "usage": {"output_tokens": 120}}
+    return [
+        _named_events(first, start, {"type": "ping"}),
+        *(_named_events({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas),
+        _named_events({"type": "content_block_stop", "index": 0}),
+        _named_events(last, {"type": "message_stop"}),
+    ]
+
+
+_MESSAGE_USAGE = {
+    "input_tokens": 250,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+    "output_tokens": 120,
+}
+_MESSAGE: dict[str, object] = {
+    "id": "msg_bench0000000000000000000000",
+    "type": "message",
+    "role": "assistant",
+    "model": "bench-model",
+    "stop_reason": None,
+    "stop_sequence": None,
+}
+
+
+def _named_events(*values: dict[str, object]) -> bytes:
+    return b"".join(
+        b"event: %b\ndata: %b\n\n"
+        % (str(value["type"]).encode(), json.dumps(value, separators=(",", ":")).encode())
+        for value in values
+    )
+
+
 def _event(delta: dict[str, str], finish_reason: str | None) -> bytes:
     value = {
         "id": "chatcmpl-bench0000000000000000000000",

@@ -1,7 +1,8 @@
 """The provider that is never the bottleneck: constant answers over keep-alive HTTP/1.1.
 
-A process of its own; prints its port on one line. It reads no more of HTTP than Envoy and HTTP clients
-send here: bodies with a content-length. Anything else gets 411, which the load generator shows loudly.
+A process of its own; prints its port on one line. It answers as OpenAI, and as Anthropic where it is asked
+for a message. It reads no more of HTTP than Envoy and HTTP clients send here: bodies with a content-length.
+Anything else gets 411, which the load generator shows loudly.
 """
 
 from __future__ import annotations
@@ -11,23 +12,32 @@ import re
 from typing import cast
 
 import uvloop
-from traffic import SPACED_MARK, SPACING_MS, stream_events, whole_reply
+from traffic import SPACED_MARK, SPACING_MS, message_events, message_reply, stream_events, whole_reply
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _STREAM = re.compile(rb'"stream": ?true')
-_WHOLE = whole_reply()
-_WHOLE_REPLY = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_WHOLE) + _WHOLE
-)
+_MESSAGES_PATH = b"POST /v1/messages "
 _NO_LENGTH = b"HTTP/1.1 411 Length Required\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
 )
-_CHUNKS = [b"%x\r\n%s\r\n" % (len(event), event) for event in stream_events()]
 _LAST_CHUNK = b"0\r\n\r\n"
-# The role, the first word, and all the rest at once: a stream that costs this process next to nothing.
-_BURST = b"".join(_CHUNKS[2:]) + _LAST_CHUNK
+
+
+class Answers:
+    """What is said in one dialect, as bytes on the wire."""
+
+    def __init__(self, whole: bytes, events: list[bytes]) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        self.whole = head % len(whole) + whole
+        self.chunks = [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
+        # All behind the first word at once: a stream that costs this process next to nothing.
+        self.burst = b"".join(self.chunks[2:]) + _LAST_CHUNK
+
+
+_CHAT = Answers(whole_reply(), stream_events())
+_MESSAGES = Answers(message_reply(), message_events())
 
 
 class Connection(asyncio.Protocol):
@@ -74,24 +84,25 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def _answer(self, request: bytes) -> None:
+        answers = _MESSAGES if request.startswith(_MESSAGES_PATH) else _CHAT
         if not _STREAM.search(request):
-            self._write(_WHOLE_REPLY)
+            self._write(answers.whole)
             return
-        self._write(_STREAM_HEAD + _CHUNKS[0])
+        self._write(_STREAM_HEAD + answers.chunks[0])
         if SPACED_MARK.encode() in request:
             # The first word comes without a timer, whose millisecond would be all that is measured.
-            self._loop.call_soon(self._next, 1)
+            self._loop.call_soon(self._next, answers, 1)
         else:
-            self._loop.call_soon(self._burst)
+            self._loop.call_soon(self._burst, answers)
 
-    def _burst(self) -> None:
-        self._write(_CHUNKS[1])
-        self._loop.call_soon(self._write, _BURST)
+    def _burst(self, answers: Answers) -> None:
+        self._write(answers.chunks[1])
+        self._loop.call_soon(self._write, answers.burst)
 
-    def _next(self, number: int) -> None:
-        self._write(_CHUNKS[number])
-        if number + 1 < len(_CHUNKS):
-            self._loop.call_later(SPACING_MS / 1000, self._next, number + 1)
+    def _next(self, answers: Answers, number: int) -> None:
+        self._write(answers.chunks[number])
+        if number + 1 < len(answers.chunks):
+            self._loop.call_later(SPACING_MS / 1000, self._next, answers, number + 1)
         else:
             self._write(_LAST_CHUNK)
 

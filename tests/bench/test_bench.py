@@ -31,7 +31,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Compl
 
 def test_every_target_is_measured_in_every_round_without_errors(measured: Any) -> None:
     _, result = measured
-    targets = ["direct", "envoy", "broker"]
+    targets = ["direct", "envoy", "broker", "translated"]
     assert result["plan"]["targets"] == targets
     counted = [one for one in result["slices"] if one["round"] >= 0]
     assert {(one["scenario"], one["target"], one["round"]) for one in counted} == {
@@ -46,8 +46,8 @@ def test_every_target_is_measured_in_every_round_without_errors(measured: Any) -
 def test_cpu_is_charged_to_envoy_and_python_apart(measured: Any) -> None:
     _, result = measured
     for one in result["slices"]:
-        assert (one["cpu_envoy_s"] > 0) == (one["target"] in ("envoy", "broker"))
-        assert (one["cpu_python_s"] > 0) == (one["target"] == "broker")
+        assert (one["cpu_envoy_s"] > 0) == (one["target"] != "direct")
+        assert (one["cpu_python_s"] > 0) == (one["target"] in ("broker", "translated"))
 
 
 def test_latencies_are_there_where_a_rate_is(measured: Any) -> None:
@@ -66,6 +66,12 @@ def test_the_table_has_a_row_for_each(measured: Any) -> None:
         assert sum(["whole-1k", target] == line[:2] for line in words) == 1
         assert sum([target] == line[:1] for line in words) == 1
     assert result["machine"]["revision"] in done.stdout
+
+
+def test_translated_calls_are_compared_with_the_identity_path(measured: Any) -> None:
+    done, _ = measured
+    told = [line for line in done.stdout.splitlines() if "times the identity path" in line]
+    assert [line.partition(":")[0] for line in told] == ["whole-1k", "stream"]
 
 
 def test_failed_calls_are_shown_and_end_in_exit_code_1(tmp_path: Path) -> None:
