@@ -13,11 +13,22 @@ from support.calls import Ask, make
 from support.simulators import Simulators
 
 ASK: list[Any] = [{"role": "user", "content": "Hello ❄"}]
+# What another provider said, as a client sends it back: with the broker's tag, which no provider may see.
+TAG = "mb1:other:openai-chat.reasoning_details:c2VjcmV0"
+TAGGED: list[Any] = [
+    {"role": "user", "content": "Think."},
+    {
+        "role": "assistant",
+        "content": "I did.",
+        "reasoning_details": [{"type": "reasoning.encrypted", "data": TAG, "index": 0}],
+    },
+    *ASK,
+]
 
 
 @pytest.fixture(scope="module")
 def sims() -> Iterator[Simulators]:
-    with Simulators("house", "old") as simulators:
+    with Simulators("house", "old", "claude") as simulators:
         yield simulators
 
 
@@ -25,12 +36,24 @@ def sims() -> Iterator[Simulators]:
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     old = provider("old", sims["old"].port, "openai-chat", "/v1") | {"deviations": {"stream_usage": False}}
     config = {
-        "providers": [provider("house", sims["house"].port, "openai-chat", "/v1"), old],
+        "providers": [
+            provider("house", sims["house"].port, "openai-chat", "/v1"),
+            provider("branch", sims["house"].port, "openai-chat", "/v1"),
+            provider("claude", sims["claude"].port, "anthropic-messages"),
+            old,
+        ],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "pools": [
             {"name": "strip", "members": [{"provider": "house", "model": "m"}]},
             {"name": "pass", "usage_event": "pass", "members": [{"provider": "house", "model": "m"}]},
             {"name": "old", "members": [{"provider": "old", "model": "m"}]},
+            {"name": "accounts", "members": [{"provider": n, "model": "m"} for n in ("house", "branch")]},
+            {"name": "claude", "members": [{"provider": "claude", "model": "claude-sonnet-4-5"}]},
+            {
+                "name": "claude-pass",
+                "usage_event": "pass",
+                "members": [{"provider": "claude", "model": "claude-sonnet-4-5"}],
+            },
         ],
     }
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
@@ -42,9 +65,13 @@ def clean(sims: Simulators) -> None:
     sims.reset()
 
 
-def chunks(broker: Broker, pool: str, **more: Any) -> list[Any]:
+def chunks(broker: Broker, pool: str, messages: list[Any] = ASK, **more: Any) -> list[Any]:
     with openai.OpenAI(base_url=f"{broker.url}/v1", api_key=KEY, max_retries=0) as sdk:
-        return list(sdk.chat.completions.create(model=pool, messages=ASK, stream=True, **more))
+        return list(sdk.chat.completions.create(model=pool, messages=messages, stream=True, **more))
+
+
+def said(got: list[Any]) -> str:
+    return "".join(c.choices[0].delta.content or "" for c in got if c.choices)
 
 
 def asked(sims: Simulators, name: str = "house") -> Any:
@@ -52,34 +79,75 @@ def asked(sims: Simulators, name: str = "house") -> Any:
     return json.loads(call["body"]).get("stream_options")
 
 
-def test_nobody_who_did_not_ask_sees_it(broker: Broker, sims: Simulators) -> None:
-    got = chunks(broker, "strip")
+# Calls that pass through Envoy alone, those whose tags Python takes off, and those whose ids it has to name.
+WAYS: dict[str, dict[str, Any]] = {
+    "passing": {"pool": "strip"},
+    "tagged": {"pool": "strip", "messages": TAGGED},
+    "owned": {
+        "pool": "accounts",
+        "modalities": ["text", "audio"],
+        "audio": {"voice": "ash", "format": "wav"},
+    },
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nobody_who_did_not_ask_sees_it(broker: Broker, sims: Simulators, way: str) -> None:
+    got = chunks(broker, **WAYS[way])
     assert all(chunk.choices for chunk in got) and not any(chunk.usage for chunk in got)
-    assert "".join(c.choices[0].delta.content or "" for c in got).endswith("Hello ❄")
+    assert said(got).endswith("Hello ❄") and got[-1].choices[0].finish_reason == "stop"
     assert asked(sims) == {"include_usage": True}
+    (call,) = sims["house"].settled_calls()
+    assert "mb1:" not in call["body"]
 
 
-def test_who_asks_sees_it(broker: Broker, sims: Simulators) -> None:
-    got = chunks(broker, "strip", stream_options={"include_usage": True})
+@pytest.mark.parametrize("way", WAYS)
+def test_who_asks_sees_it(broker: Broker, sims: Simulators, way: str) -> None:
+    got = chunks(broker, **WAYS[way], stream_options={"include_usage": True})
     assert got[-1].usage.total_tokens > 0 and got[-1].choices == []
     assert asked(sims) == {"include_usage": True}
 
 
-def test_who_says_otherwise_is_left_alone(broker: Broker, sims: Simulators) -> None:
-    got = chunks(broker, "strip", stream_options={"include_usage": False})
+@pytest.mark.parametrize("way", WAYS)
+def test_who_says_otherwise_is_left_alone(broker: Broker, sims: Simulators, way: str) -> None:
+    got = chunks(broker, **WAYS[way], stream_options={"include_usage": False})
     assert not any(chunk.usage for chunk in got)
     assert asked(sims) == {"include_usage": False}
 
 
-def test_a_pool_may_pass_it(broker: Broker, sims: Simulators) -> None:
-    got = chunks(broker, "pass")
+@pytest.mark.parametrize("messages", [ASK, TAGGED], ids=["passing", "tagged"])
+def test_a_pool_may_pass_it(broker: Broker, sims: Simulators, messages: list[Any]) -> None:
+    got = chunks(broker, "pass", messages)
     assert got[-1].usage.total_tokens > 0
     assert asked(sims) == {"include_usage": True}
 
 
-def test_a_provider_that_does_not_know_it_is_not_asked(broker: Broker, sims: Simulators) -> None:
-    assert not any(chunk.usage for chunk in chunks(broker, "old"))
+@pytest.mark.parametrize("messages", [ASK, TAGGED], ids=["passing", "tagged"])
+def test_a_provider_that_does_not_know_it_is_not_asked(
+    broker: Broker, sims: Simulators, messages: list[Any]
+) -> None:
+    assert not any(chunk.usage for chunk in chunks(broker, "old", messages))
     assert asked(sims, "old") is None
+
+
+def test_a_provider_of_another_dialect_tells_it_always(broker: Broker) -> None:
+    """And the client gets it as it would from one of its own dialect."""
+    assert not any(chunk.usage for chunk in chunks(broker, "claude"))
+    for pool, more in (("claude-pass", {}), ("claude", {"stream_options": {"include_usage": True}})):
+        got = chunks(broker, pool, **more)
+        assert got[-1].usage.total_tokens > 0 and got[-1].choices == []
+    unasked = chunks(broker, "claude-pass", stream_options={"include_usage": False})
+    assert not any(chunk.usage for chunk in unasked)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [1, 7, 61])
+def test_however_the_stream_is_cut_on_every_way(
+    broker: Broker, sims: Simulators, way: str, size: int
+) -> None:
+    sims["house"].script(split_bytes=size)
+    got = chunks(broker, **WAYS[way])
+    assert all(chunk.choices for chunk in got) and said(got).endswith("Hello ❄")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 16, 61, 250])
