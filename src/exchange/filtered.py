@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..dialects import ClientDialect, Context, ProviderDialect
 from ..dialects.replies import Cause, Failed, Fault
 from ..dialects.translation import Filter
+from .alone import Alone
 from .member import MOST_HELD_BYTES, MemberStream, Move
 from .translated import Answer, Flowing, Head, Headers, Inflater, rendered
 
@@ -18,7 +19,7 @@ _INNER = [(":status", "200"), ("content-type", "text/event-stream")]
 class FilteredStream(Flowing):
     """Events: `on_headers`, `on_body` …, `on_hold_over`, as a TranslatedStream has them. What is no stream
     passes as it is, and so does a good stream without `filters`: then it says COMMIT, and is over.
-    `errors` reads error replies; where there is none they pass, too."""
+    `errors` reads error replies; where there is none they pass, too. `alone`: nobody can stand in for this one."""
 
     def __init__(
         self,
@@ -26,10 +27,12 @@ class FilteredStream(Flowing):
         errors: ProviderDialect | None,
         filters: Sequence[Filter],
         context: Context,
+        alone: Alone | None = None,
     ) -> None:
         super().__init__()
         self._client = client
         self._errors = errors
+        self._alone = alone
         self._filters = filters
         self._context = context
         self._error: list[bytes] | None = None  # the body of an error reply, as far as it is here
@@ -41,7 +44,9 @@ class FilteredStream(Flowing):
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
         head = self._head = Head(headers)
         self._inflater = Inflater(head.values.get("content-encoding", ""))
-        if self._errors is not None and not head.is_good():
+        if head.is_local():
+            return Move.COMMIT
+        if self._takes_error(head):
             self._error = []
         elif head.status != 200 or not head.is_stream():
             return Move.COMMIT
@@ -64,7 +69,8 @@ class FilteredStream(Flowing):
             return Move.FLOW
         move = self._judge.on_body(out, ends)
         if move is Move.FAIL:
-            status, code, body = self._judge.failure(self._context.request_id)
+            told = self._alone.told if self._alone else None
+            status, code, body = self._judge.failure(self._context.request_id, told)
             self._failure = Answer(status, (("content-type", "application/json"),), (), body, code)
         return self._good() if move is Move.COMMIT else move
 
@@ -88,14 +94,22 @@ class FilteredStream(Flowing):
             chunk = filter.feed(chunk) + (filter.end() if ends else b"")
         return chunk
 
+    def _takes_error(self, head: Head) -> bool:
+        if self._alone is not None and self._alone.takes(head):
+            return True
+        return self._errors is not None and not head.is_good()
+
     def _collect(self, error: list[bytes], plain: bytes, ends: bool) -> Move:
         error.append(plain)
         if not ends and sum(map(len, error)) < MOST_HELD_BYTES:
             return Move.HOLD
+        self._over = True
+        if self._alone is not None and self._alone.takes(self._head):
+            self._failure = self._alone.answer(self._head, b"".join(error))
+            return Move.FAIL
         if self._errors is None:
             raise RuntimeError("nobody can read the error")
         fault = self._errors.decode_fault(self._head.status, self._head.values, b"".join(error))
-        self._over = True
         self._failure = rendered(self._client, fault, self._context, self._head)
         return Move.FAIL
 

@@ -82,10 +82,13 @@ class MemberStream:
         """The preamble stands alone for PREAMBLE_HOLD_MS: the provider lives, and thinks."""
         return Move.COMMIT
 
-    def failure(self, request_id: str = "") -> tuple[int, str, bytes]:
-        """(status, code, body in the dialect) to answer with after FAIL; a status that Envoy retries on."""
+    def failure(
+        self, request_id: str = "", told: Callable[[str], str] | None = None
+    ) -> tuple[int, str, bytes]:
+        """(status, code, body in the dialect) to answer with after FAIL; a status that Envoy retries on.
+        `told`: the message as the client is to read it."""
         fault = self._fault or UpstreamFault(502, "upstream_error", "the provider's stream failed")
-        error = Unavailable(fault.status, fault.code, fault.message)
+        error = Unavailable(fault.status, fault.code, told(fault.message) if told else fault.message)
         return fault.status, fault.code, self.dialect.error_body(error, request_id)
 
     def _fail(self, code: str, message: str) -> Move:

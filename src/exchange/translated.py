@@ -118,6 +118,7 @@ def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head |
 
 class WholeReply:
     """Events: `on_headers`, then `on_body` with the whole body. `translate`: a good body into the client's;
+    `instead`: what stands in for a whole reply, whatever it is; None: nothing does;
     without a `provider` the dialects are the same, and an error reply passes as it is."""
 
     def __init__(
@@ -126,17 +127,19 @@ class WholeReply:
         provider: ProviderDialect | None,
         context: Context,
         translate: Callable[[bytes], bytes],
+        instead: Callable[[Head, bytes], Answer | None] | None = None,
     ) -> None:
         self._client = client
         self._provider = provider
         self._context = context
         self._translate = translate
+        self._instead = instead
         self._head = Head(())
 
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Answer | None:
         """None: wait for the body."""
         self._head = Head(headers)
-        return self.on_body(b"") if ends and self._provider is not None else None
+        return self.on_body(b"") if ends and (self._provider or self._instead) else None
 
     def on_body(self, body: bytes) -> Answer | None:
         """None: let it pass as it is."""
@@ -144,10 +147,12 @@ class WholeReply:
         if head.is_local():
             return None
         inflater = Inflater(head.values.get("content-encoding", ""))
-        if self._provider is None and not (head.is_good() and inflater.is_readable):
-            return None
         try:
             plain = inflater.feed(body)
+            if self._instead is not None and (answer := self._instead(head, plain)) is not None:
+                return answer
+            if self._provider is None and not (head.is_good() and inflater.is_readable):
+                return None
             if not inflater.is_readable:
                 raise ValueError("it is compressed in a way that nobody asked for")
             if self._provider is not None and not head.is_good():

@@ -148,12 +148,12 @@ def outer_mappers() -> list[Tree]:
     ]
 
 
-def member_mappers() -> list[Tree]:
+def member_mappers(provider: str) -> list[Tree]:
     """A member's own failures become 503 in the client's dialect, so that the outer route fails over. The
     path may be the provider's by then: the dialect stands where the Lua filter has kept it. They are marked,
     for they pass ext_proc, which would take them for the provider's words and translate them once more."""
     marked = [set_header(LOCAL_REPLY_HEADER, "1")]
-    message = "the provider could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
+    message = f"the provider {provider} could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
     anthropic = f"metadata.filter_metadata['modelbroker']['dialect'] == 'anthropic-messages' && {_NOT_OURS}"
     errors = (
         ("anthropic-messages", EnvoyError(503, "upstream_unavailable", message, when=anthropic)),

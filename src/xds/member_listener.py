@@ -107,7 +107,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
             router(),
         ],
         access_log=[access_log("member", ())],
-        local_reply_config={"mappers": member_mappers()},
+        local_reply_config={"mappers": member_mappers(provider.name)},
         # Whatever the outer listener took fits here, with the broker's own headers beside it: a refusal would
         # look like the member's failure, and eject it.
         common_http_protocol_options={"max_headers_count": 300},
