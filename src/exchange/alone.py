@@ -1,4 +1,4 @@
-"""A call that only one account can serve: where that one fails, its client is told why nobody stood in for it."""
+"""A call that only one account can serve: where that one fails, its client is told why nobody stood in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .translated import Answer, Head, rendered
 
 
 class Alone:
-    """Takes the place of the failure replies of `account`, which speaks the client's dialect. Its answers about
-    the request itself (400, 404 …) pass as they are."""
+    """Takes the place of the failure replies of `account`, which speaks the client's dialect. What it answers
+    about the request itself (400, 404 …) passes as it is."""
 
     def __init__(
         self, client: ClientDialect, provider: ProviderDialect, account: str, context: Context

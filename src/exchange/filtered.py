@@ -19,7 +19,7 @@ _INNER = [(":status", "200"), ("content-type", "text/event-stream")]
 class FilteredStream(Flowing):
     """Events: `on_headers`, `on_body` …, `on_hold_over`, as a TranslatedStream has them. What is no stream
     passes as it is, and so does a good stream without `filters`: then it says COMMIT, and is over.
-    `errors` reads error replies; where there is none they pass, too. `alone`: nobody can stand in for this one."""
+    `errors` reads error replies; where there is none they pass, too. `alone`: nobody else can answer."""
 
     def __init__(
         self,

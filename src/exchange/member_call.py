@@ -221,7 +221,7 @@ class MemberCall:
         upstream, context, client = self._upstream, self._context, self.client
         if self.is_same:
             alone = self._alone()
-            return WholeReply(client, self._errors(), context, self._owned, alone and alone.instead)
+            return WholeReply(client, self._errors(), context, self._owned, alone.instead if alone else None)
         return WholeReply(client, provider_dialect(upstream.dialect), context, self._translated)
 
     def _errors(self) -> ProviderDialect | None:
