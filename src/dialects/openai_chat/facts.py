@@ -75,7 +75,7 @@ def read(body: bytes) -> RequestFacts:
         or openai.positive_int(request.max_tokens),
         tools=openai.is_set(request.tools) or openai.is_set(request.functions),
         images="image_url" in content.kinds,
-        documents="file" in content.kinds,
+        documents=not content.kinds.isdisjoint(("file", "document_url")),
         schema=b"json_schema" in bytes(request.response_format),
         reasoning=_reasons(request),
         stream=is_stream,

@@ -21,6 +21,7 @@ from ..conversation import (
     Inline,
     Message,
     Part,
+    Reasoning,
     Refusal,
     Source,
     Text,
@@ -134,6 +135,21 @@ def _file_part(part: Mapping[str, Any], field: str) -> Part:
     return Document(source, optional_text(file.get("filename"), f"{field}.filename"), cached=cache_hint(part))
 
 
+def _document_part(part: Mapping[str, Any], field: str) -> Part:
+    """Mistral's."""
+    name = optional_text(part.get("document_name"), f"{field}.document_name")
+    return Document(source_of(text(part.get("document_url"), f"{field}.document_url")), name)
+
+
+def _thinking_part(part: Mapping[str, Any], field: str) -> Part:
+    """Mistral's: what a model thought, as it stood in its reply."""
+    said = part.get("thinking")
+    if isinstance(said, str):
+        return Reasoning(said)
+    pieces = [mapping(piece, f"{field}.thinking") for piece in items(said, f"{field}.thinking")]
+    return Reasoning("".join(optional_text(piece.get("text"), f"{field}.thinking") for piece in pieces))
+
+
 def _refusal_part(part: Mapping[str, Any], field: str) -> Part:
     return Refusal(text(part.get("refusal"), f"{field}.refusal"))
 
@@ -141,12 +157,17 @@ def _refusal_part(part: Mapping[str, Any], field: str) -> Part:
 PartReader = Callable[[Mapping[str, Any], str], Part]
 
 _TEXTS: Mapping[str, PartReader] = {"text": _text_part}
-_SPOKEN: Mapping[str, PartReader] = {"text": _text_part, "refusal": _refusal_part}
+_SPOKEN: Mapping[str, PartReader] = {
+    "text": _text_part,
+    "refusal": _refusal_part,
+    "thinking": _thinking_part,
+}
 _CONTENT: Mapping[str, PartReader] = {
     "text": _text_part,
     "image_url": _image_part,
     "input_audio": _audio_part,
     "file": _file_part,
+    "document_url": _document_part,
 }
 # Content that can be translated; calls with any other go to members of this dialect only.
 KINDS = frozenset(_CONTENT) | frozenset(_SPOKEN)

@@ -127,6 +127,40 @@ MESSAGES: list[tuple[list[Any], tuple[Message, ...]]] = [
         ],
         (Message("assistant", (ToolCall("c", "sh", '{"input":"ls \\"x\\""}'),)),),
     ),
+    # Mistral's parts.
+    (
+        [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "document_url", "document_url": "https://x/a.pdf", "document_name": "a.pdf"},
+                    {"type": "image_url", "image_url": "https://x/b.png"},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": True},
+                    {"type": "text", "text": "a"},
+                ],
+            },
+        ],
+        (
+            Message("user", (Document(Url("https://x/a.pdf"), "a.pdf"), Image(Url("https://x/b.png")))),
+            Message("assistant", (Reasoning("hm"), Text("a"))),
+        ),
+    ),
+    # What a model drew, in OpenRouter's words.
+    (
+        [
+            {
+                "role": "assistant",
+                "content": "",
+                "images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}}],
+            }
+        ],
+        (Message("assistant", (Image(Inline("image/png", "iVBO")),)),),
+    ),
     # Empty texts say nothing.
     ([{"role": "user", "content": ""}, HI], (Message("user", (Text("hi"),)),)),
 ]
