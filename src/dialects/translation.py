@@ -187,5 +187,5 @@ class MakesEmbeddings(Protocol):
     def encode_embed(self, embed: Embed, upstream: Upstream) -> Encoded:
         """CannotCarry where the model takes fewer inputs at once, or other dimensions."""
 
-    def decode_embed(self, body: bytes, upstream: Upstream) -> Embeddings:
-        """ValueError in words where the bytes are no such reply."""
+    def decode_embed(self, body: bytes, upstream: Upstream, headers: Mapping[str, str]) -> Embeddings:
+        """ValueError in words where the bytes are no such reply. `headers` have lower-case names."""

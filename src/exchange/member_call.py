@@ -6,6 +6,7 @@ Same dialect, but tags in the body or a provider that speaks it otherwise: the r
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -234,15 +235,15 @@ class MemberCall:
         upstream = self._upstream
         return Alone(self.client, provider_dialect(upstream.dialect), upstream.provider, self._context)
 
-    def _owned(self, body: bytes) -> bytes:
+    def _owned(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         return self.client.owned_reply(body, self._upstream.provider) if self._is_owned else body
 
-    def _translated(self, body: bytes) -> bytes:
+    def _translated(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         """A good whole reply in the client's dialect. ValueError where it is none of the provider's."""
         upstream, context, client = self._upstream, self._context, self.client
         match self.surface.operation:
             case "embed":
-                made = makes_embeddings(upstream.dialect).decode_embed(body, upstream)
+                made = makes_embeddings(upstream.dialect).decode_embed(body, upstream, headers)
                 return embeddings_client().encode_embed_reply(made, self._embed, context)
             case "count":
                 return client.encode_count_reply(counts_tokens(upstream.dialect).decode_count(body))

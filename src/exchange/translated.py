@@ -117,8 +117,8 @@ def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head |
 
 
 class WholeReply:
-    """Events: `on_headers`, then `on_body` with the whole body. `translate`: a good body into the client's;
-    `instead`: what stands in for a whole reply, whatever it is; None: nothing does;
+    """Events: `on_headers`, then `on_body` with the whole body. `translate`: a good body, with its headers,
+    into the client's; `instead`: what stands in for a whole reply, whatever it is; None: nothing does;
     without a `provider` the dialects are the same, and an error reply passes as it is."""
 
     def __init__(
@@ -126,7 +126,7 @@ class WholeReply:
         client: ClientDialect,
         provider: ProviderDialect | None,
         context: Context,
-        translate: Callable[[bytes], bytes],
+        translate: Callable[[bytes, Mapping[str, str]], bytes],
         instead: Callable[[Head, bytes], Answer | None] | None = None,
     ) -> None:
         self._client = client
@@ -158,7 +158,7 @@ class WholeReply:
             if self._provider is not None and not head.is_good():
                 fault = self._provider.decode_fault(head.status, head.values, plain)
                 return rendered(self._client, fault, self._context, head)
-            translated = self._translate(plain)
+            translated = self._translate(plain, head.values)
         except ProviderFailed as failed:
             return rendered(self._client, failed.fault, self._context, head)
         except (ValueError, zlib.error) as wrong:

@@ -219,7 +219,8 @@ class Provider:
         body, given = made(call), reply.tokens.input
         if given is not None:
             _set_tokens(body, given)
-        return _whole(body)
+        is_aws = call.surface == "bedrock-embeddings"
+        return _whole(body, more=bedrock_invoke.embedding_headers(call, given) if is_aws else ())
 
     def _models(self, call: Call) -> Any:
         kind = {"anthropic-messages": "anthropic", "gemini": "google"}.get(self._dialect or "")

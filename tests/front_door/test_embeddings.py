@@ -174,9 +174,11 @@ def test_dimensions(broker: Broker, sims: Simulators, name: str) -> None:
     assert said == one.smaller
 
 
-def test_tokens_are_counted_where_they_are_told(broker: Broker, sims: Simulators) -> None:
-    sims["titan"].script(strict=True, replies=[{"tokens": {"input": 77}}])
-    got, _ = embed(broker, "titan", "Hello")
+@pytest.mark.parametrize("name", ["titan", "cohere"])
+def test_tokens_are_counted_where_they_are_told(broker: Broker, sims: Simulators, name: str) -> None:
+    """In Titan's body, in a header for Cohere's."""
+    sims[name].script(strict=True, replies=[{"tokens": {"input": 77}}])
+    got, _ = embed(broker, name, "Hello")
     assert (got.usage.prompt_tokens, got.usage.total_tokens) == (77, 77)
 
 

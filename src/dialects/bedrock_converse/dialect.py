@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...core.catalog import NO_ITEMS
 from ..conversation import Chat, Embed, Encoded, Upstream
 from ..replies import Embeddings, Fault, Reply
 from ..translation import StreamDecoder
@@ -37,5 +38,7 @@ class BedrockConverse:
     def encode_embed(self, embed: Embed, upstream: Upstream) -> Encoded:
         return embeddings.encode_embed(embed, upstream)
 
-    def decode_embed(self, body: bytes, upstream: Upstream) -> Embeddings:
-        return embeddings.decode_embed(body, upstream)
+    def decode_embed(
+        self, body: bytes, upstream: Upstream, headers: Mapping[str, str] = NO_ITEMS
+    ) -> Embeddings:
+        return embeddings.decode_embed(body, upstream, headers)

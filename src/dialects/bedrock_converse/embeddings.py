@@ -6,17 +6,21 @@ Amazon Nova user guide, "Complete embeddings request and response schema".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from ...core.catalog import NO_ITEMS
 from ..conversation import Embed, Encoded, Upstream
 from ..replies import Embeddings
 from ..translation import CannotCarry
 from .models import BASE_MODEL, without_geography
 from .requests_out import model_path
 
+# Source: https://github.com/aws/aws-sdk-js-v3/issues/8172
+_COUNT = "x-amzn-bedrock-input-token-count"
 _HEADERS = (("accept", "application/json"),)
 # Vectors are made of documents: the OpenAI dialect knows no other purpose.
 _COHERE_PURPOSE = "search_document"
@@ -110,17 +114,22 @@ def encode_embed(embed: Embed, upstream: Upstream) -> Encoded:
     )
 
 
-def decode_embed(body: bytes, upstream: Upstream) -> Embeddings:
+def decode_embed(body: bytes, upstream: Upstream, headers: Mapping[str, str] = NO_ITEMS) -> Embeddings:
+    """Of the three, Titan alone counts tokens in the body; a header counts them for all."""
     shape = _shape(upstream)
+    counted = headers.get(_COUNT, "")
+    tokens = int(counted) if counted.isdecimal() else None
     try:
         match shape.vendor:
             case "titan":
                 one = _titan(body)
-                return Embeddings((tuple(one.embedding),), input_tokens=one.inputTextTokenCount)
+                told = one.inputTextTokenCount
+                return Embeddings((tuple(one.embedding),), input_tokens=tokens if told is None else told)
             case "cohere":
-                return Embeddings(tuple(map(tuple, _cohere_vectors(body))))
+                return Embeddings(tuple(map(tuple, _cohere_vectors(body))), input_tokens=tokens)
             case _:
-                return Embeddings(tuple(tuple(each.embedding) for each in _nova(body).embeddings))
+                vectors = tuple(tuple(each.embedding) for each in _nova(body).embeddings)
+                return Embeddings(vectors, input_tokens=tokens)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise ValueError(f"the provider's reply holds no embeddings: {wrong}") from None
 

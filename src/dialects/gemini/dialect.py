@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...core.catalog import NO_ITEMS
 from ...core.deviation import Deviation
 from ..conversation import Chat, Embed, Encoded, Upstream
 from ..replies import Embeddings, Fault, Reply
@@ -39,5 +40,7 @@ class Gemini:
     def encode_embed(self, embed: Embed, upstream: Upstream) -> Encoded:
         return embeddings.encode_embed(embed, upstream)
 
-    def decode_embed(self, body: bytes, upstream: Upstream) -> Embeddings:
+    def decode_embed(
+        self, body: bytes, upstream: Upstream, headers: Mapping[str, str] = NO_ITEMS
+    ) -> Embeddings:
         return embeddings.decode_embed(body, upstream)

@@ -112,7 +112,12 @@ def test_an_arn_and_a_user() -> None:
     ],
 )
 def test_replies(model: str, reply: Any, expected: Embeddings) -> None:
-    assert DIALECT.decode_embed(json.dumps(reply).encode(), to(model)) == expected
+    raw = json.dumps(reply).encode()
+    assert DIALECT.decode_embed(raw, to(model)) == expected
+    counted = DIALECT.decode_embed(raw, to(model), {"x-amzn-bedrock-input-token-count": "9"})
+    assert counted.input_tokens == (9 if expected.input_tokens is None else expected.input_tokens)
+    odd = DIALECT.decode_embed(raw, to(model), {"x-amzn-bedrock-input-token-count": "many"})
+    assert odd == expected
 
 
 @pytest.mark.parametrize("model", [TITAN, COHERE_4, NOVA])
