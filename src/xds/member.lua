@@ -79,9 +79,26 @@ local function answer_instead(handle, bodies, code)
   headers:remove("www-authenticate")
 end
 
+-- Does a text tell usage anywhere? OpenAI says "usage":null in every event but one. Plain searches: a pattern is
+-- tried at each byte.
+local function tells_usage(text)
+  local _, last = string.find(text, '"usage":', 1, true)
+  while last do
+    if string.find(text, "^%s*{", last + 1) then
+      return true
+    end
+    _, last = string.find(text, '"usage":', last + 1, true)
+  end
+  return false
+end
+
 -- An event of a chat stream that tells usage and nothing else: the broker asked for it, not the client.
 local function is_usage_event(event)
-  return string.find(event, '"choices":%s*%[%s*%]') ~= nil and string.find(event, '"usage":%s*{') ~= nil
+  return tells_usage(event) and string.find(event, '"choices":%s*%[%s*%]') ~= nil
+end
+
+local function ends_an_event(text)
+  return string.sub(text, -2) == "\n\n" or string.sub(text, -3) == "\n\r\n"
 end
 
 local function begins_alike(one, other)
@@ -103,28 +120,33 @@ end
 local function strip_usage_event(handle)
   local held, passing, line_end = "", false, false -- passing: inside an event that goes on already
   for chunk in handle:bodyChunks() do
-    local text = held .. chunk:getBytes(0, chunk:length())
-    local out, at = {}, 1
-    held = ""
-    if passing and line_end then
-      local _, blank = string.find(text, "^\r?\n")
-      if blank then
-        out[1], at, passing = string.sub(text, 1, blank), blank + 1, false
+    local text = chunk:getBytes(0, chunk:length())
+    -- Nearly every piece holds whole events without usage, and passes as it is.
+    if held ~= "" or passing or not ends_an_event(text) or tells_usage(text) then
+      text = held .. text
+      local pattern = string.find(text, "\r", 1, true) and "\r?\n\r?\n"
+      local out, at = {}, 1
+      held = ""
+      if passing and line_end then
+        local _, blank = string.find(text, "^\r?\n")
+        if blank then
+          out[1], at, passing = string.sub(text, 1, blank), blank + 1, false
+        end
       end
-    end
-    while at <= #text do
-      local _, last = string.find(text, "\r?\n\r?\n", at)
-      local event = string.sub(text, at, last)
-      if passing or (last and not is_usage_event(event)) or not (last or may_be_usage_event(event)) then
-        out[#out + 1] = event
-        passing = last == nil
-      elseif not last then
-        held = event
+      while at <= #text do
+        local _, last = string.find(text, pattern or "\n\n", at, not pattern)
+        local event = string.sub(text, at, last)
+        if passing or (last and not is_usage_event(event)) or not (last or may_be_usage_event(event)) then
+          out[#out + 1] = event
+          passing = last == nil
+        elseif not last then
+          held = event
+        end
+        at = (last or #text) + 1
       end
-      at = (last or #text) + 1
+      line_end = string.find(text, "\n\r?$") ~= nil
+      chunk:setBytes(table.concat(out))
     end
-    line_end = string.find(text, "\n\r?$") ~= nil
-    chunk:setBytes(table.concat(out))
   end
 end
 
