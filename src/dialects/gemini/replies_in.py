@@ -37,6 +37,7 @@ from .faults import broken_off, fault_of
 _STOPS = {
     "STOP": Stop.END,
     "FINISH_REASON_UNSPECIFIED": Stop.END,
+    "": Stop.END,
     "MAX_TOKENS": Stop.MAX_TOKENS,
     # Out of tokens for this request; only Google's own continuation could go on.
     "CONTINUATION": Stop.MAX_TOKENS,
@@ -62,7 +63,7 @@ def decode_reply(body: bytes, upstream: Upstream) -> Reply:
     events: list[ReplyEvent] = []
     for response in _responses(body):
         events += reader.read(response)
-    events += reader.finish()
+    events += reader.finish(whole=True)
     last = events[-1] if events else None
     if isinstance(last, Failed):
         raise ProviderFailed(last.fault)
@@ -120,12 +121,15 @@ class ReplyReader:
             events.append(self._fail(f"the provider's reply is not valid: {wrong}"))
         return events
 
-    def finish(self) -> list[ReplyEvent]:
-        """Nothing more comes. Without Ended the reply was cut."""
+    def finish(self, whole: bool = False) -> list[ReplyEvent]:
+        """Nothing more comes. Without Ended the reply was cut; one that is `whole` by its length is not where
+        it answers, though some leave out why it ended."""
         if self._has_failed or not self._has_started:
             return []
         candidates = sorted(self._candidates.values(), key=lambda candidate: candidate.number)
-        if not all(candidate.finish for candidate in candidates) or not (candidates or self._is_blocked):
+        if not (candidates or self._is_blocked):
+            return []
+        if not all(candidate.finish or (whole and candidate.parts) for candidate in candidates):
             return []
         events: list[ReplyEvent] = []
         for candidate in candidates:

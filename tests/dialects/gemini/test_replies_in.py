@@ -351,6 +351,14 @@ def test_stops(reason: str, stop: Stop) -> None:
     assert with_call is (Stop.TOOL_CALLS if stop is Stop.END else stop)
 
 
+def test_a_whole_answer_may_leave_out_why_it_ended() -> None:
+    body = answer({"text": "x"}, reason="")
+    assert decoded(body).choices == (Choice((Text("x"),), Stop.END),)
+    assert not any(isinstance(event, Ended) for event in events_of(sse([body])))  # a stream may be cut
+    with pytest.raises(ValueError, match="no candidate"):
+        decoded(answer(reason=""))
+
+
 def test_every_stop_of_the_sdk_has_a_meaning() -> None:
     failing = {
         "MALFORMED_FUNCTION_CALL",
