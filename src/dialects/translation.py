@@ -44,12 +44,12 @@ class Field(msgspec.Struct, frozen=True):
     carried: every provider dialect that a call with it is sent to says it, under whatever name;
     dropped: a tuning knob that some or all providers lack; it is named in `x-broker-dropped`;
     label: says nothing to a model (an id, a status); it is left out and not named;
-    same-dialect: calls with it go only to members of this dialect, and are passed as they are;
-    refused: no member gets it; the call is answered with 400.
+    same-dialect: calls with it go only to members of this dialect, and are passed as they are; without such
+    a member the call is answered with 400, which names it.
     `note` says in a few words how, where or why: it stands in docs/fields.md.
     """
 
-    treatment: Literal["carried", "dropped", "label", "same-dialect", "refused"]
+    treatment: Literal["carried", "dropped", "label", "same-dialect"]
     note: str = ""
 
 

@@ -111,6 +111,8 @@ class Reader:
         if block.cache_control is None and not block.citations:
             return Text(block.text)
         citations = tuple(citation_of(one) for one in block.citations or ())
+        if citations:  # of an earlier answer: no other dialect takes them back
+            self.dropped.append("citations")
         return Text(block.text, cached_of(block.cache_control), citations)
 
     def _thinking(self, block: blocks.ThinkingBlock) -> Reasoning:

@@ -13,6 +13,7 @@ _OWN = Field("same-dialect")
 _AT_ANTHROPIC = Field("same-dialect", "runs at Anthropic")
 _DEFINED = Field("same-dialect", "the client runs it, Anthropic defines it")
 _ID = Field("same-dialect", "lives at one account")
+_CITED = Field("dropped", "of earlier answers: nobody else takes them back")
 _HINT = Field("carried", "a hint; named where the provider has none such")
 
 # Fields of the request itself.
@@ -59,7 +60,7 @@ CONTENT_FIELDS: Mapping[str, Field] = {
     "output_config.format": _CARRIED,
     "output_config.task_budget": _DROPPED,
     "system.text.cache_control": _HINT,
-    "system.text.citations": Field("carried", "says nothing in a system prompt"),
+    "system.text.citations": _CITED,
     "system.text.text": _CARRIED,
     "thinking.block_binding": Field("dropped", "of Anthropic's own thinking blocks"),
     "thinking.budget_tokens": Field("carried", "as an effort where the model has no budget"),
@@ -72,7 +73,7 @@ CONTENT_FIELDS: Mapping[str, Field] = {
     "messages.output_config": Field("dropped", "an effort of one message's own"),
     "messages.role": Field("carried", "system too, behind the first user message"),
     "messages.text.cache_control": _HINT,
-    "messages.text.citations": Field("carried", "where the provider has such"),
+    "messages.text.citations": _CITED,
     "messages.text.text": _CARRIED,
     "messages.image.cache_control": _HINT,
     "messages.image.source": Field("carried", "base64 and url; a file lives at one account"),

@@ -26,7 +26,7 @@ FIELDS: Mapping[str, Field] = {
     "max_completion_tokens": _CARRIED,
     "max_tokens": Field("carried", "where max_completion_tokens is not given"),
     "messages": Field("carried", "each kind of part has its own line below"),
-    "metadata": Field("dropped", "few providers take it"),
+    "metadata": Field("dropped", "where the provider takes none: few do"),
     "modalities": Field("same-dialect", "with audio only"),
     "model": Field("carried", "names a pool"),
     "moderation": Field("same-dialect", "a policy that only OpenAI enforces"),

@@ -27,7 +27,7 @@ FIELDS: Mapping[str, Field] = {
     "instructions": Field("carried", "in front of the system prompt"),
     "max_output_tokens": _CARRIED,
     "max_tool_calls": Field("dropped", "bounds hosted tools only"),
-    "metadata": Field("dropped", "echoed; few providers take it"),
+    "metadata": Field("dropped", "where the provider takes none: few do; the reply says it again"),
     "model": Field("carried", "names a pool"),
     "moderation": Field("same-dialect", "a policy that only OpenAI enforces"),
     "parallel_tool_calls": Field("dropped", "where the provider can't say it"),
