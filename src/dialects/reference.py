@@ -49,7 +49,7 @@ dialect, the member gets the client's bytes, whatever they hold.
 | **carried** | every member that gets the call is told it, under whatever name its dialect has |
 | **dropped** | a knob that some or all members lack: it is left out, and `x-broker-dropped` names it |
 | **label** | says nothing to a model: it is left out and not named |
-| **same-dialect** | calls with it go only to members of the client's own dialect; without one: 400 that names it |
+| **same-dialect** | only members of the client's own dialect get calls with it; else 400 that names it |
 
 """
 

@@ -16,7 +16,8 @@ from modelbroker.dialects.conversation import Encoded, Upstream
 from modelbroker.dialects.openai_chat.deviations import REFUSABLE
 from modelbroker.dialects.reference import TABLES
 from modelbroker.dialects.translation import Field
-from support.treatments import BASES, Json, of_a_kind, otherwise, places, requests
+from support.field_requests import BASES, Json
+from support.treatments import of_a_kind, otherwise, places, requests
 
 DIALECTS = tuple(BASES)
 _POOR = {"unsupported": [name for name in REFUSABLE if name != "choices"], "strict_tools": False}

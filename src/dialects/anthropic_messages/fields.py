@@ -58,6 +58,8 @@ CONTENT_FIELDS: Mapping[str, Field] = {
     "metadata.user_id": _CARRIED,
     "output_config.effort": Field("carried", "as the nearest that the model has"),
     "output_config.format": _CARRIED,
+    "output_config.format.schema": _CARRIED,
+    "output_config.format.type": Field("carried", "json_schema"),
     "output_config.task_budget": _DROPPED,
     "system.text.cache_control": _HINT,
     "system.text.citations": _CITED,

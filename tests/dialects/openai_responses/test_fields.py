@@ -106,12 +106,17 @@ def test_every_choice_of_a_tool() -> None:
     [
         ("reasoning", Reasoning),
         ("text", sdk.ResponseTextConfigParam),
+        ("stream_options", response_create_params.StreamOptions),
         ("prompt_cache_options", response_create_params.PromptCacheOptions),
     ],
 )
 def test_fields_within_fields(prefix: str, typed_dict: Any) -> None:
     have = {name for name in CONTENT_FIELDS if name.startswith(prefix + ".")}
-    assert have == {f"{prefix}.{name}" for name in fields_of(typed_dict)}
+    wanted = {f"{prefix}.{name}" for name in fields_of(typed_dict)}
+    for name, (hint, _) in fields_of(typed_dict).items():
+        inside = [each for each in alternatives(hint) if typing_extensions.is_typeddict(each)]
+        wanted |= {f"{prefix}.{name}.{inner}" for each in inside for inner in fields_of(each)}
+    assert have == wanted
 
 
 def test_own_names_are_fields_of_both() -> None:
