@@ -90,7 +90,7 @@ def decode_reply(body: bytes, upstream: Upstream) -> Reply:
     parts = [part for block in message.content if (part := part_of(block, upstream.provider)) is not None]
     if refusal := refusal_of(message.stop_details):
         parts.append(refusal)
-    stop = stop_of(message.stop_reason)
+    stop = stop_of(message.stop_reason, any(isinstance(part, ToolCall) for part in parts))
     usage = usage_of(message.usage) if message.usage is not None else None
     tier = (message.usage.service_tier if message.usage is not None else None) or ""
     choice = Choice(tuple(parts), stop, message.stop_sequence)
@@ -136,9 +136,11 @@ def refusal_of(details: StopDetails | None) -> Refusal | None:
     return Refusal(details.explanation) if details is not None and details.explanation else None
 
 
-def stop_of(reason: str | None) -> Stop:
-    """Reasons that are not known ended the reply all the same."""
-    return STOPS.get(reason or "", Stop.END)
+def stop_of(reason: str | None, has_calls: bool) -> Stop:
+    """Reasons that are not known ended the reply all the same. Not all that speak this dialect say that they
+    stopped for a call."""
+    stop = STOPS.get(reason or "", Stop.END)
+    return Stop.TOOL_CALLS if has_calls and stop is Stop.END else stop
 
 
 def usage_of(usage: UsageOut) -> Usage:

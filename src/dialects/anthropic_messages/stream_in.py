@@ -100,7 +100,7 @@ class MessageEvents:
         self._open: dict[int, _Open] = {}
         self._parts = 0
         self._usage = UsageOut()
-        self._started = self._stopped = False
+        self._started = self._stopped = self._has_calls = False
         self.over = False
 
     def take(self, data: bytes) -> list[ReplyEvent]:
@@ -175,6 +175,7 @@ class MessageEvents:
                 yield PartStarted(number, msgspec.structs.replace(part, blob=None))
                 yield BlobGiven(number, blob, hidden=True)  # type: ignore[arg-type]
             case "tool_use":
+                self._has_calls = True
                 arguments = part.arguments  # type: ignore[union-attr]
                 yield PartStarted(number, msgspec.structs.replace(part, arguments=""))
                 # What follows comes in pieces; an input that is given at once is all of it.
@@ -226,7 +227,7 @@ class MessageEvents:
                 yield Delta(number, refusal.text)
                 yield PartEnded(number)
             self._stopped = True
-            yield Stopped(stop_of(delta.stop_reason), delta.stop_sequence)
+            yield Stopped(stop_of(delta.stop_reason, self._has_calls), delta.stop_sequence)
         if event.usage is not None:
             yield UsageGiven(usage_of(self._usage), event.usage.service_tier or "")
 

@@ -93,9 +93,9 @@ def stop_of(reason: str, has_calls: bool) -> Stop:
     """ProviderFailed where the model's output is of no use."""
     if words := _MALFORMED.get(reason):
         raise ProviderFailed(Fault(Cause.SERVER, 502, words, reason))
-    if stop := _STOPS.get(reason):
-        return stop
-    return Stop.TOOL_CALLS if has_calls else Stop.END
+    stop = _STOPS.get(reason, Stop.END)
+    # Not all models say that they stopped for a call.
+    return Stop.TOOL_CALLS if has_calls and stop is Stop.END else stop
 
 
 def stop_sequence_of(fields: msgspec.Raw, stop: Stop) -> str | None:

@@ -482,6 +482,17 @@ def test_stop_reasons_of_a_provider(reason: str | None, stop: Stop) -> None:
     assert DIALECT.decode_reply(message(stop_reason=reason), HOUSE).choices[0].stop is stop
 
 
+def test_who_calls_a_tool_stopped_for_it() -> None:
+    """Not all that speak this dialect say so."""
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    for reason, stop in (("end_turn", Stop.TOOL_CALLS), ("max_tokens", Stop.MAX_TOKENS)):
+        whole_reply = DIALECT.decode_reply(message(call, stop_reason=reason), HOUSE)
+        begin = {"type": "content_block_start", "index": 0, "content_block": call}
+        last = {"type": "message_delta", "delta": {"stop_reason": reason}}
+        found = fold(decoded(_stream(START, begin, STOP, last, LAST)))
+        assert whole_reply.choices[0].stop is found.choices[0].stop is stop
+
+
 def test_why_a_provider_refused_is_told() -> None:
     details = {"type": "refusal", "category": "bio", "explanation": "not that"}
     (choice,) = DIALECT.decode_reply(message(stop_reason="refusal", stop_details=details), HOUSE).choices

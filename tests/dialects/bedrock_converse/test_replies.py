@@ -247,6 +247,14 @@ def test_stops(reason: str, stop: Stop) -> None:
     assert fold(events(stream_of(reply), [])).choices[0].stop is stop
 
 
+@pytest.mark.parametrize(("reason", "stop"), [("end_turn", Stop.TOOL_CALLS), ("max_tokens", Stop.MAX_TOKENS)])
+def test_who_calls_a_tool_stopped_for_it(reason: str, stop: Stop) -> None:
+    """Not all models say so."""
+    reply = whole([{"toolUse": {"toolUseId": "a", "name": "f", "input": {}}}], reason)
+    assert decoded(reply).choices[0].stop is stop
+    assert fold(events(stream_of(reply), [])).choices[0].stop is stop
+
+
 @pytest.mark.parametrize("reason", ["malformed_model_output", "malformed_tool_use"])
 def test_a_malformed_output_is_a_failure(reason: str) -> None:
     reply = whole([{"text": "a"}], reason)
