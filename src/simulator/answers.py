@@ -31,12 +31,13 @@ class ToolUse:
     id: str
     name: str
     arguments: str
+    piece: int = _ARGUMENT_PIECE  # characters per delta
 
     @property
     def pieces(self) -> list[str]:
         """The arguments as the deltas of a stream."""
         text = self.arguments
-        return [text[i : i + _ARGUMENT_PIECE] for i in range(0, len(text), _ARGUMENT_PIECE)]
+        return [text[i : i + self.piece] for i in range(0, len(text), self.piece)]
 
     @property
     def value(self) -> Any:
@@ -83,6 +84,7 @@ class Answer:
     citations: tuple[Citation, ...] = ()
     stop_sequence: str | None = None
     others: tuple[str, ...] = ()
+    hosted: bool = False  # the provider's own tools have run
 
     @property
     def says_nothing(self) -> bool:
@@ -154,6 +156,7 @@ def compose(call: Call, reply: Reply, provider: str, rng: random.Random, seals: 
         citations=tuple(reply.citations),
         stop_sequence=reply.stop_sequence,
         others=tuple(reply.others),
+        hosted=reply.hosted,
     )
 
 
@@ -208,7 +211,8 @@ def _tool_uses(call: Call, reply: Reply, rng: random.Random) -> list[ToolUse]:
         if arguments is None:
             arguments = sample(tool.schema) if tool else {}
         text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        out.append(ToolUse(new_id(rng), name or (tool.name if tool else ""), text))
+        piece = reply.chunk_bytes or _ARGUMENT_PIECE
+        out.append(ToolUse(new_id(rng), name or (tool.name if tool else ""), text, piece))
     return out
 
 

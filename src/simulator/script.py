@@ -226,9 +226,10 @@ class Reply(Rule):
     finish: Literal["stop", "length", "content_filter", "refusal"] | None = None
     stop_sequence: str | None = None  # the stop sequence of the request's that ended the answer
     chunks: Annotated[int, Field(ge=1, le=100_000)] | None = None  # text deltas in a stream
-    chunk_bytes: Annotated[int, Field(ge=1)] | None = None  # bytes of text per delta, about
+    chunk_bytes: Annotated[int, Field(ge=1)] | None = None  # bytes of text or arguments per delta, about
     interleave: bool = False  # in a stream the tool calls' arguments take turns, piece by piece
     split_bytes: SplitBytes | None = None  # instead of the script's
+    hosted: bool = False  # code interpreter and code execution, where the request offers them, have run
     recording: str | None = None  # the id of a recorded exchange to replay
 
     @model_validator(mode="after")
@@ -264,6 +265,8 @@ class Script(_Part):
     # A mapping: AWS access keys and their secrets.
     keys: Annotated[list[str] | dict[str, str], BeforeValidator(_keys)] | None = None
     aws: Aws = Aws()
+    # Globs of the ids of files, vector stores, containers, conversations … that live at this account.
+    owns: list[str] = []
     strict: bool = True  # refuse what the real provider refuses, beyond the plainest
     header_commands: bool = True
     refuse: bool = False

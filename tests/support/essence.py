@@ -318,7 +318,7 @@ SEEN_AS: Mapping[str, Mapping[str, str]] = {
     },
     "openai-responses": {
         "stop_sequence": "end",
-        "refusal": "end",
+        "refusal": "content_filter",
         "context_window": "max_tokens",
         "pause": "end",
     },

@@ -15,7 +15,7 @@ from . import wire
 
 class Mention(msgspec.Struct, frozen=True):
     """A source, and the bytes `start` up to `end` of a text that rest on it; `end` None: it does not say.
-    `said` is what stands there, "" where it is not told."""
+    `said` is what stands there, "" where it is not told: the answer's own words, and not the source's."""
 
     url: str
     title: str
@@ -50,7 +50,7 @@ def _grounded(grounding: wire.Grounding) -> Iterator[Mention]:
 def placed(mention: Mention, text: str) -> UrlCitation:
     """In code points of `text`; without a place where the bytes named do not hold what they should."""
     start, end = _span(mention, text)
-    return UrlCitation(mention.url, mention.title, start, end, mention.said)
+    return UrlCitation(mention.url, mention.title, start, end)
 
 
 def _span(mention: Mention, text: str) -> tuple[int | None, int | None]:

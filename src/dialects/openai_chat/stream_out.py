@@ -239,16 +239,14 @@ class ChatStreamEncoder:
 
     def _stop(self, event: Stopped, out: list[bytes]) -> None:
         choice = self._choice(event.choice, out)
-        delta: dict[str, Any] = {}
         annotations = [
             said
             for opened, citation in choice.cited
             for said in annotations_of((citation,), opened.behind, opened.length)
         ]
         if annotations:  # all at once: the SDK can't add to a list whose entries have no index
-            delta["annotations"] = annotations
-        if not choice.spoke:
-            delta["content"] = ""
+            out.append(self._chunk(event.choice, {"annotations": annotations}))
+        delta = {} if choice.spoke else {"content": ""}
         finish = FINISH[event.stop]
         if choice.is_legacy and not choice.calls and finish == "tool_calls":
             finish = "function_call"

@@ -164,10 +164,7 @@ def stop_of(response: Object, parts: Iterable[Part]) -> Stop:
         details = response.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         return _INCOMPLETE.get(str(reason), Stop.MAX_TOKENS)
-    kinds = {type(part) for part in parts}
-    if ToolCall in kinds:
-        return Stop.TOOL_CALLS
-    return Stop.REFUSAL if Refusal in kinds else Stop.END
+    return Stop.TOOL_CALLS if any(isinstance(part, ToolCall) for part in parts) else Stop.END
 
 
 def usage_of(value: Any) -> Usage | None:

@@ -39,6 +39,7 @@ _INCOMPLETE = {
     Stop.MAX_TOKENS: "max_output_tokens",
     Stop.CONTEXT_WINDOW: "max_output_tokens",
     Stop.CONTENT_FILTER: "content_filter",
+    Stop.REFUSAL: "content_filter",
 }
 
 
@@ -75,9 +76,9 @@ class Head:
         }
 
 
-def ending(stop: Stop) -> tuple[str, Object | None]:
-    """(status, incomplete_details)."""
-    reason = _INCOMPLETE.get(stop)
+def ending(stop: Stop, refuses: bool) -> tuple[str, Object | None]:
+    """(status, incomplete_details). `refuses`: the model did so in words, which stand in the output."""
+    reason = None if refuses and stop is Stop.REFUSAL else _INCOMPLETE.get(stop)
     return ("incomplete", {"reason": reason}) if reason else ("completed", None)
 
 

@@ -75,7 +75,7 @@ class ResponsesEncoder:
         self._part: _Part | None = None
         self._stop = Stop.END
         self._usage: Usage | None = None
-        self._has_begun = self._is_over = False
+        self._has_begun = self._is_over = self._refuses = False
 
     def encode(self, events: Sequence[ReplyEvent]) -> bytes:
         for event in self._order.order(events):
@@ -126,6 +126,7 @@ class ResponsesEncoder:
             part = self._part = _Part(Text(in_words(event.part)))  # an item holds bytes only
         match part.part:
             case Text() | Refusal():
+                self._refuses = self._refuses or isinstance(event.part, Refusal)
                 self._begin_content(part)
             case Reasoning(summary=summary):
                 self._begin_reasoning(part, summary or self._in_summary)
@@ -184,7 +185,7 @@ class ResponsesEncoder:
 
     def _stopped(self, event: Stopped) -> None:
         self._stop = event.stop
-        self._end_item("incomplete" if ending(event.stop)[1] else "completed")
+        self._end_item(ending(event.stop, self._refuses)[0])
 
     def _usage_given(self, event: UsageGiven) -> None:
         self._usage = event.usage
@@ -209,7 +210,7 @@ class ResponsesEncoder:
             self._say("response.failed", {"response": response})
 
     def _response(self) -> Object:
-        status, details = ending(self._stop)
+        status, details = ending(self._stop, self._refuses)
         usage = usage_object(self._usage) if self._usage is not None else None
         return self._head.response(status, self._items, incomplete_details=details, usage=usage)
 

@@ -479,6 +479,8 @@ def test_logprobs_in_the_words_of_chat_completions() -> None:
 
 
 def test_citations_count_code_points() -> None:
+    """What a segment says are the answer's own words: no quote of the source."""
+
     def support(start: int, end: int, text: str, *places: int) -> dict[str, Any]:
         segment = {"startIndex": start, "endIndex": end, "text": text}
         return {"segment": segment, "groundingChunkIndices": list(places)}
@@ -497,9 +499,9 @@ def test_citations_count_code_points() -> None:
         Text(
             "30 °C, 7 °C",
             citations=(
-                UrlCitation("https://a.example", "A", 9, 11, "°C"),
-                UrlCitation("https://a.example", "A", None, None, "elsewhere"),
-                UrlCitation("https://a.example", "A", 7, 9, "7 "),
+                UrlCitation("https://a.example", "A", 9, 11),
+                UrlCitation("https://a.example", "A"),
+                UrlCitation("https://a.example", "A", 7, 9),
                 UrlCitation("https://b.example", "", 3, 5),
             ),
         ),

@@ -255,7 +255,7 @@ def test_a_complete_response() -> None:
     [
         (Stop.END, "completed", None, "completed"),
         (Stop.STOP_SEQUENCE, "completed", None, "completed"),
-        (Stop.REFUSAL, "completed", None, "completed"),
+        (Stop.REFUSAL, "incomplete", {"reason": "content_filter"}, "incomplete"),
         (Stop.PAUSE, "completed", None, "completed"),
         (Stop.MAX_TOKENS, "incomplete", {"reason": "max_output_tokens"}, "incomplete"),
         (Stop.CONTEXT_WINDOW, "incomplete", {"reason": "max_output_tokens"}, "incomplete"),
@@ -267,6 +267,13 @@ def test_stops(stop: Stop, status: str, details: Any, item_status: str) -> None:
     body = whole(reply)
     assert (body["status"], body["incomplete_details"]) == (status, details)
     assert [item["status"] for item in body["output"]] == ["completed", item_status]
+    check_agreement(reply)
+
+
+def test_a_refusal_in_words_is_whole() -> None:
+    reply = reply_of(Refusal("not that"), stop=Stop.REFUSAL)
+    body = whole(reply)
+    assert (body["status"], body["output"][0]["status"]) == ("completed", "completed")
     check_agreement(reply)
 
 

@@ -121,7 +121,8 @@ def test_stops_by_what_was_said() -> None:
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     assert reply_of(done(0, **call)).choices[0].stop is Stop.TOOL_CALLS
     refused = message({"type": "refusal", "refusal": "no"})
-    assert reply_of(done(0, **refused)).choices[0].stop is Stop.REFUSAL
+    # As in Chat Completions: the words are a part of their own, and the answer just ended.
+    assert reply_of(done(0, **refused)).choices[0].stop is Stop.END
 
 
 def test_texts_with_annotations_and_logprobs() -> None:
