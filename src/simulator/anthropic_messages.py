@@ -6,9 +6,10 @@ https://docs.anthropic.com/en/api/messages-count-tokens
 https://docs.anthropic.com/en/api/models-list
 """
 
+import json
 from typing import Any
 
-from . import requests, sse
+from . import hosted, requests, sse
 from .answers import Answer, ToolUse, braid
 from .reading import member
 from .requests import Call
@@ -61,6 +62,7 @@ def _blocks(answer: Answer, call: Call) -> list[dict[str, Any]]:
         signature = answer.seals.seal("thinking", answer.reasoning)
         thinking = _shown_thinking(answer, call)
         out.append({"type": "thinking", "thinking": thinking, "signature": signature})
+    out += hosted.executed_blocks(answer, call)
     if answer.spoken:
         out.append({"type": "text", "text": answer.spoken, **_cited(answer)})
     out += [
@@ -101,8 +103,14 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
         "role": "assistant",
         "content": _blocks(answer, call),
         **_stop(answer),
+        **_container(answer, call),
         "usage": _usage(answer, answer.usage.output),
     }
+
+
+def _container(answer: Answer, call: Call) -> dict[str, Any]:
+    found = hosted.container(answer, call)
+    return {"container": found} if found else {}
 
 
 _EMPTY: dict[str, dict[str, Any]] = {
@@ -110,14 +118,17 @@ _EMPTY: dict[str, dict[str, Any]] = {
     "redacted_thinking": {},
     "text": {"text": ""},
     "tool_use": {"input": {}},
+    "server_tool_use": {"input": {}},
 }
 
 
 def _deltas(block: dict[str, Any], answer: Answer, tool: ToolUse | None) -> list[dict[str, Any]]:
     if tool is not None:
         return [{"type": "input_json_delta", "partial_json": piece} for piece in ("", *tool.pieces)]
-    if block["type"] == "redacted_thinking":
+    if block["type"] == "redacted_thinking" or block["type"] not in _EMPTY:
         return []  # comes whole with its start
+    if block["type"] == "server_tool_use":
+        return [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
     if block["type"] == "thinking":
         said = [{"type": "thinking_delta", "thinking": block["thinking"]}] if block["thinking"] else []
         return [*said, {"type": "signature_delta", "signature": block["signature"]}]
@@ -128,7 +139,11 @@ def _deltas(block: dict[str, Any], answer: Answer, tool: ToolUse | None) -> list
 def _block_events(
     index: int, block: dict[str, Any], answer: Answer, tool: ToolUse | None
 ) -> list[dict[str, Any]]:
-    started = {**block, **_EMPTY[block["type"]], **({"citations": []} if "citations" in block else {})}
+    started = {
+        **block,
+        **_EMPTY.get(block["type"], {}),
+        **({"citations": []} if "citations" in block else {}),
+    }
     out = [{"type": "content_block_start", "index": index, "content_block": started}]
     if index == 0:
         out.append({"type": "ping"})
@@ -145,7 +160,7 @@ def payloads(answer: Answer, call: Call) -> list[dict[str, Any]]:
     The first output count is 1, the last one the truth.
     """
     done = whole(answer, call)
-    started = {k: v for k, v in done.items() if k != "stop_details"}
+    started = {k: v for k, v in done.items() if k not in ("stop_details", "container")}
     started |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(answer, 1)}
     out: list[dict[str, Any]] = [{"type": "message_start", "message": started}]
     tools = iter(answer.tools)
@@ -167,7 +182,8 @@ def payloads(answer: Answer, call: Call) -> list[dict[str, Any]]:
         "output_tokens": used.output,
         **_details(answer, used.output),
     }
-    return [*out, {"type": "message_delta", "delta": _stop(answer), "usage": usage}, {"type": "message_stop"}]
+    delta = _stop(answer) | _container(answer, call)
+    return [*out, {"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}]
 
 
 def events(answer: Answer, call: Call) -> list[bytes]:

@@ -8,7 +8,7 @@ https://platform.openai.com/docs/api-reference/models
 from collections.abc import Iterator
 from typing import Any
 
-from . import requests, sse
+from . import hosted, requests, sse
 from .answers import Answer, Token, ToolUse, braid, tokens_of
 from .requests import Call
 
@@ -57,6 +57,17 @@ def _message(answer: Answer) -> dict[str, Any]:
     return message
 
 
+def _spoken(answer: Answer, call: Call) -> dict[str, Any]:
+    audio = hosted.audio(answer, call)
+    return {} if audio is None else {"content": None, "audio": audio}
+
+
+def _spoken_deltas(audio: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"role": "assistant", "content": None, "refusal": None}
+    for name in ("transcript", "data", "expires_at"):
+        yield {"audio": {"id": audio["id"], name: audio[name]}}
+
+
 def _annotations(answer: Answer) -> list[dict[str, Any]]:
     out = []
     for cited in answer.citations:
@@ -90,7 +101,7 @@ def _choice(answer: Answer, call: Call, index: int) -> dict[str, Any]:
     said = answer.choice(index)
     return {
         "index": index,
-        "message": _message(said),
+        "message": _message(said) | _spoken(said, call),
         "logprobs": _logprobs(said.pieces, call),
         "finish_reason": _FINISH.get(answer.finish, answer.finish),
     }
@@ -112,7 +123,10 @@ def whole(answer: Answer, call: Call) -> dict[str, Any]:
     }
 
 
-def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
+def _deltas(answer: Answer, call: Call) -> Iterator[dict[str, Any]]:
+    if (audio := hosted.audio(answer, call)) is not None:
+        yield from _spoken_deltas(audio)
+        return
     first = None if (answer.tools or answer.refusal) and not answer.text else ""
     yield {"role": "assistant", "content": first, "refusal": None}
     if answer.shown_reasoning:
@@ -155,7 +169,7 @@ def chunks(answer: Answer, call: Call) -> list[dict[str, Any]]:
     for n in range(count):
         said = answer.choice(n)
         tokens = iter((_logprobs(said.pieces, call) or {}).get("content", ()))
-        deltas = list(_deltas(said))
+        deltas = list(_deltas(said, call))
         held = [{"content": [next(tokens)], "refusal": None} if _has_token(d, call) else None for d in deltas]
         strands.append([chunk(n, delta, probs, None) for delta, probs in zip(deltas, held, strict=True)])
     out = braid(strands, True)

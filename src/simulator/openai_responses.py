@@ -6,8 +6,9 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 
 from typing import Any
 
-from . import requests, sse
+from . import hosted, requests, sse
 from .answers import Answer, Token, ToolUse, braid, tokens_of
+from .memory import conversation_of
 from .requests import Call
 
 # What a response repeats of its request, and the value where the request does not say.
@@ -67,6 +68,7 @@ def opening(answer: Answer, call: Call) -> dict[str, Any]:
         "service_tier": "default",
         "usage": None,
         **echoed,
+        **({"conversation": {"id": ident}} if (ident := conversation_of(call)) else {}),
     }
 
 
@@ -97,6 +99,8 @@ def _output(answer: Answer, call: Call) -> list[dict[str, Any]]:
         if _wants_encrypted(call):
             item["encrypted_content"] = answer.seals.seal("encrypted", answer.reasoning)
         out.append(item)
+    if (interpreted := hosted.interpreter_call(answer, call)) is not None:
+        out.append(interpreted)
     if answer.text or answer.refusal or not answer.tools:
         status = "incomplete" if answer.finish in _INCOMPLETE else "completed"
         out.append(_message(answer, call, status))
@@ -107,20 +111,20 @@ def _output(answer: Answer, call: Call) -> list[dict[str, Any]]:
 def _parts(answer: Answer, call: Call) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     if answer.text or not answer.refusal:
-        part = {"annotations": _annotations(answer), "logprobs": _logprobs(answer.pieces, call)}
+        part = {"annotations": _annotations(answer, call), "logprobs": _logprobs(answer.pieces, call)}
         parts.append({"type": "output_text", **part, "text": answer.text})
     if answer.refusal:
         parts.append({"type": "refusal", "refusal": answer.refusal})
     return parts
 
 
-def _annotations(answer: Answer) -> list[dict[str, Any]]:
+def _annotations(answer: Answer, call: Call) -> list[dict[str, Any]]:
     out = []
     for cited in answer.citations:
         end = len(answer.text) if cited.end is None else cited.end
         place = {"start_index": cited.start or 0, "end_index": end}
         out.append({"type": "url_citation", "url": cited.url, "title": cited.title, **place})
-    return out
+    return out + hosted.interpreter_citations(answer, call)
 
 
 def _logprobs(pieces: list[str], call: Call) -> list[dict[str, Any]]:
@@ -179,6 +183,8 @@ def events(answer: Answer, call: Call) -> list[bytes]:
     for index, item in enumerate(done["output"]):
         if item["type"] == "reasoning":
             _reasoning_events(stream, answer, index, item)
+        elif item["type"] == "code_interpreter_call":
+            _interpreter_events(stream, index, item)
         elif item["type"] == "message":
             _message_events(stream, answer, call, index, item)
     first = len(done["output"]) - len(answer.tools)
@@ -196,6 +202,19 @@ def _reasoning_events(stream: _Stream, answer: Answer, index: int, item: dict[st
     stream.add("response.output_item.added", output_index=index, item=added)
     if item["summary"]:
         _summary_events(stream, answer, at, item)
+    stream.add("response.output_item.done", output_index=index, item=item)
+
+
+def _interpreter_events(stream: _Stream, index: int, item: dict[str, Any]) -> None:
+    at = {"item_id": item["id"], "output_index": index}
+    added = {**item, "status": "in_progress", "code": "", "outputs": None}
+    kind = "response.code_interpreter_call"
+    stream.add("response.output_item.added", output_index=index, item=added)
+    stream.add(f"{kind}.in_progress", **at)
+    stream.add(f"{kind}_code.delta", **at, delta=item["code"])
+    stream.add(f"{kind}_code.done", **at, code=item["code"])
+    stream.add(f"{kind}.interpreting", **at)
+    stream.add(f"{kind}.completed", **at)
     stream.add("response.output_item.done", output_index=index, item=item)
 
 

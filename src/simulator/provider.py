@@ -65,6 +65,7 @@ class Provider:
         self.script = script
         self._name, self._dialect, self._ids = name, dialect, ids
         self._seals, self._memory = Seals(name), memory
+        memory.owned = tuple(script.owns)
         self._library = Library(script.recordings, script.recordings_ignore)
         for n, reply in enumerate(script.replies):
             if reply.recording is not None and self._library.get(reply.recording) is None:
@@ -201,6 +202,8 @@ class Provider:
         answer = compose(call, reply, self._name, self._ids, self._seals)
         self._memory.note_plain(answer)
         ways = speech(call)
+        if answer.hosted or call.surface in ("openai-responses", "openai-chat"):
+            self._memory.note_made(ways.whole(answer, call))
         if call.surface == "openai-responses":
             self._memory.store(call, ways.whole(answer, call))
         if not call.stream:

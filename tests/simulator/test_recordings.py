@@ -138,6 +138,9 @@ class Credulous(Seals, Memory):
     def has_item(self, ident):
         return True
 
+    def owns(self, ident):
+        return True
+
 
 @pytest.mark.parametrize("kind", sorted(set(PATHS) - {"openai-embeddings"}))
 def test_what_real_providers_accepted_is_not_refused(recordings, kind):

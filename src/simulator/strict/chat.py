@@ -10,6 +10,7 @@ from ..memory import Memory
 from ..refusal import Refusal
 from ..requests import Call
 from ..seals import Seals
+from . import accounts
 from .messages_fields import enumerate_objects
 
 # Others that speak this dialect have names of other kinds, and longer ids of their own.
@@ -19,6 +20,7 @@ _LONGEST_ID = 40
 
 def check(call: Call, seals: Seals, memory: Memory) -> None:
     """Raises Refusal."""
+    accounts.check_openai(call, memory)
     longest = _LONGEST_ID if _OPENAIS.match(call.model or "") else None
     waiting: list[str] = []
     asked_at = 0

@@ -13,7 +13,7 @@ from ..memory import Memory
 from ..refusal import Refusal
 from ..requests import Call
 from ..seals import Seals
-from . import messages_fields
+from . import accounts, messages_fields
 from .messages_fields import enumerate_objects
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -38,6 +38,7 @@ class _Turn:
 def check(call: Call, seals: Seals, memory: Memory) -> None:
     """Raises Refusal."""
     messages_fields.check(call)
+    accounts.check_anthropic(call, memory)
     fields = call.fields
     _check_tools(fields)
     turns = _turns(fields.get("messages"))

@@ -3,12 +3,14 @@
 https://platform.openai.com/docs/api-reference/responses/create and the official SDK's parameter types
 """
 
+import re
 from typing import Any
 
 from ..memory import Memory
 from ..refusal import Refusal
 from ..requests import Call
 from ..seals import Seals
+from . import accounts
 from .messages_fields import enumerate_objects
 
 PARAMETERS = frozenset(
@@ -78,6 +80,7 @@ ITEMS: dict[str, frozenset[str]] = {
 }
 _PREFIXES = {"message": "msg", "function_call": "fc", "reasoning": "rs"}
 _LONGEST_CALL_ID = 64
+_ID = re.compile(r"[A-Za-z0-9_-]*")
 # Call and answer, by the answer's type.
 _ANSWERS = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
 
@@ -88,6 +91,7 @@ def check(call: Call, seals: Seals, memory: Memory) -> None:
     for name in call.fields:
         if name not in known:
             raise _unknown(name)
+    accounts.check_openai(call, memory)
     items = enumerate_objects(call.fields.get("input"))
     for index, item in items:
         _check_item(index, item, seals, memory)
@@ -106,6 +110,7 @@ def _check_item(index: int, item: dict[str, Any], seals: Seals, memory: Memory) 
     for name in item if known is not None else ():
         if known is not None and name not in known:
             raise _unknown(f"{where}.{name}")
+    _check_id(f"{where}.id", item.get("id"))
     ident, prefix = item.get("id"), _PREFIXES.get(str(kind))
     if isinstance(ident, str) and prefix is not None and not ident.startswith(prefix):
         message = f"Invalid '{where}.id': '{ident}'. Expected an ID that begins with '{prefix}'."
@@ -119,6 +124,15 @@ def _check_item(index: int, item: dict[str, Any], seals: Seals, memory: Memory) 
         raise Refusal(400, message, f"{where}.call_id", "string_above_max_length")
     if kind == "reasoning":
         _check_reasoning(item, seals, memory)
+
+
+def _check_id(where: str, ident: Any) -> None:
+    if isinstance(ident, str) and not _ID.fullmatch(ident):
+        message = (
+            f"Invalid '{where}': '{ident}'. Expected an ID that contains letters, numbers, underscores, or "
+            "dashes, but this value contained additional characters."
+        )
+        raise Refusal(400, message, where, "invalid_value")
 
 
 def _check_reasoning(item: dict[str, Any], seals: Seals, memory: Memory) -> None:
