@@ -6,7 +6,8 @@ Same dialect, but tags in the body or a provider that speaks it otherwise: the r
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -41,6 +42,9 @@ from .view import BOUND
 _DIALECT_PREFIXES = ("anthropic-", "openai-", "x-stainless-", "x-goog-", "x-broker-", "x-envoy-")
 # Variants at hosts of other houses' models: bodies, framing and errors are the host's own, nothing passes.
 HOSTS = frozenset(("bedrock", "vertex"))
+# Of the names of dropped knobs: characters in all, characters of one, and what none may have.
+_MOST_SHOWN, _MOST_OF_A_NAME = 1_500, 100
+_NOT_SHOWN = re.compile(r"[^!-+\--~]")
 _REPLACED = frozenset(("content-type", "accept", "content-length", "x-request-id", "x-forwarded-for"))
 
 
@@ -77,6 +81,20 @@ class NotSent:
     status: int
     code: str
     body: bytes
+
+
+def shown(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of knobs as they may stand in a header, for a client can call a knob anything: no more than there
+    is room for, and the last one then says how many are left out (`+12`)."""
+    room = _MOST_SHOWN
+    told: list[str] = []
+    for name in names:
+        plain = _NOT_SHOWN.sub("?", name[:_MOST_OF_A_NAME]) or "?"
+        room -= len(plain) + len(", ")
+        if room < 0:
+            return (*told, f"+{len(names) - len(told)}")
+        told.append(plain)
+    return tuple(told)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -150,7 +168,7 @@ class MemberCall:
             ),
             remove_headers=() if self.is_same and not self._is_amazons else self._foreign(names),
             body=encoded.body,
-            dropped=encoded.dropped,
+            dropped=shown(encoded.dropped),
         )
 
     def _accepted(self) -> str:
@@ -167,9 +185,12 @@ class MemberCall:
 
     def _mended(self, body: bytes) -> Encoded:
         """The same dialect: only what has to be otherwise at this provider changes."""
+        return Encoded(self._path, self.client.rebind(body, self._upstream, self._betas()))
+
+    def _betas(self) -> tuple[str, ...]:
+        """Of Anthropic's features that are not there for everybody, those that the client asks for."""
         listed = self._inbound.first("anthropic-beta").split(",")
-        betas = tuple(beta for one in listed if (beta := one.strip()))
-        return Encoded(self._path, self.client.rebind(body, self._upstream, betas))
+        return tuple(beta for one in listed if (beta := one.strip()))
 
     def _same_dialect_path(self) -> str:
         """Empty where the call has to be translated."""
@@ -202,7 +223,8 @@ class MemberCall:
             takes_usage = chat.include_usage or self._inbound.first("x-broker-usage") == "pass"
             self._context = Context(self.request_id, self._now_s, upstream.model, takes_usage, chat.echo)
         own = tuple(chat.said_as.get(name) or client.own_field(name) for name in encoded.dropped)
-        return msgspec.structs.replace(encoded, dropped=tuple(dict.fromkeys((*chat.dropped, *own))))
+        betas = ("betas",) if self._betas() else ()
+        return msgspec.structs.replace(encoded, dropped=tuple(dict.fromkeys((*betas, *chat.dropped, *own))))
 
     def stream(self) -> MemberStream | FilteredStream | TranslatedStream:
         """What takes the reply in STREAM mode."""

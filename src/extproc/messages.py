@@ -15,6 +15,7 @@ from ..core.keys import BROKER_DETAILS
 from ..envoyapi import AnyMessage, EnvoyApi
 from ..exchange import Answer, Forward, NotSent, Reply, Send, Strip
 
+_PLAIN = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))  # no control characters
 _OVERWRITE = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -144,10 +145,10 @@ class Messages:
 
 
 def _mutate(mutation: AnyMessage, set_headers: Iterable[tuple[str, str]], remove: Iterable[str]) -> None:
+    """Values may hold what others said, and Envoy takes none with a line's end in it."""
     for name, value in set_headers:
-        mutation.set_headers.add(
-            header={"key": name, "raw_value": value.encode("latin-1", "replace")}, append_action=_OVERWRITE
-        )
+        raw = value.encode("latin-1", "replace").translate(_PLAIN)
+        mutation.set_headers.add(header={"key": name, "raw_value": raw}, append_action=_OVERWRITE)
     mutation.remove_headers.extend(remove)
 
 

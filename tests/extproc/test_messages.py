@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 from modelbroker.envoyapi import AnyMessage, api
-from modelbroker.exchange import Forward, Inbound
+from modelbroker.exchange import Answer, Forward, Inbound
 from modelbroker.extproc.messages import Messages
 
 MESSAGES = Messages(api())
@@ -69,3 +69,12 @@ def test_of_headers_with_the_same_name_the_first_counts(pairs: list[tuple[str, s
     listed = MESSAGES.headers(request.request_headers)
     assert values == dict(reversed(listed))
     assert [Inbound.of(values).first(name) for name in "abc"] == [Inbound(listed).first(n) for n in "abc"]
+
+
+def test_what_others_said_breaks_no_header() -> None:
+    """A request id or a time to wait may stand in a provider's body."""
+    said = "one\r\nx-broker-member: two\x00\x7f"
+    answer = Answer(429, (("request-id", said), ("retry-after", "5")), (), b"{}")
+    response = RESPONSE.FromString(MESSAGES.failed(answer))
+    values = [option.header.raw_value for option in response.immediate_response.headers.set_headers]
+    assert values == [b"one  x-broker-member: two  ", b"5"]

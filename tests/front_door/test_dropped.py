@@ -233,3 +233,25 @@ def test_what_one_member_drops_another_may_take(broker: Broker, sims: Simulators
     assert headers["x-broker-member"].startswith("openai-chat/") and named(headers) == set()
     record = record_of(broker, headers)
     assert [attempt["dropped"] for attempt in record["attempts"]] == [["prompt_cache_key"], []]
+
+
+ODD_NAMES = ["a\r\nx-broker-member: somebody", "\x00", "ключ ❄", "a, b", "long" * 20_000, ""]
+
+
+@pytest.mark.parametrize("odd", ODD_NAMES, ids=["line-end", "nul", "not-ascii", "comma", "long", "empty"])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_odd_names_do_no_harm(broker: Broker, client: str, odd: str) -> None:
+    """A client can call a knob anything; a header can't hold everything."""
+    seen, headers = ask(client, broker.url, "gemini", True, extra_body={odd: 1, "seen": 2})
+    assert seen.text == "Cold. ❄" and headers["x-broker-member"].startswith("gemini/")
+    assert "seen" in named(headers) and len(headers["x-broker-dropped"]) < 2_000
+    assert all(32 <= ord(letter) < 127 for letter in headers["x-broker-dropped"])
+
+
+def test_a_header_has_room_for_some_names_only(broker: Broker) -> None:
+    many = {f"knob_{number:05}": number for number in range(5_000)}
+    seen, headers = ask("openai-chat", broker.url, "gemini", True, extra_body=many)
+    assert seen.text == "Cold. ❄" and "knob_00000" in named(headers)
+    assert len(headers["x-broker-dropped"]) < 2_000
+    record = record_of(broker, headers)
+    assert len(record["attempts"][0]["dropped"]) < 5_000
