@@ -204,7 +204,7 @@ _ITEMS: list[Json] = [
         "call_id": "call_1",
         "output": "12 C",
         "status": "completed",
-        "name": "f",
+        "name": "as it is called",
     },
     {"type": "custom_tool_call_output", "id": "cto_1", "call_id": "call_2", "output": "ok"},
     {

@@ -26,6 +26,12 @@ def requests(dialect: str, own: bool = False) -> Iterator[Json]:
         yield copy.deepcopy(BASES[dialect] | more)
 
 
+def is_whole(dialect: str, row: str) -> bool:
+    """Is the line for all of a type, like `tools.web_search`?"""
+    names = row.split(".")
+    return len(names) == 2 and names[0] in _BY_TYPE[dialect]
+
+
 def of_a_kind(dialect: str, row: str) -> Json:
     """A request that holds something of the type that a line like `tools.web_search` is for, and no more."""
     prefix, kind = row.split(".", 1)
