@@ -18,6 +18,7 @@ import pytest
 from support.broker import KEY, KEY_SHA256, Broker, provider
 from support.calls import Ask, make
 from support.essence import Essence
+from support.faults import FAULTS, Fault
 from support.sdks import CLIENTS, anthropic_sdk, ask, openai_sdk
 from support.simulators import Simulators
 
@@ -142,6 +143,7 @@ VARIANTS = [
     ),
 ]
 NAMED = {variant.name: variant for variant in VARIANTS}
+TIMEOUTS: Mapping[str, Mapping[str, str]] = {"": {}, ".quick": {"first_event": "2s", "reply": "2s"}}
 CLAUDES = ("vertex-claude", "bedrock-claude")
 
 SAID = Essence(
@@ -183,11 +185,13 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             *({"name": name, "ejection": "off", "members": [member]} for name, member in members.items()),
             *(
                 {
-                    "name": f"{name}.plain",
+                    "name": f"{name}.plain{more}",
                     "ejection": "off",
+                    "timeouts": limits,
                     "members": [member, {"provider": "plain", "model": "gpt-5", "priority": 1}],
                 }
                 for name, member in members.items()
+                for more, limits in TIMEOUTS.items()
             ),
         ],
     }
@@ -242,15 +246,19 @@ def test_an_overloaded_one_is_left_for_another_dialect(
     assert only_call(sims, "plain")[2]["model"] == "gpt-5"
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize("name", NAMED)
-def test_a_stream_that_fails_at_its_beginning_is_left_too(
-    broker: Broker, sims: Simulators, name: str, client: str
-) -> None:
-    script(sims, name, faults=[{"error_event": True}])
-    script(sims, "plain")
-    seen, headers = ask(client, broker.url, f"{name}.plain", True)
-    assert seen == SAID and headers["x-broker-member"] == "plain/gpt-5"
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_who_fails_in_any_way_is_left(broker: Broker, sims: Simulators, fault: Fault) -> None:
+    more = ".quick" if fault.timeouts == "quick" else ""
+    for name in NAMED:
+        sims[name].script(refuse=True)  # ends idle connections: they would not be accepted any more
+        sims[name].script(faults=[fault.script])
+    kinds = [stream for stream in (False, True) if (fault.stream if stream else fault.whole)]
+    calls = [
+        Ask(f"{name}.plain{more}", client, stream) for name in NAMED for client in CLIENTS for stream in kinds
+    ]
+    for got in make(broker.url, calls, parallel=20):
+        assert got.is_whole and got.text == f"plain answering as gpt-5: {got.ask.question}", str(got)
+        assert (got.member, got.attempts) == ("plain/gpt-5", 2), str(got)
 
 
 RAISED = {
