@@ -142,6 +142,9 @@ class ChatStreamDecoder:
         if data.startswith(b"[DONE]"):
             self._end()
             return
+        if not data.strip():  # a way to keep a connection alive
+            self._out.append(Alive())
+            return
         chunk = decode_json(data)
         if not isinstance(chunk, dict):
             raise _garbage(f"it has an event {data[:60].decode('utf-8', 'replace')!r}")
@@ -196,6 +199,8 @@ class ChatStreamDecoder:
         if said.get("error"):
             raise _Broken(openai.fault_from(said))
         delta = said.get("delta")
+        if not isinstance(delta, dict) and not choice.next:
+            delta = said.get("message")  # the whole answer in one piece
         if isinstance(delta, dict):
             self._delta(choice, delta, said.get("logprobs"))
         reason = said.get("finish_reason")
@@ -310,12 +315,12 @@ class ChatStreamDecoder:
         function = said.get("function") or said.get("custom")
         function = function if isinstance(function, dict) else {}
         ident, name = id_of(said), text_of(function.get("name"))
-        call = self._call_of(choice, said.get("index"), ident, name)
+        arguments = arguments_of(function.get("arguments")) or text_of(function.get("input"))
+        call = self._call_of(choice, said.get("index"), ident, name, arguments)
         if call.index < 0:
             call.id = call.id or ident
             call.name = call.name or name
             call.custom = call.custom or "custom" in said
-        arguments = arguments_of(function.get("arguments")) or text_of(function.get("input"))
         if arguments:
             if call.is_over and arguments.strip():
                 raise _garbage(f"the arguments of {call.name} go on behind their end")
@@ -332,12 +337,13 @@ class ChatStreamDecoder:
             blob = None
         call.blob = blob
 
-    def _call_of(self, choice: _Choice, place: Any, ident: str, name: str) -> _Call:
+    def _call_of(self, choice: _Choice, place: Any, ident: str, name: str, arguments: str) -> _Call:
         """The call that this is a piece of: by its index, else by its id, else the latest. Some give all
-        calls the same index: there another id with a name begins another call."""
+        calls the same index: there another id with a name begins another call, and without ids a name does
+        behind arguments that are whole."""
         if isinstance(place, int):
             call = choice.at.get(place)
-            if call is not None and ident and name and call.id not in ("", ident):
+            if call is not None and name and _begins_another(call, ident, name, arguments):
                 call = None
             key: object = place
         else:
@@ -372,6 +378,12 @@ class ChatStreamDecoder:
                 raise _garbage("a tool call names no function")
             if not call.is_over:
                 self._end_call(choice, call)
+
+
+def _begins_another(call: _Call, ident: str, name: str, arguments: str) -> bool:
+    if ident and call.id:
+        return ident != call.id
+    return bool(call.name) and (name != call.name or arguments.strip() != "") and _is_complete(call)
 
 
 def _is_complete(call: _Call) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.dialects import client_dialect, provider_dialect
+from modelbroker.dialects.base import PREAMBLE
 from modelbroker.dialects.conversation import (
     Blob,
     Reasoning,
@@ -36,6 +37,7 @@ from modelbroker.dialects.replies import (
     Usage,
     UsageGiven,
 )
+from modelbroker.dialects.sse import SseEvent
 from modelbroker.dialects.streaming import fold
 from modelbroker.dialects.translation import Context
 from support.conversations import replies, streams
@@ -158,6 +160,17 @@ CALLS: list[tuple[list[Any], list[tuple[str, str, str]]]] = [
         [call(0, "a", "f", '{"x"'), call(0, arguments=":1}"), call(0, "b", "g", "{"), call(0, arguments="}")],
         [("a", "f", '{"x":1}'), ("b", "g", "{}")],
     ),
+    # Each with the same index, and without an id.
+    (
+        [call(0, None, "f", '{"x"'), call(0, None, None, ":1}"), call(0, None, "g", "{}")],
+        [("call_r1_0_0", "f", '{"x":1}'), ("call_r1_0_1", "g", "{}")],
+    ),
+    (
+        [call(0, "", "f", '{"x":1}'), call(0, "", "f", '{"x":2}'), call(0, "", "f", "")],
+        [("call_r1_0_0", "f", '{"x":1}'), ("call_r1_0_1", "f", '{"x":2}')],
+    ),
+    # The name in each piece.
+    ([call(0, None, "f", '{"x"'), call(0, None, "f", ":1}")], [("call_r1_0_0", "f", '{"x":1}')]),
     # The same id at another index is another call.
     ([call(0, "a", "f", "{}"), call(1, "a", "f", "{}")], [("a", "f", "{}"), ("a", "f", "{}")]),
     # Arguments before the name; an object instead of its text; no arguments; no id.
@@ -340,6 +353,21 @@ def test_comments_and_line_ends() -> None:
         + DONE
     )
     assert fold([*decoder.feed(raw), *decoder.end()]).choices[0].parts == (Text("ü"),)
+
+
+def test_events_without_data_keep_the_connection_alive() -> None:
+    decoder = PROVIDER.stream_decoder(UPSTREAM)
+    raw = b"data: \n\n" + raw_of(delta(content="a")) + b"data:\n\n" + raw_of(delta("stop")) + DONE
+    assert fold([*decoder.feed(raw), *decoder.end()]).choices[0].parts == (Text("a"),)
+    assert CLIENT.judge(SseEvent("", b"")) == PREAMBLE
+
+
+def test_an_answer_in_one_piece() -> None:
+    """Some say `message` where a stream has `delta`, some say all of it once more at the end."""
+    message = {"role": "assistant", "content": "a", "tool_calls": None}
+    end = {"id": "r1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    assert reply_of(end).choices[0].parts == (Text("a"),)
+    assert reply_of(delta(content="a"), end).choices[0].parts == (Text("a"),)
 
 
 def test_nothing_comes_behind_the_end() -> None:
