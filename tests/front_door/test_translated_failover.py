@@ -26,6 +26,13 @@ CLIENTS = ("anthropic-messages", "openai-chat", "openai-responses")
 TIMEOUTS: dict[str, dict[str, str]] = {"patient": {}, "quick": {"first_event": "2s", "reply": "2s"}}
 LIMIT = 30_000_000
 SIZES = {"10KB": 10_000, "1.1MB": 1_100_000, "30MB": LIMIT}
+# What is noticed of replies that are read, and what every status that says "not here, not now" comes to.
+MORE_FAULTS = [
+    *(Fault({"status": status}) for status in (401, 403, 502, 503, 504)),
+    *(Fault({"trouble": name}) for name in ("overloaded", "rate_limit", "server_error", "invalid_key")),
+    Fault({"garbage": "body"}, stream=False),  # a whole reply in the client's own dialect is not read
+    Fault({"status": 503, "compress": "gzip"}),
+]
 # With the largest bodies only those ways of failing that differ in what becomes of the body.
 LARGE_FAULTS: dict[str, dict[str, Any]] = {
     "status": {"status": 503},
@@ -81,7 +88,7 @@ def assert_answered_by_the_second(got: Got) -> None:
     assert (got.member, got.attempts) == (f"good-{second}/good-model", 2), str(got)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [*FAULTS, *MORE_FAULTS], ids=lambda fault: fault.name)
 def test_the_other_dialect_answers(broker: Broker, sims: Simulators, fault: Fault) -> None:
     sims["bad"].script(
         refuse=True
@@ -93,6 +100,20 @@ def test_the_other_dialect_answers(broker: Broker, sims: Simulators, fault: Faul
         for first, second in PAIRS
         for dialect in CLIENTS
         for stream in kinds
+        if stream or fault.script != {"garbage": "body"} or first != dialect
+    ]
+    for got in make(broker.url, calls, parallel=20):
+        assert_answered_by_the_second(got)
+    assert len(sims["good"].settled_calls()) == len(calls)
+
+
+def test_nobody_listens_at_the_first(broker: Broker, sims: Simulators) -> None:
+    sims["bad"].script(refuse=True)
+    calls = [
+        Ask(f"{first}.{second}.patient", dialect, stream)
+        for first, second in PAIRS
+        for dialect in CLIENTS
+        for stream in (False, True)
     ]
     for got in make(broker.url, calls, parallel=20):
         assert_answered_by_the_second(got)
