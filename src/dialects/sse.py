@@ -55,4 +55,5 @@ class SseSplitter:
     def _dispatch(self) -> SseEvent | None:
         name, data = self._name, self._data
         self._name, self._data = "", []
-        return SseEvent(name, b"\n".join(data)) if data else None
+        # One without a word is a way to keep a connection alive, and says nothing in any dialect.
+        return SseEvent(name, b"\n".join(data)) if any(line.strip() for line in data) else None

@@ -56,6 +56,7 @@ def test_any_split_gives_the_same_events(
         (b"data:a\r\rdata:  b\r\r\n", [SseEvent("", b"a"), SseEvent("", b" b")]),
         (b": comment\n\n", []),
         (b"event: only-a-name\n\n", []),
+        (b"data:\n\ndata: \n\nevent: x\ndata\n\ndata: a\n\n", [SseEvent("", b"a")]),
         (b"\xef\xbb\xbfdata: a\n\n", [SseEvent("", b"a")]),
         (b"data: not ended", []),
     ],

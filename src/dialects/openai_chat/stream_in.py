@@ -142,9 +142,6 @@ class ChatStreamDecoder:
         if data.startswith(b"[DONE]"):
             self._end()
             return
-        if not data.strip():  # a way to keep a connection alive
-            self._out.append(Alive())
-            return
         chunk = decode_json(data)
         if not isinstance(chunk, dict):
             raise _garbage(f"it has an event {data[:60].decode('utf-8', 'replace')!r}")

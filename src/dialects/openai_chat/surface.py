@@ -33,8 +33,6 @@ class OpenAiChat(SameDialect):
     def judge(self, event: SseEvent) -> StreamStart:
         if event.data.strip() == b"[DONE]":
             return REAL
-        if not event.data.strip():
-            return PREAMBLE
         chunk = decode_json(event.data)
         if not isinstance(chunk, dict):
             return garbage(event.data)
