@@ -29,6 +29,13 @@ from .filters import (
 from .local_replies import member_mappers
 from .types import ADS, Tree, duration, extension, set_header, typed
 
+_HEADER_MUTATION = "envoy.filters.http.header_mutation"
+_HEADER_MUTATION_PER_ROUTE = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+# What the broker says of a member's reply. An empty value is not sent.
+_TOLD = [
+    set_header("x-broker-dropped", "%DYNAMIC_METADATA(modelbroker:dropped)%"),
+    set_header("x-broker-next", "%DYNAMIC_METADATA(modelbroker:next)%"),
+]
 _MAX_MESSAGE_TIMEOUT_MS = 3_600_000
 _HELD_BYTES = 33 * 1024 * 1024  # of a whole reply, before it goes on
 
@@ -142,8 +149,8 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
     passing = () if is_mended(provider) else identity_dialects(provider)
     rewrite, stream = _present("x-broker-rewrite"), _present("x-broker-stream")
     spoken = _spoken_text(provider, member)
-    whole_reply = _python_override(spoken, "BUFFERED")
-    each_piece = _python_override(spoken, "STREAMED")
+    whole_reply = _through_python(route, _python_override(spoken, "BUFFERED"))
+    each_piece = _through_python(route, _python_override(spoken, "STREAMED"))
     no_python = {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, disabled=True)}
     return {
         "name": "member",
@@ -154,31 +161,42 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                 "request_headers_to_add": request_headers,
                 "request_headers_to_remove": [*INTERNAL_HEADERS, *ENVOY_HEADERS],
                 # Of Envoy's own replies, that no filter sees; the others are named by `_reply_headers`.
-                "response_headers_to_add": _own_reply_headers(member),
+                "response_headers_to_add": [set_header("x-broker-member", member.id)],
                 # Envoy adds it behind this, to what it says itself: a provider can't.
                 "response_headers_to_remove": [LOCAL_REPLY_HEADER],
                 "routes": [
-                    *([_route(route, each_piece, rewrite, stream)] if passing else []),
-                    *([_route(route, whole_reply, rewrite)] if passing else []),
+                    *([_matching(each_piece, rewrite, stream)] if passing else []),
+                    *([_matching(whole_reply, rewrite)] if passing else []),
                     *(
-                        _route(route, _stream_override(dialect), _is("x-broker-stream", dialect))
+                        _matching(_passing(route, _stream_override(dialect)), _is("x-broker-stream", dialect))
                         for dialect in passing
                     ),
-                    *(_route(route, no_python, _is("x-broker-dialect", dialect)) for dialect in passing),
-                    _route(route, each_piece, stream),
-                    _route(route, whole_reply),
+                    *(
+                        _matching(_passing(route, no_python), _is("x-broker-dialect", dialect))
+                        for dialect in passing
+                    ),
+                    _matching(each_piece, stream),
+                    _matching(whole_reply),
                 ],
             }
         ],
     }
 
 
-def _route(route: Tree, filters: Tree, *headers: Tree) -> Tree:
-    return {
-        "match": {"prefix": "/", "headers": list(headers)},
-        "route": route,
-        "typed_per_filter_config": filters,
-    }
+def _passing(route: Tree, filters: Tree) -> Tree:
+    return {"route": route, "typed_per_filter_config": filters}
+
+
+def _through_python(route: Tree, filters: Tree) -> Tree:
+    """Only here is there more to tell of a reply than the member: asking the call's metadata for it costs as
+    much as all else that Envoy does with headers, so calls that pass are spared it."""
+    mutations = {"response_mutations": [{"append": header} for header in _TOLD]}
+    told = {_HEADER_MUTATION: typed(_HEADER_MUTATION_PER_ROUTE, mutations=mutations)}
+    return {**_passing(route, {**filters, **told}), "response_headers_to_add": _TOLD}
+
+
+def _matching(route: Tree, *headers: Tree) -> Tree:
+    return {"match": {"prefix": "/", "headers": list(headers)}, **route}
 
 
 def _is(header: str, value: str) -> Tree:
@@ -241,24 +259,16 @@ def identity_dialects(provider: Provider) -> tuple[str, ...]:
     return tuple(dialect for dialect in provider.dialects if dialect in CLIENT_DIALECTS)
 
 
-def _own_reply_headers(member: Member) -> list[Tree]:
-    """What the broker says of a member's reply. An empty value is not sent."""
-    return [
-        set_header("x-broker-member", member.id),
-        set_header("x-broker-dropped", "%DYNAMIC_METADATA(modelbroker:dropped)%"),
-        set_header("x-broker-next", "%DYNAMIC_METADATA(modelbroker:next)%"),
-    ]
-
-
 def _reply_headers(member: Member) -> Tree:
     """A reply names the member, and no provider speaks in the broker's name."""
     ours = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _OUR_REPLY_HEADERS]
     theirs = [{"remove": name} for name in _PROVIDER_HEADERS]
-    added = [{"append": header} for header in _own_reply_headers(member)]
     return extension(
-        "envoy.filters.http.header_mutation",
+        _HEADER_MUTATION,
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-        mutations={"response_mutations": [*ours, *theirs, *added]},
+        mutations={
+            "response_mutations": [*ours, *theirs, {"append": set_header("x-broker-member", member.id)}]
+        },
     )
 
 
