@@ -22,28 +22,61 @@ DIALECTS = {
     "bedrock-converse": ("", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
     "gemini": ("/v1beta", "gemini-3-pro"),
 }
-PAIRS = list(itertools.permutations(DIALECTS, 2))
+# The same dialects at other houses: base path, model, and what their entries say otherwise.
+VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "vertex-claude": (
+        "/v1",
+        "claude-sonnet-4-5@20250929",
+        {"dialect": "anthropic-messages", "variant": "vertex", "project": "p", "region": "us-east5"},
+    ),
+    "bedrock-claude": (
+        "",
+        "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        {
+            "dialect": "anthropic-messages",
+            "variant": "bedrock",
+            "region": "us-east-1",
+            "auth": "aws-sigv4",
+            "credential": {"env": "AWS_KEYS_OF_PROVIDERS"},
+        },
+    ),
+    "vertex-gemini": (
+        "/v1",
+        "gemini-3-pro",
+        {"dialect": "gemini", "variant": "vertex", "project": "p", "region": "us-east5"},
+    ),
+}
+MODELS = {name: told[1] for name, told in (DIALECTS | VARIANTS).items()}
+PAIRS = [
+    *itertools.permutations(DIALECTS, 2),
+    ("vertex-claude", "bedrock-claude"),
+    ("bedrock-claude", "anthropic-messages"),
+    ("bedrock-claude", "vertex-gemini"),
+]
 CLIENTS = ("anthropic-messages", "openai-chat", "openai-responses")
 
 
 @pytest.fixture(scope="module")
 def sims() -> Iterator[Simulators]:
-    with Simulators(*DIALECTS) as simulators:
+    with Simulators(*MODELS) as simulators:
         yield simulators
 
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     config = {
-        "providers": [provider(name, sims[name].port, name, path) for name, (path, _) in DIALECTS.items()],
+        "providers": [
+            *(provider(name, sims[name].port, name, path) for name, (path, _) in DIALECTS.items()),
+            *(provider(name, sims[name].port, "", path) | more for name, (path, _, more) in VARIANTS.items()),
+        ],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "pools": [
             {
                 "name": f"{first}.{second}",
                 "ejection": "off",
                 "members": [
-                    {"provider": first, "model": DIALECTS[first][1]},
-                    {"provider": second, "model": DIALECTS[second][1], "priority": 1},
+                    {"provider": first, "model": MODELS[first]},
+                    {"provider": second, "model": MODELS[second], "priority": 1},
                 ],
             }
             for first, second in PAIRS
