@@ -25,6 +25,9 @@ _QWEN = {"minimal": "low", "medium": "high", "xhigh": "high", "max": "high"}
 _GLM = {"minimal": "low"}
 _GROK = {"minimal": "low", "max": "xhigh"}
 _NOVA = {"minimal": "low", "xhigh": "high", "max": "high"}
+# Up to this version a forced tool excludes adaptive thinking too:
+# https://github.com/langchain-ai/langchain-aws/pull/1151
+_NOT_FORCED_AND_THINKING = (4, 7)
 _GPT_ALWAYS_REASONING = ("gpt-6-astra", "gpt-6.1")
 
 
@@ -110,7 +113,7 @@ def _of_claude(chat: Chat, effort: Effort, facts: Claude, upstream: Upstream, hi
         return _no_thinking(facts)
     adaptive = facts.adaptive and (effort.budget_tokens is None or effort.adaptive or not facts.budget)
     if adaptive:
-        return _adaptive(effort, facts)
+        return _adaptive(effort, facts, _is_forced(chat) and facts.version <= _NOT_FORCED_AND_THINKING)
     if not facts.budget or not history_ok or _is_forced(chat):
         return Reasons(dropped=True)
     budget = max(_LEAST_BUDGET, effort.budget_tokens or _BUDGETS.get(effort.level, _BUDGETS["medium"]))
@@ -140,11 +143,14 @@ def _no_thinking(facts: Claude) -> Reasons:
     return Reasons({"thinking": {"type": facts.off}} if facts.off else {})
 
 
-def _adaptive(effort: Effort, facts: Claude) -> Reasons:
-    thinking: dict[str, Any] = {"type": "adaptive"}
-    if facts.takes_display and effort.show is not None:
-        thinking["display"] = "summarized" if effort.show else "omitted"
-    fields: dict[str, Any] = {"thinking": thinking}
+def _adaptive(effort: Effort, facts: Claude, is_forced: bool) -> Reasons:
+    """The effort may stay where a forced tool excludes thinking."""
+    fields: dict[str, Any] = {}
+    if not is_forced:
+        thinking: dict[str, Any] = {"type": "adaptive"}
+        if facts.takes_display and effort.show is not None:
+            thinking["display"] = "summarized" if effort.show else "omitted"
+        fields["thinking"] = thinking
     if effort.level or effort.budget_tokens is not None:
         level = _level(effort)
         if level == "minimal":
@@ -152,7 +158,7 @@ def _adaptive(effort: Effort, facts: Claude) -> Reasons:
         elif level == "xhigh" and not facts.takes_xhigh:
             level = "max"
         fields["output_config"] = {"effort": level}
-    return Reasons(fields, adaptive=True)
+    return Reasons(fields, adaptive=not is_forced)
 
 
 def _is_forced(chat: Chat) -> bool:

@@ -139,12 +139,17 @@ def test_a_budget_leaves_room_for_the_answer(
     assert ("effort" in dropped) is (budget is None)
 
 
-def test_a_forced_tool_is_worth_more_than_thinking_on_a_budget() -> None:
+def test_a_forced_tool_is_worth_more_than_thinking() -> None:
+    """Bedrock refuses both together for the older of the models that think as they like, too: "Thinking may
+    not be enabled when tool_choice forces tool use"; they can still be told an effort."""
     request = chat(tools=(TOOL,), tool_choice=ToolChoice("required"), effort=Effort(level="low"))
     body, dropped = sent(request)
     assert body["toolConfig"]["toolChoice"] == {"any": {}}
     assert dropped == ("effort",)
-    assert fields(request, SONNET_46)["thinking"] == {"type": "adaptive"}
+    for model in (SONNET_46, OPUS_47):
+        assert fields(request, model) == {"output_config": {"effort": "low"}}
+    newer = fields(request, "anthropic.claude-opus-4-8")
+    assert newer == {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
 
 
 def test_novas_high_effort_takes_no_limits() -> None:
