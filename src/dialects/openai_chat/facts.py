@@ -62,11 +62,14 @@ class _Content(msgspec.Struct):
     foreign: str = ""  # the first field that only this dialect has
 
 
+_NOTHING_ELSE = _Content(set(), [])
+
+
 def read(body: bytes) -> RequestFacts:
     request, model, span = read_routed(_decoder, body)
-    content = _content(request, body)
+    content = _content(request) if holds(body, *_PART_WORDS) else _NOTHING_ELSE
     is_stream = bytes(request.stream) == b"true"
-    asks_audio = openai.is_set(request.audio) or b'"audio"' in bytes(request.modalities)
+    asks_audio = b'"audio"' in bytes(request.modalities) or openai.is_set(request.audio)
     return RequestFacts(
         model=model,
         model_span=span,
@@ -83,14 +86,20 @@ def read(body: bytes) -> RequestFacts:
         choices=openai.positive_int(request.n) or 1,
         same_dialect=_only_own(request) or content.foreign,
         ids=tuple(content.ids),
-        marked=holds(body, _MARK) or any(id_and_owner(ident)[1] for _, ident in content.ids),
+        marked=body.rfind(_MARK) >= 0 or (bool(content.ids) and _is_owned(content)),
         stateful=bytes(request.store) == b"true",
         binds=asks_audio,
         adds_usage=is_stream and request.stream_options is ABSENT,
     )
 
 
+def _is_owned(content: _Content) -> bool:
+    return any(id_and_owner(ident)[1] for _, ident in content.ids)
+
+
 def _reasons(request: _Request) -> bool:
+    if request.reasoning is ABSENT and request.reasoning_effort is ABSENT:
+        return False
     if openai.is_set(request.reasoning_effort):
         return bytes(request.reasoning_effort) != b'"none"'
     if not openai.is_set(request.reasoning):
@@ -101,8 +110,12 @@ def _reasons(request: _Request) -> bool:
 
 def _only_own(request: _Request) -> str:
     """The first field of the request itself that only members of this dialect can serve."""
-    for name in ("audio", "web_search_options", "moderation"):
-        if openai.is_set(getattr(request, name)):
+    for name, raw in (
+        ("audio", request.audio),
+        ("web_search_options", request.web_search_options),
+        ("moderation", request.moderation),
+    ):
+        if raw is not ABSENT and openai.is_set(raw):
             return name
     if b'"audio"' in bytes(request.modalities):
         return "modalities"
@@ -121,10 +134,8 @@ def _foreign_tool(tools: msgspec.Raw) -> str:
     return next((f"tools[{n}]" for n, kind in enumerate(kinds) if kind.is_foreign()), "")
 
 
-def _content(request: _Request, body: bytes) -> _Content:
+def _content(request: _Request) -> _Content:
     content = _Content(set(), [])
-    if not holds(body, *_PART_WORDS):
-        return content
     messages = decode_json(request.messages)
     for n, message in enumerate(messages if isinstance(messages, list) else ()):
         if not isinstance(message, dict):
