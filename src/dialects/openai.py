@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Errors", "Models"; guides "Error codes" and "Reas
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from ..core.errors import CallError
-from .base import ABSENT, StreamStart, credential_refused, decode_json, failed
+from .base import ABSENT, REAL, StreamStart, credential_refused, decode_json, failed
 from .conversation import Effort, Upstream
 from .replies import Cause, Fault, Usage
 
@@ -86,6 +87,9 @@ def part_types(value: Any) -> Iterable[str]:
             stack.extend(inner for inner in item if isinstance(inner, (dict, list)))
 
 
+_REQUEST_CODES = frozenset(("context_length_exceeded", "invalid_prompt", "content_filter"))
+
+
 def fault_of(error: Any) -> StreamStart:
     """A stream's `error` object → what it stands for. Rate limits and overload keep their status."""
     if not isinstance(error, dict):
@@ -98,6 +102,8 @@ def fault_of(error: Any) -> StreamStart:
         return failed(429, "upstream_rate_limited", message)
     if "overloaded" in code + kind or code in ("529", "503"):
         return failed(529, "upstream_overloaded", message)
+    if kind == "invalid_request_error" or code in _REQUEST_CODES:
+        return REAL  # an answer about this very request
     return failed(503, "upstream_error", message)
 
 
@@ -417,6 +423,15 @@ def refused_knobs(model: str, level: str) -> frozenset[str]:
         return frozenset()
     reasons = traits.thinks if not level else level != "none"
     return frozenset((*(_SAMPLING if reasons else ()), *(() if traits.stops else ("stop",))))
+
+
+LONGEST_KEY = 64
+
+
+def bounded(key: str) -> str:
+    """What says who a user is, or which prompt this is: OpenAI takes at most 64 characters, and agents of
+    other dialects send more. A longer one is known by its hash."""
+    return key if len(key) <= LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
 
 # -- usage

@@ -17,6 +17,8 @@ PREAMBLE_HOLD_MS = 1_000
 MOST_HELD_BYTES = 256 * 1024
 # Providers are asked for plain text; one that compresses all the same is looked into where that can be done.
 INFLATED = frozenset(("gzip", "x-gzip", "deflate"))
+# What of a provider's reply headers an error in the place of its stream keeps.
+_KEPT = frozenset(("request-id", "x-request-id", "apim-request-id", "retry-after"))
 ANY_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own header or gzip's
 
 
@@ -36,6 +38,7 @@ class MemberStream:
     """Events: `on_headers`, `on_body` …; each says what to do next. After COMMIT or FAIL it is over."""
 
     dialect: Dialect
+    kept: tuple[tuple[str, str], ...] = ()  # reply headers to go with `failure()`
     _splitter: SseSplitter = field(default_factory=SseSplitter)
     _held_bytes: int = 0
     _alive: bool = False
@@ -45,6 +48,7 @@ class MemberStream:
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
         """Only a successful event stream is held; anything else is judged by its status alone."""
         values = dict(headers)
+        self.kept = tuple(pair for pair in headers if pair[0] in _KEPT)
         is_stream = values.get("content-type", "").lower().startswith("text/event-stream")
         if values.get(":status", "") != "200" or not is_stream:
             return Move.COMMIT

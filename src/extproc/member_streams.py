@@ -109,7 +109,7 @@ class ReplyStream:
         stream = self._stream
         if isinstance(stream, MemberStream):
             status, code, body = stream.failure()
-            headers = (("content-type", "application/json"),)
+            headers = (("content-type", "application/json"), *stream.kept)
             self._wire.send(self._messages.immediate(status, headers, body, code))
         else:
             self._wire.send(self._messages.failed(stream.failure(), self._status))

@@ -164,7 +164,9 @@ def _google_event(call: Call, body: Any, number: int) -> bytes:
 
 def _responses_events(kind: str, code: str | None, message: str, number: int, request_id: str) -> list[bytes]:
     code = code or kind
-    event = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": number}
+    # Not flat, as the reference has it: https://github.com/openai/openai-dotnet/issues/881
+    error = {"type": kind, "code": code, "message": message, "param": None}
+    event = {"type": "error", "error": error, "sequence_number": number}
     failed = {
         "id": request_id.replace("req_", "resp_"),
         "object": "response",

@@ -25,6 +25,17 @@ TABLE: list[tuple[str, str, Stage, int]] = [
     (CHAT, '{"error":{"message":"slow down","code":"rate_limit_exceeded"}}', Stage.FAULT, 429),
     (CHAT, '{"error":{"message":"boom","type":"server_error"}}', Stage.FAULT, 503),
     (CHAT, '{"error":"boom"}', Stage.FAULT, 503),
+    # Answers about this very request, whatever the dialect: another member would say the same.
+    (CHAT, '{"error":{"message":"o","type":"invalid_request_error","code":null}}', Stage.REAL, 0),
+    (CHAT, '{"error":{"message":"o","type":"invalid_request_error","code":"invalid_prompt"}}', Stage.REAL, 0),
+    (
+        CHAT,
+        '{"error":{"message":"o","type":"invalid_request_error","code":"invalid_api_key"}}',
+        Stage.FAULT,
+        502,
+    ),
+    (RESPONSES, '{"type":"error","error":{"type":"invalid_request_error","code":"x"}}', Stage.REAL, 0),
+    (RESPONSES, '{"type":"error","code":"context_length_exceeded","message":"o"}', Stage.REAL, 0),
     (CHAT, "<html>", Stage.FAULT, 502),
     (CHAT, "[1]", Stage.FAULT, 502),
     (RESPONSES, '{"type":"response.created"}', Stage.PREAMBLE, 0),

@@ -86,7 +86,9 @@ def test_endless_preamble_is_not_held_for_ever() -> None:
 
 def test_a_failure_is_told_in_the_dialect_with_a_status_that_is_retried() -> None:
     stream = MemberStream(dialect_named("anthropic-messages"))
-    stream.on_headers(STREAM, ends=False)
+    told = (("request-id", "req_1"), ("retry-after", "7"))
+    stream.on_headers([*STREAM, *told, ("server", "x")], ends=False)
+    assert stream.kept == told  # by which the provider can be asked about it, and when to come again
     event = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Busy"}}\n\n'
     assert stream.on_body(event, ends=False) is Move.FAIL
     status, code, body = stream.failure("r-1")

@@ -1,5 +1,7 @@
 """The official SDKs find nothing amiss."""
 
+import json
+
 import anthropic
 import openai
 import pytest
@@ -235,14 +237,17 @@ def test_error_events_reach_the_sdks(oai, ant):
     served, client = oai("faults: [{error_event: true, after_events: 2}]")
     with pytest.raises(openai.APIError):
         list(client.chat.completions.create(model="m", messages=HELLO, stream=True))
-    events = list(client.responses.create(model="m", input="x", stream=True))
-    assert [e.type for e in events] == [
+    with pytest.raises(openai.APIError, match="had an error"):
+        list(client.responses.create(model="m", input="x", stream=True))
+    with client.responses.with_streaming_response.create(model="m", input="x", stream=True) as raw:
+        events = [json.loads(line[6:]) for line in raw.iter_lines() if line.startswith("data: ")]
+    assert [event["type"] for event in events] == [
         "response.created",
         "response.in_progress",
         "error",
         "response.failed",
     ]
-    assert events[-1].sequence_number == 3
+    assert events[-1]["sequence_number"] == 3
     assert [e["outcome"] for e in served.journal()] == ["error-event"] * 2
     _, other = ant("faults: [{error_event: true}]")
     with pytest.raises(anthropic.APIStatusError) as got:

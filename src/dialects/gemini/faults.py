@@ -6,7 +6,6 @@ Sources: Google Cloud, "AIP-193 Errors", `google.rpc.Code`, `google.rpc.error_de
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from .. import openai
+from ..google import BILLING_WORDS, Details
 from ..replies import Cause, Fault
 
 _BY_STATUS_NAME = {
@@ -65,12 +65,6 @@ _CREDENTIAL_WORDS = re.compile(
     r"|reported as leaked|authentication credential",
     re.I,
 )
-# "check your plan and billing details" is in every answer over a limit, and says nothing.
-_BILLING_WORDS = re.compile(
-    r"credits? (are|is|have been|has been) (depleted|exhausted)|prepay|spend(ing)? (cap|limit)"
-    r"|billing (account|is not|to be|has not|must be)|(enable|requires?) billing|dunning",
-    re.I,
-)
 _OVERFLOW_WORDS = re.compile(
     r"token count[^.]{0,40}(exceeds|but (the )?model only supports)|exceeds the maximum number of tokens"
     r"|context (window|length)|input (context )?is too long|prompt is too long",
@@ -82,7 +76,8 @@ _POLICY_WORDS = re.compile(
     r"|violat\w*[^.]{0,30}polic|content polic",
     re.I,
 )
-_CONFIG_FIELD = re.compile(r"generation_?config\.([a-z_]+)", re.I)
+# The API's own words name the path, Vertex AI's the field and its value.
+_CONFIG_FIELD = re.compile(r"(?:generation_?config\.|\bit has an? )([a-z_]+)", re.I)
 _FIELD_NAMES = {
     "maxoutputtokens": "max_output_tokens",
     "temperature": "temperature",
@@ -129,7 +124,7 @@ def fault_of(error: Mapping[str, Any], status: int = 0, retry_after: str = "") -
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
     name = str(error.get("status") or "")
     message = str(error.get("message") or name or "the provider gave no reason")
-    details = _Details(error.get("details"))
+    details = Details(error.get("details"))
     cause = _cause(status, name, message, details)
     param = _param(details.field or message) if cause is Cause.BAD_REQUEST else ""
     return _made(
@@ -175,45 +170,13 @@ def _error_of(body: bytes) -> Mapping[str, Any] | None:
     return error if isinstance(error, dict) else None
 
 
-class _Details:
-    """What google.rpc's details say, as far as it is of use."""
-
-    __slots__ = ("field", "reason", "request", "retry_after")
-
-    def __init__(self, details: Any) -> None:
-        self.reason = self.field = self.request = self.retry_after = ""
-        for detail in details if isinstance(details, list) else ():
-            if not isinstance(detail, dict):
-                continue
-            kind = str(detail.get("@type") or "").rpartition(".")[2]
-            if kind == "ErrorInfo":
-                self.reason = str(detail.get("reason") or "")
-            elif kind == "RetryInfo":
-                self.retry_after = _seconds(detail.get("retryDelay"))
-            elif kind == "RequestInfo":
-                self.request = str(detail.get("requestId") or "")
-            elif kind == "BadRequest":
-                violations = detail.get("fieldViolations")
-                first = violations[0] if isinstance(violations, list) and violations else {}
-                self.field = str(first.get("field") or "") if isinstance(first, dict) else ""
-
-
-def _seconds(duration: Any) -> str:
-    """`34.07s` → `35`: what a header can say."""
-    text = duration.removesuffix("s") if isinstance(duration, str) else ""
-    try:
-        return str(max(0, math.ceil(float(text))))
-    except (ValueError, OverflowError):
-        return ""
-
-
-def _cause(status: int, name: str, message: str, details: _Details) -> Cause:
+def _cause(status: int, name: str, message: str, details: Details) -> Cause:
     if (cause := _BY_REASON.get(details.reason)) is not None:
         return cause
     cause = _BY_STATUS_NAME.get(name) or _BY_STATUS.get(status, Cause.SERVER)
     if _CREDENTIAL_WORDS.search(message) and cause in (Cause.BAD_REQUEST, Cause.SERVER):
         return Cause.CREDENTIAL
-    if _BILLING_WORDS.search(message) and cause in (Cause.SERVER, Cause.CREDENTIAL, Cause.RATE_LIMIT):
+    if BILLING_WORDS.search(message) and cause in (Cause.SERVER, Cause.CREDENTIAL, Cause.RATE_LIMIT):
         return Cause.BILLING
     if cause is not Cause.BAD_REQUEST:
         return cause
