@@ -293,6 +293,19 @@ def test_errors_are_the_clients_own(
     assert ("Not today." in message) == (status != 403), message
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("name", NAMED)
+def test_limits_say_when_to_try_again(
+    broker: Broker, sims: Simulators, name: str, client: str, stream: bool
+) -> None:
+    """In whatever words: Google says it in the body, and speaks of billing whatever the limit."""
+    sims[name].script(faults=[{"status": 429, "retry_after_s": 7}])
+    with pytest.raises((anthropic.RateLimitError, openai.RateLimitError)) as raised:
+        ask(client, broker.url, name, stream)
+    assert raised.value.response.headers["retry-after"] == "7"
+
+
 @pytest.mark.parametrize("name", CLAUDES)
 def test_an_error_inside_a_stream_is_the_clients_own(broker: Broker, sims: Simulators, name: str) -> None:
     script(sims, name, faults=[{"error_event": True, "after_events": 4, "error": {"message": "Not today."}}])

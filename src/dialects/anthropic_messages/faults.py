@@ -15,6 +15,7 @@ import msgspec
 
 from ..aws_event_stream import EventStreamMessage
 from ..base import decode_json
+from ..google import BILLING_WORDS, Details
 from ..openai import BILLING_MESSAGE, CREDENTIAL_MESSAGE
 from ..replies import Cause, Fault
 from ..translation import Context
@@ -179,12 +180,15 @@ def thrown(message: EventStreamMessage) -> Fault | None:
 
 def _fault(error: Any, status: int, code: str, shown: bytes, retry_after: str, request_id: str) -> Fault:
     words, kind, detail = _said(error)
+    google = _googles(error)
+    if google is not None:
+        retry_after, request_id = google.retry_after or retry_after, google.request or request_id
     code = code or kind
     cause, usual = _CAUSES.get(code) or _CAUSES.get(code.lower()) or (None, 0)
     if cause is None:
         cause = _BY_STATUS.get(status) or (Cause.BAD_REQUEST if 400 <= status < 500 else Cause.SERVER)
     status = status if status >= 400 else usual or 500
-    cause = _by_words(cause, f"{code} {detail} {words}".lower())
+    cause = _by_words(cause, f"{code} {detail} {words}".lower(), google is not None)
     if not words:
         words = shown[:200].decode("utf-8", "replace").strip() or "the provider gave no reason"
         if not code:
@@ -214,7 +218,17 @@ def _said(error: Any) -> tuple[str, str, str]:
     return str(inner.get("message") or ""), str(kind), str(detail or "")
 
 
-def _by_words(cause: Cause, text: str) -> Cause:
+def _googles(error: Any) -> Details | None:
+    """The details of an error of Google's own; None of another's."""
+    if isinstance(error, list) and error:
+        error = error[0]
+    inner = error.get("error") if isinstance(error, dict) else None
+    if not isinstance(inner, dict) or not isinstance(inner.get("code"), int):
+        return None
+    return Details(inner.get("details"))
+
+
+def _by_words(cause: Cause, text: str, is_googles: bool) -> Cause:
     """What a type alone does not tell."""
     if any(word in text for word in _TOO_LARGE):
         return Cause.TOO_LARGE
@@ -223,9 +237,10 @@ def _by_words(cause: Cause, text: str) -> Cause:
             return Cause.CONTEXT_OVERFLOW
         if any(word in text for word in _POLICY):
             return Cause.CONTENT_POLICY
-    if cause in (Cause.BAD_REQUEST, Cause.RATE_LIMIT) and any(word in text for word in _BILLING):
-        return Cause.BILLING
-    return cause
+    if cause not in (Cause.BAD_REQUEST, Cause.RATE_LIMIT):
+        return cause
+    is_bill = BILLING_WORDS.search(text) if is_googles else any(word in text for word in _BILLING)
+    return Cause.BILLING if is_bill else cause
 
 
 # -- out

@@ -101,6 +101,23 @@ def test_faults_of_providers(status: int, body: Any, cause: Cause, param: str) -
     assert (fault.retry_after, fault.request_id) == ("7", "req_2")
 
 
+def test_googles_words_about_limits() -> None:
+    """Its answer over any limit speaks of billing, and tells in the body how long to wait."""
+    error = {
+        "code": 429,
+        "message": "You exceeded your current quota, please check your plan and billing details.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.07s"},
+            {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "g-1"},
+        ],
+    }
+    fault = DIALECT.decode_fault(429, {}, json.dumps({"error": error}).encode())
+    assert (fault.cause, fault.retry_after, fault.request_id) == (Cause.RATE_LIMIT, "35", "g-1")
+    unpaid = {**error, "message": "This API method requires billing to be enabled."}
+    assert DIALECT.decode_fault(429, {}, json.dumps([{"error": unpaid}]).encode()).cause is Cause.BILLING
+
+
 def test_request_ids() -> None:
     body = json.dumps(ours("api_error", "oops")).encode()
     assert DIALECT.decode_fault(500, {}, body).request_id == "req_1"
