@@ -115,8 +115,8 @@ def _knobs(
         ("top_logprobs", "top_logprobs", chat.top_logprobs),
         ("verbosity", "verbosity", chat.verbosity or None),
         ("service_tier", "service_tier", tier or None),
-        ("user", "user", chat.user or None),
-        ("cache_key", "prompt_cache_key", chat.cache_key or None),
+        ("user", "user", openai.bounded(chat.user) or None),
+        ("cache_key", "prompt_cache_key", openai.bounded(chat.cache_key) or None),
     )
     for name, field, value in wanted:
         if value is None:

@@ -3,7 +3,6 @@ tokens", "Function calling" and "Structured outputs" (strict schemas)."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +18,6 @@ from .wire import deviation, path
 Fields = dict[str, Any]
 
 _LEAST_OUTPUT = 16
-_LONGEST_KEY = 64
 _MOST_METADATA, _LONGEST_VALUE = 16, 512
 _TIERS = {
     **{tier: tier for tier in ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")},
@@ -243,9 +241,9 @@ def _labels(fields: Fields, dropped: dict[str, None], chat: Chat) -> None:
         else:
             dropped["service_tier"] = None
     if chat.user:
-        fields["user"] = _bounded(chat.user)
+        fields["user"] = openai.bounded(chat.user)
     if chat.cache_key:
-        fields["prompt_cache_key"] = _bounded(chat.cache_key)
+        fields["prompt_cache_key"] = openai.bounded(chat.cache_key)
     if chat.metadata:
         if _is_metadata(chat.metadata):
             fields["metadata"] = chat.metadata
@@ -255,10 +253,6 @@ def _labels(fields: Fields, dropped: dict[str, None], chat: Chat) -> None:
 
 def _is_metadata(metadata: Mapping[str, str]) -> bool:
     """OpenAI bounds both number and length."""
-    fits = all(len(key) <= _LONGEST_KEY and len(value) <= _LONGEST_VALUE for key, value in metadata.items())
-    return fits and len(metadata) <= _MOST_METADATA
-
-
-def _bounded(key: str) -> str:
-    """Keys have at most 64 characters; a longer one is known by its hash."""
-    return key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
+    return len(metadata) <= _MOST_METADATA and all(
+        len(key) <= openai.LONGEST_KEY and len(value) <= _LONGEST_VALUE for key, value in metadata.items()
+    )

@@ -438,6 +438,14 @@ def test_knobs() -> None:
     }
 
 
+def test_long_users_and_keys_are_known_by_their_hash() -> None:
+    """Agents that speak Anthropic's dialect name users in more characters than OpenAI takes."""
+    user = "user_" + "x" * 100
+    body = sent(user=user, cache_key=user)
+    assert len(body["user"]) == len(body["prompt_cache_key"]) == 64
+    assert body["user"] == sent(user=user)["user"] != sent(user=user + "y")["user"]
+
+
 @pytest.mark.parametrize(
     ("fields", "lost"),
     [
