@@ -1,5 +1,5 @@
-"""Every client dialect × every provider dialect, whole and streamed: the official SDK through the real Envoy,
-the provider a simulator that was told what to say.
+"""Every client dialect at every provider dialect, whole and streamed: the official SDK through the real
+Envoy, the provider a simulator that was told what to say.
 
 What the SDK's object says is held against what the simulator was told, field by field, and the streamed
 one against the same; then the stream's own bytes against the dialect's documents. The same dialect on both
@@ -12,17 +12,23 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-import anthropic
-import openai
 import pytest
 from pydantic import BaseModel
 from support import heard, raw_streams
-from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.broker import KEY_SHA256, Broker, provider
 from support.heard import Cited, Heard, Token
 from support.simulators import Simulators
-from support.speakers import CLIENTS, Ask, Speakers, chat_request, messages_request, responses_request
+from support.speakers import (
+    CLIENTS,
+    Ask,
+    AsyncSpeakers,
+    Speakers,
+    chat_request,
+    messages_request,
+    responses_request,
+)
 
 CHAT, RESPONSES, MESSAGES, BEDROCK, GEMINI = PROVIDERS = (
     "openai-chat",
@@ -260,9 +266,8 @@ def usage_of(told: Heard, case: Case, client: str, dialect: str) -> None:
     told.cache_read = read
     told.cache_write = 0 if dialect == GEMINI else written  # it has no word for it
     told.reasoning = tokens.get("reasoning", 0)
-    if dialect == BEDROCK:  # it says nothing; the Responses API has no way to say nothing
-        told.reasoning = 0 if client == RESPONSES else None
-    elif not told.reasoning and dialect in (MESSAGES, GEMINI):
+    if dialect == BEDROCK or (dialect in (MESSAGES, GEMINI) and not told.reasoning):
+        # The provider says nothing of it; the Responses API has no way to say nothing.
         told.reasoning = 0 if client == RESPONSES else None
 
 
@@ -309,6 +314,7 @@ def sims() -> Iterator[Simulators]:
             }
             for case in CASES
         ]
+        replies.append({"match": {"contains": "a forecast"}, "text": json.dumps(FORECAST)})
         for each in simulators:
             each.script(replies=replies, strict=True, journal={"entries": 50})
         yield simulators
@@ -361,3 +367,77 @@ def test_what_the_provider_says_is_what_the_sdk_reads(
     assert not heard.differences(streamed, expected(case, client, dialect, streamed=True))
     raw = speakers.raw()
     raw_streams.check(client, raw, usage=case.ask.get("usage", True), sequential=client != dialect)
+
+
+# -- structured output, by the SDKs' own helpers
+
+
+class Place(BaseModel):
+    name: str
+    country: str | None
+
+
+class Forecast(BaseModel):
+    place: Place
+    degrees: list[float]
+    sky: Literal["clear", "grey"]
+
+
+FORECAST = {"place": {"name": "Tromsø ❄", "country": None}, "degrees": [-3.5, 1], "sky": "grey"}
+
+
+@pytest.mark.parametrize("dialect", PROVIDERS)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_structured_output_is_parsed_by_the_sdk(
+    speakers: Speakers, sims: Simulators, client: str, dialect: str
+) -> None:
+    sims[dialect].forget()
+    assert parsed(speakers, client, f"pool-{dialect}", stream=False) == Forecast.model_validate(FORECAST)
+    assert parsed(speakers, client, f"pool-{dialect}", stream=True) == Forecast.model_validate(FORECAST)
+    # The provider was asked for it by the schema, and not left to guess.
+    for call in sims[dialect].calls():
+        assert "degrees" in call["body"] and "clear" in call["body"]
+
+
+def parsed(speakers: Speakers, client: str, pool: str, stream: bool) -> Forecast | None:
+    ask = Ask(pool, "Give me a forecast.")
+    if client == CHAT:
+        chat, asked = speakers.openai.chat.completions, chat_request(ask)
+        if not stream:
+            return chat.parse(**asked, response_format=Forecast).choices[0].message.parsed
+        with chat.stream(**asked, response_format=Forecast) as events:
+            return events.get_final_completion().choices[0].message.parsed
+    if client == RESPONSES:
+        responses, asked = speakers.openai.responses, responses_request(ask)
+        if not stream:
+            return responses.parse(**asked, text_format=Forecast).output_parsed
+        with responses.stream(**asked, text_format=Forecast) as told:
+            return told.get_final_response().output_parsed
+    messages, asked = speakers.anthropic.messages, messages_request(ask)
+    if not stream:
+        return messages.parse(**asked, output_format=Forecast).parsed_output
+    with messages.stream(**asked, output_format=Forecast) as said:
+        return said.get_final_message().parsed_output
+
+
+# -- the async clients
+
+
+ASYNC_CASES = [
+    case for case in CASES if case.name in ("text", "three calls by turns", "reasoning, text, calls")
+]
+
+
+@pytest.mark.parametrize("dialect", PROVIDERS)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_async_clients_read_the_same(broker: Broker, client: str, dialect: str) -> None:
+    async def all_at_once() -> list[Heard]:
+        async with AsyncSpeakers(broker.url) as speakers:
+            asks = [(ask_of(case, dialect), stream) for case in ASYNC_CASES for stream in (False, True)]
+            return await asyncio.gather(*(speakers.ask(client, ask, stream) for ask, stream in asks))
+
+    whole_and_streamed = iter(asyncio.run(all_at_once()))
+    for case in ASYNC_CASES:
+        for streamed in (False, True):
+            told = expected(case, client, dialect, streamed)
+            assert not heard.differences(next(whole_and_streamed), told), (case.name, streamed)

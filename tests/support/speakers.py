@@ -132,6 +132,40 @@ class Speakers:
             return heard.of_message(events.get_final_message())
 
 
+class AsyncSpeakers:
+    """The same with the async clients, many calls at a time."""
+
+    def __init__(self, url: str) -> None:
+        self.openai = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
+        self.anthropic = anthropic.AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0)
+
+    async def __aenter__(self) -> AsyncSpeakers:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.openai.close()
+        await self.anthropic.close()
+
+    async def ask(self, client: str, ask: Ask, stream: bool) -> Heard:
+        if client == "openai-chat":
+            chat, asked = self.openai.chat.completions, {**chat_request(ask), **ask.more}
+            if not stream:
+                return heard.of_completion(await chat.create(**asked))
+            async with chat.stream(**asked, stream_options={"include_usage": True}) as events:
+                return heard.of_completion(await events.get_final_completion())
+        if client == "openai-responses":
+            responses, asked = self.openai.responses, {**responses_request(ask), **ask.more}
+            if not stream:
+                return heard.of_response(await responses.create(**asked))
+            async with responses.stream(**asked) as told:
+                return heard.of_response(await told.get_final_response())
+        messages, asked = self.anthropic.messages, {**messages_request(ask), **ask.more}
+        if not stream:
+            return heard.of_message(await messages.create(**asked))
+        async with messages.stream(**asked) as said:
+            return heard.of_message(await said.get_final_message())
+
+
 def chat_request(ask: Ask) -> dict[str, Any]:
     asked: dict[str, Any] = {"model": ask.pool, "messages": [{"role": "user", "content": ask.prompt}]}
     if ask.tools:
