@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# A comment, which every reader passes over: in a stream whose dialect has no ping of its own it tells
+# clients, and proxies that give up on silence, that the provider works.
+PING = b": ping\n\n"
+
 
 @dataclass(frozen=True, slots=True)
 class SseEvent:

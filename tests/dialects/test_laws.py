@@ -93,6 +93,16 @@ def test_a_clients_stream_is_the_same_however_events_come(row: Recorded, client:
     assert client_dialect(client).stream_encoder(CONTEXT).encode(events) == encoded(client, events)
 
 
+@pytest.mark.parametrize("client", CLIENT_DIALECTS)
+def test_a_provider_that_thinks_in_silence_is_seen_to_live(client: str) -> None:
+    """A ping goes on as the client's own, or as a comment; it says nothing, and is no end."""
+    encoder = client_dialect(client).stream_encoder(CONTEXT)
+    ping = encoder.encode([Alive()])
+    assert ping.startswith((b":", b"event: ping\n")) and ping.endswith(b"\n\n")
+    decoder = provider_dialect(client).stream_decoder(upstream(client))
+    assert [event for event in decoder.feed(ping) if not isinstance(event, Alive)] == []
+
+
 # -- agreement
 
 

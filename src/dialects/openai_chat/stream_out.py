@@ -10,6 +10,7 @@ import msgspec
 from .. import openai
 from ..conversation import Citation, Image, Part, Reasoning, Refusal, Text, ToolCall
 from ..replies import (
+    Alive,
     BlobGiven,
     Cited,
     Delta,
@@ -23,6 +24,7 @@ from ..replies import (
     Usage,
     UsageGiven,
 )
+from ..sse import PING
 from ..streaming import OneAtATime
 from ..translation import Context
 from . import reasoning
@@ -117,6 +119,8 @@ class ChatStreamEncoder:
                     usage_told = _encode(usage_object(self._usage))
                     out.append(self._head + b'"choices":[],"usage":' + usage_told + b"}\n\n")
                 out.append(_DONE)
+            case Alive():
+                out.append(PING)
             case Failed(fault):
                 error = _encode({"error": openai.fault_object(fault, own_field)})
                 out.append(b"data: " + error + b"\n\n")

@@ -15,6 +15,7 @@ from .. import openai
 from ..blobs import tagged
 from ..conversation import Blob, Citation, Image, Inline, Part, Reasoning, Refusal, Text, ToolCall
 from ..replies import (
+    Alive,
     BlobGiven,
     Cited,
     Delta,
@@ -30,6 +31,7 @@ from ..replies import (
     Usage,
     UsageGiven,
 )
+from ..sse import PING
 from ..streaming import OneAtATime, explode, in_words
 from ..translation import Context
 from .fields import own_field
@@ -98,6 +100,10 @@ class ResponsesEncoder:
         message = _encode({"type": kind, **fields, "sequence_number": self._number})
         self._out.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), message))
         self._number += 1
+
+    def _alive(self, event: Alive) -> None:
+        if not self._silent:
+            self._out.append(PING)
 
     def _started(self, event: Started) -> None:
         head = self._head
@@ -400,6 +406,7 @@ def _text_of(part: Part) -> str:
 
 
 _HANDLERS: Mapping[type, Any] = {
+    Alive: ResponsesEncoder._alive,
     Started: ResponsesEncoder._started,
     PartStarted: ResponsesEncoder._part_started,
     Delta: ResponsesEncoder._delta,

@@ -70,7 +70,7 @@ def encoded(events: Iterable[ReplyEvent], context: Context = CONTEXT) -> bytes:
 def chunks(raw: bytes) -> list[Any]:
     assert raw.endswith(b"data: [DONE]\n\n")
     lines = raw.decode().split("\n\n")[:-2]
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
+    return [json.loads(line.removeprefix("data: ")) for line in lines if not line.startswith(":")]
 
 
 def whole_in_sdk(reply: Reply, context: Context = CONTEXT) -> Any:

@@ -479,6 +479,6 @@ def test_a_blob_that_comes_late() -> None:
     assert item["encrypted_content"] == tagged(SIGNED)
 
 
-def test_keeping_alive_says_nothing() -> None:
+def test_keeping_alive_is_a_comment() -> None:
     encoder = DIALECT.stream_encoder(CONTEXT)
-    assert encoder.encode([Alive()]) == b""
+    assert encoder.encode([Alive()]) == b": ping\n\n"

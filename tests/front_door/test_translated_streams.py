@@ -1,0 +1,197 @@
+"""Translated streams: slow is not broken, pieces go on as they come, and what breaks off has no clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from support.broker import KEY_SHA256, Broker, provider
+from support.calls import PATHS, Ask, Got, client, make
+from support.simulators import SimulatorHandle, Simulators
+from support.waiting import wait_until
+
+BASES = {
+    "anthropic-messages": "",
+    "openai-chat": "/v1",
+    "openai-responses": "/v1",
+    "bedrock-converse": "",
+    "gemini": "/v1beta",
+}
+CLIENTS = ("anthropic-messages", "openai-chat", "openai-responses")
+PAIRS = [pair for pair in itertools.product(CLIENTS, BASES) if pair[0] != pair[1]]
+WORDS = "one two three four five six seven eight nine ten"
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("first", "next") as simulators:
+        yield simulators
+
+
+@pytest.fixture(scope="module")
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    config = {
+        "providers": [
+            provider(f"{sim.name}-{dialect}", sim.port, dialect, path)
+            for sim in sims
+            for dialect, path in BASES.items()
+        ],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        # Timeouts are the defaults: what they promise is what is looked at here.
+        "pools": [
+            {
+                "name": dialect,
+                "ejection": "off",
+                "members": [
+                    {"provider": f"first-{dialect}", "model": "m"},
+                    {"provider": f"next-{dialect}", "model": "m", "priority": 1},
+                ],
+            }
+            for dialect in BASES
+        ],
+    }
+    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean(sims: Simulators) -> None:
+    sims.reset()
+
+
+def streams() -> list[Ask]:
+    return [Ask(dialect, client, stream=True) for client, dialect in PAIRS]
+
+
+# -- slow is not broken
+
+SLOW: list[dict[str, Any]] = [
+    {"delay_headers_ms": 2000},
+    {"delay_first_event_ms": 2000},
+    # A sign of life, then silence for longer than a preamble is held.
+    {"delay_first_event_ms": 5000, "pings": 1},
+    {"token_delay_ms": 1200},
+]
+
+
+def test_slow_but_good_is_neither_failed_over_nor_billed_twice(broker: Broker, sims: Simulators) -> None:
+    calls = [ask for ask in streams() for _ in SLOW]
+    calls = [Ask(ask.pool, ask.dialect, stream=True) for ask in calls]
+    faults = [
+        {**slow, "match": {"contains": ask.question}}
+        for ask, slow in zip(calls, SLOW * len(PAIRS), strict=True)
+    ]
+    sims["first"].script(faults=faults, replies=[{"text": "Patience."}])
+    for got in make(broker.url, calls):
+        assert got.is_whole, str(got)
+        assert (got.text, got.attempts) == ("Patience.", 1), str(got)
+    assert len(sims["first"].settled_calls()) == len(calls)
+    assert sims["next"].calls() == []
+
+
+# -- pieces go on as they come
+
+
+@asynccontextmanager
+async def opened(broker: Broker, ask: Ask) -> AsyncIterator[httpx.Response]:
+    async with client(broker.url) as http:
+        request = {"json": ask.body, "headers": {"anthropic-version": "2023-06-01"}}
+        async with http.stream("POST", PATHS[ask.dialect], **request) as reply:
+            yield reply
+
+
+def test_what_has_come_is_with_the_client_while_the_provider_pauses(broker: Broker, sims: Simulators) -> None:
+    """The provider stands still in the middle: all that it said until then has arrived."""
+    sims["first"].script(
+        faults=[{"stall": "mid-stream", "after_events": 8}], replies=[{"text": WORDS, "chunks": 10}]
+    )
+
+    async def until_three(ask: Ask) -> str:
+        body, text = b"", ""
+        async with asyncio.timeout(30), opened(broker, ask) as reply:
+            async for piece in reply.aiter_raw():
+                body += piece
+                whole_events = body[: body.rfind(b"\n\n") + 2]
+                text = Got(ask, reply.status_code, dict(reply.headers), whole_events).text
+                if "three" in text:
+                    break
+        return text
+
+    async def every() -> list[str]:
+        return await asyncio.gather(*(until_three(ask) for ask in streams()))
+
+    for text in asyncio.run(every()):
+        assert WORDS.startswith(text) and "three" in text
+    assert sims["next"].calls() == []
+
+
+# -- what breaks off
+
+
+@pytest.mark.parametrize(
+    "end", [{"cut": "end"}, {"error_event": True}, {"cut": "close"}, {"reset": "mid-stream"}], ids=str
+)
+def test_what_breaks_off_never_looks_whole(broker: Broker, sims: Simulators, end: dict[str, Any]) -> None:
+    """What ends cleanly but early, or with an error, ends in the dialect's own error event; what the network
+    breaks is a broken transfer."""
+    fault = {**end, "after_events": 7, "token_delay_ms": 20}
+    sims["first"].script(faults=[fault], replies=[{"text": WORDS, "chunks": 10}])
+    for got in make(broker.url, streams()):
+        assert got.status == 200 and not got.is_whole, str(got)
+        assert WORDS.startswith(got.text) and got.text != WORDS, str(got)
+        assert got.attempts == 1
+        if "reset" in end or end == {"cut": "close"}:
+            assert got.broken or error_events(got), str(got)
+        else:
+            assert not got.broken and len(error_events(got)) == 1, str(got)
+    assert sims["next"].calls() == []
+
+
+def error_events(got: Got) -> list[Any]:
+    """The error events of the client's dialect."""
+    events = [json.loads(line[6:]) for line in got.body.split(b"\n") if line.startswith(b"data: {")]
+    match got.ask.dialect:
+        case "openai-chat":
+            return [event for event in events if "error" in event]
+        case "openai-responses":
+            failed = [event["type"] for event in events if event["type"] in ("error", "response.failed")]
+            assert failed in ([], ["error", "response.failed"])
+    return [event for event in events if event["type"] == "error"]
+
+
+# -- clients that go
+
+
+@pytest.mark.parametrize("at", ["committed", "held", "whole"])
+def test_a_client_that_goes_is_seen_by_the_provider(broker: Broker, sims: Simulators, at: str) -> None:
+    where = {"committed": "mid-stream", "held": "after-headers", "whole": "before-headers"}[at]
+    more = {"after_events": 6} if at == "committed" else {}
+    sims["first"].script(faults=[{"stall": where, **more}], replies=[{"text": WORDS, "chunks": 10}])
+    calls = [Ask(dialect, client, stream=at != "whole") for client, dialect in PAIRS]
+    asyncio.run(leave(broker, sims["first"], calls, reads=at == "committed"))
+    wait_until(lambda: [c["outcome"] for c in sims["first"].calls()] == ["client-gone"] * len(calls), 10)
+    assert sims["next"].calls() == []
+
+
+async def leave(broker: Broker, sim: SimulatorHandle, calls: list[Ask], reads: bool) -> None:
+    """Make the calls, and go: with the first bytes read, or once the provider has all of them."""
+
+    async def one(ask: Ask) -> None:
+        async with opened(broker, ask) as reply:
+            async for _ in reply.aiter_raw():
+                return
+
+    tasks = [asyncio.create_task(one(ask)) for ask in calls]
+    if reads:
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        return
+    await asyncio.to_thread(wait_until, lambda: len(sim.calls()) == len(calls), 10)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
