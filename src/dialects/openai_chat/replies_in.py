@@ -51,7 +51,8 @@ def decode_reply(body: bytes, upstream: Upstream) -> Reply:
         raise ValueError("it has no choices")
     created = value.get("created")
     ident = text_of(value.get("id"))
-    reader = _Reader(upstream.provider, bool(deviations_of(upstream).reasoning_field), ident)
+    echo = bool(deviations_of(upstream).reasoning_field)
+    reader = _Reader(upstream.provider, echo, ident, sources_of(value))
     return Reply(
         id=ident,
         model=text_of(value.get("model")),
@@ -68,6 +69,7 @@ class _Reader(msgspec.Struct, frozen=True):
     issuer: str
     echo: bool  # the provider wants its plain reasoning back
     reply_id: str
+    sources: tuple[UrlCitation, ...] = ()
 
 
 def _choice(choice: Any, n: int, reader: _Reader) -> Choice:
@@ -97,7 +99,7 @@ def _parts(message: Mapping[str, Any], n: int, reader: _Reader) -> Iterator[Part
         thoughts.insert(0, Reasoning(plain, echo_blob(reader.issuer) if reader.echo else None))
     yield from thoughts
     content = message.get("content")
-    citations = tuple(citations_of(message.get("annotations")))
+    citations = tuple(citations_of(message.get("annotations"))) or reader.sources
     blob = thought_of(message, reader.issuer)
     if isinstance(content, list):
         yield from typed_content(content)
@@ -239,6 +241,20 @@ def citations_of(annotations: Any) -> Iterator[UrlCitation]:
                 behind if isinstance(behind, int) else None,
                 text_of(cited.get("content")),  # OpenRouter's
             )
+
+
+def sources_of(value: Mapping[str, Any]) -> tuple[UrlCitation, ...]:
+    """What an answer rests on, told beside it: `search_results` (Perplexity's), `citations` (xAI's too)."""
+    found: list[UrlCitation] = []
+    for name in ("search_results", "citations"):
+        said = value.get(name)
+        for source in said if isinstance(said, list) else ():
+            entry = source if isinstance(source, dict) else {"url": source}
+            if url := text_of(entry.get("url")):
+                found.append(UrlCitation(url, text_of(entry.get("title"))))
+        if found:
+            break
+    return tuple(found)
 
 
 def usage_of(value: Mapping[str, Any]) -> Usage | None:

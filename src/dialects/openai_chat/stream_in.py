@@ -5,14 +5,14 @@ Source: OpenAI API reference, "The chat completion chunk object"; and what those
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from .. import openai
 from ..base import decode_json
-from ..conversation import Blob, Part, Reasoning, Refusal, Text, ToolCall, Upstream
+from ..conversation import Blob, Part, Reasoning, Refusal, Text, ToolCall, Upstream, UrlCitation
 from ..replies import (
     Alive,
     BlobGiven,
@@ -41,6 +41,7 @@ from .replies_in import (
     images_of,
     made_id,
     plain_reasoning,
+    sources_of,
     spoken,
     stop_of,
     stopped_with,
@@ -97,6 +98,7 @@ class _Choice:
         self.at: dict[object, _Call] = {}  # by index, or by id where there is none
         self.last: _Call | None = None
         self.reason: str | None = None  # why it stopped
+        self.is_cited = False
 
 
 class ChatStreamDecoder:
@@ -108,6 +110,7 @@ class ChatStreamDecoder:
         self._splitter = SseSplitter()
         self._choices: dict[int, _Choice] = {}
         self._reply_id = ""
+        self._sources: tuple[UrlCitation, ...] = ()
         self._begun = self._over = False
         self._out: list[ReplyEvent] = []
 
@@ -149,6 +152,8 @@ class ChatStreamDecoder:
             raise _Broken(openai.fault_from(chunk))
         choices = chunk.get("choices")
         choices = choices if isinstance(choices, list) else []
+        if "citations" in chunk or "search_results" in chunk:
+            self._sources = sources_of(chunk)
         if not self._begun:
             self._begin(chunk, bool(choices))
         for position, said in enumerate(choices):
@@ -202,6 +207,8 @@ class ChatStreamDecoder:
             self._delta(choice, delta, said.get("logprobs"))
         reason = said.get("finish_reason")
         if isinstance(reason, str) and reason:
+            if self._sources and choice.open == _TEXT and not choice.is_cited:
+                self._cite(choice, self._sources)
             if reason in FAILURES:
                 raise _Broken(stopped_with(reason))
             self._close_all(choice)
@@ -228,9 +235,7 @@ class ChatStreamDecoder:
         elif "audio" in delta and (words := spoken(delta)):
             self._say(choice, _TEXT, words)
         if delta.get("annotations"):
-            for citation in citations_of(delta["annotations"]):
-                self._open(choice, _TEXT, Text(""))
-                self._out.append(Cited(choice.index, citation, choice.number))
+            self._cite(choice, citations_of(delta["annotations"]))
         if (blob := thought_of(delta, self._issuer)) is not None:
             self._open(choice, _TEXT, Text(""))
             self._out.append(BlobGiven(choice.index, blob, choice.number))
@@ -267,6 +272,12 @@ class ChatStreamDecoder:
         if choice.open != key:
             self._open(choice, key, _PARTS[key])
         self._out.append(Delta(choice.index, text, choice.number, tokens))
+
+    def _cite(self, choice: _Choice, citations: Iterable[UrlCitation]) -> None:
+        for citation in citations:
+            choice.is_cited = True
+            self._open(choice, _TEXT, Text(""))
+            self._out.append(Cited(choice.index, citation, choice.number))
 
     def _whole(self, choice: _Choice, part: Part) -> None:
         """A part that comes in one piece."""

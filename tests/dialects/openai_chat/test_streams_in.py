@@ -367,6 +367,29 @@ def test_an_answer_in_one_piece() -> None:
     assert reply_of(delta(content="a"), end).choices[0].parts == (Text("a"),)
 
 
+def test_what_an_answer_rests_on_may_stand_beside_it() -> None:
+    """Perplexity says it in each chunk, xAI in the last one; whole replies have it as well."""
+    found = [{"title": "T", "url": "https://a"}, {"title": "U", "url": "https://b"}]
+    urls = ["https://a", "https://b"]
+    cited = (UrlCitation("https://a", "T"), UrlCitation("https://b", "U"))
+    (text,) = (
+        reply_of(
+            {**delta(content="x"), "citations": urls, "search_results": found},
+            {**delta(content="y"), "citations": urls, "search_results": found},
+            {**delta("stop"), "citations": urls, "search_results": found},
+        )
+        .choices[0]
+        .parts
+    )
+    assert text == Text("xy", citations=cited)
+    (text,) = reply_of(delta(content="x"), {**delta("stop"), "citations": urls}).choices[0].parts
+    assert text == Text("x", citations=(UrlCitation("https://a"), UrlCitation("https://b")))
+    message = {"message": {"content": "x"}, "finish_reason": "stop"}
+    whole = {"choices": [message], "citations": urls, "search_results": found}
+    reply = PROVIDER.decode_reply(json.dumps(whole).encode(), UPSTREAM)
+    assert reply.choices[0].parts == (Text("x", citations=cited),)
+
+
 def test_nothing_comes_behind_the_end() -> None:
     decoder = PROVIDER.stream_decoder(UPSTREAM)
     decoder.feed(raw_of(delta(content="a"), delta("stop")) + DONE)
