@@ -11,7 +11,8 @@ import base64
 import binascii
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
@@ -42,8 +43,7 @@ _FIXED: dict[int, tuple[int, Callable[[bytes], str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class EventStreamMessage:
+class EventStreamMessage(msgspec.Struct, frozen=True):
     """One message. Header values that are no strings are spelled as text: `true`, decimal numbers, base64
     for bytes, hex digits for a UUID."""
 

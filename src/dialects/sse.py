@@ -5,15 +5,14 @@ Source: WHATWG HTML, "Server-sent events", section "Interpreting an event stream
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 # A comment, which every reader passes over: in a stream whose dialect has no ping of its own it tells
 # clients, and proxies that give up on silence, that the provider works.
 PING = b": ping\n\n"
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(msgspec.Struct, frozen=True):
     """One event: its `event` name ("" where none was given) and its `data` lines joined by newlines."""
 
     name: str
@@ -48,6 +47,9 @@ class SseSplitter:
     def _line(self, line: bytes) -> SseEvent | None:
         if not line:
             return self._dispatch()
+        if line.startswith(b"data: "):
+            self._data.append(line[6:])
+            return None
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":

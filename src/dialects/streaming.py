@@ -163,6 +163,9 @@ class OneAtATime:
 
     def order(self, events: Iterable[ReplyEvent]) -> Iterator[ReplyEvent]:
         for event in events:
+            if type(event) is Delta and event.index == self._current.get(event.choice):
+                yield event  # nearly all are of this kind
+                continue
             match event:
                 case PartStarted(index, _, choice):
                     if self._current.get(choice) is None:

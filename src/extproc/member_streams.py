@@ -69,6 +69,8 @@ class ReplyStream:
 
     def _act(self, move: Move) -> None:
         match move:
+            case Move.FLOW:  # nearly always
+                self._flow()
             case Move.HOLD_BRIEFLY:
                 self._wire.call_later(PREAMBLE_HOLD_MS / 1000, self._hold_over)
             case Move.COMMIT:
@@ -79,8 +81,6 @@ class ReplyStream:
                 self._wire.close()
             case Move.OPEN:
                 self._open()
-            case Move.FLOW:
-                self._flow()
             case Move.FAIL:
                 self._fail()
 

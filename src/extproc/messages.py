@@ -134,7 +134,7 @@ class Messages:
 
     def piece(self, body: bytes) -> bytes:
         """In the place of a stream's piece: {response_body: {response: {body_mutation: {body}}}}"""
-        return _field(4, _field(1, _field(3, _field(1, body))))
+        return _piece_head(len(body)) + body
 
     def more_time(self, milliseconds: int) -> bytes:
         """Envoy is to wait this long for the answer to the message in hand."""
@@ -200,6 +200,11 @@ def _struct(name: str, entries: bytes) -> bytes:
 
 
 # What stands in front of a value depends on the value's length alone.
+
+
+@functools.lru_cache(maxsize=4096)
+def _piece_head(size: int) -> bytes:
+    return _field(4, _field(1, _field(3, _field(1, bytes(size)))))[: -size or None]
 
 
 @functools.lru_cache(maxsize=2048)
