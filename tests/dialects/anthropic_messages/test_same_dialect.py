@@ -328,6 +328,47 @@ def test_a_whole_reply_names_its_account() -> None:
         DIALECT.owned_reply(b"[]", "house")
 
 
+def test_what_a_model_says_to_tools_is_not_the_accounts() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {"file_id": "x", "container": {"id": "y"}}}
+    cited = {"type": "text", "text": "a", "citations": [{"type": "char_location", "file_id": "file_1"}]}
+    owned = json.loads(DIALECT.owned_reply(json.dumps({"content": [use, cited]}).encode(), "house"))
+    assert owned["content"] == [use, cited]
+    assert DIALECT.owned_reply(b'{"input_tokens":3}', "house") == b'{"input_tokens":3}'
+
+
+def test_thinking_names_its_issuer_and_goes_back_as_it_came() -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "hm", "signature": "EqQB/+=="},
+        {"type": "thinking", "thinking": "", "signature": ""},
+        {"type": "redacted_thinking", "data": "AbC"},
+    ]
+    reply = json.dumps({"content": blocks}).encode()
+    owned = json.loads(DIALECT.owned_reply(reply, HOUSE.provider))["content"]
+    assert owned[0]["signature"] == f"mb1:{HOUSE.provider}:anthropic-messages.signature:EqQB/+=="
+    assert owned[1] == blocks[1] and owned[2]["data"].startswith(f"mb1:{HOUSE.provider}:")
+    assert rebound(messages=of_assistant(*owned, CALL))["messages"] == of_assistant(*blocks, CALL)
+    elsewhere = json.loads(DIALECT.owned_reply(reply, "elsewhere"))["content"]
+    assert rebound(messages=of_assistant(*elsewhere, CALL))["messages"] == of_assistant(blocks[1], CALL)
+
+
+@pytest.mark.parametrize(("owner", "sent"), [("@house", "msg_1"), ("", "msg_1"), ("@other", None)])
+def test_a_message_to_compare_with_is_one_of_the_same_account(owner: str, sent: str | None) -> None:
+    raw = body(diagnostics={"previous_message_id": f"msg_1{owner}"})
+    assert DIALECT.read(raw).marked == bool(owner) and DIALECT.read(raw).ids == ()
+    assert json.loads(DIALECT.rebind(raw, HOUSE))["diagnostics"] == {"previous_message_id": sent}
+
+
+def test_files_of_a_tools_result_lead_to_their_account_if_they_say_which() -> None:
+    for owner in ("", "@house"):
+        file = {"type": "code_execution_output", "file_id": f"file_1{owner}"}
+        result = {**EXECUTED, "content": {"stdout": "a@b", "content": [file]}}
+        raw = body(messages=[{"role": "assistant", "content": [result]}])
+        at = "messages[0].content[0].content.file_id"
+        assert DIALECT.read(raw).ids == (((at, "file_1@house"),) if owner else ())
+        (back,) = json.loads(DIALECT.rebind(raw, HOUSE))["messages"][0]["content"]
+        assert back["content"] == {"stdout": "a@b", "content": [{**file, "file_id": "file_1"}]}
+
+
 def test_a_stream_names_its_account() -> None:
     events = [
         {"type": "message_start", "message": {"id": "msg_1", "content": [], "container": None}},

@@ -57,6 +57,27 @@ def reasoning(encrypted: str | None, ident: str = "rs_1") -> Any:
             {"tools": [{"type": "function", "name": "f", "description": "to a@b"}]},
             {"tools": [{"type": "function", "name": "f", "description": "to a@b"}]},
         ),
+        (
+            {"tools": [{"type": "mcp", "headers": {"container": "c@house"}}]},
+            {"tools": [{"type": "mcp", "headers": {"container": "c@house"}}]},
+        ),
+        (
+            {"tools": [{"type": "function", "name": "f", "parameters": {"default": {"file_id": "x@y"}}}]},
+            {"tools": [{"type": "function", "name": "f", "parameters": {"default": {"file_id": "x@y"}}}]},
+        ),
+        (
+            {"prompt": {"id": "p_1@house", "variables": {"id": "bob@house"}}},
+            {"prompt": {"id": "p_1", "variables": {"id": "bob@house"}}},
+        ),
+        (
+            {"prompt_cache_options": {"comparison_response_id": "resp_1@house"}},
+            {"prompt_cache_options": {"comparison_response_id": "resp_1"}},
+        ),
+        # Nobody can be compared with what another account answered.
+        (
+            {"prompt_cache_options": {"comparison_response_id": "resp_1@other"}},
+            {"prompt_cache_options": {"comparison_response_id": None}},
+        ),
         ({"input": [ASK]}, {"input": [ASK]}),
         ({"input": "mb1:house"}, {"input": "mb1:house"}),
         (
@@ -85,6 +106,23 @@ def test_ids_lose_their_owner(fields: Any, expected: Any) -> None:
         (reasoning(attached(Blob("house", ENCRYPTED, "gAAA"))), None),
         (reasoning(NO_BLOB), None),
         (reasoning(None, "rs_1@other"), None),
+        # Whole items go to anyone, without another account's names for them.
+        ({**ASK, "id": "msg_1@other"}, ASK),
+        ({**ASK, "id": "msg_1@house"}, {**ASK, "id": "msg_1"}),
+        (
+            {
+                "type": "function_call",
+                "id": "fc_1@other",
+                "call_id": "c",
+                "name": "f",
+                "arguments": '{"id":"a@b"}',
+            },
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"id":"a@b"}'},
+        ),
+        (
+            {"type": "web_search_call", "id": "ws_1@other", "action": {"query": "a@b"}},
+            {"type": "web_search_call", "id": "ws_1", "action": {"query": "a@b"}},
+        ),
         (reasoning(None, "rs_1@house"), reasoning(None)),
         (
             {"type": "compaction", "id": "c_1@house", "encrypted_content": f"mb1:house:{ENCRYPTED}:gA"},

@@ -109,6 +109,45 @@ def user(*content: Any) -> Any:
         ),
         ({"input": [{"type": "reasoning", "id": "rs_1@eu", "summary": []}]}, {"marked": True, "ids": ()}),
         ({"input": "write to a@b.example"}, {"marked": False}),
+        ({"input": user({"type": "input_text", "text": "mb1:eu:x:y"})}, {"marked": False}),
+        ({"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": "gA"}]}, {"marked": False}),
+        # Whatever a client's own tools say is not for us to read.
+        (
+            {
+                "tools": [
+                    {"type": "function", "name": "f", "parameters": {"default": {"file_id": "x@y"}}},
+                    {"type": "mcp", "headers": {"container": "c@d"}},
+                ]
+            },
+            {"ids": (), "marked": False},
+        ),
+        (
+            {
+                "prompt": {
+                    "id": "p_1@eu",
+                    "variables": {"a": {"type": "input_file", "file_id": "f@eu"}, "id": "x@y"},
+                }
+            },
+            {"ids": (("prompt", "p_1@eu"), ("prompt.variables.a.file_id", "f@eu")), "marked": True},
+        ),
+        (
+            {"input": [{"type": "code_interpreter_call", "id": "ci_1@eu", "container_id": "cntr_1@eu"}]},
+            {"ids": (("input[0].container_id", "cntr_1@eu"),), "marked": True, "stateful": False},
+        ),
+        (
+            {"input": [{"type": "mcp_approval_response", "approval_request_id": "mcpr_1@eu"}]},
+            {"ids": (("input[0].approval_request_id", "mcpr_1@eu"),), "marked": True},
+        ),
+        ({"input": [{"type": "image_generation_call", "id": "ig_1"}]}, {"ids": (("input[0].id", "ig_1"),)}),
+        ({"input": [{"type": "image_generation_call", "id": "ig_1", "result": "AA"}]}, {"ids": ()}),
+        (
+            {"prompt_cache_options": {"comparison_response_id": "resp_1@eu"}},
+            {"ids": (), "marked": True, "same_dialect": ""},
+        ),
+        # What goes on from a kept reply needs a member that keeps them; a file does not.
+        ({"store": False, "previous_response_id": "resp_1"}, {"stateful": True, "binds": True}),
+        ({"store": False, "input": [{"type": "item_reference", "id": "msg_1"}]}, {"stateful": True}),
+        ({"input": user({"type": "input_image", "file_id": "file-1"})}, {"stateful": False}),
         ({"input": 5}, {"same_dialect": ""}),
         ({"input": [5]}, {"same_dialect": ""}),
         ({"tools": {"a": 1}}, {"same_dialect": ""}),
