@@ -168,9 +168,9 @@ def test_embeddings_in_both_encodings(oai: openai.OpenAI) -> None:
 
 
 def test_messages_whole_and_streamed(ant: anthropic.Anthropic) -> None:
-    whole = ant.messages.create(model="tier", max_tokens=100, messages=ASK)
+    whole = ant.messages.create(model="claudes", max_tokens=100, messages=ASK)
     assert whole.model in ("model-of-ant-a", "model-of-ant-b") and whole.stop_reason == "end_turn"
-    with ant.messages.stream(model="tier", max_tokens=100, messages=ASK) as stream:
+    with ant.messages.stream(model="claudes", max_tokens=100, messages=ASK) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text == final.content[0].text and text.endswith("What is the weather in Oslo?")
@@ -199,7 +199,7 @@ def test_messages_thinking_cache_and_beta(ant: anthropic.Anthropic, sims: Simula
     script(sims, replies=[{"reasoning": "Hm.", "tokens": {"cache_read": 5, "cache_write": 2}}])
     system: Any = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
     thinking: Any = {"type": "enabled", "budget_tokens": 1024}
-    asked: dict[str, Any] = {"model": "tier", "max_tokens": 2000, "messages": ASK, "system": system}
+    asked: dict[str, Any] = {"model": "claudes", "max_tokens": 2000, "messages": ASK, "system": system}
     whole = ant.beta.messages.create(
         **asked, thinking=thinking, betas=["prompt-caching-2024-07-31"], extra_query={"beta": "true"}
     )
