@@ -81,6 +81,14 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 pool(f"{one}.{other}", f"{one}-a", f"{other}-b")
                 for one, other in [*zip(names, names, strict=True), *MIXED]
             ),
+            # These think though nobody asks them to.
+            {
+                **pool("unasked"),
+                "members": [
+                    {"provider": f"anthropic-messages-{name}", "model": "claude-opus-5", "priority": level}
+                    for level, name in enumerate(ACCOUNTS)
+                ],
+            },
             # Of the client's dialect there are two accounts, and another dialect stands between them.
             pool("three", "openai-responses-a", "anthropic-messages-b", "openai-responses-b"),
         ],
@@ -216,6 +224,31 @@ def test_three_providers_of_two_dialects(broker: Broker, sims: Simulators, strea
     a, b, c = "openai-responses-a", "anthropic-messages-b", "openai-responses-b"
     assert [member.split("/")[0] for member in members] == [a, b, b, c, c, a]
     assert {call["status"] for call in sims["b"].settled_calls()} == {200, 529}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_thinking_that_nobody_asked_for(broker: Broker, sims: Simulators, stream: bool) -> None:
+    """A client that says nothing of thinking gets it all the same, and sends it back."""
+    for name in ACCOUNTS:
+        sims[name].script(strict=True, replies=[{"text": "Hi", "reasoning": thought_of(name)}])
+    turns: list[Any] = [{"role": "user", "content": "Hi"}]
+    with anthropic.Anthropic(base_url=broker.url, api_key=KEY, max_retries=0) as sdk:
+        for serves in "aba":
+            sims["a"].script(
+                strict=True,
+                replies=[{"text": "Hi", "reasoning": thought_of("a")}],
+                faults=[{"status": 503}] if serves == "b" else [],
+            )
+            asked: Any = {"model": "unasked", "max_tokens": 100, "messages": turns}
+            if stream:
+                with sdk.messages.stream(**asked) as events:
+                    message = events.get_final_message()
+            else:
+                message = sdk.messages.create(**asked)
+            assert message.content[0].type == "thinking" and message.content[0].thinking == thought_of(serves)
+            turns += [{"role": "assistant", "content": message.content}, {"role": "user", "content": "And?"}]
+    assert_kept_apart(sims)
+    assert Seals("a").seal("thinking", thought_of("a")) in json.dumps(json.loads(sent(sims["a"])[-1]))
 
 
 # -- what users write
