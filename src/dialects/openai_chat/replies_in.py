@@ -74,9 +74,11 @@ class _Reader(msgspec.Struct, frozen=True):
 
 def _choice(choice: Any, n: int, reader: _Reader) -> Choice:
     message = choice.get("message") if isinstance(choice, dict) else None
+    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+    if message is None and reason == "content_filter":
+        message = {}  # Azure's, of which its filter left nothing
     if not isinstance(message, dict):
         raise ValueError(f"choices[{n}] has no message")
-    reason = choice.get("finish_reason")
     if choice.get("error"):
         raise ProviderFailed(openai.fault_from(choice))
     if isinstance(reason, str) and reason in FAILURES:

@@ -22,10 +22,15 @@ from ..conversation import (
     UrlCitation,
 )
 from ..replies import Choice, ProviderFailed, Reply, Stop, Usage
+from ..streaming import in_words
 from .faults import fault_of_event, fault_of_response
 from .wire import ENCRYPTED, NO_BLOB, sealed
 
 _LATEST_S = 10**12
+# Items that ask the client for what only this dialect has: it has to learn that it was asked.
+FOR_THE_CLIENT = frozenset(
+    ("computer_call", "local_shell_call", "shell_call", "apply_patch_call", "mcp_approval_request")
+)
 Object = Mapping[str, Any]
 LogProbs = tuple[Mapping[str, Any], ...]
 
@@ -90,14 +95,16 @@ def parts_of(item: Any, provider: str) -> tuple[list[Part], LogProbs]:
             return [call_of(item)], ()
         case "image_generation_call" if (image := image_of(item)) is not None:
             return [image], ()
+        case str(kind) if kind in FOR_THE_CLIENT:
+            return [Text(in_words(f"a {kind}"))], ()
     return [], ()
 
 
 def _message(item: Object) -> tuple[list[Part], LogProbs]:
     parts: list[Part] = []
     logprobs: list[Mapping[str, Any]] = []
-    for content in objects(item.get("content")):
-        match content.get("type"):
+    for content in contents_of(item):
+        match kind_of(content):
             case "output_text":
                 citations = tuple(citations_of(content.get("annotations")))
                 parts.append(Text(text_of(content, "text"), citations=citations))
@@ -105,6 +112,18 @@ def _message(item: Object) -> tuple[list[Part], LogProbs]:
             case "refusal":
                 parts.append(Refusal(text_of(content, "refusal")))
     return parts, tuple(logprobs)
+
+
+def contents_of(item: Object) -> list[Any]:
+    """Of a message. Some that speak the dialect write its text alone."""
+    content = item.get("content")
+    return [{"type": "output_text", "text": content}] if isinstance(content, str) else objects(content)
+
+
+def kind_of(content: Object) -> str:
+    """A content of a message by OpenAI's name for it; whatever has a text is one."""
+    kind = text_of(content, "type")
+    return "output_text" if kind != "refusal" and isinstance(content.get("text"), str) else kind
 
 
 def reasonings_of(item: Object, provider: str) -> Iterable[Reasoning]:

@@ -30,14 +30,18 @@ from ..replies import (
     UsageGiven,
 )
 from ..sse import SseEvent, SseSplitter
+from ..streaming import in_words
 from .faults import fault_of_event, fault_of_response
 from .replies_in import (
+    FOR_THE_CLIENT,
     Object,
     blob_of,
     call_of,
     citation_of,
+    contents_of,
     created_of,
     image_of,
+    kind_of,
     objects,
     stop_of,
     text_of,
@@ -238,7 +242,7 @@ class ResponsesDecoder:
         self._done.add(at)
         match item.get("type"):
             case "message":
-                for number, content in enumerate(objects(item.get("content"))):
+                for number, content in enumerate(contents_of(item)):
                     self._content_over((at, number), content)
             case "reasoning":
                 self._reasoning_over(at, item)
@@ -249,12 +253,16 @@ class ResponsesDecoder:
                 self._close(part)
             case "image_generation_call" if (image := image_of(item)) is not None:
                 self._close(self._part((at, _CALL), image))
+            case str(kind) if kind in FOR_THE_CLIENT:
+                part = self._part((at, _CALL), Text(""))
+                self._rest(part, in_words(f"a {kind}"))
+                self._close(part)
         for key, part in self._parts.items():
             if key[0] == at:
                 self._close(part)
 
     def _content_over(self, key: Key, content: Object) -> None:
-        match content.get("type"):
+        match kind_of(content):
             case "output_text":
                 part = self._part(key, Text(""))
                 self._rest(part, text_of(content, "text"), content.get("logprobs"))

@@ -347,6 +347,12 @@ def test_stops(reason: Any, calls: bool, stop: Stop) -> None:
     assert decoded(message, reason).stop is stop
 
 
+def test_a_filter_may_leave_nothing_of_an_answer() -> None:
+    body = {"choices": [{"finish_reason": "content_filter", "content_filter_results": {"hate": {}}}]}
+    (choice,) = PROVIDER.decode_reply(json.dumps(body).encode(), UPSTREAM).choices
+    assert choice == Choice((), Stop.CONTENT_FILTER)
+
+
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [

@@ -255,6 +255,28 @@ def test_a_last_event_that_tells_all() -> None:
     assert not any(isinstance(event, Ended) for event in decoded(sse(CREATED, last)[:-9]))
 
 
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        # As some that speak the dialect write a message.
+        ({"type": "message", "role": "assistant", "content": "hi"}, "hi"),
+        ({"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}]}, "hi"),
+        # What asks the client for something that only this dialect has.
+        (
+            {"type": "computer_call", "call_id": "c", "action": {"type": "screenshot"}},
+            "[the model gave a computer_call, which can't be passed on here]",
+        ),
+    ],
+)
+def test_messages_in_other_words(item: Any, text: str) -> None:
+    response = {"id": "resp_1", "model": "m", "status": "completed", "output": [item]}
+    reply = DIALECT.decode_reply(json.dumps(response).encode(), HOUSE)
+    assert reply.choices[0].parts == (Text(text),)
+    done = {"type": "response.output_item.done", "output_index": 0, "item": item}
+    last = {"type": "response.completed", "response": response}
+    assert fold(decoded(sse(done, last))).choices == fold(decoded(sse(last))).choices == reply.choices
+
+
 def test_items_of_hosted_tools_are_nobodys() -> None:
     parts = parts_of(
         {"type": "response.queued", "response": {}},
