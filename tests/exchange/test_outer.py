@@ -219,3 +219,38 @@ def test_anything_gets_a_decision_or_an_error_in_shape(
     if isinstance(outcome, Reply):
         answer = json.loads(outcome.body)
         assert outcome.status == 200 or answer["error"]["code"]
+
+
+SPEAKS: dict[str, Any] = {"messages": [], "modalities": ["text", "audio"], "audio": {}}
+NAMES_A_FILE: dict[str, Any] = {
+    "messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1@b"}}]}]
+}
+
+
+@pytest.mark.parametrize(
+    ("providers", "body", "owned"),
+    [
+        ("bc", SPEAKS, "1"),
+        ("b0c", SPEAKS, "1"),  # an account without weight is one all the same: weights are edited
+        ("bb", SPEAKS, ""),
+        ("ab", SPEAKS, ""),  # of the client's dialect there is one
+        ("bc", {"messages": []}, ""),
+        ("bc", NAMES_A_FILE, "bound"),
+        ("ab", NAMES_A_FILE, "bound"),
+    ],
+)
+def test_replies_name_their_account_where_there_are_several(
+    providers: str, body: dict[str, Any], owned: str
+) -> None:
+    members = [
+        {"provider": name, "model": f"gpt-{place}", "weight": 0 if providers[place - 1] == "0" else 1}
+        for place, name in enumerate(providers)
+        if name != "0"
+    ]
+    members[0]["weight"] = 1
+    seen = view(pools=[{"name": "fast", "members": members}])
+    forward = call({"model": "fast", **body}, seen=seen)
+    assert isinstance(forward, Forward), forward
+    headers = dict(forward.set_headers)
+    assert headers.get("x-broker-owned", "") == owned
+    assert headers.get("x-broker-rewrite", "") == ("1" if owned else "")
