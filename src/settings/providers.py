@@ -30,6 +30,9 @@ VARIANTS = {
     "bedrock": frozenset(("anthropic-messages",)),
     "vertex": frozenset(("anthropic-messages", "gemini")),
 }
+# Versions of Azure's dated API before this one refuse stream_options.
+# Source: https://github.com/Azure/azure-rest-api-specs/issues/30810
+_AZURE_TELLS_USAGE_SINCE = "2024-09-01"
 _IN_PATHS = {"azure": ("api_version",), "vertex": ("project", "region")}
 # Vertex's endpoints that are not of one region, as Google's and Anthropic's SDKs know them.
 _VERTEX_HOST = "{region}-aiplatform"
@@ -259,6 +262,8 @@ class Providers:
         given = entry.model_fields_set
         dialects = tuple(dict.fromkeys(entry.dialect or builtin.dialect))
         credential = entry.credential if "credential" in given else builtin.credential
+        variant = entry.variant or ("" if entry.dialect else builtin.variant)
+        implied = _implied(dialects, variant, entry.api_version)
         return Provider(
             name=entry.name,
             dialects=dialects,
@@ -272,9 +277,17 @@ class Providers:
             ca_file=entry.ca_file,
             models=MappingProxyType(dict(sorted(entry.models.items()))),
             built=any(dialect in self.built for dialect in dialects),
-            variant=entry.variant or ("" if entry.dialect else builtin.variant),
-            deviations=MappingProxyType(dict(sorted({**builtin.deviations, **entry.deviations}.items()))),
+            variant=variant,
+            deviations=MappingProxyType(
+                dict(sorted({**builtin.deviations, **implied, **entry.deviations}.items()))
+            ),
         )
+
+
+def _implied(dialects: Collection[str], variant: str, api_version: str) -> Mapping[str, Any]:
+    """Deviations that a version brings with it."""
+    is_older = variant == "azure" and "" < api_version < _AZURE_TELLS_USAGE_SINCE
+    return {"stream_usage": False} if is_older and "openai-chat" in dialects else {}
 
 
 def _filled(url: str, entry: ProviderIn) -> str:

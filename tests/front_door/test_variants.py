@@ -406,3 +406,15 @@ def test_embeddings_of_a_deployment(broker: Broker, sims: Simulators) -> None:
     call, headers, _ = only_call(sims, "azure-deployments")
     assert call["path"] == NAMED["azure-deployments"].paths["openai-embeddings"][0]
     assert headers["api-key"] == SECRET
+
+
+@pytest.mark.parametrize("split", [None, 7])
+def test_azures_first_chunk_is_no_usage_event(broker: Broker, sims: Simulators, split: int | None) -> None:
+    """It has no choices either; what the content filter says of the prompt is the client's to read."""
+    sims["azure-deployments"].script(**({"split_bytes": split} if split else {}))
+    with openai_sdk(broker.url) as sdk:
+        asked: Any = {"model": "azure-deployments", "messages": [{"role": "user", "content": "Hi"}]}
+        first, *rest = sdk.chat.completions.create(**asked, stream=True)
+    assert first.choices == [] and first.model_extra and "prompt_filter_results" in first.model_extra
+    assert all(chunk.choices for chunk in rest) and not any(chunk.usage for chunk in (first, *rest))
+    assert only_call(sims, "azure-deployments")[2]["stream_options"] == {"include_usage": True}

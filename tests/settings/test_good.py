@@ -270,6 +270,23 @@ def test_deviations_add_to_the_built_in_ones() -> None:
     assert (got.deviations["stream_usage"], got.deviations["unsupported"]) == (True, ("seed",))
 
 
+@pytest.mark.parametrize(
+    ("version", "more", "said"),
+    [
+        ("2024-08-01-preview", "", False),
+        ("2024-02-01", "", False),
+        ("2024-02-01", ", deviations: {stream_usage: true}", True),
+        ("2024-09-01-preview", "", None),
+        ("2024-10-21", "", None),
+        ("v1", "", None),
+    ],
+)
+def test_old_versions_of_azures_are_not_asked_for_usage(version: str, more: str, said: bool | None) -> None:
+    azure = f"dialect: openai-chat, base_url: https://r.example, variant: azure, api_version: '{version}'"
+    entry = f"{{name: az, {azure}{more}}}"
+    assert catalog(POOL + f"providers: [{entry}]").providers["az"].deviations.get("stream_usage") == said
+
+
 def member_can(member: str, providers: str = "[]") -> Capabilities:
     text = f"pools: [{{name: p, members: [{member}]}}]\nproviders: {providers}"
     return catalog(text).pools["p"].members[0].capabilities
