@@ -12,7 +12,7 @@ from modelbroker.dialects import client_dialect, provider_dialect
 from modelbroker.dialects.conversation import Image, Inline, Text, Url
 from modelbroker.dialects.replies import Choice, Reply, Stop, Usage
 from modelbroker.dialects.streaming import explode, fold
-from modelbroker.dialects.translation import Context
+from modelbroker.dialects.translation import CannotCarry, Context
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from support.dialects import CLIENT_DIALECTS, upstream
@@ -81,3 +81,29 @@ def test_a_chat_client_sends_them_back_and_only_those_who_can_take_them_get_them
     body = json.dumps({"model": "m", "messages": messages}).encode()
     chat = client_dialect("openai-chat").decode_request(body)
     assert chat.messages[1].parts == (Text("Hereand"), PNG, LINK)
+
+
+def test_a_responses_client_sends_them_back_too() -> None:
+    """Items that the broker made of what another dialect's model drew; OpenAI's own stay OpenAI's."""
+    output = whole("openai-responses")["output"]
+    dialect = client_dialect("openai-responses")
+
+    def body(*items: Any) -> bytes:
+        asked = {"role": "user", "content": "Draw"}, *items, {"role": "user", "content": "Bluer"}
+        return json.dumps({"model": "m", "input": asked}).encode()
+
+    raw = body(*output)
+    assert not dialect.read(raw).same_dialect
+    chat = dialect.decode_request(raw)
+    assert chat.messages[1].parts == (
+        Text("Here"),
+        PNG,
+        Text("and"),
+        Text("![image](https://x.example/y.png)"),
+    )
+    sent = json.loads(provider_dialect("gemini").encode_request(chat, upstream("gemini")).body)
+    assert {"inlineData": {"mimeType": "image/png", "data": "iVBO"}} in sent["contents"][1]["parts"]
+    with pytest.raises(CannotCarry):
+        provider_dialect("anthropic-messages").encode_request(chat, upstream("anthropic-messages"))
+    foreign = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBO"}
+    assert dialect.read(body(foreign)).same_dialect == "input[1]"

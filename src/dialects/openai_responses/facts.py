@@ -12,7 +12,7 @@ from ..base import ABSENT, RequestFacts, decode_json
 from ..blobs import MARK, id_and_owner, owned_id, untagged
 from ..body import Routed, decoder_of, estimate_tokens, holds, read_routed
 from .places import ids_within
-from .wire import CARRIED_ITEMS, is_brokers_item, is_brokers_response
+from .wire import CARRIED_ITEMS, DRAWN, is_brokers_item, is_brokers_response
 
 _MARK = MARK.encode()
 
@@ -65,6 +65,8 @@ class ItemKind(msgspec.Struct, gc=False):
     def is_own(self) -> bool:
         """Only OpenAI knows it: of a hosted tool, of tool search, of a program, or by its id alone."""
         kind = self.type or ""
+        if kind == DRAWN and is_brokers_item(self.id or "") and bytes(self.result) not in _NOTHING:
+            return False
         if kind not in CARRIED_ITEMS or (not kind and self.role is None):
             return True
         caller = bytes(self.caller)

@@ -75,6 +75,8 @@ class _Item(msgspec.Struct, gc=False):
     arguments: str | None = None
     input: str | None = None
     output: str | list[_Part] | None = None
+    result: str | None = None
+    output_format: str | None = None
     namespace: msgspec.Raw = ABSENT
     caller: msgspec.Raw = ABSENT
     is_async: msgspec.Raw = msgspec.field(default=ABSENT, name="async")
@@ -144,6 +146,9 @@ class Items:
                 self._result(field, item)
             case "reasoning":
                 self._reasoning(item)
+            case "image_generation_call":
+                form, data = item.output_format or "png", item.result or ""
+                self._said([Image(Inline(f"image/{form}", data))])
             case _:
                 self._message(field, item)
 

@@ -23,7 +23,7 @@ NO_BLOB = f"{MARK}::"
 _BACKWARDS = "<"
 
 RESPONSE_PREFIX = "resp_mb_"
-_OWN_ITEM = re.compile(r"(?:msg|rs|fc|ctc)_[0-9a-f]{32}_\d+")
+_OWN_ITEM = re.compile(r"(?:msg|rs|fc|ctc|ig)_[0-9a-f]{32}_\d+")
 
 # Items that can be said in other dialects. "" is a message without its type.
 CARRIED_ITEMS = frozenset(
@@ -38,6 +38,9 @@ CARRIED_ITEMS = frozenset(
     )
 )
 
+
+# What another dialect's model drew, as the broker told it; OpenAI's own tool makes items of the same type.
+DRAWN = "image_generation_call"
 
 # How providers that speak this dialect differ from OpenAI.
 DEVIATIONS: Mapping[str, Deviation] = {
