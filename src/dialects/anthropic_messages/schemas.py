@@ -33,6 +33,10 @@ _SILENT = frozenset(("$schema", "$id", "$comment", "$anchor"))
 _UNKNOWN = ("patternProperties", "prefixItems", "not", "if", "dependentSchemas", "unevaluatedProperties")
 # What few schemas have, asked for at once.
 _RARE = _SILENT | frozenset((*_DEFINITIONS, *_UNKNOWN, "$ref"))
+# Leaves that say no more than this stay as they are.
+_SCALARS = ("string", "integer", "number", "boolean", "null")
+_PLAIN_ORDER = ("type", "description", "title")
+_PLAIN = frozenset(_PLAIN_ORDER)
 _VARIANTS = ("anyOf", "oneOf", "allOf")
 
 MOST_STRICT_TOOLS = 20
@@ -54,6 +58,8 @@ def enforced(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _enforced(schema: Any) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise Unenforceable("a schema without a type allows anything")
+    if schema.get("type") in _SCALARS and schema.keys() <= _PLAIN:  # most schemas: leaves of a tool's
+        return {key: said for key in _PLAIN_ORDER if (said := schema.get(key)) is not None}
     rest = dict(schema)
     out: dict[str, Any] = {}
     if not _RARE.isdisjoint(rest):

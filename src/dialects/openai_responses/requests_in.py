@@ -244,7 +244,7 @@ def _tools(
             raise bad(f"{field}.name", "is missing")
         kind = decode_json(tool.type)
         for knob in _TOOL_KNOBS:
-            if openai.is_set(getattr(tool, knob)):
+            if (value := getattr(tool, knob)) is not ABSENT and openai.is_set(value):
                 dropped[f"tools.{kind}.{knob}"] = None
         if kind == "custom":
             custom.add(tool.name)
