@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ def test_the_cause_is_the_providers(dialect: str, body: Any, cause: Cause, statu
 def _whole(client: str, dialect: str, body: Any) -> Answer:
     provider = provider_dialect(dialect)
 
-    def translate(raw: bytes) -> bytes:
+    def translate(raw: bytes, headers: Mapping[str, str]) -> bytes:
         reply = provider.decode_reply(raw, upstream(dialect))
         return client_dialect(client).encode_reply(reply, CONTEXT)
 
