@@ -24,6 +24,7 @@ from .thinking_out import Thought, thought
 from .wire import API_VERSION, BEDROCK_VERSION, NO_SAMPLING_SINCE, VERTEX_VERSION, path
 
 _MOST_MARKS = 4
+_PLACEHOLDER = "."  # where the dialect wants a word, and the client has none
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _TIERS = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard": "standard_only"}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "only": "tool"}
@@ -134,6 +135,8 @@ class _Request:
                 block["text"] = block["text"].rstrip()
         if not messages:
             raise CannotCarry("a conversation without a word", "Anthropic wants one message", "messages")
+        if messages[0]["role"] == "assistant":  # "first message must use the "user" role"
+            messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _PLACEHOLDER}]})
 
     # -- tools
 

@@ -109,7 +109,6 @@ def _claude_facts(name: str, model: Claude) -> ModelFacts:
         samples_both=model.samples_both,
         top_k="anthropic" if model.samples else "",
         hears=False,
-        begins_anyhow=True,
         prefills=model.prefills,
     )
 

@@ -273,6 +273,13 @@ def test_an_answer_to_go_on_with() -> None:
     assert refused.value.param == "messages[1]"
 
 
+def test_a_conversation_begins_with_the_user() -> None:
+    """Otherwise: 400, `messages: first message must use the "user" role`."""
+    body, _ = encoded(Message("assistant", (Text("hello"),)), HI)
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+    assert body["messages"][0]["content"] == [{"type": "text", "text": "."}]
+
+
 def test_nothing_to_say() -> None:
     with pytest.raises(CannotCarry) as refused:
         encoded(Message("user", (Text(""),)))

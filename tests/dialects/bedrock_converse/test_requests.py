@@ -168,8 +168,9 @@ def test_blank_texts_are_left_out() -> None:
 
 def test_a_conversation_begins_with_the_user() -> None:
     request = chat(assistant(Text("hello")), user(Text("hi")))
-    assert messages(request)[0][0] == "assistant"
-    assert messages(request, to(NOVA))[0] == ("user", [{"text": "."}])
+    # "A conversation must start with a user message": of Claude too, as Anthropic's own API says it.
+    assert [role for role, _ in messages(request)] == ["user", "assistant", "user"]
+    assert messages(request)[0] == messages(request, to(NOVA))[0] == ("user", [{"text": "."}])
     assert messages(Chat("agent", (), system=(Text("greet"),)))[0] == ("user", [{"text": "."}])
 
 
