@@ -52,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=(__doc__ or "").strip())
-    parser.add_argument(
-        "--short", action="store_true", help="about one and a half minutes instead of two and a half"
-    )
+    parser.add_argument("--short", action="store_true", help="about two minutes instead of three and a half")
     parser.add_argument("--rounds", type=int, help="measured slices of every target in every scenario (4)")
     parser.add_argument("--seconds", type=float, help="length of a slice at saturation (1.5)")
     parser.add_argument("--connections", type=int, default=32, help="of the load generator (%(default)s)")
@@ -72,7 +70,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="LiteLLM's proxy too; installs it from PyPI into bench/.venv-litellm at the first time",
     )
-    parser.add_argument("--micro", action="store_true", help="only the pure functions, in µs a call")
+    parser.add_argument("--micro", action="store_true", help="only our own functions, in µs of CPU a call")
     parser.add_argument("--markdown", action="store_true", help="tables as Markdown")
     parser.add_argument("--json", type=Path, help="where the JSON goes (bench/results/TIME.json)")
     options = parser.parse_args(arguments)
