@@ -87,15 +87,20 @@ class Messages:
         return response
 
     def send(self, send: Send) -> bytes:
-        """The request as the provider is to get it."""
-        response = self._response()
-        common = response.request_body.response
-        _mutate(common.header_mutation, send.headers, send.remove_headers)
-        common.body_mutation.body = send.body
-        if send.dropped:
-            _tell(response, {"dropped": ", ".join(send.dropped)})
-        serialized: bytes = response.SerializeToString()
-        return serialized
+        """The request as the provider is to get it: {request_body: {response: {header_mutation,
+        body_mutation: {body}}}}. The body may be 30 MB, and is copied once."""
+        set_headers = [
+            _header(name, value.encode("latin-1", "replace").translate(_PLAIN))
+            for name, value in send.headers
+        ]
+        headers = _field(2, b"".join((*set_headers, _removals(send.remove_headers))))
+        size = len(send.body)
+        body = _head(3, len(_head(1, size)) + size) + _head(1, size)
+        common = len(headers) + len(body) + size
+        heads = _head(3, len(_head(1, common)) + common) + _head(1, common)
+        dropped = (_own_text("dropped", ", ".join(send.dropped)),) if send.dropped else ()
+        metadata = _field(8, _struct("modelbroker", *dropped)) if dropped else b""
+        return b"".join((heads, headers, body, send.body, metadata))
 
     def not_sent(self, refusal: NotSent) -> bytes:
         """The member's own refusal: the outer route tries another member."""
@@ -159,7 +164,7 @@ def _tell(response: AnyMessage, known: Mapping[str, str]) -> None:
         fields[name].string_value = value
 
 
-# -- `forward`, by the numbers of the fields. A test holds it against the same made by protobuf.
+# -- `forward` and `send`, by the numbers of the fields. Tests hold them against the same made by protobuf.
 
 _CLEAR_ROUTE_CACHE = b"\x28\x01"  # field 5, true
 _APPEND_ACTION = bytes((0x18, _OVERWRITE))  # field 3
@@ -167,15 +172,19 @@ _APPEND_ACTION = bytes((0x18, _OVERWRITE))  # field 3
 
 def _field(number: int, value: bytes) -> bytes:
     """A field that has a length: text, bytes, a message."""
-    size = len(value)
+    return _head(number, len(value)) + value
+
+
+def _head(number: int, size: int) -> bytes:
+    """What stands in front of such a field's value."""
     if size < 0x80:
-        return bytes((number << 3 | 2, size)) + value
+        return bytes((number << 3 | 2, size))
     head = [number << 3 | 2]
     while size >= 0x80:
         head.append(size & 0x7F | 0x80)
         size >>= 7
     head.append(size)
-    return bytes(head) + value
+    return bytes(head)
 
 
 def _header_mutation(forward: Forward) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 from modelbroker.envoyapi import AnyMessage, api
-from modelbroker.exchange import Answer, Forward, Inbound
+from modelbroker.exchange import Answer, Forward, Inbound, Send
 from modelbroker.extproc.messages import Messages
 
 MESSAGES = Messages(api())
@@ -57,6 +57,34 @@ def test_forward_is_what_protobuf_would_say(
     forward = Forward(headers[:at], headers[at:], removed, class_name, facts[:at], facts[at:])
     for _ in range(2):  # the second is made of what was kept of the first
         assert RESPONSE.FromString(MESSAGES.forward(forward)) == by_protobuf(forward)
+
+
+@given(
+    headers=PAIRS,
+    removed=st.lists(TEXT, max_size=6).map(tuple),
+    body=st.binary(max_size=30) | LENGTHS.map(bytes),
+    dropped=st.lists(TEXT.filter(bool), max_size=3).map(tuple),
+)
+@example(headers=((":path", "/v1\r\nx: y"),), removed=(), body=bytes(2_097_152), dropped=())
+def test_a_request_that_goes_on_is_what_protobuf_would_say(
+    headers: tuple[tuple[str, str], ...],
+    removed: tuple[str, ...],
+    body: bytes,
+    dropped: tuple[str, ...],
+) -> None:
+    wanted = RESPONSE()
+    common = wanted.request_body.response
+    common.header_mutation.SetInParent()
+    for name, value in headers:
+        raw = value.encode("latin-1", "replace")
+        raw = bytes(32 if byte < 32 or byte == 127 else byte for byte in raw)
+        common.header_mutation.set_headers.add(header={"key": name, "raw_value": raw}, append_action=2)
+    common.header_mutation.remove_headers.extend(removed)
+    common.body_mutation.body = body
+    if dropped:
+        known = wanted.dynamic_metadata.fields["modelbroker"].struct_value
+        known.fields["dropped"].string_value = ", ".join(dropped)
+    assert RESPONSE.FromString(MESSAGES.send(Send(headers, removed, body, dropped))) == wanted
 
 
 @given(pairs=st.lists(st.tuples(st.sampled_from(("a", "b", "x-broker-pool")), TEXT), max_size=6))
