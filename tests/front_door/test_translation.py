@@ -112,6 +112,8 @@ def test_what_the_provider_said_is_what_the_sdk_reads(
 def as_seen(said: Essence, client: str) -> Essence:
     """What of it the client's dialect has a word for."""
     stop = essence.SEEN_AS[client].get(said.stop, said.stop)
+    if client == "anthropic-messages" and said.prompt is None:  # it can't say nothing of usage
+        said = replace(said, prompt=0, output=0)
     return replace(said, stop=stop, reasoning=said.reasoning.strip())
 
 

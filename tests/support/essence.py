@@ -84,7 +84,8 @@ def _chat_usage(essence: Essence, usage: Mapping[str, Any] | None) -> None:
         return
     details = usage.get("prompt_tokens_details") or {}
     essence.prompt, essence.output = usage["prompt_tokens"], usage["completion_tokens"]
-    essence.cache_read = details.get("cached_tokens") or 0
+    # Mistral tells cached tokens beside the others.
+    essence.cache_read = details.get("cached_tokens") or usage.get("num_cached_tokens") or 0
     # OpenRouter tells tokens that were written and read again in both.
     written = details.get("cache_write_tokens") or 0
     essence.cache_write = min(written, max(essence.prompt - essence.cache_read, 0))
