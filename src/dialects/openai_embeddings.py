@@ -18,7 +18,7 @@ from .body import Routed, decoder_of, estimate_tokens, read_routed
 from .conversation import Chat, Embed, Upstream
 from .replies import Embeddings, Fault, Reply
 from .sse import SseEvent
-from .translation import Context, Field, SameDialect, StreamEncoder
+from .translation import Context, Field, Rebound, SameDialect, StreamEncoder
 
 FIELDS: Mapping[str, Field] = MappingProxyType(
     {
@@ -122,10 +122,10 @@ class OpenAiEmbeddings(SameDialect):
         name, bracket, place = name.partition("[")
         return _OWN_FIELDS.get(name, name) + bracket + place + dot + rest
 
-    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> Rebound:
         """Nothing here is anybody's but the model."""
         _, _, (first, behind) = read_routed(_decoder, body)
-        return b"".join((body[:first], msgspec.json.encode(upstream.model), body[behind:]))
+        return Rebound(b"".join((body[:first], msgspec.json.encode(upstream.model), body[behind:])))
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
         return openai.deployed(upstream, surface.suffix)

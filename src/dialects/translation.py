@@ -38,6 +38,14 @@ class Context(msgspec.Struct, frozen=True):
     echo: Mapping[str, Any] = {}
 
 
+class Rebound(msgspec.Struct, frozen=True):
+    """A request of the client's own dialect for one very provider. `dropped`: knobs that it does not get, by
+    the client's own names."""
+
+    body: bytes
+    dropped: tuple[str, ...] = ()
+
+
 class Field(msgspec.Struct, frozen=True):
     """What becomes of one field of a client's request when it is translated. `treatment`:
 
@@ -107,10 +115,13 @@ class ClientDialect(Dialect, Protocol):
 
     # -- the same dialect on both sides, where bytes can't simply pass
 
-    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> Rebound:
         """The request for this very provider: its model, its own blobs and ids without their tags, nothing
-        that others issued, and what its variant wants. All else stays. `betas`: what the client's header
-        `anthropic-beta` lists, for variants that have it in the body."""
+        that others issued, and what its variant and its deviations want. All else stays. `betas`: what the
+        client's header `anthropic-beta` lists, for variants that have it in the body."""
+
+    def is_mended(self, deviations: Mapping[str, Any]) -> bool:
+        """Can calls of this dialect not pass as they are, at a provider that says this of itself?"""
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
         """What stands behind the provider's base path. CannotCarry where its variant has the operation in
@@ -132,6 +143,9 @@ class ClientDialect(Dialect, Protocol):
 
 class SameDialect:
     """What most client dialects say of calls that stay in their dialect."""
+
+    def is_mended(self, deviations: Mapping[str, Any]) -> bool:
+        return False
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
         return surface.suffix

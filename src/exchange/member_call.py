@@ -185,7 +185,8 @@ class MemberCall:
 
     def _mended(self, body: bytes) -> Encoded:
         """The same dialect: only what has to be otherwise at this provider changes."""
-        return Encoded(self._path, self.client.rebind(body, self._upstream, self._betas()))
+        rebound = self.client.rebind(body, self._upstream, self._betas())
+        return Encoded(self._path, rebound.body, (), rebound.dropped)
 
     def _betas(self) -> tuple[str, ...]:
         """Of Anthropic's features that are not there for everybody, those that the client asks for."""

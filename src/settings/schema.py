@@ -120,7 +120,7 @@ class ProviderIn(Model):
         "",
     )
     deviations: Annotated[dict[str, Any], PlainValidator(values.deviations)] = field(
-        "How it differs from the owner of its dialect, for calls that are translated into it: the names are "
+        "How it differs from the owner of its dialect: the names are "
         "in docs/deviations.md. Added to those of a built-in provider.",
         "mapping of name: value",
         "give e.g. {max_tokens_field: max_tokens}",

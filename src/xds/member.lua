@@ -1,8 +1,8 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
 -- MODEL (a JSON string), BASE_PATH, PATHS (suffix -> another one), REFUSED and GARBAGE (dialect -> error body),
--- HELD_BYTES, PASSING (the dialects of calls that can pass), MENDED (even those are Python's) and GIVES_USAGE (it
--- knows stream_options) are set above.
+-- HELD_BYTES, OWN (the provider's dialects), PASSING (those of them whose calls can pass: Python mends the others)
+-- and GIVES_USAGE (it knows stream_options) are set above.
 
 local function path_of(suffix)
   local plain, mark, query = string.match(suffix, "^([^?]*)(%??)(.*)$")
@@ -20,14 +20,14 @@ function envoy_on_request(handle)
   metadata:set("modelbroker", "request_id", headers:get("x-broker-request-id"))
   local dialect = headers:get("x-broker-dialect")
   metadata:set("modelbroker", "dialect", dialect)
-  if not PASSING[dialect] then
+  if not OWN[dialect] then
     metadata:set("modelbroker", "translated", true)
   end
-  local usage = PASSING[dialect] and GIVES_USAGE and headers:get("x-broker-usage")
+  local usage = OWN[dialect] and GIVES_USAGE and headers:get("x-broker-usage")
   if usage then
     metadata:set("modelbroker", "usage_event", usage)
   end
-  if MENDED or not PASSING[dialect] or headers:get("x-broker-rewrite") then
+  if not PASSING[dialect] or headers:get("x-broker-rewrite") then
     return -- ext_proc says what goes on; it asks for usage, too
   end
   local suffix = headers:get("x-broker-suffix")

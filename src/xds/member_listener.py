@@ -143,10 +143,10 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
         "host_rewrite_literal": url.netloc,
     }
     request_headers = [set_header(header, value) for header, value in provider.headers]
-    if "anthropic-messages" in provider.dialects and not is_mended(provider):
+    if "anthropic-messages" in provider.dialects and provider.variant not in HOSTS:
         version = {"key": "anthropic-version", "value": provider.api_version or _ANTHROPIC_VERSION}
         request_headers.append({"header": version, "append_action": "ADD_IF_ABSENT"})
-    passing = () if is_mended(provider) else identity_dialects(provider)
+    passing = passing_dialects(provider)
     rewrite, stream = _present("x-broker-rewrite"), _present("x-broker-stream")
     spoken = _spoken_text(provider, member)
     whole_reply = _through_python(route, _python_override(spoken, "BUFFERED"))
@@ -249,14 +249,18 @@ def _upstream(provider: Provider, member: Member) -> Upstream:
     )
 
 
-def is_mended(provider: Provider) -> bool:
-    """Calls of the provider's own dialect can't pass as they are: it wants another body or framing."""
-    return provider.variant in HOSTS
-
-
 def identity_dialects(provider: Provider) -> tuple[str, ...]:
     """The provider's dialects that clients speak too."""
     return tuple(dialect for dialect in provider.dialects if dialect in CLIENT_DIALECTS)
+
+
+def passing_dialects(provider: Provider) -> tuple[str, ...]:
+    """Those of them whose calls can pass as they are. The others' go through Python: the provider wants
+    another body or framing, or speaks the dialect otherwise than its owner does."""
+    if provider.variant in HOSTS:
+        return ()
+    own = identity_dialects(provider)
+    return tuple(name for name in own if not client_dialect(name).is_mended(provider.deviations))
 
 
 def _reply_headers(member: Member) -> Tree:
@@ -281,15 +285,15 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
     garbage = Unavailable(
         502, "upstream_garbage", f"the provider {provider.name} answered with a status that is none"
     )
-    passing = identity_dialects(provider)
+    own, passing = identity_dialects(provider), passing_dialects(provider)
     lines = [
         f"local MODEL = {lua_string(msgspec.json.encode(provider.own_model(member.model)))}",
         f"local BASE_PATH = {lua_string(urlsplit(provider.base_url).path.encode())}",
         f"local REFUSED = {_lua_bodies(provider, refused)}",
         f"local GARBAGE = {_lua_bodies(provider, garbage)}",
         f"local HELD_BYTES = {held_bytes}",
+        f"local OWN = {_lua_table((name, b'1') for name in own)}",
         f"local PASSING = {_lua_table((name, b'1') for name in passing)}",
-        f"local MENDED = {str(is_mended(provider)).lower()}",
         f"local GIVES_USAGE = {str(provider.deviations.get('stream_usage') is not False).lower()}",
         f"local PATHS = {_lua_table(own_paths(provider, member))}",
     ]

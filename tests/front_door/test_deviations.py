@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import httpx
 import openai
 import pytest
 from support.broker import KEY, KEY_SHA256, Broker
@@ -197,21 +198,77 @@ def test_vllm_gets_all_instructions_in_front(broker: Broker, sims: Simulators) -
     assert said[0]["content"] == "Be kind.\n\nBe brief."
 
 
-def test_a_call_in_the_providers_own_dialect_is_the_clients_own(broker: Broker, sims: Simulators) -> None:
-    """Deviations are for translated calls: here the bytes pass, also what this provider would refuse."""
-    sent = {
-        "model": "at-mistral",
-        "messages": [{"role": "user", "content": "Hello", "name": "ann"}],
-        "max_completion_tokens": 9,
-        "seed": 1,
-        "verbosity": "low",
-        "of_tomorrow": {"a": [1, 2.50]},
-    }
+def chat(broker: Broker, pool: str, **request: Any) -> list[str]:
+    """Sent with OpenAI's SDK in the provider's own dialect; what `x-broker-dropped` names."""
     with openai.OpenAI(base_url=f"{broker.url}/v1", api_key=KEY, max_retries=0) as sdk:
-        raw = sdk.chat.completions.with_raw_response.create(
-            model="at-mistral",
-            messages=sent["messages"],  # type: ignore[arg-type]
-            extra_body={name: value for name, value in sent.items() if name not in ("model", "messages")},
-        )
-    assert "x-broker-dropped" not in raw.headers
-    assert got(sims, "mistral") == {**sent, "model": "a-model"}
+        raw = sdk.chat.completions.with_raw_response.create(**{"model": pool, "messages": ASK, **request})
+        if request.get("stream"):
+            assert "".join(chunk.choices[0].delta.content or "" for chunk in raw.parse() if chunk.choices)
+        else:
+            assert raw.parse().choices[0].message.content
+        return [name.strip() for name in raw.headers.get("x-broker-dropped", "").split(",") if name]
+
+
+CALL: Any = {"id": "call_01A", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+CHAT_LOOP: Any = [
+    {"role": "developer", "content": "Be brief."},
+    {"role": "user", "content": "Hello ❄", "name": "ann"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "I have to look."},
+    {"role": "tool", "tool_call_id": "call_01A", "content": "12 °C"},
+    {"role": "user", "content": "And tomorrow?"},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_in_the_providers_own_dialect_is_mended(
+    broker: Broker, sims: Simulators, stream: bool
+) -> None:
+    """In the middle of a tool loop that began at another provider: what this one would refuse changes, and
+    all else stays, also what the broker does not know."""
+    of_tomorrow = {"a": [1, 2.5], "max_completion_tokens": 3}
+    dropped = chat(
+        broker,
+        "at-mistral",
+        messages=CHAT_LOOP,
+        max_completion_tokens=9,
+        seed=1,
+        verbosity="low",
+        store=False,
+        stream=stream,
+        extra_body={"of_tomorrow": of_tomorrow, "safe_prompt": True},
+    )
+    assert dropped == ["store", "verbosity", "name"]
+    body = got(sims, "mistral")
+    said = body.pop("messages")
+    assert body.pop("stream") is stream
+    assert body == {
+        "model": "a-model",
+        "max_tokens": 9,
+        "random_seed": 1,
+        "of_tomorrow": of_tomorrow,
+        "safe_prompt": True,
+    }
+    ident = said[2]["tool_calls"][0]["id"]
+    assert re.fullmatch(r"[0-9A-Za-z]{9}", ident)
+    assert said == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello ❄"},
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": ident}]},
+        {"role": "tool", "tool_call_id": ident, "content": "12 °C"},
+        {"role": "assistant", "content": "OK"},
+        {"role": "user", "content": "And tomorrow?"},
+    ]
+
+
+def test_a_call_that_the_provider_takes_as_it_is_stays(broker: Broker, sims: Simulators) -> None:
+    sent = {"top_p": 0.5, "of_tomorrow": {"a": [1, 2.50]}, "max_tokens": 7}
+    assert chat(broker, "at-mistral", extra_body=sent) == []
+    assert got(sims, "mistral") == {"model": "a-model", "messages": ASK, **sent}
+
+
+def test_a_provider_that_hardly_differs_gets_the_clients_bytes(broker: Broker, sims: Simulators) -> None:
+    body = '{"messages":[{"role":"user","content":"Hi"}], "model" : "at-vllm","x":[1.0,1e2]}'
+    headers = {"authorization": f"Bearer {KEY}"}
+    assert httpx.post(f"{broker.url}/v1/chat/completions", content=body, headers=headers).status_code == 200
+    (call,) = sims["vllm"].settled_calls()
+    assert call["body"] == body.replace('"at-vllm"', '"a-model"')

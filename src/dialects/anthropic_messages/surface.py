@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,7 @@ from ..base import (
 from ..conversation import Chat, Encoded, Upstream
 from ..replies import Fault, Reply
 from ..sse import SseEvent
-from ..translation import Context, Filter, StreamDecoder, StreamEncoder
+from ..translation import Context, Filter, Rebound, StreamDecoder, StreamEncoder
 from . import facts, faults, owned, rebind, replies_in, replies_out, requests_in, requests_out, wire
 from .faults import error_type
 from .models import DEVIATIONS, traits_of
@@ -125,8 +126,11 @@ class AnthropicMessages:
 
     # -- the same dialect on both sides
 
-    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
-        return rebind.rebind(body, upstream, betas)
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> Rebound:
+        return Rebound(rebind.rebind(body, upstream, betas))
+
+    def is_mended(self, deviations: Mapping[str, Any]) -> bool:
+        return False  # what there is to say of such providers is for calls that are translated
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
         return wire.path(upstream, stream, surface.operation)

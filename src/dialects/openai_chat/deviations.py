@@ -13,7 +13,8 @@ from ...core.deviation import Deviation
 from ..conversation import Upstream
 from ..openai import EFFORT_LEVELS
 
-# What `unsupported` may name: knobs by their names in the conversation, and two fields of messages.
+# What `unsupported` may name: knobs by their names in the conversation, or in Chat Completions where only it
+# has them; and of messages `name`, `refusal` and an assistant's earlier `reasoning`.
 REFUSABLE = (
     "max_output_tokens",
     "temperature",
@@ -30,8 +31,14 @@ REFUSABLE = (
     "user",
     "cache_key",
     "parallel_tools",
+    "logit_bias",
+    "prediction",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "store",
     "name",
     "refusal",
+    "reasoning",
 )
 
 DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
@@ -86,12 +93,18 @@ DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
             "knobs that OpenAI lacks and it has, by their names in the conversation", (), ("top_k",)
         ),
         "unsupported": Deviation(
-            "what it refuses: knobs by their names in the conversation, `name` of messages, `refusal`",
+            "what it refuses: knobs by their names in the conversation; `name`, `refusal` and earlier "
+            "`reasoning` of messages",
             (),
             REFUSABLE,
         ),
     }
 )
+
+
+# What calls of this very dialect seldom meet: these alone do not take a provider's calls off the way on which
+# bytes pass.
+ONLY_TRANSLATED = frozenset(("late_system", "parts", "cache", "extra", "document_urls"))
 
 
 class Deviations(msgspec.Struct, frozen=True):

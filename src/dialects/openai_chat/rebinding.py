@@ -13,28 +13,29 @@ import msgspec
 from .. import base
 from ..blobs import MARK, id_and_owner, readable, untagged
 from ..conversation import Upstream
+from ..translation import Rebound
 from . import reasoning
 from .deviations import deviations_of
+from .mending import mend
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def rebind(body: bytes, upstream: Upstream) -> bytes:
-    """The request for this very provider: its model, no tags, nothing that others issued."""
+def rebind(body: bytes, upstream: Upstream) -> Rebound:
+    """The request for this very provider: its model, no tags, nothing that others issued, and what its
+    deviations want otherwise."""
     request = base.decode_request(_decoder, body)
+    said = deviations_of(upstream)
     request["model"] = upstream.model
-    if (
-        request.get("stream") is True
-        and "stream_options" not in request
-        and deviations_of(upstream).stream_usage
-    ):
+    if request.get("stream") is True and "stream_options" not in request and said.stream_usage:
         # For the record, as in calls that pass: the client gets the usage event only where its pool says so.
         request["stream_options"] = {"include_usage": True}
     messages = request.get("messages")
     for n, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict):
             _message(message, upstream, f"messages[{n}]")
-    return msgspec.json.encode(request)
+    dropped = mend(request, said) if upstream.deviations else ()
+    return Rebound(msgspec.json.encode(request), dropped)
 
 
 def _message(message: dict[str, Any], upstream: Upstream, field: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from .. import openai
-from ..conversation import Chat, Encoded, Tool, ToolChoice, Upstream
+from ..conversation import Chat, Encoded, Schema, Tool, ToolChoice, Upstream
 from ..translation import CannotCarry
 from .deviations import Deviations, deviations_of
 from .messages_out import MessageWriter, hint_at
@@ -213,6 +213,11 @@ def _output(chat: Chat, said: Deviations, request: dict[str, Any], dropped: list
         return ""
     request["response_format"] = {"type": "json_object"}
     dropped.append("output")
-    schema = _ENCODE(output.schema).decode()
-    words = f"Answer with one JSON object and nothing else. It has to conform to this JSON schema:\n{schema}"
-    return f"{words}\n{output.description}" if output.description else words
+    return schema_in_words(output.schema, output.description)
+
+
+def schema_in_words(schema: Schema, description: str) -> str:
+    """For a provider that can't be held to one."""
+    shown = _ENCODE(schema).decode()
+    words = f"Answer with one JSON object and nothing else. It has to conform to this JSON schema:\n{shown}"
+    return f"{words}\n{description}" if description else words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ...core.call import Surface
 from .. import openai
@@ -10,9 +11,9 @@ from ..base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garba
 from ..conversation import Chat, Encoded, Upstream
 from ..replies import Fault, Reply
 from ..sse import SseEvent
-from ..translation import Context, Filter, SameDialect, StreamDecoder, StreamEncoder
+from ..translation import Context, Filter, Rebound, SameDialect, StreamDecoder, StreamEncoder
 from . import facts, fields, owned, rebinding, replies_in, replies_out, requests_in, requests_out
-from .deviations import DEVIATIONS
+from .deviations import DEVIATIONS, ONLY_TRANSLATED
 from .stream_in import ChatStreamDecoder
 from .stream_out import ChatStreamEncoder
 
@@ -68,8 +69,11 @@ class OpenAiChat(SameDialect):
     def encode_count_reply(self, input_tokens: int) -> bytes:
         raise NotImplementedError("Chat Completions has no count of tokens")
 
-    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> Rebound:
         return rebinding.rebind(body, upstream)
+
+    def is_mended(self, deviations: Mapping[str, Any]) -> bool:
+        return any(name in DEVIATIONS and name not in ONLY_TRANSLATED for name in deviations)
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
         return requests_out.path_of(upstream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ...core.call import Surface
 from .. import openai
@@ -10,7 +11,7 @@ from ..base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garba
 from ..conversation import Chat, Encoded, Upstream
 from ..replies import Fault, Reply
 from ..sse import SseEvent
-from ..translation import Context, Filter, StreamDecoder, StreamEncoder
+from ..translation import Context, Filter, Rebound, StreamDecoder, StreamEncoder
 from . import bound, facts, faults, fields, replies_in, replies_out, requests_in, requests_out
 from .stream_in import ResponsesDecoder
 from .stream_out import ResponsesEncoder, encode_response
@@ -73,8 +74,11 @@ class OpenAiResponses:
 
     # -- the same dialect on both sides
 
-    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> bytes:
-        return bound.rebind(body, upstream)
+    def rebind(self, body: bytes, upstream: Upstream, betas: tuple[str, ...] = ()) -> Rebound:
+        return Rebound(bound.rebind(body, upstream))
+
+    def is_mended(self, deviations: Mapping[str, Any]) -> bool:
+        return False  # what there is to say of such providers is for calls that are translated
 
     def same_dialect_path(self, upstream: Upstream, surface: Surface, stream: bool) -> str:
         return path(upstream, surface.suffix)

@@ -50,7 +50,7 @@ def redacted(data: str) -> dict[str, Any]:
 
 
 def rebound(upstream: Upstream = HOUSE, **fields: Any) -> Any:
-    return json.loads(DIALECT.rebind(body(**fields), upstream))
+    return json.loads(DIALECT.rebind(body(**fields), upstream).body)
 
 
 # -- what the front reads
@@ -149,7 +149,7 @@ def test_odd_messages_are_routed_all_the_same(messages: Any) -> None:
 
 @pytest.mark.parametrize("row", OURS)
 def test_only_the_model_changes_where_nothing_is_marked(row: Recorded) -> None:
-    sent = json.loads(DIALECT.rebind(row.request_body, HOUSE))
+    sent = json.loads(DIALECT.rebind(row.request_body, HOUSE).body)
     assert sent == {**row.request, "model": HOUSE.model}
     assert list(sent) == list(row.request)
 
@@ -157,7 +157,7 @@ def test_only_the_model_changes_where_nothing_is_marked(row: Recorded) -> None:
 def test_spelling_stays() -> None:
     raw = b'{"b":1.0,"model":"pool","a":1e5,"messages":[{"role":"user","content":"\\u00e4"}]}'
     expected = raw.replace(b'"pool"', b'"claude-sonnet-4-5"')
-    assert DIALECT.rebind(raw, HOUSE) == expected
+    assert DIALECT.rebind(raw, HOUSE).body == expected
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_variants() -> None:
         "messages": [HI],
         "stream": True,
     }
-    sent = json.loads(DIALECT.rebind(body(stream=True), BEDROCK, ("a", "b")))
+    sent = json.loads(DIALECT.rebind(body(stream=True), BEDROCK, ("a", "b")).body)
     assert sent == {
         "anthropic_version": "bedrock-2023-05-31",
         "anthropic_beta": ["a", "b"],
@@ -260,7 +260,7 @@ def test_variants() -> None:
     assert rebound(newer)["anthropic_version"] == "2026-10-21"
     # A count names its model in the body.
     count = json.dumps({"model": "pool", "messages": [HI]}).encode()
-    assert json.loads(DIALECT.rebind(count, VERTEX))["model"] == "claude@1"
+    assert json.loads(DIALECT.rebind(count, VERTEX).body)["model"] == "claude@1"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_thinking_names_its_issuer_and_goes_back_as_it_came() -> None:
 def test_a_message_to_compare_with_is_one_of_the_same_account(owner: str, sent: str | None) -> None:
     raw = body(diagnostics={"previous_message_id": f"msg_1{owner}"})
     assert DIALECT.read(raw).marked == bool(owner) and DIALECT.read(raw).ids == ()
-    assert json.loads(DIALECT.rebind(raw, HOUSE))["diagnostics"] == {"previous_message_id": sent}
+    assert json.loads(DIALECT.rebind(raw, HOUSE).body)["diagnostics"] == {"previous_message_id": sent}
 
 
 def test_files_of_a_tools_result_lead_to_their_account_if_they_say_which() -> None:
@@ -365,7 +365,7 @@ def test_files_of_a_tools_result_lead_to_their_account_if_they_say_which() -> No
         raw = body(messages=[{"role": "assistant", "content": [result]}])
         at = "messages[0].content[0].content.file_id"
         assert DIALECT.read(raw).ids == (((at, "file_1@house"),) if owner else ())
-        (back,) = json.loads(DIALECT.rebind(raw, HOUSE))["messages"][0]["content"]
+        (back,) = json.loads(DIALECT.rebind(raw, HOUSE).body)["messages"][0]["content"]
         assert back["content"] == {"stdout": "a@b", "content": [{**file, "file_id": "file_1"}]}
 
 

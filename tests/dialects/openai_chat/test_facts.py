@@ -96,14 +96,14 @@ def test_odd_tools_are_nobodys_facts(tools: Any) -> None:
 
 def rebound(*messages: Any, upstream: Upstream = UPSTREAM, **fields: Any) -> Any:
     body = {"model": "pool", "messages": list(messages), **fields}
-    return json.loads(DIALECT.rebind(json.dumps(body).encode(), upstream))
+    return json.loads(DIALECT.rebind(json.dumps(body).encode(), upstream).body)
 
 
 @pytest.mark.parametrize("row", parameters(streamed=None, good=None, client=True))
 def test_of_a_request_without_tags_only_the_model_changes(row: Recorded) -> None:
     """And a stream is asked for its usage, as in calls that pass, if its client does not say."""
     if row.dialect == DIALECT.name:
-        mended = json.loads(DIALECT.rebind(row.request_body, UPSTREAM))
+        mended = json.loads(DIALECT.rebind(row.request_body, UPSTREAM).body)
         asks = row.request.get("stream") is True and "stream_options" not in row.request
         wanted = {**row.request, "model": "own-model"}
         if asks:
@@ -190,7 +190,7 @@ def test_ids_lose_their_owner() -> None:
 )
 def test_odd_requests_are_the_providers_to_judge(messages: Any) -> None:
     body = json.dumps({"model": "pool", "messages": messages}).encode()
-    assert json.loads(DIALECT.rebind(body, UPSTREAM)) == {"model": "own-model", "messages": messages}
+    assert json.loads(DIALECT.rebind(body, UPSTREAM).body) == {"model": "own-model", "messages": messages}
 
 
 def test_paths_of_azure() -> None:

@@ -24,7 +24,7 @@ ASK = {"role": "user", "content": "mail me at a@b.example, mb1:no tag"}
 
 def rebound(**fields: Any) -> Any:
     body = json.dumps({"model": "pool", "input": "hi", **fields}).encode()
-    return json.loads(DIALECT.rebind(body, HOUSE))
+    return json.loads(DIALECT.rebind(body, HOUSE).body)
 
 
 def reasoning(encrypted: str | None, ident: str = "rs_1") -> Any:
@@ -136,7 +136,7 @@ def test_reasoning_goes_back_to_its_issuer_alone(item: Any, expected: Any) -> No
 
 def test_the_order_of_fields_stays() -> None:
     body = b'{"input":[{"role":"user","content":"a@b"}],"temperature":1.0,"model":"pool","top_p":0.30}'
-    assert DIALECT.rebind(body, HOUSE) == body.replace(b"pool", b"gpt-x")
+    assert DIALECT.rebind(body, HOUSE).body == body.replace(b"pool", b"gpt-x")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"model":"m","input":["mb1:",' + b"[" * 5000])
@@ -149,7 +149,7 @@ def test_deep_items() -> None:
     deep = '{"id":"x@y","a":' + "[" * 900 + "]" * 900 + "}"
     body = f'{{"model":"m","input":[{deep}]}}'.encode()
     try:
-        assert b'"x"' in DIALECT.rebind(body, HOUSE)
+        assert b'"x"' in DIALECT.rebind(body, HOUSE).body
     except BadRequest as refused:
         assert "nested" in refused.message
 
@@ -157,7 +157,7 @@ def test_deep_items() -> None:
 @pytest.mark.parametrize("row", recordings("openai-responses"))
 def test_recorded_requests_change_in_their_model_alone(row: Any) -> None:
     body = row["request"]["body"]
-    assert json.loads(DIALECT.rebind(json.dumps(body).encode(), HOUSE)) == {**body, "model": "gpt-x"}
+    assert json.loads(DIALECT.rebind(json.dumps(body).encode(), HOUSE).body) == {**body, "model": "gpt-x"}
 
 
 # -- out to the client
@@ -239,10 +239,10 @@ def test_a_recorded_exchange_goes_out_and_comes_back(row: Any) -> None:
     raw = json.dumps(request).encode()
     facts = DIALECT.read(raw)
     assert ("previous_response_id", ident) in facts.ids and facts.marked
-    back = json.loads(DIALECT.rebind(raw, Upstream("eu", "openai-responses", "gpt-x")))
+    back = json.loads(DIALECT.rebind(raw, Upstream("eu", "openai-responses", "gpt-x")).body)
     assert back["previous_response_id"] == said["id"]
     assert back["input"] == said["output"]
-    to_other = json.loads(DIALECT.rebind(raw, HOUSE))["input"]
+    to_other = json.loads(DIALECT.rebind(raw, HOUSE).body)["input"]
     assert [item["type"] for item in to_other] == [
         item["type"] for item in said["output"] if item["type"] not in ("reasoning", "compaction")
     ]
