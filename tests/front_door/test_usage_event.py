@@ -71,7 +71,9 @@ def chunks(broker: Broker, pool: str, messages: list[Any] = ASK, **more: Any) ->
 
 
 def said(got: list[Any]) -> str:
-    return "".join(c.choices[0].delta.content or "" for c in got if c.choices)
+    """In writing, or aloud."""
+    deltas = [chunk.choices[0].delta.model_dump() for chunk in got if chunk.choices]
+    return "".join(d.get("content") or (d.get("audio") or {}).get("transcript") or "" for d in deltas)
 
 
 def asked(sims: Simulators, name: str = "house") -> Any:
