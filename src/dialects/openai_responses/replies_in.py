@@ -121,9 +121,9 @@ def contents_of(item: Object) -> list[Any]:
 
 
 def kind_of(content: Object) -> str:
-    """A content of a message by OpenAI's name for it; whatever has a text is one."""
+    """A content by OpenAI's name for it: some call the text of a message as other dialects do."""
     kind = text_of(content, "type")
-    return "output_text" if kind != "refusal" and isinstance(content.get("text"), str) else kind
+    return "output_text" if kind in ("text", "") and isinstance(content.get("text"), str) else kind
 
 
 def reasonings_of(item: Object, provider: str) -> Iterable[Reasoning]:

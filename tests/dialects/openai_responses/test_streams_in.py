@@ -277,6 +277,19 @@ def test_messages_in_other_words(item: Any, text: str) -> None:
     assert fold(decoded(sse(done, last))).choices == fold(decoded(sse(last))).choices == reply.choices
 
 
+def test_the_pieces_of_reasoning_are_no_text_of_the_answer() -> None:
+    thought = {"type": "reasoning_text", "text": "hm"}
+    parts = parts_of(
+        added(0, type="reasoning", id="rs_1"),
+        event("content_part.added", output_index=0, content_index=0, part={**thought, "text": ""}),
+        event("reasoning_text.delta", output_index=0, content_index=0, delta="hm"),
+        event("content_part.done", output_index=0, content_index=0, part=thought),
+        done(0, type="reasoning", id="rs_1", summary=[], content=[thought]),
+        done(1, **message(text("hi"))),
+    )
+    assert parts == (Reasoning("hm", id="rs_1"), Text("hi"))
+
+
 def test_items_of_hosted_tools_are_nobodys() -> None:
     parts = parts_of(
         {"type": "response.queued", "response": {}},
