@@ -129,8 +129,8 @@ def test_details() -> None:
         ),
         ("Bad.", "generation_config.max_output_tokens", "max_output_tokens"),
         (
-            "Unable to submit request because it has a maxOutputTokens value of 655360 but the supported range "
-            "is from 1 (inclusive) to 65537 (exclusive).",
+            "Unable to submit request because it has a maxOutputTokens value of 655360 but the supported "
+            "range is from 1 (inclusive) to 65537 (exclusive).",
             "",
             "max_output_tokens",
         ),
