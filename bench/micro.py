@@ -24,7 +24,8 @@ _DIALECT = "openai-chat"
 
 def measure(seconds: float, rounds: int) -> list[tuple[str, float]]:
     """(function, µs of CPU a call)."""
-    return [(name, timed(work, seconds, rounds)) for name, work in _works().items()]
+    works = _works()
+    return list(zip(works, timed(list(works.values()), seconds, rounds), strict=True))
 
 
 def view() -> View:

@@ -162,11 +162,11 @@ def _headline(facts: dict[str, Any]) -> str:
 
 def _micro(options: argparse.Namespace, facts: dict[str, Any]) -> int:
     gc.freeze()  # as the control plane does with all that it has loaded
-    rows = micro.measure(options.seconds / 5, options.rounds)
+    rows = micro.measure(options.seconds / 50, 10 * options.rounds)
     print(_headline(facts) + "\n")
     print(report.table(("function", "µs"), [(name, f"{us:,.2f}") for name, us in rows], options.markdown))
     _say("every dialect translated into every other:")
-    pairs = translation.measure(options.seconds / 20, options.rounds, _say)
+    pairs = translation.measure(options.seconds / 100, 5 * options.rounds)
     print("\nTranslated calls, µs of CPU; of streams, of each event\n")
     print(report.table(translation.head(), [pair.cells() for pair in pairs], options.markdown))
     print("\n" + "\n".join(translation.verdicts(pairs)))

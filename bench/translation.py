@@ -6,6 +6,7 @@ messages to Envoy's messages, all but the transport. Streams come one event a me
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,17 +94,13 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     return told
 
 
-def measure(seconds: float, rounds: int, say: Callable[[str], None]) -> list[Row]:
+def measure(seconds: float, rounds: int) -> list[Row]:
     """A row for each pair of dialects."""
-    rows = []
-    for client in CLIENTS:
-        for provider in MODELS:
-            if client != provider:
-                say(f"{client} at {provider}")
-                pair = _Pair(client, provider)
-                us = tuple(timed(work, seconds, rounds) / parts for work, parts in pair.works())
-                rows.append(Row(client, provider, us))
-    return rows
+    pairs = [_Pair(client, provider) for client in CLIENTS for provider in MODELS if client != provider]
+    works = [work for pair in pairs for work in pair.works()]
+    us = timed([work for work, _ in works], seconds, rounds)
+    figures = iter([all_of_it / parts for all_of_it, (_, parts) in zip(us, works, strict=True)])
+    return [Row(*pair.names, tuple(itertools.islice(figures, len(COLUMNS)))) for pair in pairs]
 
 
 class _Pair:
@@ -111,7 +108,7 @@ class _Pair:
         self._client = client_dialect(client)
         self._provider = provider_dialect(provider)
         self._upstream = Upstream("bench", provider, MODELS[provider], region="us-east-1")
-        self._client_name = client
+        self.names = client, provider
         self._envoys = Envoys(api())
         self._streams = Streams(Messages(api()))
         spoken = Spoken((provider,), self._upstream)
@@ -119,7 +116,7 @@ class _Pair:
 
     def works(self) -> list[tuple[Callable[[], Any], int]]:
         """(work, how many figures it holds), one for each of COLUMNS."""
-        name, client = self._provider.name, self._client_name
+        client, name = self.names
         large = conversations.request_of(client, LARGE_BYTES)
         image = conversations.request_of(client, 1024, image_bytes=_IMAGE_BYTES)
         reply = conversations.reply_of(name, 300, 3, THOUGHT)
@@ -175,7 +172,7 @@ class _Pair:
         return work
 
     def _request_messages(self, body: bytes, *, stream: bool) -> tuple[bytes, bytes]:
-        surface = next(s for s in SURFACES if s.dialect == self._client_name and s.operation == "chat")
+        surface = next(s for s in SURFACES if s.dialect == self.names[0] and s.operation == "chat")
         headers = [
             (":path", surface.path),
             (":method", "POST"),
@@ -198,14 +195,14 @@ class _Pair:
     def _extproc_reply(self, reply: bytes) -> Callable[[], None]:
         """A small request is in it."""
         return self._extproc(
-            *self._request_messages(conversations.short_request_of(self._client_name), stream=False),
+            *self._request_messages(conversations.short_request_of(self.names[0]), stream=False),
             self._reply_headers("application/json"),
             self._envoys.body(reply, "response_body"),
         )
 
     def _extproc_stream(self, events: Sequence[bytes], content_type: str) -> Callable[[], None]:
         """The same, shared out to the events."""
-        body = conversations.short_request_of(self._client_name, stream=True)
+        body = conversations.short_request_of(self.names[0], stream=True)
         return self._extproc(
             *self._request_messages(body, stream=True),
             self._reply_headers(content_type),

@@ -93,6 +93,7 @@ _kind = msgspec.json.Decoder(ItemKind).decode
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _part = msgspec.json.Decoder(_Part).decode
+_TEXTS = ("input_text", "output_text")  # what nearly all parts are
 _ROLES: Mapping[str, Role] = {
     "user": "user",
     "assistant": "assistant",
@@ -225,7 +226,12 @@ class Items:
     def _content(self, field: str, content: str | list[_Part]) -> list[Part]:
         if isinstance(content, str):
             return [Text(content)]
-        return [self._part(field, number, part) for number, part in enumerate(content)]
+        return [
+            Text(part.text)
+            if part.text is not None and part.type in _TEXTS and part.prompt_cache_breakpoint is None
+            else self._part(field, number, part)
+            for number, part in enumerate(content)
+        ]
 
     def _part(self, field: str, number: int, part: _Part) -> Part:
         hint = part.prompt_cache_breakpoint

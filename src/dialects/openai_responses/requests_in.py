@@ -252,7 +252,8 @@ def _tools(
             echoed.append(raw)
         else:
             tools.append(Tool(tool.name, tool.description or "", tool.parameters, tool.strict))
-            known = b'"parameters"' in bytes(raw) and b'"strict"' in bytes(raw)
+            text = bytes(raw)
+            known = b'"parameters"' in text and b'"strict"' in text
             echoed.append(raw if known else _said_again(tool))
     return tuple(tools), echoed, frozenset(custom)
 
