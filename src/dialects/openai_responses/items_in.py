@@ -300,11 +300,11 @@ def _document(field: str, part: _Part, cached: Cached | None) -> Document:
 def _source(field: str, url: str) -> Source:
     if not url.startswith("data:"):
         return Url(url)
-    head, comma, data = url[5:].partition(",")
-    media_type, *options = head.split(";")
-    if not comma or not media_type or "base64" not in options:
+    comma = url.find(",")
+    media_type, *options = url[5 : max(comma, 5)].split(";")
+    if comma < 0 or not media_type or "base64" not in options:
         raise bad(field, "a data URL has to be data:<type>;base64,…")
-    return Inline(media_type.strip().lower(), data)
+    return Inline(media_type.strip().lower(), url[comma + 1 :])
 
 
 def _readable(source: Source) -> Source:
