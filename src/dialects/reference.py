@@ -65,8 +65,8 @@ word that is not in these tables is an error with file and line.
 the provider would refuse changes (`max_completion_tokens` becomes Mistral's `max_tokens`), knobs that it does
 not get are named in `x-broker-dropped`, and all else stays, also fields that the broker has never heard of.
 That is so for `openai-chat`; the other dialects' tables are for translated calls. Calls to a provider with
-deviations pass through Python, which costs some 0.1 ms; `late_system`, `parts`, `cache`, `extra` and
-`document_urls` alone are not worth that to calls that would pass.
+deviations pass through Python, which costs some 0.1 ms; `late_system`, `parts`, `cache`,
+`extra`, `document_urls` and `allowed_tools` alone are not worth that to calls that would pass.
 
 """
 

@@ -62,6 +62,11 @@ DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
         "document_urls": Deviation("documents may be URLs", False),
         "tool_call_ids": Deviation("the only ids of tool calls that it takes", "", ("9-alphanumeric",)),
         "strict_tools": Deviation("it takes `strict` at tools", True),
+        "allowed_tools": Deviation(
+            "it knows tool_choice `allowed_tools`; false: it gets only the tools that may be called, and "
+            "`auto` or `required`",
+            True,
+        ),
         "forced_choice": Deviation(
             "`not-thinking`: it calls a tool by command only where it does not reason, so reasoning is "
             "switched off for such a call",
@@ -104,7 +109,7 @@ DEVIATIONS: Mapping[str, Deviation] = MappingProxyType(
 
 # What calls of this very dialect seldom meet: these alone do not take a provider's calls off the way on which
 # bytes pass.
-ONLY_TRANSLATED = frozenset(("late_system", "parts", "cache", "extra", "document_urls"))
+ONLY_TRANSLATED = frozenset(("late_system", "parts", "cache", "extra", "document_urls", "allowed_tools"))
 
 
 class Deviations(msgspec.Struct, frozen=True):
@@ -119,6 +124,7 @@ class Deviations(msgspec.Struct, frozen=True):
     document_urls: bool
     tool_call_ids: str
     strict_tools: bool
+    allowed_tools: bool
     forced_choice: str
     json_schema: bool
     stream_usage: bool

@@ -117,6 +117,8 @@ def _output(request: Wire, said: Deviations, dropped: list[str]) -> str:
 
 
 def _tools(request: Wire, said: Deviations, dropped: list[str]) -> None:
+    if not said.allowed_tools:
+        _bound(request)
     tools = request.get("tools")
     if said.strict_tools or not isinstance(tools, list):
         return
@@ -124,6 +126,29 @@ def _tools(request: Wire, said: Deviations, dropped: list[str]) -> None:
         function = tool.get("function") if isinstance(tool, dict) else None
         if isinstance(function, dict) and function.pop("strict", None):
             dropped.append(own_field("tools.strict"))
+
+
+def _bound(request: Wire) -> None:
+    """No more tools than may be called, where the choice can't say which. What is not well formed stays, for
+    the provider to refuse."""
+    choice, tools = request.get("tool_choice"), request.get("tools")
+    bounds = choice.get("allowed_tools") if isinstance(choice, dict) else None
+    match bounds:
+        case {"mode": "auto" | "required" as mode, "tools": list(named)} if isinstance(tools, list):
+            allowed = [_tool_of(tool) for tool in named]
+        case _:
+            return
+    request["tools"] = [tool for tool in tools if _tool_of(tool) in allowed]
+    if not request["tools"]:
+        raise CannotCarry("tool_choice", "it names no tool of the request", "tool_choice")
+    request["tool_choice"] = mode
+
+
+def _tool_of(tool: Any) -> tuple[Any, Any]:
+    """(kind, name) of a tool, or of a mention of it."""
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    own = tool.get(kind) if isinstance(kind, str) else None
+    return kind, own.get("name") if isinstance(own, dict) else None
 
 
 # -- messages

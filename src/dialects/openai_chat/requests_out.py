@@ -52,9 +52,15 @@ def _tools(chat: Chat, said: Deviations, request: dict[str, Any], dropped: list[
         if chat.tool_choice is not None and chat.tool_choice.mode in ("required", "only"):
             dropped.append("tool_choice")
         return
-    request["tools"] = [_tool(tool, said, dropped) for tool in chat.tools]
+    tools = chat.tools
     if chat.tool_choice is not None:
-        request["tool_choice"] = _choice(chat.tool_choice)
+        request["tool_choice"] = chosen = _choice(chat.tool_choice)
+        if not said.allowed_tools and isinstance(chosen, dict) and "allowed_tools" in chosen:
+            tools = tuple(tool for tool in tools if tool.name in chat.tool_choice.names)
+            if not tools:
+                raise CannotCarry("tool_choice", "it names no tool of the request", "tool_choice")
+            request["tool_choice"] = chosen["allowed_tools"]["mode"]
+    request["tools"] = [_tool(tool, said, dropped) for tool in tools]
     if chat.parallel_tools is not None:
         if "parallel_tools" in said.unsupported:
             dropped.append("parallel_tools")

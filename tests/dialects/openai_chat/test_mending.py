@@ -20,6 +20,11 @@ ASK: Any = [{"role": "user", "content": "Hello"}]
 SCHEMA: Any = {"type": "object", "properties": {"city": {"type": "string"}}}
 NAMED: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "description": "Of it."}}
 IMAGE: Any = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+TOOLS: Any = [
+    {"type": "function", "function": {"name": "f"}},
+    {"type": "custom", "custom": {"name": "g"}},
+    {"type": "function", "function": {"name": "g"}},
+]
 FILE: Any = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}}
 
 
@@ -36,6 +41,10 @@ def mended(request: dict[str, Any], **deviations: Any) -> tuple[dict[str, Any], 
     if sent["messages"] == ASK:
         del sent["messages"]
     return sent, list(rebound.dropped)
+
+
+def bounded(mode: str, *tools: Any) -> Any:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
 
 
 KNOBS: list[Any] = [
@@ -95,6 +104,43 @@ KNOBS: list[Any] = [
         [],
     ),
     # tools
+    (
+        {"tools": TOOLS, "tool_choice": bounded("required", TOOLS[1], TOOLS[0])},
+        {"allowed_tools": False},
+        {"tools": TOOLS[:2], "tool_choice": "required"},
+        [],
+    ),
+    (
+        {"tools": TOOLS, "tool_choice": bounded("auto", TOOLS[2])},
+        {"allowed_tools": False},
+        {"tools": TOOLS[2:], "tool_choice": "auto"},
+        [],
+    ),
+    (
+        {"tools": TOOLS, "tool_choice": bounded("auto", TOOLS[2])},
+        {"allowed_tools": True},
+        {"tools": TOOLS, "tool_choice": bounded("auto", TOOLS[2])},
+        [],
+    ),
+    # What is not well formed is the provider's to refuse.
+    (
+        {"tools": TOOLS, "tool_choice": bounded("none", TOOLS[2])},
+        {"allowed_tools": False},
+        {"tools": TOOLS, "tool_choice": bounded("none", TOOLS[2])},
+        [],
+    ),
+    (
+        {"tool_choice": bounded("auto", TOOLS[2])},
+        {"allowed_tools": False},
+        {"tool_choice": bounded("auto", TOOLS[2])},
+        [],
+    ),
+    (
+        {"tools": TOOLS, "tool_choice": TOOLS[0]},
+        {"allowed_tools": False},
+        {"tools": TOOLS, "tool_choice": TOOLS[0]},
+        [],
+    ),
     (
         {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
         {"strict_tools": False},
@@ -238,6 +284,7 @@ def test_a_schema_in_words() -> None:
     ("request_", "deviations"),
     [
         ({"n": 2}, {"unsupported": ["choices"]}),
+        ({"tools": TOOLS[:1], "tool_choice": bounded("auto", TOOLS[2])}, {"allowed_tools": False}),
         ({"messages": [said("user", [IMAGE])]}, {"parts": ["text"]}),
         ({"messages": [said("user", [FILE])]}, {"parts": ["text", "image_url"]}),
         (
@@ -297,6 +344,7 @@ def test_any_json(request_: dict[str, Any], messages: list[Any], listed: bool) -
         "after_tool": "OK",
         "late_system": False,
         "strict_tools": False,
+        "allowed_tools": False,
         "json_schema": False,
         "tool_call_ids": "9-alphanumeric",
         "reasoning_style": "thinking",

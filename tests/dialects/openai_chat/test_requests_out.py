@@ -374,6 +374,34 @@ def test_tool_choice(choice: ToolChoice, expected: Any) -> None:
     assert sent(tools=(F, Tool("g")), tool_choice=choice)["tool_choice"] == expected
 
 
+@pytest.mark.parametrize(
+    ("choice", "expected", "tools"),
+    [
+        (ToolChoice("auto", ("g", "h")), "auto", ["g", "h"]),
+        (ToolChoice("required", ("g",)), "required", ["g"]),
+        (ToolChoice("only", ("f", "h")), "required", ["f", "h"]),
+        # What it can say itself bounds nothing: then all stay, and a cached prompt fits.
+        (ToolChoice("only", ("g",)), {"type": "function", "function": {"name": "g"}}, ["f", "g", "h"]),
+        (ToolChoice("none", ("g",)), "none", ["f", "g", "h"]),
+        (ToolChoice("required"), "required", ["f", "g", "h"]),
+    ],
+)
+def test_bounded_tools_where_the_choice_cannot_bound_them(
+    choice: ToolChoice, expected: Any, tools: list[str]
+) -> None:
+    chat = Chat("pool", (HI,), tools=(F, Tool("g"), Tool("h")), tool_choice=choice)
+    body, lost = deviating(chat, allowed_tools=False)
+    assert body["tool_choice"] == expected and lost == ()
+    assert [tool["function"]["name"] for tool in body["tools"]] == tools
+
+
+def test_bounds_that_leave_no_tool() -> None:
+    chat = Chat("pool", (HI,), tools=(F,), tool_choice=ToolChoice("auto", ("g",)))
+    with pytest.raises(CannotCarry) as refused:
+        deviating(chat, allowed_tools=False)
+    assert refused.value.param == "tool_choice"
+
+
 def test_tools() -> None:
     body = sent(tools=(F, Tool("g")), parallel_tools=False)
     assert body["tools"] == [
