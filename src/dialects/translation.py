@@ -6,7 +6,8 @@ replies. One and the same dialect may be both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -36,6 +37,11 @@ class Context(msgspec.Struct, frozen=True):
     model: str = ""
     include_usage: bool = True
     echo: Mapping[str, Any] = {}
+    said_as: Mapping[str, str] = {}  # as in Chat
+
+    def named(self, own_field: Callable[[str], str]) -> Callable[[str], str]:
+        """`own_field` of a dialect, with the names that this very client used first."""
+        return lambda param: self.said_as.get(param) or own_field(param)
 
 
 class Rebound(msgspec.Struct, frozen=True):
@@ -173,6 +179,10 @@ class ProviderDialect(Protocol):
     @property
     def deviations(self) -> Mapping[str, Deviation]:
         """What providers that speak it may say under `deviations`."""
+
+    @property
+    def tool_names(self) -> re.Pattern[str]:
+        """The names that tools may have; others get an alias (tool_names.py)."""
 
     def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
         """CannotCarry where content has no place; knobs without one are named in `dropped`."""

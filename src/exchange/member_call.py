@@ -29,6 +29,7 @@ from ..dialects import (
     provider_dialect,
     surface_named,
 )
+from ..dialects.tool_names import Restoring, renamed
 from ..dialects.translation import CannotCarry
 from ..policy import served_dialect
 from .alone import Alone
@@ -112,6 +113,7 @@ class MemberCall:
         self._surface: Surface | None = None
         self._context = Context("", now_s)
         self._embed: Any = None
+        self._aliases: Mapping[str, str] = {}  # of tools → the client's own names
         self.request_id = ""
 
     def on_request_headers(self, inbound: Inbound) -> Mode:
@@ -215,14 +217,17 @@ class MemberCall:
             encoded = makes_embeddings(upstream.dialect).encode_embed(embed, upstream)
             return msgspec.structs.replace(encoded, dropped=(*embed.dropped, *encoded.dropped))
         client = self.client
-        chat = client.decode_request(body)
+        provider = provider_dialect(upstream.dialect)
+        chat, self._aliases = renamed(client.decode_request(body), provider.tool_names)
         if surface.operation == "count":
             encoded = counts_tokens(upstream.dialect).encode_count(chat, upstream)
         else:
-            encoded = provider_dialect(upstream.dialect).encode_request(chat, upstream)
+            encoded = provider.encode_request(chat, upstream)
             # A pool may pass it on also to those who did not ask.
             takes_usage = chat.include_usage or self._inbound.first("x-broker-usage") == "pass"
-            self._context = Context(self.request_id, self._now_s, upstream.model, takes_usage, chat.echo)
+            self._context = msgspec.structs.replace(
+                self._context, include_usage=takes_usage, echo=chat.echo, said_as=chat.said_as
+            )
         own = tuple(chat.said_as.get(name) or client.own_field(name) for name in encoded.dropped)
         betas = ("betas",) if self._betas() else ()
         return msgspec.structs.replace(encoded, dropped=tuple(dict.fromkeys((*betas, *chat.dropped, *own))))
@@ -231,7 +236,7 @@ class MemberCall:
         """What takes the reply in STREAM mode."""
         client, upstream = self.client, self._upstream
         if not self.is_same:
-            return TranslatedStream(client, provider_dialect(upstream.dialect), upstream, self._context)
+            return TranslatedStream(client, self._provider(), upstream, self._context)
         unframed = client.unframed(upstream)
         filters = [] if unframed is None else [unframed]
         if self._is_owned:
@@ -242,11 +247,16 @@ class MemberCall:
 
     def whole(self) -> WholeReply:
         """What takes the reply in WHOLE mode."""
-        upstream, context, client = self._upstream, self._context, self.client
+        context, client = self._context, self.client
         if self.is_same:
             alone = self._alone()
             return WholeReply(client, self._errors(), context, self._owned, alone.instead if alone else None)
-        return WholeReply(client, provider_dialect(upstream.dialect), context, self._translated)
+        return WholeReply(client, self._provider(), context, self._translated)
+
+    def _provider(self) -> ProviderDialect:
+        """Who reads the replies of a provider of another dialect."""
+        provider = provider_dialect(self._upstream.dialect)
+        return Restoring(provider, self._aliases) if self._aliases else provider
 
     def _errors(self) -> ProviderDialect | None:
         """Who reads the errors of a provider of the client's dialect; None: they pass as they are."""
@@ -270,4 +280,4 @@ class MemberCall:
                 return embeddings_client().encode_embed_reply(made, self._embed, context)
             case "count":
                 return client.encode_count_reply(counts_tokens(upstream.dialect).decode_count(body))
-        return client.encode_reply(provider_dialect(upstream.dialect).decode_reply(body, upstream), context)
+        return client.encode_reply(self._provider().decode_reply(body, upstream), context)

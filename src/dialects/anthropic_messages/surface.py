@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ _EMPTY_BLOCKS = frozenset(("text", "thinking"))
 class AnthropicMessages:
     name = "anthropic-messages"
     deviations = DEVIATIONS
+    tool_names = re.compile(r"[a-zA-Z0-9_-]{1,128}")
     surfaces = (
         Surface("anthropic-messages", "anthropic-messages", "/v1/messages", "/v1/messages"),
         Surface(

@@ -39,7 +39,6 @@ _NO_OUTPUT = "(no output)"
 _MOST_CACHE_POINTS = 4
 _ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_.:-]")
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 Place = tuple[int, ...]  # of a message, of a part in it, of a part in that
@@ -264,7 +263,6 @@ class Content:
     def _add_call(self, turn: Turn, part: ToolCall, place: Place) -> None:
         name = part.name
         if name not in self.tool_names:
-            check_tool_name(name, where(place))
             self.tool_names[name] = None
         block = {"toolUseId": tool_id(part.id), "name": name, "input": tool_input(part.arguments)}
         turn.others.append({"toolUse": block})
@@ -327,12 +325,6 @@ def tool_id(ident: str) -> str:
         return ident
     digest = hashlib.sha256(ident.encode()).hexdigest()[:16]
     return f"{_NOT_IN_IDS.sub('_', ident)[:47]}_{digest}"
-
-
-def check_tool_name(name: str, of: str) -> None:
-    if not _NAME.fullmatch(name):
-        why = "a tool's name has at most 64 letters, digits, underscores and hyphens at Bedrock"
-        raise CannotCarry(f"{of}.name", f"{name!r}: {why}", f"{of}.name")
 
 
 def tool_input(arguments: str) -> msgspec.Raw | Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ...core.catalog import NO_ITEMS
@@ -16,6 +17,7 @@ from .stream_in import BedrockStreamDecoder
 class BedrockConverse:
     name = "bedrock-converse"
     deviations = DEVIATIONS
+    tool_names = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
     def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
         return requests_out.encode_request(chat, upstream)

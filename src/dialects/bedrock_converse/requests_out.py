@@ -15,7 +15,7 @@ import msgspec
 
 from ..conversation import Chat, Encoded, OutputSchema, Tool, ToolChoice, Upstream
 from ..translation import CannotCarry
-from .content_out import Content, check_tool_name
+from .content_out import Content
 from .effort import Reasons, limit, reasons
 from .media import Block
 from .models import BASE_MODEL, LATENCY, ModelFacts, claude_of, model_of, without_geography
@@ -202,8 +202,7 @@ def _tools(
     one = choice.mode == "only" and len(choice.names) == 1 and "tool" in model.choices
     bound = frozenset(choice.names) if choice.names and not one and choice.mode != "none" else None
     blocks: list[Block] = []
-    for place, tool in enumerate(chat.tools):
-        check_tool_name(tool.name, f"tools[{place}]")
+    for tool in chat.tools:
         if bound is not None and tool.name not in bound:
             continue
         blocks.append(_tool(tool, model, dropped))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ...core.catalog import NO_ITEMS
@@ -18,6 +19,7 @@ class Gemini:
 
     name = "gemini"
     deviations: Mapping[str, Deviation] = {}
+    tool_names = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 
     def encode_request(self, chat: Chat, upstream: Upstream) -> Encoded:
         return requests_out.encode_request(chat, upstream)

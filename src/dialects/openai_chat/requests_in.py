@@ -82,9 +82,19 @@ def decode_request(body: bytes) -> Chat:
         stream=is_stream,
         include_usage=not is_stream or _asks_usage(request.get("stream_options")),
         dropped=tuple(_lost(request)),
-        said_as={"user": "safety_identifier"} if request.get("safety_identifier") else {},
+        said_as=_said_as(request),
         echo={"function_call": legacy, "custom": custom} if legacy or custom else {},
     )
+
+
+def _said_as(request: Mapping[str, Any]) -> dict[str, str]:
+    """Where two fields say one thing: which of them this client used."""
+    said = {}
+    if request.get("safety_identifier"):
+        said["user"] = "safety_identifier"
+    if request.get("max_completion_tokens") is None and "max_tokens" in request:
+        said["max_output_tokens"] = "max_tokens"
+    return said
 
 
 def only_members(request: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ class ChatStreamEncoder:
             case Alive():
                 out.append(PING)
             case Failed(fault):
-                error = _encode({"error": openai.fault_object(fault, own_field)})
+                error = _encode({"error": openai.fault_object(fault, self._context.named(own_field))})
                 out.append(b"data: " + error + b"\n\n")
 
     def _set_head(self, event: Started) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ class OpenAiChat(SameDialect):
 
     name = "openai-chat"
     deviations = DEVIATIONS
+    tool_names = re.compile(r"[a-zA-Z0-9_-]{1,64}")
     request_id_header = "x-request-id"
     surfaces = (Surface("openai-chat", "openai-chat", "/v1/chat/completions", "/chat/completions"),)
     error_body = staticmethod(openai.error_body)
@@ -61,7 +63,7 @@ class OpenAiChat(SameDialect):
         return ChatStreamEncoder(context)
 
     def encode_fault(self, fault: Fault, context: Context) -> tuple[int, bytes]:
-        return openai.encode_fault(fault, fields.own_field)
+        return openai.encode_fault(fault, context.named(fields.own_field))
 
     def own_field(self, param: str) -> str:
         return fields.own_field(param)

@@ -67,6 +67,7 @@ class ResponsesEncoder:
         self._silent = silent
         self._head = Head(context)
         self._request_id = context.request_id
+        self._own_field = context.named(own_field)
         self._custom = context.echo.get("custom") or ()
         self._in_summary = bool(context.echo.get("summaries"))
         self._order = OneAtATime()
@@ -207,7 +208,7 @@ class ResponsesEncoder:
     def _failed(self, event: Failed) -> None:
         """As OpenAI does it: `error`, on which the SDK raises, and the response that failed."""
         self._is_over = True
-        error = openai.fault_object(event.fault, own_field)
+        error = openai.fault_object(event.fault, self._own_field)
         self._say("error", {name: error[name] for name in ("code", "message", "param")} | {"error": error})
         if self._has_begun:
             code = _RESPONSE_CODES.get(str(error["code"]), "server_error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ class OpenAiResponses:
 
     name = "openai-responses"
     deviations = DEVIATIONS
+    tool_names = re.compile(r"[a-zA-Z0-9_-]{1,64}")
     surfaces = (Surface("openai-responses", "openai-responses", "/v1/responses", "/responses"),)
     request_id_header = "x-request-id"
     error_body = staticmethod(openai.error_body)
@@ -64,7 +66,7 @@ class OpenAiResponses:
         return ResponsesEncoder(context)
 
     def encode_fault(self, fault: Fault, context: Context) -> tuple[int, bytes]:
-        return openai.encode_fault(fault, fields.own_field)
+        return openai.encode_fault(fault, context.named(fields.own_field))
 
     def own_field(self, param: str) -> str:
         return fields.own_field(param)

@@ -10,7 +10,7 @@ from ..memory import Memory
 from ..refusal import Refusal
 from ..requests import Call
 from ..seals import Seals
-from . import accounts
+from . import accounts, tool_names
 from .messages_fields import enumerate_objects
 
 # Others that speak this dialect have names of other kinds, and longer ids of their own.
@@ -22,6 +22,7 @@ def check(call: Call, seals: Seals, memory: Memory) -> None:
     """Raises Refusal."""
     accounts.check_openai(call, memory)
     longest = _LONGEST_ID if _OPENAIS.match(call.model or "") else None
+    tool_names.check_openai(call)
     waiting: list[str] = []
     asked_at = 0
     for index, message in enumerate_objects(call.fields.get("messages")):

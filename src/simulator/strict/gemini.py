@@ -15,7 +15,7 @@ from ..reading_gemini import get
 from ..refusal import Refusal
 from ..requests import Call
 from ..seals import Seals
-from . import gemini_fields
+from . import gemini_fields, tool_names
 
 # What the documentation offers for calls that another model made; also seen encoded once more.
 DUMMIES = frozenset(("skip_thought_signature_validator", "context_engineering_is_the_way_to_go"))
@@ -41,6 +41,7 @@ _MISSING = (
 def check(call: Call, seals: Seals, memory: Memory) -> None:
     """Raises Refusal."""
     gemini_fields.check("GenerateContentRequest", call.fields, call.platform == "vertex")
+    tool_names.check_gemini(call)
     contents = _contents(call.fields)
     for index, content in enumerate(contents):
         _check_content(index, content, seals)

@@ -10,7 +10,7 @@ from ..memory import Memory
 from ..refusal import Refusal
 from ..requests import Call
 from ..seals import Seals
-from . import accounts
+from . import accounts, tool_names
 from .messages_fields import enumerate_objects
 
 PARAMETERS = frozenset(
@@ -92,6 +92,7 @@ def check(call: Call, seals: Seals, memory: Memory) -> None:
         if name not in known:
             raise _unknown(name)
     accounts.check_openai(call, memory)
+    tool_names.check_openai(call)
     items = enumerate_objects(call.fields.get("input"))
     for index, item in items:
         _check_item(index, item, seals, memory)

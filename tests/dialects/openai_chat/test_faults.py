@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.dialects import client_dialect, provider_dialect
-from modelbroker.dialects.replies import Cause, Fault
+from modelbroker.dialects.replies import Cause, Failed, Fault
 from modelbroker.dialects.translation import Context
 
 CLIENT, PROVIDER = client_dialect("openai-chat"), provider_dialect("openai-chat")
@@ -247,3 +247,22 @@ def test_the_sdk_raises_its_own_class(cause: Cause, status: int, raised: type[Ex
     with openai.OpenAI(api_key="k", http_client=client, max_retries=0) as sdk, pytest.raises(raised) as seen:
         sdk.chat.completions.create(model="m", messages=[])
     assert isinstance(seen.value, openai.APIStatusError) and seen.value.body
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"max_tokens": 9}, "max_tokens"),
+        ({"max_completion_tokens": 9}, "max_completion_tokens"),
+        ({"max_completion_tokens": 9, "max_tokens": 8}, "max_completion_tokens"),
+        ({}, "max_completion_tokens"),
+    ],
+)
+def test_a_field_is_named_as_this_client_said_it(said: dict[str, int], named: str) -> None:
+    """Whole and in a stream."""
+    chat = CLIENT.decode_request(json.dumps({"model": "m", "messages": [], **said}).encode())
+    context = Context(CONTEXT.request_id, CONTEXT.now_s, said_as=chat.said_as)
+    fault = Fault(Cause.BAD_REQUEST, 400, "too large", param="max_output_tokens")
+    assert json.loads(CLIENT.encode_fault(fault, context)[1])["error"]["param"] == named
+    told = CLIENT.stream_encoder(context).encode([Failed(fault)])
+    assert json.loads(told.removeprefix(b"data: "))["error"]["param"] == named
