@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
-from support.calls import PATHS, Ask, asks, client, make
+from support.calls import PATHS, Ask, asks, leave, make
 from support.simulators import SimulatorHandle, Simulators
 from support.waiting import wait_until
 
@@ -223,26 +223,6 @@ def test_a_client_that_goes_is_seen_by_the_provider(
     more = {"after_events": 6} if at == "committed" else {}
     sims["first"].script(faults=[{"stall": where, **more}])
     calls = asks(10, dialect, dialect, stream=at != "whole")
-    asyncio.run(leave(broker, sims["first"], calls, reads=at == "committed"))
+    asyncio.run(leave(broker.url, sims["first"], calls, reads=at == "committed"))
     wait_until(lambda: [c["outcome"] for c in sims["first"].calls()] == ["client-gone"] * len(calls), 5)
     assert sims["next"].calls() == []
-
-
-async def leave(broker: Broker, sim: SimulatorHandle, calls: list[Ask], reads: bool) -> None:
-    """Make the calls, and go: with the first bytes read, or once the provider has all of them."""
-
-    async def one(ask: Ask) -> None:
-        async with client(broker.url) as http:
-            request = {"json": ask.body, "headers": {"anthropic-version": "2023-06-01"}}
-            async with http.stream("POST", PATHS[ask.dialect], **request) as reply:
-                async for _ in reply.aiter_raw():
-                    return
-
-    tasks = [asyncio.create_task(one(ask)) for ask in calls]
-    if reads:
-        await asyncio.wait_for(asyncio.gather(*tasks), 30)
-        return
-    await asyncio.to_thread(wait_until, lambda: len(sim.calls()) == len(calls), 5)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

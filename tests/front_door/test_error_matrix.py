@@ -12,7 +12,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from support.broker import KEY_SHA256, Broker, provider
+from support.broker import Broker, one_pool_each
 from support.simulators import Simulators
 from support.speakers import CLIENTS, Ask, Speakers, chat_request, messages_request, responses_request
 
@@ -23,7 +23,6 @@ CHAT, RESPONSES, MESSAGES, BEDROCK, GEMINI = PROVIDERS = (
     "bedrock-converse",
     "gemini",
 )
-PATHS = {CHAT: "/v1", RESPONSES: "/v1", GEMINI: "/v1beta"}
 MODELS = {
     CHAT: "gpt-4.1",
     RESPONSES: "gpt-4.1",
@@ -124,19 +123,7 @@ def sims() -> Iterator[Simulators]:
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    config = {
-        "providers": [provider(name, sims[name].port, name, PATHS.get(name, "")) for name in PROVIDERS],
-        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [
-            {
-                "name": f"pool-{name}",
-                "failover": "none",
-                "ejection": "off",
-                "members": [{"provider": name, "model": MODELS[name]}],
-            }
-            for name in PROVIDERS
-        ],
-    }
+    config = one_pool_each(sims, MODELS)
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
 

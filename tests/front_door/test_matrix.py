@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 from support import heard, raw_streams
-from support.broker import KEY_SHA256, Broker, provider
+from support.broker import Broker, one_pool_each
 from support.heard import Cited, Heard, Token
 from support.simulators import Simulators
 from support.speakers import (
@@ -37,7 +37,6 @@ CHAT, RESPONSES, MESSAGES, BEDROCK, GEMINI = PROVIDERS = (
     "bedrock-converse",
     "gemini",
 )
-PATHS = {CHAT: "/v1", RESPONSES: "/v1", GEMINI: "/v1beta"}
 MODELS = {
     CHAT: "gpt-4.1",
     RESPONSES: "gpt-5.1",
@@ -326,19 +325,7 @@ def marker(case: Case) -> str:
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    config = {
-        "providers": [provider(name, sims[name].port, name, PATHS.get(name, "")) for name in PROVIDERS],
-        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [
-            {
-                "name": f"pool-{name}",
-                "failover": "none",
-                "ejection": "off",
-                "members": [{"provider": name, "model": MODELS[name]}],
-            }
-            for name in PROVIDERS
-        ],
-    }
+    config = one_pool_each(sims, MODELS)
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
 

@@ -21,14 +21,13 @@ from openai.types.chat import completion_create_params
 from openai.types.responses import response_create_params
 from support import calls
 from support.bedrock import checked, serialized
-from support.broker import KEY_SHA256, Broker, provider
+from support.broker import Broker, one_pool_each
 from support.dialects import recorded
 from support.gemini import check_request
 from support.request_tables import ALL, BEDROCK, CHAT, GEMINI, MESSAGES, RESPONSES, ROWS
 from support.simulators import Simulators
 from support.typed_dicts import violations
 
-PATHS = {CHAT: "/v1", RESPONSES: "/v1", GEMINI: "/v1beta"}
 MODELS = {
     CHAT: "gpt-4.1",
     RESPONSES: "gpt-5.1",
@@ -73,19 +72,7 @@ def sims() -> Iterator[Simulators]:
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    config = {
-        "providers": [provider(name, sims[name].port, name, PATHS.get(name, "")) for name in ALL],
-        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [
-            {
-                "name": f"pool-{name}",
-                "failover": "none",
-                "ejection": "off",
-                "members": [{"provider": name, "model": MODELS[name]}],
-            }
-            for name in ALL
-        ],
-    }
+    config = one_pool_each(sims, MODELS)
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
 

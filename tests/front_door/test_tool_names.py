@@ -9,18 +9,18 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.broker import KEY, Broker, one_pool_each
 from support.simulators import Simulators
 
 # As Claude Code names the tools of a plugin's server.
 NAME = "mcp__plugin_everything-claude-code_github__create_pull_request_review"
 PLAIN = "get_weather"
-BASES = {
-    "anthropic-messages": ("", "claude-sonnet-4-5"),
-    "openai-chat": ("/v1", "gpt-4.1"),
-    "openai-responses": ("/v1", "gpt-4.1"),
-    "bedrock-converse": ("", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
-    "gemini": ("/v1beta", "gemini-2.5-pro"),
+MODELS = {
+    "anthropic-messages": "claude-sonnet-4-5",
+    "openai-chat": "gpt-4.1",
+    "openai-responses": "gpt-4.1",
+    "bedrock-converse": "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "gemini": "gemini-2.5-pro",
 }
 SCHEMA: Any = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
 QUESTION: Any = {"role": "user", "content": "Review it."}
@@ -28,21 +28,13 @@ QUESTION: Any = {"role": "user", "content": "Review it."}
 
 @pytest.fixture(scope="module")
 def sims() -> Iterator[Simulators]:
-    with Simulators(*BASES) as simulators:
+    with Simulators(*MODELS) as simulators:
         yield simulators
 
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    config = {
-        "providers": [provider(name, sims[name].port, name, path) for name, (path, _) in BASES.items()],
-        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [
-            {"name": f"at-{name}", "ejection": "off", "members": [{"provider": name, "model": model}]}
-            for name, (_, model) in BASES.items()
-        ],
-    }
-    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+    with Broker(tmp_path_factory.mktemp("broker"), one_pool_each(sims, MODELS)) as running:
         yield running
 
 
@@ -55,12 +47,12 @@ def clean(sims: Simulators) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("dialect", BASES)
+@pytest.mark.parametrize("dialect", MODELS)
 def test_claude_codes_tools_work_at_any_member(
     broker: Broker, sims: Simulators, dialect: str, stream: bool
 ) -> None:
     tools: Any = [{"name": NAME, "input_schema": SCHEMA}, {"name": PLAIN, "input_schema": SCHEMA}]
-    asked: dict[str, Any] = {"model": f"at-{dialect}", "max_tokens": 500, "tools": tools}
+    asked: dict[str, Any] = {"model": f"pool-{dialect}", "max_tokens": 500, "tools": tools}
     history: list[Any] = [QUESTION]
     with anthropic.Anthropic(base_url=broker.url, api_key=KEY, max_retries=0) as sdk:
 
@@ -88,7 +80,7 @@ def test_names_with_dots_from_a_client_of_openais(broker: Broker, sims: Simulato
     """OpenAI refuses such names itself; agents whose tools were made for others send them."""
     tool: Any = {"type": "function", "function": {"name": "github.review", "parameters": SCHEMA}}
     asked: dict[str, Any] = {
-        "model": "at-anthropic-messages",
+        "model": "pool-anthropic-messages",
         "messages": [QUESTION],
         "tools": [tool],
         "tool_choice": {"type": "function", "function": {"name": "github.review"}},
@@ -109,5 +101,5 @@ def test_prompts_are_counted_with_them(broker: Broker, sims: Simulators) -> None
     tools: Any = [{"name": NAME, "input_schema": SCHEMA}]
     with anthropic.Anthropic(base_url=broker.url, api_key=KEY, max_retries=0) as sdk:
         for dialect in ("openai-responses", "bedrock-converse", "gemini"):
-            count = sdk.messages.count_tokens(model=f"at-{dialect}", messages=[QUESTION], tools=tools)
+            count = sdk.messages.count_tokens(model=f"pool-{dialect}", messages=[QUESTION], tools=tools)
             assert count.input_tokens > 0

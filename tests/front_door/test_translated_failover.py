@@ -9,19 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.broker import KEY_SHA256, Broker, provider
+from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, call, client, make
 from support.faults import FAULTS, Fault
 from support.simulators import Simulators
 
-PATHS = {
-    "anthropic-messages": "",
-    "openai-chat": "/v1",
-    "openai-responses": "/v1",
-    "bedrock-converse": "",
-    "gemini": "/v1beta",
-}
-PAIRS = list(itertools.permutations(PATHS, 2))
+PAIRS = list(itertools.permutations(BASES, 2))
 CLIENTS = ("anthropic-messages", "openai-chat", "openai-responses")
 TIMEOUTS: dict[str, dict[str, str]] = {"patient": {}, "quick": {"first_event": "2s", "reply": "2s"}}
 LIMIT = 30_000_000
@@ -53,7 +46,7 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "providers": [
             provider(f"{sim.name}-{dialect}", sim.port, dialect, path)
             for sim in sims
-            for dialect, path in PATHS.items()
+            for dialect, path in BASES.items()
         ],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "limits": {"request_bytes": LIMIT + 1_000_000},

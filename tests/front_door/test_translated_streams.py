@@ -5,24 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
-from support.broker import KEY_SHA256, Broker, provider
-from support.calls import PATHS, Ask, Got, client, make
-from support.simulators import SimulatorHandle, Simulators
+from support.broker import BASES, KEY_SHA256, Broker, provider
+from support.calls import Ask, Got, leave, make, opened
+from support.simulators import Simulators
 from support.waiting import wait_until
 
-BASES = {
-    "anthropic-messages": "",
-    "openai-chat": "/v1",
-    "openai-responses": "/v1",
-    "bedrock-converse": "",
-    "gemini": "/v1beta",
-}
 CLIENTS = ("anthropic-messages", "openai-chat", "openai-responses")
 PAIRS = [pair for pair in itertools.product(CLIENTS, BASES) if pair[0] != pair[1]]
 WORDS = "one two three four five six seven eight nine ten"
@@ -98,14 +89,6 @@ def test_slow_but_good_is_neither_failed_over_nor_billed_twice(broker: Broker, s
 # -- pieces go on as they come
 
 
-@asynccontextmanager
-async def opened(broker: Broker, ask: Ask) -> AsyncIterator[httpx.Response]:
-    async with client(broker.url) as http:
-        request = {"json": ask.body, "headers": {"anthropic-version": "2023-06-01"}}
-        async with http.stream("POST", PATHS[ask.dialect], **request) as reply:
-            yield reply
-
-
 def test_what_has_come_is_with_the_client_while_the_provider_pauses(broker: Broker, sims: Simulators) -> None:
     """The provider stands still in the middle: all that it said until then has arrived."""
     sims["first"].script(
@@ -114,7 +97,7 @@ def test_what_has_come_is_with_the_client_while_the_provider_pauses(broker: Brok
 
     async def until_three(ask: Ask) -> str:
         body, text = b"", ""
-        async with asyncio.timeout(30), opened(broker, ask) as reply:
+        async with asyncio.timeout(30), opened(broker.url, ask) as reply:
             async for piece in reply.aiter_raw():
                 body += piece
                 whole_events = body[: body.rfind(b"\n\n") + 2]
@@ -174,24 +157,6 @@ def test_a_client_that_goes_is_seen_by_the_provider(broker: Broker, sims: Simula
     more = {"after_events": 6} if at == "committed" else {}
     sims["first"].script(faults=[{"stall": where, **more}], replies=[{"text": WORDS, "chunks": 10}])
     calls = [Ask(dialect, client, stream=at != "whole") for client, dialect in PAIRS]
-    asyncio.run(leave(broker, sims["first"], calls, reads=at == "committed"))
+    asyncio.run(leave(broker.url, sims["first"], calls, reads=at == "committed"))
     wait_until(lambda: [c["outcome"] for c in sims["first"].calls()] == ["client-gone"] * len(calls), 10)
     assert sims["next"].calls() == []
-
-
-async def leave(broker: Broker, sim: SimulatorHandle, calls: list[Ask], reads: bool) -> None:
-    """Make the calls, and go: with the first bytes read, or once the provider has all of them."""
-
-    async def one(ask: Ask) -> None:
-        async with opened(broker, ask) as reply:
-            async for _ in reply.aiter_raw():
-                return
-
-    tasks = [asyncio.create_task(one(ask)) for ask in calls]
-    if reads:
-        await asyncio.wait_for(asyncio.gather(*tasks), 30)
-        return
-    await asyncio.to_thread(wait_until, lambda: len(sim.calls()) == len(calls), 10)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from .simulators import SimulatorHandle
+from .simulators import SimulatorHandle, Simulators
 
 START_TIMEOUT_S = 60
 KEY = "mb-test-key"
@@ -29,6 +29,14 @@ _AUTHS = {
     "anthropic-messages": "x-api-key",
     "gemini": "x-goog-api-key",
     "bedrock-converse": "aws-sigv4",
+}
+# What a simulator's base URL has behind its host, for each dialect that providers speak.
+BASES = {
+    "anthropic-messages": "",
+    "openai-chat": "/v1",
+    "openai-responses": "/v1",
+    "bedrock-converse": "",
+    "gemini": "/v1beta",
 }
 KEY_SHA256 = hashlib.sha256(KEY.encode()).hexdigest()
 
@@ -54,6 +62,24 @@ def one_a_dialect(sims: Iterable[SimulatorHandle], dialects: Iterable[str]) -> l
         for sim in sims
         for dialect in dialects
     ]
+
+
+def one_pool_each(sims: Simulators, models: Mapping[str, str]) -> dict[str, Any]:
+    """A configuration with a provider for each dialect of `models`, at the simulator of that name, and a pool
+    `pool-<dialect>` that has it alone: what the client gets is what this one said."""
+    return {
+        "providers": [provider(name, sims[name].port, name, BASES[name]) for name in models],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [
+            {
+                "name": f"pool-{name}",
+                "failover": "none",
+                "ejection": "off",
+                "members": [{"provider": name, "model": model}],
+            }
+            for name, model in models.items()
+        ],
+    }
 
 
 class Broker:

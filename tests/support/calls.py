@@ -6,13 +6,16 @@ import asyncio
 import itertools
 import json
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from .broker import KEY
+from .simulators import SimulatorHandle
+from .waiting import wait_until
 
 PATHS = {
     "openai-chat": "/v1/chat/completions",
@@ -138,6 +141,33 @@ async def call_all(url: str, asks: Iterable[Ask], parallel: int = 50) -> list[Go
 def make(url: str, asks: Iterable[Ask], parallel: int = 50) -> list[Got]:
     """`call_all` for a test that is not async."""
     return asyncio.run(call_all(url, asks, parallel))
+
+
+@asynccontextmanager
+async def opened(url: str, ask: Ask) -> AsyncIterator[httpx.Response]:
+    """The call's reply, to be read as it comes."""
+    async with client(url) as http:
+        request = {"json": ask.body, "headers": {"anthropic-version": "2023-06-01"}}
+        async with http.stream("POST", PATHS[ask.dialect], **request) as reply:
+            yield reply
+
+
+async def leave(url: str, sim: SimulatorHandle, asks: list[Ask], reads: bool) -> None:
+    """Make the calls, and go: with the first bytes read, or once the provider has all of them."""
+
+    async def one(ask: Ask) -> None:
+        async with opened(url, ask) as reply:
+            async for _ in reply.aiter_raw():
+                return
+
+    tasks = [asyncio.create_task(one(ask)) for ask in asks]
+    if reads:
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        return
+    await asyncio.to_thread(wait_until, lambda: len(sim.calls()) == len(asks), 10)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def asks(n: int, pool: str, dialect: str = "openai-chat", stream: bool = False) -> list[Ask]:
