@@ -78,7 +78,7 @@ class Providers:
     def _use(self, name: str, path: Path) -> None:
         if name not in self.known:
             otherwise = (
-                f"the built-in ones are {listing(builtins())}; declare others in `providers` "
+                f"the built-in ones are {listing(builtins(), 99)}; declare others in `providers` "
                 "with name, dialect and base_url"
             )
             self.merged.wrong(

@@ -140,6 +140,17 @@ def test_who_gives_one_answer_only_is_not_asked_for_more() -> None:
             assert got.capabilities["*"]["choices"] is False, got.name
 
 
+def test_only_openai_and_azure_know_allowed_tools() -> None:
+    """To all others a bounded choice is said by which tools they get: most refuse what they do not know."""
+    said = {
+        got.name: got.deviations.get("allowed_tools")
+        for got in builtins().values()
+        if "openai-chat" in got.dialect
+    }
+    assert {name for name, knows in said.items() if knows is None} == {"openai", "azure-openai"}
+    assert set(said.values()) == {None, False}
+
+
 MODELS: dict[str, Any] = parse((ROOT / "src/settings/models.yaml").read_text())[0]
 
 
