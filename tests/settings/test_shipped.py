@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from anthropic.types import ModelParam as ClaudeModel
 from modelbroker.core.call import FACT_KINDS
 from modelbroker.core.catalog import UNKNOWN
 from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN
@@ -20,6 +21,7 @@ from modelbroker.settings.reference import _EXAMPLES, _FACTS, reference
 from modelbroker.settings.schema import SECTIONS
 from modelbroker.settings.values import base_url, tokens
 from modelbroker.settings.yamltext import parse
+from openai.types.shared import ChatModel
 
 ROOT = Path(__file__).parents[2]
 DIALECTS = {
@@ -164,6 +166,43 @@ def test_known_models(entry: dict[str, Any]) -> None:
         assert not set(pattern[:2]) & set("*?")
         name = pattern.replace("*", "x").replace("?", "-")
         assert capabilities_of(name) == overlaid(UNKNOWN, said)
+
+
+def names_in(kind: Any) -> set[str]:
+    """The texts of a Literal, or of a union that holds some."""
+    found = [{part} if isinstance(part, str) else names_in(part) for part in get_args(kind)]
+    return set().union(*found)
+
+
+def test_the_models_that_sdks_name_are_known() -> None:
+    """Whoever makes the models names them in its SDK: a new version of that shows what is missing here."""
+    named = names_in(ChatModel) | names_in(ClaudeModel)
+    assert {"gpt-5.1", "claude-haiku-4-5"} <= named
+    # Of the one left out no page says how much it holds.
+    assert {name for name in named if not capabilities_of(name).context_tokens} == {"claude-mythos-preview"}
+
+
+@pytest.mark.parametrize(
+    ("names", "context", "output"),
+    [
+        ("global.anthropic.claude-haiku-5-5 anthropic/claude-opus-5 claude-fable-5-2", 1_000_000, 128_000),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 200_000, 64_000),
+        ("gpt-6.2 openai/gpt-5.6 global.openai.gpt-6-sol", 1_050_000, 128_000),
+        ("gpt-5.1 gpt-5.2-codex", 400_000, 128_000),
+        ("gemini-4-carbon google/gemini-3.8-flash gemini-2.5-pro", 1_048_576, 65_536),
+        ("deepseek-flash deepseek/deepseek-v4-pro DeepSeek-V4.1-Flash deepseek-v4p1", 1_048_576, 393_216),
+        ("grok-4.7 x-ai/grok-4.5", 500_000, None),
+        ("grok-build-0.1", 256_000, None),
+        ("mistral-large-4 moonshotai/Kimi-K3 zai.glm-5.3 glm-5p2-fast", 1_048_576, None),
+        ("kimi-k2.6 accounts/fireworks/models/kimi-k2p5", 262_144, None),
+        ("magistral-medium-2509 mistral-medium-2508 kimi-k2-instruct", 131_072, None),
+        ("command-a-reasoning-08-2025", 256_000, 32_000),
+    ],
+)
+def test_what_users_name_today(names: str, context: int, output: int | None) -> None:
+    for name in names.split():
+        got = capabilities_of(name)
+        assert (got.context_tokens, got.max_output_tokens) == (context, output), name
 
 
 def test_known_dialects() -> None:
