@@ -30,13 +30,14 @@ from .plan import Outgoing, Step, events_before, weave
 from .recordings import Library, Recording
 from .refusal import Refusal
 from .requests import Call, read_call
-from .rules import Chooser
-from .script import Dialect, Fault, Reply, Script, ScriptError, parse_rule
+from .rules import Chooser, matches
+from .script import Dialect, Fault, Reply, RuleT, Script, ScriptError, parse_rule
 from .seals import Seals
 from .speech import speech
 
 _JSON = ("content-type", "application/json")
 _DEFAULT = Reply()
+_HEADERS = {Fault: "x-mock-fault", Reply: "x-mock-reply"}
 _MODELS = {
     "openai": ["gpt-5", "gpt-5-mini", "text-embedding-3-small"],
     "anthropic": ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"],
@@ -74,6 +75,7 @@ class Provider:
         self._on_accept = Chooser(on_accept, script.seed)
         self._faults = Chooser([f for f in script.faults if f.reset != "on-accept"], script.seed)
         self._replies = Chooser(script.replies, script.seed)
+        self._draws = random.Random(f"{script.seed}:headers")
 
     def accept(self) -> Fault | None:
         """The fault that meets a connection as it is accepted."""
@@ -86,7 +88,7 @@ class Provider:
         fault: Fault | None = None
         outcome = "ok"
         try:
-            fault = self._command(call) or self._faults.choose(call)
+            fault = self._commanded(Fault, call) or self._faults.choose(call)
             if fault is not None:
                 fault = troubles.spelled(call, fault)
             if fault is not None and fault.status is not None and not fault.error_event:
@@ -109,14 +111,18 @@ class Provider:
         out = self._refused(call, Refusal(413, ""), f"req_{new_id(self._ids)}")
         return Verdict(call, weave(out, None, []), "error", None)
 
-    def _command(self, call: Call) -> Fault | None:
-        text = call.headers.get("x-mock-fault")
+    def _commanded(self, kind: type[RuleT], call: Call) -> RuleT | None:
+        """The rule that the request itself brings in a header, where it is for this call."""
+        header = _HEADERS[kind]
+        text = call.headers.get(header)
         if text is None or not self.script.header_commands:
             return None
         try:
-            return parse_rule(Fault, text, "x-mock-fault")
+            rule = parse_rule(kind, text, header)
         except ScriptError as error:
             raise Refusal(400, str(error)) from None
+        is_due = matches(rule.match, call) and (rule.rate is None or self._draws.random() < rule.rate)
+        return rule if is_due else None
 
     def _refused(self, call: Call, refusal: Refusal, request_id: str) -> Outgoing:
         status = refusal.status
@@ -171,13 +177,7 @@ class Provider:
         return None if recording is None else self._replay(call, recording)
 
     def _scripted(self, call: Call) -> Reply:
-        text = call.headers.get("x-mock-reply")
-        if text is not None and self.script.header_commands:
-            try:
-                return parse_rule(Reply, text, "x-mock-reply")
-            except ScriptError as error:
-                raise Refusal(400, str(error)) from None
-        return self._replies.choose(call) or _DEFAULT
+        return self._commanded(Reply, call) or self._replies.choose(call) or _DEFAULT
 
     def _replay(self, call: Call, recording: Recording) -> Outgoing:
         pieces = [recording.body]

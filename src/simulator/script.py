@@ -316,6 +316,14 @@ def parse_rule(kind: type[RuleT], text: str, source: str) -> RuleT:
     data = _load_yaml(text, source)
     if not isinstance(data, dict):
         raise ScriptError([f"{source}:1: not a mapping; write it like {{status: 503}}"])
+    if counts := [name for name in ("calls", "first") if name in data]:
+        raise ScriptError(
+            [
+                f"{source}:1: {name}: counts calls, and a header is for its own call alone; "
+                "leave it out, or put the rule into the script"
+                for name in counts
+            ]
+        )
     try:
         return kind.model_validate(data)
     except ValidationError as error:
