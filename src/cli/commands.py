@@ -110,10 +110,13 @@ def explain(options: argparse.Namespace) -> int:
 
 def mock(options: argparse.Namespace) -> int:
     from ..simulator.main import run_many, run_mock
+    from ..simulator.script import parse_script
 
     if options.many:
         specs = [(name, dialect) for name, dialect in json.loads(options.many)]
-        return run_many(specs, ports=json.loads(options.many_ports))
+        given = json.loads(options.many_scripts)
+        scripts = {name: parse_script(json.dumps(script), name) for name, script in given.items()}
+        return run_many(specs, scripts=scripts, ports=json.loads(options.many_ports))
     if bool(options.tls_cert) != bool(options.tls_key):
         print("modelbroker mock: --tls-cert and --tls-key go together", file=sys.stderr)
         return 2

@@ -258,6 +258,7 @@ def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
     command.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     command.add_argument("--many", metavar="JSON", help=argparse.SUPPRESS)  # `up` starts all in one process
+    command.add_argument("--many-scripts", metavar="JSON", default="{}", help=argparse.SUPPRESS)
     command.add_argument("--many-ports", metavar="JSON", default="{}", help=argparse.SUPPRESS)
     command.set_defaults(run=commands.mock)
 

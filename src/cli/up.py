@@ -21,9 +21,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from ..core.catalog import Auth
 from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
 from ..xds.bootstrap import BootstrapOptions, bootstrap
@@ -116,7 +118,7 @@ class _Supervisor:
         self._ext_proc = f"unix:{self._run_dir}/ext-proc.sock"
         self._envoy_admin = EnvoyAdmin(self._run_dir / "envoy-admin.sock")
         self._mock_ports: dict[str, int] | None = None
-        self._mock_specs = _mock_specs(ready) if options.mock_providers else []
+        self._mock_specs = _mock_specs(ready) if options.mock_providers else {}
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -215,6 +217,8 @@ class _Supervisor:
             *_this_program(),
             "mock",
             "--many",
+            json.dumps([[name, None] for name in self._mock_specs]),
+            "--many-scripts",
             json.dumps(self._mock_specs),
             "--many-ports",
             json.dumps(dict(ports)),
@@ -303,10 +307,14 @@ Edit the configuration while it runs; Ctrl-C ends it.
 """
 
 
-def _mock_specs(ready: Ready) -> list[tuple[str, str | None]]:
-    """A simulator a provider, and one for those that an edit may add."""
-    names = [name for name, provider in ready.catalog.providers.items() if provider.built]
-    return [*((name, None) for name in names), (ANY_PROVIDER, None)]
+def _mock_specs(ready: Ready) -> dict[str, dict[str, Any]]:
+    """Name → script of a simulator a provider, and of one for those that an edit may add. Who is called
+    without a key in earnest is in a rehearsal too."""
+    providers = ready.catalog.providers
+    built = {name: provider.auth is not Auth.NONE for name, provider in providers.items() if provider.built}
+    return {name: {} if has_key else {"require_key": False} for name, has_key in built.items()} | {
+        ANY_PROVIDER: {"require_key": False}
+    }
 
 
 def _this_program() -> list[str]:

@@ -1,0 +1,52 @@
+"""`up --mock-providers`: a simulator in the place of each provider, whatever it is like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from support.broker import KEY, KEY_SHA256, Broker
+
+OWN = {"dialect": "openai-chat", "base_url": "http://127.0.0.1:9/v1"}
+KEYLESS = {"name": "own-servers", **OWN, "auth": "none"}
+KEYED = {"name": "keyed", **OWN, "auth": "bearer", "credential": {"env": "NOT_SET_ANYWHERE"}}
+
+
+def config(*added: dict[str, Any]) -> dict[str, Any]:
+    """A pool for each provider, of the provider's name: three without a key, one with, and `added`."""
+    providers = [{"name": "vllm", "base_url": "http://127.0.0.1:9/v1"}, KEYLESS, KEYED, *added]
+    names = ["ollama", *(str(provider["name"]) for provider in providers)]
+    return {
+        "providers": providers,
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [
+            {"name": name, "members": [{"provider": name, "model": f"model-of-{name}"}]} for name in names
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    folder = tmp_path_factory.mktemp("broker")
+    with Broker(folder, config(), arguments=("--mock-providers",)) as running:
+        yield running
+
+
+def ask(broker: Broker, pool: str, **headers: str) -> httpx.Response:
+    body = {"model": pool, "messages": [{"role": "user", "content": "Hello"}]}
+    headers = {"authorization": f"Bearer {KEY}", **headers}
+    return httpx.post(f"{broker.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+
+
+@pytest.mark.parametrize("pool", ["vllm", "ollama", "own-servers", "keyed"])
+def test_providers_with_and_without_a_key_answer(broker: Broker, pool: str) -> None:
+    got = ask(broker, pool)
+    assert got.status_code == 200, got.text
+    assert got.headers["x-mock-provider"] == pool
+
+
+def test_a_provider_that_an_edit_adds_answers_without_a_key_too(broker: Broker) -> None:
+    broker.edit(config({**KEYLESS, "name": "added"}))
+    assert ask(broker, "added").status_code == 200
