@@ -50,6 +50,7 @@ def serve(options: argparse.Namespace) -> int:
             overrides=Overrides(options.address, options.port, options.mock_providers),
             drain_timeout_s=options.drain_timeout,
             transport=options.ext_proc_transport,
+            mock_controls=options.mock_controls,
         )
         await ControlPlane(serve_options).run(
             stop, lambda admin: print(f"listening admin http://{admin}", flush=True)

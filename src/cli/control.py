@@ -56,6 +56,8 @@ class ServeOptions:
     overrides: Overrides = field(default_factory=Overrides)
     drain_timeout_s: float = 10.0
     transport: str = "http2"  # or "grpc": ext_proc by the book, many times slower
+    # Simulator → `host:port` where its script and journal are, whatever it does to calls.
+    mock_controls: Mapping[str, str] = field(default_factory=dict)
 
 
 class ControlPlane:
@@ -282,7 +284,16 @@ class ControlPlane:
                 if refusal
                 else None
             ),
+            "simulators": self._simulators(),
             "pools": self._pools_of(ready),
+        }
+
+    def _simulators(self) -> dict[str, dict[str, str]]:
+        """In a rehearsal: where the simulators are. Script and journal are on their own ports too."""
+        mocks, controls = self._options.overrides.mocks or {}, self._options.mock_controls
+        return {
+            name: {"url": f"http://{where}", "control": f"http://{controls.get(name, where)}"}
+            for name, where in mocks.items()
         }
 
     def _pools_of(self, ready: Ready | None) -> msgspec.Raw:

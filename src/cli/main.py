@@ -182,6 +182,8 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="WHERE",
         help="a simulator (HOST:PORT) in the places of all providers, or JSON: provider → HOST:PORT",
     )
+    # `up` knows them; /status says them.
+    command.add_argument("--mock-controls", type=_mocks, default={}, help=argparse.SUPPRESS)
     command.add_argument(
         "--ext-proc-transport",
         choices=("http2", "grpc"),

@@ -117,7 +117,7 @@ class _Supervisor:
         self._xds = f"unix:{self._run_dir}/xds.sock"
         self._ext_proc = f"unix:{self._run_dir}/ext-proc.sock"
         self._envoy_admin = EnvoyAdmin(self._run_dir / "envoy-admin.sock")
-        self._mock_ports: dict[str, int] | None = None
+        self._mock_ports: dict[str, tuple[int, int]] | None = None  # each one's own, and its control's
         self._mock_specs = _mock_specs(ready) if options.mock_providers else {}
 
     async def run(self) -> int:
@@ -208,11 +208,16 @@ class _Supervisor:
 
     def _mock_said(self, line: str) -> None:
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            self._mock_ports = json.loads(line)["ready"]
+            said = json.loads(line)
+            ports = {name: (port, said["control"][name]) for name, port in said["ready"].items()}
+            if self._mock_ports is None:
+                for name, (port, control) in ports.items():
+                    here = "http://127.0.0.1"
+                    log.info("simulator of %s: %s:%d, control %s:%d", name, here, port, here, control)
+            self._mock_ports = ports
 
     def _mock_command(self) -> Sequence[str]:
         # Ports that were given out once stay: Envoy and the control plane know them.
-        ports = [*self._mock_ports.items()] if self._mock_ports else []
         return [
             *_this_program(),
             "mock",
@@ -221,7 +226,7 @@ class _Supervisor:
             "--many-scripts",
             json.dumps(self._mock_specs),
             "--many-ports",
-            json.dumps(dict(ports)),
+            json.dumps(self._mock_ports or {}),
         ]
 
     def _control_command(self) -> Sequence[str]:
@@ -233,8 +238,9 @@ class _Supervisor:
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
         if self._mock_ports is not None:
-            mocks = {name: f"127.0.0.1:{port}" for name, port in self._mock_ports.items()}
-            command += ["--mock-providers", json.dumps(mocks)]
+            for flag, which in (("--mock-providers", 0), ("--mock-controls", 1)):
+                where = {name: f"127.0.0.1:{ports[which]}" for name, ports in self._mock_ports.items()}
+                command += [flag, json.dumps(where)]
         return command
 
     def _envoy_command(self) -> Sequence[str]:

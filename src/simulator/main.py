@@ -45,9 +45,11 @@ def run_many(
     specs: Sequence[tuple[str, Dialect | None]],
     host: str = "127.0.0.1",
     scripts: dict[str, Script] | None = None,
-    ports: dict[str, int] | None = None,
+    ports: dict[str, tuple[int, int]] | None = None,
 ) -> int:
     """Serves several simulators, each on its own port, until SIGTERM or SIGINT; the exit code.
+
+    `ports`: name → its port and its control's; the others get free ones.
 
     Says one line of JSON on stdout once all listen: `{"ready": {NAME: PORT}, "control": {NAME: PORT}}`. The
     control ports answer while a simulator refuses connections.
@@ -56,10 +58,11 @@ def run_many(
     if len(set(names)) != len(names):
         return _complain("two simulators have the same name")
     try:
-        simulators = [
-            Simulator(name, dialect, host, (ports or {}).get(name, 0), (scripts or {}).get(name), None, 0)
-            for name, dialect in specs
-        ]
+        simulators = []
+        for name, dialect in specs:
+            port, control = (ports or {}).get(name, (0, 0))
+            script = (scripts or {}).get(name)
+            simulators.append(Simulator(name, dialect, host, port, script, None, control))
         return _run(_serve_many(simulators))
     except ScriptError as error:
         return _complain(*error.problems)

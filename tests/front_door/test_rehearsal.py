@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from support.broker import KEY, KEY_SHA256, Broker
+from support.waiting import wait_until
 
 OWN = {"dialect": "openai-chat", "base_url": "http://127.0.0.1:9/v1"}
 KEYLESS = {"name": "own-servers", **OWN, "auth": "none"}
@@ -50,3 +53,36 @@ def test_providers_with_and_without_a_key_answer(broker: Broker, pool: str) -> N
 def test_a_provider_that_an_edit_adds_answers_without_a_key_too(broker: Broker) -> None:
     broker.edit(config({**KEYLESS, "name": "added"}))
     assert ask(broker, "added").status_code == 200
+
+
+def test_status_and_log_say_where_the_simulators_are(broker: Broker) -> None:
+    """Their scripts and journals can be had by hand, also while they refuse every call."""
+    simulators = broker.status()["simulators"]
+    assert set(simulators) == {"vllm", "ollama", "own-servers", "keyed", "*"}
+    for name, where in simulators.items():
+        assert f"simulator of {name}: {where['url']}, control {where['control']}" in broker.log()
+    control = simulators["keyed"]["control"]
+    assert httpx.put(f"{control}/script", content="refuse: true").status_code == 200
+    assert ask(broker, "keyed").status_code == 503
+    assert httpx.put(f"{control}/script", content="{}").status_code == 200
+    got = ask(broker, "keyed", **{"x-mock-reply": "{text: by hand}"})
+    assert got.json()["choices"][0]["message"]["content"] == "by hand"
+    journal = httpx.get(f"{simulators['keyed']['url']}/journal").json()
+    assert journal[-1]["path"].endswith("/chat/completions")
+
+
+def test_simulators_that_die_come_back_where_they_were(broker: Broker) -> None:
+    before = broker.status()["simulators"]
+    (pid,) = broker.child_pids("mock")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: broker.child_pids("mock") not in ([], [pid]))
+    wait_until(lambda: is_up(before["keyed"]["control"]))
+    assert broker.status()["simulators"] == before
+    assert ask(broker, "keyed").status_code == 200
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/_mock/health").status_code == 200
+    except httpx.TransportError:
+        return False
