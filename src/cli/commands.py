@@ -129,6 +129,7 @@ def mock(options: argparse.Namespace) -> int:
             options.port,
             options.script,
             tls,
-            control_port=options.control_port,
+            options.name,
+            options.control_port,
         )
     return 0

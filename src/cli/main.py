@@ -253,6 +253,11 @@ def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "  curl -X PUT --data-binary @faults.yaml http://127.0.0.1:9001/script",
     )
     command.add_argument("--dialect", choices=MOCK_DIALECTS, help="answer this one alone; default: all")
+    command.add_argument(
+        "--name",
+        default="mock",
+        help="its account: it refuses signatures made under another name; default: mock",
+    )
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     command.add_argument("--port", type=_port, default=0, help="default: any free one")
     command.add_argument("--script", type=Path, metavar="FILE", help="answers and faults, YAML or JSON")

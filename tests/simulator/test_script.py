@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import typing
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -156,3 +157,36 @@ def test_run_mock_complains(tmp_path):
     assert out == "" and told == f"{script}:2: fautls: unknown field; did you mean faults?\n"
     assert (bad.returncode, busy.returncode) == (1, 1)
     assert os.path.sep in told
+
+
+def test_mocks_of_other_names_refuse_one_anothers_signatures():
+    """Two simulators by hand are two providers: `--name` says which."""
+    names = ("anthropic-eu", "anthropic-us")
+    command = [sys.executable, "-m", "modelbroker.cli.main", "mock", "--name"]
+    mocks = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in names]
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    body = {"model": "claude-opus-4-5", "max_tokens": 2000, "thinking": thinking}
+    asked = {"role": "user", "content": "Hello"}
+
+    def post(url, messages, headers):
+        headers = {"x-api-key": "k", "anthropic-version": "2023-06-01", **headers}
+        data = json.dumps({**body, "messages": messages}).encode()
+        return urllib.request.urlopen(urllib.request.Request(f"{url}/v1/messages", data, headers))
+
+    try:
+        one, other = (mock.stdout.readline().split()[1] for mock in mocks)
+        with post(one, [asked], {"x-mock-reply": "{reasoning: Who is it?, text: Hi}"}) as reply:
+            assert reply.headers["x-mock-provider"] == "anthropic-eu"
+            said = {"role": "assistant", "content": json.load(reply)["content"]}
+        post(one, [asked, said, asked], {}).close()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(other, [asked, said, asked], {})
+        assert refused.value.code == 400
+        assert "signature" in refused.value.read().decode()
+        refused.value.close()
+    finally:
+        for mock in mocks:
+            mock.send_signal(signal.SIGTERM)
+        assert [mock.wait(10) for mock in mocks] == [0, 0]
+        for mock in mocks:
+            mock.stdout.close()
