@@ -8,8 +8,10 @@ from __future__ import annotations
 
 class CallError(Exception):
     """A call that ends here. `status` is HTTP's, `code` is stable across versions, `message` tells a
-    person what is wrong and what would be right. `retry_after_s` is set where waiting helps; `rule` and
-    `pool` are for the record, where the decision got so far."""
+    person what is wrong and what would be right. `param` is the request's field by the
+    client's own name; where only the name in the canonical conversation is known, that is `knob`.
+    `retry_after_s` is set where waiting helps; `rule` and `pool` are for the record, where the decision got
+    so far."""
 
     source = "broker"
 
@@ -20,6 +22,7 @@ class CallError(Exception):
         message: str,
         *,
         param: str = "",
+        knob: str = "",
         retry_after_s: int | None = None,
         rule: str = "",
         pool: str = "",
@@ -29,6 +32,7 @@ class CallError(Exception):
         self.code = code
         self.message = message
         self.param = param
+        self.knob = knob
         self.retry_after_s = retry_after_s
         self.rule = rule
         self.pool = pool

@@ -40,6 +40,7 @@ def member_key(provider: Provider, member: Member, limits: Limits, connect_ms: i
         provider.variant,
         sorted(provider.deviations.items()),
         member.capabilities.max_output_tokens,
+        member.capabilities.reasoning,
     )
     bounds = (limits.request_bytes, limits.concurrency, limits.idle_ms, connect_ms)
     return content_hash(RENDERING, shape, member.model, signing, *bounds)

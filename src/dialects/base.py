@@ -108,6 +108,9 @@ class Dialect(Protocol):
     def models_body(self, names: Sequence[str]) -> bytes:
         """The answer to `GET /v1/models`: one JSON object."""
 
+    def model_body(self, name: str) -> bytes:
+        """The answer to `GET /v1/models/NAME`: one JSON object."""
+
 
 def decode_json(data: bytes | msgspec.Raw) -> Any:
     """The value, or None where the bytes are no JSON (a stream's `data` is never a bare null)."""

@@ -256,6 +256,7 @@ class Upstream(msgspec.Struct, frozen=True):
     # are in docs/deviations.md, and settings has checked them.
     deviations: Mapping[str, Any] = {}
     max_output_tokens: int | None = None  # the most that the model can write, where it is known
+    reasons: bool | None = None  # can the model be asked to reason? None: not known
 
 
 class Encoded(msgspec.Struct, frozen=True):

@@ -57,8 +57,15 @@ def deployed(upstream: Upstream, suffix: str) -> str:
 
 
 def models_body(names: Sequence[str]) -> bytes:
-    data = [{"id": name, "object": "model", "created": 0, "owned_by": "modelbroker"} for name in names]
-    return msgspec.json.encode({"object": "list", "data": data})
+    return msgspec.json.encode({"object": "list", "data": [_model(name) for name in names]})
+
+
+def model_body(name: str) -> bytes:
+    return msgspec.json.encode(_model(name))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "modelbroker"}
 
 
 def is_set(raw: msgspec.Raw) -> bool:

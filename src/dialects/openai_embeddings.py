@@ -49,6 +49,7 @@ class OpenAiEmbeddings(SameDialect):
     fields = FIELDS
     error_body = staticmethod(openai.error_body)
     models_body = staticmethod(openai.models_body)
+    model_body = staticmethod(openai.model_body)
 
     def read(self, body: bytes) -> RequestFacts:
         request, model, span = read_routed(_decoder, body)

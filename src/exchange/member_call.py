@@ -29,6 +29,7 @@ from ..dialects import (
     provider_dialect,
     surface_named,
 )
+from ..dialects.conversation import Chat
 from ..dialects.tool_names import Restoring, renamed
 from ..dialects.translation import CannotCarry
 from ..policy import served_dialect
@@ -156,8 +157,8 @@ class MemberCall:
         try:
             encoded = self._mended(body) if self.is_same else self._encoded(body)
         except CallError as error:
-            told = BadRequest(error.status, error.code, error.message, param=client.own_field(error.param))
-            return NotSent(error.status, error.code, client.error_body(told, self.request_id))
+            told = self._in_clients_words(error)
+            return NotSent(told.status, told.code, client.error_body(told, self.request_id))
         path = self._upstream.base_path + encoded.path
         names = frozenset(name for name, _ in encoded.headers) | _REPLACED
         return Send(
@@ -172,6 +173,14 @@ class MemberCall:
             body=encoded.body,
             dropped=shown(encoded.dropped),
         )
+
+    def _in_clients_words(self, error: CallError) -> BadRequest:
+        """Encoders know fields by their names in the canonical conversation."""
+        own = self.client.own_field(error.param)
+        message = error.message
+        if error.param and message.startswith(f"{error.param}: "):
+            message = f"{own}{message.removeprefix(error.param)}"
+        return BadRequest(error.status, error.code, message, param=own)
 
     def _accepted(self) -> str:
         if not self.is_stream:
@@ -218,7 +227,8 @@ class MemberCall:
             return msgspec.structs.replace(encoded, dropped=(*embed.dropped, *encoded.dropped))
         client = self.client
         provider = provider_dialect(upstream.dialect)
-        chat, self._aliases = renamed(client.decode_request(body), provider.tool_names)
+        chat, unwanted = self._wished(client.decode_request(body))
+        chat, self._aliases = renamed(chat, provider.tool_names)
         if surface.operation == "count":
             encoded = counts_tokens(upstream.dialect).encode_count(chat, upstream)
         else:
@@ -228,9 +238,18 @@ class MemberCall:
             self._context = msgspec.structs.replace(
                 self._context, include_usage=takes_usage, echo=chat.echo, said_as=chat.said_as
             )
-        own = tuple(chat.said_as.get(name) or client.own_field(name) for name in encoded.dropped)
+        named = (*unwanted, *encoded.dropped)
+        own = tuple(chat.said_as.get(name) or client.own_field(name) for name in named)
         betas = ("betas",) if self._betas() else ()
         return msgspec.structs.replace(encoded, dropped=tuple(dict.fromkeys((*betas, *chat.dropped, *own))))
+
+    def _wished(self, chat: Chat) -> tuple[Chat, tuple[str, ...]]:
+        """The conversation as this member can be asked for it, and the knobs that it can't be asked for."""
+        if not (chat.messages or chat.system):
+            raise BadRequest(400, "invalid_request", "messages: there is none", param="messages")
+        if self._upstream.reasons is False and chat.effort is not None and chat.effort.enabled:
+            return msgspec.structs.replace(chat, effort=None), ("effort",)
+        return chat, ()
 
     def stream(self) -> MemberStream | FilteredStream | TranslatedStream:
         """What takes the reply in STREAM mode."""

@@ -7,23 +7,27 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ..core.call import Caller, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Refused
 from ..dialects import (
+    SURFACES,
     Dialect,
     RequestFacts,
+    client_dialect,
     dialect_for_path,
     dialect_named,
     id_and_owner,
     surface_for_path,
 )
-from ..policy import allowed_pools, decide
+from ..policy import allowed_pools, decide, unknown_model
 from .view import View
 
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
+_OPERATIONS = "there are " + ", ".join(f"POST {surface.path}" for surface in SURFACES)
 # Headers of a client's that are never passed on: credentials, accounts, and what only Envoy or the
 # broker may say. Everything that begins with one of the prefixes goes too.
 _CLIENT_ONLY = frozenset(
@@ -222,13 +226,18 @@ class OuterCall:
         if self._inbound.first("upgrade") or method == "CONNECT":
             raise BadRequest(426, "upgrade_not_supported", "upgrades are not supported: use HTTP")
         self._caller = self._caller or self._authenticate()
-        if path.rstrip("/") == MODELS_PATH:
+        if path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
             if method not in ("GET", "HEAD"):
                 raise BadRequest(405, "method_not_allowed", f"{MODELS_PATH} takes GET, not {method[:20]}")
-            return self._reply(200, self._dialect.models_body(self._model_names()))
+            return self._reply(200, self._models_body(path))
         self._surface = surface_for_path(path)
         if self._surface is None:
-            raise BadRequest(404, "unknown_path", f"there is no operation {method} {path[:200]}")
+            raise BadRequest(
+                404,
+                "unknown_path",
+                f"there is no operation {method} {path[:200]}: {_OPERATIONS}; OpenAI's SDK wants a base URL "
+                "that ends with /v1, Anthropic's one that does not",
+            )
         if method != "POST":
             raise BadRequest(405, "method_not_allowed", f"{self._surface.path} takes POST, not {method[:20]}")
         encoding = self._inbound.first("content-encoding").strip().lower()
@@ -365,6 +374,16 @@ class OuterCall:
             return NO_ITEMS
         return {fact: value for fact, name in declared.items() if (value := self._inbound.first(name))}
 
+    def _models_body(self, path: str) -> bytes:
+        """All that the caller may ask for, or the one that the path names."""
+        names = self._model_names()
+        name = unquote(path.removeprefix(MODELS_PATH).strip("/"))
+        if not name:
+            return self._dialect.models_body(names)
+        if name not in names:
+            raise unknown_model(name, names)
+        return self._dialect.model_body(name)
+
     def _model_names(self) -> list[str]:
         return allowed_pools(self._caller or _ANYONE, self.view.catalog)
 
@@ -380,6 +399,8 @@ class OuterCall:
             extra += (("www-authenticate", "Bearer"),)
         if error.status == 405:
             extra += (("allow", "POST" if self._surface else "GET, HEAD"),)
+        if error.knob and self._surface is not None:
+            error.param = client_dialect(self._surface.dialect).own_field(error.knob)
         body = self._dialect.error_body(error, self.request_id)
         return self._reply(error.status, body, extra, error.code, self._known_of_refused(error))
 

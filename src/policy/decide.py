@@ -9,6 +9,7 @@ from ..core.catalog import Catalog, Pool
 from ..core.errors import BadRequest, CallError, Refused, Unavailable
 from ..core.globs import glob_matches
 from .eligible import (
+    ASKED_BY,
     BY_CONTENT,
     State,
     at_best,
@@ -88,8 +89,10 @@ def _nobody(facts: Facts, rule: str, pool: Pool, ruled_out: list[RuledOut]) -> C
         waiting = [out for out in own if out.code == "weight_zero"]
     if not waiting and any(out.code in BY_CONTENT for out in ruled_out):
         message = f"no member of the pool {pool.name} can take this call: {reasons}"
+        field = facts.same_dialect
+        knob = "" if field else next((ASKED_BY[out.code] for out in ruled_out if out.code in ASKED_BY), "")
         return BadRequest(
-            400, "content_not_supported", message, param=facts.same_dialect, rule=rule, pool=pool.name
+            400, "content_not_supported", message, param=field, knob=knob, rule=rule, pool=pool.name
         )
     message = f"no member of the pool {pool.name} can serve this call: {reasons}"
     if facts.owners and waiting:
@@ -147,10 +150,14 @@ def _choose_pool(facts: Facts, catalog: Catalog) -> tuple[str, Pool, str | None]
 
 
 def _unknown_pool(facts: Facts, catalog: Catalog) -> Refused:
-    names = allowed_pools(facts.caller, catalog)
-    nearest = difflib.get_close_matches(facts.model[:200], names, n=3, cutoff=0.5) or names[:3]
+    return unknown_model(facts.model, allowed_pools(facts.caller, catalog))
+
+
+def unknown_model(name: str, names: list[str]) -> Refused:
+    """`names` are those that the caller may ask for."""
+    nearest = difflib.get_close_matches(name[:200], names, n=3, cutoff=0.5) or names[:3]
     hint = f"the nearest names are {', '.join(nearest)}" if nearest else "this caller may use no pool"
-    return Refused(404, "model_not_found", f"there is no pool {facts.model[:200]!r}; {hint}", param="model")
+    return Refused(404, "model_not_found", f"there is no pool {name[:200]!r}; {hint}", param="model")
 
 
 def _may_use(caller: Caller, pool_name: str) -> bool:

@@ -47,6 +47,20 @@ BY_CONTENT = frozenset(
         "no_translation",
     )
 )
+# What of a call asks for it, by its name in the canonical conversation.
+ASKED_BY: Mapping[str, str] = MappingProxyType(
+    {
+        "no_tools": "tools",
+        "no_images": "messages",
+        "no_documents": "messages",
+        "no_audio": "messages",
+        "no_schema": "output",
+        "one_choice_only": "choices",
+        "keeps_no_replies": "store",
+        "output_too_large": "max_output_tokens",
+        "context_too_large": "messages",
+    }
+)
 # Sets of one pool that are listed: who asks refuses a pool that has far fewer.
 _MOST_SETS = 1_000
 

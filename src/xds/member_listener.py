@@ -246,6 +246,7 @@ def _upstream(provider: Provider, member: Member) -> Upstream:
         api_version=provider.api_version,
         deviations=dict(provider.deviations),
         max_output_tokens=member.capabilities.max_output_tokens,
+        reasons=member.capabilities.reasoning,
     )
 
 

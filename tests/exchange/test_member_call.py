@@ -103,3 +103,65 @@ def test_names_of_knobs_fit_into_a_header(names: list[str]) -> None:
         assert told[-1] == f"+{len(names) - len(told) + 1}"
     else:
         assert [name for name in names if name == "tools.strict"] == [n for n in told if n == "tools.strict"]
+
+
+def chat_at(upstream: Upstream, dialect: str, **fields: Any) -> Send | NotSent:
+    """A chat client's call at a member that speaks `dialect`."""
+    told = [("x-broker-surface", "openai-chat"), ("x-broker-suffix", "/chat/completions")]
+    call = MemberCall(Spoken((dialect,), upstream), 1)
+    call.on_request_headers(Inbound(told))
+    return call.on_request_body(json.dumps({"model": "pool", "messages": HI, **fields}).encode())
+
+
+@pytest.mark.parametrize(("reasons", "dropped"), [(None, ()), (True, ()), (False, ("reasoning_effort",))])
+@pytest.mark.parametrize("dialect", ["openai-responses", "anthropic-messages", "gemini"])
+def test_a_member_that_cannot_reason_is_not_asked_to(
+    dialect: str, reasons: bool | None, dropped: tuple[str, ...]
+) -> None:
+    models = {
+        "openai-responses": "gpt-5.1",
+        "anthropic-messages": "claude-sonnet-4-5",
+        "gemini": "gemini-2.5-pro",
+    }
+    upstream = Upstream("house", "", models[dialect], reasons=reasons)
+    send = chat_at(upstream, dialect, reasoning_effort="low", max_completion_tokens=9000)
+    assert isinstance(send, Send) and send.dropped == dropped
+    asked = {"reasoning", "thinking", "output_config"} & set(json.loads(send.body))
+    asked |= {"thinkingConfig"} & set(json.loads(send.body).get("generationConfig", {}))
+    assert bool(asked) is (not dropped)
+
+
+def test_a_knob_that_is_off_is_not_named() -> None:
+    upstream = Upstream("house", "", "gpt-5.1", reasons=False)
+    send = chat_at(upstream, "openai-responses", reasoning_effort="none")
+    assert isinstance(send, Send) and send.dropped == ()
+
+
+def test_a_mended_call_does_not_ask_either() -> None:
+    upstream = Upstream("groq", "", "llama", deviations={"efforts": ("low",)}, reasons=False)
+    send = chat_at(upstream, "openai-chat", reasoning_effort="low")
+    assert isinstance(send, Send) and send.dropped == ("reasoning_effort",)
+    assert "reasoning_effort" not in json.loads(send.body)
+
+
+def test_what_cannot_be_carried_is_named_in_the_clients_words() -> None:
+    """The message too."""
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.test/a.png"}}
+    body = {"model": "pool", "max_tokens": 9, "messages": [{"role": "user", "content": ["x", image][1:]}]}
+    amazon = Upstream("amazon", "", "anthropic.claude-sonnet-4-5-20250929-v1:0")
+    told = [("x-broker-surface", "anthropic-messages"), ("x-broker-suffix", "/v1/messages")]
+    call = MemberCall(Spoken(("bedrock-converse",), amazon), 1)
+    call.on_request_headers(Inbound(told))
+    refusal = call.on_request_body(json.dumps(body).encode())
+    assert isinstance(refusal, NotSent)
+    error = json.loads(refusal.body)["error"]
+    assert error["param"].startswith("messages[0].content[0]")
+    assert error["message"].startswith("messages[0].content[0]") and "parts" not in error["message"]
+
+
+@pytest.mark.parametrize("dialect", ["anthropic-messages", "bedrock-converse", "gemini"])
+def test_a_conversation_without_a_message_is_refused(dialect: str) -> None:
+    refusal = chat_at(HOUSE, dialect, messages=[])
+    assert isinstance(refusal, NotSent) and refusal.status == 400
+    assert json.loads(refusal.body)["error"]["param"] == "messages"
+    assert isinstance(chat_at(HOUSE, dialect, messages=[{"role": "system", "content": "Hi"}]), Send)

@@ -165,6 +165,62 @@ def test_models_are_those_that_this_caller_may_use() -> None:
     assert json.loads(reply.body)["first_id"] == "fast"
 
 
+def test_one_model() -> None:
+    """As the SDKs' `models.retrieve` asks."""
+    for path in ("/v1/models/fast", "/v1/models/quick", "/v1/models/fast/"):
+        reply = call(b"", path=path, method="GET")
+        assert isinstance(reply, Reply) and reply.status == 200
+        assert (
+            json.loads(reply.body)["id"] == path.split("/")[3] and json.loads(reply.body)["object"] == "model"
+        )
+    theirs = call(
+        b"", ("anthropic-version", "2023-06-01"), ("x-api-key", KEY), path="/v1/models/fast", method="GET"
+    )
+    assert isinstance(theirs, Reply) and json.loads(theirs.body)["type"] == "model"
+    for path in ("/v1/models/secret-pool", "/v1/models/no-such"):
+        reply = call(b"", path=path, method="GET")
+        assert isinstance(reply, Reply) and (reply.status, reply.code) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("path", ["/v1/v1/messages", "/chat/completions"])
+def test_a_wrong_base_url_is_explained(path: str) -> None:
+    reply = call({"model": "fast"}, path=path)
+    assert isinstance(reply, Reply) and (reply.status, reply.code) == (404, "unknown_path")
+    message = json.loads(reply.body)["error"]["message"]
+    assert "POST /v1/chat/completions" in message and "ends with /v1" in message
+
+
+NEEDS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
+    # (what the members can't, what the call asks, path, the field that is named)
+    ({"choices": False}, {"n": 3}, "/v1/chat/completions", "n"),
+    ({"max_output": 10}, {"max_tokens": 100}, "/v1/messages", "max_tokens"),
+    ({"max_output": 10}, {"max_output_tokens": 100}, "/v1/responses", "max_output_tokens"),
+    (
+        {"schema": False},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
+        "/v1/chat/completions",
+        "response_format",
+    ),
+    (
+        {"tools": False},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        "/v1/chat/completions",
+        "tools",
+    ),
+    ({"keeps_replies": False}, {"store": True}, "/v1/responses", "store"),
+]
+
+
+@pytest.mark.parametrize(("cannot", "asked", "path", "field"), NEEDS)
+def test_what_no_member_can_is_named(cannot: Any, asked: Any, path: str, field: str) -> None:
+    members = [{"provider": name, "model": "m", "capabilities": cannot} for name in ("a", "b")]
+    seen = view(pools=[{"name": "fast", "members": members}])
+    body = {"model": "fast", "input": "Hi"} if "responses" in path else {"model": "fast", "messages": []}
+    reply = call({**body, **asked}, path=path, seen=seen)
+    assert isinstance(reply, Reply) and (reply.status, reply.code) == (400, "content_not_supported")
+    assert json.loads(reply.body)["error"]["param"] == field
+
+
 def test_a_caller_sets_only_facts_that_it_is_trusted_for() -> None:
     rules = [
         {"match": {"customer": "acme"}, "deny": "customer seen"},

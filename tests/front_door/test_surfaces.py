@@ -282,6 +282,15 @@ def test_models(broker: Broker, path: str) -> None:
     assert answer.get("allow") == "GET, HEAD"
 
 
+def test_models_by_the_sdks(broker: Broker) -> None:
+    with openai.OpenAI(base_url=f"{broker.url}/v1", api_key=KEY, max_retries=0) as oai:
+        assert oai.models.retrieve("mix-alias").id == "mix-alias"
+        with pytest.raises(openai.NotFoundError):
+            oai.models.retrieve("nope")
+    with anthropic.Anthropic(base_url=broker.url, api_key=KEY, max_retries=0) as ant:
+        assert ant.models.retrieve("mix").id == "mix"
+
+
 def test_aliases_and_patterns(broker: Broker) -> None:
     for model in ("mix", "mix-alias", "claude-3-5-haiku-latest"):
         answer = ask(broker.url, MESSAGES, chat(model), X_API_KEY)

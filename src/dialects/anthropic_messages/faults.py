@@ -118,6 +118,7 @@ OWN_FIELDS: Mapping[str, str] = {
     "user": "metadata.user_id",
     "cached": "cache_control",
     "parallel_tools": "tool_choice.disable_parallel_tool_use",
+    "cite": "citations",
 }
 _TYPES: Mapping[int, str] = {
     401: "authentication_error",

@@ -37,7 +37,7 @@ FIELDS: Mapping[str, Field] = {
     "output_format": Field("carried", "as output_config.format"),
     "service_tier": Field("dropped", "where the provider has no such tier"),
     "speed": Field("dropped", "fast is Anthropic's own"),
-    "stop_sequences": Field("carried", "named where the provider takes fewer or none"),
+    "stop_sequences": Field("carried", "named where the provider takes none; members that take fewer refuse"),
     "stream": _CARRIED,
     "system": _CARRIED,
     "temperature": Field("dropped", "where the model takes none"),

@@ -133,9 +133,9 @@ class _Request:
             block = last["content"][-1]
             if block["type"] == "text":
                 block["text"] = block["text"].rstrip()
-        if not messages:
+        if not messages and not self._chat.system:
             raise CannotCarry("a conversation without a word", "Anthropic wants one message", "messages")
-        if messages[0]["role"] == "assistant":  # "first message must use the "user" role"
+        if not messages or messages[0]["role"] == "assistant":  # "first message must use the "user" role"
             messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _PLACEHOLDER}]})
 
     # -- tools

@@ -93,18 +93,17 @@ class AnthropicMessages:
         return REAL
 
     def models_body(self, names: Sequence[str]) -> bytes:
-        data = [
-            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
-            for name in names
-        ]
         return msgspec.json.encode(
             {
-                "data": data,
+                "data": [_model(name) for name in names],
                 "has_more": False,
                 "first_id": names[0] if names else None,
                 "last_id": names[-1] if names else None,
             }
         )
+
+    def model_body(self, name: str) -> bytes:
+        return msgspec.json.encode(_model(name))
 
     # -- as clients speak it
 
@@ -168,3 +167,7 @@ class AnthropicMessages:
 
     def decode_count(self, body: bytes) -> int:
         return replies_in.decode_count(body)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}

@@ -31,12 +31,12 @@ _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 _INSTRUCTIONS = ("system", "developer")
 
 
-def mend(request: Wire, said: Deviations) -> tuple[str, ...]:
+def mend(request: Wire, said: Deviations, reasons: bool | None = None) -> tuple[str, ...]:
     """Changes `request` in its place. The client's own names of the knobs that the provider does not get.
-    CannotCarry where content has no place there."""
+    CannotCarry where content has no place there. `reasons`: as in Upstream."""
     dropped: list[str] = []
     _knobs(request, said, dropped)
-    _effort(request, said, dropped)
+    _effort(request, said, reasons, dropped)
     instructions = _output(request, said, dropped)
     _tools(request, said, dropped)
     messages = request.get("messages")
@@ -73,7 +73,7 @@ def _rename(request: Wire, field: str, theirs: str) -> None:
         request.setdefault(theirs, value)
 
 
-def _effort(request: Wire, said: Deviations, dropped: list[str]) -> None:
+def _effort(request: Wire, said: Deviations, reasons: bool | None, dropped: list[str]) -> None:
     if said.forced_choice == "not-thinking" and request.get("tools") and _commands(request):
         if request.pop("reasoning_effort", None) not in (None, "none"):
             dropped.append("reasoning_effort")
@@ -82,7 +82,7 @@ def _effort(request: Wire, said: Deviations, dropped: list[str]) -> None:
     level = request.get("reasoning_effort")
     if not isinstance(level, str):
         return
-    if said.reasoning_style == "none":
+    if said.reasoning_style == "none" or reasons is False:
         del request["reasoning_effort"]
         if level != "none":
             dropped.append("reasoning_effort")

@@ -34,7 +34,7 @@ def rebind(body: bytes, upstream: Upstream) -> Rebound:
     for n, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict):
             _message(message, upstream, f"messages[{n}]")
-    dropped = mend(request, said) if upstream.deviations else ()
+    dropped = mend(request, said, upstream.reasons) if upstream.deviations else ()
     return Rebound(msgspec.json.encode(request), dropped)
 
 

@@ -29,6 +29,7 @@ class OpenAiChat(SameDialect):
     surfaces = (Surface("openai-chat", "openai-chat", "/v1/chat/completions", "/chat/completions"),)
     error_body = staticmethod(openai.error_body)
     models_body = staticmethod(openai.models_body)
+    model_body = staticmethod(openai.model_body)
 
     def read(self, body: bytes) -> RequestFacts:
         return facts.read(body)

@@ -183,7 +183,8 @@ def refuse_brokers_response(ident: str) -> None:
             400,
             "response_not_kept",
             f"previous_response_id: {ident} was answered by a member that keeps no responses; send the whole "
-            "conversation as `input` (store: false)",
+            "conversation as `input`, or say `store: true` from the first call on, so that only members that "
+            "keep responses get it",
             param="previous_response_id",
         )
 

@@ -33,6 +33,7 @@ class OpenAiResponses:
     request_id_header = "x-request-id"
     error_body = staticmethod(openai.error_body)
     models_body = staticmethod(openai.models_body)
+    model_body = staticmethod(openai.model_body)
 
     def read(self, body: bytes) -> RequestFacts:
         return facts.read(body)

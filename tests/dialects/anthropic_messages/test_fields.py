@@ -18,7 +18,7 @@ from modelbroker.dialects.anthropic_messages import blocks, requests_in
 from modelbroker.dialects.anthropic_messages.faults import OWN_FIELDS
 from modelbroker.dialects.anthropic_messages.fields import CONTENT_FIELDS, FIELDS
 from modelbroker.dialects.anthropic_messages.wire import CARRIED_BLOCKS, OWN_BLOCKS
-from modelbroker.dialects.conversation import Chat
+from modelbroker.dialects.conversation import Chat, Document
 from support.typed_dicts import alternatives, fields_of
 
 CREATE = (
@@ -162,5 +162,6 @@ def test_same_dialect_fields_are_known_before_routing() -> None:
 
 def test_own_names_are_fields_of_both() -> None:
     for canonical, own in OWN_FIELDS.items():
-        assert canonical in Chat.__struct_fields__
-        assert own.partition(".")[0] in FIELDS
+        assert canonical in Chat.__struct_fields__ or canonical in Document.__struct_fields__
+        name = own.partition(".")[0]
+        assert name in FIELDS or f"messages.document.{name}" in CONTENT_FIELDS
