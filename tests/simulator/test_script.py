@@ -175,7 +175,7 @@ def test_mocks_of_other_names_refuse_one_anothers_signatures():
 
     try:
         one, other = (mock.stdout.readline().split()[1] for mock in mocks)
-        with post(one, [asked], {"x-mock-reply": "{reasoning: Who is it?, text: Hi}"}) as reply:
+        with post(one, [asked], {"x-mock-reply": "{reasoning: Somebody greets me., text: Hi}"}) as reply:
             assert reply.headers["x-mock-provider"] == "anthropic-eu"
             said = {"role": "assistant", "content": json.load(reply)["content"]}
         post(one, [asked, said, asked], {}).close()
