@@ -91,6 +91,8 @@ class Capabilities:
     reasoning: bool | None = None
     choices: bool | None = None  # several answers to one call
     keeps_replies: bool | None = None  # for later calls to refer to
+    chat: bool | None = None  # has conversations
+    embeddings: bool | None = None  # makes vectors
 
 
 UNKNOWN = Capabilities()

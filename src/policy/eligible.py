@@ -24,14 +24,18 @@ _NEEDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "reasoning": ("no_reasoning", "does not reason"),
         "choices": ("one_choice_only", "gives one answer to a call"),
         "keeps_replies": ("keeps_no_replies", "keeps no replies"),
+        "chat": ("no_chat", "has no conversations"),
+        "embeddings": ("no_embeddings", "makes no embeddings"),
     }
 )
 _CONTENT = ("tools", "images", "documents", "audio", "schema", "reasoning")  # facts of the same names
 # What calls of an operation can need. To count a prompt is also how one learns that it is too large, and
 # the inputs of one call for embeddings do not stand in one context.
 _NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"chat": tuple(_NEEDS), "count": _CONTENT, "embed": ()}
+    {"chat": (*_CONTENT, "choices", "keeps_replies"), "count": _CONTENT, "embed": ()}
 )
+# And what each of them needs.
+_ALWAYS: Mapping[str, str] = MappingProxyType({"chat": "chat", "count": "chat", "embed": "embeddings"})
 _SIZED = frozenset(("chat",))
 
 # Why a member is out at the moment, whatever the call holds.
@@ -102,7 +106,8 @@ class Wants(NamedTuple):
 def wants_of(facts: Facts, only_model: str | None) -> Wants:
     surface = facts.surface
     possible = _NEEDED[surface.operation]
-    needs = [name for name in _CONTENT if name in possible and getattr(facts, name)]
+    needs = [_ALWAYS[surface.operation]]
+    needs += [name for name in _CONTENT if name in possible and getattr(facts, name)]
     if facts.choices > 1 and "choices" in possible:
         needs.append("choices")
     if facts.stateful and "keeps_replies" in possible:
@@ -297,14 +302,17 @@ def _base_and_cuts(
         by_capabilities[kind.capabilities] = by_capabilities.get(kind.capabilities, 0) | bit
         if dialect == surface.dialect:
             by_account[kind.account] = by_account.get(kind.account, 0) | bit
-    base = sum(by_dialect.values())
-    cuts = {by_dialect.get(surface.dialect, 0), *by_account.values(), *by_model.values()}
-    for name in _NEEDED[surface.operation]:
-        lacking = sum(mask for can, mask in by_capabilities.items() if getattr(can, name) is False)
-        for dialect, mask in by_dialect.items():
+
+    def lacking(name: str) -> int:
+        mask = sum(bits for can, bits in by_capabilities.items() if getattr(can, name) is False)
+        for dialect, bits in by_dialect.items():
             if dialect != surface.dialect and _wire_lacks(name, dialect, wires):
-                lacking |= mask
-        cuts.add(base & ~lacking)
+                mask |= bits
+        return mask
+
+    base = sum(by_dialect.values()) & ~lacking(_ALWAYS[surface.operation])
+    cuts = {by_dialect.get(surface.dialect, 0), *by_account.values(), *by_model.values()}
+    cuts.update(base & ~lacking(name) for name in _NEEDED[surface.operation])
     if surface.operation in _SIZED:
         for name in ("context_tokens", "max_output_tokens"):
             limits = [(getattr(can, name), mask) for can, mask in by_capabilities.items()]
@@ -312,7 +320,7 @@ def _base_and_cuts(
                 if least is not None:
                     too_small = sum(mask for limit, mask in limits if limit is not None and limit <= least)
                     cuts.add(base & ~too_small)
-    return base, frozenset(cuts - {base})
+    return base, frozenset({base & cut for cut in cuts} - {base})
 
 
 def _intersections(base: int, cuts: frozenset[int]) -> Iterator[int]:

@@ -26,17 +26,23 @@ FIELDS = {
     "reasoning": "reasoning",
     "choices": "choices",
     "keeps_replies": "keeps_replies",
+    "chat": "chat",
+    "embeddings": "embeddings",
 }
 SIZES = frozenset(("context", "max_output"))
 _PARTS = re.compile(r"[/.:]")  # a model's name may begin behind each
 _HEAD = 2  # characters that every pattern begins with literally
 
 
+_Said = Mapping[str, Any]  # word in YAML → value
+# Head → (place in the file, pattern, what it says), in the order of the file.
+_Entries = Mapping[str, list[tuple[int, str, _Said]]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Head → (place in the file, pattern, what it says), in the order of the file."""
-
-    by_head: Mapping[str, list[tuple[int, str, Capabilities]]]
+    families: _Entries
+    models: _Entries
     dialects: Mapping[str, Capabilities]
 
 
@@ -44,13 +50,21 @@ class _Known:
 def _known() -> _Known:
     text = Path(__file__).with_name("models.yaml").read_text(encoding="utf-8")
     document: dict[str, Any] = yamltext.parse(text)[0]
-    by_head: dict[str, list[tuple[int, str, Capabilities]]] = {}
-    for place, entry in enumerate(document["models"]):
-        can = overlaid(UNKNOWN, _read(entry["can"]))
-        for pattern in entry["models"]:
-            by_head.setdefault(pattern[:_HEAD], []).append((place, pattern, can))
     dialects = {name: overlaid(UNKNOWN, _read(said)) for name, said in document["dialects"].items()}
-    return _Known(by_head, MappingProxyType(dict(sorted(dialects.items()))))
+    return _Known(
+        _entries(document["families"]),
+        _entries(document["models"]),
+        MappingProxyType(dict(sorted(dialects.items()))),
+    )
+
+
+def _entries(section: Iterable[Mapping[str, Any]]) -> _Entries:
+    by_head: dict[str, list[tuple[int, str, _Said]]] = {}
+    for place, entry in enumerate(section):
+        said = _read(entry["can"])
+        for pattern in entry["models"]:
+            by_head.setdefault(pattern[:_HEAD], []).append((place, pattern, said))
+    return by_head
 
 
 def _read(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,12 +84,17 @@ def wires() -> Mapping[str, Capabilities]:
 
 @lru_cache(maxsize=16_384)
 def capabilities_of(*names: str) -> Capabilities:
-    """Of the model that goes by these names: the first one that is known tells."""
+    """Of the model that goes by these names: the first one that is known tells, of its family and itself."""
+    known = _known()
+    return overlaid(UNKNOWN, _first_hit(known.families, names), _first_hit(known.models, names))
+
+
+def _first_hit(entries: _Entries, names: tuple[str, ...]) -> _Said:
     for name in names:
-        found = [hit for part in _starts(name.lower()) for hit in _hits(part)]
+        found = [hit for part in _starts(name.lower()) for hit in _hits(entries, part)]
         if found:
             return min(found, key=lambda hit: hit[0])[1]
-    return UNKNOWN
+    return {}
 
 
 def _starts(name: str) -> Iterable[str]:
@@ -85,8 +104,8 @@ def _starts(name: str) -> Iterable[str]:
         yield name[separator.end() :]
 
 
-def _hits(name: str) -> Iterable[tuple[int, Capabilities]]:
-    for place, pattern, can in _known().by_head.get(name[:_HEAD], ()):
+def _hits(entries: _Entries, name: str) -> Iterable[tuple[int, _Said]]:
+    for place, pattern, said in entries.get(name[:_HEAD], ()):
         if glob_matches(pattern, name):
-            yield place, can
+            yield place, said
             return  # those behind it are later ones

@@ -75,6 +75,8 @@ class CapabilitiesIn(Model):
     reasoning: Flag | None = field("Reasoning, where the call asks for it.", *_BOOL, None)
     choices: Flag | None = field("Several answers to one call (`n`).", *_BOOL, None)
     keeps_replies: Flag | None = field("Replies kept for later calls (`store`).", *_BOOL, None)
+    chat: Flag | None = field("Conversations, of any dialect.", *_BOOL, None)
+    embeddings: Flag | None = field("Embeddings.", *_BOOL, None)
 
 
 class ProviderIn(Model):

@@ -199,6 +199,30 @@ def test_who_is_out_keeps_a_call_from_being_the_clients_fault_only_where_it_coul
     assert "c/m: m takes no images" in error.message
 
 
+def test_a_chat_model_makes_no_embeddings_and_an_embedding_model_has_no_conversations() -> None:
+    providers = [
+        {"name": "both", "dialect": ["openai-chat", "openai-embeddings"], "base_url": "http://h.test/v1"},
+        {"name": "bedrock", "region": "eu-west-1"},
+    ]
+    named = ["both/text-embedding-3-small", "both/gpt-5.1", "both/unheard-of", "bedrock/claude-haiku-4-5"]
+    pool = [{"name": "p", "members": members(*named)}]
+    loaded = catalog(providers=providers, pools=pool)
+
+    def out(dialect: str) -> dict[str, str]:
+        return {each.member.id: each.code for each in decide(facts("p", dialect), loaded, NOW).ruled_out}
+
+    assert out("openai-embeddings") == dict.fromkeys((named[1], named[3]), "no_embeddings")
+    for dialect in ("openai-chat", "anthropic-messages"):
+        assert out(dialect) == {named[0]: "no_chat"}
+
+
+def test_a_configuration_knows_better_who_makes_embeddings() -> None:
+    providers = [{"name": "e", "dialect": "openai-embeddings", "base_url": "http://h.test/v1"}]
+    pool = members("e/gpt-4-of-our-own", e={"embeddings": True})
+    loaded = catalog(providers=providers, pools=[{"name": "p", "members": pool}])
+    assert decide(facts("p", "openai-embeddings"), loaded, NOW).ruled_out == ()
+
+
 def test_nobody_speaks_it() -> None:
     error = refused(members("a/m"), facts("p", "openai-embeddings"))
     assert (error.status, error.code) == (400, "content_not_supported")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -165,7 +166,44 @@ def test_known_models(entry: dict[str, Any]) -> None:
         assert pattern == pattern.lower()
         assert not set(pattern[:2]) & set("*?")
         name = pattern.replace("*", "x").replace("?", "-")
-        assert capabilities_of(name) == overlaid(UNKNOWN, said)
+        # What it has in common with its family stands there.
+        assert replace(capabilities_of(name), chat=None, embeddings=None) == overlaid(UNKNOWN, said)
+
+
+@pytest.mark.parametrize("entry", MODELS["families"], ids=lambda entry: str(entry["models"][0]))
+def test_known_families(entry: dict[str, Any]) -> None:
+    said = {"chat": None, "embeddings": None, **entry["can"]}
+    for pattern in entry["models"]:
+        assert pattern == pattern.lower()
+        assert not set(pattern[:2]) & set("*?")
+        got = capabilities_of(pattern.replace("*", "x").replace("?", "-"))
+        assert {"chat": got.chat, "embeddings": got.embeddings} == said
+
+
+@pytest.mark.parametrize(
+    ("names", "chat", "embeddings"),
+    [
+        (
+            "anthropic.claude-haiku-4-5-20251001-v1:0 gpt-5.1 o4-mini gemini-2.5-pro amazon.nova-pro-v1:0",
+            None,
+            False,
+        ),
+        ("us.meta.llama3-3-70b-instruct-v1:0 eu.mistral.mixtral-8x7b-instruct-v0:1", None, False),
+        (
+            "text-embedding-3-small amazon.titan-embed-text-v2:0 cohere.embed-v4:0 gemini-embedding-001",
+            False,
+            True,
+        ),
+        ("openai/text-embedding-3-large nomic-embed-text:latest BAAI/bge-m3 voyage-3", False, True),
+        ("qwen-large meta-llama/Llama-3.3-70B-Instruct gpt-oss-120b my-model", None, None),
+    ],
+)
+def test_who_makes_embeddings_and_nothing_else(
+    names: str, chat: bool | None, embeddings: bool | None
+) -> None:
+    for name in names.split():
+        got = capabilities_of(name)
+        assert (got.chat, got.embeddings) == (chat, embeddings), name
 
 
 def names_in(kind: Any) -> set[str]:
