@@ -16,6 +16,7 @@ from support.waiting import wait_until
 
 CLIENTS = ("anthropic-messages", "openai-chat", "openai-responses")
 PAIRS = [pair for pair in itertools.product(CLIENTS, BASES) if pair[0] != pair[1]]
+LARGE = 2_000_000  # tokens
 WORDS = "one two three four five six seven eight nine ten"
 
 
@@ -112,6 +113,17 @@ def test_what_has_come_is_with_the_client_while_the_provider_pauses(broker: Brok
     for text in asyncio.run(every()):
         assert WORDS.startswith(text) and "three" in text
     assert sims["next"].calls() == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_large_replies_arrive_whole(broker: Broker, sims: Simulators, stream: bool) -> None:
+    """More than any buffer on the way holds by default, read by clients that take their time."""
+    text = "".join(f"{number:07d} " for number in range(200_000))  # 1.6 MB
+    sims["first"].script(replies=[{"text": text, "chunks": 200}])
+    asks = [Ask(dialect, client, stream, max_tokens=LARGE) for client, dialect in PAIRS]
+    for got in make(broker.url, asks, parallel=3):
+        assert got.is_whole, str(got)[:300]
+        assert got.text == text and got.attempts == 1
 
 
 # -- what breaks off

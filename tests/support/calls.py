@@ -38,6 +38,7 @@ class Ask:
     dialect: str = "openai-chat"
     stream: bool = False
     question: str = field(default_factory=lambda: f"question no. {next(_numbers)}.")
+    max_tokens: int | None = None
     image: bool = False  # with a picture, where the dialect is openai-chat
 
     @property
@@ -53,7 +54,10 @@ class Ask:
         else:
             asked["messages"] = messages
         if self.dialect == "anthropic-messages":
-            asked["max_tokens"] = 1000
+            asked["max_tokens"] = self.max_tokens or 1000  # it has to be said
+        elif self.max_tokens:
+            is_chat = self.dialect == "openai-chat"
+            asked["max_completion_tokens" if is_chat else "max_output_tokens"] = self.max_tokens
         if self.stream:
             asked["stream"] = True
         return asked
