@@ -21,6 +21,9 @@ _KEY = b'"model"'
 _STRING_MODEL = re.compile(_KEY + rb"[ \t\r\n]*:[ \t\r\n]*(" + _STRING + rb")")
 _TOKENS = re.compile(_STRING + rb"|[{}\[\],:]")
 _HEAD_BYTES = 512
+# Up to this size it takes longer to look how a body is best read than to read it.
+_SMALL = 8192
+_FIRST_BYTES = 2048
 _GUESSES = 3
 # Stands in for a body's model while it is parsed. A body that contained it could deceive, so nobody outside
 # this process can know it; nothing that is read depends on it.
@@ -169,6 +172,27 @@ def _top_level_values(body: bytes, key: str) -> tuple[int, list[tuple[int, int]]
         elif is_wanted:
             spans.append(token.span())
     return keys, spans
+
+
+# Which of two ways to read a large body is the quicker: both have to give the same.
+
+
+def first_is_text(body: bytes, key: bytes) -> bool:
+    """A guess, of large bodies: is the first value of `key` (with its quotes) a string?"""
+    if len(body) < _SMALL or (at := body.find(key, 0, _FIRST_BYTES)) < 0:
+        return False
+    return _value_begins(body, at + len(key), b'"')
+
+
+def last_is_array(body: bytes, key: bytes) -> bool:
+    """A guess, of large bodies: is the last value of `key` (with its quotes) an array?"""
+    if len(body) < _SMALL or (at := body.rfind(key)) < 0:
+        return False
+    return _value_begins(body, at + len(key), b"[")
+
+
+def _value_begins(body: bytes, at: int, with_: bytes) -> bool:
+    return body[at : at + 8].lstrip(b": \t\r\n").startswith(with_)
 
 
 def holds(body: bytes, *words: bytes) -> bool:

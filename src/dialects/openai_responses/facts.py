@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -10,7 +10,7 @@ from ...core.errors import BadRequest
 from .. import openai
 from ..base import ABSENT, RequestFacts, decode_json
 from ..blobs import MARK, id_and_owner, owned_id, untagged
-from ..body import Routed, decoder_of, estimate_tokens, holds, read_routed
+from ..body import Routed, decoder_of, estimate_tokens, first_is_text, holds, last_is_array, read_routed
 from .places import ids_within
 from .wire import CARRIED_ITEMS, DRAWN, is_brokers_item, is_brokers_response
 
@@ -18,7 +18,6 @@ _MARK = MARK.encode()
 
 
 class _Request(Routed):
-    input: msgspec.Raw = ABSENT
     stream: msgspec.Raw = ABSENT
     tools: msgspec.Raw = ABSENT
     text: msgspec.Raw = ABSENT
@@ -74,16 +73,62 @@ class ItemKind(msgspec.Struct, gc=False):
         return by_program or bytes(self.namespace) not in _NOTHING or bytes(self.is_async) == b"true"
 
 
+class _Part(msgspec.Struct, gc=False):
+    type: msgspec.Raw = ABSENT
+
+
+class _Item(ItemKind, gc=False):
+    """Where most contents are texts: to decode one would cost more than to skip all the rest."""
+
+    content: msgspec.Raw = ABSENT
+    output: msgspec.Raw = ABSENT
+
+
+class _InParts(ItemKind, gc=False):
+    """Where most contents are parts: their texts are skipped in the same pass."""
+
+    content: str | list[_Part] | None = None
+    output: msgspec.Raw = ABSENT
+
+
+class _OfTexts(_Request):
+    input: str | list[_Item] | None = None
+
+
+class _OfParts(_Request):
+    input: str | list[_InParts] | None = None
+
+
+class _Unread(_Request):
+    """One text, or no list of items: that is routed all the same, and the provider says what is wrong."""
+
+    input: msgspec.Raw = ABSENT
+
+
 class _Tool(msgspec.Struct, gc=False):
     type: msgspec.Raw = ABSENT
     format: msgspec.Raw = ABSENT
     is_async: msgspec.Raw = msgspec.field(default=ABSENT, name="async")
 
 
+class _Input(msgspec.Struct):
+    input: msgspec.Raw = ABSENT
+
+
 _NOTHING = (b"", b"null")
+_QUOTE, _ARRAY, _OBJECT = b'"[{'
+_ALL_ABSENT = (ABSENT,) * 9
+_CARRIED_TYPES = CARRIED_ITEMS - {""}
 _CHOICES = frozenset(("function", "custom", "allowed_tools"))
-_decoder = decoder_of(_Request)
-_items = msgspec.json.Decoder(list[ItemKind])
+_texts_decoder = decoder_of(_OfTexts)
+_parts_decoder = decoder_of(_OfParts)
+_unread_decoder = decoder_of(_Unread)
+_items = msgspec.json.Decoder(list[_Item])
+_parts = msgspec.json.Decoder(list[_Part])
+_whole_input = msgspec.json.Decoder(_Input)
+# The kinds of parts that nearly all are, and the words without which there are none that count.
+_TEXTS = frozenset((b'"input_text"', b'"output_text"', b'"refusal"', b'"summary_text"', b'"reasoning_text"'))
+_PART_WORDS = (b"input_image", b"input_file", b"input_audio", b"computer_screenshot")
 _tools = msgspec.json.Decoder(list[_Tool])
 # What only OpenAI can do for the whole call, where the field says something.
 _OWN_FIELDS = (
@@ -96,47 +141,105 @@ _OWN_FIELDS = (
 )
 
 
+class _Seen:
+    """What the fields of a request tell: the first one that only this dialect has, ids of an account, whether
+    one of these, or a blob, names its owner."""
+
+    def __init__(self) -> None:
+        self.own = ""
+        self.ids: list[tuple[str, str]] = []
+        self.kinds: set[str] = set()
+        self.marked = False
+
+
 def read(body: bytes) -> RequestFacts:
     """BadRequest where the body can't be routed, or goes on from a reply that nobody keeps."""
-    request, model, span = read_routed(_decoder, body)
-    has_parts = holds(body, b"input_image", b"input_file", b"input_audio", b"computer_screenshot")
-    value = decode_json(request.input) if has_parts else None
-    kinds = set(openai.part_types(value)) if has_parts else set()
-    same_dialect = next((name for name in _OWN_FIELDS if openai.is_set(getattr(request, name))), "")
-    if not same_dialect and b'"prewarm"' in bytes(request.prompt_cache_options):
-        options = decode_json(request.prompt_cache_options)
-        if isinstance(options, dict) and options.get("prewarm"):
-            same_dialect = "prompt_cache_options.prewarm"
-    ids = list(_ids_of_fields(request))
-    own, tool_ids = _of_tools(request.tools)
-    same_dialect, ids = same_dialect or own or _of_choice(request.tool_choice), [*ids, *tool_ids]
-    own, item_ids, marked = _of_items(request.input)
-    same_dialect, ids = same_dialect or own, [*ids, *item_ids]
-    if value is not None and holds(body, b"file_id"):
-        files = [(field, ident) for field, ident in ids_within("input", value) if ".file_id" in field]
-        same_dialect, ids = same_dialect or (files[0][0] if files else ""), [*ids, *files]
+    seen = _Seen()
+    request, model, span, items, is_odd = _read_input(body, seen)
+    # Most requests have none of these fields, and this is asked of every call.
+    if (
+        request.background,
+        request.context_management,
+        request.conversation,
+        request.moderation,
+        request.previous_response_id,
+        request.prompt,
+        request.prompt_cache_options,
+        request.tool_choice,
+        request.tools,
+    ) != _ALL_ABSENT:
+        _see_fields(request, seen)
+    may_hold_parts = _see_items(items, seen) or is_odd
+    if may_hold_parts and holds(body, *_PART_WORDS):
+        _see_parts(body, seen)
     store = bytes(request.store)
-    effort = _effort(request.reasoning)
+    effort = "" if request.reasoning is ABSENT else _effort(request.reasoning)
     return RequestFacts(
         model=model,
         model_span=span,
         context_tokens=estimate_tokens(body),
         max_output_tokens=openai.positive_int(request.max_output_tokens),
-        tools=openai.is_set(request.tools),
-        images="input_image" in kinds,
-        documents="input_file" in kinds,
-        schema=b"json_schema" in bytes(request.text),
-        reasoning=openai.is_set(request.reasoning) and effort != "none",
-        stream=bytes(request.stream) == b"true",
-        audio="input_audio" in kinds,
-        same_dialect=same_dialect,
-        ids=tuple(ids),
-        marked=marked or _is_owned(request.prompt_cache_options) or any(id_and_owner(i)[1] for _, i in ids),
+        tools=request.tools is not ABSENT and openai.is_set(request.tools),
+        images="input_image" in seen.kinds,
+        documents="input_file" in seen.kinds,
+        schema=request.text is not ABSENT and b"json_schema" in bytes(request.text),
+        reasoning=request.reasoning is not ABSENT and openai.is_set(request.reasoning) and effort != "none",
+        stream=request.stream is not ABSENT and bytes(request.stream) == b"true",
+        audio="input_audio" in seen.kinds,
+        same_dialect=seen.own,
+        ids=tuple(seen.ids),
+        marked=seen.marked or (bool(seen.ids) and any(id_and_owner(i)[1] for _, i in seen.ids)),
         # What goes on from a kept reply is kept with it.
-        stateful=store == b"true" or any(_is_of_kept(field) for field, _ in ids),
+        stateful=store == b"true" or (bool(seen.ids) and any(_is_of_kept(field) for field, _ in seen.ids)),
         # Who does not say so is kept too, and encrypted reasoning comes unasked.
-        binds=store != b"false" or effort != "none" or bool(ids),
+        binds=store != b"false" or effort != "none" or bool(seen.ids),
     )
+
+
+_Items = Sequence[_Item | _InParts]
+
+
+def _read_input(body: bytes, seen: _Seen) -> tuple[_Request, str, tuple[int, int], _Items, bool]:
+    """(the fields, the model and its span, the items, is the input neither a text nor items?)"""
+    if not first_is_text(body, b'"input"'):
+        try:
+            if last_is_array(body, b'"content"'):
+                in_parts, model, span = read_routed(_parts_decoder, body)
+                return in_parts, model, span, in_parts.input if type(in_parts.input) is list else (), False
+            in_texts, model, span = read_routed(_texts_decoder, body)
+            return in_texts, model, span, in_texts.input if type(in_texts.input) is list else (), False
+        except BadRequest:
+            pass  # it is told below, unless only the items are odd
+    request, model, span = read_routed(_unread_decoder, body)
+    first = bytes(memoryview(request.input)[:1])
+    if first != b"[":
+        return request, model, span, (), first != b'"'
+    try:
+        return request, model, span, _items.decode(request.input), False
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        seen.marked = holds(bytes(request.input), _MARK)
+        return request, model, span, (), True
+
+
+def _see_fields(request: _Request, seen: _Seen) -> None:
+    seen.own = next((name for name in _OWN_FIELDS if openai.is_set(getattr(request, name))), "")
+    if not seen.own and b'"prewarm"' in bytes(request.prompt_cache_options):
+        options = decode_json(request.prompt_cache_options)
+        if isinstance(options, dict) and options.get("prewarm"):
+            seen.own = "prompt_cache_options.prewarm"
+    own, tool_ids = _of_tools(request.tools)
+    seen.own = seen.own or own or _of_choice(request.tool_choice)
+    seen.ids += [*_ids_of_fields(request), *tool_ids]
+    seen.marked = seen.marked or _is_owned(request.prompt_cache_options)
+
+
+def _see_parts(body: bytes, seen: _Seen) -> None:
+    value = decode_json(_whole_input.decode(body).input)
+    seen.kinds = set(openai.part_types(value))
+    if value is not None and holds(body, b"file_id"):
+        files = [(field, ident) for field, ident in ids_within("input", value) if ".file_id" in field]
+        seen.own = seen.own or (files[0][0] if files else "")
+        seen.ids += files
 
 
 def _effort(reasoning: msgspec.Raw) -> str:
@@ -222,29 +325,53 @@ def is_own_tool(kind: msgspec.Raw, format: msgspec.Raw, is_async: msgspec.Raw) -
     return kind_bytes == b'"custom"' and b"grammar" in bytes(format)
 
 
-def _of_items(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]], bool]:
-    """(the first item that only OpenAI knows, ids in items, is there an id that names its owner)."""
-    if bytes(raw)[:1] != b"[":
-        return "", [], False
-    try:
-        items = _items.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", [], holds(bytes(raw), _MARK)
-    own, marked = "", False
-    ids: list[tuple[str, str]] = []
+def _see_items(items: _Items, seen: _Seen) -> bool:
+    """Can there be parts that are no text?"""
+    may_hold_parts = False
     for number, item in enumerate(items):
-        if (item.id is not None and "@" in item.id) or (item.encrypted_content or "").startswith(MARK):
-            marked = True
-        if item.is_plain or not item.is_own:
+        if item.id is not None and "@" in item.id:
+            seen.marked = True
+        if item.encrypted_content is not None and item.encrypted_content.startswith(MARK):
+            seen.marked = True
+        # As `is_plain`: nearly all are, and there are many.
+        if (item.type in _CARRIED_TYPES or (item.type is None and item.role is not None)) and (
+            item.namespace is item.caller is item.is_async is ABSENT
+        ):
+            if not (item.content is ABSENT or may_hold_parts or _is_text(item.content)):
+                may_hold_parts = True
+            if not (item.output is ABSENT or may_hold_parts or _is_text(item.output)):
+                may_hold_parts = True
+            continue
+        may_hold_parts = True
+        if not item.is_own:
             continue
         field = f"input[{number}]"
-        own = own or field
+        seen.own = seen.own or field
         if item.type in (None, "", "item_reference") and item.id:
             _refuse_brokers_item(field, item.id)
-            ids.append((f"{field}.id", item.id))
+            seen.ids.append((f"{field}.id", item.id))
         else:
-            ids += _ids_of_item(field, item)
-    return own, ids, marked
+            seen.ids += _ids_of_item(field, item)
+    return may_hold_parts
+
+
+def _is_text(content: msgspec.Raw | str | list[_Part] | None) -> bool:
+    """And nothing else: no picture, file or sound."""
+    if type(content) is msgspec.Raw:
+        first = memoryview(content)[0]
+        if first == _QUOTE:
+            return True
+        if first != _ARRAY:
+            return first != _OBJECT
+        try:
+            content = _parts.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+    if type(content) is list:
+        for part in content:
+            if bytes(part.type) not in _TEXTS:
+                return False
+    return True
 
 
 def _ids_of_item(field: str, item: ItemKind) -> Iterator[tuple[str, str]]:

@@ -64,6 +64,7 @@ FACTS: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
         {"same_dialect": "messages[0].audio", "ids": (("messages[0].audio.id", "audio_1"),)},
     ),
     ((part(type="video_url", video_url={}),), {}, {"same_dialect": "messages[0].content[0].type"}),
+    ((part(type="hologram"),), {}, {"same_dialect": "messages[0].content[0].type"}),
     (
         (part(type="document_url", document_url="https://x/a.pdf"),),
         {},
