@@ -3,6 +3,7 @@
 from .base import Dialect, RequestFacts, Stage, StreamStart, UpstreamFault
 from .blobs import id_and_owner
 from .conversation import Encoded, Upstream
+from .guess import likely_path
 from .registry import (
     BUILT,
     CLIENT_DIALECTS,
@@ -46,6 +47,7 @@ __all__ = [
     "dialect_named",
     "embeddings_client",
     "id_and_owner",
+    "likely_path",
     "makes_embeddings",
     "provider_dialect",
     "surface_for_path",
