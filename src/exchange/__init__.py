@@ -1,6 +1,7 @@
 """Floor 2: one call's life as a state machine. Events in, commands out; no I/O, clock or randomness."""
 
 from .filtered import FilteredStream
+from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
 from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
 from .outer import Forward, Inbound, OuterCall, Reply, Strip
@@ -11,6 +12,7 @@ __all__ = [
     "HOSTS",
     "Answer",
     "FilteredStream",
+    "Foreseen",
     "Forward",
     "Inbound",
     "MemberCall",
@@ -26,5 +28,10 @@ __all__ = [
     "TranslatedStream",
     "View",
     "WholeReply",
+    "at_member",
+    "identity_dialects",
+    "passing_dialects",
     "spoken",
+    "spoken_of",
+    "upstream_of",
 ]

@@ -13,8 +13,8 @@ import msgspec
 from ..core.catalog import Auth, Catalog, Member, Pool, Provider
 from ..core.errors import Unavailable
 from ..core.keys import LOCAL_REPLY_HEADER, listener_name, provider_cluster, secret_name
-from ..dialects import CLIENT_DIALECTS, SURFACES, Upstream, client_dialect, dialect_named
-from ..exchange import HOSTS, Spoken
+from ..dialects import SURFACES, client_dialect, dialect_named
+from ..exchange import HOSTS, identity_dialects, passing_dialects, spoken_of, upstream_of
 from .clusters import buffer_bytes
 from .filters import (
     EXT_PROC,
@@ -229,39 +229,7 @@ def _python_override(spoken: str, reply_mode: str) -> Tree:
 
 def _spoken_text(provider: Provider, member: Member) -> str:
     """A Spoken as ASCII JSON."""
-    spoken = Spoken(provider.dialects, _upstream(provider, member))
-    return json.dumps(msgspec.to_builtins(spoken), separators=(",", ":"))
-
-
-def _upstream(provider: Provider, member: Member) -> Upstream:
-    """Whatever the call: the dialect is found for each."""
-    return Upstream(
-        provider=provider.name,
-        dialect="",
-        model=provider.own_model(member.model),
-        variant=provider.variant,
-        base_path=urlsplit(provider.base_url).path,
-        project=provider.project,
-        region=provider.region,
-        api_version=provider.api_version,
-        deviations=dict(provider.deviations),
-        max_output_tokens=member.capabilities.max_output_tokens,
-        reasons=member.capabilities.reasoning,
-    )
-
-
-def identity_dialects(provider: Provider) -> tuple[str, ...]:
-    """The provider's dialects that clients speak too."""
-    return tuple(dialect for dialect in provider.dialects if dialect in CLIENT_DIALECTS)
-
-
-def passing_dialects(provider: Provider) -> tuple[str, ...]:
-    """Those of them whose calls can pass as they are. The others' go through Python: the provider wants
-    another body or framing, or speaks the dialect otherwise than its owner does."""
-    if provider.variant in HOSTS:
-        return ()
-    own = identity_dialects(provider)
-    return tuple(name for name in own if not client_dialect(name).is_mended(provider.deviations))
+    return json.dumps(msgspec.to_builtins(spoken_of(provider, member)), separators=(",", ":"))
 
 
 def _reply_headers(member: Member) -> Tree:
@@ -316,7 +284,7 @@ def own_paths(provider: Provider, member: Member) -> list[tuple[str, bytes]]:
     """Suffixes of the dialects' operations that this provider has elsewhere → where."""
     if provider.variant != "azure":
         return []
-    upstream = _upstream(provider, member)
+    upstream = upstream_of(provider, member)
     paths = []
     for surface in SURFACES:
         if surface.dialect in provider.dialects:
