@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..core.call import FACT_KINDS, Caller, Decision, Facts
-from ..core.errors import CallError, Misconfigured
-from ..exchange import Inbound, OuterCall
-from ..exchange.view import View
-from ..policy import State, decide, served_dialect
+from ..core.errors import CallError, Misconfigured, Refused
+from ..dialects import likely_path
+from ..exchange import Foreseen, Forward, Inbound, OuterCall, View, at_member
+from ..policy import State, decide
 from .runtime import Overrides, prepare_path
 from .secrets import caller_of
 
@@ -36,41 +34,45 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
     if question.assume_credentials:
         view = replace(view, state=State())
     call = OuterCall(view, "explain")
-    path = question.path or _path_of(question.body)
+    path = question.path or _path_of(question)
     inbound = Inbound([(":method", "POST"), (":path", path), *question.headers])
     if question.caller:
         call.assume(_named(view, question.caller))
-    story: dict[str, Any] = {"revision": view.catalog.revision, "path": path}
+    story: dict[str, Any] = {"revision": view.catalog.revision, "path": path, "guessed": not question.path}
     try:
         facts = call.facts(inbound, question.body)
         story["facts"] = {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]}
         story["facts"] |= _further(facts)
-        story |= _story(decide(facts, view.catalog, view.state), facts, view)
+        decision = decide(facts, view.catalog, view.state)
+        outcome = call.on_body(question.body)
+        if not isinstance(outcome, Forward):
+            raise Misconfigured(500, "broker_defect", "a call was decided, and then refused")
+        ends = [
+            at_member(view.catalog.providers[member.provider], member, inbound, outcome, question.body)
+            for member in decision.eligible
+        ]
+        story |= _story(decision, facts, ends)
     except CallError as error:
         story["refused"] = {"status": error.status, "code": error.code, "message": error.message}
-        story["providers_out"] = dict(view.state.providers_out)
+        story["providers_out"] = _out_in_pool(error, view)
     print(json.dumps(story, indent=2) if as_json else _text(story))
-    return 1 if "refused" in story else 0
+    return 0 if any(member["way"] != "impossible" for member in story.get("eligible", ())) else 1
 
 
-def _path_of(body: bytes) -> str:
-    """The operation that a body is most likely for; `--path` says it for certain."""
-    try:
-        request = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return "/v1/chat/completions"
-    if not isinstance(request, dict) or "messages" not in request:
-        is_responses = isinstance(request, dict) and (
-            "instructions" in request or "max_output_tokens" in request
-        )
-        has_input = isinstance(request, dict) and "input" in request
-        return (
-            "/v1/embeddings"
-            if has_input and not is_responses and "stream" not in request
-            else "/v1/responses"
-        )
-    anthropic = "max_tokens" in request and ("system" in request or "anthropic_version" in request)
-    return "/v1/messages" if anthropic else "/v1/chat/completions"
+def _path_of(question: Question) -> str:
+    """The operation that the call is most likely for; `--path` says it for certain."""
+    guess = likely_path(question.body)
+    is_anthropics = any(name == "anthropic-version" for name, _ in question.headers)
+    return "/v1/messages" if is_anthropics and guess == "/v1/chat/completions" else guess
+
+
+def _out_in_pool(error: CallError, view: View) -> dict[str, str]:
+    """The providers of the call's pool that can't be used now, where that may be why the call is refused."""
+    pool = view.catalog.pools.get(error.pool)
+    if pool is None or isinstance(error, Refused):
+        return {}
+    out = view.state.providers_out
+    return {member.provider: out[member.provider] for member in pool.members if member.provider in out}
 
 
 def _named(view: View, name: str) -> Caller:
@@ -92,7 +94,7 @@ def _further(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _story(decision: Decision, facts: Facts, view: View) -> dict[str, Any]:
+def _story(decision: Decision, facts: Facts, ends: Sequence[Foreseen]) -> dict[str, Any]:
     total = sum(member.weight for member in decision.eligible if member.priority == _first(decision))
     eligible = [
         {
@@ -100,9 +102,12 @@ def _story(decision: Decision, facts: Facts, view: View) -> dict[str, Any]:
             "weight": member.weight,
             "priority": member.priority,
             "chance": round(member.weight / total, 4) if member.priority == _first(decision) else 0.0,
-            "dialect": served_dialect(view.catalog.providers[member.provider].dialects, facts.surface),
+            "dialect": end.dialect,
+            "way": end.way,
+            "dropped": list(end.dropped),
+            "why": end.why or None,
         }
-        for member in decision.eligible
+        for member, end in zip(decision.eligible, ends, strict=True)
     ]
     return {
         "rule": decision.rule or None,
@@ -119,7 +124,8 @@ def _first(decision: Decision) -> int:
 
 
 def _text(story: dict[str, Any]) -> str:
-    lines = [f"call     POST {story['path']}", "facts"]
+    guessed = "  (guessed from the body; --path says another)" if story["guessed"] else ""
+    lines = [f"call     POST {story['path']}{guessed}", "facts"]
     facts = story.get("facts", {})
     lines += [f"  {name:18} {_shown(value)}" for name, value in facts.items() if value is not None]
     if refused := story.get("refused"):
@@ -131,11 +137,23 @@ def _text(story: dict[str, Any]) -> str:
     lines.append("members")
     for member in story["eligible"]:
         chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"
-        into = f", translated into {member['dialect']}" if member["dialect"] != story["dialect"] else ""
-        lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}{into}")
+        lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}: {_becomes(member)}")
+        if member["dropped"]:
+            lines.append(f"      without {', '.join(member['dropped'])}")
     lines += [f"  - {out['member']:40} {out['why']} ({out['code']})" for out in story["ruled_out"]]
     lines.append(f"revision {story['revision']}")
     return "\n".join(lines)
+
+
+def _becomes(member: dict[str, Any]) -> str:
+    match member["way"]:
+        case "passes":
+            return "passes as it is"
+        case "mended":
+            return f"is mended, in {member['dialect']}"
+        case "translated":
+            return f"is translated into {member['dialect']}"
+    return f"can't be said in {member['dialect']}: {member['why']}"
 
 
 def _shown(value: Any) -> str:

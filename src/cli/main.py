@@ -235,7 +235,7 @@ def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _config(command)
     command.add_argument("--header", action="append", default=[], metavar="K=V", help="may be given often")
-    command.add_argument("--path", default="", help="default: told from the body")
+    command.add_argument("--path", default="", help="e.g. /v1/responses; default: guessed from the body")
     command.add_argument("--caller", default="", help="the caller's name, instead of a key in a header")
     command.add_argument("--assume-credentials", action="store_true", help="as if every key were there")
     command.add_argument("--json", action="store_true", help="print JSON")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -166,16 +168,103 @@ def test_explain_tells_the_whole_story(config: Path) -> None:
     assert [(m["member"], m["code"]) for m in story["ruled_out"]] == [("anthropic/claude-x", "no_tools")]
 
 
-def test_explain_says_what_is_translated(config: Path) -> None:
-    body = json.dumps({"model": "fast", "n": 1, "messages": [{"role": "user", "content": "hi"}]})
-    arguments = ["explain", "--config", str(config), "--caller", "tester", "--assume-credentials"]
-    done = run(*arguments, "-", stdin=body)
-    assert done.returncode == 0, done.stderr
-    lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("  + ")}
-    assert lines["anthropic/claude-x"].endswith("first with 70%, translated into anthropic-messages")
-    assert lines["openai/gpt-x"].endswith("first with 30%")
-    story = json.loads(run(*arguments, "--json", "-", stdin=body).stdout)
-    assert [m["dialect"] for m in story["eligible"]] == ["anthropic-messages", "openai-chat"]
+EXPLAINED = """\
+providers:
+  - {name: own, dialect: openai-chat, base_url: "http://127.0.0.1:9/v1", auth: none}
+  - {name: bedrock, region: us-east-1}
+pools:
+  - name: fast
+    members:
+      - {provider: own, model: m, weight: 40}
+      - {provider: mistral, model: m, weight: 30}
+      - {provider: anthropic, model: claude-x, weight: 20}
+      - {provider: bedrock, model: claude-x, weight: 10, priority: 1}
+  - {name: other, members: [{provider: groq, model: m}]}
+callers:
+  - {name: tester, key: {sha256: SHA}}
+""".replace("SHA", KEY_SHA256)
+
+
+@pytest.fixture
+def explained(tmp_path: Path) -> Callable[..., tuple[str, Any]]:
+    """What `explain` says of a body: its text, and its JSON."""
+    path = tmp_path / "broker.yaml"
+    path.write_text(EXPLAINED)
+
+    def ask(body: Any, *more: str) -> tuple[str, Any]:
+        arguments = ["explain", "--config", str(path), "--caller", "tester", *more]
+        text = body if isinstance(body, str) else json.dumps(body)
+        said = run(*arguments, "-", stdin=text)
+        return said.stdout, json.loads(run(*arguments, "--json", "-", stdin=text).stdout)
+
+    return ask
+
+
+def test_explain_says_what_becomes_of_the_call_at_each_member(explained: Callable[..., Any]) -> None:
+    asked = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "seed": 1}
+    asked |= {"logit_bias": {"1": 2}}
+    text, story = explained(asked, "--assume-credentials")
+    lines = [line for line in text.splitlines() if line.startswith(("  + ", "      "))]
+    own, mistral, no_bias, claude, neither, bedrock, nor = (" ".join(line.split()) for line in lines)
+    assert own == "+ own/m weight 40, first with 44%: passes as it is"
+    assert mistral == "+ mistral/m weight 30, first with 33%: is mended, in openai-chat"
+    assert claude == "+ anthropic/claude-x weight 20, first with 22%: is translated into anthropic-messages"
+    assert bedrock == "+ bedrock/claude-x weight 10, level 1: is translated into bedrock-converse"
+    assert no_bias == "without logit_bias"  # Mistral has a seed, under another name
+    for line in (neither, nor):
+        assert sorted(line.removeprefix("without ").split(", ")) == ["logit_bias", "seed"]
+    members = story["eligible"]
+    assert [member["way"] for member in members] == ["passes", "mended", "translated", "translated"]
+    dialects = ["openai-chat", "openai-chat", "anthropic-messages", "bedrock-converse"]
+    assert [member["dialect"] for member in members] == dialects
+    assert [len(member["dropped"]) for member in members] == [0, 1, 2, 2]
+
+
+def test_explain_says_what_a_dialect_cannot_say(explained: Callable[..., Any]) -> None:
+    """The pool's members are eligible as far as facts tell, and an encoder finds what no fact holds."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/bmp;base64,Qk0="}}
+    asked = {"model": "fast", "messages": [{"role": "user", "content": [image]}]}
+    text, story = explained(asked, "--assume-credentials")
+    ways = {member["member"]: (member["way"], member["why"]) for member in story["eligible"]}
+    assert ways["own/m"] == ("passes", None)
+    way, why = ways["anthropic/claude-x"]
+    assert way == "impossible"
+    assert "image/bmp" in why
+    assert f"can't be said in anthropic-messages: {why}" in text
+
+
+def test_explain_guesses_the_path_and_says_so(explained: Callable[..., Any]) -> None:
+    asked = {"model": "fast", "input": "x", "tools": [{"type": "function", "name": "f", "parameters": {}}]}
+    text, story = explained(asked, "--assume-credentials")
+    assert "POST /v1/responses  (guessed from the body; --path says another)" in text
+    assert (story["path"], story["guessed"]) == ("/v1/responses", True)
+    text, story = explained(asked, "--assume-credentials", "--path", "/v1/chat/completions")
+    assert "guessed" not in text
+    assert (story["path"], story["guessed"]) == ("/v1/chat/completions", False)
+    hi = {"model": "fast", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    assert explained(hi, "--header", "anthropic-version=2023-06-01")[1]["path"] == "/v1/messages"
+    assert explained(hi)[1]["path"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [({"model": "nope", "messages": []}, "model_not_found"), ('{"model": ', "invalid_json")],
+)
+def test_explain_tells_of_no_keys_where_they_are_not_the_reason(
+    explained: Callable[..., Any], body: Any, code: str
+) -> None:
+    text, story = explained(body)
+    assert story["refused"]["code"] == code
+    assert story["providers_out"] == {}
+    assert "_API_KEY" not in text
+
+
+def test_explain_tells_of_the_missing_keys_of_the_pool_alone(explained: Callable[..., Any]) -> None:
+    text, story = explained({"model": "other", "messages": [{"role": "user", "content": "hi"}]})
+    assert story["refused"]["code"] == "no_eligible_member"
+    assert list(story["providers_out"]) == ["groq"]
+    assert "GROQ_API_KEY is not set" in text
+    assert "MISTRAL_API_KEY" not in text
 
 
 @pytest.mark.parametrize(
