@@ -105,6 +105,7 @@ class Inbound:
 
 
 _NO_HEADERS = Inbound(())
+_NO_OWNERS: Mapping[str, str] = {}
 
 
 class Forward(NamedTuple):
@@ -164,7 +165,7 @@ def _known_of(caller: Caller) -> tuple[tuple[str, str], ...]:
     return tuple(one for one in known if one[1])
 
 
-def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[dict[str, str], str]:
+def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], str]:
     """(provider → the first field with an id that it owns, the first field whose id does not say whose it
     is)."""
     owners: dict[str, str] = {}
@@ -300,7 +301,7 @@ class OuterCall:
             raise self._too_large(limit)
         self._dialect = dialect_named(surface.dialect)
         read = self._dialect.read(body)
-        owners, unowned = _accounts(read.ids)
+        owners, unowned = _accounts(read.ids) if read.ids else (_NO_OWNERS, "")
         facts = Facts(
             caller=caller,
             surface=surface,
@@ -316,8 +317,8 @@ class OuterCall:
             audio=read.audio,
             choices=read.choices,
             same_dialect=read.same_dialect,
-            owners=tuple(owners),
-            owned_ids=tuple(owners.values()),
+            owners=tuple(owners) if owners else (),
+            owned_ids=tuple(owners.values()) if owners else (),
             unowned_ids=unowned,
             stateful=read.stateful,
             headers=self._fact_headers(),

@@ -172,7 +172,10 @@ _APPEND_ACTION = bytes((0x18, _OVERWRITE))  # field 3
 
 def _field(number: int, value: bytes) -> bytes:
     """A field that has a length: text, bytes, a message."""
-    return _head(number, len(value)) + value
+    size = len(value)
+    if size < 0x80:  # nearly always, and many times a call
+        return bytes((number << 3 | 2, size)) + value
+    return _head(number, size) + value
 
 
 def _head(number: int, size: int) -> bytes:

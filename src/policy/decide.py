@@ -161,7 +161,9 @@ def unknown_model(name: str, names: list[str]) -> Refused:
 
 
 def _may_use(caller: Caller, pool_name: str) -> bool:
-    return any(allowed == pool_name or glob_matches(allowed, pool_name) for allowed in caller.pools)
+    if "*" in caller.pools or pool_name in caller.pools:  # nearly always
+        return True
+    return any(glob_matches(allowed, pool_name) for allowed in caller.pools)
 
 
 def allowed_pools(caller: Caller, catalog: Catalog) -> list[str]:

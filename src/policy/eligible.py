@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -29,6 +30,7 @@ _NEEDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 _CONTENT = ("tools", "images", "documents", "audio", "schema", "reasoning")  # facts of the same names
+_content_of = operator.attrgetter(*_CONTENT)
 # What calls of an operation can need. To count a prompt is also how one learns that it is too large, and
 # the inputs of one call for embeddings do not stand in one context.
 _NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -105,23 +107,30 @@ class Wants(NamedTuple):
 
 def wants_of(facts: Facts, only_model: str | None) -> Wants:
     surface = facts.surface
-    possible = _NEEDED[surface.operation]
-    needs = [_ALWAYS[surface.operation]]
-    needs += [name for name in _CONTENT if name in possible and getattr(facts, name)]
-    if facts.choices > 1 and "choices" in possible:
-        needs.append("choices")
-    if facts.stateful and "keeps_replies" in possible:
-        needs.append("keeps_replies")
+    needs = _needs(surface.operation, _content_of(facts), facts.choices > 1, facts.stateful)
     is_sized = surface.operation in _SIZED
     return Wants(
         surface,
         only_model,
-        tuple(needs),
+        needs,
         facts.context_tokens if is_sized else 0,
         (facts.max_output_tokens or 0) if is_sized else 0,
         facts.same_dialect or facts.unowned_ids,
         facts.owners,
     )
+
+
+@functools.lru_cache(maxsize=4_096)
+def _needs(operation: str, content: tuple[bool, ...], choices: bool, keeps_replies: bool) -> tuple[str, ...]:
+    """Names in Capabilities. Kept, since the same few come again and again; `content` as in `_CONTENT`."""
+    possible = _NEEDED[operation]
+    needs = [_ALWAYS[operation]]
+    needs += [name for name, asked in zip(_CONTENT, content, strict=True) if asked and name in possible]
+    if choices and "choices" in possible:
+        needs.append("choices")
+    if keeps_replies and "keeps_replies" in possible:
+        needs.append("keeps_replies")
+    return tuple(needs)
 
 
 def without_reasoning(wants: Wants) -> Wants:
