@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from support.broker import Broker
 
@@ -53,3 +55,36 @@ def test_the_outage_of_the_tour(broker: Broker) -> None:
         if failed_over:
             break
     assert failed_over
+
+
+def test_the_simulator_of_the_tour(tmp_path: Path) -> None:
+    """With the script that stands before the command, in the folder that `./dev run` makes."""
+    assert "--state-dir .modelbroker" in (ROOT / "dev").read_text()
+    (tmp_path / ".modelbroker").mkdir()
+    command = snippet("modelbroker mock --port")
+    assert "--port 9001" in command
+    ours = f"exec {sys.executable} -m modelbroker.cli.main"
+    command = command.replace("--port 9001", "--port 0").replace(".venv/bin/modelbroker", ours)
+    mock = subprocess.Popen(["bash", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert mock.stdout is not None
+        ready, _, url = mock.stdout.readline().strip().partition(" ")
+        assert ready == "ready"
+        script = httpx.get(f"{url}/script").json()
+        assert script["faults"][0]["status"] == 429
+        assert httpx.get(f"{url}/journal").json() == []
+    finally:
+        mock.terminate()
+        mock.wait(10)
+        if mock.stdout is not None:
+            mock.stdout.close()
+
+
+def test_the_question_of_the_tour() -> None:
+    command = snippet("modelbroker explain").removeprefix("$ ")
+    ours = f"{sys.executable} -m modelbroker.cli.main"
+    command = command.replace(".venv/bin/modelbroker", ours)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "pool     reasoning-tier" in done.stdout
