@@ -62,6 +62,10 @@ class Facts(NamedTuple):
     owned_ids: tuple[str, ...] = ()  # of each of `owners` the first field with an id of its
     unowned_ids: str = ""  # the first field whose id does not say who issued it
     stateful: bool = False  # the reply is to be kept at the provider
+    hosted_tools: bool = False  # asks for tools that run at the provider
+    files: bool = False  # names a file, or another thing at an account that is no reply
+    image_urls: bool = False  # of `images`, one that the provider is to fetch itself
+    document_urls: bool = False
     cost_estimate: int | None = None  # nano-dollars
     headers: Mapping[str, str] = NO_ITEMS  # only those declared as facts
 

@@ -93,6 +93,10 @@ class Capabilities:
     keeps_replies: bool | None = None  # for later calls to refer to
     chat: bool | None = None  # has conversations
     embeddings: bool | None = None  # makes vectors
+    hosted_tools: bool | None = None  # tools that run at the provider
+    files: bool | None = None  # and what else calls name by an id
+    image_urls: bool | None = None  # images that the provider fetches itself
+    document_urls: bool | None = None  # the same of documents
 
 
 UNKNOWN = Capabilities()

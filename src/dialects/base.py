@@ -34,6 +34,10 @@ class RequestFacts(msgspec.Struct, frozen=True):
     ids: tuple[tuple[str, str], ...] = ()  # (field, id) of each thing that lives at a provider's account
     marked: bool = False  # holds the broker's tags (blobs.py): a same-dialect member gets it rewritten
     stateful: bool = False  # the client asks that the reply be kept at the provider
+    hosted_tools: bool = False  # the client asks for tools that run at the provider
+    files: bool = False  # names a file, or another thing at an account that is no reply
+    image_urls: bool = False  # of `images`, one that the provider is to fetch itself
+    document_urls: bool = False
     # The reply will hold what only its own account can use again: a kept response, encrypted reasoning.
     binds: bool = False
     adds_usage: bool = False  # a stream that tells usage only if it is asked to, and the client says nothing

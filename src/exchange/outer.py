@@ -321,6 +321,10 @@ class OuterCall:
             owned_ids=tuple(owners.values()) if owners else (),
             unowned_ids=unowned,
             stateful=read.stateful,
+            hosted_tools=read.hosted_tools,
+            files=read.files,
+            image_urls=read.image_urls,
+            document_urls=read.document_urls,
             headers=self._fact_headers(),
         )
         self._facts = facts

@@ -25,12 +25,33 @@ _NEEDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "reasoning": ("no_reasoning", "does not reason"),
         "choices": ("one_choice_only", "gives one answer to a call"),
         "keeps_replies": ("keeps_no_replies", "keeps no replies"),
+        "image_urls": ("no_image_urls", "takes no images by their URL"),
+        "document_urls": ("no_document_urls", "takes no documents by their URL"),
+        "hosted_tools": ("no_hosted_tools", "has no tools that run at the provider"),
+        "files": ("keeps_no_files", "keeps no files that a call can name"),
         "chat": ("no_chat", "has no conversations"),
         "embeddings": ("no_embeddings", "makes no embeddings"),
     }
 )
-_CONTENT = ("tools", "images", "documents", "audio", "schema", "reasoning")  # facts of the same names
+# Facts of the same names.
+_CONTENT = (
+    "tools",
+    "images",
+    "documents",
+    "audio",
+    "schema",
+    "reasoning",
+    "image_urls",
+    "document_urls",
+    "hosted_tools",
+    "files",
+)
 _content_of = operator.attrgetter(*_CONTENT)
+# A call that needs one of these needs the other as well: so who lacks the other makes no further set. What a
+# provider is said to fetch, it fetches, though its dialect by itself has no place for URLs.
+_URLS: Mapping[str, str] = MappingProxyType({"image_urls": "images", "document_urls": "documents"})
+# Nobody else runs them, or has them.
+_OF_OWN_DIALECT = frozenset(("keeps_replies", "hosted_tools", "files"))
 # What calls of an operation can need. To count a prompt is also how one learns that it is too large, and
 # the inputs of one call for embeddings do not stand in one context.
 _NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -125,7 +146,7 @@ def _needs(operation: str, content: tuple[bool, ...], choices: bool, keeps_repli
     """Names in Capabilities. Kept, since the same few come again and again; `content` as in `_CONTENT`."""
     possible = _NEEDED[operation]
     needs = [_ALWAYS[operation]]
-    needs += [name for name, asked in zip(_CONTENT, content, strict=True) if asked and name in possible]
+    needs += [name for name, asked in zip(_CONTENT, content, strict=True) if asked and possible]
     if choices and "choices" in possible:
         needs.append("choices")
     if keeps_replies and "keeps_replies" in possible:
@@ -199,10 +220,11 @@ def _unfit(
     if owners and owners != (provider.name,):
         return "other_account", f"an id in the call lives at {' and at '.join(owners)}"
     for name in needs:
-        if getattr(member.capabilities, name) is False:
+        said = getattr(member.capabilities, name)
+        if said is False:
             code, why = _NEEDS[name]
             return code, f"{member.model} {why}"
-        if not is_own and _wire_lacks(name, dialect, wires):
+        if not is_own and not (said and name in _URLS) and _wire_lacks(name, dialect, wires):
             code, why = _NEEDS[name]
             return code, f"a call that is translated into {dialect} {_WIRE_WHY.get(name, why)}"
     return _too_large(member.capabilities, wants)
@@ -214,12 +236,14 @@ _WIRE_WHY = {
     "reasoning": "can't ask for reasoning",
     "choices": "gets one answer",
     "keeps_replies": "leaves no reply at the provider",
+    "image_urls": "can hold no URLs of images",
+    "document_urls": "can hold no URLs of documents",
 }
 
 
 def _wire_lacks(name: str, dialect: str, wires: Mapping[str, Capabilities]) -> bool:
-    if name == "keeps_replies":
-        return True  # what is kept there is in another dialect
+    if name in _OF_OWN_DIALECT:
+        return True
     wire = wires.get(dialect)
     return wire is not None and getattr(wire, name) is False
 
@@ -314,10 +338,11 @@ def _base_and_cuts(
 
     def lacking(name: str) -> int:
         mask = sum(bits for can, bits in by_capabilities.items() if getattr(can, name) is False)
+        fetching = sum(bits for can, bits in by_capabilities.items() if name in _URLS and getattr(can, name))
         for dialect, bits in by_dialect.items():
             if dialect != surface.dialect and _wire_lacks(name, dialect, wires):
-                mask |= bits
-        return mask
+                mask |= bits & ~fetching
+        return mask | lacking(_URLS[name]) if name in _URLS else mask
 
     base = sum(by_dialect.values()) & ~lacking(_ALWAYS[surface.operation])
     cuts = {by_dialect.get(surface.dialect, 0), *by_account.values(), *by_model.values()}

@@ -28,6 +28,10 @@ FIELDS = {
     "keeps_replies": "keeps_replies",
     "chat": "chat",
     "embeddings": "embeddings",
+    "hosted_tools": "hosted_tools",
+    "files": "files",
+    "image_urls": "image_urls",
+    "document_urls": "document_urls",
 }
 SIZES = frozenset(("context", "max_output"))
 _PARTS = re.compile(r"[/.:]")  # a model's name may begin behind each

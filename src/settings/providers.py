@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +30,8 @@ VARIANTS = {
     "bedrock": frozenset(("anthropic-messages",)),
     "vertex": frozenset(("anthropic-messages", "gemini")),
 }
+# Dialects whose calls name files, and other things at an account, beside openai-chat.
+_NAMES_FILES = frozenset(("openai-responses", "anthropic-messages"))
 # Versions of Azure's dated API before this one refuse stream_options.
 # Source: https://github.com/Azure/azure-rest-api-specs/issues/30810
 _AZURE_TELLS_USAGE_SINCE = "2024-09-01"
@@ -61,6 +63,8 @@ class Providers:
         self.declared_at = merged.names("providers")  # also those that are otherwise wrong
         self.known = {*builtins(), *self.declared_at}
         self.used: dict[str, Path] = {}  # name → the first member that uses it
+        # Built-in ones that need an entry and have none → what is wrong, and what would be right.
+        self.not_set_up: dict[str, tuple[str, str]] = {}
         self.result: dict[str, Provider] = {}
         self.said: dict[str, Said] = {}  # name → what is said of its models, the later wins
         for index, entry in enumerate(declared):
@@ -74,6 +78,10 @@ class Providers:
             for m, name in enumerate(names):
                 if name is not None and name not in self.used:
                     self._use(name, ("pools", p, "members", m, "provider"))
+            if all(name in self.not_set_up for name in names):
+                for name in dict.fromkeys(filter(None, names)):
+                    path = ("pools", p, "members", names.index(name), "provider")
+                    self.merged.wrong(path, *self.not_set_up[name])
 
     def _use(self, name: str, path: Path) -> None:
         if name not in self.known:
@@ -88,8 +96,13 @@ class Providers:
         self.used[name] = path
         if name not in self.result and name not in self.declared_at:
             builtin = builtins()[name]
-            if self._lacks(builtin, ProviderIn.model_construct(name=name), path):
-                return
+            if lack := self._lack(builtin, ProviderIn.model_construct(name=name)):
+                # One more place for the same models, mostly, which this operator has not set up, as one
+                # whose key is missing: the pool is good without it. A pool of such members only is an error
+                # (`use`): it could never serve a call. So is an entry without what it needs (`_incomplete`):
+                # somebody has begun to set it up. All this is the same for regions, projects and base URLs.
+                self.not_set_up[name] = lack
+                self.merged.warn(path, f"{lack[0]}, so none of its members serves calls", lack[1])
             self.result[name] = self._provider(ProviderIn(name=name), builtin)
             self.said[name] = _said(builtin.capabilities)
         provider = self.result.get(name)
@@ -105,7 +118,7 @@ class Providers:
             for pattern, what in self.said.get(name, ())
             if glob_matches(pattern, model) or glob_matches(pattern, own)
         ]
-        return overlaid(capabilities_of(own, model), *said)
+        return overlaid(capabilities_of(own, model), *(_told_by(provider) if provider else ()), *said)
 
     def finish(self) -> MappingProxyType[str, Provider]:
         """All of them by name. Those that are declared, not built and not used get their warning here."""
@@ -228,7 +241,9 @@ class Providers:
 
     def _incomplete(self, path: Path, entry: ProviderIn, builtin: Builtin | None) -> bool:
         if builtin is not None:
-            return self._lacks(builtin, entry, path)
+            if lack := self._lack(builtin, entry):
+                self.merged.wrong(path, *lack)
+            return lack is not None
         if entry.dialect is None:
             right = suggestion(
                 entry.name, builtins(), f"add dialect: one or more of {listing(sorted(self.dialects))}"
@@ -242,20 +257,16 @@ class Providers:
             return True
         return False
 
-    def _lacks(self, builtin: Builtin, entry: ProviderIn, path: Path) -> bool:
-        """Note what a built-in provider still needs; one that can't be spoken yet needs nothing."""
+    def _lack(self, builtin: Builtin, entry: ProviderIn) -> tuple[str, str] | None:
+        """What a built-in provider still needs: what is wrong, and what would be right. One that can't be
+        spoken yet needs nothing."""
         if not any(dialect in self.built for dialect in entry.dialect or builtin.dialect):
-            return False
+            return None
         lacking = [name for name in builtin.needs if not getattr(entry, name) and not entry.base_url]
-        wrong = f"the provider {builtin.name} has no {listing(lacking)}"
+        if not lacking:
+            return None
         right = f"add to `providers`: - {{name: {builtin.name}, {builtin.example}}}"
-        if lacking == ["region"] and path[0] == "pools":
-            # One more place for the same models, mostly: the pool is good without it.
-            self.merged.warn(path, f"{wrong}, so none of its members serves calls", right)
-            return False
-        if lacking:
-            self.merged.wrong(path, wrong, right)
-        return bool(lacking)
+        return f"the provider {builtin.name} has no {listing(lacking)}", right
 
     def _provider(self, entry: ProviderIn, builtin: Builtin | None) -> Provider:
         builtin = builtin or Builtin(entry.name, ())
@@ -296,6 +307,16 @@ def _filled(url: str, entry: ProviderIn) -> str:
     if entry.region in _VERTEX_WIDE:
         url = url.replace(_VERTEX_HOST, _VERTEX_WIDE[entry.region])
     return url.replace("{region}", entry.region)
+
+
+def _told_by(provider: Provider) -> Iterator[Mapping[str, Any]]:
+    """What its deviations tell of all its models."""
+    parts = provider.deviations.get("parts")
+    if provider.deviations.get("document_urls") or "document_url" in (parts or ()):
+        yield {"document_urls": True}
+    # Chat calls name files in parts of this kind, and nothing else.
+    if parts is not None and "file" not in parts and not _NAMES_FILES.intersection(provider.dialects):
+        yield {"files": False}
 
 
 def _said(capabilities: Mapping[str, Mapping[str, Any]]) -> Said:

@@ -77,6 +77,10 @@ class CapabilitiesIn(Model):
     keeps_replies: Flag | None = field("Replies kept for later calls (`store`).", *_BOOL, None)
     chat: Flag | None = field("Conversations, of any dialect.", *_BOOL, None)
     embeddings: Flag | None = field("Embeddings.", *_BOOL, None)
+    hosted_tools: Flag | None = field("Tools that run at the provider (web search …).", *_BOOL, None)
+    files: Flag | None = field("Files kept for later calls, and what else calls name by an id.", *_BOOL, None)
+    image_urls: Flag | None = field("Images by their URL.", *_BOOL, None)
+    document_urls: Flag | None = field("Documents by their URL.", *_BOOL, None)
 
 
 class ProviderIn(Model):

@@ -22,6 +22,9 @@ DIALECTS = [
     ("openai-chat", "anthropic-messages"),
 ]
 BOOLEANS = ("tools", "images", "documents", "audio", "schema", "reasoning")
+# What only members of a call's own dialect can have, and what goes with one of the others.
+OWN = ("hosted_tools", "files")
+URLS = {"image_urls": "images", "document_urls": "documents"}
 KNOWN = st.sampled_from([None, None, None, True, False])
 SIZE = st.sampled_from([None, 10, 20, 30])
 CAPABILITIES = st.one_of(
@@ -34,7 +37,7 @@ CAPABILITIES = st.one_of(
         keeps_replies=KNOWN,
         chat=KNOWN,
         embeddings=KNOWN,
-        **dict.fromkeys(BOOLEANS, KNOWN),
+        **dict.fromkeys((*BOOLEANS, *OWN, *URLS), KNOWN),
     ),
 )
 NAMES = ["p0", "p1", "p2"]
@@ -67,8 +70,13 @@ def catalogs(draw: st.DrawFn) -> Catalog:
     )
 
 
+def facts_of(**fields: Any) -> Facts:
+    """As dialects read them: what is to be fetched is an image or a document."""
+    return Facts(**{name: value and fields.get(URLS.get(name, name)) for name, value in fields.items()})
+
+
 FACTS = st.builds(
-    Facts,
+    facts_of,
     caller=st.just(Caller()),
     surface=st.sampled_from(SURFACES),
     model=st.sampled_from(["pool", "pool", "m0", "m1"]),
@@ -79,7 +87,7 @@ FACTS = st.builds(
     owners=st.sampled_from([(), (), (), ("p0",), ("p1",), ("p2",), ("p0", "p1"), ("nobody",)]),
     unowned_ids=st.sampled_from(["", "", "field"]),
     stateful=st.booleans(),
-    **dict.fromkeys(BOOLEANS, st.booleans()),
+    **dict.fromkeys((*BOOLEANS, *OWN, *URLS), st.booleans()),
 )
 STATES = st.sets(st.sampled_from(NAMES), max_size=2).map(lambda out: State(dict.fromkeys(out, "out")))
 
@@ -136,8 +144,10 @@ def most_demanding(catalog: Catalog, members: tuple[Member, ...]) -> Iterable[Fa
         }
         common = {
             name: all(getattr(c, name) is not False for c in [*can, *wires])
-            for name in (*BOOLEANS, "choices", "keeps_replies")
+            for name in (*BOOLEANS, *OWN, "choices", "keeps_replies")
         }
+        for name, what in URLS.items():
+            common[name] = common[what] and all(fetches(name, m, surface, catalog) for m in members)
         one_account = is_own and len({p.name for p in providers}) == 1
         one_model = catalog.limits.concrete_models and len({m.model for m in members}) == 1
         yield Facts(
@@ -149,8 +159,18 @@ def most_demanding(catalog: Catalog, members: tuple[Member, ...]) -> Iterable[Fa
             same_dialect="field" if is_own else "",
             owners=(providers[0].name,) if one_account else (),
             **limits,
-            **{name: common[name] for name in BOOLEANS},
+            **{name: common[name] for name in (*BOOLEANS, *URLS)},
+            **{name: is_own and common[name] for name in OWN},
         )
+
+
+def fetches(name: str, member: Member, surface: Surface, catalog: Catalog) -> bool:
+    """Of what is said of a dialect, a member may say otherwise."""
+    said = getattr(member.capabilities, name)
+    dialect = served_dialect(catalog.providers[member.provider].dialects, surface)
+    if said is not None or dialect == surface.dialect:
+        return said is not False
+    return getattr(catalog.wires.get(dialect, Capabilities()), name) is not False
 
 
 def test_surfaces_are_told_apart_by_what_serves_them() -> None:

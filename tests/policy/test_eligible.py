@@ -70,6 +70,10 @@ POOL = [{"name": "p", "members": members("a/x", "b/y", "r/z")}]
         ({"schema": True}, {"schema": False}, "no_schema"),
         ({"choices": 2}, {"choices": False}, "one_choice_only"),
         ({"stateful": True}, {"keeps_replies": False}, "keeps_no_replies"),
+        ({"same_dialect": "tools[0]", "hosted_tools": True}, {"hosted_tools": False}, "no_hosted_tools"),
+        ({"same_dialect": "file_id", "files": True}, {"files": False}, "keeps_no_files"),
+        ({"images": True, "image_urls": True}, {"image_urls": False}, "no_image_urls"),
+        ({"documents": True, "document_urls": True}, {"document_urls": False}, "no_document_urls"),
         ({"context_tokens": 129_000}, {"context": "128k"}, "context_too_large"),
         ({"max_output_tokens": 4097}, {"max_output": 4096}, "output_too_large"),
     ],
@@ -115,6 +119,55 @@ def test_a_dialect_limits_only_calls_that_are_translated_into_it() -> None:
     assert "translated into anthropic-messages" in decision.ruled_out[0].why
     own = decided(members("a/m"), facts("p", "anthropic-messages", audio=True))
     assert own.ruled_out == ()
+
+
+def test_urls_go_to_those_who_fetch_them() -> None:
+    """Bedrock's own dialect takes bytes, a chat provider takes documents by their URL only if it says so."""
+    chat = {"name": "chat", "dialect": "openai-chat", "base_url": "http://h.test/v1"}
+    providers = [
+        {"name": "bedrock", "region": "eu-west-1"},
+        {"name": "vertex-anthropic", "project": "p", "region": "us-east5"},
+        {"name": "anthropic"},
+        chat,
+        {**chat, "name": "fetching", "deviations": {"document_urls": True}},
+        {**chat, "name": "mistral-like", "deviations": {"parts": ["text", "document_url"]}},
+    ]
+    names = [str(entry["name"]) for entry in providers]
+    pool = members(*(f"{name}/m" for name in names))
+    loaded = catalog(providers=providers, pools=[{"name": "p", "members": pool}])
+
+    def out(**fields: Any) -> dict[str, str]:
+        return codes(decide(facts("p", "anthropic-messages", **fields), loaded, NOW))
+
+    hosts = ("bedrock", "vertex-anthropic")
+    assert out(images=True, image_urls=True) == dict.fromkeys(hosts, "no_image_urls")
+    documents = out(documents=True, document_urls=True)
+    assert documents == dict.fromkeys((*hosts, "chat"), "no_document_urls")
+    assert out(images=True, documents=True) == {}
+
+
+def test_tools_that_run_at_a_provider_go_to_those_that_have_them() -> None:
+    """As the built-in providers are said to: others of the same dialect have none."""
+    for dialect, names, without in (
+        ("openai-responses", ("openai", "vllm", "perplexity"), "vllm"),
+        ("openai-chat", ("openai", "openrouter", "mistral"), "mistral"),
+    ):
+        pool = [{"name": "p", "members": members(*(f"{name}/m" for name in names))}]
+        loaded = catalog(pools=pool)
+        for hosted, out in ((True, {without: "no_hosted_tools"}), (False, {})):
+            call = facts("p", dialect, same_dialect="tools[0]", hosted_tools=hosted)
+            assert codes(decide(call, loaded, NOW)) == out
+
+
+def test_an_account_that_keeps_no_files_leaves_no_doubt_whose_one_is() -> None:
+    for other in ("mistral", "vllm", "groq"):
+        loaded = catalog(pools=[{"name": "p", "members": members("openai/m", f"{other}/m")}])
+        field = "messages[0].content[0].file.file_id"
+        call = facts("p", same_dialect=field, unowned_ids=field, files=True, documents=True)
+        assert [member.provider for member in decide(call, loaded, NOW).eligible] == ["openai"]
+        # Also while the one that may have it is out.
+        with pytest.raises(Unavailable):
+            decide(call, loaded, State({"openai": "KEY is not set"}))
 
 
 def test_a_count_is_asked_of_those_who_could_serve_the_call_whatever_its_size() -> None:

@@ -341,7 +341,8 @@ def test_what_is_known_of_a_provider() -> None:
 
 def test_what_translations_into_a_dialect_can_hold() -> None:
     assert catalog(POOL).wires["anthropic-messages"] == Capabilities(audio=False, choices=False)
-    assert "openai-chat" not in catalog(POOL).wires
+    assert catalog(POOL).wires["openai-chat"] == Capabilities(document_urls=False)
+    assert "gemini" not in catalog(POOL).wires
 
 
 def test_other_warnings() -> None:

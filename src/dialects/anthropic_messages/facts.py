@@ -111,13 +111,16 @@ _NO_THINKING = (b'"disabled"', b'"between_tools"')
 _ID_FIELDS = frozenset(("container", "thread", "user_profile_id", "workspace_id"))
 # Tools at Anthropic whose replies hold ids of a container.
 _IN_CONTAINERS = ("code_execution", "web_search_2026", "web_fetch_2026")
+# Tools that run at Anthropic. The client runs the others that it defines (bash, text_editor, computer,
+# memory), and the hosts of its models have the search for tools as well.
+_HOSTED = ("web_search", "web_fetch", "code_execution", "advisor", "mcp_toolset")
 
 
 class _Seen:
     """What the blocks of a request tell."""
 
     def __init__(self) -> None:
-        self.images = self.documents = self.marked = False
+        self.images = self.documents = self.image_urls = self.document_urls = self.marked = False
         self.own = ""
         self.ids: list[tuple[str, str]] = []
 
@@ -163,9 +166,11 @@ class _Seen:
                 self.marked = self.marked or _begins(block.data, _TAG)
             case "image":
                 self.images = True
+                self.image_urls = self.image_urls or b'"url"' in _head(block.source)
                 self._source(block.source, f"{at}.source")
             case "document":
                 self.documents = True
+                self.document_urls = self.document_urls or b'"url"' in _head(block.source)
                 self._source(block.source, f"{at}.source")
                 if b'"content"' in _head(block.source):
                     self._in_blocks(block, at)
@@ -232,16 +237,21 @@ def _ident(raw: msgspec.Raw) -> str | None:
     return value.id or value.file_id or value.previous_message_id or None
 
 
-def _tool_facts(raw: msgspec.Raw) -> tuple[str, bool]:
-    """(the first field that only this dialect knows, whether a tool's replies hold ids of an account)."""
+def _tool_facts(raw: msgspec.Raw) -> tuple[str, bool, bool]:
+    """(the first field that only this dialect knows, whether a tool's replies hold ids of an account, whether
+    a tool runs at Anthropic)."""
     if not openai.is_set(raw):
-        return "", False
+        return "", False, False
     try:
         tools = _tools.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "", False
+        return "", False, False
     own = next((field for number, tool in enumerate(tools) if (field := _own_of(tool, number))), "")
-    return own, any((tool.type or "").startswith(_IN_CONTAINERS) for tool in tools)
+    if not own:
+        return "", False, False
+    kinds = [tool.type for tool in tools if tool.type]
+    in_container = any(kind.startswith(_IN_CONTAINERS) for kind in kinds)
+    return own, in_container, any(kind.startswith(_HOSTED) for kind in kinds)
 
 
 def _own_of(tool: _Tool, number: int) -> str:
@@ -292,7 +302,7 @@ def read(body: bytes) -> RequestFacts:
 
 
 def _facts(body: bytes, request: _Fields, model: str, span: tuple[int, int], seen: _Seen) -> RequestFacts:
-    own_tool, in_container = _tool_facts(request.tools)
+    own_tool, in_container, hosted = _tool_facts(request.tools)
     own = dict(_own_fields(request))
     ids = [*_ids_of(own.items()), *seen.ids]
     thinking = bytes(request.thinking)
@@ -308,6 +318,10 @@ def _facts(body: bytes, request: _Fields, model: str, span: tuple[int, int], see
         reasoning=openai.is_set(request.thinking) and not any(kind in thinking for kind in _NO_THINKING),
         stream=bytes(request.stream) == b"true",
         same_dialect=own_field(own) or own_tool or seen.own,
+        hosted_tools=hosted or openai.is_set(own.get("mcp_servers", ABSENT)),
+        files=bool(ids),
+        image_urls=seen.image_urls,
+        document_urls=seen.document_urls,
         ids=tuple(ids),
         marked=seen.marked
         or any("@" in ident for _, ident in ids)

@@ -3,6 +3,7 @@ in one pass that skips all else: each search of a large body costs half as much 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -22,6 +23,8 @@ _NULL = msgspec.Raw(b"null")
 class _Part(msgspec.Struct, gc=False):
     type: msgspec.Raw = ABSENT
     file: msgspec.Raw = ABSENT
+    image_url: msgspec.Raw = ABSENT
+    document_url: msgspec.Raw = ABSENT
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -94,7 +97,11 @@ _ARRAY = ord("[")
 _RESULT = b'"tool_call_id"'
 _LAST_BYTES = 32_768
 # Words without which all tools can be carried.
-_TOOL_WORDS = (b'"grammar"', b'"openrouter:')
+_HOSTED = b'"openrouter:'
+_TOOL_WORDS = (b'"grammar"', _HOSTED)
+# What a part begins with that is to be fetched. The data of the others may be long.
+_URL = re.compile(rb'"https?:')
+_HEAD_BYTES = 300
 
 
 class _Content(msgspec.Struct):
@@ -103,6 +110,8 @@ class _Content(msgspec.Struct):
     kinds: set[str]
     ids: list[tuple[str, str]]
     foreign: str = ""  # the first field that only this dialect has
+    image_urls: bool = False
+    document_urls: bool = False
 
 
 _NOTHING_NAMED = _Named()
@@ -133,8 +142,7 @@ def read(body: bytes) -> RequestFacts:
     tools = request.tools is not ABSENT and openai.is_set(request.tools)
     is_stream = request.stream is not ABSENT and bytes(request.stream) == b"true"
     own = "" if is_usual else _own_field(request)
-    if tools and not own:
-        own = _own_tool(request.tools)
+    own_tool = _own_tool(request.tools) if tools else ""
     return RequestFacts(
         model=model,
         model_span=span,
@@ -149,10 +157,15 @@ def read(body: bytes) -> RequestFacts:
         stream=is_stream,
         audio="input_audio" in content.kinds,
         choices=1 if is_usual else openai.positive_int(request.n) or 1,
-        same_dialect=own or content.foreign,
+        same_dialect=own or own_tool or content.foreign,
         ids=tuple(content.ids),
         marked=body.rfind(_MARK) >= 0 or (bool(content.ids) and _is_owned(content)),
         stateful=not is_usual and bytes(request.store) == b"true",
+        hosted_tools=(own_tool != "" and holds(bytes(request.tools), _HOSTED))
+        or (not is_usual and _searches(request)),
+        files=bool(content.ids),
+        image_urls=content.image_urls,
+        document_urls=content.document_urls,
         binds=not is_usual and (b'"audio"' in bytes(request.modalities) or openai.is_set(request.audio)),
         adds_usage=is_stream and request.stream_options is ABSENT,
     )
@@ -180,11 +193,16 @@ def _own_field(request: _Request) -> str:
         ("web_search_options", request.web_search_options),
         ("moderation", request.moderation),
     ):
-        if raw is not ABSENT and openai.is_set(raw):
+        if openai.is_set(raw) or (name == "web_search_options" and _searches(request)):
             return name
     if b'"audio"' in bytes(request.modalities):
         return "modalities"
     return "store" if bytes(request.store) == b"true" else ""
+
+
+def _searches(request: _Request) -> bool:
+    """{} asks for a search as well."""
+    return bytes(request.web_search_options)[:1] == b"{"
 
 
 def _own_tool(tools: msgspec.Raw) -> str:
@@ -232,11 +250,20 @@ def _see(parts: Iterable[_Part | _Odd], message: int, content: _Content) -> None
             continue
         field = f"messages[{message}].content[{place}]"
         content.kinds.add(kind)
+        if kind == "image_url":
+            content.image_urls = content.image_urls or _is_url(part.image_url)
+        elif kind in ("file", "document_url"):
+            given = part.file if kind == "file" else part.document_url
+            content.document_urls = content.document_urls or _is_url(given)
         if kind not in KINDS:
             content.foreign = content.foreign or f"{field}.type"
         if part.file is not ABSENT and (ident := _text(_named_in(part.file).file_id)) is not None:
             content.foreign = content.foreign or f"{field}.file.file_id"
             content.ids.append((f"{field}.file.file_id", ident))
+
+
+def _is_url(raw: msgspec.Raw) -> bool:
+    return _URL.search(memoryview(raw)[:_HEAD_BYTES]) is not None
 
 
 def _text(raw: msgspec.Raw) -> str | None:

@@ -100,7 +100,8 @@ def _said_as(request: Mapping[str, Any]) -> dict[str, str]:
 def only_members(request: Mapping[str, Any]) -> str:
     """The first field that only members of this dialect can serve; "" where there is none."""
     for name in _ONLY_OWN:
-        if request.get(name):
+        # {} asks for a search as well, with nothing special about it.
+        if request.get(name) or (name == "web_search_options" and request.get(name) == {}):
             return name
     if request.get("store") is True:
         return "store"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -119,6 +120,8 @@ _NOTHING = (b"", b"null")
 _QUOTE, _ARRAY, _OBJECT = b'"[{'
 _ALL_ABSENT = (ABSENT,) * 9
 _CARRIED_TYPES = CARRIED_ITEMS - {""}
+# Tools that run at OpenAI. The client runs the others, though only OpenAI knows them (computer, shell …).
+_HOSTED = (b'"web_search', b'"file_search', b'"code_interpreter', b'"image_generation', b'"mcp"')
 _CHOICES = frozenset(("function", "custom", "allowed_tools"))
 _texts_decoder = decoder_of(_OfTexts)
 _parts_decoder = decoder_of(_OfParts)
@@ -149,7 +152,8 @@ class _Seen:
         self.own = ""
         self.ids: list[tuple[str, str]] = []
         self.kinds: set[str] = set()
-        self.marked = False
+        self.fetched: set[str] = set()  # of the kinds, those by their URL
+        self.marked = self.hosted_tools = False
 
 
 def read(body: bytes) -> RequestFacts:
@@ -191,6 +195,10 @@ def read(body: bytes) -> RequestFacts:
         marked=seen.marked or (bool(seen.ids) and any(id_and_owner(i)[1] for _, i in seen.ids)),
         # What goes on from a kept reply is kept with it.
         stateful=store == b"true" or (bool(seen.ids) and any(_is_of_kept(field) for field, _ in seen.ids)),
+        hosted_tools=seen.hosted_tools,
+        files=bool(seen.ids) and not all(_is_of_kept(field) for field, _ in seen.ids),
+        image_urls="input_image" in seen.fetched,
+        document_urls="input_file" in seen.fetched,
         # Who does not say so is kept too, and encrypted reasoning comes unasked.
         binds=store != b"false" or effort != "none" or bool(seen.ids),
     )
@@ -227,7 +235,7 @@ def _see_fields(request: _Request, seen: _Seen) -> None:
         options = decode_json(request.prompt_cache_options)
         if isinstance(options, dict) and options.get("prewarm"):
             seen.own = "prompt_cache_options.prewarm"
-    own, tool_ids = _of_tools(request.tools)
+    own, tool_ids, seen.hosted_tools = _of_tools(request.tools)
     seen.own = seen.own or own or _of_choice(request.tool_choice)
     seen.ids += [*_ids_of_fields(request), *tool_ids]
     seen.marked = seen.marked or _is_owned(request.prompt_cache_options)
@@ -236,10 +244,25 @@ def _see_fields(request: _Request, seen: _Seen) -> None:
 def _see_parts(body: bytes, seen: _Seen) -> None:
     value = decode_json(_whole_input.decode(body).input)
     seen.kinds = set(openai.part_types(value))
+    if holds(body, b'"https:', b'"http:'):
+        seen.fetched = set(_fetched(value))
     if value is not None and holds(body, b"file_id"):
         files = [(field, ident) for field, ident in ids_within("input", value) if ".file_id" in field]
         seen.own = seen.own or (files[0][0] if files else "")
         seen.ids += files
+
+
+def _fetched(value: Any) -> Iterator[str]:
+    """The types of the parts below `value` that are given by their URL."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            for name in ("image_url", "file_url"):
+                if isinstance(url := item.get(name), str) and url.startswith(("https:", "http:")):
+                    yield str(item.get("type"))
+        inner = item.values() if isinstance(item, dict) else item
+        stack.extend(each for each in inner if isinstance(each, (dict, list)))
 
 
 def _effort(reasoning: msgspec.Raw) -> str:
@@ -292,20 +315,20 @@ def refuse_brokers_response(ident: str) -> None:
         )
 
 
-def _of_tools(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]]]:
-    """(the first tool that only OpenAI has, ids in tools)."""
+def _of_tools(raw: msgspec.Raw) -> tuple[str, list[tuple[str, str]], bool]:
+    """(the first tool that only OpenAI has, ids in tools, does one of them run there?)."""
     if not openai.is_set(raw):
-        return "", []
+        return "", [], False
     try:
         tools = _tools.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", []
+        return "", [], False
     own = [n for n, tool in enumerate(tools) if is_own_tool(tool.type, tool.format, tool.is_async)]
     if not own:
-        return "", []
+        return "", [], False
     given = decode_json(raw)
     ids = [each for n in own for each in ids_within(f"tools[{n}]", given[n])]
-    return f"tools[{own[0]}]", ids
+    return f"tools[{own[0]}]", ids, any(bytes(tools[n].type).startswith(_HOSTED) for n in own)
 
 
 def _of_choice(raw: msgspec.Raw) -> str:

@@ -56,6 +56,33 @@ def rebound(upstream: Upstream = HOUSE, **fields: Any) -> Any:
 # -- what the front reads
 
 
+def test_tools_that_run_at_the_provider_are_told_from_those_that_it_only_defines() -> None:
+    for kind in ("web_search_20250305", "web_fetch_20250910", "code_execution_20250825", "mcp_toolset"):
+        assert DIALECT.read(body(tools=[{"name": "f"}, {"type": kind}])).hosted_tools, kind
+    assert DIALECT.read(body(mcp_servers=[{"type": "url", "url": "https://x", "name": "x"}])).hosted_tools
+    # Hosts of Claude have the search for tools.
+    for kind in ("bash_20250124", "computer_20251124", "memory_20250818", "tool_search_tool_regex_20251119"):
+        facts = DIALECT.read(body(tools=[{"type": kind, "name": "f"}]))
+        assert facts.same_dialect == "tools[0].type" and not facts.hosted_tools, kind
+    assert not DIALECT.read(body(tools=[{"name": "web_search"}], mcp_servers=[])).hosted_tools
+
+
+def test_what_the_provider_is_to_fetch_is_told_from_what_is_there() -> None:
+    def urls(*content: Any) -> tuple[bool, bool]:
+        facts = DIALECT.read(body(messages=[{"role": "user", "content": list(content)}]))
+        return facts.image_urls, facts.document_urls
+
+    url = {"type": "url", "url": "https://x.test/a"}
+    text = {"type": "text", "media_type": "text/plain", "data": 'see "url": https://x.test/a'}
+    data = {"type": "base64", "media_type": "image/png", "data": "AA=="}
+    assert urls({"type": "image", "source": url}) == (True, False)
+    assert urls({"type": "document", "source": url}) == (False, True)
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "source": url}]}
+    assert urls(result) == (True, False)
+    assert urls({"type": "image", "source": data}, {"type": "document", "source": text}) == (False, False)
+    assert urls({"type": "text", "text": "https://x.test/a"}) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("fields", "ids"),
     [
@@ -94,6 +121,7 @@ def rebound(upstream: Upstream = HOUSE, **fields: Any) -> Any:
 def test_ids_of_accounts(fields: Any, ids: Any) -> None:
     facts = DIALECT.read(body(**fields))
     assert facts.ids == ids
+    assert facts.files == bool(ids)
     assert facts.marked == any("@" in ident for _, ident in ids)
 
 

@@ -28,6 +28,11 @@ def part(**fields: Any) -> Any:
 
 AUDIO = part(type="input_audio", input_audio={"data": "AA==", "format": "wav"})
 FILE = part(type="file", file={"file_id": "file-1"})
+NO_URLS = {"image_urls": False, "document_urls": False}
+URL_IMAGE = {**NO_URLS, "images": True, "image_urls": True}
+INLINE_IMAGE = {**NO_URLS, "images": True}
+URL_DOCUMENT = {**NO_URLS, "documents": True, "document_urls": True}
+INLINE_DOCUMENT = {**NO_URLS, "documents": True}
 FACTS: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
     ((), {}, {"audio": False, "choices": 1, "same_dialect": "", "ids": (), "marked": False, "binds": False}),
     ((AUDIO,), {}, {"audio": True, "same_dialect": ""}),
@@ -78,6 +83,27 @@ FACTS: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
     ((), {"reasoning": {"effort": "low"}}, {"reasoning": True}),
     ((), {"reasoning": {"enabled": False}}, {"reasoning": False}),
     ((), {"reasoning": {"effort": "none"}}, {"reasoning": False}),
+    # Tools that run at the provider.
+    ((), {"tools": [{"type": "openrouter:web_search"}]}, {"hosted_tools": True}),
+    ((), {"web_search_options": {}}, {"hosted_tools": True, "tools": False}),
+    ((), {"web_search_options": {}, "tools": [{"type": "function"}]}, {"hosted_tools": True}),
+    ((), {"web_search_options": None, "store": True}, {"hosted_tools": False}),
+    ((), {"tools": [{"type": "custom", "custom": {"format": {"type": "grammar"}}}]}, {"hosted_tools": False}),
+    # Things at an account.
+    ((FILE,), {}, {"files": True}),
+    (({"role": "assistant", "audio": {"id": "audio_1"}},), {}, {"files": True}),
+    ((AUDIO,), {"store": True}, {"files": False}),
+    # What the provider is to fetch.
+    ((part(type="image_url", image_url={"detail": "low", "url": "https://x/a"}),), {}, URL_IMAGE),
+    ((part(type="image_url", image_url="http://x/a"),), {}, URL_IMAGE),
+    ((part(type="image_url", image_url={"url": "data:image/png;base64,AA"}),), {}, INLINE_IMAGE),
+    ((part(type="image_url", image_url={"url": "s3://bucket/a.png"}),), {}, INLINE_IMAGE),
+    ((part(type="image_url"),), {}, INLINE_IMAGE),
+    ((part(type="text", text='"https://x/a"'), {"role": "user", "content": "https://x"}), {}, NO_URLS),
+    ((part(type="document_url", document_url="https://x/a.pdf"),), {}, URL_DOCUMENT),
+    ((part(type="file", file={"filename": "http.pdf", "file_data": "https://x/a.pdf"}),), {}, URL_DOCUMENT),
+    ((part(type="document_url", document_url="data:application/pdf;base64,AA"),), {}, INLINE_DOCUMENT),
+    ((part(type="file", file={"filename": "http.pdf", "file_data": "data:x"}),), {}, INLINE_DOCUMENT),
 ]
 
 

@@ -144,6 +144,44 @@ def user(*content: Any) -> Any:
             {"prompt_cache_options": {"comparison_response_id": "resp_1@eu"}},
             {"ids": (), "marked": True, "same_dialect": ""},
         ),
+        # Tools that run at OpenAI, and not those that only OpenAI knows.
+        ({"tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}, {"hosted_tools": True}),
+        ({"tools": [{"type": "web_search_preview_2025_03_11"}]}, {"hosted_tools": True}),
+        ({"tools": [{"type": "mcp"}]}, {"hosted_tools": True}),
+        ({"tools": [{"type": "apply_patch"}, {"type": "computer"}]}, {"hosted_tools": False}),
+        ({"tools": [{"type": "function", "name": "web_search"}]}, {"hosted_tools": False}),
+        # Things at an account that are no replies.
+        ({"input": user({"type": "input_file", "file_id": "file-1"})}, {"files": True}),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, {"files": True}),
+        ({"previous_response_id": "resp_1", "conversation": "conv_1"}, {"files": False, "stateful": True}),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, {"files": False}),
+        # What the provider is to fetch.
+        (
+            {"input": user({"type": "input_image", "image_url": "https://x/a"})},
+            {"image_urls": True, "document_urls": False},
+        ),
+        (
+            {"input": user({"type": "input_image", "image_url": "data:image/png;base64,AA"})},
+            {"images": True, "image_urls": False},
+        ),
+        (
+            {"input": user({"type": "input_file", "file_url": "http://x/a.pdf"})},
+            {"image_urls": False, "document_urls": True},
+        ),
+        (
+            {
+                "input": [
+                    {"role": "user", "content": "https://x/a"},
+                    {"role": "user", "content": [{"type": "input_image", "image_url": "data:x"}]},
+                    {
+                        "type": "function_call_output",
+                        "call_id": "c",
+                        "output": [{"type": "input_file", "file_data": "data:x", "filename": "https://x"}],
+                    },
+                ]
+            },
+            {"images": True, "documents": True, "image_urls": False, "document_urls": False},
+        ),
         # What goes on from a kept reply needs a member that keeps them; a file does not.
         ({"store": False, "previous_response_id": "resp_1"}, {"stateful": True, "binds": True}),
         ({"store": False, "input": [{"type": "item_reference", "id": "msg_1"}]}, {"stateful": True}),
