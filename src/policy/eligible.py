@@ -216,7 +216,7 @@ def _unfit(
     is_own = dialect == surface.dialect
     if not is_own and (own_field or owners):
         what = own_field or "an id in the call"
-        return "needs_dialect", f"{what} means something in {surface.dialect} only"
+        return "needs_dialect", f"{what} is for providers that speak {surface.dialect}, and this one does not"
     if owners and owners != (provider.name,):
         return "other_account", f"an id in the call lives at {' and at '.join(owners)}"
     for name in needs:
