@@ -130,7 +130,12 @@ def mocked_provider(provider: Provider, mocks: Mapping[str, str]) -> Provider:
         return provider
     path = urlsplit(provider.base_url).path
     credential = None if provider.auth is Auth.NONE else SecretRef("mock", f"mock-key-of-{provider.name}")
-    region = provider.region or ("us-east-1" if provider.auth is Auth.AWS_SIGV4 else "")
+    # Who is not set up yet can be rehearsed with all the same: these two stand in paths and signatures.
     return replace(
-        provider, base_url=f"http://{where}{path}", credential=credential, ca_file="", region=region
+        provider,
+        base_url=f"http://{where}{path}",
+        credential=credential,
+        ca_file="",
+        region=provider.region or "us-east-1",
+        project=provider.project or "a-project",
     )

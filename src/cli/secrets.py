@@ -108,7 +108,7 @@ def file_digest(path: str) -> str:
 
 def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str]:
     if not provider.base_url:
-        return None, "it has no region: add `region: …` to its entry in `providers`"
+        return None, "it has no region, project or base URL: `modelbroker check` says what to add"
     if provider.auth is Auth.NONE:
         return "", ""
     ref = provider.credential

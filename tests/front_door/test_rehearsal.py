@@ -14,6 +14,7 @@ from support.waiting import wait_until
 
 OWN = {"dialect": "openai-chat", "base_url": "http://127.0.0.1:9/v1"}
 KEYLESS = {"name": "own-servers", **OWN, "auth": "none"}
+NOT_SET_UP = ("bedrock", "bedrock-anthropic", "vertex", "vertex-anthropic", "azure-openai")
 KEYED = {"name": "keyed", **OWN, "auth": "bearer", "credential": {"env": "NOT_SET_ANYWHERE"}}
 
 
@@ -21,11 +22,14 @@ def config(*added: dict[str, Any]) -> dict[str, Any]:
     """A pool for each provider, of the provider's name: three without a key, one with, and `added`."""
     providers = [{"name": "vllm", "base_url": "http://127.0.0.1:9/v1"}, KEYLESS, KEYED, *added]
     names = ["ollama", *(str(provider["name"]) for provider in providers)]
+    pools = [{"name": name, "members": [{"provider": name, "model": f"model-of-{name}"}]} for name in names]
+    spare = {"provider": "keyed", "model": "m", "priority": 1}
     return {
         "providers": providers,
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "pools": [
-            {"name": name, "members": [{"provider": name, "model": f"model-of-{name}"}]} for name in names
+            *pools,
+            *({"name": name, "members": [{"provider": name, "model": "m"}, spare]} for name in NOT_SET_UP),
         ],
     }
 
@@ -50,6 +54,14 @@ def test_providers_with_and_without_a_key_answer(broker: Broker, pool: str) -> N
     assert got.headers["x-mock-provider"] == pool
 
 
+@pytest.mark.parametrize("pool", NOT_SET_UP)
+def test_providers_that_are_not_set_up_can_be_rehearsed_with(broker: Broker, pool: str) -> None:
+    """No region, no project, no URL: that is for the day when there is a provider."""
+    got = ask(broker, pool)
+    assert got.status_code == 200, got.text
+    assert got.headers["x-broker-member"] == f"{pool}/m"
+
+
 def test_a_provider_that_an_edit_adds_answers_without_a_key_too(broker: Broker) -> None:
     broker.edit(config({**KEYLESS, "name": "added"}))
     assert ask(broker, "added").status_code == 200
@@ -58,7 +70,7 @@ def test_a_provider_that_an_edit_adds_answers_without_a_key_too(broker: Broker) 
 def test_status_and_log_say_where_the_simulators_are(broker: Broker) -> None:
     """Their scripts and journals can be had by hand, also while they refuse every call."""
     simulators = broker.status()["simulators"]
-    assert set(simulators) == {"vllm", "ollama", "own-servers", "keyed", "*"}
+    assert set(simulators) == {"vllm", "ollama", "own-servers", "keyed", "*", *NOT_SET_UP}
     for name, where in simulators.items():
         assert f"simulator of {name}: {where['url']}, control {where['control']}" in broker.log()
     control = simulators["keyed"]["control"]
