@@ -14,6 +14,7 @@ import httpx
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import PATHS, Ask, asks, leave, make
+from support.faults import SLOW
 from support.simulators import SimulatorHandle, Simulators
 from support.waiting import wait_until
 
@@ -57,15 +58,6 @@ def clean(sims: Simulators) -> None:
 
 
 # -- slow is not broken
-
-
-SLOW: list[dict[str, Any]] = [
-    {"delay_headers_ms": 2000},
-    {"delay_first_event_ms": 2000},
-    # A sign of life, then silence for longer than a preamble is held.
-    {"delay_first_event_ms": 6000, "pings": 1},
-    {"token_delay_ms": 1200},
-]
 
 
 def test_slow_but_good_is_neither_failed_over_nor_billed_twice(broker: Broker, sims: Simulators) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, leave, make, opened
+from support.faults import SLOW
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -62,14 +63,6 @@ def streams() -> list[Ask]:
 
 
 # -- slow is not broken
-
-SLOW: list[dict[str, Any]] = [
-    {"delay_headers_ms": 2000},
-    {"delay_first_event_ms": 2000},
-    # A sign of life, then silence for longer than a preamble is held.
-    {"delay_first_event_ms": 5000, "pings": 1},
-    {"token_delay_ms": 1200},
-]
 
 
 def test_slow_but_good_is_neither_failed_over_nor_billed_twice(broker: Broker, sims: Simulators) -> None:

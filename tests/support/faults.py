@@ -56,3 +56,12 @@ FAULTS = [
     streamed(cut="close", after_events=0),
     streamed(cut="close", after_events=1),
 ]
+
+# Slow, and good all the same: within the timeouts that pools have by default.
+SLOW: list[dict[str, Any]] = [
+    {"delay_headers_ms": 2000},
+    {"delay_first_event_ms": 2000},
+    # A sign of life, then silence for longer than a preamble is held.
+    {"delay_first_event_ms": 6000, "pings": 1},
+    {"token_delay_ms": 1200},
+]
