@@ -149,7 +149,8 @@ class Providers:
             pattern: what.model_dump(by_alias=True, exclude_none=True)
             for pattern, what in entry.capabilities.items()
         }
-        self.said[entry.name] = _said(builtin.capabilities if builtin else {}) + _said(said)
+        known = builtin or _built_in_at(provider)
+        self.said[entry.name] = _said(known.capabilities if known else {}) + _said(said)
         if provider.built:
             self._check_auth(path, entry, provider)
             self._check_variant(path, provider)
@@ -307,6 +308,12 @@ def _filled(url: str, entry: ProviderIn) -> str:
     if entry.region in _VERTEX_WIDE:
         url = url.replace(_VERTEX_HOST, _VERTEX_WIDE[entry.region])
     return url.replace("{region}", entry.region)
+
+
+def _built_in_at(provider: Provider) -> Builtin | None:
+    """Another name for a house is not another house: the built-in provider of the same variant, if any."""
+    kin = (each for each in builtins().values() if provider.variant and each.variant == provider.variant)
+    return next((each for each in kin if set(each.dialect) & set(provider.dialects)), None)
 
 
 def _told_by(provider: Provider) -> Iterator[Mapping[str, Any]]:

@@ -127,6 +127,8 @@ def test_urls_go_to_those_who_fetch_them() -> None:
     providers = [
         {"name": "bedrock", "region": "eu-west-1"},
         {"name": "vertex-anthropic", "project": "p", "region": "us-east5"},
+        {"name": "own-vertex", "dialect": "anthropic-messages", "variant": "vertex", "project": "p"}
+        | {"region": "us-east5", "base_url": "https://h.test/v1", "credential": {"env": "K"}},
         {"name": "anthropic"},
         chat,
         {**chat, "name": "fetching", "deviations": {"document_urls": True}},
@@ -139,7 +141,7 @@ def test_urls_go_to_those_who_fetch_them() -> None:
     def out(**fields: Any) -> dict[str, str]:
         return codes(decide(facts("p", "anthropic-messages", **fields), loaded, NOW))
 
-    hosts = ("bedrock", "vertex-anthropic")
+    hosts = ("bedrock", "vertex-anthropic", "own-vertex")
     assert out(images=True, image_urls=True) == dict.fromkeys(hosts, "no_image_urls")
     documents = out(documents=True, document_urls=True)
     assert documents == dict.fromkeys((*hosts, "chat"), "no_document_urls")

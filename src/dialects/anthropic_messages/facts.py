@@ -318,7 +318,7 @@ def _facts(body: bytes, request: _Fields, model: str, span: tuple[int, int], see
         reasoning=openai.is_set(request.thinking) and not any(kind in thinking for kind in _NO_THINKING),
         stream=bytes(request.stream) == b"true",
         same_dialect=own_field(own) or own_tool or seen.own,
-        hosted_tools=hosted or openai.is_set(own.get("mcp_servers", ABSENT)),
+        hosted_tools=hosted or ("mcp_servers" in own and openai.is_set(own["mcp_servers"])),
         files=bool(ids),
         image_urls=seen.image_urls,
         document_urls=seen.document_urls,
