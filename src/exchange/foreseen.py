@@ -46,6 +46,7 @@ def upstream_of(provider: Provider, member: Member) -> Upstream:
         api_version=provider.api_version,
         deviations=dict(provider.deviations),
         max_output_tokens=member.capabilities.max_output_tokens,
+        reasons=member.capabilities.reasoning,
     )
 
 

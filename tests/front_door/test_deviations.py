@@ -41,7 +41,10 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             for name in PROVIDERS
         ],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [{"name": f"at-{n}", "members": [{"provider": n, "model": "a-model"}]} for n in PROVIDERS],
+        "pools": [
+            *({"name": f"at-{n}", "members": [{"provider": n, "model": "a-model"}]} for n in PROVIDERS),
+            {"name": "llama", "members": [{"provider": "groq", "model": "llama-3.3-70b-versatile"}]},
+        ],
     }
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
@@ -142,6 +145,15 @@ def test_groq_gets_no_field_that_it_answers_with_400(broker: Broker, sims: Simul
     )
     assert sorted(dropped) == ["include", "prompt_cache_key", "text.verbosity"]
     assert got(sims, "groq")["reasoning_effort"] == "low"
+
+
+def test_a_model_that_is_known_not_to_reason_is_not_asked_to(broker: Broker, sims: Simulators) -> None:
+    """Groq answers 400 to it; and the client is told."""
+    assert messages(broker, "llama", thinking={"type": "adaptive"}) == ["thinking"]
+    assert chat(broker, "llama", reasoning_effort="low") == ["reasoning_effort"]
+    assert responses(broker, "llama", reasoning={"effort": "low"}) == ["reasoning"]
+    for call in sims["groq"].settled_calls():
+        assert "reasoning_effort" not in json.loads(call["body"])
 
 
 def test_deepseek_thinks_by_its_switch(broker: Broker, sims: Simulators) -> None:
