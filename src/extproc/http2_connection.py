@@ -14,7 +14,7 @@ from typing import cast
 from . import http2_frames as h2
 from .hpack import BlockCache, Decoder, HeaderListTooLarge, HpackError
 from .http2_frames import Code, ConnectionFault
-from .http2_line import Line
+from .http2_line import MOST_FRAME, Line
 from .http2_request import TOO_LARGE, Request, read_request, well_formed
 from .http2_stream import GrpcStream, Limits
 from .wire import Opener
@@ -334,7 +334,7 @@ class Connection(Line, asyncio.Protocol):
         elif key == h2.MAX_FRAME_SIZE:
             if not h2.DEFAULT_FRAME <= value <= h2.LARGEST_FRAME:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, f"frames of {value} bytes")
-            self.peer_frame = value
+            self.peer_frame = min(value, MOST_FRAME)
         elif key == h2.ENABLE_PUSH and value > 1:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"ENABLE_PUSH is {value}")
 

@@ -240,6 +240,27 @@ def test_a_slow_reader_holds_little_in_the_transport(tools):
     tools.drive(run)
 
 
+def test_a_client_that_takes_large_frames_is_no_client_that_only_asks(tools):
+    """One frame of all that it may hold would fill the buffer beyond its bound by itself."""
+
+    async def run():
+        peer = tools.Peer(Limits(paused_writes=300_000), room=1000)
+        stream, headers = peer.open()
+        wide = frames.settings({frames.INITIAL_WINDOW_SIZE: 1 << 30, frames.MAX_FRAME_SIZE: (1 << 24) - 1})
+        peer.say(wide, frames.window_update(0, 1 << 30), headers, drop=True)
+        heard = peer.say(*(tools.data(stream, tools.message(bytes(500_000))) for _ in range(10)))
+        while sum(len(f.payload) for f in heard if f.kind == frames.DATA) < 10 * 500_005:
+            assert not peer.pipe.aborted
+            peer.pipe.relieve()
+            await asyncio.sleep(0)
+            more = peer.heard()
+            assert more
+            heard += more
+        assert [len(m) for m in peer.answers(heard, stream)[0]] == [500_000] * 10
+
+    tools.drive(run)
+
+
 def test_a_client_that_only_asks_is_cut(tools):
     async def run():
         peer = tools.Peer(Limits(paused_writes=50_000), room=1000)

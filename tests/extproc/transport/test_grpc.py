@@ -180,8 +180,9 @@ def test_close_lets_streams_end(serve, tools):
         assert next(echo.call) == b"a"
         closing = asyncio.run_coroutine_threadsafe(served.server.close(10), served.loop)
         served.run(asyncio.sleep(0))  # by now it has begun
-        # A new call finds nobody: the first connection takes none, and no other is to be had.
-        with grpc.insecure_channel(served.address) as other:
+        # A new connection finds nobody. (The old one would still take a call that was sent before its client
+        # could know.)
+        with grpc.insecure_channel(served.address, [("grpc.use_local_subchannel_pool", 1)]) as other:
             refused = Call(other, tools.PATH)
             assert refused.status()[0] is grpc.StatusCode.UNAVAILABLE
         echo.send(b"b")
