@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # DATA goes to the transport in writes of about this size, so that its back-pressure is felt in between.
 _BATCH = 256 << 10
-# Of a frame of ours, however large the client takes them: what waits in the transport is counted by frames, and
-# one of 16 MiB would look like a client that reads nothing.
+# Of a frame of ours, however large the client takes them: what waits in the transport grows by whole frames,
+# and one of 16 MiB would look like a client that reads nothing.
 MOST_FRAME = _BATCH
 # Streams that we ended first: frames of theirs may still be on the way.
 _REMEMBERED = 16_384

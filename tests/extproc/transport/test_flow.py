@@ -250,13 +250,13 @@ def test_a_client_that_takes_large_frames_is_no_client_that_only_asks(tools):
         peer.say(wide, frames.window_update(0, 1 << 30), headers, drop=True)
         heard = peer.say(*(tools.data(stream, tools.message(bytes(500_000))) for _ in range(10)))
         while sum(len(f.payload) for f in heard if f.kind == frames.DATA) < 10 * 500_005:
-            assert not peer.pipe.aborted
             peer.pipe.relieve()
             await asyncio.sleep(0)
             more = peer.heard()
             assert more
             heard += more
         assert [len(m) for m in peer.answers(heard, stream)[0]] == [500_000] * 10
+        assert not peer.pipe.aborted
 
     tools.drive(run)
 
