@@ -12,7 +12,6 @@ from typing import Any, Literal
 import msgspec
 
 Schema = Mapping[str, Any]  # a JSON schema as it was decoded; never changed in place
-JsonObject = Mapping[str, Any]
 
 
 class Cached(msgspec.Struct, frozen=True):
