@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.causes import Cause as Cause
 from .conversation import Blob, Citation, Part
 
 
@@ -72,23 +73,6 @@ class Embeddings(msgspec.Struct, frozen=True):
     vectors: tuple[tuple[float, ...], ...]
     model: str = ""
     input_tokens: int | None = None
-
-
-class Cause(Enum):
-    """What kind of failure a provider reports."""
-
-    BAD_REQUEST = "bad_request"
-    CONTEXT_OVERFLOW = "context_overflow"
-    CONTENT_POLICY = "content_policy"
-    TOO_LARGE = "too_large"
-    CREDENTIAL = "credential"  # our own key: never the client's
-    BILLING = "billing"  # our own account's credit or quota
-    NOT_FOUND = "not_found"
-    CONFLICT = "conflict"
-    RATE_LIMIT = "rate_limit"
-    OVERLOADED = "overloaded"
-    TIMEOUT = "timeout"
-    SERVER = "server"
 
 
 class Fault(msgspec.Struct, frozen=True):

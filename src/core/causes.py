@@ -1,0 +1,65 @@
+"""Why an attempt failed, and what a pool does about it unless it says otherwise (`on`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+
+
+class Cause(Enum):
+    """What went wrong with an attempt; the values are the names in YAML, records, metrics and docs."""
+
+    # What the broker itself meets on the way.
+    CONNECT = "connect"  # refused, unreachable, or not there in time
+    DNS = "dns"
+    TLS = "tls"
+    RESET = "reset"  # the connection broke
+    TIMEOUT = "timeout"  # no answer in time; also where the provider says so itself (408, 504)
+    FIRST_EVENT = "first-event"  # a stream began, and nothing came in it in time
+    STALL = "stall"  # a reply that had begun fell silent
+    CUT = "cut"  # a reply ended early, but cleanly
+    GARBAGE = "garbage"  # what came is not of the dialect
+    CAPACITY = "capacity"  # `concurrency` of the member or its provider is used up: nothing was sent
+    NOT_CARRIED = "not-carried"  # the member's dialect can't say what the call holds: nothing was sent
+    # What the provider says.
+    CREDENTIAL = "credential"  # of our own key: never the client's
+    BILLING = "billing"  # of our own account's credit or quota
+    MODEL_NOT_FOUND = "model-not-found"
+    CONFLICT = "conflict"
+    TOO_LARGE = "too-large"
+    RATE_LIMIT = "rate-limit"
+    SERVER = "server-error"
+    OVERLOADED = "overloaded"
+    CONTEXT_OVERFLOW = "context-overflow"
+    CONTENT_POLICY = "content-policy"
+    NOT_FOUND = "not-found"  # of something that the call names and that is no model
+    BAD_REQUEST = "bad-request"  # anything else about the request itself
+
+
+class Action(Enum):
+    """What is done next: another member (of the same priority while there is one), one of a later priority,
+    or nothing: the client gets the member's own answer."""
+
+    NEXT = "next"
+    NEXT_PRIORITY = "next-priority"
+    CLIENT = "client"
+
+
+# A client's own bad request is never tried again, whatever a pool says.
+ALWAYS_CLIENTS = frozenset((Cause.BAD_REQUEST, Cause.NOT_FOUND))
+# That it is too large for this provider says nothing of others, which have other limits; a prompt that is too
+# long or against a policy mostly is so everywhere.
+_CLIENTS = ALWAYS_CLIENTS | {Cause.CONTEXT_OVERFLOW, Cause.CONTENT_POLICY}
+DEFAULT_ACTIONS: Mapping[Cause, Action] = MappingProxyType(
+    {cause: Action.CLIENT if cause in _CLIENTS else Action.NEXT for cause in Cause}
+)
+# About this one call, or about ourselves: no reason to take the member out.
+BLAMELESS = ALWAYS_CLIENTS | {
+    Cause.CONTEXT_OVERFLOW,
+    Cause.CONTENT_POLICY,
+    Cause.TOO_LARGE,
+    Cause.CONFLICT,
+    Cause.CAPACITY,
+    Cause.NOT_CARRIED,
+}
