@@ -1,7 +1,18 @@
 """Floor 1: choosing. `decide` is pure; serving, explaining and simulating call this very function."""
 
+from .affinity import preference, preferred
 from .decide import allowed_pools, decide, unknown_model
 from .eligible import State, class_members, served_dialect
 from .match import holds
 
-__all__ = ["State", "allowed_pools", "class_members", "decide", "holds", "served_dialect", "unknown_model"]
+__all__ = [
+    "State",
+    "allowed_pools",
+    "class_members",
+    "decide",
+    "holds",
+    "preference",
+    "preferred",
+    "served_dialect",
+    "unknown_model",
+]
