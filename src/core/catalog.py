@@ -12,6 +12,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from .causes import DEFAULT_ACTIONS, Action, Cause
+
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
 _NO_WIRES: Mapping[str, Capabilities] = MappingProxyType({})
 
@@ -70,6 +72,7 @@ class Provider:
     built: bool = True  # False: the dialect is known, but this version can't speak it yet
     variant: str = ""  # a dialect spoken otherwise: `azure`, `bedrock` or `vertex`
     deviations: Mapping[str, Any] = field(default_factory=lambda: NO_ITEMS)  # docs/deviations.md
+    concurrency: int = 0  # calls under way together; 0: no cap of its own
 
     def own_model(self, model: str) -> str:
         """The name by which this provider knows `model`."""
@@ -110,6 +113,7 @@ class Member:
     model: str
     weight: int = 1
     priority: int = 0
+    concurrency: int = 0  # calls under way together; 0: no cap of its own
     # Left out of the hash, which every call takes: members are told apart without it.
     capabilities: Capabilities = field(default=UNKNOWN, hash=False)
 
@@ -120,21 +124,37 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Milliseconds. `first_event_ms` bounds a stream up to its first event, `reply_ms` a whole reply."""
+    """Milliseconds. `first_event_ms` bounds a stream up to its first event, `reply_ms` a whole reply
+    up to its first byte, `between_events_ms` the silence of a reply that has begun, `call_ms` the whole call
+    with all of its attempts (0: no bound), `wait_ms` how long a call waits where all members are out."""
 
     connect_ms: int = 5_000
     first_event_ms: int = 60_000
     reply_ms: int = 600_000
+    between_events_ms: int = 900_000
+    call_ms: int = 0
+    wait_ms: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Ejection:
-    """When a member is taken out of its pool for a while (Envoy's outlier detection)."""
+    """When a member is taken out of its pool for a while (Envoy's outlier detection), and how long it takes
+    until it has its whole share again."""
 
     enabled: bool = True
     consecutive_errors: int = 3
     base_ms: int = 10_000
     max_ms: int = 300_000
+    ramp_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """A second member is tried beside the first where that one gave no sign for `after_ms`; of all calls no
+    more than `share_percent`."""
+
+    after_ms: int
+    share_percent: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +168,14 @@ class Pool:
     timeouts: Timeouts = Timeouts()
     ejection: Ejection = Ejection()
     usage_event: str = "strip"  # or `pass`: what becomes of a usage event that the client did not ask for
+    # What is done about causes otherwise than by default: an action, or a pool's name.
+    on: tuple[tuple[Cause, Action | str], ...] = ()
+    hedge: Hedge | None = None
+    guard: str = "first-event"  # or `full`: how far the broker watches over a stream of the client's dialect
+
+    def action(self, cause: Cause) -> Action | str:
+        """What is done about an attempt that failed so: an action, or the name of the pool to go on in."""
+        return next((action for on, action in self.on if on is cause), DEFAULT_ACTIONS[cause])
 
 
 class Op(Enum):

@@ -33,7 +33,7 @@ class Cause(Enum):
     OVERLOADED = "overloaded"
     CONTEXT_OVERFLOW = "context-overflow"
     CONTENT_POLICY = "content-policy"
-    NOT_FOUND = "not-found"  # of something that the call names and that is no model
+    NOT_FOUND = "unknown-id"  # of something that the call names and that is no model
     BAD_REQUEST = "bad-request"  # anything else about the request itself
 
 

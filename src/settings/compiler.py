@@ -13,6 +13,7 @@ from ..core.catalog import (
     CallerEntry,
     Catalog,
     Ejection,
+    Hedge,
     Limits,
     Listen,
     Member,
@@ -20,6 +21,7 @@ from ..core.catalog import (
     Rule,
     Timeouts,
 )
+from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from . import match
 from .explain import read_list, read_one
@@ -173,7 +175,9 @@ def _member(entry: MemberIn, providers: Providers) -> Member:
     can = providers.capabilities(entry.provider, entry.model)
     if entry.capabilities is not None:
         can = overlaid(can, entry.capabilities.model_dump(by_alias=True, exclude_none=True))
-    return Member(entry.provider, entry.model, entry.weight, entry.priority, can)
+    return Member(
+        entry.provider, entry.model, entry.weight, entry.priority, entry.concurrency or 0, capabilities=can
+    )
 
 
 def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Pool:
@@ -188,10 +192,41 @@ def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Po
         failover=entry.failover,
         cache=entry.cache,
         aliases=tuple(entry.aliases),
-        timeouts=Timeouts(waits.connect, waits.first_event, waits.reply),
+        timeouts=Timeouts(
+            waits.connect, waits.first_event, waits.reply, waits.between_events, waits.call, waits.wait
+        ),
         usage_event=entry.usage_event,
-        ejection=Ejection(eject.enabled, eject.consecutive_errors, eject.base, eject.max),
+        ejection=Ejection(eject.enabled, eject.consecutive_errors, eject.base, eject.max, eject.ramp),
+        on=_on(merged, path, entry),
+        hedge=Hedge(entry.hedge.after, entry.hedge.share) if entry.hedge else None,
+        guard=entry.guard,
     )
+
+
+_CAUSES = {cause.value: cause for cause in Cause if cause not in ALWAYS_CLIENTS}
+_ACTIONS = {action.value: action for action in Action}
+
+
+def _on(merged: Merged, path: Path, entry: PoolIn) -> tuple[tuple[Cause, Action | str], ...]:
+    pools = merged.names("pools")
+    result: list[tuple[Cause, Action | str]] = []
+    for name, said in entry.on.items():
+        here: Path = (*path, "on", name)
+        if name not in _CAUSES:
+            right = suggestion(name, _CAUSES, f"the causes are {listing(_CAUSES)}")
+            merged.wrong(here, f"there is no cause {show(name)} to act on", right)
+            continue
+        if said not in _ACTIONS and said not in pools:
+            right = suggestion(
+                said,
+                (*_ACTIONS, *pools),
+                f"give {listing(_ACTIONS)}, or the name of a pool: {listing(pools)}",
+            )
+            merged.wrong(here, f"{show(said)} is no action and no pool", right)
+        elif said == entry.name:
+            merged.wrong(here, f"{show(said)} is this very pool", "name another pool, or give next")
+        result.append((_CAUSES[name], _ACTIONS.get(said, said)))
+    return tuple(sorted(result, key=lambda one: one[0].value))
 
 
 def _callers(merged: Merged, entries: list[CallerIn | None]) -> tuple[CallerEntry, ...]:

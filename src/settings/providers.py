@@ -293,6 +293,7 @@ class Providers:
             deviations=MappingProxyType(
                 dict(sorted({**builtin.deviations, **implied, **entry.deviations}.items()))
             ),
+            concurrency=entry.concurrency or 0,
         )
 
 

@@ -50,6 +50,8 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
+Cap = Annotated[int, Field(ge=1, le=1_000_000)]
+_CAP = ("whole number, 1 to 1000000", "give a whole number from 1 to 1000000, e.g. 100")
 Tokens = Annotated[int, BeforeValidator(values.tokens)]
 _TOKENS = ("number of tokens", "give a number of tokens, e.g. 128k")
 _BOOL = ("true or false", "give true or false")
@@ -148,6 +150,9 @@ class ProviderIn(Model):
         "give {public-name: name-at-the-provider}",
         dict,
     )
+    concurrency: Cap | None = field(
+        "Calls under way together at this account. What is more goes to other members.", *_CAP, None
+    )
     capabilities: dict[ModelName, CapabilitiesIn] = field(
         "What its models can do, where it is otherwise than the broker knows: model, or pattern of models → "
         "capabilities. The longest pattern wins; a pool's member may still say otherwise.",
@@ -212,6 +217,9 @@ class MemberIn(Model):
         "give a priority from 0 to 127; 0 is tried first",
         0,
     )
+    concurrency: Cap | None = field(
+        "Its calls under way together. They are counted apart from its provider's `concurrency`.", *_CAP, None
+    )
     capabilities: CapabilitiesIn | None = field(
         "What it can do, where it is otherwise than the broker knows.",
         "mapping",
@@ -227,7 +235,28 @@ class TimeoutsIn(Model):
     first_event: Wait = field(
         "A stream, up to its first event.", "duration", 'give e.g. "60s"', Timeouts().first_event_ms
     )
-    reply: Wait = field("A whole reply.", "duration", 'give e.g. "10m"', Timeouts().reply_ms)
+    reply: Wait = field(
+        "A whole reply, up to its first byte.", "duration", 'give e.g. "10m"', Timeouts().reply_ms
+    )
+    between_events: Wait = field(
+        "The silence of a reply that has begun; pings and reasoning count as life. At most `limits.idle`.",
+        "duration",
+        'give e.g. "2m"',
+        Timeouts().between_events_ms,
+    )
+    call: Annotated[int, BeforeValidator(values.duration_or_none(1, 24 * HOUR))] = field(
+        "The whole call, with all of its attempts, to its last byte.",
+        "duration or `none`",
+        'give e.g. "30m", or none',
+        Timeouts().call_ms,
+    )
+    wait: Wait = field(
+        "Where every member has said that it takes no calls now: how long a call waits for the one that will "
+        "be ready first. A caller's own timeout (`x-stainless-timeout`) counts too.",
+        "duration",
+        'give e.g. "10s"',
+        Timeouts().wait_ms,
+    )
 
 
 class EjectionIn(Model):
@@ -244,6 +273,29 @@ class EjectionIn(Model):
         "How long the first time; longer each time.", "duration", 'give e.g. "10s"', Ejection().base_ms
     )
     max: Wait = field("How long at most.", "duration", 'give e.g. "5m"', Ejection().max_ms)
+    ramp: Wait = field(
+        "How long it takes a member that is back until it has its whole share again.",
+        "duration",
+        'give e.g. "10s"',
+        Ejection().ramp_ms,
+    )
+
+
+class HedgeIn(Model):
+    """A second attempt beside a slow first one. `hedge: 2s` is short for `hedge: {after: 2s}`."""
+
+    after: Wait = field(
+        "How long the first attempt may give no first event before another member is tried beside it; the "
+        "first answer wins, and the other call is cancelled.",
+        "duration",
+        'give e.g. "2s"',
+    )
+    share: Annotated[float, BeforeValidator(values.percent)] = field(
+        "Of the pool's calls at most so many are hedged, since both attempts cost.",
+        "percentage",
+        "give e.g. 5%",
+        5.0,
+    )
 
 
 class PoolIn(Model):
@@ -290,6 +342,28 @@ class PoolIn(Model):
         "word",
         "give strip or pass",
         "strip",
+    )
+    on: dict[str, str] = field(
+        "What is done when an attempt fails, where it is otherwise than by default: cause → `next` (another "
+        "member), `next-priority`, `client` (it gets the answer as it is), or a pool to go on in. The causes "
+        "are in docs/failures.md.",
+        "mapping of cause: action or pool",
+        "give e.g. {context-overflow: long-context-tier}",
+        dict,
+    )
+    hedge: Annotated[HedgeIn | None, BeforeValidator(values.hedge)] = field(
+        "Try a second member beside a slow first one.",
+        "duration or mapping",
+        "give e.g. 2s, or {after: 2s, share: 5%}",
+        None,
+    )
+    guard: Annotated[str, PlainValidator(values.guard)] = field(
+        "How far the broker watches over a stream that passes as it is. `first-event`: to its first event; "
+        "what ends early, but cleanly, behind it is in the record only. `full`: to its end; what ends early "
+        "gets the dialect's own error event, and each piece costs CPU.",
+        "word",
+        "give first-event or full",
+        "first-event",
     )
     ejection: Annotated[EjectionIn, BeforeValidator(values.ejection)] = field(
         "When a failing member is left out for a while.",

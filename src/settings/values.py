@@ -63,6 +63,12 @@ def duration(least_ms: int, most_ms: int) -> Callable[[Any], int]:
     return read
 
 
+def duration_or_none(least_ms: int, most_ms: int) -> Callable[[Any], int]:
+    """The same, where `none` (0) is no bound at all."""
+    read = duration(least_ms, most_ms)
+    return lambda value: 0 if value in (0, "none", None) else read(value)
+
+
 def duration_text(ms: int) -> str:
     """Milliseconds in the largest unit that gives a whole number."""
     unit = next(unit for unit in ("h", "m", "s", "ms") if ms % _MS[unit] == 0)
@@ -281,6 +287,33 @@ def usage_event(value: Any) -> str:
     if value not in ("strip", "pass"):
         refuse(f"{show(value)} is neither strip nor pass", "give strip or pass")
     return str(value)
+
+
+def guard(value: Any) -> str:
+    """`first-event` or `full`."""
+    if value not in ("first-event", "full"):
+        refuse(f"{show(value)} is neither first-event nor full", "give first-event or full")
+    return str(value)
+
+
+def percent(value: Any) -> float:
+    """`5%`, `0.5%` → 5.0, 0.5: more than 0, at most 100."""
+    right = "give a percentage, e.g. 5%"
+    text = str(value).strip() if isinstance(value, str) else ""
+    found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%", text)
+    if not found:
+        refuse(f"{show(value)} is not a percentage", right)
+    share = float(found[1])
+    if not 0 < share <= 100:
+        refuse(f"{show(value)} is not between 0% and 100%", right)
+    return share
+
+
+def hedge(value: Any) -> Any:
+    """A duration stands for a mapping with just `after`; `off` for none."""
+    if value in (False, "off", "none"):
+        return None
+    return {"after": value} if isinstance(value, (str, int, float)) else value
 
 
 def tokens(value: Any) -> int:
