@@ -1,0 +1,363 @@
+"""The health book: what each member said and did lately, and what follows for its share of calls.
+
+Pure: it has no clock (`now_s` is an argument, unix seconds) and does no I/O. A member is out by its own word
+(`retry-after`, a limit that is used up), or by what can't get better within seconds (a refused credential, an
+account without credit, a model that is gone), which is tried again at growing distances. Then it comes back
+in steps. One that is close to a limit is eased off before it says no. What Envoy ejects is of a pool; all
+else is of the member, in every pool that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ..core.causes import BLAMELESS, Cause
+from .limits import Limit, limits_of, wait_of
+
+# Below this part of a limit a member is eased off, but never below the floor: else nobody would hear that it
+# is well again.
+EASED_BELOW = 0.1
+FLOOR = 0.05
+# Shares of a member that comes back, each for as long: a probe first.
+RAMP = (FLOOR, 0.2, 0.4, 0.6, 0.8)
+# Few steps, since every change of weights makes Envoy begin its turns anew.
+_STEPS = (FLOOR, 0.2, 0.4, 0.6, 0.8, 1.0)
+RAMP_S = 10.0
+# A key, an account or a model: tried again after so long, then twice as long …
+PROBED = frozenset((Cause.CREDENTIAL, Cause.BILLING, Cause.MODEL_NOT_FOUND))
+PROBE_FIRST_S, PROBE_MOST_S = 10.0, 300.0
+# The same of one that fails while it comes back.
+RELAPSE_FIRST_S, RELAPSE_MOST_S = 1.0, 60.0
+# A word from further in the future than this was said before the clock was set back: nobody knows when.
+_AHEAD_S = 60.0
+# Envoy looks for ejections that are over every half second.
+_EJECTION_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What an attempt at `member` ended with. `cause` is None where it went well; `headers` are those of
+    `limits.limit_headers`, by lower-case names; `at_s` is when the provider's answer came."""
+
+    member: str
+    status: int
+    cause: Cause | None
+    headers: Mapping[str, str]
+    at_s: float
+    request_id: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    cause: str
+    status: int
+    at_s: float
+    request_id: str = ""
+
+
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of one member. `out_said_s`: when that was said by which it is out until `out_until_s`; `strikes`: how
+    often in a row it was tried again in vain; `failures`: in a row, as far as is known; `well_s`, `failed_s`:
+    when last."""
+
+    out_until_s: float = 0.0
+    out_said_s: float = 0.0
+    out_cause: str = ""
+    capped: bool = False
+    strikes: int = 0
+    limits: tuple[Limit, ...] = ()
+    failures: int = 0
+    failed_s: float = 0.0
+    well_s: float = 0.0
+    last: Failure | None = None
+
+
+_UNKNOWN = Standing()
+
+
+class Ejection(msgspec.Struct, frozen=True):
+    """By Envoy, of a member in one pool. `ended_s` is None until Envoy says that it is over."""
+
+    since_s: float
+    until_s: float  # as foreseen
+    cause: str = ""
+    ended_s: float | None = None
+
+    def end_s(self) -> float:
+        return self.until_s + _EJECTION_GRACE_S if self.ended_s is None else self.ended_s
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What holds for a member in a pool. `state`: well, out (by its own word or by one of PROBED), ejected,
+    ramping or eased; `until_s` is when that ends or changes, None for well."""
+
+    state: str
+    share: float
+    until_s: float | None = None
+    cause: str = ""
+    capped: bool = False
+
+
+WELL = Effect("well", 1.0)
+
+
+def after(standing: Standing, seen: Observed) -> Standing:
+    """What is known once `seen` is known too. Entries come in any order: the newest word about a limit
+    counts, and the longest about a wait."""
+    if seen.cause is None or seen.cause in BLAMELESS:
+        limits = limits_of(seen.headers, seen.at_s)
+        if limits:
+            standing = msgspec.structs.replace(standing, limits=_newest(standing.limits, limits))
+        return standing if seen.cause is not None else _after_success(standing, seen.at_s)
+    standing = _after_failure(standing, seen, seen.cause)
+    limits = _newest(standing.limits, limits_of(seen.headers, seen.at_s))
+    wait = wait_of(seen.headers, seen.at_s, is_rate_limit=seen.cause is Cause.RATE_LIMIT)
+    if wait is not None:
+        out = max(
+            (standing.out_until_s, standing.out_said_s, standing.out_cause, standing.capped),
+            (wait.until_s, seen.at_s, seen.cause.value, wait.capped),
+        )
+        until_s, said_s, why, capped = out
+        return msgspec.structs.replace(
+            standing, limits=limits, out_until_s=until_s, out_said_s=said_s, out_cause=why, capped=capped
+        )
+    standing = msgspec.structs.replace(standing, limits=limits)
+    return _after_strike(standing, seen.at_s, seen.cause)
+
+
+def _after_success(standing: Standing, at_s: float) -> Standing:
+    failures = 0 if at_s >= standing.failed_s else standing.failures
+    well_s = max(standing.well_s, at_s)
+    until_s, strikes = standing.out_until_s, standing.strikes
+    if at_s >= until_s:
+        strikes = 0
+    elif at_s > standing.out_said_s and _is_probed(standing.out_cause):
+        until_s, strikes = at_s, 0  # a key was mended: somebody tried it before its time
+    return msgspec.structs.replace(
+        standing, failures=failures, well_s=well_s, out_until_s=until_s, strikes=strikes
+    )
+
+
+def _after_failure(standing: Standing, seen: Observed, cause: Cause) -> Standing:
+    last = standing.last
+    failure = Failure(cause.value, seen.status, seen.at_s, seen.request_id)
+    if last is None or (last.at_s, last.request_id) < (failure.at_s, failure.request_id):
+        last = failure
+    return msgspec.structs.replace(
+        standing,
+        failures=standing.failures + (seen.at_s > standing.well_s),
+        failed_s=max(standing.failed_s, seen.at_s),
+        last=last,
+    )
+
+
+def _after_strike(standing: Standing, at_s: float, cause: Cause) -> Standing:
+    """A failure without a word about waiting. What was under way when it was taken out is no strike."""
+    if at_s < standing.out_until_s or at_s < standing.well_s:
+        return standing
+    if cause in PROBED:
+        first_s, most_s = PROBE_FIRST_S, PROBE_MOST_S
+    elif standing.out_until_s and at_s < standing.out_until_s + RAMP_S:
+        first_s, most_s = RELAPSE_FIRST_S, RELAPSE_MOST_S
+    else:
+        return standing
+    wait_s = min(most_s, first_s * 2.0 ** min(standing.strikes, 30))
+    return msgspec.structs.replace(
+        standing,
+        out_until_s=at_s + wait_s,
+        out_said_s=at_s,
+        out_cause=cause.value,
+        capped=False,
+        strikes=standing.strikes + 1,
+    )
+
+
+def _is_probed(cause: str) -> bool:
+    return any(cause == probed.value for probed in PROBED)
+
+
+def _newest(known: Iterable[Limit], said: Iterable[Limit]) -> tuple[Limit, ...]:
+    """By name; of two words of the same moment the one that leaves less."""
+    limits = {limit.name: limit for limit in known}
+    for limit in said:
+        old = limits.get(limit.name)
+        if old is None or (limit.said_s, -limit.left, limit.until_s) > (old.said_s, -old.left, old.until_s):
+            limits[limit.name] = limit
+    return tuple(limits[name] for name in sorted(limits))
+
+
+def effect_of(standing: Standing, ejection: Ejection | None, now_s: float, ramp_s: float = RAMP_S) -> Effect:
+    """What follows from what was said, at `now_s`. `ramp_s`: how long a member takes to come back."""
+    if standing.out_said_s > now_s + _AHEAD_S:
+        standing = msgspec.structs.replace(standing, out_until_s=0.0)
+    if now_s < standing.out_until_s:
+        return Effect("out", FLOOR, standing.out_until_s, standing.out_cause, standing.capped)
+    if ejection is not None and ejection.since_s > now_s + _AHEAD_S:
+        ejection = None
+    if ejection is not None and now_s < ejection.end_s():
+        return Effect("ejected", FLOOR, ejection.until_s, ejection.cause)
+    effect = WELL
+    for ended_s, cause in (
+        (standing.out_until_s, standing.out_cause),
+        (ejection.end_s(), ejection.cause) if ejection is not None else (0.0, ""),
+    ):
+        effect = _less(effect, _ramping(ended_s, cause, now_s, ramp_s))
+    for limit in standing.limits:
+        if now_s < limit.until_s and limit.said_s <= now_s + _AHEAD_S:
+            share = _eased(limit.left)
+            if share < 1.0:
+                effect = _less(effect, Effect("eased", share, limit.until_s, limit.name))
+    return effect
+
+
+def _less(one: Effect, other: Effect) -> Effect:
+    return other if other.share < one.share else one
+
+
+def _ramping(ended_s: float, cause: str, now_s: float, ramp_s: float) -> Effect:
+    if not ended_s or now_s >= ended_s + ramp_s:
+        return WELL
+    step_s = ramp_s / len(RAMP)
+    step = min(len(RAMP) - 1, int((now_s - ended_s) / step_s))
+    return Effect("ramping", RAMP[step], ended_s + ramp_s, cause)
+
+
+def _eased(left: float) -> float:
+    return next(step for step in _STEPS if step >= min(1.0, left / EASED_BELOW))
+
+
+def _changes(standing: Standing, ejection: Ejection | None, ramps_s: Iterable[float]) -> Iterable[float]:
+    """Moments at which the effect may change by itself."""
+    yield from (limit.until_s for limit in standing.limits)
+    ends = [standing.out_until_s]
+    if ejection is not None:
+        ends.append(ejection.end_s())
+    for ramp_s in ramps_s:
+        for end_s in ends:
+            yield from (end_s + ramp_s * step / len(RAMP) for step in range(len(RAMP) + 1))
+
+
+class _Kept(msgspec.Struct):
+    """What of a book is written down. Ejections are Envoy's to tell."""
+
+    standings: dict[str, Standing]
+    version: int = 1
+
+
+@dataclass(slots=True)
+class Book:
+    """Member id (`anthropic/claude-opus-4-7`) → its standing; (pool, member id) → its ejection."""
+
+    standings: dict[str, Standing] = field(default_factory=dict)
+    ejections: dict[tuple[str, str], Ejection] = field(default_factory=dict)
+
+    # -- what happens
+
+    def observe(self, seen: Observed) -> bool:
+        """Take note of an attempt; True where shares may be others than before."""
+        old = self.standings.get(seen.member, _UNKNOWN)
+        if (new := after(old, seen)) == old:
+            return False
+        self.standings[seen.member] = new
+        is_eased = min(_left(new), _left(old)) < 1.0
+        return new.out_until_s != old.out_until_s or (is_eased and new.limits != old.limits)
+
+    def eject(self, pool: str, member: str, at_s: float, until_s: float, cause: str = "") -> None:
+        """Envoy took the member out of this pool, foreseeably until then."""
+        self.ejections[pool, member] = Ejection(at_s, until_s, cause)
+
+    def uneject(self, pool: str, member: str, at_s: float) -> None:
+        """Envoy let the member in again."""
+        if (ejection := self.ejections.get((pool, member))) is not None:
+            self.ejections[pool, member] = msgspec.structs.replace(ejection, ended_s=at_s)
+
+    def forget_ejections(self) -> None:
+        """Another Envoy came in the place of the one that told of them."""
+        self.ejections.clear()
+
+    def forgive(self, provider: str) -> None:
+        """The provider's credential is another one: what was said of the old one counts no longer."""
+        for member, standing in list(self.standings.items()):
+            if member.startswith(f"{provider}/") and standing.out_cause == Cause.CREDENTIAL.value:
+                self.standings[member] = _without_out(standing)
+
+    def forget(self, configured: Iterable[str], now_s: float) -> None:
+        """Let go of members that are configured no longer and whose words have run out, and of ejections that
+        are long over."""
+        kept = set(configured)
+        for member, standing in list(self.standings.items()):
+            if member not in kept and effect_of(standing, None, now_s) == WELL:
+                del self.standings[member]
+        for key, ejection in list(self.ejections.items()):
+            if now_s > ejection.end_s() + MOST_RAMP_S or ejection.since_s > now_s + _AHEAD_S:
+                del self.ejections[key]
+
+    # -- what follows
+
+    def effect(self, member: str, now_s: float, pool: str = "", ramp_s: float = RAMP_S) -> Effect:
+        return effect_of(
+            self.standings.get(member, _UNKNOWN), self.ejections.get((pool, member)), now_s, ramp_s
+        )
+
+    def is_out(self, member: str, now_s: float, pool: str = "") -> bool:
+        """Out by its own word, or ejected from this pool."""
+        return self.effect(member, now_s, pool).state in ("out", "ejected")
+
+    def ready_at_s(self, member: str, now_s: float, pool: str = "") -> float:
+        """When it may be called (again): `now_s` where that is now."""
+        effect = self.effect(member, now_s, pool)
+        is_out = effect.state in ("out", "ejected") and effect.until_s is not None
+        return max(now_s, effect.until_s or now_s) if is_out else now_s
+
+    def share(self, member: str, now_s: float, pool: str = "", ramp_s: float = RAMP_S) -> float:
+        """Of its weight, above 0 and up to 1. Members that are out have the smallest."""
+        return self.effect(member, now_s, pool, ramp_s).share
+
+    def order(self, members: Iterable[str], now_s: float, pool: str = "") -> list[str]:
+        """In the order of trying: who is not out in the given order, then others, soonest ready first."""
+        return sorted(members, key=lambda member: self.ready_at_s(member, now_s, pool))
+
+    def next_change_s(self, now_s: float, ramps_s: Iterable[float] = (RAMP_S,)) -> float | None:
+        """When shares will next be others though nothing happens; None: never."""
+        ramps_s = tuple(ramps_s)
+        changes = [
+            moment for standing in self.standings.values() for moment in _changes(standing, None, ramps_s)
+        ]
+        for ejection in self.ejections.values():
+            changes += _changes(_UNKNOWN, ejection, ramps_s)
+        return min((moment for moment in changes if moment > now_s), default=None)
+
+    # -- over a restart
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(_Kept(self.standings))
+
+    @staticmethod
+    def from_json(text: bytes) -> Book:
+        """ValueError where it is none. What was said of a credential is left out: it may be a new one."""
+        kept = msgspec.json.decode(text, type=_Kept)
+        if kept.version != 1:
+            raise ValueError(f"version {kept.version} of a health book; 1 would be right")
+        return Book(
+            {
+                member: _without_out(standing) if standing.out_cause == Cause.CREDENTIAL.value else standing
+                for member, standing in kept.standings.items()
+            }
+        )
+
+
+# No pool takes longer to let a member come back (settings hold it).
+MOST_RAMP_S = 3_600.0
+
+
+def _without_out(standing: Standing) -> Standing:
+    return msgspec.structs.replace(
+        standing, out_until_s=0.0, out_said_s=0.0, out_cause="", capped=False, strikes=0
+    )
+
+
+def _left(standing: Standing) -> float:
+    """What easing off looks at, in its own steps."""
+    return min((_eased(limit.left) for limit in standing.limits), default=1.0)

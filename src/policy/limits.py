@@ -1,0 +1,156 @@
+"""What a provider's reply says of its limits: headers → waits and limits. Pure; times are unix seconds.
+
+Sources: RFC 9110 (`retry-after`); OpenAI's, Azure's and Groq's guides to rate limits (`x-ratelimit-*`, resets
+as "6m0s" or in seconds); Anthropic's (`anthropic-ratelimit-*`, resets in RFC 3339).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+# No member is left out for longer than this by one word of its provider's: limits of a day are asked again.
+MOST_WAIT_S = 3_600.0
+# A limit whose reset is not told counts this long.
+UNTOLD_RESET_S = 10.0
+_LONGEST_TEXT = 64
+
+_WAITS = ("retry-after", "retry-after-ms")
+_KINDS = {
+    "x-ratelimit-{}-{}": ("requests", "tokens"),
+    "anthropic-ratelimit-{1}-{0}": ("requests", "tokens", "input-tokens", "output-tokens"),
+}
+_FIELDS = ("limit", "remaining", "reset")
+_OPENAI, _ANTHROPIC = (
+    tuple(shape.format(field, kind) for kind in kinds for field in _FIELDS) for shape, kinds in _KINDS.items()
+)
+_OF_DIALECT = {
+    "openai-chat": _OPENAI,
+    "openai-responses": _OPENAI,
+    "openai-embeddings": _OPENAI,
+    "anthropic-messages": _ANTHROPIC,
+}
+# Header → (limit's name, field).
+_PLACES = {
+    shape.format(field, kind): (kind, field)
+    for shape, kinds in _KINDS.items()
+    for kind in kinds
+    for field in _FIELDS
+}
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """How much of a limit is left (0 to 1), by a word of `said_s` that counts until `until_s`."""
+
+    name: str
+    left: float
+    said_s: float
+    until_s: float
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """`capped`: the provider asked for more than MOST_WAIT_S."""
+
+    until_s: float
+    capped: bool = False
+
+
+def limit_headers(dialects: Iterable[str]) -> tuple[str, ...]:
+    """Names of the reply headers in which providers of these dialects speak of limits and waits."""
+    names = [*_WAITS, *(name for dialect in dialects for name in _OF_DIALECT.get(dialect, ()))]
+    return tuple(dict.fromkeys(names))
+
+
+def wait_of(headers: Mapping[str, str], at_s: float, *, is_rate_limit: bool) -> Wait | None:
+    """How long a failed reply of `at_s` asks to be left alone; None where it says nothing that counts.
+    `is_rate_limit`: without a plain word, the reset of a limit that is used up is one."""
+    if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
+        return _wait(at_s, at_s + milliseconds / 1000)
+    if text := headers.get("retry-after", ""):
+        seconds = _number(text)
+        until_s = at_s + seconds if seconds is not None else _date(text, parsedate_to_datetime)
+        if until_s is not None:
+            return _wait(at_s, until_s)
+    if not is_rate_limit:
+        return None
+    told = _fields(headers)
+    resets = [
+        until_s
+        for fields in told.values()
+        if _number(fields.get("remaining", "")) == 0
+        and (until_s := _reset(fields.get("reset", ""), at_s)) is not None
+    ]
+    return _wait(at_s, max(resets)) if resets else None
+
+
+def _wait(at_s: float, until_s: float) -> Wait | None:
+    if until_s <= at_s:
+        return None
+    most_s = at_s + MOST_WAIT_S
+    return Wait(min(until_s, most_s), until_s > most_s)
+
+
+def limits_of(headers: Mapping[str, str], at_s: float) -> tuple[Limit, ...]:
+    """The limits that a reply of `at_s` tells in full, in the order of their names."""
+    if not headers:
+        return ()
+    limits = []
+    for name, fields in sorted(_fields(headers).items()):
+        limit, remaining = _number(fields.get("limit", "")), _number(fields.get("remaining", ""))
+        if limit and remaining is not None:
+            until_s = _reset(fields.get("reset", ""), at_s)
+            until_s = at_s + UNTOLD_RESET_S if until_s is None else min(until_s, at_s + MOST_WAIT_S)
+            limits.append(Limit(name, min(1.0, remaining / limit), at_s, until_s))
+    return tuple(limits)
+
+
+def _fields(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Limit's name → field → text."""
+    told: dict[str, dict[str, str]] = {}
+    for name, text in headers.items():
+        if place := _PLACES.get(name):
+            told.setdefault(place[0], {})[place[1]] = text
+    return told
+
+
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
+_SPANS = re.compile(r"(?:[0-9]{1,15}(?:\.[0-9]{1,15})?(?:ms|us|µs|ns|s|m|h|d))+")
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|s|m|h|d)")
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# A number of seconds above this is a point in time: one above the second, in milliseconds.
+_EPOCH_S, _EPOCH_MS = 1e9, 1e12
+
+
+def _number(text: str) -> float | None:
+    """A plain number of 0 or more."""
+    text = text.strip()
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _reset(text: str, at_s: float) -> float | None:
+    """When: "1s", "6m0s", "20ms", seconds, RFC 3339 or unix time. None where it is nothing of these."""
+    text = text.strip()
+    if len(text) > _LONGEST_TEXT:
+        return None
+    if (number := _number(text)) is not None:
+        if number < _EPOCH_S:
+            return at_s + number
+        return number / 1000 if number >= _EPOCH_MS else number
+    if _SPANS.fullmatch(text):
+        return at_s + sum(float(count) * _UNITS_S[unit] for count, unit in _SPAN.findall(text))
+    return _date(text, datetime.fromisoformat)
+
+
+def _date(text: str, parse: Callable[[str], datetime]) -> float | None:
+    """A date with its offset from UTC; without one nobody knows when it is."""
+    if len(text) > _LONGEST_TEXT:
+        return None
+    try:
+        when = parse(text.strip())
+        return when.timestamp() if when.tzinfo is not None else None
+    except (ValueError, TypeError, OverflowError):
+        return None
