@@ -149,6 +149,15 @@ class Ejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Affinity:
+    """Calls that belong together go to one member: `by` is what they share, `session`, `user` or `prefix`.
+    `header` is the first place to look for the name of the session or user; "": only where agents put it."""
+
+    by: str
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hedge:
     """A second member is tried beside the first where that one gave no sign for `after_ms`; of all calls no
     more than `share_percent`."""
@@ -171,6 +180,7 @@ class Pool:
     # What is done about causes otherwise than by default: an action, or a pool's name.
     on: tuple[tuple[Cause, Action | str], ...] = ()
     hedge: Hedge | None = None
+    affinity: Affinity | None = None
     guard: str = "first-event"  # or `full`: how far the broker watches over a stream of the client's dialect
 
     def action(self, cause: Cause) -> Action | str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.call import FACT_KINDS
 from ..core.catalog import (
+    Affinity,
     CallerEntry,
     Catalog,
     Ejection,
@@ -199,8 +200,19 @@ def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Po
         ejection=Ejection(eject.enabled, eject.consecutive_errors, eject.base, eject.max, eject.ramp),
         on=_on(merged, path, entry),
         hedge=Hedge(entry.hedge.after, entry.hedge.share) if entry.hedge else None,
+        affinity=_affinity(merged, path, entry),
         guard=entry.guard,
     )
+
+
+def _affinity(merged: Merged, path: Path, entry: PoolIn) -> Affinity | None:
+    said = entry.affinity
+    if said is None:
+        return None
+    if said.header and said.by == "prefix":
+        wrong = "a prefix is in the body, not in a header"
+        merged.wrong((*path, "affinity", "header"), wrong, "leave it out, or say `by: session`")
+    return Affinity(said.by, said.header)
 
 
 _CAUSES = {cause.value: cause for cause in Cause if cause not in ALWAYS_CLIENTS}

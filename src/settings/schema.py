@@ -281,6 +281,19 @@ class EjectionIn(Model):
     )
 
 
+class AffinityIn(Model):
+    """Calls that belong together go to one member. `affinity: user` is short for `affinity: {by: user}`."""
+
+    by: Annotated[str, PlainValidator(values.affinity_by)] = field(
+        "What they share: a `session`, a `user`, or a `prefix` (what the conversation begins with).",
+        "word",
+        "give session, user or prefix",
+    )
+    header: Annotated[str, PlainValidator(values.affinity_header)] = field(
+        "Where to look first for the name of the session or user.", "name", "give e.g. x-my-session", ""
+    )
+
+
 class HedgeIn(Model):
     """A second attempt beside a slow first one. `hedge: 2s` is short for `hedge: {after: 2s}`."""
 
@@ -356,6 +369,9 @@ class PoolIn(Model):
         "duration or mapping",
         "give e.g. 2s, or {after: 2s, share: 5%}",
         None,
+    )
+    affinity: Annotated[AffinityIn | None, BeforeValidator(values.affinity)] = field(
+        "Keep conversations at one member: docs/affinity.md.", "word or mapping", "give e.g. session", None
     )
     guard: Annotated[str, PlainValidator(values.guard)] = field(
         "How far the broker watches over a stream that passes as it is. `first-event`: to its first event; "

@@ -239,9 +239,18 @@ def header_name(value: Any) -> str:
 
 def fact_header(value: Any) -> str:
     """A header that may set a fact: any that a client may send, but none that carries a secret."""
+    return _clients_header(value, "can't be a fact", "x-task")
+
+
+def affinity_header(value: Any) -> str:
+    """A header that may name a session or user, of the same kind."""
+    return _clients_header(value, "can't name a session or user", "x-my-session")
+
+
+def _clients_header(value: Any, wrong: str, example: str) -> str:
     lower = header_name(value)
     if lower in CREDENTIALS or lower in ("host", "content-length"):
-        refuse(f"the header {show(value)} can't be a fact", "choose a header of your own, e.g. x-task")
+        refuse(f"the header {show(value)} {wrong}", f"choose a header of your own, e.g. {example}")
     return lower
 
 
@@ -307,6 +316,24 @@ def percent(value: Any) -> float:
     if not 0 < share <= 100:
         refuse(f"{show(value)} is not between 0% and 100%", right)
     return share
+
+
+_AFFINITIES = ("session", "user", "prefix")
+
+
+def affinity_by(value: Any) -> str:
+    """`session`, `user` or `prefix`."""
+    if value not in _AFFINITIES:
+        right = suggestion(str(value), _AFFINITIES, "give session, user or prefix")
+        refuse(f"{show(value)} is not an affinity", right)
+    return str(value)
+
+
+def affinity(value: Any) -> Any:
+    """A word stands for a mapping with just `by`; `off` for none."""
+    if value in (False, "off", "none"):
+        return None
+    return {"by": value} if isinstance(value, str) else value
 
 
 def hedge(value: Any) -> Any:

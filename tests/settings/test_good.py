@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from modelbroker.core.catalog import (
+    Affinity,
     Auth,
     Capabilities,
     Catalog,
@@ -106,6 +107,11 @@ def test_match(written: str, conditions: list[Any]) -> None:
         ("ejection: on", "ejection", Ejection()),
         ("ejection: {base: 1m, max: 1h}", "ejection", Ejection(True, 3, 60_000, 3_600_000)),
         ("timeouts: {connect: 1.5s, reply: 500ms}", "timeouts", Timeouts(1_500, 60_000, 500)),
+        ("affinity: session", "affinity", Affinity("session")),
+        ("affinity: {by: prefix}", "affinity", Affinity("prefix")),
+        ("affinity: {by: user, header: X-My-User}", "affinity", Affinity("user", "x-my-user")),
+        ("affinity: off", "affinity", None),
+        ("affinity: none", "affinity", None),
         ("usage_event: pass", "usage_event", "pass"),
         ("usage_event: strip", "usage_event", "strip"),
     ],
