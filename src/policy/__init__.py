@@ -3,9 +3,13 @@
 from .affinity import preference, preferred
 from .decide import allowed_pools, decide, unknown_model
 from .eligible import State, class_members, served_dialect
+from .health import Book, Effect, Observed
 from .match import holds
 
 __all__ = [
+    "Book",
+    "Effect",
+    "Observed",
     "State",
     "allowed_pools",
     "class_members",
