@@ -1,5 +1,6 @@
 """Floor 1: wire protocols. One folder a dialect; the registry below is all that others see."""
 
+from .affinity import AffinityKey, affinity_key
 from .base import Dialect, RequestFacts, Stage, StreamStart, UpstreamFault
 from .blobs import id_and_owner
 from .conversation import Encoded, Upstream
@@ -29,6 +30,7 @@ __all__ = [
     "DEVIATIONS",
     "KNOWN",
     "SURFACES",
+    "AffinityKey",
     "ClientDialect",
     "Context",
     "Dialect",
@@ -41,6 +43,7 @@ __all__ = [
     "StreamStart",
     "Upstream",
     "UpstreamFault",
+    "affinity_key",
     "client_dialect",
     "counts_tokens",
     "dialect_for_path",
