@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from ..core.call import Surface
+from ..core.causes import DEFAULT_ACTIONS, Action, Cause
 from ..core.errors import BadRequest, CallError
 from .sse import SseEvent
 
@@ -53,17 +54,22 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFault:
-    """A provider's failure inside a stream: HTTP status that stands for it, and its own words."""
+    """A provider's failure inside a stream: HTTP status that stands for it, its own words, and what it is."""
 
     status: int
     code: str
     message: str
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStart:
+    """`fault`: of the stage FAULT. `cause`: why the provider gave up. A REAL event that has one is an error
+    about this very request: it goes to the client unless the pool says otherwise."""
+
     stage: Stage
     fault: UpstreamFault | None = None
+    cause: Cause | None = None
 
 
 Request = TypeVar("Request")
@@ -73,20 +79,36 @@ PREAMBLE = StreamStart(Stage.PREAMBLE)
 REAL = StreamStart(Stage.REAL)
 
 
-def failed(status: int, code: str, message: str) -> StreamStart:
-    return StreamStart(Stage.FAULT, UpstreamFault(status, code, message))
+CREDENTIAL_MESSAGE = "the provider refused the broker's own credential: its operator has to mend it"
+BILLING_MESSAGE = "the provider refuses the broker's account until its bill is settled or its quota raised"
 
 
-def credential_refused() -> StreamStart:
-    """The provider refused the broker's credential. Its words are not passed on: they may quote the key."""
-    message = "the provider refused the broker's own credential: its operator has to mend it"
-    return failed(502, "upstream_credential_refused", message)
+def failed(cause: Cause, message: str) -> StreamStart:
+    """What an error in the place of a stream's first real event is. Of our own account nothing of the
+    provider's words is passed on: they may quote the key. An answer about this very request is REAL: another
+    member would mostly say the same."""
+    if DEFAULT_ACTIONS[cause] is Action.CLIENT:
+        return StreamStart(Stage.REAL, cause=cause)
+    match cause:
+        case Cause.CREDENTIAL:
+            fault = UpstreamFault(502, "upstream_credential_refused", CREDENTIAL_MESSAGE, cause)
+        case Cause.BILLING:
+            fault = UpstreamFault(503, "upstream_billing", BILLING_MESSAGE, cause)
+        case Cause.RATE_LIMIT:
+            fault = UpstreamFault(429, "upstream_rate_limited", message, cause)
+        case Cause.OVERLOADED:
+            fault = UpstreamFault(529, "upstream_overloaded", message, cause)
+        case Cause.GARBAGE:
+            fault = UpstreamFault(502, "upstream_garbage", message, cause)
+        case _:
+            fault = UpstreamFault(503, "upstream_error", message, cause)
+    return StreamStart(Stage.FAULT, fault, cause)
 
 
 def garbage(what: bytes) -> StreamStart:
     """An event that is not of the dialect: its first bytes are shown so that a person can tell why."""
     shown = what[:60].decode("utf-8", "replace")
-    return failed(502, "upstream_garbage", f"the provider's stream is not valid: it begins with {shown!r}")
+    return failed(Cause.GARBAGE, f"the provider's stream is not valid: it begins with {shown!r}")
 
 
 class Dialect(Protocol):

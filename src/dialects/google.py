@@ -6,15 +6,7 @@ Source: google/rpc/error_details.proto; AIP-193, "Errors".
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
-
-# "check your plan and billing details" is in every answer over a limit, and says nothing.
-BILLING_WORDS = re.compile(
-    r"credits? (are|is|have been|has been) (depleted|exhausted)|prepay|spend(ing)? (cap|limit)"
-    r"|billing (account|is not|to be|has not|must be)|(enable|requires?) billing|dunning",
-    re.I,
-)
 
 
 class Details:

@@ -14,12 +14,12 @@ from urllib.parse import quote
 import msgspec
 
 from ..core.errors import CallError
-from .base import ABSENT, REAL, StreamStart, credential_refused, decode_json, failed
+from . import causes
+from .base import ABSENT, BILLING_MESSAGE, CREDENTIAL_MESSAGE, decode_json
 from .conversation import Effort, Upstream
 from .replies import Cause, Fault, Usage
 
 _SAYS_NOTHING = (b"", b"null", b"false", b"{}", b"[]")
-_CREDENTIAL_WORDS = ("invalid_api_key", "authentication", "permission")
 
 
 def error_body(error: CallError, request_id: str) -> bytes:
@@ -94,30 +94,8 @@ def part_types(value: Any) -> Iterable[str]:
             stack.extend(inner for inner in item if isinstance(inner, (dict, list)))
 
 
-_REQUEST_CODES = frozenset(("context_length_exceeded", "invalid_prompt", "content_filter"))
-
-
-def fault_of(error: Any) -> StreamStart:
-    """A stream's `error` object → what it stands for. Rate limits and overload keep their status."""
-    if not isinstance(error, dict):
-        return failed(503, "upstream_error", str(error)[:500])
-    code, kind = str(error.get("code") or ""), str(error.get("type") or "")
-    message = str(error.get("message") or "the provider ended its stream with an error")
-    if any(word in code + kind for word in _CREDENTIAL_WORDS) or code in ("401", "403"):
-        return credential_refused()
-    if "rate_limit" in code + kind or code == "429":
-        return failed(429, "upstream_rate_limited", message)
-    if "overloaded" in code + kind or code in ("529", "503"):
-        return failed(529, "upstream_overloaded", message)
-    if kind == "invalid_request_error" or code in _REQUEST_CODES:
-        return REAL  # an answer about this very request
-    return failed(503, "upstream_error", message)
-
-
 # -- errors of providers
 
-CREDENTIAL_MESSAGE = "the provider refused the broker's own credential: its operator has to mend it"
-BILLING_MESSAGE = "the provider refuses the broker's account until its bill is settled or its quota raised"
 # The provider's names of fields → the names in Chat.
 _CANONICAL_FIELDS: Mapping[str, str] = {
     "max_tokens": "max_output_tokens",
@@ -147,45 +125,6 @@ _STATUS_OF_TYPE: Mapping[str, int] = {
     "server_error": 500,
     "timeout_error": 504,
 }
-_BILLING_WORDS = (
-    "insufficient_quota",
-    "billing_",
-    "billing details",
-    "exceeded your current quota",
-    "insufficient balance",
-    "insufficient credits",
-    "credit balance",
-    "more credits",
-    "used all available credits",
-    "spending limit",
-)
-_CONTEXT_WORDS = (
-    "context_length_exceeded",
-    "model_max_prompt_tokens_exceeded",
-    "context length",
-    "context window",
-    "context size",
-    "maximum prompt length",
-    "prompt is too long",
-    "too many input tokens",
-    "input is too long",
-    "reduce the length of the messages",
-)
-_POLICY_WORDS = (
-    "content_policy",
-    "content_filter",
-    "content management policy",
-    "responsibleaipolicyviolation",
-    "moderation_blocked",
-    "requires moderation",
-    "usage policies",
-    "usage policy",
-    "usage guidelines",
-    "data_inspection_failed",
-    "was flagged",
-)
-_KEY_WORDS = ("invalid_api_key", "incorrect api key", "invalid api key", "api key not valid")
-_BUSY_WORDS = ("overloaded", "over capacity", "at capacity", "capacity_exceeded")
 _MOST_WORDS = 4000
 
 
@@ -193,13 +132,19 @@ def decode_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
     """An error reply of OpenAI or of those that speak like it, garbage too. `headers` in lower case."""
     request_id = headers.get("x-request-id") or headers.get("apim-request-id") or ""
     retry_after = headers.get("retry-after", "")
-    fault = fault_from(decode_json(body), status, body)
+    fault = _fault(decode_json(body), status, body)
     return msgspec.structs.replace(fault, retry_after=retry_after, request_id=request_id)
 
 
-def fault_from(error: Any, status: int = 0, shown: bytes = b"") -> Fault:
-    """An error object in any of the shapes that are met → what it stands for. Without a `status` (inside a
-    stream) the object says it, or else its type does. `shown` stands in where the object has no words.
+def fault_from(error: Any, status: int | None = None) -> Fault:
+    """An error object inside a stream, or in a reply that says that it is a good one. Without a `status` the
+    object says it, or else its type does."""
+    return _fault(error, status, b"")
+
+
+def _fault(error: Any, status: int | None, body: bytes) -> Fault:
+    """An error object in any of the shapes that are met → what it stands for. `body` stands in where the
+    object has no words.
 
     Seen: {"error": {...}}, {"error": "words"}, [{"error": …}] (Google's), {"message", "type", "code"}
     (Mistral, Cerebras, vLLM), {"detail": "words" | [{"loc", "msg"}]} (FastAPI), {"code", "error": …} (xAI).
@@ -208,12 +153,13 @@ def fault_from(error: Any, status: int = 0, shown: bytes = b"") -> Fault:
     outer = outer if isinstance(outer, dict) else {}
     inner = outer.get("error")
     fields = inner if isinstance(inner, dict) else outer
-    message = _words(fields, inner) or _first_bytes(shown) or "the provider answered with an error"
+    message = _words(fields, inner) or _first_bytes(body) or "the provider answered with an error"
     code = _word(fields.get("code")) or (_word(outer.get("code")) if fields is not outer else "")
     kind = _word(fields.get("type"))
-    status = status or _status_in(fields, code, kind)
-    cause = _cause_of(status, f"{code} {kind} {message}".lower(), code.lower())
-    if status < 400:
+    if status is None:
+        status = _status_in(fields, code, kind)
+    cause = causes.cause_of("openai-chat", status, body or msgspec.json.encode(error))
+    if cause is Cause.GARBAGE:
         status = 502
     if cause is Cause.CREDENTIAL:
         message, code = CREDENTIAL_MESSAGE, "upstream_credential_refused"
@@ -265,33 +211,6 @@ def _status_in(fields: Mapping[str, Any], code: str, kind: str) -> int:
     return _STATUS_OF_TYPE.get(code) or _STATUS_OF_TYPE.get(kind) or 500
 
 
-def _holds(text: str, words: Iterable[str]) -> bool:
-    return any(word in text for word in words)
-
-
-def _cause_of(status: int, text: str, code: str) -> Cause:
-    """`text`: code, type and message in lower case."""
-    if status == 402 or _holds(text, _BILLING_WORDS):
-        return Cause.BILLING
-    if status < 500 and _holds(text, _CONTEXT_WORDS):
-        return Cause.CONTEXT_OVERFLOW
-    if status < 500 and status != 401 and status != 429 and _holds(text, _POLICY_WORDS):
-        return Cause.CONTENT_POLICY
-    if code == "model_not_found" or status == 404:
-        return Cause.NOT_FOUND
-    if status in (401, 403) or _holds(text, _KEY_WORDS):
-        return Cause.CREDENTIAL
-    if status == 429 or code == "rate_limit_exceeded":
-        return Cause.RATE_LIMIT
-    if status in (498, 503, 529) or (status >= 500 and _holds(text, _BUSY_WORDS)):
-        return Cause.OVERLOADED
-    if status in (408, 504):
-        return Cause.TIMEOUT
-    if status >= 500 or status < 400:
-        return Cause.SERVER
-    return {409: Cause.CONFLICT, 413: Cause.TOO_LARGE}.get(status, Cause.BAD_REQUEST)
-
-
 class _Told(msgspec.Struct, frozen=True):
     """How a cause is told in OpenAI's words: the provider's status where it is one of `statuses`, else the
     first of them; `code` "" is the provider's own."""
@@ -308,12 +227,15 @@ _TOLD: Mapping[Cause, _Told] = {
     Cause.TOO_LARGE: _Told((413,), "invalid_request_error", "request_too_large"),
     Cause.CREDENTIAL: _Told((502,), "server_error", "upstream_credential_refused"),
     Cause.BILLING: _Told((503,), "server_error", "upstream_billing"),
-    Cause.NOT_FOUND: _Told((404, 400), "invalid_request_error", "model_not_found"),
+    Cause.MODEL_NOT_FOUND: _Told((404, 400), "invalid_request_error", "model_not_found"),
+    Cause.NOT_FOUND: _Told((404, 400), "invalid_request_error"),
     Cause.CONFLICT: _Told((409,), "invalid_request_error", "conflict"),
     Cause.RATE_LIMIT: _Told((429,), "rate_limit_error", "rate_limit_exceeded"),
     Cause.OVERLOADED: _Told((503, 529), "server_error", "overloaded"),
     Cause.TIMEOUT: _Told((504, 408), "server_error", "timeout"),
     Cause.SERVER: _Told((502, 500, 503), "server_error", "server_error"),
+    Cause.GARBAGE: _Told((502,), "server_error", "server_error"),
+    Cause.CUT: _Told((502,), "server_error", "server_error"),
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ..core.causes import Cause
 from ..core.errors import Unavailable
 from ..dialects import Dialect, SseSplitter, Stage, UpstreamFault
 
@@ -39,6 +40,8 @@ class MemberStream:
 
     dialect: Dialect
     kept: tuple[tuple[str, str], ...] = ()  # reply headers to go with `failure()`
+    # Of what failed. Behind COMMIT it is that of the first real event: an error about this very request.
+    cause: Cause | None = None
     _splitter: SseSplitter = field(default_factory=SseSplitter)
     _held_bytes: int = 0
     _alive: bool = False
@@ -57,19 +60,19 @@ class MemberStream:
             self._inflate = zlib.decompressobj(ANY_ZLIB).decompress
         elif encoding != "identity":
             return Move.COMMIT  # what can't be read can't be judged
-        return self._fail("upstream_cut", "the provider's stream is empty") if ends else Move.HOLD
+        return self._fail(Cause.CUT, "upstream_cut", "the provider's stream is empty") if ends else Move.HOLD
 
     def on_body(self, chunk: bytes, ends: bool) -> Move:
         try:
             plain = self._inflate(chunk, MOST_HELD_BYTES) if self._inflate else chunk
         except zlib.error as wrong:
-            return self._fail(
-                "upstream_garbage", f"the provider's stream is not compressed as it says: {wrong}"
-            )
+            message = f"the provider's stream is not compressed as it says: {wrong}"
+            return self._fail(Cause.GARBAGE, "upstream_garbage", message)
         self._held_bytes += max(len(chunk), len(plain))
         alive_before = self._alive
         for event in self._splitter.feed(plain):
             start = self.dialect.judge(event)
+            self.cause = start.cause
             if start.stage is Stage.REAL:
                 return Move.COMMIT
             if start.fault is not None:
@@ -77,7 +80,9 @@ class MemberStream:
                 return Move.FAIL
             self._alive = True
         if ends:
-            return self._fail("upstream_cut", "the provider's stream ended before its first real event")
+            return self._fail(
+                Cause.CUT, "upstream_cut", "the provider's stream ended before its first real event"
+            )
         if self._held_bytes > MOST_HELD_BYTES:
             return Move.COMMIT
         return Move.HOLD_BRIEFLY if self._alive and not alive_before else Move.HOLD
@@ -91,10 +96,13 @@ class MemberStream:
     ) -> tuple[int, str, bytes]:
         """(status, code, body in the dialect) to answer with after FAIL; a status that Envoy retries on.
         `told`: the message as the client is to read it."""
-        fault = self._fault or UpstreamFault(502, "upstream_error", "the provider's stream failed")
+        fault = self._fault or UpstreamFault(
+            502, "upstream_error", "the provider's stream failed", Cause.SERVER
+        )
         error = Unavailable(fault.status, fault.code, told(fault.message) if told else fault.message)
         return fault.status, fault.code, self.dialect.error_body(error, request_id)
 
-    def _fail(self, code: str, message: str) -> Move:
-        self._fault = UpstreamFault(502, code, message)
+    def _fail(self, cause: Cause, code: str, message: str) -> Move:
+        self.cause = cause
+        self._fault = UpstreamFault(502, code, message, cause)
         return Move.FAIL

@@ -230,7 +230,7 @@ def test_every_recorded_error_is_told(row: Recorded, client: str) -> None:
     recorded = json.loads(row.reply)
     words = recorded.get("message") or recorded["error"]["message"]
     # OpenAI tells an unknown model with either.
-    assert status == row.status or (fault.cause is Cause.NOT_FOUND and status == 404)
+    assert status == row.status or (fault.cause is Cause.MODEL_NOT_FOUND and status == 404)
     assert words in "".join(strings(json.loads(body)))
 
 

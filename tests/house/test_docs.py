@@ -40,7 +40,7 @@ def codes_in_source() -> set[str]:
             code = node.args[1]
             if name in ERROR_CLASSES and isinstance(code, ast.Constant) and isinstance(code.value, str):
                 codes.add(code.value)
-            if name in {"failed", "UpstreamFault"} and isinstance(code, ast.Constant):
+            if name == "UpstreamFault" and isinstance(code, ast.Constant):
                 codes.add(str(code.value))
     return codes
 

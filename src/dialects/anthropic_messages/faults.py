@@ -14,78 +14,51 @@ from typing import Any
 import msgspec
 
 from ..aws_event_stream import EventStreamMessage
-from ..base import decode_json
-from ..google import BILLING_WORDS, Details
-from ..openai import BILLING_MESSAGE, CREDENTIAL_MESSAGE
+from ..base import BILLING_MESSAGE, CREDENTIAL_MESSAGE, decode_json
+from ..causes import cause_of
+from ..google import Details
 from ..replies import Cause, Fault
 from ..translation import Context
 
-# Anthropic's types, Google's statuses and Amazon's exceptions → (cause, the HTTP status that goes with it).
-_CAUSES: Mapping[str, tuple[Cause, int]] = {
-    "invalid_request_error": (Cause.BAD_REQUEST, 400),
-    "authentication_error": (Cause.CREDENTIAL, 401),
-    "billing_error": (Cause.BILLING, 402),
-    "permission_error": (Cause.CREDENTIAL, 403),
-    "not_found_error": (Cause.NOT_FOUND, 404),
-    "conflict_error": (Cause.CONFLICT, 409),
-    "request_too_large": (Cause.TOO_LARGE, 413),
-    "rate_limit_error": (Cause.RATE_LIMIT, 429),
-    "api_error": (Cause.SERVER, 500),
-    "timeout_error": (Cause.TIMEOUT, 504),
-    "overloaded_error": (Cause.OVERLOADED, 529),
-    "INVALID_ARGUMENT": (Cause.BAD_REQUEST, 400),
-    "FAILED_PRECONDITION": (Cause.BAD_REQUEST, 400),
-    "UNAUTHENTICATED": (Cause.CREDENTIAL, 401),
-    "PERMISSION_DENIED": (Cause.CREDENTIAL, 403),
-    "NOT_FOUND": (Cause.NOT_FOUND, 404),
-    "RESOURCE_EXHAUSTED": (Cause.RATE_LIMIT, 429),
-    "INTERNAL": (Cause.SERVER, 500),
-    "UNAVAILABLE": (Cause.OVERLOADED, 503),
-    "DEADLINE_EXCEEDED": (Cause.TIMEOUT, 504),
-    "validationexception": (Cause.BAD_REQUEST, 400),
-    "accessdeniedexception": (Cause.CREDENTIAL, 403),
-    "unrecognizedclientexception": (Cause.CREDENTIAL, 403),
-    "expiredtokenexception": (Cause.CREDENTIAL, 403),
-    "invalidsignatureexception": (Cause.CREDENTIAL, 403),
-    "resourcenotfoundexception": (Cause.NOT_FOUND, 404),
-    "modeltimeoutexception": (Cause.TIMEOUT, 408),
-    "conflictexception": (Cause.CONFLICT, 409),
-    "modelerrorexception": (Cause.SERVER, 424),
-    "modelstreamerrorexception": (Cause.SERVER, 424),
-    "servicequotaexceededexception": (Cause.RATE_LIMIT, 400),
-    "modelnotreadyexception": (Cause.OVERLOADED, 429),
-    "throttlingexception": (Cause.RATE_LIMIT, 429),
-    "internalserverexception": (Cause.SERVER, 500),
-    "serviceunavailableexception": (Cause.OVERLOADED, 503),
+# Anthropic's types, Google's statuses and Amazon's exceptions → the HTTP status that goes with them: an error
+# inside a stream has none.
+_STATUSES: Mapping[str, int] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+    "invalid_argument": 400,
+    "failed_precondition": 400,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "resource_exhausted": 429,
+    "internal": 500,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
+    "validationexception": 400,
+    "accessdeniedexception": 403,
+    "unrecognizedclientexception": 403,
+    "expiredtokenexception": 403,
+    "invalidsignatureexception": 403,
+    "resourcenotfoundexception": 404,
+    "modeltimeoutexception": 408,
+    "conflictexception": 409,
+    "modelerrorexception": 424,
+    "modelstreamerrorexception": 424,
+    "servicequotaexceededexception": 400,
+    "modelnotreadyexception": 429,
+    "throttlingexception": 429,
+    "internalserverexception": 500,
+    "serviceunavailableexception": 503,
 }
-_BY_STATUS: Mapping[int, Cause] = {
-    401: Cause.CREDENTIAL,
-    402: Cause.BILLING,
-    403: Cause.CREDENTIAL,
-    404: Cause.NOT_FOUND,
-    408: Cause.TIMEOUT,
-    409: Cause.CONFLICT,
-    413: Cause.TOO_LARGE,
-    429: Cause.RATE_LIMIT,
-    503: Cause.OVERLOADED,
-    504: Cause.TIMEOUT,
-    529: Cause.OVERLOADED,
-}
-_CONTEXT = (
-    "prompt is too long",
-    "input is too long",
-    "exceed context limit",
-    "context window",
-    "context length",
-)
-_POLICY = ("content filtering policy", "content filter", "usage policy", "usage policies", "safety policy")
-_BILLING = ("credit balance", "spend limit", "spend_limit", "billing", "usage limits")
-_TOO_LARGE = (
-    "request_too_large",
-    "request exceeds the maximum size",
-    "payload size exceeds",
-    "length limit exceeded",
-)
 _FIELD = re.compile(r"([a-z_]+)(?:[.\[][a-z_0-9.\]\[]*)?:")
 _FIELDS: Mapping[str, str] = {
     "max_tokens": "max_output_tokens",
@@ -140,6 +113,8 @@ _OUR_STATUS: Mapping[Cause, int] = {
     Cause.RATE_LIMIT: 429,
     Cause.OVERLOADED: 529,
     Cause.TIMEOUT: 504,
+    Cause.MODEL_NOT_FOUND: 404,
+    Cause.GARBAGE: 502,
 }
 # Statuses of a bad request that would say something else to a client.
 _NOT_THE_CLIENTS = frozenset((401, 402, 403, 404, 407, 408, 413, 429))
@@ -166,7 +141,7 @@ def stream_fault(data: bytes) -> Fault:
     """An `error` event."""
     error = decode_json(data)
     request_id = str(error.get("request_id") or "") if isinstance(error, dict) else ""
-    return _fault(error, 0, "", data, "", request_id)
+    return _fault(error, None, "", data, "", request_id)
 
 
 def thrown(message: EventStreamMessage) -> Fault | None:
@@ -176,25 +151,28 @@ def thrown(message: EventStreamMessage) -> Fault | None:
         return None
     code = message.headers.get(":exception-type") or message.headers.get(":error-code") or ""
     error = decode_json(message.payload) or {"message": message.headers.get(":error-message", "")}
-    return _fault(error, 0, code, message.payload, "", "")
+    return _fault(error, None, code, msgspec.json.encode(error), "", "")
 
 
-def _fault(error: Any, status: int, code: str, shown: bytes, retry_after: str, request_id: str) -> Fault:
+def _fault(
+    error: Any, status: int | None, code: str, body: bytes, retry_after: str, request_id: str
+) -> Fault:
+    """`status` None: inside a stream, where the type says it. `code`: Amazon's, if it is not in the body."""
     words, kind, detail = _said(error)
     google = _googles(error)
     if google is not None:
         retry_after, request_id = google.retry_after or retry_after, google.request or request_id
+    if status is None:
+        status = _STATUSES.get((code or kind).lower(), 500)
+    cause = cause_of("anthropic-messages", status, body, code)
     code = code or kind
-    cause, usual = _CAUSES.get(code) or _CAUSES.get(code.lower()) or (None, 0)
-    if cause is None:
-        cause = _BY_STATUS.get(status) or (Cause.BAD_REQUEST if 400 <= status < 500 else Cause.SERVER)
-    status = status if status >= 400 else usual or 500
-    cause = _by_words(cause, f"{code} {detail} {words}".lower(), google is not None)
     if not words:
-        words = shown[:200].decode("utf-8", "replace").strip() or "the provider gave no reason"
+        words = body[:200].decode("utf-8", "replace").strip() or "the provider gave no reason"
         if not code:
             words = f"the provider's error is not of the dialect: it begins with {words[:60]!r}"
-            status, cause = (502, Cause.SERVER) if cause is Cause.SERVER else (status, cause)
+            status = 502 if cause is Cause.SERVER else status
+    if cause is Cause.GARBAGE:
+        status = 502
     named = _FIELD.match(words)
     param = _FIELDS.get(named[1], "") if named is not None and cause is Cause.BAD_REQUEST else ""
     return Fault(cause, status, words[:_MOST_WORDS], detail or code, param, retry_after, request_id)
@@ -227,21 +205,6 @@ def _googles(error: Any) -> Details | None:
     if not isinstance(inner, dict) or not isinstance(inner.get("code"), int):
         return None
     return Details(inner.get("details"))
-
-
-def _by_words(cause: Cause, text: str, is_googles: bool) -> Cause:
-    """What a type alone does not tell."""
-    if any(word in text for word in _TOO_LARGE):
-        return Cause.TOO_LARGE
-    if cause is Cause.BAD_REQUEST:
-        if any(word in text for word in _CONTEXT):
-            return Cause.CONTEXT_OVERFLOW
-        if any(word in text for word in _POLICY):
-            return Cause.CONTENT_POLICY
-    if cause not in (Cause.BAD_REQUEST, Cause.RATE_LIMIT):
-        return cause
-    is_bill = BILLING_WORDS.search(text) if is_googles else any(word in text for word in _BILLING)
-    return Cause.BILLING if is_bill else cause
 
 
 # -- out

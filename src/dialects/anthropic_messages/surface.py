@@ -10,16 +10,7 @@ import msgspec
 
 from ...core.call import Surface
 from ...core.errors import CallError
-from ..base import (
-    PREAMBLE,
-    REAL,
-    RequestFacts,
-    StreamStart,
-    credential_refused,
-    decode_json,
-    failed,
-    garbage,
-)
+from ..base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, failed, garbage
 from ..conversation import Chat, Encoded, Upstream
 from ..replies import Fault, Reply
 from ..sse import SseEvent
@@ -30,14 +21,6 @@ from .models import DEVIATIONS, traits_of
 from .stream_in import BedrockDecoder, SseDecoder
 from .stream_out import MessageStream
 
-# What a stream's error event stands for; the other types are answers about the request itself.
-_FAULTS = {
-    "overloaded_error": (529, "upstream_overloaded"),
-    "rate_limit_error": (429, "upstream_rate_limited"),
-    "api_error": (503, "upstream_error"),
-    "timeout_error": (503, "upstream_error"),
-}
-_CREDENTIAL_FAULTS = frozenset(("authentication_error", "permission_error", "billing_error"))
 # Blocks that begin empty: their first delta is the first piece of the answer.
 _EMPTY_BLOCKS = frozenset(("text", "thinking"))
 
@@ -75,15 +58,8 @@ class AnthropicMessages:
             return garbage(event.data)
         match message.get("type") or event.name:
             case "error":
-                error = message.get("error")
-                kind = str(error.get("type") or "") if isinstance(error, dict) else ""
-                text = str(error.get("message") if isinstance(error, dict) else error)
-                if kind in _CREDENTIAL_FAULTS:
-                    return credential_refused()
-                if kind and kind not in _FAULTS:
-                    return REAL
-                status, code = _FAULTS.get(kind, (503, "upstream_error"))
-                return failed(status, code, text)
+                fault = faults.stream_fault(event.data)
+                return failed(fault.cause, fault.message)
             case "ping" | "message_start":
                 return PREAMBLE
             case "content_block_start":

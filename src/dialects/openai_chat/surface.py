@@ -8,7 +8,7 @@ from typing import Any
 
 from ...core.call import Surface
 from .. import openai
-from ..base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
+from ..base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, failed, garbage
 from ..conversation import Chat, Encoded, Upstream
 from ..replies import Fault, Reply
 from ..sse import SseEvent
@@ -41,7 +41,8 @@ class OpenAiChat(SameDialect):
         if not isinstance(chunk, dict):
             return garbage(event.data)
         if chunk.get("error"):
-            return openai.fault_of(chunk["error"])
+            fault = openai.fault_from(chunk)
+            return failed(fault.cause, fault.message)
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):

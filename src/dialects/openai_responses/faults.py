@@ -34,7 +34,7 @@ def fault_of_event(event: Mapping[str, Any]) -> Fault:
     """An `error` event: its fields stand in it, or in an object of that name."""
     inner = event.get("error")
     fields = inner if isinstance(inner, dict) else event
-    return _named(openai.fault_from(event, _STATUSES.get(str(fields.get("code")), 0)))
+    return _named(openai.fault_from(event, _STATUSES.get(str(fields.get("code")))))
 
 
 def fault_of_response(response: Mapping[str, Any]) -> Fault:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...core.call import Surface
 from .. import openai
-from ..base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, garbage
+from ..base import PREAMBLE, REAL, RequestFacts, StreamStart, decode_json, failed, garbage
 from ..conversation import Chat, Encoded, Upstream
 from ..replies import Fault, Reply
 from ..sse import SseEvent
@@ -19,8 +19,6 @@ from .stream_out import ResponsesEncoder, encode_response
 from .wire import DEVIATIONS, path
 
 _PREAMBLE_TYPES = frozenset(("response.created", "response.queued", "response.in_progress", "keepalive"))
-# Failures that another member may not have; any other is an answer about this very request.
-_PROVIDER_CODES = frozenset(("server_error", "rate_limit_exceeded", "vector_store_timeout"))
 
 
 class OpenAiResponses:
@@ -46,14 +44,13 @@ class OpenAiResponses:
             return garbage(event.data)
         kind = str(message.get("type") or event.name)
         if kind == "error" or (not kind and message.get("error")):
-            return openai.fault_of(message.get("error") or message)
-        if kind == "response.failed":
+            fault = faults.fault_of_event(message)
+        elif kind == "response.failed":
             response = message.get("response")
-            error = response.get("error") if isinstance(response, dict) else None
-            if isinstance(error, dict) and str(error.get("code")) not in _PROVIDER_CODES:
-                return REAL
-            return openai.fault_of(error or {})
-        return PREAMBLE if kind in _PREAMBLE_TYPES else REAL
+            fault = faults.fault_of_response(response if isinstance(response, dict) else {})
+        else:
+            return PREAMBLE if kind in _PREAMBLE_TYPES else REAL
+        return failed(fault.cause, fault.message)
 
     # -- what clients speak
 

@@ -66,7 +66,7 @@ QUOTA = (
             Cause.TOO_LARGE,
         ),
         (400, "INVALID_ARGUMENT", "The prompt was blocked due to safety.", [], Cause.CONTENT_POLICY),
-        (400, "FAILED_PRECONDITION", "User location is not supported for the API use.", [], Cause.SERVER),
+        (400, "FAILED_PRECONDITION", "User location is not supported for the API use.", [], Cause.CREDENTIAL),
         (
             400,
             "FAILED_PRECONDITION",
@@ -78,7 +78,7 @@ QUOTA = (
         (403, "PERMISSION_DENIED", "Permission denied on resource project x.", [], Cause.CREDENTIAL),
         (403, "PERMISSION_DENIED", "This API method requires billing to be enabled.", [], Cause.BILLING),
         (403, "PERMISSION_DENIED", "Off.", [reason("BILLING_DISABLED")], Cause.BILLING),
-        (404, "NOT_FOUND", "models/gemini-9 is not found for API version v1beta.", [], Cause.NOT_FOUND),
+        (404, "NOT_FOUND", "models/gemini-9 is not found for API version v1beta.", [], Cause.MODEL_NOT_FOUND),
         (409, "ABORTED", "Concurrent.", [], Cause.CONFLICT),
         (429, "RESOURCE_EXHAUSTED", QUOTA, [], Cause.RATE_LIMIT),
         (429, "RESOURCE_EXHAUSTED", "Your prepayment credits are depleted.", [], Cause.BILLING),
@@ -161,14 +161,14 @@ def test_an_array_of_one_and_other_spellings() -> None:
 @pytest.mark.parametrize(
     ("status", "cause", "told"),
     [
-        (400, Cause.SERVER, 502),
+        (400, Cause.GARBAGE, 502),
         (401, Cause.CREDENTIAL, 401),
-        (404, Cause.NOT_FOUND, 404),
+        (404, Cause.GARBAGE, 502),
         (413, Cause.TOO_LARGE, 413),
         (429, Cause.RATE_LIMIT, 429),
         (500, Cause.SERVER, 502),
         (503, Cause.OVERLOADED, 503),
-        (302, Cause.SERVER, 502),
+        (302, Cause.GARBAGE, 502),
     ],
 )
 def test_garbage_is_judged_by_its_status(status: int, cause: Cause, told: int) -> None:

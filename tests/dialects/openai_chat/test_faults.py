@@ -29,7 +29,7 @@ ERRORS: list[tuple[int, Any, Cause, str]] = [
         Cause.BAD_REQUEST,
         "Unsupported",
     ),
-    (404, error("The model `x` does not exist", "model_not_found"), Cause.NOT_FOUND, "does not exist"),
+    (404, error("The model `x` does not exist", "model_not_found"), Cause.MODEL_NOT_FOUND, "does not exist"),
     (
         400,
         error("This model's maximum context length is 128000 tokens", "context_length_exceeded"),
@@ -105,7 +105,6 @@ ERRORS: list[tuple[int, Any, Cause, str]] = [
         "too long",
     ),
     # FastAPI's, vLLM's, xAI's, Ollama's, Google's
-    (404, {"detail": "Not Found"}, Cause.NOT_FOUND, "Not Found"),
     (
         400,
         {"object": "error", "message": "context length is only 4096", "type": "BadRequestError", "code": 400},
@@ -151,12 +150,17 @@ def test_error_replies(status: int, body: Any, cause: Cause, words: str) -> None
         (408, b"null", Cause.TIMEOUT),
         (504, b"[]", Cause.TIMEOUT),
         (529, b"5", Cause.OVERLOADED),
-        (301, b"", Cause.SERVER),
+        (301, b"", Cause.GARBAGE),
+        (404, b'{"detail": "Not Found"}', Cause.GARBAGE),
+        (404, b"404 page not found", Cause.GARBAGE),
+        (404, b"", Cause.GARBAGE),
+        (403, b"<!DOCTYPE html><title>Just a moment...</title>", Cause.GARBAGE),
     ],
 )
 def test_garbage(status: int, body: bytes, cause: Cause) -> None:
     fault = PROVIDER.decode_fault(status, {}, body)
     assert fault.cause is cause and fault.message and fault.status >= 400
+    assert (fault.status == 502) == (status == 502 or cause is Cause.GARBAGE)
 
 
 @given(status=st.integers(100, 999), body=st.binary(max_size=60))
@@ -197,12 +201,14 @@ FAULTS: list[tuple[Fault, int, str, str | None, str | None]] = [
     (Fault(Cause.CREDENTIAL, 401, "SECRET"), 502, "server_error", "upstream_credential_refused", None),
     (Fault(Cause.BILLING, 402, "SECRET"), 503, "server_error", "upstream_billing", None),
     (
-        Fault(Cause.NOT_FOUND, 404, "m", "not_found_error"),
+        Fault(Cause.MODEL_NOT_FOUND, 404, "m", "not_found_error"),
         404,
         "invalid_request_error",
         "model_not_found",
         None,
     ),
+    (Fault(Cause.NOT_FOUND, 404, "m"), 404, "invalid_request_error", None, None),
+    (Fault(Cause.GARBAGE, 502, "m"), 502, "server_error", "server_error", None),
     (
         Fault(Cause.RATE_LIMIT, 429, "m", "rate_limit_error"),
         429,

@@ -21,7 +21,7 @@ def error(message: str, code: Any = None, kind: str = "invalid_request_error", p
 @pytest.mark.parametrize(
     ("status", "body", "cause", "param"),
     [
-        (400, error("no such model", "model_not_found", param="model"), Cause.NOT_FOUND, "model"),
+        (400, error("no such model", "model_not_found", param="model"), Cause.MODEL_NOT_FOUND, "model"),
         (
             400,
             error("bad", "invalid_value", param="input[4].content[0].file_data"),
@@ -46,7 +46,7 @@ def error(message: str, code: Any = None, kind: str = "invalid_request_error", p
         ),
         (500, error("The server had an error", None, "server_error"), Cause.SERVER, ""),
         (502, b"<html>bad gateway</html>", Cause.SERVER, ""),
-        (404, b"", Cause.NOT_FOUND, ""),
+        (404, b"", Cause.GARBAGE, ""),
     ],
 )
 def test_error_replies(status: int, body: bytes, cause: Cause, param: str) -> None:
