@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.call import FACT_KINDS, Caller, Decision, Facts
+from ..core.catalog import Member
 from ..core.errors import CallError, Misconfigured, Refused
 from ..dialects import likely_path
-from ..exchange import Foreseen, Forward, Inbound, OuterCall, View, at_member
+from ..exchange import Belongs, Foreseen, Forward, Inbound, OuterCall, View, at_member, belongs
 from ..policy import State, decide
 from .runtime import Overrides, prepare_path
 from .secrets import caller_of
@@ -51,7 +52,15 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
             at_member(view.catalog.providers[member.provider], member, inbound, outcome, question.body)
             for member in decision.eligible
         ]
-        story |= _story(decision, facts, ends)
+        pool = view.catalog.pools[decision.pool]
+        owner = belongs(pool, decision, facts, inbound.first, question.body, lambda member: False)
+        story |= _story(decision, facts, ends, owner)
+        if pool.affinity is not None:
+            story["affinity"] = {
+                "by": pool.affinity.by,
+                "found": owner.source if owner else None,
+                "member": owner.member.id if owner else None,
+            }
     except CallError as error:
         story["refused"] = {"status": error.status, "code": error.code, "message": error.message}
         story["providers_out"] = _out_in_pool(error, view)
@@ -94,14 +103,15 @@ def _further(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _story(decision: Decision, facts: Facts, ends: Sequence[Foreseen]) -> dict[str, Any]:
-    total = sum(member.weight for member in decision.eligible if member.priority == _first(decision))
+def _story(
+    decision: Decision, facts: Facts, ends: Sequence[Foreseen], owner: Belongs | None
+) -> dict[str, Any]:
     eligible = [
         {
             "member": member.id,
             "weight": member.weight,
             "priority": member.priority,
-            "chance": round(member.weight / total, 4) if member.priority == _first(decision) else 0.0,
+            "chance": _chance(member, decision, owner),
             "dialect": end.dialect,
             "way": end.way,
             "dropped": list(end.dropped),
@@ -119,8 +129,13 @@ def _story(decision: Decision, facts: Facts, ends: Sequence[Foreseen]) -> dict[s
     }
 
 
-def _first(decision: Decision) -> int:
-    return min(member.priority for member in decision.eligible)
+def _chance(member: Member, decision: Decision, owner: Belongs | None) -> float:
+    """Of being the first one tried, while all are well."""
+    if owner is not None:
+        return float(member == owner.member)
+    level = min(other.priority for other in decision.eligible)
+    total = sum(other.weight for other in decision.eligible if other.priority == level)
+    return round(member.weight / total, 4) if member.priority == level else 0.0
 
 
 def _text(story: dict[str, Any]) -> str:
@@ -134,6 +149,10 @@ def _text(story: dict[str, Any]) -> str:
         return "\n".join([*lines, f"revision {story['revision']}"])
     lines.append(f"rule     {story['rule'] or 'none matches: `model` names the pool'}")
     lines.append(f"pool     {story['pool']}  (up to {story['failover']} further attempts)")
+    if affinity := story.get("affinity"):
+        found, member = affinity["found"], affinity["member"]
+        by = f"by {found}: first at {member}" if found else "which nothing in the call names: by weight"
+        lines.append(f"affinity {affinity['by']}, {by}")
     lines.append("members")
     for member in story["eligible"]:
         chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"

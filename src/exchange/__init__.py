@@ -1,5 +1,6 @@
 """Floor 2: one call's life as a state machine. Events in, commands out; no I/O, clock or randomness."""
 
+from .affinity import Belongs, belongs
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
 from .member import MemberStream, Move
@@ -11,6 +12,7 @@ from .view import View
 __all__ = [
     "HOSTS",
     "Answer",
+    "Belongs",
     "FilteredStream",
     "Foreseen",
     "Forward",
@@ -29,6 +31,7 @@ __all__ = [
     "View",
     "WholeReply",
     "at_member",
+    "belongs",
     "identity_dialects",
     "passing_dialects",
     "spoken",

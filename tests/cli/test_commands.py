@@ -180,6 +180,9 @@ pools:
       - {provider: anthropic, model: claude-x, weight: 20}
       - {provider: bedrock, model: claude-x, weight: 10, priority: 1}
   - {name: other, members: [{provider: groq, model: m}]}
+  - name: sticky
+    affinity: session
+    members: [{provider: own, model: m}, {provider: mistral, model: m}]
 callers:
   - {name: tester, key: {sha256: SHA}}
 """.replace("SHA", KEY_SHA256)
@@ -244,6 +247,25 @@ def test_explain_guesses_the_path_and_says_so(explained: Callable[..., Any]) -> 
     hi = {"model": "fast", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
     assert explained(hi, "--header", "anthropic-version=2023-06-01")[1]["path"] == "/v1/messages"
     assert explained(hi)[1]["path"] == "/v1/chat/completions"
+
+
+def test_explain_says_whom_a_conversation_belongs_to(explained: Callable[..., Any]) -> None:
+    hi = {"model": "sticky", "messages": [{"role": "user", "content": "hi"}]}
+    text, story = explained(hi, "--assume-credentials")
+    assert story["affinity"] == {"by": "session", "found": None, "member": None}
+    assert "affinity session, which nothing in the call names: by weight" in text
+    assert [member["chance"] for member in story["eligible"]] == [0.5, 0.5]
+    found: set[str] = set()
+    for session in range(12):
+        text, story = explained(hi, "--assume-credentials", "--header", f"x-session-id=s{session}")
+        member = story["affinity"]["member"]
+        assert f"affinity session, by the header x-session-id: first at {member}" in text
+        firsts = {each["member"]: each["chance"] for each in story["eligible"]}
+        assert firsts == {"own/m": 0.0, "mistral/m": 0.0} | {member: 1.0}
+        assert f"+ {member:40} weight 1, first with 100%" in text
+        found.add(member)
+    assert found == {"own/m", "mistral/m"}
+    assert "affinity" not in explained({**hi, "model": "fast"}, "--assume-credentials")[1]
 
 
 @pytest.mark.parametrize(
