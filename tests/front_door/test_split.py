@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Got, asks, make
 from support.simulators import Simulators
+from support.splits import assert_split
 
 WEIGHTS = {"a": 70, "b": 25, "c": 5}
 
@@ -45,16 +45,6 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(autouse=True)
 def clean(sims: Simulators) -> None:
     sims.reset()
-
-
-def assert_split(calls: int, counts: Mapping[str, int], weights: Mapping[str, int]) -> None:
-    """Each within three standard deviations of what its weight says of independent draws."""
-    assert sum(counts.values()) == calls
-    whole = sum(weights.values())
-    for name, weight in weights.items():
-        share = weight / whole
-        expected, deviation = calls * share, math.sqrt(calls * share * (1 - share))
-        assert abs(counts.get(name, 0) - expected) <= 3 * deviation, (name, counts)
 
 
 def by_provider(got: list[Got]) -> Counter[str]:

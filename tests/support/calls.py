@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +40,8 @@ class Ask:
     question: str = field(default_factory=lambda: f"question no. {next(_numbers)}.")
     max_tokens: int | None = None
     image: bool = False  # with a picture, where the dialect is openai-chat
+    headers: Mapping[str, str] = field(default_factory=dict)  # further ones
+    more: Mapping[str, Any] = field(default_factory=dict)  # further fields of the body
 
     @property
     def body(self) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class Ask:
             {"type": "image_url", "image_url": {"url": _PICTURE}},
         ]
         messages = [{"role": "user", "content": parts if self.image else self.question}]
-        asked: dict[str, Any] = {"model": self.pool}
+        asked: dict[str, Any] = {"model": self.pool, **self.more}
         if self.dialect == "openai-responses":
             asked["input"] = self.question
         else:
@@ -109,7 +111,7 @@ async def call(http: httpx.AsyncClient, ask: Ask, content: bytes | None = None) 
     """One call, read to its end. `content` is sent in place of the ask's own body."""
     status, headers, body = 0, {}, bytearray()
     sent = json.dumps(ask.body).encode() if content is None else content
-    headers_sent = {"content-type": "application/json"}
+    headers_sent = {"content-type": "application/json", **ask.headers}
     if ask.dialect == "anthropic-messages":
         headers_sent["anthropic-version"] = "2023-06-01"
     request = http.build_request("POST", PATHS[ask.dialect], content=sent, headers=headers_sent)
