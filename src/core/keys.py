@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .catalog import Limits, Member, Pool, Provider
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
-RENDERING = "2"
+RENDERING = "3"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
@@ -64,7 +64,10 @@ def provider_cluster(provider: Provider, limits: Limits, connect_ms: int) -> str
 
 def pool_cluster(pool: Pool, limits: Limits) -> str:
     """Clusters are immutable: what changes often (members, weights) is in their endpoints."""
-    shape = (pool.ejection, limits.request_bytes, limits.concurrency)
+    # How a member comes back after an ejection is not among them: that is weights.
+    eject = pool.ejection
+    ejection = (eject.enabled, eject.consecutive_errors, eject.base_ms, eject.max_ms)
+    shape = (ejection, limits.request_bytes, limits.concurrency)
     return f"pool/{pool.name}/{content_hash(RENDERING, *shape)}"
 
 

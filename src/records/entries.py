@@ -7,13 +7,14 @@ only what a record has is read, and once.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
+from ..core.causes import Cause
 from ..core.keys import BROKER_DETAILS
 from ..core.record import Attempt, Record
 from ..envoyapi import AnyMessage
+from ..policy import Observed
 
-OUTER_LOG = "outer"
-MEMBER_LOG = "member"
 # Dynamic metadata in which ext_proc and the member listeners leave what they know of a call.
 NAMESPACE = "modelbroker"
 
@@ -77,6 +78,70 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
         provider_status=int(status.string_value) if status is not None else 0,
         dropped=tuple(dropped.string_value.split(", ")) if dropped is not None else (),
     )
+
+
+def observed_of(entry: AnyMessage, now_s: float) -> Observed | None:
+    """What a member listener's entry tells of its member; None where nobody waited for the attempt's end.
+    `now_s` is unix time: an entry tells of the past."""
+    common, response = entry.common_properties, entry.response
+    flags = _flags(common)
+    if not _LEFT.isdisjoint(flags):
+        return None
+    told = _told(common)
+    left = {name: told[name].string_value for name in told} if told is not None else {}
+    status = response.response_code.value
+    provider_status = left.get("provider_status", "")
+    status = int(provider_status) if provider_status.isdigit() else status
+    cause = _CAUSES.get(left.get("cause", "")) or cause_of(status, flags)
+    started, waited_ms = common.start_time, _ms(common, "time_to_first_upstream_rx_byte")
+    if waited_ms is None:
+        waited_ms = _ms(common, "duration") or 0.0
+    return Observed(
+        member=_member(common.downstream_local_address.envoy_internal_address.server_listener_name),
+        status=status,
+        cause=cause,
+        headers=dict(response.response_headers),
+        at_s=min(now_s, started.seconds + started.nanos / 1e9 + waited_ms / 1000),
+        request_id=left.get("request_id", ""),
+    )
+
+
+_CAUSES = {cause.value: cause for cause in Cause}
+# The client went away, or a twin was quicker.
+_LEFT = frozenset(("downstream_connection_termination", "downstream_remote_reset"))
+_CAUSE_OF_FLAG = {
+    "upstream_overflow": Cause.CAPACITY,
+    "dns_resolution_failure": Cause.DNS,
+    "upstream_connection_failure": Cause.CONNECT,
+    "upstream_connection_termination": Cause.RESET,
+    "upstream_remote_reset": Cause.RESET,
+    "upstream_request_timeout": Cause.TIMEOUT,
+    "upstream_protocol_error": Cause.GARBAGE,
+    "stream_idle_timeout": Cause.STALL,
+}
+_CAUSE_OF_STATUS = {
+    401: Cause.CREDENTIAL,
+    402: Cause.BILLING,
+    403: Cause.CREDENTIAL,
+    404: Cause.NOT_FOUND,
+    408: Cause.TIMEOUT,
+    409: Cause.CONFLICT,
+    413: Cause.TOO_LARGE,
+    429: Cause.RATE_LIMIT,
+    503: Cause.OVERLOADED,
+    504: Cause.TIMEOUT,
+    529: Cause.OVERLOADED,
+}
+
+
+def cause_of(status: int, flags: Iterable[str]) -> Cause | None:
+    """By Envoy's own words and the status alone, where nobody looked closer. None: it went well."""
+    for flag, cause in _CAUSE_OF_FLAG.items():
+        if flag in flags:
+            return cause
+    if status < 400:
+        return Cause.GARBAGE if status >= 300 else None
+    return _CAUSE_OF_STATUS.get(status, Cause.SERVER if status >= 500 else Cause.BAD_REQUEST)
 
 
 def _code(details: str) -> str:

@@ -13,9 +13,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
+from ..core.logs import FAILURES_LOG, MEMBER_LOG, OUTER_LOG, is_urgent
 from ..core.record import Attempt, Record
 from ..envoyapi import AnyMessage, EnvoyApi
-from .entries import MEMBER_LOG, OUTER_LOG, attempt_of, record_of
+from ..policy import Observed
+from .entries import attempt_of, observed_of, record_of
 from .join import Joiner
 from .repair import repaired
 
@@ -43,11 +45,17 @@ _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an at
 
 class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
-    must be quick."""
+    must be quick. `observe` is told of each attempt once, of failed ones at once."""
 
-    def __init__(self, api: EnvoyApi, *sinks: Callable[[Sequence[Record]], None]) -> None:
+    def __init__(
+        self,
+        api: EnvoyApi,
+        *sinks: Callable[[Sequence[Record]], None],
+        observe: Callable[[Observed], None] | None = None,
+    ) -> None:
         self._api = api
         self._sinks = sinks
+        self._observe = observe
         self._joiner = Joiner()
         self._warned_s: dict[str, float] = {}  # member → when
 
@@ -100,11 +108,19 @@ class AccessLogServer:
             return None if record.path == _HEALTH_PATH else self._joiner.outer(record, now_s)
         if name == MEMBER_LOG:
             request_id, attempt = attempt_of(entry)
+            if not is_urgent(attempt.status, attempt.flags):
+                self._tell(entry)
             _attempt_count(attempt.member, attempt.status).inc()
             if attempt.code == "upstream_credential_refused":
                 self._warn_of_credential(attempt, now_s)
             return self._joiner.attempt(request_id, attempt, now_s)
+        if name == FAILURES_LOG:
+            self._tell(entry)
         return None
+
+    def _tell(self, entry: AnyMessage) -> None:
+        if self._observe is not None and (seen := observed_of(entry, time.time())) is not None:
+            self._observe(seen)
 
     def _warn_of_credential(self, attempt: Attempt, now_s: float) -> None:
         """Others may answer for a member whose key is wrong: nobody would notice."""

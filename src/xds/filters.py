@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..core.catalog import Limits
+from ..core.logs import FAILURES_LOG, MEMBER_LOG, SETTLED_STATUSES, UPSTREAM_FLAGS
+from ..policy.limits import limit_headers
 from .types import EXT_PROC_CLUSTER, XDS_CLUSTER, Tree, duration, extension
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -36,8 +39,8 @@ def grpc_service(role: str) -> Tree:
     }
 
 
-def access_log(name: str, reply_headers: tuple[str, ...]) -> Tree:
-    """Entries go to the control plane in batches, off the path of any call."""
+def access_log(name: str, reply_headers: tuple[str, ...], *, at_once: bool = False) -> Tree:
+    """Entries go to the control plane, off the path of any call: in batches, or each by itself."""
     return extension(
         "envoy.access_loggers.http_grpc",
         "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
@@ -46,10 +49,27 @@ def access_log(name: str, reply_headers: tuple[str, ...]) -> Tree:
             "grpc_service": {"envoy_grpc": {"cluster_name": XDS_CLUSTER}},
             "transport_api_version": "V3",
             "buffer_flush_interval": "0.200s",
-            "buffer_size_bytes": 65_536,
+            "buffer_size_bytes": 0 if at_once else 65_536,
         },
         additional_response_headers_to_log=list(reply_headers),
     )
+
+
+def member_logs(dialects: Iterable[str]) -> list[Tree]:
+    """What a member's listener tells of each attempt, with its provider's words about limits. Failures go out
+    a second time and at once: the next call should know of them (`core.logs.is_urgent`)."""
+    headers = limit_headers(dialects)
+    comparisons = [{"op": "GE", "value": _number(300)}]
+    comparisons += [{"op": "NE", "value": _number(status)} for status in SETTLED_STATUSES]
+    failed = {"and_filter": {"filters": [{"status_code_filter": {"comparison": c}} for c in comparisons]}}
+    broken = {"response_flag_filter": {"flags": list(UPSTREAM_FLAGS)}}
+    urgent = access_log(FAILURES_LOG, headers, at_once=True)
+    urgent["filter"] = {"or_filter": {"filters": [failed, broken]}}
+    return [access_log(MEMBER_LOG, headers), urgent]
+
+
+def _number(value: int) -> Tree:
+    return {"default_value": value, "runtime_key": "modelbroker.none"}
 
 
 def router() -> Tree:

@@ -21,9 +21,9 @@ from .filters import (
     EXT_PROC_NAME,
     EXT_PROC_PER_ROUTE,
     MESSAGE_TIMEOUT_MS,
-    access_log,
     connection_manager,
     grpc_service,
+    member_logs,
     router,
 )
 from .local_replies import member_mappers
@@ -113,7 +113,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
             *_credential(provider, secret),
             router(),
         ],
-        access_log=[access_log("member", ())],
+        access_log=member_logs(provider.dialects),
         local_reply_config={"mappers": member_mappers(provider.name)},
         # Whatever the outer listener took fits here, with the broker's own headers beside it: a refusal would
         # look like the member's failure, and eject it.

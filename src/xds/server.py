@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import grpc
 from prometheus_client import Counter, Gauge
 
 from ..envoyapi import AnyMessage, EnvoyApi
+from .overlay import ShareOf
 from .session import DeltaRequest, DeltaResponse, Session
 from .snapshot import Snapshot, Versioned
 from .store import Plan, Store
@@ -80,6 +81,13 @@ class XdsServer:
             self._store.commit(plan)
             self._published()
 
+    def set_health(self, notable: Collection[str], share_of: ShareOf) -> None:
+        """Members' health, for the endpoints of every pool; `store.set_health`. It is no other configuration:
+        an Envoy that has all of that goes on having it."""
+        if self._store.set_health(notable, share_of):
+            for envoy in self._envoys.values():
+                envoy.waker.set()
+
     def _published(self) -> None:
         for envoy in self._envoys.values():
             envoy.synced = False
@@ -139,6 +147,7 @@ class XdsServer:
 
     def _take(self, session: Session, envoy: _Envoy, request: DeltaRequest) -> None:
         if nack := session.receive(request):
+            envoy.synced = False
             _NACKS.labels(_short(nack.type_url)).inc()
             error = f"Envoy refused {', '.join(nack.versions)}: {nack.error}"
             if not self._store.concerns(nack):
@@ -155,8 +164,10 @@ class XdsServer:
     def _judge(self, session: Session, envoy: _Envoy) -> None:
         """Note whether this Envoy has everything now."""
         target, current = self._store.target, self._store.current
-        envoy.synced = target is not None and session.is_synced(target)
-        if envoy.synced and current is not None and self._store.accepted():
+        if target is None or not session.is_synced(target):
+            return  # `_published` and `_take` note what it has no longer
+        envoy.synced = True
+        if current is not None and self._store.accepted():
             self._on_accepted(current)
 
     async def _message(self, response: DeltaResponse, target: Mapping[str, Versioned]) -> AnyMessage:

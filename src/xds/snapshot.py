@@ -64,7 +64,7 @@ def snapshot(
         type_url: {
             name: old
             if (old := known.get(type_url, {}).get(name)) is not None and old.tree is tree
-            else _versioned(type_url, tree)
+            else as_versioned(type_url, tree)
             for name, tree in trees.items()
         }
         for type_url, trees in resources.items()
@@ -72,7 +72,7 @@ def snapshot(
     return Snapshot(generation, revision, versioned)
 
 
-def _versioned(type_url: str, tree: Tree) -> Versioned:
+def as_versioned(type_url: str, tree: Tree) -> Versioned:
     salt = _SALT if type_url == SECRET else ""
     return Versioned(content_hash(salt, msgspec.json.encode(tree)), tree)
 
@@ -125,7 +125,7 @@ class Union:
             different = {resource.version: resource for resource in alternatives}
             if len(different) > 1:
                 key = tuple(different)
-                merged = self._merged.get(key) or _versioned(ENDPOINTS, _merge(*different.values()))
+                merged = self._merged.get(key) or as_versioned(ENDPOINTS, _merge(*different.values()))
                 union[ENDPOINTS][name] = all_merged[key] = merged
         self._merged = all_merged
         return union

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from .overlay import Holders, Overlay, ShareOf, holders_of
 from .session import Nack
-from .snapshot import Snapshot, Union, Versions
+from .snapshot import Snapshot, Union, Versioned, Versions
 
 # Calls that were decided before an edit may retry this long after it: longer than any first-event timeout.
 LINGER_S = 900.0
@@ -30,6 +32,7 @@ class Plan:
     current: Snapshot
     retained: tuple[tuple[float, Snapshot], ...]  # (when it was replaced, snapshot), newest first
     target: Versions
+    holders: Holders
 
 
 class Store:
@@ -38,6 +41,11 @@ class Store:
 
     def __init__(self) -> None:
         self._union = Union()
+        self._members: dict[str, tuple[Versioned, frozenset[str]]] = {}  # of each cluster, for `plan` alone
+        self._base: Versions | None = None  # the target as it is configured
+        self._holders: Holders = {}
+        self._overlay = Overlay()
+        self._health: tuple[Collection[str], ShareOf] = ((), lambda pool, member: 1.0)
         self._commits = 0
         self._current: Snapshot | None = None
         self._good: Snapshot | None = None  # the last one that an Envoy took in full
@@ -61,7 +69,9 @@ class Store:
             for since, old in retained
             if now_s - since < LINGER_S and old.generation != snapshot.generation
         ][:MAX_RETAINED]
-        return Plan(basis, now_s, snapshot, tuple(kept), self._union(snapshot, [old for _, old in kept]))
+        target = self._union(snapshot, [old for _, old in kept])
+        holders = holders_of(target, self._members)
+        return Plan(basis, now_s, snapshot, tuple(kept), target, holders)
 
     def commit(self, plan: Plan, *, proven: bool = False) -> None:
         """Make a plan's snapshot what every Envoy is to have; a plan that was overtaken is made anew.
@@ -70,9 +80,25 @@ class Store:
             plan = self.plan(plan.current, plan.now_s)
         self._commits += 1
         self.refusal = None
-        self._current, self._retained, self.target = plan.current, plan.retained, plan.target
+        self._current, self._retained = plan.current, plan.retained
+        self._base, self._holders = plan.target, plan.holders
+        self._lay_over()
         if proven:
             self._good, self._routed = plan.current, plan.current.generation
+
+    def set_health(self, notable: Collection[str], share_of: ShareOf) -> bool:
+        """Take what is known of members' health: `notable` are those of whom there is something to say. True
+        where the target is another one."""
+        before, self._health = self.target, (notable, share_of)
+        self._lay_over()
+        return self.target is not before
+
+    def _lay_over(self) -> None:
+        if self._base is None:
+            return
+        made = self._overlay(self._base, self._holders, *self._health)
+        if self.target is None or any(made[of] != self.target[of] for of in made):
+            self.target = made
 
     def routed(self) -> None:
         """Note that routes of the target were sent: from now on it lingers when it is replaced."""

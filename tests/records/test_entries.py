@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modelbroker.core.causes import Cause
+from modelbroker.core.logs import FAILURES_LOG, MEMBER_LOG, OUTER_LOG
 from modelbroker.core.record import Attempt, Record
 from modelbroker.envoyapi import AnyMessage, api
-from modelbroker.records.entries import MEMBER_LOG, OUTER_LOG, attempt_of, record_of
+from modelbroker.policy import Observed
+from modelbroker.records.entries import attempt_of, observed_of, record_of
 from modelbroker.records.server import AccessLogServer
 
 ENTRY = api().message_class("envoy.data.accesslog.v3.HTTPAccessLogEntry")
@@ -119,3 +122,96 @@ def test_a_sink_that_fails_and_an_odd_entry_cost_the_others_nothing(
     server.take(MEMBER_LOG, [member_entry("r1"), member_entry("r2")])
     assert batches == [["r1", "r2"]]
     assert len(caplog.records) == 2
+
+
+NOW_S = 1_700_000_100.0
+
+
+def seen_entry(status: int, *flags: str, **facts: str) -> AnyMessage:
+    entry = member_entry()
+    told(entry, **facts)
+    entry.response.response_code.value = status
+    common = entry.common_properties
+    common.start_time.FromMicroseconds(1_700_000_000_500_000)
+    common.time_to_first_upstream_rx_byte.FromMilliseconds(250)
+    common.duration.FromMilliseconds(60_000)
+    for flag in flags:
+        setattr(common.response_flags, flag, True)
+    return entry
+
+
+def test_what_an_attempt_tells_of_its_member() -> None:
+    entry = seen_entry(200)
+    entry.response.response_headers["x-ratelimit-remaining-tokens"] = "7"
+    headers = {"x-ratelimit-remaining-tokens": "7"}
+    assert observed_of(entry, NOW_S) == Observed("a/models/m", 200, None, headers, 1_700_000_000.75, "r")
+    # A clock that was set back meanwhile: nothing comes from the future.
+    early = observed_of(entry, 1_700_000_000.0)
+    assert early is not None
+    assert early.at_s == 1_700_000_000.0
+
+
+def test_who_looked_closer_names_the_cause() -> None:
+    seen = observed_of(seen_entry(307, cause="rate-limit", provider_status="429"), NOW_S)
+    assert seen is not None
+    assert (seen.cause, seen.status) == (Cause.RATE_LIMIT, 429)
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "cause"),
+    [
+        (200, (), None),
+        (0, (), None),
+        (302, (), Cause.GARBAGE),
+        (400, (), Cause.BAD_REQUEST),
+        (401, (), Cause.CREDENTIAL),
+        (404, (), Cause.NOT_FOUND),
+        (429, (), Cause.RATE_LIMIT),
+        (500, (), Cause.SERVER),
+        (529, (), Cause.OVERLOADED),
+        (503, ("upstream_overflow",), Cause.CAPACITY),
+        (503, ("upstream_connection_failure",), Cause.CONNECT),
+        (503, ("upstream_connection_failure", "dns_resolution_failure"), Cause.DNS),
+        (200, ("upstream_connection_termination",), Cause.RESET),
+        (200, ("upstream_retry_limit_exceeded",), None),
+    ],
+)
+def test_else_the_status_and_envoys_flags_do(
+    status: int, flags: tuple[str, ...], cause: Cause | None
+) -> None:
+    seen = observed_of(seen_entry(status, *flags), NOW_S)
+    assert seen is not None
+    assert seen.cause is cause
+
+
+def test_nobody_knows_how_an_attempt_would_have_ended_that_its_client_left() -> None:
+    assert observed_of(seen_entry(200, "downstream_remote_reset"), NOW_S) is None
+    assert (
+        observed_of(seen_entry(0, "downstream_connection_termination", "upstream_remote_reset"), NOW_S)
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "is_told_at_once"),
+    [
+        (200, (), False),
+        (307, (), True),
+        (400, (), False),
+        (404, (), False),
+        (422, (), False),
+        (429, (), True),
+        (503, (), True),
+        (200, ("upstream_remote_reset",), True),
+        (200, ("upstream_retry_limit_exceeded",), False),
+    ],
+)
+def test_each_attempt_is_told_once(status: int, flags: tuple[str, ...], is_told_at_once: bool) -> None:
+    seen: list[Observed] = []
+    server = AccessLogServer(api(), observe=seen.append)
+    entry = seen_entry(status, *flags)
+    server.take(MEMBER_LOG, [entry])
+    assert len(seen) == (not is_told_at_once)
+    if is_told_at_once:  # the filter of the log of failures lets it through
+        server.take(FAILURES_LOG, [entry])
+    assert len(seen) == 1
