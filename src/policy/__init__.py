@@ -1,6 +1,6 @@
 """Floor 1: choosing. `decide` is pure; serving, explaining and simulating call this very function."""
 
-from .affinity import preference, preferred
+from .affinity import away, preference, preferred
 from .decide import allowed_pools, decide, unknown_model
 from .eligible import State, class_members, served_dialect
 from .health import Book, Effect, Observed
@@ -12,6 +12,7 @@ __all__ = [
     "Observed",
     "State",
     "allowed_pools",
+    "away",
     "class_members",
     "decide",
     "holds",

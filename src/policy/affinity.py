@@ -12,10 +12,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable
+from typing import Protocol, Self
 
 from ..core.catalog import Member
 
-_BITS = 53  # as many as a float tells apart
+_BITS = 52  # with the half that is added, as many as a float tells apart
+
+
+class _Hash(Protocol):
+    def copy(self) -> Self: ...
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
 
 
 def _configured(member: Member) -> float:
@@ -30,23 +39,29 @@ def preference(
     `key` is any text (AffinityKey.value). The order of `members` means nothing; a weight of 0 puts a member
     behind all others of its priority.
     """
-    begun = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8)
+    begun = _begun(key)
 
     def rank(member: Member) -> tuple[int, float, str]:
-        drawn = begun.copy()
-        drawn.update(b"\0" + member.id.encode())
-        return member.priority, _wait(drawn.digest(), weight_of(member)), member.id
+        return member.priority, _wait(_drawn(begun, member, b""), weight_of(member)), member.id
 
     return tuple(sorted(members, key=rank))
 
 
-def _wait(drawn: bytes, weight: float) -> float:
+def _begun(key: str) -> _Hash:
+    return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8)
+
+
+def _drawn(begun: _Hash, member: Member, what: bytes) -> float:
+    """A number between 0 and 1, neither of them, that is always the same."""
+    drawn = begun.copy()
+    drawn.update(b"\0" + member.id.encode() + what)
+    return ((int.from_bytes(drawn.digest(), "big") >> (64 - _BITS)) + 0.5) / (1 << _BITS)
+
+
+def _wait(part: float, weight: float) -> float:
     """An exponentially distributed time with the rate `weight`: who waits least is first, and the chance of
     that is the member's share of all weights."""
-    if weight <= 0:
-        return math.inf
-    part = ((int.from_bytes(drawn, "big") >> (64 - _BITS)) + 0.5) / (1 << _BITS)  # between 0 and 1
-    return -math.log(part) / weight
+    return -math.log(part) / weight if weight > 0 else math.inf
 
 
 def preferred(
@@ -65,3 +80,16 @@ def preferred(
     order = preference(key, members, weight_of)
     able = (member for member in order if not is_out(member) and weight_of(member) > 0)
     return next(able, order[0])
+
+
+def away(key: str, share_of: Callable[[Member], float]) -> Callable[[Member], bool]:
+    """`is_out` of `preferred` for this key, where members come back by steps: one with a share of 0 is out,
+    with 1 it has all of its conversations, and between these so many of them: the same at every replica, and
+    with a larger share those and more. So nobody who is just back is flooded."""
+    begun = _begun(key)
+
+    def is_out(member: Member) -> bool:
+        share = share_of(member)
+        return share < 1 and (share <= 0 or _drawn(begun, member, b"\0back") >= share)
+
+    return is_out

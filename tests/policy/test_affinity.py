@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.catalog import Member
-from modelbroker.policy import preference, preferred
+from modelbroker.policy import away, preference, preferred
 
 NAMES = st.text(st.sampled_from("abcxyz-"), min_size=1, max_size=4)
 MEMBERS = st.lists(
@@ -149,3 +149,30 @@ def test_weights_of_the_moment_can_be_given() -> None:
         return 0.0 if member.provider != "c" else 0.5
 
     assert {preferred(f"key {n}", THREE, nobody, weight_of).provider for n in range(100)} == {"c"}
+
+
+@given(KEYS, MEMBERS, st.integers(0, 7), st.floats(0, 1), st.floats(0, 1))
+def test_who_comes_back_gets_more_of_its_own_with_each_step(
+    key: str, members: list[Member], place: int, one: float, two: float
+) -> None:
+    back = members[place % len(members)]
+
+    def picked(share: float) -> Member:
+        return preferred(key, members, away(key, lambda member: share if member == back else 1.0))
+
+    well = preferred(key, members, nobody)
+    during = preferred(key, members, lambda member: member == back)
+    assert (picked(0.0), picked(1.0)) == (during, well)
+    fewer, more = picked(min(one, two)), picked(max(one, two))
+    assert fewer in (during, well)
+    assert fewer != back or more == back or len(members) == 1
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.6])
+def test_steps_are_parts_of_a_members_own_conversations(share: float) -> None:
+    own = [f"key {n}" for n, member in enumerate(picks(THREE)) if member.provider == "b"]
+    returned = sum(
+        preferred(key, THREE, away(key, lambda m: share if m.provider == "b" else 1.0)).provider == "b"
+        for key in own
+    )
+    assert abs(returned - len(own) * share) <= 4 * math.sqrt(len(own) * share * (1 - share))
