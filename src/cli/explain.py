@@ -53,7 +53,7 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
             for member in decision.eligible
         ]
         pool = view.catalog.pools[decision.pool]
-        owner = belongs(pool, decision, facts, inbound.first, question.body, lambda member: False)
+        owner = belongs(pool, decision, facts, inbound.first, question.body, lambda member: 1.0)
         story |= _story(decision, facts, ends, owner)
         if pool.affinity is not None:
             story["affinity"] = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..core.call import Decision, Facts
 from ..core.catalog import Member, Pool
 from ..dialects import affinity_key
-from ..policy import preferred
+from ..policy import away, preferred
 
 
 class Belongs(NamedTuple):
@@ -25,13 +25,19 @@ def belongs(
     facts: Facts,
     header: Callable[[str], str],
     body: bytes,
-    is_out: Callable[[Member], bool],
+    share_of: Callable[[Member], float],
 ) -> Belongs | None:
     """None: the call goes by weight, since the pool asks for no affinity, or nothing in the call says what it
-    belongs to. `header` gives the first value of a header, "" where there is none."""
+    belongs to.
+
+    `header` gives the first value of a header, "" where there is none. `share_of` says how much of its
+    conversations a member has: 0 where it is out, 1 where it is not, though it be eased off; between these while
+    it comes back by steps.
+    """
     if pool.affinity is None:
         return None
     key = affinity_key(pool.affinity, facts.surface.dialect, facts.caller, header, body)
     if key is None:
         return None
-    return Belongs(preferred(key.value, decision.eligible, is_out), *key)
+    member = preferred(key.value, decision.eligible, away(key.value, share_of))
+    return Belongs(member, key.value, key.source)
