@@ -31,8 +31,8 @@ def belongs(
     belongs to.
 
     `header` gives the first value of a header, "" where there is none. `share_of` says how much of its
-    conversations a member has: 0 where it is out, 1 where it is not, though it be eased off; between these while
-    it comes back by steps.
+    conversations a member has: 0 where it is out, 1 where it is not (though it be eased off), and between
+    these while it comes back by steps.
     """
     if pool.affinity is None:
         return None
