@@ -1,6 +1,6 @@
 """Floor 2: one call's life as a state machine. Events in, commands out; no I/O, clock or randomness."""
 
-from .affinity import Belongs, belongs
+from .affinity import Belongs, belongs, key_in
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
 from .member import MemberStream, Move
@@ -33,6 +33,7 @@ __all__ = [
     "at_member",
     "belongs",
     "identity_dialects",
+    "key_in",
     "passing_dialects",
     "spoken",
     "spoken_of",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..core.call import Decision, Facts
 from ..core.catalog import Member, Pool
-from ..dialects import affinity_key
+from ..dialects import AffinityKey, affinity_key
 from ..policy import away, preferred
 
 
@@ -19,6 +19,14 @@ class Belongs(NamedTuple):
     source: str
 
 
+def key_in(pool: Pool, facts: Facts, header: Callable[[str], str], body: bytes) -> AffinityKey | None:
+    """None: the pool asks for no affinity, or nothing in the call says what it belongs to. `header` gives the
+    first value of a header, "" where there is none."""
+    if pool.affinity is None:
+        return None
+    return affinity_key(pool.affinity, facts.surface.dialect, facts.caller, header, body)
+
+
 def belongs(
     pool: Pool,
     decision: Decision,
@@ -27,16 +35,9 @@ def belongs(
     body: bytes,
     share_of: Callable[[Member], float],
 ) -> Belongs | None:
-    """None: the call goes by weight, since the pool asks for no affinity, or nothing in the call says what it
-    belongs to.
-
-    `header` gives the first value of a header, "" where there is none. `share_of` says how much of its
-    conversations a member has: 0 where it is out, 1 where it is not (though it be eased off), and between
-    these while it comes back by steps.
-    """
-    if pool.affinity is None:
-        return None
-    key = affinity_key(pool.affinity, facts.surface.dialect, facts.caller, header, body)
+    """None: the call goes by weight (`key_in`). `share_of` says how much of its conversations a member has: 0
+    where it is out, 1 where it is not (though it be eased off), between these while it comes back by steps."""
+    key = key_in(pool, facts, header, body)
     if key is None:
         return None
     member = preferred(key.value, decision.eligible, away(key.value, share_of))
