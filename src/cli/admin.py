@@ -19,7 +19,7 @@ log = logging.getLogger("modelbroker.admin")
 class AdminServer:
     """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own."""
 
-    def __init__(self, address: str, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, address: str, status: Callable[..., dict[str, Any]]) -> None:
         host, _, port = address.rpartition(":")
         try:
             self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(status))
@@ -37,16 +37,18 @@ class AdminServer:
         self._server.server_close()
 
 
-def _handler(status: Callable[[], dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
+def _handler(status: Callable[..., dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
 
         def do_GET(self) -> None:
-            match self.path.partition("?")[0]:
+            path, _, query = self.path.partition("?")
+            match path:
                 case "/status":
                     # A large configuration's status is asked for while calls are served: json takes 50 ms.
-                    text = msgspec.json.format(msgspec.json.encode(status()), indent=2)
+                    shown = status(asks_envoy=query == "envoy")
+                    text = msgspec.json.format(msgspec.json.encode(shown), indent=2)
                     self._answer(200, "application/json", text + b"\n")
                 case "/healthz":
                     self._answer(200, "text/plain", b"ok\n")

@@ -51,6 +51,8 @@ def serve(options: argparse.Namespace) -> int:
             drain_timeout_s=options.drain_timeout,
             transport=options.ext_proc_transport,
             mock_controls=options.mock_controls,
+            envoy_admin=options.envoy_admin,
+            ejections=options.ejections,
         )
         await ControlPlane(serve_options).run(
             stop, lambda admin: print(f"listening admin http://{admin}", flush=True)
@@ -77,6 +79,7 @@ def print_bootstrap(options: argparse.Namespace) -> int:
             ext_proc=options.ext_proc,
             admin=options.envoy_admin,
             node_id=options.node_id,
+            ejections=str(options.ejections or ""),
         )
     )
     print(yaml.safe_dump(tree, sort_keys=False), end="")
@@ -107,6 +110,12 @@ def explain(options: argparse.Namespace) -> int:
         headers.append((name.strip().lower(), value))
     question = Question(headers, body, options.path, options.caller, options.assume_credentials)
     return explain_call(options.config, question, options.json)
+
+
+def status(options: argparse.Namespace) -> int:
+    from .status_table import print_status
+
+    return print_status(options.admin, options.format)
 
 
 def mock(options: argparse.Namespace) -> int:

@@ -29,9 +29,12 @@ from ..settings import SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer
+from .envoy_admin import EnvoyAdmin
+from .health import FILE_NAME, HealthKeeper
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
+from .status import PoolsShown, shown_members
 from .watch import watch
 
 log = logging.getLogger("modelbroker")
@@ -58,6 +61,9 @@ class ServeOptions:
     transport: str = "http2"  # or "grpc": ext_proc by the book, many times slower
     # Simulator → `host:port` where its script and journal are, whatever it does to calls.
     mock_controls: Mapping[str, str] = field(default_factory=dict)
+    # Of the Envoy beside it: its admin interface (an address), and where it writes of ejections.
+    envoy_admin: str = ""
+    ejections: Path | None = None
 
 
 class ControlPlane:
@@ -67,14 +73,15 @@ class ControlPlane:
         self._streams = Streams(Messages(self._api))
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._record_file = RecordFile(options.state_dir)
-        self._records = AccessLogServer(self._api, self._record_file.write)
+        self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
+        self._records = AccessLogServer(self._api, self._record_file.write, observe=self._health.observe)
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
         self._served: Ready | None = None  # what some Envoy has in full
         self._to_keep: Ready | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._pools: tuple[Ready | None, msgspec.Raw] = (None, msgspec.Raw(b"[]"))
+        self._pools: tuple[Ready, PoolsShown] | None = None
         self._error = ""
         self._loaded_at_s = 0.0
         self._reload_lock = asyncio.Lock()
@@ -83,12 +90,13 @@ class ControlPlane:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
         with _no_collection():
             await self._start_configuration()
+        self._health.start()
         options = self._options
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
         ext_proc = await serve_ext_proc(self._streams.open, options.ext_proc, options.transport)
         admin = AdminServer(options.admin, self.status)
         admin.start()
-        background = (self._follow(), self._expire(), self._records.run())
+        background = (self._follow(), self._expire(), self._records.run(), self._health.run())
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
         try:
@@ -101,6 +109,7 @@ class ControlPlane:
             await xds.close(_XDS_GRACE_S)
             admin.stop()
             self._record_file.close()
+            self._health.close()
 
     # -- the configuration's life
 
@@ -135,7 +144,7 @@ class ControlPlane:
             for warning in ready.warnings:
                 if self._ready is None or warning not in self._ready.warnings:
                     log.warning("%s", warning)
-        self._ready = ready
+        before, self._ready = self._ready, ready
         self._loaded_at_s = time.time()
         # Calls are decided by it as soon as an Envoy has it, and by the older ones until then.
         self._views[ready.view.generation] = ready.view
@@ -146,6 +155,7 @@ class ControlPlane:
         live = set(self._xds.store.generations())
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
+        self._health.configured(ready.catalog, _mended(before, ready))
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
@@ -218,6 +228,7 @@ class ControlPlane:
         log.error("%s", error)
         if good is not None and self._served is not None:
             self._ready = self._served
+            self._health.configured(self._served.catalog)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
@@ -266,8 +277,9 @@ class ControlPlane:
 
     # -- what people ask
 
-    def status(self) -> dict[str, Any]:
-        """What `GET /status` answers."""
+    def status(self, *, asks_envoy: bool = False) -> dict[str, Any]:
+        """What `GET /status` answers. `asks_envoy`: with Envoy's own words of each member, which takes long
+        where there are many."""
         ready = self._ready
         refusal = self._xds.store.refusal
         nodes = self._xds.nodes()
@@ -285,7 +297,8 @@ class ControlPlane:
                 else None
             ),
             "simulators": self._simulators(),
-            "pools": self._pools_of(ready),
+            "members": shown_members(self._health, time.time()),
+            "pools": self._pools_of(ready, asks_envoy),
         }
 
     def _simulators(self) -> dict[str, dict[str, str]]:
@@ -296,13 +309,19 @@ class ControlPlane:
             for name, where in mocks.items()
         }
 
-    def _pools_of(self, ready: Ready | None) -> msgspec.Raw:
-        """The part that is large, and the same until the next edit."""
-        known, text = self._pools
-        if known is not ready:
-            text = msgspec.Raw(msgspec.json.encode(_pools(ready) if ready else []))
-            self._pools = ready, text
-        return text
+    def _pools_of(self, ready: Ready | None, asks_envoy: bool) -> msgspec.Raw:
+        if ready is None:
+            return msgspec.Raw(b"[]")
+        known = self._pools
+        if known is None or known[0] is not ready:
+            out = ready.resolved.state.providers_out
+            shown = PoolsShown(
+                ready.catalog.pools, ready.catalog.limits, lambda name: out.get(name) or _unbuilt(ready, name)
+            )
+            known = self._pools = ready, shown
+        address = self._options.envoy_admin
+        hosts = EnvoyAdmin(address).hosts() if asks_envoy and address else None
+        return known[1].text(self._health, hosts)
 
 
 _reloads = itertools.count(1)
@@ -338,20 +357,9 @@ def _unbuilt(ready: Ready, provider: str) -> str | None:
     return None if built else "this version does not speak its dialect yet"
 
 
-def _pools(ready: Ready) -> list[dict[str, Any]]:
-    out: Mapping[str, str] = ready.resolved.state.providers_out
-    return [
-        {
-            "name": pool.name,
-            "members": [
-                {
-                    "id": member.id,
-                    "weight": member.weight,
-                    "priority": member.priority,
-                    "out": out.get(member.provider) or _unbuilt(ready, member.provider),
-                }
-                for member in pool.members
-            ],
-        }
-        for pool in ready.catalog.pools.values()
-    ]
+def _mended(before: Ready | None, after: Ready) -> list[str]:
+    """Providers whose credential is another one now."""
+    if before is None:
+        return []
+    old, new = before.resolved.credentials, after.resolved.credentials
+    return [name for name in new if old.get(name) != new[name]]

@@ -1,4 +1,4 @@
-"""Envoy's admin interface over its unix socket, as far as the supervisor needs it."""
+"""Envoy's admin interface, as far as the supervisor and the status need it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import http.client
 import socket
 import ssl
 from pathlib import Path
+
+import msgspec
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -19,11 +21,68 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class EnvoyAdmin:
-    """Answers are None or False where Envoy does not answer."""
+class EnvoyHost(msgspec.Struct):
+    """What Envoy itself says of a member in a pool: its weight there, whether the broker told it that the
+    member is healthy, and whether Envoy took it out."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    weight: int
+    healthy: bool
+    ejected: bool
+
+
+class _Internal(msgspec.Struct):
+    endpoint_id: str = ""
+
+
+class _Address(msgspec.Struct):
+    envoy_internal_address: _Internal | None = None
+
+
+class _Health(msgspec.Struct):
+    eds_health_status: str = "HEALTHY"
+    failed_outlier_check: bool = False
+
+
+class _Host(msgspec.Struct):
+    address: _Address
+    health_status: _Health
+    weight: int = 1
+
+
+class _Cluster(msgspec.Struct):
+    name: str
+    host_statuses: list[_Host] = []
+
+
+class _Clusters(msgspec.Struct):
+    cluster_statuses: list[_Cluster] = []
+
+
+class EnvoyAdmin:
+    """At `address`, `unix:/path` or `host:port`. Answers are None or False where Envoy does not answer."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def hosts(self) -> dict[tuple[str, str], EnvoyHost] | None:
+        """(pool's cluster, member id) → what Envoy says of it."""
+        text = self._ask("GET", "/clusters?format=json")
+        if text is None:
+            return None
+        try:
+            clusters = msgspec.json.decode(text, type=_Clusters).cluster_statuses
+        except msgspec.DecodeError:
+            return None
+        return {
+            (cluster.name, host.address.envoy_internal_address.endpoint_id): EnvoyHost(
+                host.weight,
+                host.health_status.eds_health_status == "HEALTHY",
+                host.health_status.failed_outlier_check,
+            )
+            for cluster in clusters
+            for host in cluster.host_statuses
+            if host.address.envoy_internal_address is not None
+        }
 
     def start_drain(self) -> bool:
         """Stop accepting, and close each connection after the call that it carries."""
@@ -38,8 +97,14 @@ class EnvoyAdmin:
         _, _, number = text.strip().rpartition(": ")
         return int(number) if number.isdigit() else 0
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.address.startswith("unix:"):
+            return _UnixConnection(Path(self.address.removeprefix("unix:")))
+        host, _, port = self.address.rpartition(":")
+        return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=2)
+
     def _ask(self, method: str, path: str) -> str | None:
-        connection = _UnixConnection(self.path)
+        connection = self._connection()
         try:
             connection.request(method, path, headers={"content-length": "0"})
             response = connection.getresponse()

@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _check(commands_of)
     _explain(commands_of)
     _mock(commands_of)
+    _status(commands_of)
     return parser
 
 
@@ -111,6 +112,12 @@ def _control_addresses(command: argparse.ArgumentParser) -> None:
     ):
         text = f"{what}: {kinds}; default: {default}"
         command.add_argument(name, type=_address, default=default, metavar="ADDRESS", help=text)
+
+
+def _ejections(command: argparse.ArgumentParser) -> None:
+    """Where Envoy writes and the control plane reads: the same file in `serve` and `bootstrap`."""
+    text = "file in which Envoy writes whom it takes out of a pool, on a disk that both have; default: none"
+    command.add_argument("--ejections", type=Path, metavar="FILE", help=text)
 
 
 def _mocks(text: str) -> dict[str, str]:
@@ -182,6 +189,14 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="WHERE",
         help="a simulator (HOST:PORT) in the places of all providers, or JSON: provider → HOST:PORT",
     )
+    command.add_argument(
+        "--envoy-admin",
+        type=_address,
+        default="",
+        metavar="ADDRESS",
+        help="where Envoy's own admin interface is, for /status?envoy: HOST:PORT or unix:/PATH",
+    )
+    _ejections(command)
     # `up` knows them; /status says them.
     command.add_argument("--mock-controls", type=_mocks, default={}, help=argparse.SUPPRESS)
     command.add_argument(
@@ -209,6 +224,7 @@ def _bootstrap(commands_of: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar="ADDRESS",
         help="Envoy's own admin interface; default: 127.0.0.1:9901",
     )
+    _ejections(command)
     command.add_argument("--node-id", default="modelbroker-envoy", help="default: modelbroker-envoy")
     command.set_defaults(run=commands.print_bootstrap)
 
@@ -241,6 +257,20 @@ def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("body", metavar="BODY.json", help="the request's body; - for standard input")
     command.set_defaults(run=commands.explain)
+
+
+def _status(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "status",
+        "say what a running broker serves, and which members are out, why and until when",
+        "  modelbroker status\n  modelbroker status --admin http://127.0.0.1:8081 --format json",
+    )
+    command.add_argument(
+        "--admin", default="http://127.0.0.1:8081", metavar="URL", help="default: http://127.0.0.1:8081"
+    )
+    command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+    command.set_defaults(run=commands.status)
 
 
 def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

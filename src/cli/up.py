@@ -116,7 +116,8 @@ class _Supervisor:
         self._run_dir = Path(tempfile.mkdtemp(prefix="modelbroker-"))
         self._xds = f"unix:{self._run_dir}/xds.sock"
         self._ext_proc = f"unix:{self._run_dir}/ext-proc.sock"
-        self._envoy_admin = EnvoyAdmin(self._run_dir / "envoy-admin.sock")
+        self._envoy_admin = EnvoyAdmin(f"unix:{self._run_dir}/envoy-admin.sock")
+        self._ejections = self._run_dir / "ejections.log"
         self._mock_ports: dict[str, tuple[int, int]] | None = None  # each one's own, and its control's
         self._mock_specs = _mock_specs(ready) if options.mock_providers else {}
 
@@ -237,6 +238,7 @@ class _Supervisor:
         command += ["--xds", self._xds, "--ext-proc", self._ext_proc]
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
+        command += ["--envoy-admin", self._envoy_admin.address, "--ejections", str(self._ejections)]
         if self._mock_ports is not None:
             for flag, which in (("--mock-providers", 0), ("--mock-controls", 1)):
                 where = {name: f"127.0.0.1:{ports[which]}" for name, ports in self._mock_ports.items()}
@@ -244,6 +246,8 @@ class _Supervisor:
         return command
 
     def _envoy_command(self) -> Sequence[str]:
+        # A new Envoy has ejected nobody yet.
+        self._ejections.write_bytes(b"")
         return [
             str(envoy_binary()),
             *("-c", str(self._run_dir / "envoy.yaml")),
@@ -251,12 +255,18 @@ class _Supervisor:
             *("--drain-time-s", str(_ENVOY_DRAIN_S)),
             *("--drain-strategy", "immediate"),
             *("--log-level", "warning"),
+            *("--file-flush-interval-msec", "100"),  # of ejections; the default is 10 s
             "--disable-hot-restart",
         ]
 
     def _write_bootstrap(self) -> None:
         tree = bootstrap(
-            BootstrapOptions(xds=self._xds, ext_proc=self._ext_proc, admin=f"unix:{self._envoy_admin.path}")
+            BootstrapOptions(
+                xds=self._xds,
+                ext_proc=self._ext_proc,
+                admin=self._envoy_admin.address,
+                ejections=str(self._ejections),
+            )
         )
         (self._run_dir / "envoy.yaml").write_text(yaml.safe_dump(tree))
 

@@ -230,7 +230,7 @@ def _eased(left: float) -> float:
 
 def _changes(standing: Standing, ejection: Ejection | None, ramps_s: Iterable[float]) -> Iterable[float]:
     """Moments at which the effect may change by itself."""
-    yield from (limit.until_s for limit in standing.limits)
+    yield from (limit.until_s for limit in standing.limits if _eased(limit.left) < 1.0)
     ends = [standing.out_until_s]
     if ejection is not None:
         ends.append(ejection.end_s())
@@ -319,12 +319,25 @@ class Book:
         """In the order of trying: who is not out in the given order, then others, soonest ready first."""
         return sorted(members, key=lambda member: self.ready_at_s(member, now_s, pool))
 
+    def notable(self, now_s: float, most_ramp_s: float = RAMP_S) -> frozenset[str]:
+        """Members that have less than their whole share, in some pool at least. (A few that have it may be
+        among them.) No pool's ramp takes longer than `most_ramp_s`."""
+        names = [
+            name for name, standing in self.standings.items() if _is_notable(standing, now_s, most_ramp_s)
+        ]
+        names += [
+            name for (_, name), ejection in self.ejections.items() if now_s < ejection.end_s() + most_ramp_s
+        ]
+        return frozenset(names)
+
     def next_change_s(self, now_s: float, ramps_s: Iterable[float] = (RAMP_S,)) -> float | None:
         """When shares will next be others though nothing happens; None: never."""
         ramps_s = tuple(ramps_s)
-        changes = [
-            moment for standing in self.standings.values() for moment in _changes(standing, None, ramps_s)
-        ]
+        most_s = max(ramps_s, default=0.0)
+        changes: list[float] = []
+        for standing in self.standings.values():
+            if _is_notable(standing, now_s, most_s):
+                changes += _changes(standing, None, ramps_s)
         for ejection in self.ejections.values():
             changes += _changes(_UNKNOWN, ejection, ramps_s)
         return min((moment for moment in changes if moment > now_s), default=None)
@@ -355,6 +368,12 @@ MOST_RAMP_S = 3_600.0
 def _without_out(standing: Standing) -> Standing:
     return msgspec.structs.replace(
         standing, out_until_s=0.0, out_said_s=0.0, out_cause="", capped=False, strikes=0
+    )
+
+
+def _is_notable(standing: Standing, now_s: float, most_ramp_s: float) -> bool:
+    return now_s < standing.out_until_s + most_ramp_s or any(
+        now_s < limit.until_s and _eased(limit.left) < 1.0 for limit in standing.limits
     )
 
 

@@ -13,18 +13,22 @@ _CONCURRENCY = 1_000_000  # calls in flight to the broker are bounded by the bro
 @dataclass(frozen=True, slots=True)
 class BootstrapOptions:
     """`xds` and `ext_proc`: where the control plane listens, `unix:/path` or `host:port`; `admin`: where
-    Envoy's own admin interface is to listen, likewise."""
+    Envoy's own admin interface is to listen, likewise; `ejections`: the file in which Envoy is to write whom
+    it takes out of pools, "" for none."""
 
     xds: str
     ext_proc: str
     admin: str
     node_id: str = "modelbroker-envoy"
     max_heap_bytes: int = 4 * 1024**3
+    ejections: str = ""
 
 
 def bootstrap(options: BootstrapOptions) -> Tree:
     """Raises ValueError where an address is none."""
+    followed = {"cluster_manager": {"outlier_detection": {"event_log_path": options.ejections}}}
     return {
+        **(followed if options.ejections else {}),
         "node": {"id": options.node_id, "cluster": "modelbroker"},
         "admin": {"address": address(options.admin)},
         "dynamic_resources": {

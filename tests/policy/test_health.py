@@ -305,3 +305,15 @@ def test_an_observation_that_changes_nothing_says_so(seen: list[Observed], now_s
         if not book.observe(one):
             after = [book.effect(member, now_s) for member in (A, B)]
             assert [e.share for e in after] == [e.share for e in before]
+
+
+@given(SEEN, MOMENTS, st.floats(0.1, 100))
+def test_only_notable_members_have_less_than_their_share(
+    seen: list[Observed], now_s: float, ramp_s: float
+) -> None:
+    book = book_of(*seen)
+    book.eject("chat", C, T, T + 10)
+    less = {m for m in (A, B) if book.share(m, now_s, ramp_s=ramp_s) < 1.0}
+    less |= {C} if book.share(C, now_s, "chat", ramp_s) < 1.0 else set()
+    assert less <= book.notable(now_s, ramp_s)
+    assert book.notable(now_s + 100_000, ramp_s) == frozenset()

@@ -1,0 +1,125 @@
+"""`modelbroker status`: a running broker's `/status`, as a table for people."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..core.errors import Misconfigured
+
+Tree = Mapping[str, Any]
+
+
+def print_status(admin_url: str, how: str) -> int:
+    """0 where all is in effect; 1 where no Envoy has the configuration or an edit was refused. Misconfigured
+    where no broker answers."""
+    status = ask(admin_url)
+    if how == "json":
+        print(json.dumps(status, indent=2))
+    else:
+        print("\n".join(lines(status, time.time())))
+    return 0 if status.get("in_effect") and not status.get("error") else 1
+
+
+def ask(admin_url: str) -> Tree:
+    url = f"{admin_url.rstrip('/').removesuffix('/status')}/status?envoy"
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise Misconfigured(500, "no_status", f"{admin_url!r} is no URL: give e.g. http://127.0.0.1:8081")
+    try:
+        with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310
+            status: Tree = json.load(reply)
+            return status
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise Misconfigured(
+            500, "no_status", f"no broker answers at {url}: {error}; give the admin port's URL with --admin"
+        ) from None
+
+
+def lines(status: Tree, now_s: float) -> Iterable[str]:
+    """The whole table."""
+    yield f"revision   {status['revision']}{'' if status['in_effect'] else ' (not in effect yet)'}"
+    if status["serving"] != status["revision"]:
+        yield f"serving    {status['serving']}"
+    yield f"envoys     {len(status['envoys'])}"
+    for line in (status["error"] or "").splitlines():
+        yield f"error      {line}"
+    for warning in status["warnings"]:
+        yield f"warning    {warning}"
+    hosts = [member.get("envoy") for pool in status["pools"] for member in pool["members"]]
+    if not any(hosts):
+        yield "           what Envoy itself says of members is not known: give `serve` its --envoy-admin"
+    yield ""
+    rows = [("POOL", "MEMBER", "PRIORITY", "WEIGHT", "NOW", "STATE")]
+    for pool in status["pools"]:
+        for number, member in enumerate(pool["members"]):
+            rows.append(
+                (
+                    "" if number else pool["name"],
+                    member["id"],
+                    str(member["priority"]),
+                    str(member["weight"]),
+                    f"{member['weight_in_effect']:g}",
+                    _state(member, now_s),
+                )
+            )
+    yield from _aligned(rows)
+    failed = {name: member for name, member in status["members"].items() if member["last_error"]}
+    if failed:
+        yield ""
+        rows = [("MEMBER", "IN A ROW", "LAST ERROR", "STATUS", "WHEN", "REQUEST")]
+        for name, member in failed.items():
+            last = member["last_error"]
+            ago = f"{_span(now_s - last['at_s'])} ago"
+            in_a_row = str(member["failures_in_a_row"])
+            rows.append((name, in_a_row, last["cause"], str(last["status"]), ago, last["request_id"]))
+        yield from _aligned(rows)
+
+
+def _state(member: Tree, now_s: float) -> str:
+    """Why the member has the weight that it has."""
+    text = _known(member, now_s)
+    envoy = member.get("envoy")
+    if envoy is None:
+        return text
+    if envoy["ejected"] and member["state"] != "ejected":
+        return f"{text}; ejected by Envoy"
+    if not envoy["ejected"] and member["state"] == "ejected":
+        return f"{text}; Envoy has let it in again"
+    return text
+
+
+def _known(member: Tree, now_s: float) -> str:
+    state = member["state"]
+    if state == "well":
+        return "well" if member["weight"] else "well, but its weight is 0"
+    if state == "not-set-up":
+        return f"not set up: {member['out']}"
+    left = _span(member["until_s"] - now_s)
+    cause, share = member["cause"], f"{member['share']:.0%}"
+    if state == "out":
+        more = ", it asked for longer" if member["asked_for_longer"] else ""
+        why = "by its own word" if cause == "rate-limit" else cause
+        return f"out for {left} more ({why}{more})"
+    if state == "ejected":
+        return f"ejected by Envoy for {left} more ({cause})"
+    if state == "eased":
+        return f"eased off to {share}: little is left of its {cause} for {left}"
+    return f"coming back: {share} of its weight, all of it in {left} (was out: {cause})"
+
+
+def _span(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
