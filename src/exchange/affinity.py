@@ -36,7 +36,7 @@ def belongs(
     share_of: Callable[[Member], float],
 ) -> Belongs | None:
     """None: the call goes by weight (`key_in`). `share_of` says how much of its conversations a member has: 0
-    where it is out, 1 where it is not (though it be eased off), between these while it comes back by steps."""
+    where it is out, 1 where it is not (though it be eased off), between them while it comes back by steps."""
     key = key_in(pool, facts, header, body)
     if key is None:
         return None
