@@ -320,3 +320,24 @@ def test_it_is_the_same_in_every_version() -> None:
         *(key_of("prefix", dialect, WRITERS[dialect]("Hello")) for dialect in DIALECTS),
     ]
     assert [key.value[:12] for key in keys if key] == KEYS
+
+
+NAMES = st.sampled_from(
+    "messages input system instructions tools role user content type text id session_id prompt_cache_key "
+    "conversation metadata user_id safety_identifier".split()
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["user", "text", "", "{"])
+JSON = st.recursive(
+    LEAVES | TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner), max_leaves=20
+)
+
+
+@given(
+    st.sampled_from(["session", "user", "prefix"]),
+    st.sampled_from([*DIALECTS, "openai-embeddings"]),
+    st.dictionaries(NAMES, JSON).map(lambda body: json.dumps(body).encode()) | st.binary(max_size=40),
+)
+def test_whatever_is_sent_there_is_a_key_or_none(by: str, dialect: str, body: bytes) -> None:
+    key = key_of(by, dialect, body)
+    assert key is None or len(key.value) == 32
+    assert key_of(by, dialect, body) == key
