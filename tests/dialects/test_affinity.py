@@ -323,8 +323,25 @@ def test_it_is_the_same_in_every_version() -> None:
 
 
 NAMES = st.sampled_from(
-    "messages input system instructions tools role user content type text id session_id prompt_cache_key "
-    "conversation metadata user_id safety_identifier".split()
+    [
+        "messages",
+        "input",
+        "system",
+        "instructions",
+        "tools",
+        "role",
+        "user",
+        "content",
+        "type",
+        "text",
+        "id",
+        "session_id",
+        "prompt_cache_key",
+        "conversation",
+        "metadata",
+        "user_id",
+        "safety_identifier",
+    ]
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["user", "text", "", "{"])
 JSON = st.recursive(
