@@ -8,6 +8,8 @@ import contextlib
 import json
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.errors import Misconfigured
@@ -142,3 +144,50 @@ def mock(options: argparse.Namespace) -> int:
             options.control_port,
         )
     return 0
+
+
+def drill(options: argparse.Namespace) -> int:
+    from ..drill.profiles import options_of
+    from ..drill.run import run_drill
+    from ..drill.soak import SoakOptions, run_soak
+
+    with _folder(options.folder) as folder:
+        if options.soak:
+            return run_soak(
+                SoakOptions(
+                    config=options.config,
+                    folder=folder,
+                    seconds=options.soak,
+                    calls_per_second=options.calls_per_second,
+                    pools=tuple(options.pool),
+                    time_lapse=not options.real_times,
+                    format=options.format,
+                )
+            )
+        return run_drill(
+            options_of(
+                options.profile,
+                config=options.config,
+                folder=folder,
+                calls_per_second=options.calls_per_second,
+                seconds=options.seconds,
+                pools=tuple(options.pool),
+                faults=tuple(options.only),
+                scopes=tuple(options.scope),
+                time_lapse=not options.real_times,
+                format=options.format,
+            )
+        )
+
+
+@contextlib.contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    """A new folder: `given`, which is kept, or one that goes at the end."""
+    if given is None:
+        with tempfile.TemporaryDirectory(prefix="modelbroker-drill-") as made:
+            yield Path(made)
+        return
+    if given.exists() and any(given.iterdir()):
+        raise Misconfigured(500, "folder_in_use", f"{given} is not empty: give another --folder")
+    given.mkdir(parents=True, exist_ok=True)
+    yield given

@@ -26,6 +26,9 @@ MOCK_DIALECTS = (
 )
 
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3600}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(argv)
@@ -61,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _explain(commands_of)
     _mock(commands_of)
     _status(commands_of)
+    _drill(commands_of)
     return parser
 
 
@@ -93,6 +97,27 @@ def _seconds(text: str) -> float:
         value = -1.0
     if not 0 <= value < 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: give seconds, e.g. 10 or 2.5s")
+    return value
+
+
+def _duration(text: str) -> float:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
+    try:
+        value = float(number) * _UNITS_S[unit]
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time up to a day: give e.g. 90s, 30m or 2h")
+    return value
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: give calls a second, e.g. 100")
     return value
 
 
@@ -298,6 +323,55 @@ def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument("--many-scripts", metavar="JSON", default="{}", help=argparse.SUPPRESS)
     command.add_argument("--many-ports", metavar="JSON", default="{}", help=argparse.SUPPRESS)
     command.set_defaults(run=commands.mock)
+
+
+def _drill(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "drill",
+        "let simulated members fail in every way, and hold what clients see against what is promised",
+        "  modelbroker drill --config config/ --profile quick     each fault once in each pool\n"
+        "  modelbroker drill --config config/ --profile full      at every member and pair\n"
+        "  modelbroker drill --config config/ --only refused status-529 --pool reasoning-tier\n"
+        "  modelbroker drill --config config/ --soak 30m          load, edits, faults: memory, records",
+    )
+    _config(command)
+    command.add_argument(
+        "--profile",
+        choices=("quick", "usual", "full", "acceptance"),
+        default="usual",
+        help="quick: each fault once in each pool, at another target each time; usual: at one member, one "
+        "pair and all; full: at every member and pair; acceptance: two minutes without a pause, in the "
+        "largest pool; default: usual",
+    )
+    command.add_argument(
+        "--calls-per-second", type=_rate, default=100.0, metavar="N", help="of the load; default: 100"
+    )
+    command.add_argument("--seconds", type=_duration, metavar="N", help="of each fault; default: 2")
+    command.add_argument("--pool", nargs="+", default=[], metavar="NAME", help="these alone; default: all")
+    command.add_argument("--only", nargs="+", default=[], metavar="FAULT", help="these faults alone")
+    command.add_argument(
+        "--scope",
+        nargs="+",
+        default=[],
+        choices=("one", "provider", "pair", "all"),
+        help="who is struck together: one member, a provider's members, two providers', all; default: each",
+    )
+    command.add_argument(
+        "--real-times",
+        action="store_true",
+        help="keep the configuration's timeouts and ejection times: long ones make the drill long",
+    )
+    command.add_argument(
+        "--soak", type=_duration, metavar="TIME", help="in place of the drill: so long, e.g. 30m"
+    )
+    command.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="default: table"
+    )
+    command.add_argument(
+        "--folder", type=Path, metavar="PATH", help="keep the broker's log and records here; default: nowhere"
+    )
+    command.set_defaults(run=commands.drill)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "xds": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
     "records": {"core", "envoyapi"},
     "simulator": set(),
+    "drill": {"core", "dialects", "policy", "settings"},
     "cli": {
         "core",
         "dialects",
@@ -33,6 +34,7 @@ MAY_IMPORT = {
         "xds",
         "records",
         "simulator",
+        "drill",
     },
 }
 # What the pure floors may use beside the standard library.
@@ -43,6 +45,8 @@ PURE = {
     "settings": {"pydantic", "pydantic_core", "yaml", "msgspec"},
     "exchange": {"msgspec"},
 }
+# The rest of `drill` is pure too: what is drilled, what is promised, and what is made of it.
+SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}
 # Modules of the standard library that are I/O, clocks or chance.
 IMPURE = {
     "asyncio",
@@ -107,6 +111,13 @@ def test_the_core_is_pure(package: str) -> None:
                 assert top not in IMPURE or str(path.relative_to(SRC)) in DOORS, where
             elif top != "modelbroker":
                 assert top in PURE[package], where
+
+
+def test_a_drills_judgement_is_pure() -> None:
+    for path in sorted((SRC / "drill").glob("*.py")):
+        if path.name not in SHELLS_OF_DRILL:
+            used = {name.split(".")[0] for name, _ in imports(path)}
+            assert not used & IMPURE, path.name
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SRC)))
