@@ -1,52 +1,20 @@
-"""What the words of providers' errors mean. Each rule says whose words it knows.
+"""What the words of providers' errors mean. Each rule says whose words it knows; cause_rule.py, how they are
+written.
 
 Sources: OpenAI, guide "Error codes"; Azure OpenAI, "Content filtering", "Quotas and limits"; Anthropic API,
 "Errors"; Amazon Bedrock user guide, "Troubleshooting Amazon Bedrock API Error Codes"; Gemini API,
 "Troubleshooting guide"; Vertex AI, "API errors"; google.api.ErrorReason; AIP-193, "Errors"; the error pages
 of Groq, Mistral, xAI, DeepSeek, OpenRouter, Together, Fireworks, Cohere, Moonshot, Z.AI, Alibaba; vLLM,
 llama.cpp and Ollama in their source; and what their users report.
-
-**How needles are written.** Errors quote what the client sent, so that words in the middle of one can be the
-client's own. A needle that blames the member or our account for a status that bad requests have, too (400,
-404, 422), therefore begins with a quotation mark: inside a JSON string that mark has a backslash before it.
-So `"insufficient_quota"` is a whole value and `"your credit balance` the beginning of one, and no client can
-have them said. Needles are printable ASCII in small letters (other characters are escaped in some bodies),
-and hold no `": "`, for the blank is not everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..core.causes import Cause
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Fits where the status is one of `statuses` (none: any), and the body has one of `needles` (none: any
-    body), one of `also` (none: no more is asked) and none of `lacks`."""
-
-    whose: str  # words these are; for readers
-    statuses: tuple[int, ...]
-    needles: tuple[str, ...]
-    cause: Cause
-    also: tuple[str, ...] = ()
-    lacks: tuple[str, ...] = ()
-
-    def fits(self, status: int, text: bytes) -> bool:
-        """`text` in small letters."""
-        if self.statuses and status not in self.statuses:
-            return False
-        if self.needles and not _has_one(text, self.needles):
-            return False
-        return (not self.also or _has_one(text, self.also)) and not _has_one(text, self.lacks)
-
-
-def _has_one(text: bytes, needles: tuple[str, ...]) -> bool:
-    return any(needle.encode() in text for needle in needles)
-
+from .cause_rule import Rule, begins, begins_bare, code_is, reason_is, status_is, thrown, type_is
 
 _ANY = ()
 _BAD = (400, 404, 422)  # what bad requests have
@@ -56,7 +24,7 @@ _REFUSED = (400, 403, 404, 422)
 
 _CONTEXT = Rule(
     "all",
-    (400, 413, 422),
+    (400, 403, 413, 422),  # 403: Together
     (
         "context length",
         "context limit",
@@ -119,56 +87,56 @@ _MODEL_CODES = Rule(
     "all",
     _REFUSED,
     (
-        '"deploymentnotfound"',  # Azure
-        '"invalid_model"',  # Mistral, Perplexity
-        '"model_decommissioned"',  # Groq
-        '"model_not_available"',  # Together
-        '"model_not_found"',
-        '"model_not_supported"',  # Hugging Face
-        '"model_permission_blocked',  # Groq: _org, _project
-        '"model_terms_required"',  # Groq
-        '"modeldeprecated"',  # Azure
-        '"operationnotsupported"',  # Azure: not an operation of this model
-        '"unavailable_model"',  # Azure AI
-        '"unknown_model"',
-        '"could not resolve the foundation model',  # Amazon
-        '"invalid model',
-        '"invocation of model id',  # Amazon: on-demand throughput
-        '"model not exist',  # DeepSeek, Alibaba
-        '"model not found',  # Fireworks, xAI
-        '"no endpoints found for',  # OpenRouter
-        '"no models loaded',  # LM Studio
-        '"not found the model',  # Moonshot
-        '"publisher model',  # Vertex AI
-        '"the api deployment for',  # Azure
-        '"the provided model identifier',  # Amazon
-        '"the requested model',
-        '"this is not a chat model',  # OpenAI
-        '"this model is only supported in',  # OpenAI
-        '"this model version has reached',  # Amazon
-        '"unknown model',
-        '"you are not allowed to sample from this model',  # OpenAI
-        '"your organization must be verified',  # OpenAI
-        ' is not a valid model id"',  # OpenRouter
+        *code_is(
+            "deploymentnotfound",  # Azure
+            "model_decommissioned",  # Groq
+            "model_not_available",  # Together
+            "model_not_found",
+            "model_not_supported",  # Hugging Face
+            "model_permission_blocked_org",  # Groq
+            "model_permission_blocked_project",
+            "model_terms_required",
+            "modeldeprecated",  # Azure
+            "operationnotsupported",  # Azure: not an operation of this model
+            "unavailable_model",  # Azure AI
+            "unknown_model",
+        ),
+        *type_is("invalid_model"),  # Mistral, Perplexity
+        *begins(
+            "could not resolve the foundation model",  # Amazon
+            "invocation of model id",  # Amazon: on-demand throughput
+            "model not exist",  # DeepSeek, Alibaba
+            "no endpoints found for",  # OpenRouter
+            "no models loaded",  # LM Studio
+            "not found the model",  # Moonshot
+            "publisher model",  # Vertex AI
+            "the api deployment for",  # Azure
+            "the provided model identifier",  # Amazon
+            "the requested model",
+            "this is not a chat model",  # OpenAI
+            "this model is no longer",
+            "this model is only supported in",  # OpenAI
+            "this model version has reached",  # Amazon: the end of its life
+            "this model is marked by provider as legacy",  # Amazon
+            "unknown model",
+            "you are not allowed to sample from this model",  # OpenAI
+            "your organization must be verified",  # OpenAI
+        ),
+        *begins_bare("invalid model", "model not found"),
     ),
     Cause.MODEL_NOT_FOUND,
 )
 _MODEL_WORDS = Rule(
     "all",
     _REFUSED,
-    ('"the model ', '"this model ', '"model ', '"models/', '"function '),
-    Cause.MODEL_NOT_FOUND,
-    also=(
-        "does not exist",
-        "not found",
-        "deprecated",
-        "decommissioned",
-        "no longer available",
-        "no longer supported",
-        "was removed",
-        "as legacy",  # Amazon
-        "end of its life",
+    (
+        *begins_bare("the model ", "model "),
+        *begins("models/", "this model models/"),  # Google
+        '"detail":"function ',  # NVIDIA
     ),
+    Cause.MODEL_NOT_FOUND,
+    also=("does not exist", "not found", "has been de", "no longer ", "was removed"),
+    lacks=("the model returned",),  # Amazon hands on what a model says of the call
 )
 _OF_THE_CALL = Rule(
     "all",
@@ -181,6 +149,7 @@ _OF_THE_CALL = Rule(
         "container not found",
         "container with id",
         "conversation with id",
+        "guardrail identifier",  # Amazon
         "file not found",
         "file with id",
         "item with id",
@@ -191,13 +160,14 @@ _OF_THE_CALL = Rule(
         "response with id",
         "skill not found",
         "skill with id",
+        "storage.objects.",  # Google: a URL of its Cloud Storage, a 403
         "vector store",
     ),
     Cause.NOT_FOUND,
     lacks=('"model_not_found"',),
 )
 # Where no API answered: a `base_url` that leads elsewhere, or what stands before a provider.
-_PAGE = Rule("proxies", (400, 403, 404), ("<html", "<!doctype html"), Cause.GARBAGE)
+_PAGE = Rule("proxies", (400, 403, 404), ("\n<html", "\n<!doctype html"), Cause.GARBAGE)
 _NO_OBJECT = Rule("proxies", (404,), (), Cause.GARBAGE, lacks=("{",))
 _PATH = Rule(
     "all",
@@ -205,10 +175,8 @@ _PATH = Rule(
     (
         '"not found"',
         '"resource not found"',  # Azure
-        '"invalid url',  # OpenAI
-        '"unknown_url"',  # Groq
-        '"no route matched',  # Kong
-        "unknownoperation",  # Amazon
+        *begins("invalid url", "no route matched"),  # OpenAI, Kong
+        *code_is("unknown_url"),  # Groq
     ),
     Cause.GARBAGE,
 )
@@ -235,15 +203,16 @@ _BUSY = Rule(
         "over capacity",
         "at capacity",
         "capacity_exceeded",
-        '"unavailable"',
-        '"slow_down"',
-        "serviceunavailable",
-        "modelnotready",
+        *status_is("unavailable"),
+        *code_is("slow_down"),
     ),
     Cause.OVERLOADED,
 )
 _SLOW = Rule(
-    "all", (500, 502, 503), ('"deadline_exceeded"', '"timeout_error"', "modeltimeout"), Cause.TIMEOUT
+    "all",
+    (500, 502, 503),
+    (*status_is("deadline_exceeded"), *type_is("timeout_error")),
+    Cause.TIMEOUT,
 )
 _ABOUT_THE_CALL = (_OF_THE_CALL, _CONTEXT, _POLICY, _TOO_LARGE)
 _MODEL = (_MODEL_CODES, _MODEL_WORDS)
@@ -255,7 +224,7 @@ _GOOGLE_BILL = Rule(
     "Google",
     (400, 403, 429),
     (
-        '"billing_disabled"',
+        *reason_is("billing_disabled"),
         "billing to be enabled",
         "billing is not enabled",
         "enable billing",
@@ -271,29 +240,23 @@ _GOOGLE_BILL = Rule(
         "dunning",
     ),
     Cause.BILLING,
-    also=('"failed_precondition"', '"permission_denied"', '"resource_exhausted"', '"billing_disabled"'),
+    also=status_is("failed_precondition", "permission_denied", "resource_exhausted"),
 )
 _GOOGLE_KEY = Rule(
     "Google",
     _BAD,
     (
-        '"api_key_invalid"',
-        '"api_key_expired"',
-        '"api_key_service_blocked"',
-        '"access_token_expired"',
-        '"api key not valid',
-        '"api key expired',
-        '"api key not found',
-        '"unauthenticated"',
-        '"permission_denied"',
-        '"user location is not supported',  # not from the broker's place
+        *reason_is("api_key_invalid", "api_key_expired", "api_key_service_blocked", "access_token_expired"),
+        *begins("api key not valid", "api key expired", "api key not found"),
+        *status_is("unauthenticated", "permission_denied"),
+        *begins("user location is not supported"),  # not from the broker's place
     ),
     Cause.CREDENTIAL,
 )
 # "check your plan and billing details" is in every answer of Google's over a limit, and says nothing.
-_GOOGLE_LIMIT = Rule("Google", _ANY, ('"resource_exhausted"',), Cause.RATE_LIMIT)
+_GOOGLE_LIMIT = Rule("Google", _ANY, status_is("resource_exhausted"), Cause.RATE_LIMIT)
 # It is not the client's doing: the project's set-up, or a method that a model has not.
-_GOOGLE_SETUP = Rule("Google", (400,), ('"failed_precondition"',), Cause.SERVER)
+_GOOGLE_SETUP = Rule("Google", (400,), status_is("failed_precondition"), Cause.SERVER)
 _GOOGLE = (_GOOGLE_BILL, _GOOGLE_KEY, _GOOGLE_LIMIT)
 
 # -- Amazon's: Bedrock, and Claude there; exceptions stand in a header or in the body
@@ -301,58 +264,48 @@ _GOOGLE = (_GOOGLE_BILL, _GOOGLE_KEY, _GOOGLE_LIMIT)
 _AMAZON = (
     Rule(
         "Amazon",
-        (400, 403, 404),
-        (
-            "invalid_payment_instrument",
-            '"payment instrument',
-            "marketplace subscription",
-            "marketplace agreement",
-        ),
+        (403,),
+        ("invalid_payment_instrument", "marketplace agreement", "marketplace subscription", "mpagreement"),
         Cause.BILLING,
     ),
-    Rule("Amazon", (404,), ("use case details", "ftuformnotfilled"), Cause.CREDENTIAL),
-    Rule("Amazon", (400, 429), ("modelnotreadyexception",), Cause.OVERLOADED),
     Rule(
         "Amazon",
-        (400, 403, 424),
-        ("throttlingexception", "toomanyrequestsexception", "servicequotaexceededexception"),
-        Cause.RATE_LIMIT,
+        (404,),
+        (*thrown("ftuformnotfilled"), *begins("model use case details")),
+        Cause.CREDENTIAL,
     ),
-    Rule("Amazon", (404,), ("resourcenotfoundexception",), Cause.MODEL_NOT_FOUND),
+    Rule("Amazon", (400, 429), thrown("modelnotready"), Cause.OVERLOADED),
+    Rule(
+        "Amazon", (400, 403, 424), thrown("throttling", "toomanyrequests", "servicequota"), Cause.RATE_LIMIT
+    ),
+    Rule("Amazon", (404,), thrown("resourcenotfound"), Cause.MODEL_NOT_FOUND),
+    Rule("Amazon", (404,), thrown("unknownoperation"), Cause.GARBAGE),
     Rule(
         "Amazon",
         (400,),
         (
-            "accessdenied",
-            "expiredtoken",
-            "incompletesignature",
-            "invalidclienttokenid",
-            "invalidsignature",
-            "missingauthenticationtoken",
-            "notauthorized",
-            "optinrequired",
-            "requestexpired",
-            "requesttimetooskewed",
-            "signaturedoesnotmatch",
-            "unrecognizedclient",
-            '"operation not allowed"',  # an account that may not use Bedrock yet
-            '"your aws account is not authorized',
+            *thrown(
+                "accessdenied",
+                "expiredtoken",
+                "incompletesignature",
+                "invalidclienttokenid",
+                "invalidsignature",
+                "missingauthenticationtoken",
+                "notauthorized",
+                "optinrequired",
+                "requestexpired",
+                "requesttimetooskewed",
+                "signaturedoesnotmatch",
+                "unrecognizedclient",
+            ),
+            # An account that may not use Bedrock yet.
+            *begins("operation not allowed", "your aws account is not authorized"),
         ),
         Cause.CREDENTIAL,
     ),
     # A model's own status, where Bedrock only passes its failure on.
-    Rule("Amazon", (424,), ('"originalstatuscode":429', '"originalstatuscode": 429'), Cause.RATE_LIMIT),
-    Rule(
-        "Amazon",
-        (424,),
-        (
-            '"originalstatuscode":503',
-            '"originalstatuscode": 503',
-            '"originalstatuscode":529',
-            '"originalstatuscode": 529',
-        ),
-        Cause.OVERLOADED,
-    ),
+    Rule("Amazon", (424,), ('"originalstatuscode":429',), Cause.RATE_LIMIT),
+    Rule("Amazon", (424,), ('"originalstatuscode":503', '"originalstatuscode":529'), Cause.OVERLOADED),
 )
 
 # -- OpenAI's, and of all that speak like it
@@ -362,16 +315,19 @@ _OPENAI = (
         "all",
         _ANY,
         (
-            '"arrearage"',  # Alibaba
-            '"billing_hard_limit_reached"',
-            '"billing_not_active"',
-            '"blocked_api_access"',  # Groq: its spend limit
-            '"credit_balance_exhausted"',
-            '"exceeded_current_quota_error"',  # Moonshot
-            '"insufficient_balance"',
-            '"insufficient_quota"',
-            '"insufficient balance',
-            '"your credit balance',
+            *code_is(
+                "arrearage",  # Alibaba
+                "billing_hard_limit_reached",
+                "billing_not_active",
+                "blocked_api_access",  # Groq: its spend limit
+                "credit_balance_exhausted",
+                "insufficient_quota",
+                "organization_spend_limit_exceeded",
+                "organization_usage_limit_exceeded",
+                "project_spend_limit_exceeded",
+            ),
+            *type_is("insufficient_quota", "exceeded_current_quota_error"),  # Moonshot
+            *begins("insufficient balance", "your credit balance", "billing hard limit"),
         ),
         Cause.BILLING,
     ),
@@ -387,6 +343,7 @@ _OPENAI = (
             "credit balance",
             "more credits",
             "have any credits",  # xAI
+            "run out of credits",  # xAI
             "used all available credits",  # xAI
             "spending limit",  # xAI, Fireworks
             "spend limit",
@@ -399,17 +356,25 @@ _OPENAI = (
         "all",
         (429,),
         (
-            '"capacity_exceeded"',
-            '"engine_overloaded_error"',  # Moonshot
-            '"resource_unavailable"',  # OpenAI's flex tier
+            *code_is("capacity_exceeded", "resource_unavailable"),  # OpenAI's flex tier
+            *type_is("engine_overloaded_error"),  # Moonshot
             "is currently overloaded",
             "capacity exceeded",  # Mistral
+            "experiencing high demand",  # Azure
             "at capacity",
             "over capacity",
         ),
         Cause.OVERLOADED,
     ),
     *_MODEL,
+    Rule(
+        "OpenRouter",
+        (400,),
+        (' is not a valid model id"',),
+        Cause.MODEL_NOT_FOUND,
+        also=('"code":400',),
+        lacks=('"status":',),
+    ),
     *_ABOUT_THE_CALL,
     # A tool server that the client named.
     Rule("OpenAI", (424,), ('"external_connector_error"', "mcp server"), Cause.BAD_REQUEST),
@@ -417,16 +382,14 @@ _OPENAI = (
         "all",
         _BAD,
         (
-            '"invalid_api_key"',
-            '"organization_restricted"',  # Groq
-            '"incorrect api key',
-            '"invalid api key',
-            '"no endpoints found matching',  # OpenRouter: the account's own policy on data
-            '"no endpoints available matching',
+            *code_is("invalid_api_key", "organization_restricted"),  # Groq
+            *begins_bare("incorrect api key", "invalid api key"),
+            # OpenRouter: the account's own policy on data
+            *begins("no endpoints found matching", "no endpoints available matching"),
         ),
         Cause.CREDENTIAL,
     ),
-    Rule("all", _ANY, ('"rate_limit_exceeded"', '"rate_limit_error"'), Cause.RATE_LIMIT),
+    Rule("all", _ANY, (*code_is("rate_limit_exceeded"), *type_is("rate_limit_error")), Cause.RATE_LIMIT),
     _GOOGLE_SETUP,
     _BUSY,
     _SLOW,
@@ -440,22 +403,22 @@ _ANTHROPIC = (
         "Anthropic",
         _ANY,
         (
-            '"billing_error"',
-            '"contract_spend_limit_reached"',
-            '"your credit balance',
-            '"you have reached your specified',  # API usage limits
+            *type_is("billing_error"),
+            '"error_code":"contract_spend_limit_reached"',
+            '"error_code":"enforced_spend_limit_reached"',
+            *begins("your credit balance", "you have reached your specified"),  # ... API usage limits
         ),
         Cause.BILLING,
     ),
-    Rule("Anthropic", (403, 429), ("credit balance", "spend limit", "spend_limit"), Cause.BILLING),
-    Rule("Anthropic", _ANY, ('"overloaded_error"',), Cause.OVERLOADED),
-    Rule("Anthropic", _ANY, ('"rate_limit_error"',), Cause.RATE_LIMIT),
-    Rule("Anthropic", _ANY, ('"authentication_error"',), Cause.CREDENTIAL),
-    Rule("Anthropic", _BAD, ('"this organization has been disabled',), Cause.CREDENTIAL),
+    Rule("Anthropic", (403, 429), ("credit balance", "spend limit"), Cause.BILLING),
+    Rule("Anthropic", _ANY, type_is("overloaded_error"), Cause.OVERLOADED),
+    Rule("Anthropic", _ANY, type_is("rate_limit_error"), Cause.RATE_LIMIT),
+    Rule("Anthropic", _ANY, type_is("authentication_error"), Cause.CREDENTIAL),
+    Rule("Anthropic", _BAD, begins("this organization has been disabled"), Cause.CREDENTIAL),
     *_GOOGLE,
     *_AMAZON,
     *_MODEL,
-    Rule("Anthropic", (404,), ('"model:',), Cause.MODEL_NOT_FOUND),
+    Rule("Anthropic", (404,), begins("model:"), Cause.MODEL_NOT_FOUND),
     *_ABOUT_THE_CALL,
     _GOOGLE_SETUP,
     _BUSY,

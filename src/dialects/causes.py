@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..core.causes import Cause
-from .cause_rules import RULES, Rule
+from .cause_rule import Rule
+from .cause_rules import RULES
 
 MOST_BYTES = 64 * 1024  # of a body, that are looked at
 
@@ -75,5 +76,7 @@ def cause_of(dialect: str, status: int, body: bytes, kind: str = "") -> Cause:
 
 
 def _text(body: bytes, kind: str) -> bytes:
-    """What the rules look at. None but ASCII letters are made small, as in Lua."""
-    return (kind.encode("utf-8", "replace") + b"\n" + body[:MOST_BYTES]).lower()
+    """What the rules look at: the header in a line of its own, and the body. None but ASCII letters are made
+    small, as in Lua."""
+    text = b"\n%b\n%b" % (kind.encode("utf-8", "replace"), body[:MOST_BYTES])
+    return text.lower().replace(b'": ', b'":')

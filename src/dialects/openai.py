@@ -132,17 +132,17 @@ def decode_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
     """An error reply of OpenAI or of those that speak like it, garbage too. `headers` in lower case."""
     request_id = headers.get("x-request-id") or headers.get("apim-request-id") or ""
     retry_after = headers.get("retry-after", "")
-    fault = _fault(decode_json(body), status, body)
+    fault = _fault(decode_json(body), status, body, headers.get("x-amzn-errortype", ""))
     return msgspec.structs.replace(fault, retry_after=retry_after, request_id=request_id)
 
 
 def fault_from(error: Any, status: int | None = None) -> Fault:
     """An error object inside a stream, or in a reply that says that it is a good one. Without a `status` the
     object says it, or else its type does."""
-    return _fault(error, status, b"")
+    return _fault(error, status, b"", "")
 
 
-def _fault(error: Any, status: int | None, body: bytes) -> Fault:
+def _fault(error: Any, status: int | None, body: bytes, header: str) -> Fault:
     """An error object in any of the shapes that are met → what it stands for. `body` stands in where the
     object has no words.
 
@@ -158,7 +158,8 @@ def _fault(error: Any, status: int | None, body: bytes) -> Fault:
     kind = _word(fields.get("type"))
     if status is None:
         status = _status_in(fields, code, kind)
-    cause = causes.cause_of("openai-chat", status, body or msgspec.json.encode(error))
+    said = body if body else msgspec.json.encode(error)
+    cause = causes.cause_of("openai-chat", status, said, header)
     if cause is Cause.GARBAGE:
         status = 502
     if cause is Cause.CREDENTIAL:

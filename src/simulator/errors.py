@@ -46,7 +46,8 @@ def _parts(status: int, shape: Shape, text: ErrorText) -> tuple[str, str | None,
         if text.code == "insufficient_quota" and status == 429:
             # The other 429: no waiting helps. Code and type say so, the status does not.
             kind, message = "insufficient_quota", "You exceeded your current quota, please check your plan."
-    return text.type or kind, text.code or code, text.message or message
+    code = code if text.code is None else text.code or None
+    return text.type or kind, code, text.message or message
 
 
 def error_body(

@@ -47,6 +47,8 @@ Trouble = Literal[
     "content_policy",
     "bad_field",
     "model_not_found",
+    "unknown_id",
+    "conflict",
     "server_error",
     "too_large",
     "timeout",
@@ -116,7 +118,7 @@ class ErrorText(_Part):
     """Overrides inside an error of the dialect's own shape."""
 
     type: str | None = None
-    code: str | None = None
+    code: str | None = None  # "": none
     message: str | None = None
     param: str | None = None  # the field at fault, where the dialect's errors have a place for it
 

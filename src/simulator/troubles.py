@@ -49,6 +49,16 @@ _PAYMENT = (
 _BILLING = "This API method requires billing to be enabled. Please enable billing on project #1."
 _FILTERED = "Output blocked by content filtering policy"
 _TOO_LONG = "prompt is too long: 200049 tokens > 200000 maximum"
+_NO_FILE = "No such File object: file-none"
+_NO_ITEM = (
+    "Item with id 'rs_none' not found. Items are not persisted when `store` is set to false. Try again with "
+    "`store` set to true, or remove this item from your input."
+)
+_NO_GUARDRAIL = (
+    "The guardrail identifier or version provided in the request does not exist. Verify the parameter and "
+    "try your request again."
+)
+_NO_GOOGLE_FILE = "You do not have permission to access the File no-such-file or it may not exist."
 _TOO_MANY = "The maximum tokens you requested exceeds the model limit of 4096. "
 
 _CHAT: dict[Trouble, Told] = {
@@ -73,6 +83,8 @@ _CHAT: dict[Trouble, Told] = {
         param="max_tokens",
     ),
     "model_not_found": Told(404),
+    "unknown_id": Told(404, _NO_FILE, ""),
+    "conflict": Told(409),
     "server_error": Told(500),
     "too_large": Told(413),
     "timeout": Told(408),
@@ -92,6 +104,7 @@ _RESPONSES: dict[Trouble, Told] = {
         "integer_below_min_value",
         param="max_output_tokens",
     ),
+    "unknown_id": Told(404, _NO_ITEM, "", param="input"),
 }
 _MESSAGES: dict[Trouble, Told] = {
     "context_overflow": Told(400, _TOO_LONG),
@@ -106,6 +119,8 @@ _MESSAGES: dict[Trouble, Told] = {
         "max_tokens: 1000000 > 64000, which is the maximum allowed number of output tokens for this model",
     ),
     "model_not_found": Told(404, "model: no-such-model"),
+    "unknown_id": Told(404, "File not found: file_none"),
+    "conflict": Told(409),
     "server_error": Told(500),
     "too_large": Told(413),
     "timeout": Told(504),
@@ -122,6 +137,8 @@ _BEDROCK: dict[Trouble, Told] = {
     "content_policy": Told(400, f"The model returned the following errors: {_FILTERED}"),
     "bad_field": Told(400, f"{_TOO_MANY}Try again with a maximum tokens value that is lower than 4096."),
     "model_not_found": Told(404),
+    "unknown_id": Told(400, _NO_GUARDRAIL),
+    "conflict": Told(409),
     "server_error": Told(500),
     "too_large": Told(413),
     "timeout": Told(408),
@@ -143,6 +160,8 @@ _GEMINI: dict[Trouble, Told] = {
         "is from 1 (inclusive) to 65537 (exclusive). Update the value and try again.",
     ),
     "model_not_found": Told(404),
+    "unknown_id": Told(403, _NO_GOOGLE_FILE),
+    "conflict": Told(409),
     "server_error": Told(500),
     "too_large": Told(413),
     "timeout": Told(504),

@@ -17,7 +17,8 @@ local function cause_of(rules, status, body, kind)
   if status < 400 or status > 599 then
     return "garbage"
   end
-  local text = string.lower((kind or "") .. "\n" .. string.sub(body, 1, rules.most_bytes))
+  local text = string.lower("\n" .. (kind or "") .. "\n" .. string.sub(body, 1, rules.most_bytes))
+  text = string.gsub(text, '": ', '":')
   for _, rule in ipairs(rules) do
     if
       (not rule.s or rule.s[status])

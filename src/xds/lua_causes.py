@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib import resources
 
 from ..dialects import causes
-from ..dialects.cause_rules import Rule
+from ..dialects.cause_rule import Rule
 
 
 @functools.cache
@@ -34,6 +34,6 @@ def _rule(rule: Rule) -> str:
 
 
 def _texts(needles: Iterable[str]) -> str:
-    """Needles are printable ASCII: a test holds the table to that."""
-    quoted = (needle.replace("\\", "\\\\").replace('"', '\\"') for needle in needles)
-    return "{" + ",".join(f'"{needle}"' for needle in quoted) + "}"
+    """Needles are ASCII, printable but for ends of lines: a test holds the table to that."""
+    escapes = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+    return "{" + ",".join(f'"{needle.translate(escapes)}"' for needle in needles) + "}"

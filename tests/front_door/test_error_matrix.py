@@ -48,6 +48,8 @@ TROUBLES = (
     "content_policy",
     "bad_field",
     "model_not_found",
+    "unknown_id",
+    "conflict",
     "server_error",
     "too_large",
     "timeout",
@@ -74,6 +76,8 @@ _OPENAI: Mapping[str, tuple[type[Exception], tuple[int, ...], tuple[str | None, 
     "content_policy": (openai.BadRequestError, (400,), ("content_policy_violation", "invalid_prompt")),
     "bad_field": (openai.BadRequestError, (400,), ()),
     "model_not_found": (openai.NotFoundError, (404,), ("model_not_found",)),
+    "unknown_id": (openai.APIStatusError, (400, 404), ()),
+    "conflict": (openai.ConflictError, (409,), ("conflict",)),
     "server_error": (openai.InternalServerError, (500, 502, 503), ("server_error", "upstream_error", None)),
     "too_large": (openai.APIStatusError, (413,), ("request_too_large",)),
     "timeout": (openai.APIStatusError, (408, 504), ("timeout",)),
@@ -88,6 +92,8 @@ _ANTHROPIC: Mapping[str, tuple[type[Exception], tuple[int, ...], str]] = {
     "content_policy": (anthropic.BadRequestError, (400,), "invalid_request_error"),
     "bad_field": (anthropic.BadRequestError, (400,), "invalid_request_error"),
     "model_not_found": (anthropic.NotFoundError, (404,), "not_found_error"),
+    "unknown_id": (anthropic.APIStatusError, (400, 404), "not_found_error"),
+    "conflict": (anthropic.ConflictError, (409,), "invalid_request_error"),
     "server_error": (anthropic.InternalServerError, (500, 502, 503), "api_error"),
     "too_large": (anthropic.APIStatusError, (413,), "request_too_large"),
     "timeout": (anthropic.InternalServerError, (504,), "timeout_error"),
@@ -170,6 +176,10 @@ def check(error: Any, client: str, dialect: str, trouble: str) -> None:
         return
     if client == MESSAGES:
         kind, statuses, name = _ANTHROPIC[trouble]
+        if trouble == "conflict" and client == dialect:
+            name = "conflict_error"  # its own words, which its reference does not have
+        if trouble == "unknown_id" and error.status_code == 400:
+            name = "invalid_request_error"
         assert error.type == error.body["error"]["type"] == name
         message = error.api_message
         field = error.body["error"].get("param")

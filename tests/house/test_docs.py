@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from modelbroker.cli.main import build_parser
 from modelbroker.core.record import Attempt, Record
-from modelbroker.dialects import reference
+from modelbroker.dialects import cause_reference, reference
 
 ROOT = Path(__file__).parents[2]
 ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfigured", "EnvoyError"}
@@ -62,6 +62,13 @@ def test_every_error_code_is_documented_and_every_documented_one_exists() -> Non
 def test_the_pages_of_the_dialects_are_up_to_date(page: str) -> None:
     made = {"fields": reference.fields, "deviations": reference.deviations}[page]()
     assert (ROOT / "docs" / f"{page}.md").read_text() == made, "run: ./dev docs"
+
+
+def test_the_table_of_causes_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "failures.md").read_text()
+    assert cause_reference.page_with_causes(page) == page, "run: ./dev docs"
+    with pytest.raises(ValueError, match="has no lines"):
+        cause_reference.page_with_causes("a page without marks")
 
 
 def test_every_command_is_in_the_readme() -> None:

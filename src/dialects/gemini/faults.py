@@ -45,31 +45,31 @@ _OTHER_FIELDS = (
 
 
 def decode_fault(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
-    retry_after = headers.get("retry-after", "")
+    retry_after, kind = headers.get("retry-after", ""), headers.get("x-amzn-errortype", "")
     error = _error_of(body)
     if error is None:
-        cause = cause_of("gemini", status, body)
+        cause = cause_of("gemini", status, body, kind)
         if cause in (Cause.BAD_REQUEST, Cause.NOT_FOUND):  # it was no API that answered
             cause = Cause.GARBAGE
         kept = 502 if cause in (Cause.SERVER, Cause.GARBAGE) else status
         shown = body[:200].decode("utf-8", "replace").strip()
         message = f"the provider answered with status {status} and no error that can be read: {shown!r}"
         return _made(cause, kept, message, "", "", retry_after, "")
-    return _fault(error, status, body, retry_after)
+    return _fault(error, status, body, kind, retry_after)
 
 
 def fault_of(error: Mapping[str, Any]) -> Fault:
     """Of what stands under `error` inside a stream: its own code is all the status that there is."""
     code = error.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    return _fault(error, status, msgspec.json.encode(error), "")
+    return _fault(error, status, msgspec.json.encode(error), "", "")
 
 
-def _fault(error: Mapping[str, Any], status: int, body: bytes, retry_after: str) -> Fault:
+def _fault(error: Mapping[str, Any], status: int, body: bytes, kind: str, retry_after: str) -> Fault:
     name = str(error.get("status") or "")
     message = str(error.get("message") or name or "the provider gave no reason")
     details = Details(error.get("details"))
-    cause = cause_of("gemini", status, body)
+    cause = cause_of("gemini", status, body, kind)
     param = _param(details.field or message) if cause is Cause.BAD_REQUEST else ""
     return _made(
         cause,
