@@ -15,6 +15,7 @@ class Call:
     load's own clock; `ended_s` - `due_s` is what the client waited."""
 
     number: int
+    pool: str
     ask: Ask
     phase: str
     due_s: float

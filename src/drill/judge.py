@@ -101,11 +101,12 @@ def judge(
     scenario = outcome.scenario
     unforeseen = [call for call in outcome.calls if _failed(call) and not scenario.excuse(call.ask)]
     late_errors = [call for call in outcome.after if _failed(call)]
+    every = [*outcome.calls, *outcome.after]
     broken = [
         *_tell(1, scenario, [(call, call.story()) for call in [*unforeseen, *late_errors]]),
         *_attempts(outcome, evidence, average),
-        *_tell(3, scenario, _flaws(outcome, evidence)),
-        *_tell(4, scenario, _records(outcome, evidence)),
+        *_tell(3, scenario, _flaws(every, evidence)),
+        *_tell(4, scenario, _records(every, evidence, all_arrive=scenario.fault.arrives)),
         *_recovery(outcome),
     ]
     tried = [evidence.attempts(call) for call in outcome.calls]
@@ -121,22 +122,45 @@ def judge(
         len(unforeseen) + len(late_errors),
         percentile(took, 50) - percentile(baseline_ms, 50),
         percentile(took, 99) - percentile(baseline_ms, 99),
-        sum(tried) / len(tried) if tried else 0.0,
+        mean_of(tried),
         max(tried, default=0),
         None if not back or None in back else max(second for second in back if second is not None),
         tuple(sorted({each.promise for each in broken})),
     )
-    return Verdict(row, tuple(broken), tuple(_findings(outcome)))
+    return Verdict(row, tuple(broken), tuple(_findings(outcome, tried)))
 
 
 def average_of(outcomes: Sequence[Outcome], evidence: Evidence) -> tuple[float, list[Broken]]:
     """Attempts a call over all scenarios in which a healthy member was left, held against the promise."""
-    calls = [call for outcome in outcomes if outcome.scenario.keeps_one for call in outcome.calls]
-    tried = [evidence.attempts(call) for call in calls]
-    average = sum(tried) / len(tried) if tried else 0.0
-    if len(calls) < _CALLS_FOR_AN_AVERAGE or average <= MOST_ATTEMPTS_ON_AVERAGE:
+    kept = [outcome for outcome in outcomes if _promises_few(outcome.scenario)]
+    tried = [evidence.attempts(call) for outcome in kept for call in outcome.calls]
+    average = mean_of(tried)
+    if not _is_over(tried):
         return average, []
     return average, [Broken(2, "over the whole run", 1, f"{average:.2f} attempts a call on average")]
+
+
+def judge_calm(pool: str, calls: Sequence[Call], evidence: Evidence) -> list[Broken]:
+    """Calls that were due while nothing was wrong with any member."""
+    where = f"{pool}: without a fault"
+    return [
+        *_tell(1, where, [(call, call.story()) for call in calls if _failed(call)]),
+        *_tell(3, where, _flaws(calls, evidence)),
+        *_tell(4, where, _records(calls, evidence, all_arrive=False)),
+    ]
+
+
+def mean_of(values: Sequence[int]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _is_over(tried: Sequence[int]) -> bool:
+    return len(tried) >= _CALLS_FOR_AN_AVERAGE and mean_of(tried) > MOST_ATTEMPTS_ON_AVERAGE
+
+
+def _promises_few(scenario: Scenario) -> bool:
+    """Who ejects nobody sends every member its share of calls, failing or not."""
+    return scenario.keeps_one and scenario.plan.pool.ejection.enabled
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -151,9 +175,9 @@ def _failed(call: Call) -> bool:
     return call.seen.end != "good"
 
 
-def _tell(promise: int, scenario: Scenario, cases: Sequence[tuple[Call, str]]) -> Iterator[Broken]:
+def _tell(promise: int, where: object, cases: Sequence[tuple[Call, str]]) -> Iterator[Broken]:
     if cases:
-        yield Broken(promise, str(scenario), len(cases), cases[0][1])
+        yield Broken(promise, str(where), len(cases), cases[0][1])
 
 
 def _attempts(outcome: Outcome, evidence: Evidence, average: bool) -> Iterator[Broken]:
@@ -167,15 +191,14 @@ def _attempts(outcome: Outcome, evidence: Evidence, average: bool) -> Iterator[B
     ]
     yield from _tell(2, scenario, over)
     tried = [evidence.attempts(call) for call in outcome.calls]
-    if average and scenario.keeps_one and len(tried) >= _CALLS_FOR_AN_AVERAGE:
-        mean = sum(tried) / len(tried)
-        if mean > MOST_ATTEMPTS_ON_AVERAGE:
-            yield Broken(2, str(scenario), 1, f"{mean:.2f} attempts a call on average, of {len(tried)} calls")
+    mean = mean_of(tried)
+    if average and _promises_few(scenario) and _is_over(tried):
+        yield Broken(2, str(scenario), 1, f"{mean:.2f} attempts a call on average, of {len(tried)} calls")
 
 
-def _flaws(outcome: Outcome, evidence: Evidence) -> list[tuple[Call, str]]:
+def _flaws(calls: Sequence[Call], evidence: Evidence) -> list[tuple[Call, str]]:
     flaws = []
-    for call in [*outcome.calls, *outcome.after]:
+    for call in calls:
         if call.seen.flaw:
             flaws.append((call, f"{call.seen.flaw}; {call.story()}"))
         elif call.seen.lacks_code and not any(kept.code for kept in evidence.kept.get(call.number, ())):
@@ -183,15 +206,15 @@ def _flaws(outcome: Outcome, evidence: Evidence) -> list[tuple[Call, str]]:
     return flaws
 
 
-def _records(outcome: Outcome, evidence: Evidence) -> list[tuple[Call, str]]:
-    """What is wrong with the records of these calls."""
+def _records(calls: Sequence[Call], evidence: Evidence, *, all_arrive: bool) -> list[tuple[Call, str]]:
+    """What is wrong with the records of these calls. `all_arrive`: every attempt reaches its provider."""
     wrong = []
-    for call in [*outcome.calls, *outcome.after]:
+    for call in calls:
         records = evidence.kept.get(call.number, ())
         if len(records) != 1:
             wrong.append((call, f"{len(records)} records of one call; {call.story()}"))
             continue
-        why = _untrue(call, records[0], evidence.arrivals.get(call.number, 0), outcome.scenario.fault.arrives)
+        why = _untrue(call, records[0], evidence.arrivals.get(call.number, 0), all_arrive)
         if why:
             wrong.append((call, f"{why}; {call.story()}"))
     return wrong
@@ -219,7 +242,7 @@ def _recovery(outcome: Outcome) -> Iterator[Broken]:
         yield Broken(5, str(outcome.scenario), len(missing), example)
 
 
-def _findings(outcome: Outcome) -> Iterator[str]:
+def _findings(outcome: Outcome, tried: Sequence[int]) -> Iterator[str]:
     """What the configuration itself gives away."""
     scenario = outcome.scenario
     pool, fault = scenario.plan.pool, scenario.fault
@@ -241,4 +264,9 @@ def _findings(outcome: Outcome) -> Iterator[str]:
         yield (
             f"pool {pool.name} gives {', '.join(causes)} to the client (`on`): {times} of "
             f"{len(outcome.calls)} calls failed under {fault.name} with a healthy member left"
+        )
+    if scenario.keeps_one and not pool.ejection.enabled and _is_over(tried):
+        yield (
+            f"pool {pool.name} has `ejection: off`: under {fault.name} its calls made {mean_of(tried):.2f} "
+            "attempts on average, since a member that fails keeps its share"
         )

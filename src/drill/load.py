@@ -160,9 +160,9 @@ class Load:
         self._idle.clear()
 
     async def _one(self, number: int, ask: Ask, due: float) -> None:
-        phase = self.phase
+        phase, pool = self.phase, self._pool
         self._in_flight[phase] += 1
-        headers, body = request_of(ask, self._pool, number, self.key)
+        headers, body = request_of(ask, pool, number, self.key)
         connection: _Connection | None = None
         try:
             connection = await self._connection()
@@ -180,6 +180,7 @@ class Load:
         self.on_call(
             Call(
                 number,
+                pool,
                 ask,
                 phase,
                 due,

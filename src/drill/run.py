@@ -221,6 +221,16 @@ class _Drill:
         errors = sum(call.seen.end != "good" for call in outcome.calls)
         log.info("%d: %s: %d calls, %d errors", done, outcome.scenario, len(outcome.calls), errors)
 
+    def _calm(self, evidence: judge.Evidence) -> list[judge.Broken]:
+        """Before, between and behind the faults: there is no excuse for anything."""
+        judged = {call.number for outcome in self._outcomes for call in (*outcome.calls, *outcome.after)}
+        calm: dict[str, list[Call]] = {}
+        for calls in self._heard.calls.values():
+            for call in calls:
+                if call.number not in judged:
+                    calm.setdefault(call.pool, []).append(call)
+        return [broken for pool, calls in calm.items() for broken in judge.judge_calm(pool, calls, evidence)]
+
     def _judged(self, rehearsal: Rehearsal, seconds: float) -> report.Result:
         evidence = judge.Evidence(rehearsal.records.kept, rehearsal.arrivals)
         calm = {
@@ -232,7 +242,7 @@ class _Drill:
             for outcome in self._outcomes
         ]
         average, over = judge.average_of(self._outcomes, evidence)
-        broken = [each for verdict in verdicts for each in verdict.broken]
+        broken = self._calm(evidence) + [each for verdict in verdicts for each in verdict.broken]
         broken += [] if self._options.recovers else over
         findings = dict.fromkeys(finding for verdict in verdicts for finding in verdict.findings)
         notes = list(self._prepared.notes)

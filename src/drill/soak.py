@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class _Soak:
 
     async def run(self) -> endurance.Soak:
         chosen = list(in_turn(self._turns()))
-        began = time.monotonic()
+        random.Random(7).shuffle(chosen)  # a short soak has something of each pool too
         async with running(self._prepared.files, self._options.folder) as rehearsal:
             await rehearsal.find_simulators(self._prepared.catalog, _JOURNAL)
             self._load.host, self._load.port = rehearsal.host, rehearsal.port

@@ -136,7 +136,9 @@ def _stream(ask: Ask, got: Received) -> Seen:
     failed = next((event for event in events if _is_error(ask.surface, event)), None)
     if failed is not None:
         if ask.surface == _RESPONSES:
-            error = failed if failed.get("type") == "error" else failed.get("response", {}).get("error") or {}
+            # An `error` event has its words in itself or, as the API really sends it, in an object.
+            holder = failed.get("response", {}) if failed["type"] == "response.failed" else failed
+            error = holder.get("error") or failed
             has_words = isinstance(error.get("message"), str)
             return Seen(
                 "error-event", str(error.get("code") or ""), "" if has_words else "the event has no `message`"

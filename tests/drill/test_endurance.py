@@ -1,0 +1,75 @@
+"""A soak's samples: what slope they have, and what is too much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from modelbroker.drill.calls import Processes
+from modelbroker.drill.endurance import Sample, Soak, as_json, as_text, broken, slope_of, trends
+
+HOUR_S = 3600
+
+
+def samples(
+    seconds: int, mb_per_h: float, descriptors_per_s: float = 0.0, warm_up_mb: float = 0.0
+) -> list[Sample]:
+    return [
+        Sample(
+            at,
+            Processes(
+                {"Envoy": 80 + (warm_up_mb if at >= 60 else 0) + mb_per_h * at / HOUR_S},
+                {"Envoy": 40 + int(descriptors_per_s * at) + (300 if at % 7 == 0 else 0)},
+            ),
+        )
+        for at in range(0, seconds, 10)
+    ]
+
+
+def soak(of: list[Sample], seconds: int) -> Soak:
+    return Soak(seconds, 1000, 10, 0, 0, 0, 5, 0, 5, trends(of, seconds))
+
+
+@given(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
+def test_the_slope_of_a_line_is_its_own(slope: float, start: float) -> None:
+    points = [(float(x), start + slope * x) for x in range(10)]
+    assert slope_of(points) == pytest.approx(slope, abs=1e-6)
+
+
+def test_there_is_no_slope_in_a_point() -> None:
+    assert slope_of([]) == slope_of([(1.0, 5.0)]) == 0.0
+
+
+def test_flat_is_good_and_a_leak_is_not() -> None:
+    assert broken(soak(samples(1800, 0), 1800)) == []
+    (why,) = broken(soak(samples(1800, 60), 1800))
+    assert why.startswith("Envoy grows by 60 MB/h")
+
+
+def test_less_than_allocators_keep_back_is_no_leak() -> None:
+    assert broken(soak(samples(120, 100), 120)) == []
+
+
+def test_the_warm_up_is_left_out() -> None:
+    of = samples(1800, 0, warm_up_mb=50)
+    assert broken(soak(of, 1800)) == []
+    assert trends(of, 1800)[0].first_mb == 130
+
+
+def test_descriptors_come_and_go_but_their_floor_does_not_rise() -> None:
+    assert broken(soak(samples(1800, 0, descriptors_per_s=0.001), 1800)) == []
+    (why,) = broken(soak(samples(1800, 0, descriptors_per_s=0.05), 1800))
+    assert "file descriptors" in why
+
+
+@pytest.mark.parametrize("field", ["unforeseen", "lost", "doubled", "stuck_edits"])
+def test_nothing_may_be_lost(field: str) -> None:
+    good = soak(samples(600, 0), 600)
+    bad = replace(good, **{field: 1})
+    assert broken(good) == []
+    assert len(broken(bad)) == 1
+    assert "broken: " in as_text(bad, ["a note"], markdown=False)
+    assert "All promises were kept." in as_text(good, [], markdown=True)
+    assert '"passed": false' in as_json(bad, [])
