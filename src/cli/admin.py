@@ -1,4 +1,4 @@
-"""The admin port: /status, /healthz and /metrics, for people, probes and Prometheus."""
+"""The admin port: /status, /healthz, /metrics and /forget, for people, probes and Prometheus."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,12 +18,15 @@ log = logging.getLogger("modelbroker.admin")
 
 
 class AdminServer:
-    """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own."""
+    """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own. `forget` takes members'
+    ids and gives those that were kept from their whole share; LookupError where there is no such member."""
 
-    def __init__(self, address: str, status: Callable[..., dict[str, Any]]) -> None:
+    def __init__(
+        self, address: str, status: Callable[..., dict[str, Any]], forget: Callable[[list[str]], list[str]]
+    ) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(status))
+            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(status, forget))
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
             raise Misconfigured(500, "address_in_use", message) from None
@@ -37,7 +41,9 @@ class AdminServer:
         self._server.server_close()
 
 
-def _handler(status: Callable[..., dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    status: Callable[..., dict[str, Any]], forget: Callable[[list[str]], list[str]]
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 30
@@ -61,6 +67,18 @@ def _handler(status: Callable[..., dict[str, Any]]) -> type[BaseHTTPRequestHandl
                 case path:
                     known = "/status, /healthz, /ready, /metrics"
                     self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
+
+        def do_POST(self) -> None:
+            path, _, query = self.path.partition("?")
+            if path != "/forget":
+                self._answer(404, "text/plain", b"there is nothing to post to but /forget\n")
+                return
+            try:
+                forgotten = forget(parse_qs(query).get("member", []))
+            except LookupError as error:
+                self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
+                return
+            self._answer(200, "application/json", msgspec.json.encode({"forgotten": forgotten}) + b"\n")
 
         def _answer(self, code: int, content_type: str, body: bytes) -> None:
             self.send_response(code)

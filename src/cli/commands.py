@@ -120,6 +120,12 @@ def status(options: argparse.Namespace) -> int:
     return print_status(options.admin, options.format)
 
 
+def forget(options: argparse.Namespace) -> int:
+    from .status_table import ask_to_forget
+
+    return ask_to_forget(options.admin, options.members)
+
+
 def mock(options: argparse.Namespace) -> int:
     from ..simulator.main import run_many, run_mock
     from ..simulator.script import parse_script

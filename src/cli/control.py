@@ -10,10 +10,10 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from prometheus_client import Counter, Gauge
@@ -45,6 +45,7 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 _XDS_GRACE_S = 0.2
 
 _LOOKED_THROUGH_AFTER = 50
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class ControlPlane:
         options = self._options
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
         ext_proc = await serve_ext_proc(self._streams.open, options.ext_proc, options.transport)
-        admin = AdminServer(options.admin, self.status)
+        loop = asyncio.get_running_loop()
+        admin = AdminServer(options.admin, self.status, lambda names: _on(loop, lambda: self.forget(names)))
         admin.start()
         background = (self._follow(), self._expire(), self._records.run(), self._health.run())
         tasks = [asyncio.create_task(work) for work in background]
@@ -301,6 +303,15 @@ class ControlPlane:
             "pools": self._pools_of(ready, asks_envoy),
         }
 
+    def forget(self, members: Sequence[str]) -> list[str]:
+        """What members said counts no longer; of all of them where none is named. LookupError where one is
+        not configured."""
+        pools = self._ready.catalog.pools.values() if self._ready else ()
+        configured = {member.id for pool in pools for member in pool.members}
+        if unknown := [name for name in members if name not in configured]:
+            raise LookupError(f"no pool has a member {unknown[0]!r}")
+        return self._health.acquit(members or sorted(configured))
+
     def _simulators(self) -> dict[str, dict[str, str]]:
         """In a rehearsal: where the simulators are. Script and journal are on their own ports too."""
         mocks, controls = self._options.overrides.mocks or {}, self._options.mock_controls
@@ -322,6 +333,15 @@ class ControlPlane:
         address = self._options.envoy_admin
         hosts = EnvoyAdmin(address).hosts() if asks_envoy and address else None
         return known[1].text(self._health, hosts)
+
+
+def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], _Result]) -> _Result:
+    """`work`'s result, done by the loop's thread."""
+
+    async def run() -> _Result:
+        return work()
+
+    return asyncio.run_coroutine_threadsafe(run(), loop).result(10)
 
 
 _reloads = itertools.count(1)

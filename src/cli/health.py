@@ -76,6 +76,14 @@ class HealthKeeper:
         self._urgent.set()
         self._news.set()
 
+    def acquit(self, members: Iterable[str]) -> list[str]:
+        """Somebody knows better than what these said; those whom it kept from their whole share."""
+        known = self.book.acquit(members, time.time(), self.most_ramp_s)
+        log.info("what was said of %s is forgotten: somebody asked for it", ", ".join(known) or "nobody")
+        self._unkept.set()
+        self._push()
+        return known
+
     def look(self) -> None:
         """Read what Envoy wrote of ejections."""
         if self._events is None:

@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _explain(commands_of)
     _mock(commands_of)
     _status(commands_of)
+    _forget(commands_of)
     _drill(commands_of)
     return parser
 
@@ -296,6 +297,20 @@ def _status(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     command.set_defaults(run=commands.status)
+
+
+def _forget(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "forget",
+        "let members have calls again whatever they said: a quota was raised, a key mended",
+        "  modelbroker forget openai/gpt-5-thinking\n  modelbroker forget    # all of them",
+    )
+    command.add_argument(
+        "--admin", default="http://127.0.0.1:8081", metavar="URL", help="default: http://127.0.0.1:8081"
+    )
+    command.add_argument("members", nargs="*", metavar="MEMBER", help="PROVIDER/MODEL; default: all")
+    command.set_defaults(run=commands.forget)
 
 
 def _mock(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -26,14 +26,33 @@ def print_status(admin_url: str, how: str) -> int:
     return 0 if status.get("in_effect") and not status.get("error") else 1
 
 
+def ask_to_forget(admin_url: str, members: Sequence[str]) -> int:
+    """0 where it is done; 1 where there is no such member."""
+    query = urllib.parse.urlencode([("member", member) for member in members])
+    answer = _open(f"{_base(admin_url)}/forget?{query}", b"")
+    forgotten = answer["forgotten"]
+    print("\n".join(forgotten) if forgotten else "none of them was kept from anything")
+    return 0
+
+
 def ask(admin_url: str) -> Tree:
-    url = f"{admin_url.rstrip('/').removesuffix('/status')}/status?envoy"
+    return _open(f"{_base(admin_url)}/status?envoy")
+
+
+def _base(admin_url: str) -> str:
+    return admin_url.rstrip("/").removesuffix("/status")
+
+
+def _open(url: str, data: bytes | None = None) -> Tree:
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise Misconfigured(500, "no_status", f"{admin_url!r} is no URL: give e.g. http://127.0.0.1:8081")
+        raise Misconfigured(500, "no_status", f"{url!r} is no URL: give e.g. http://127.0.0.1:8081")
     try:
-        with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310
-            status: Tree = json.load(reply)
-            return status
+        with urllib.request.urlopen(url, data, timeout=10) as reply:  # noqa: S310
+            answer: Tree = json.load(reply)
+            return answer
+    except urllib.error.HTTPError as error:
+        words = error.read(1000).decode("utf-8", "replace").strip()
+        raise Misconfigured(500, "no_status", f"{url} answered {error.code}: {words}") from None
     except (OSError, ValueError, urllib.error.URLError) as error:
         raise Misconfigured(
             500, "no_status", f"no broker answers at {url}: {error}; give the admin port's URL with --admin"

@@ -29,7 +29,8 @@ RAMP_S = 10.0
 # A key, an account or a model: tried again after so long, then twice as long …
 PROBED = frozenset((Cause.CREDENTIAL, Cause.BILLING, Cause.MODEL_NOT_FOUND))
 PROBE_FIRST_S, PROBE_MOST_S = 10.0, 300.0
-# The same of one that fails while it comes back.
+# The same of one that fails while it comes back, so often in a row.
+RELAPSE_FAILURES = 2
 RELAPSE_FIRST_S, RELAPSE_MOST_S = 1.0, 60.0
 # A word from further in the future than this was said before the clock was set back: nobody knows when.
 _AHEAD_S = 60.0
@@ -159,7 +160,7 @@ def _after_strike(standing: Standing, at_s: float, cause: Cause) -> Standing:
         return standing
     if cause in PROBED:
         first_s, most_s = PROBE_FIRST_S, PROBE_MOST_S
-    elif standing.out_until_s and at_s < standing.out_until_s + RAMP_S:
+    elif _is_relapse(standing, at_s, cause):
         first_s, most_s = RELAPSE_FIRST_S, RELAPSE_MOST_S
     else:
         return standing
@@ -172,6 +173,13 @@ def _after_strike(standing: Standing, at_s: float, cause: Cause) -> Standing:
         capped=False,
         strikes=standing.strikes + 1,
     )
+
+
+def _is_relapse(standing: Standing, at_s: float, cause: Cause) -> bool:
+    """On its way back it says that it was too soon, or fails twice in a row: one failure may be chance, and a
+    member with a few of them must not be kept out for good."""
+    is_back = 0.0 < standing.out_until_s <= at_s < standing.out_until_s + RAMP_S
+    return is_back and (cause is Cause.RATE_LIMIT or standing.failures >= RELAPSE_FAILURES)
 
 
 def _is_probed(cause: str) -> bool:
@@ -282,6 +290,12 @@ class Book:
         for member, standing in list(self.standings.items()):
             if member.startswith(f"{provider}/") and standing.out_cause == Cause.CREDENTIAL.value:
                 self.standings[member] = _without_out(standing)
+
+    def acquit(self, members: Iterable[str], now_s: float, most_ramp_s: float = RAMP_S) -> list[str]:
+        """What was said of these counts no longer, since somebody knows better; those whom it kept from their
+        whole share. Envoy's ejections are not for us to end."""
+        taken = {name: standing for name in members if (standing := self.standings.pop(name, None))}
+        return [name for name, standing in taken.items() if _is_notable(standing, now_s, most_ramp_s)]
 
     def forget(self, configured: Iterable[str], now_s: float) -> None:
         """Let go of members that are configured no longer and whose words have run out, and of ejections that

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections import Counter
@@ -218,3 +220,21 @@ def test_a_storm_ends_with_the_first_few(broker: Broker, sims: Simulators) -> No
     assert [str(g) for g in got if not g.is_whole] == []
     assert received(sims["a"]) <= 20
     assert sum(g.attempts for g in got) <= 520
+
+
+def forget(broker: Broker, *members: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "modelbroker.cli.main", "forget", "--admin", broker.admin_url, *members]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_an_operator_who_knows_better_lets_it_in_again(broker: Broker, sims: Simulators) -> None:
+    say_no(broker, sims, 60)
+    unknown = forget(broker, "a/typo")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "no pool has a member 'a/typo'" in unknown.stderr
+    assert "none of them" in forget(broker, "c/m").stdout
+    assert is_out(broker)
+    done = forget(broker, "a/m")
+    assert (done.returncode, done.stdout) == (0, "a/m\n")
+    wait_until(lambda: whole(make(broker.url, asks(20, "chat")))["a"] > 0)
+    assert state(broker, "a/m")["state"] == "well"

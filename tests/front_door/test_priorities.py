@@ -102,8 +102,9 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def clean(sims: Simulators) -> None:
+def clean(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
 
 
 def assert_answered(got: list[Got], *names: str) -> None:
@@ -134,7 +135,7 @@ def test_the_next_level_answers_when_all_of_the_first_fail(
     got = make(broker.url, [*asks(50, pool), *asks(50, pool, stream=True)])
     assert_answered(got, "next")
     assert max(g.attempts for g in got) <= 1 + size
-    if ejection == "kept":
+    if ejection == "kept" and fault != "limit":  # who says itself for how long it is left alone
         assert {g.attempts for g in got} == {1 + size}
         assert sum(len(sims[name].settled_calls()) for name in FIRST) == size * len(got)
 

@@ -140,12 +140,14 @@ def test_another_credential_is_tried_at_once() -> None:
 
 
 def test_a_failure_on_the_way_back_ends_it() -> None:
-    book = book_of(failed(T, wait_s=30), failed(T + 33, Cause.SERVER))
+    book = book_of(failed(T, wait_s=30), well(T + 31), failed(T + 32, Cause.SERVER))
+    assert not book.is_out(A, T + 32)  # one may be chance
+    book.observe(failed(T + 33, Cause.SERVER))
     assert book.ready_at_s(A, T + 33) == T + 33 + RELAPSE_FIRST_S
     book.observe(failed(T + 35, Cause.SERVER))
     assert book.ready_at_s(A, T + 35) == T + 35 + 2 * RELAPSE_FIRST_S
     book.observe(well(T + 38))
-    book.observe(failed(T + 39, Cause.SERVER))
+    book.observe(failed(T + 39, Cause.RATE_LIMIT))
     assert book.ready_at_s(A, T + 39) == T + 39 + RELAPSE_FIRST_S
     later = failed(T + 200, Cause.SERVER)
     book.observe(later)
@@ -223,6 +225,13 @@ def test_members_that_are_gone_are_forgotten_when_their_words_have_run_out() -> 
     assert set(book.standings) == {B}
     book.forget([B], T + 10_000)
     assert book.ejections == {}
+
+
+def test_who_is_acquitted_has_its_whole_share() -> None:
+    book = book_of(failed(T, wait_s=3000), well(T, member=B), failed(T, Cause.BILLING, member=C))
+    assert book.acquit([A, B, "nobody/x"], T + 1) == [A]
+    assert [book.share(name, T + 1) for name in (A, B)] == [1.0, 1.0]
+    assert book.is_out(C, T + 1)
 
 
 def test_what_is_kept_of_a_credential_ends_with_a_restart() -> None:

@@ -218,6 +218,21 @@ class Broker:
         except OSError:
             return {}
 
+    def forget(self) -> None:
+        """What members said in a test before this one is nothing to it; Envoy has that too at the end."""
+        request = urllib.request.Request(f"{self.admin_url}/forget", method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+        def is_told() -> bool:
+            with urllib.request.urlopen(f"{self.admin_url}/status?envoy", timeout=10) as reply:
+                pools = json.load(reply)["pools"]
+            hosts = [member["envoy"] for pool in pools for member in pool["members"]]
+            return all(host["healthy"] for host in hosts if host is not None)
+
+        deadline = time.monotonic() + 30
+        while not is_told():
+            assert time.monotonic() < deadline, "Envoy does not hear that members are well"
+
     def metrics(self, name: str) -> dict[str, float]:
         """Labels → value of one metric, as Prometheus gets it."""
         with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5) as reply:

@@ -17,6 +17,11 @@ class Fault:
         return "-".join(f"{key}-{value}" for key, value in self.script.items()).replace("_", "-")
 
     @property
+    def says_when(self) -> bool:
+        """The provider says itself for how long it wants no call: a simulator with 429 always does."""
+        return self.script.get("status") == 429
+
+    @property
     def timeouts(self) -> str:
         return "quick" if "stall" in self.script else "patient"
 
