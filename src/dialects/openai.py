@@ -235,8 +235,8 @@ _TOLD: Mapping[Cause, _Told] = {
     Cause.OVERLOADED: _Told((503, 529), "server_error", "overloaded"),
     Cause.TIMEOUT: _Told((504, 408), "server_error", "timeout"),
     Cause.SERVER: _Told((502, 500, 503), "server_error", "server_error"),
-    Cause.GARBAGE: _Told((502,), "server_error", "server_error"),
-    Cause.CUT: _Told((502,), "server_error", "server_error"),
+    Cause.GARBAGE: _Told((502,), "server_error", "upstream_garbage"),
+    Cause.CUT: _Told((502,), "server_error", "upstream_cut"),
 }
 
 

@@ -114,7 +114,7 @@ class FilteredStream(Flowing):
         return Move.FAIL
 
     def _broken(self, message: str) -> Move:
-        fault = Fault(Cause.SERVER, 502, message, "upstream_garbage")
+        fault = Fault(Cause.GARBAGE, 502, message, "upstream_garbage")
         self._over = True
         if self._open:
             self._out.append(self._client.stream_encoder(self._context).encode([Failed(fault)]))

@@ -37,6 +37,8 @@ _CODES: Mapping[Cause, str] = {
     Cause.BILLING: "upstream_billing",
     Cause.SERVER: "upstream_error",
     Cause.TIMEOUT: "upstream_timeout",
+    Cause.GARBAGE: "upstream_garbage",
+    Cause.CUT: "upstream_cut",
 }
 
 Headers = tuple[tuple[str, str], ...]
@@ -98,7 +100,7 @@ class Inflater:
 
 
 def _garbage(message: str) -> Fault:
-    return Fault(Cause.SERVER, 502, message, "upstream_garbage")
+    return Fault(Cause.GARBAGE, 502, message, "upstream_garbage")
 
 
 def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head | None = None) -> Answer:
@@ -285,7 +287,7 @@ class TranslatedStream(Flowing):
                 if isinstance(event, Failed):
                     return self._fail(event.fault)
             if ends:
-                return self._fail(Fault(Cause.SERVER, 502, "the provider's stream is empty", "upstream_cut"))
+                return self._fail(Fault(Cause.CUT, 502, "the provider's stream is empty", "upstream_cut"))
         self._encode(events, ends)
         if self._open:
             return Move.FLOW
@@ -308,7 +310,7 @@ class TranslatedStream(Flowing):
                 break
         if ends and not self._over:
             self._over = True
-            cut = Fault(Cause.SERVER, 502, "the provider's stream ended before its end", "upstream_cut")
+            cut = Fault(Cause.CUT, 502, "the provider's stream ended before its end", "upstream_cut")
             events = [*events, Failed(cut)]
         if events:
             self._out.append(self._encoder.encode(events))

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelbroker.dialects import SseEvent, SseSplitter, Stage, dialect_named
+from modelbroker.core.causes import Cause
+from modelbroker.dialects import SseEvent, SseSplitter, Stage, dialect_named, provider_dialect
+from modelbroker.dialects.conversation import Upstream
+from modelbroker.dialects.replies import Failed
 from support.recordings import recordings
 
 CHAT, RESPONSES, MESSAGES = "openai-chat", "openai-responses", "anthropic-messages"
@@ -69,6 +72,87 @@ def test_what_an_event_says(dialect: str, data: str, stage: Stage, status: int) 
     start = dialect_named(dialect).judge(SseEvent("", data.encode()))
     assert start.stage is stage
     assert (start.fault.status if start.fault else 0) == status
+
+
+ERRORS: list[tuple[str, str, Stage, Cause]] = [
+    (CHAT, '{"error":{"message":"Overloaded","type":"overloaded_error"}}', Stage.FAULT, Cause.OVERLOADED),
+    (CHAT, '{"error":{"message":"x","code":"rate_limit_exceeded"}}', Stage.FAULT, Cause.RATE_LIMIT),
+    (CHAT, '{"error":{"message":"x","code":"insufficient_quota"}}', Stage.FAULT, Cause.BILLING),
+    (
+        CHAT,
+        '{"error":{"message":"x","code":"model_not_found","status":404}}',
+        Stage.FAULT,
+        Cause.MODEL_NOT_FOUND,
+    ),
+    (CHAT, '{"error":{"message":"x","code":401}}', Stage.FAULT, Cause.CREDENTIAL),
+    (CHAT, '{"error":{"message":"Provider returned error","code":502}}', Stage.FAULT, Cause.SERVER),
+    (CHAT, '{"error":{"message":"x","code":504}}', Stage.FAULT, Cause.TIMEOUT),
+    (CHAT, '{"error":{"message":"maximum context length","code":400}}', Stage.REAL, Cause.CONTEXT_OVERFLOW),
+    (CHAT, '{"error":{"type":"invalid_request_error","code":"x"}}', Stage.REAL, Cause.BAD_REQUEST),
+    (CHAT, '{"error":{"code":"content_filter","status":400}}', Stage.REAL, Cause.CONTENT_POLICY),
+    (CHAT, "<html>", Stage.FAULT, Cause.GARBAGE),
+    (RESPONSES, '{"type":"error","code":"context_length_exceeded"}', Stage.REAL, Cause.CONTEXT_OVERFLOW),
+    (RESPONSES, '{"type":"error","error":{"code":"server_is_overloaded"}}', Stage.FAULT, Cause.OVERLOADED),
+    (
+        RESPONSES,
+        '{"type":"response.failed","response":{"error":{"code":"context_length_exceeded"}}}',
+        Stage.REAL,
+        Cause.CONTEXT_OVERFLOW,
+    ),
+    (
+        RESPONSES,
+        '{"type":"response.failed","response":{"error":{"code":"insufficient_quota","message":"x"}}}',
+        Stage.FAULT,
+        Cause.BILLING,
+    ),
+    (
+        RESPONSES,
+        '{"type":"response.failed","response":{"error":{"code":"invalid_prompt","message":"x"}}}',
+        Stage.REAL,
+        Cause.CONTENT_POLICY,
+    ),
+    (
+        RESPONSES,
+        '{"type":"response.failed","response":{"error":{"code":"vector_store_timeout"}}}',
+        Stage.FAULT,
+        Cause.TIMEOUT,
+    ),
+    (MESSAGES, '{"type":"error","error":{"type":"overloaded_error"}}', Stage.FAULT, Cause.OVERLOADED),
+    (MESSAGES, '{"type":"error","error":{"type":"billing_error"}}', Stage.FAULT, Cause.BILLING),
+    (MESSAGES, '{"type":"error","error":{"type":"authentication_error"}}', Stage.FAULT, Cause.CREDENTIAL),
+    (MESSAGES, '{"type":"error","error":{"type":"timeout_error"}}', Stage.FAULT, Cause.TIMEOUT),
+    (
+        MESSAGES,
+        '{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 2 > 1"}}',
+        Stage.REAL,
+        Cause.CONTEXT_OVERFLOW,
+    ),
+    (
+        MESSAGES,
+        '{"type":"error","error":{"type":"not_found_error","message":"model: claude-9"}}',
+        Stage.FAULT,
+        Cause.MODEL_NOT_FOUND,
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "data", "stage", "cause"), ERRORS)
+def test_why_a_stream_begins_with_an_error(dialect: str, data: str, stage: Stage, cause: Cause) -> None:
+    start = dialect_named(dialect).judge(SseEvent("", data.encode()))
+    assert (start.stage, start.cause) == (stage, cause)
+    assert start.fault is None or start.fault.cause is cause
+    assert (start.fault is None) == (stage is Stage.REAL)
+    # The same event in a translated stream has the same cause.
+    decoder = provider_dialect(dialect).stream_decoder(Upstream("house", dialect, "m"))
+    failures = [event for event in decoder.feed(f"data: {data}\n\n".encode()) if isinstance(event, Failed)]
+    assert [failure.fault.cause for failure in failures] == [cause]
+
+
+def test_an_account_that_has_to_pay_is_not_told_in_the_providers_words() -> None:
+    data = b'{"error":{"message":"You exceeded your quota, SECRET","code":"insufficient_quota"}}'
+    fault = dialect_named(CHAT).judge(SseEvent("", data)).fault
+    assert fault is not None and (fault.status, fault.code) == (503, "upstream_billing")
+    assert "SECRET" not in fault.message
 
 
 @pytest.mark.parametrize("kind", [CHAT, RESPONSES, MESSAGES, "openai-compatible-chat"])

@@ -224,6 +224,8 @@ def error_object(fault: Fault, context: Context, status: int | None = None) -> d
             message, code = CREDENTIAL_MESSAGE, "upstream_credential_refused"
         case Cause.BILLING:
             message, code = BILLING_MESSAGE, "upstream_billing"
+        case Cause.GARBAGE:
+            code = "upstream_garbage"
         case Cause.CONTEXT_OVERFLOW if _TOO_LONG not in message.lower():
             message = f"{_TOO_LONG}: {message}"
     error: dict[str, Any] = {"type": error_type(status or _status(fault)), "message": message}

@@ -247,7 +247,7 @@ class MessageEvents:
 def _garbage(why: str, data: bytes) -> Fault:
     shown = data[:60].decode("utf-8", "replace")
     words = why or f"an event begins with {shown!r}"
-    return Fault(Cause.SERVER, 502, f"the provider's stream is not valid: {words}", "upstream_garbage")
+    return Fault(Cause.GARBAGE, 502, f"the provider's stream is not valid: {words}", "upstream_garbage")
 
 
 class SseDecoder:

@@ -139,6 +139,10 @@ class _Refused(ValueError):
     """The stream can't be gone on with."""
 
 
+def _garbage(words: str) -> Fault:
+    return Fault(Cause.GARBAGE, 502, words, "upstream_garbage")
+
+
 class BedrockStreamDecoder:
     """Kept for one stream."""
 
@@ -177,7 +181,7 @@ class BedrockStreamDecoder:
             if self._is_over:
                 return events
         if fault:
-            events += self._fail(Fault(Cause.SERVER, 502, fault))
+            events += self._fail(_garbage(fault))
         return events
 
     def end(self) -> list[ReplyEvent]:
@@ -204,9 +208,9 @@ class BedrockStreamDecoder:
             events += step(message.payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
             words = f"the provider's stream is not valid: {headers.get(':event-type')}: {wrong}"
-            events += self._fail(Fault(Cause.SERVER, 502, words))
+            events += self._fail(_garbage(words))
         except _Refused as wrong:
-            events += self._fail(Fault(Cause.SERVER, 502, str(wrong)))
+            events += self._fail(_garbage(str(wrong)))
         return events
 
     # -- events

@@ -84,7 +84,7 @@ def _fault(error: Mapping[str, Any], status: int, body: bytes, kind: str, retry_
 
 def broken_off(message: str, code: str) -> Fault:
     """A reply that can't be gone on with."""
-    return Fault(Cause.SERVER, 502, message, code)
+    return Fault(Cause.GARBAGE if code == "upstream_garbage" else Cause.SERVER, 502, message, code)
 
 
 def _made(

@@ -68,7 +68,7 @@ class _Broken(Exception):
 
 def _garbage(what: str) -> _Broken:
     return _Broken(
-        Fault(Cause.SERVER, 502, f"the provider's stream is not valid: {what}", "upstream_garbage")
+        Fault(Cause.GARBAGE, 502, f"the provider's stream is not valid: {what}", "upstream_garbage")
     )
 
 

@@ -162,7 +162,7 @@ class ResponsesDecoder:
         self._invalid(f"the provider's stream is not valid: it begins with {shown!r}")
 
     def _invalid(self, words: str) -> None:
-        self._fail(Fault(Cause.SERVER, 502, words, "upstream_garbage"))
+        self._fail(Fault(Cause.GARBAGE, 502, words, "upstream_garbage"))
 
     def _fail(self, fault: Fault) -> None:
         self._is_over = True

@@ -637,7 +637,7 @@ def test_a_plain_stream() -> None:
 def test_odd_streams_end_in_a_failure(events: Any) -> None:
     found = decoded(_stream(*events, LAST))
     assert isinstance(found[-1], Failed)
-    assert found[-1].fault.cause is Cause.SERVER
+    assert found[-1].fault.cause is Cause.GARBAGE
     assert "the provider's stream is not valid" in found[-1].fault.message
     assert sum(isinstance(event, (Failed, Ended)) for event in found) == 1
 

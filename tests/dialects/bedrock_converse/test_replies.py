@@ -508,7 +508,9 @@ def test_broken_streams_fail_in_words(broken: bytes) -> None:
     stream = FIRST + delta(0, {"text": "a"}) + broken
     found = events(stream, [])
     assert isinstance(found[-1], Failed)
-    assert found[-1].fault.cause is Cause.SERVER and found[-1].fault.status == 502 and found[-1].fault.message
+    assert (
+        found[-1].fault.cause is Cause.GARBAGE and found[-1].fault.status == 502 and found[-1].fault.message
+    )
     assert events(stream, list(range(len(stream)))) == found
 
 

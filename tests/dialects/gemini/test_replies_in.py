@@ -323,7 +323,7 @@ def test_what_can_not_be_passed_on_is_an_error(part: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         decoded(body)
     last = events_of(sse([body]))[-1]
-    assert isinstance(last, Failed) and last.fault.cause is Cause.SERVER and words in last.fault.message
+    assert isinstance(last, Failed) and last.fault.cause is Cause.GARBAGE and words in last.fault.message
 
 
 # -- ends

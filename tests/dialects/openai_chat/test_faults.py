@@ -208,7 +208,7 @@ FAULTS: list[tuple[Fault, int, str, str | None, str | None]] = [
         None,
     ),
     (Fault(Cause.NOT_FOUND, 404, "m"), 404, "invalid_request_error", None, None),
-    (Fault(Cause.GARBAGE, 502, "m"), 502, "server_error", "server_error", None),
+    (Fault(Cause.GARBAGE, 502, "m"), 502, "server_error", "upstream_garbage", None),
     (
         Fault(Cause.RATE_LIMIT, 429, "m", "rate_limit_error"),
         429,

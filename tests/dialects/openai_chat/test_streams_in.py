@@ -414,16 +414,16 @@ FAULTS: list[tuple[list[Any], Cause, int, str]] = [
         "gone",
     ),
     ([delta("insufficient_system_resource")], Cause.SERVER, 502, "stopped with"),
-    ([call(0, "a", None, "{}"), delta("stop")], Cause.SERVER, 502, "names no function"),
+    ([call(0, "a", None, "{}"), delta("stop")], Cause.GARBAGE, 502, "names no function"),
     (
         [call(0, "a", "f", "{}"), call(1, "b", "g", ""), call(0, arguments="{}")],
-        Cause.SERVER,
+        Cause.GARBAGE,
         502,
         "go on behind their end",
     ),
-    ([{"choices": [5]}], Cause.SERVER, 502, "is no object"),
-    ([delta(content="a", index=10**9)], Cause.SERVER, 502, "index 1000000000"),
-    ([[1]], Cause.SERVER, 502, "not valid"),
+    ([{"choices": [5]}], Cause.GARBAGE, 502, "is no object"),
+    ([delta(content="a", index=10**9)], Cause.GARBAGE, 502, "index 1000000000"),
+    ([[1]], Cause.GARBAGE, 502, "not valid"),
 ]
 
 

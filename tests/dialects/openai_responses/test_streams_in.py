@@ -353,7 +353,7 @@ def test_signs_of_life() -> None:
         (completed("failed"), Cause.SERVER, "failed"),
         (
             {"type": "response.output_text.delta", "delta": 5},
-            Cause.SERVER,
+            Cause.GARBAGE,
             "response.output_text.delta is not valid",
         ),
     ],
