@@ -27,12 +27,16 @@ _WHY = {"CONSECUTIVE_5XX": "errors in a row", "CONSECUTIVE_LOCAL_ORIGIN_FAILURE"
 class Change:
     """`number` counts the member's ejections that came close behind each other: each is longer."""
 
-    pool: str
+    cluster: str  # the pool's, of its time
     member: str
     is_out: bool
     at_s: float
     number: int = 1
     why: str = ""
+
+    @property
+    def pool(self) -> str:
+        return pool_of(self.cluster)
 
 
 def change_of(line: bytes) -> Change | None:
@@ -44,7 +48,7 @@ def change_of(line: bytes) -> Change | None:
         if address is None or (action == "EJECT" and not is_enforced):
             return None
         return Change(
-            pool=pool_of(event["cluster_name"]),
+            cluster=str(event["cluster_name"]),
             member=address["member"],
             is_out=action == "EJECT",
             at_s=datetime.fromisoformat(event["timestamp"]).timestamp(),

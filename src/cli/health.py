@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from ..core.catalog import Catalog, Pool
 from ..core.causes import Cause
+from ..core.keys import pool_cluster
 from ..policy import Book, Effect, Observed
 from ..xds.overlay import ShareOf
 from .ejections import Change, EventLog
@@ -47,6 +48,7 @@ class HealthKeeper:
         self._publish = publish
         self.book = _read(file)
         self._pools: Mapping[str, Pool] = {}
+        self._clusters: Mapping[str, str] = {}  # of each pool, as Envoy knows it
         self._ramps_s: frozenset[float] = frozenset()
         self._news = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -69,6 +71,13 @@ class HealthKeeper:
 
     def configured(self, catalog: Catalog, mended: Iterable[str] = ()) -> None:
         """Another configuration is served. `mended`: providers whose credential is another one now."""
+        clusters = {name: pool_cluster(pool, catalog.limits) for name, pool in catalog.pools.items()}
+        for name, cluster in self._clusters.items():
+            if (
+                clusters.get(name) != cluster
+            ):  # how a pool ejects is a part of its cluster: that starts afresh
+                self.book.forget_ejections(name)
+        self._clusters = clusters
         self._pools = catalog.pools
         self._ramps_s = frozenset(pool.ejection.ramp_ms / 1000 for pool in catalog.pools.values())
         for provider in mended:
@@ -97,12 +106,12 @@ class HealthKeeper:
             self._news.set()
 
     def _take(self, change: Change) -> None:
+        if self._clusters.get(change.pool) != change.cluster:
+            return
         if not change.is_out:
             self.book.uneject(change.pool, change.member, change.at_s)
             return
-        pool = self._pools.get(change.pool)
-        if pool is None:
-            return
+        pool = self._pools[change.pool]
         wait_ms = min(pool.ejection.base_ms * change.number, max(pool.ejection.max_ms, pool.ejection.base_ms))
         self.book.eject(change.pool, change.member, change.at_s, change.at_s + wait_ms / 1000, change.why)
         if change.at_s > time.time() - _FORGET_EVERY_S:  # not what an earlier run of ours has told already

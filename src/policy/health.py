@@ -281,9 +281,11 @@ class Book:
         if (ejection := self.ejections.get((pool, member))) is not None:
             self.ejections[pool, member] = msgspec.structs.replace(ejection, ended_s=at_s)
 
-    def forget_ejections(self) -> None:
-        """Another Envoy came in the place of the one that told of them."""
-        self.ejections.clear()
+    def forget_ejections(self, pool: str | None = None) -> None:
+        """Another Envoy came in the place of the one that told of them, or another cluster in a pool's."""
+        for key in list(self.ejections):
+            if pool is None or key[0] == pool:
+                del self.ejections[key]
 
     def forgive(self, provider: str) -> None:
         """The provider's credential is another one: what was said of the old one counts no longer."""

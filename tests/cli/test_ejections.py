@@ -28,9 +28,11 @@ def line(**changed: Any) -> bytes:
 
 
 def test_an_ejection_and_its_end() -> None:
-    assert change_of(line()) == Change("chat", "a/models/m", True, AT_S, 2, "errors in a row")
+    cluster = "pool/chat/0123456789ab"
+    assert change_of(line()) == Change(cluster, "a/models/m", True, AT_S, 2, "errors in a row")
     over = change_of(line(action="UNEJECT", enforced=False, secs_since_last_action="2"))
-    assert over == Change("chat", "a/models/m", False, AT_S, 2, "errors in a row")
+    assert over == Change(cluster, "a/models/m", False, AT_S, 2, "errors in a row")
+    assert over.pool == "chat"
 
 
 @pytest.mark.parametrize(

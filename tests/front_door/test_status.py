@@ -100,6 +100,20 @@ def test_an_ejection_is_seen_and_its_end_is_a_ramp(sims: Simulators, tmp_path: A
         assert counts < 20
 
 
+def test_a_pool_that_ejects_otherwise_starts_afresh(sims: Simulators, tmp_path: Any) -> None:
+    """It is another cluster at Envoy, which ejected nobody: the member has its whole share there."""
+    with start(tmp_path, sims, base="60s") as broker:
+        eject(broker, sims)
+        edited = config(sims, base="50s")
+        broker.edit(edited)
+        assert shown(broker)["state"] == "well"
+        wait_until(
+            lambda: (
+                shown(broker, query="?envoy")["envoy"] == {"weight": 50, "healthy": True, "ejected": False}
+            )
+        )
+
+
 def test_an_ejection_stays_known_over_a_restart_of_the_control_plane(sims: Simulators, tmp_path: Any) -> None:
     with start(tmp_path, sims, base="60s") as broker:
         eject(broker, sims)
