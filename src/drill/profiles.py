@@ -7,7 +7,7 @@ from pathlib import Path
 from .run import SCOPES, DrillOptions
 
 _SECONDS = 2.0
-_ACCEPTANCE_SECONDS = 0.4
+_ACCEPTANCE_SECONDS = 0.5
 _ACCEPTANCE_S = 120.0
 
 

@@ -10,10 +10,10 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,7 +28,7 @@ _START_S = 90.0
 _ASK_S = 20.0
 _END_S = 20.0
 _ADMIN = re.compile(r"admin (http://\S+)/status")
-_ANY_PROVIDER = "*"
+Result = TypeVar("Result")
 
 
 class _Line(msgspec.Struct):
@@ -163,6 +163,25 @@ class Rehearsal:
                 descriptors[name] = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - only the count
                 memory[name] = pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
         return Processes(memory, descriptors)
+
+
+def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """`asyncio.run`, which SIGTERM ends as Ctrl-C does: the broker must not be left behind. Misconfigured
+    where it went away by itself."""
+
+    async def main() -> Result:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise Misconfigured(500, "drill_failed", "the drill was ended before it was through") from None
+    except OSError as error:
+        message = f"the broker under drill, or a simulator, does not answer any more: {error}"
+        raise Misconfigured(500, "drill_failed", message) from None
 
 
 @contextlib.asynccontextmanager

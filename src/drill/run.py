@@ -20,7 +20,7 @@ from .calls import Call
 from .faults import FAULTS, NAMED, RETRY_AFTER_S, Fault
 from .load import Load
 from .overlay import overlay
-from .rehearsal import Rehearsal, running
+from .rehearsal import Rehearsal, run_to_end, running
 from .scenarios import PoolPlan, Scenario, in_turn, plan_pools, scenarios
 
 log = logging.getLogger("modelbroker.drill")
@@ -129,7 +129,7 @@ def run_drill(options: DrillOptions) -> int:
         chosen = list(in_turn(chosen, each_scope=options.turns == "scopes"))
     if not chosen:
         raise Misconfigured(500, "nothing_to_drill", "nothing to drill: no such fault can strike these pools")
-    result = asyncio.run(_Drill(options, prepared, chosen).run())
+    result = run_to_end(_Drill(options, prepared, chosen).run())
     shown = {"json": report.as_json, "markdown": report.as_markdown, "table": report.as_table}
     print(shown[options.format](result), flush=True)
     return 1 if result.broken else 0
@@ -143,7 +143,7 @@ class _Drill:
         self._outcomes: list[judge.Outcome] = []
 
     async def run(self) -> report.Result:
-        expected = sum(s.seconds(self._options.seconds) + self._options.recovers * 1.5 for s in self._chosen)
+        expected = sum(self._lasts_s(scenario) + self._options.recovers * 1.5 for scenario in self._chosen)
         log.info("%d scenarios, about %.0f minutes", len(self._chosen), max(1, expected / 60))
         began = time.monotonic()
         async with running(self._prepared.files, self._options.folder) as rehearsal:
@@ -180,7 +180,7 @@ class _Drill:
         self._load.phase = during
         await self._ended(before)  # what was asked before is no part of this
         told = await strike(rehearsal, scenario, self._prepared.catalog)
-        await asyncio.sleep(scenario.seconds(self._options.seconds))
+        await asyncio.sleep(self._lasts_s(scenario))
         await rehearsal.heal(told)
         self._load.phase = after
         recovered: dict[str, float | None] = {}
@@ -195,6 +195,11 @@ class _Drill:
             # All of them may be out, and serve all the same: the next fault is to meet a pool that is well.
             await asyncio.sleep(_out_s(scenario.plan))
         return judge.Outcome(scenario, self._heard.of(during), self._heard.of(after), recovered, bound_s)
+
+    def _lasts_s(self, scenario: Scenario) -> float:
+        """Without pauses the average of attempts is that of the whole run: no fault has to last for it."""
+        seconds = self._options.seconds
+        return scenario.seconds(seconds) if self._options.recovers else seconds
 
     async def _ended(self, phase: str) -> None:
         await self._load.ended(phase, self._load.patience_s + _SETTLE_S)

@@ -116,7 +116,10 @@ class Scenario:
     @property
     def keeps_one(self) -> bool:
         """Is a healthy member left for every call, so that few attempts are promised?"""
-        return not any(self.excuse(ask) for ask in self.plan.asks if self.fault.kind is Kind.BEFORE)
+        return all(
+            (self.fault.kind is Kind.AFTER and self.struck(ask) != ask.eligible) or not self.excuse(ask)
+            for ask in self.plan.asks
+        )
 
 
 def plan_pools(catalog: Catalog, names: Collection[str] = ()) -> tuple[tuple[PoolPlan, ...], tuple[str, ...]]:

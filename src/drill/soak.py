@@ -15,7 +15,7 @@ from . import endurance
 from .calls import Call
 from .load import Load
 from .overlay import edited
-from .rehearsal import Rehearsal, running
+from .rehearsal import Rehearsal, run_to_end, running
 from .run import Prepared, going_on, patience_s, prepare, strike, wait_for_records
 from .scenarios import Scenario, in_turn, scenarios
 
@@ -42,7 +42,7 @@ class SoakOptions:
 def run_soak(options: SoakOptions) -> int:
     """Prints the result; 1 where a promise was broken."""
     prepared = prepare(options.config, options.pools, options.time_lapse)
-    soak = asyncio.run(_Soak(options, prepared).run())
+    soak = run_to_end(_Soak(options, prepared).run())
     if options.format == "json":
         print(endurance.as_json(soak, prepared.notes), flush=True)
     else:

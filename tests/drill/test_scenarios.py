@@ -187,3 +187,20 @@ def test_by_turns_no_fault_is_left_out(drawn: list[tuple[str, str]], each_scope:
         kinds, key=[(s.fault.name, s.target.scope if each_scope else "") for s in every].index
     )
     assert all(one in every for one in short)
+
+
+@pytest.mark.parametrize(
+    ("fault", "members", "keeps"),
+    [
+        ("status-500", ("a/x",), True),
+        ("status-500", THREE, False),
+        ("error-event", THREE, False),
+        ("mid-stream-end", ("a/x", "b/x"), True),
+        ("mid-stream-end", THREE, False),
+        ("slow-headers", THREE, True),
+    ],
+)
+def test_few_attempts_are_promised_while_a_healthy_member_is_left(
+    fault: str, members: tuple[str, ...], keeps: bool
+) -> None:
+    assert scenario(catalog(pools=[pool(*THREE)]), fault, *members).keeps_one is keeps

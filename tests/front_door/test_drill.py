@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -42,8 +44,9 @@ def started(folder: Path, config: dict[str, Any], *arguments: str) -> subprocess
 def ended(drill: subprocess.Popen[str]) -> tuple[int, str, str]:
     try:
         output, errors = drill.communicate(timeout=DRILL_S)
-    finally:
-        drill.kill()
+    except subprocess.TimeoutExpired:
+        drill.terminate()
+        output, errors = drill.communicate()
     return drill.returncode, output, errors
 
 
@@ -95,13 +98,36 @@ def test_a_drill_fails_when_the_member_that_should_have_answered_does_not(tmp_pa
         wait_until(lambda: b"replies" in asked(f"{found[1]}/script"), 60)
         asked(f"{found[1]}/script", b"refuse: true")
     except BaseException:
-        drill.kill()
+        drill.terminate()
         raise
     code, output, errors = ended(drill)
     assert code == 1, output + errors
     assert "promise 1 is broken" in output
     assert "tier: status-500 at anthropic/claude-x: request " in output
     assert "1. no error reaches a client while a healthy member that can serve the call is left" in output
+
+
+def test_a_drill_that_is_ended_leaves_no_broker_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    drill = started(tmp_path, SECOND_TRY, "--folder", str(folder))
+    wait_until(lambda: len(processes(folder)) == 2, 60)  # the supervisor and its control plane
+    drill.send_signal(signal.SIGTERM)
+    code, output, errors = ended(drill)
+    assert (code, output) == (1, "")
+    assert "the drill was ended before it was through" in errors
+    wait_until(lambda: not processes(folder))
+
+
+def processes(folder: Path) -> list[str]:
+    """The command lines of what runs with a configuration in this folder."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes().decode("utf-8", "replace")
+                if str(folder / "config") in words:
+                    found.append(words)
+    return found
 
 
 def asked(url: str, body: bytes | None = None) -> bytes:
