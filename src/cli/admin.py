@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
@@ -16,17 +17,38 @@ from ..core.errors import Misconfigured
 
 log = logging.getLogger("modelbroker.admin")
 
+_PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
+
+
+class Pulse:
+    """Tells any thread whether the event loop, which serves calls, turns."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def beats(self, within_s: float) -> bool:
+        turned = threading.Event()
+        try:
+            self._loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:  # it is closed
+            return False
+        return turned.wait(within_s)
+
 
 class AdminServer:
     """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own. `forget` takes members'
     ids and gives those that were kept from their whole share; LookupError where there is no such member."""
 
     def __init__(
-        self, address: str, status: Callable[..., dict[str, Any]], forget: Callable[[list[str]], list[str]]
+        self,
+        address: str,
+        status: Callable[..., dict[str, Any]],
+        forget: Callable[[list[str]], list[str]],
+        pulse: Pulse,
     ) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(status, forget))
+            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(status, forget, pulse))
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
             raise Misconfigured(500, "address_in_use", message) from None
@@ -42,7 +64,7 @@ class AdminServer:
 
 
 def _handler(
-    status: Callable[..., dict[str, Any]], forget: Callable[[list[str]], list[str]]
+    status: Callable[..., dict[str, Any]], forget: Callable[[list[str]], list[str]], pulse: Pulse
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -57,7 +79,12 @@ def _handler(
                     text = msgspec.json.format(msgspec.json.encode(shown), indent=2)
                     self._answer(200, "application/json", text + b"\n")
                 case "/healthz":
-                    self._answer(200, "text/plain", b"ok\n")
+                    # This thread answers whatever becomes of calls: they are served by the event loop.
+                    if pulse.beats(_PULSE_S):
+                        self._answer(200, "text/plain", b"ok\n")
+                    else:
+                        late = f"the event loop has not turned for {_PULSE_S:g} s: calls hang\n"
+                        self._answer(503, "text/plain", late.encode())
                 case "/ready":
                     in_effect = status()["in_effect"]
                     text = b"ready\n" if in_effect else b"no Envoy has the configuration yet\n"

@@ -51,6 +51,7 @@ def serve(options: argparse.Namespace) -> int:
             admin=options.admin,
             overrides=Overrides(options.address, options.port, options.mock_providers),
             drain_timeout_s=options.drain_timeout,
+            ext_proc_fd=options.ext_proc_fd,
             transport=options.ext_proc_transport,
             mock_controls=options.mock_controls,
             envoy_admin=options.envoy_admin,

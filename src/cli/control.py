@@ -25,10 +25,11 @@ from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..records.file import RecordFile
 from ..records.server import AccessLogServer
+from ..records.writer import Writer
 from ..settings import SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
-from .admin import AdminServer
+from .admin import AdminServer, Pulse
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
 from .runtime import Overrides, Ready, make_ready, prepare
@@ -45,6 +46,9 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 _XDS_GRACE_S = 0.2
 
 _LOOKED_THROUGH_AFTER = 50
+_WRITE_PATIENCE_S = 2.0
+_KEEP_AGAIN_S = 2.0
+_SAID_EACH = 30  # of the times that it fails
 _Result = TypeVar("_Result")
 
 
@@ -59,6 +63,7 @@ class ServeOptions:
     admin: str
     overrides: Overrides = field(default_factory=Overrides)
     drain_timeout_s: float = 10.0
+    ext_proc_fd: int | None = None  # a socket that listens at `ext_proc` already, and outlives this process
     transport: str = "http2"  # or "grpc": ext_proc by the book, many times slower
     # Simulator → `host:port` where its script and journal are, whatever it does to calls.
     mock_controls: Mapping[str, str] = field(default_factory=dict)
@@ -74,8 +79,9 @@ class ControlPlane:
         self._streams = Streams(Messages(self._api))
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._record_file = RecordFile(options.state_dir)
+        self._writer = Writer(self._record_file.write, self._record_file.count_dropped)
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
-        self._records = AccessLogServer(self._api, self._record_file.write, observe=self._health.observe)
+        self._records = AccessLogServer(self._api, self._writer.put, observe=self._health.observe)
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
@@ -94,9 +100,15 @@ class ControlPlane:
         self._health.start()
         options = self._options
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
-        ext_proc = await serve_ext_proc(self._streams.open, options.ext_proc, options.transport)
+        ext_proc = await serve_ext_proc(
+            self._streams.open, options.ext_proc, options.transport, options.ext_proc_fd
+        )
         loop = asyncio.get_running_loop()
-        admin = AdminServer(options.admin, self.status, lambda names: _on(loop, lambda: self.forget(names)))
+
+        def forget(names: list[str]) -> list[str]:
+            return _on(loop, lambda: self.forget(names))
+
+        admin = AdminServer(options.admin, self.status, forget, Pulse(loop))
         admin.start()
         background = (self._follow(), self._expire(), self._records.run(), self._health.run())
         tasks = [asyncio.create_task(work) for work in background]
@@ -110,6 +122,7 @@ class ControlPlane:
             await ext_proc.close(options.drain_timeout_s)
             await xds.close(_XDS_GRACE_S)
             admin.stop()
+            self._writer.close(_WRITE_PATIENCE_S)
             self._record_file.close()
             self._health.close()
 
@@ -240,13 +253,23 @@ class ControlPlane:
         return self._options.state_dir / "last-good"
 
     async def _keep(self) -> None:
-        """Write the newest configuration that an Envoy took, beside the event loop."""
+        """Write the newest configuration that an Envoy took, beside the event loop; where the disk has no
+        room, again until it has."""
+        failures = 0
         while (ready := self._to_keep) is not None:
-            self._to_keep = None
             try:
                 await asyncio.to_thread(self._keep_last_good, ready)
             except OSError as error:
-                log.warning("the last good configuration could not be kept: %s", error)
+                if failures % _SAID_EACH == 0:
+                    log.error("the last good configuration can't be kept, the one before is: %s", error)
+                failures += 1
+                await asyncio.sleep(_KEEP_AGAIN_S)
+                continue
+            if failures:
+                log.warning("the last good configuration is kept again")
+                failures = 0
+            if self._to_keep is ready:
+                self._to_keep = None
 
     def _keep_last_good(self, ready: Ready) -> None:
         """Killed at any moment, this leaves a whole one."""

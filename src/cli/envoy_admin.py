@@ -84,6 +84,10 @@ class EnvoyAdmin:
             if host.address.envoy_internal_address is not None
         }
 
+    def answers(self) -> bool:
+        """Whatever it says: it answers while it waits for its first configuration, too."""
+        return self._ask("GET", "/stats?filter=^server.live$") is not None
+
     def start_drain(self) -> bool:
         """Stop accepting, and close each connection after the call that it carries."""
         return self._ask("POST", "/healthcheck/fail") is not None and (

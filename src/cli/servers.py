@@ -17,6 +17,12 @@ _GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),
+    # Envoy asks every few seconds whether we are there, which gRPC takes for abuse; and we ask it.
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 
@@ -46,10 +52,13 @@ async def serve_grpc(address: str, *handlers: grpc.GenericRpcHandler[Any, Any]) 
     return _GrpcServer(server)
 
 
-async def serve_ext_proc(open_stream: Opener, address: str, transport: str) -> Server:
-    """`transport`: `http2`, our own, or `grpc`, by the book. Misconfigured as for `serve_grpc`."""
+async def serve_ext_proc(open_stream: Opener, address: str, transport: str, fd: int | None = None) -> Server:
+    """`transport`: `http2`, our own, or `grpc`, by the book. `fd`: a socket that listens at `address`
+    already, for the former. Misconfigured as for `serve_grpc`."""
     if transport == "grpc":
         return await serve_grpc(address, grpc_transport.handler(open_stream))
+    if fd is not None:
+        return await serve_http2(open_stream, f"fd:{fd}")
     await _remove_stale_socket(address)
     try:
         return await serve_http2(open_stream, address)

@@ -31,6 +31,7 @@ from ..envoyapi.loader import envoy_binary
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from .envoy_admin import EnvoyAdmin, http_get_status
 from .runtime import ANY_PROVIDER, Overrides, Ready, prepare_path
+from .watchdog import Patience, until_hung
 
 log = logging.getLogger("modelbroker.up")
 
@@ -38,6 +39,10 @@ _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 5.0
 _LIVED_S = 10.0  # a process that lived this long starts afresh without back-off
 _START_TIMEOUT_S = 60.0
+# Envoy's main thread answers; a large edit keeps it busy, and killing it breaks every call under way.
+_ENVOY_PATIENCE = Patience(busy_s=60.0)
+_CONTROL_PATIENCE = Patience()
+_BACKLOG = 1024
 _LOGS_ARRIVE_S = 0.5  # Envoy sends them every 0.2 s
 _PR_SET_PDEATHSIG = 1
 # Removed listeners keep their open streams this long: a stream of an hour must live through an edit.
@@ -113,9 +118,11 @@ class _Supervisor:
         self._greets = bool(options.greet_key) and _digest(options.greet_key or "") in ready.view.callers
         self._a_pool = max(ready.catalog.pools.values(), key=lambda pool: len(pool.members)).name
         # Sockets live in a short path of their own: a unix socket's name may have 107 bytes.
-        self._run_dir = Path(tempfile.mkdtemp(prefix="modelbroker-"))
+        self._run_dir = _make_run_dir()
         self._xds = f"unix:{self._run_dir}/xds.sock"
         self._ext_proc = f"unix:{self._run_dir}/ext-proc.sock"
+        # Held here, not by the control plane: while that one is started again, calls wait instead of failing.
+        self._ext_proc_socket = _listening(self._ext_proc)
         self._envoy_admin = EnvoyAdmin(f"unix:{self._run_dir}/envoy-admin.sock")
         self._ejections = self._run_dir / "ejections.log"
         self._mock_ports: dict[str, tuple[int, int]] | None = None  # each one's own, and its control's
@@ -133,8 +140,8 @@ class _Supervisor:
                 )
                 await self._until(lambda: self._mock_ports is not None, "the simulators")
             self._write_bootstrap()
-            tasks.append(asyncio.create_task(self._keep("control plane", self._control_command)))
-            envoy = asyncio.create_task(self._keep("Envoy", self._envoy_command))
+            tasks.append(asyncio.create_task(self._keep(*self._control_plane())))
+            envoy = asyncio.create_task(self._keep(*self._envoy()))
             await self._until(self._is_serving, "Envoy")
             if not self._stop.is_set():
                 scheme = "https" if self._is_tls else "http"
@@ -151,6 +158,7 @@ class _Supervisor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._ext_proc_socket.close()
             shutil.rmtree(self._run_dir, ignore_errors=True)
         return 1 if self._failed else 0
 
@@ -160,19 +168,33 @@ class _Supervisor:
     # -- children
 
     async def _keep(
-        self, name: str, command: Callable[[], Sequence[str]], said: Callable[[str], None] | None = None
+        self,
+        name: str,
+        command: Callable[[], Sequence[str]],
+        said: Callable[[str], None] | None = None,
+        watched: tuple[Callable[[], bool], Patience] | None = None,
     ) -> None:
-        """Run a child, and again whenever it ends, until this task is cancelled."""
+        """Run a child, and again whenever it ends or hangs, until this task is cancelled."""
         backoff_s = _BACKOFF_FIRST_S
         while True:
             started_s = time.monotonic()
-            child = await self._spawn(name, command())
+            try:
+                child = await self._spawn(name, command())
+            except OSError as error:
+                log.error("%s can't be started: %s; trying again in %.1f s", name, error, backoff_s)
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, _BACKOFF_MOST_S)
+                continue
+            watchdog = asyncio.create_task(_kill_if_hung(name, child, *watched)) if watched else None
             try:
                 await self._listen_to(child, said)
                 code = await child.wait()
             except asyncio.CancelledError:
                 await _end(child, self._options.drain_timeout_s)
                 raise
+            finally:
+                if watchdog is not None:
+                    watchdog.cancel()
             if time.monotonic() - started_s > _LIVED_S:
                 backoff_s = _BACKOFF_FIRST_S
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -189,6 +211,7 @@ class _Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output or asyncio.subprocess.PIPE,
                 stderr=output,
+                pass_fds=(self._ext_proc_socket.fileno(),) if name == "control plane" else (),
                 preexec_fn=_end_with_parent,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which drains first
             )
@@ -198,7 +221,11 @@ class _Supervisor:
 
     def _log_file(self) -> int:
         path = self._options.state_dir / "envoy.log"
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:  # better an Envoy without a log than none
+            log.error("Envoy's log can't be written to %s: %s", path, error.strerror)
+            return os.open(os.devnull, os.O_WRONLY)
 
     async def _listen_to(self, child: asyncio.subprocess.Process, said: Callable[[str], None] | None) -> None:
         if child.stdout is None:
@@ -216,6 +243,17 @@ class _Supervisor:
                     here = "http://127.0.0.1"
                     log.info("simulator of %s: %s:%d, control %s:%d", name, here, port, here, control)
             self._mock_ports = ports
+
+    def _control_plane(self) -> tuple[Any, ...]:
+        """What `_keep` wants to know of it. Its /healthz tells the truth about its event loop."""
+
+        def answers() -> bool:
+            return http_get_status("127.0.0.1", self._admin_port, "/healthz", is_tls=False) == 200
+
+        return "control plane", self._control_command, None, (answers, _CONTROL_PATIENCE)
+
+    def _envoy(self) -> tuple[Any, ...]:
+        return "Envoy", self._envoy_command, None, (self._envoy_admin.answers, _ENVOY_PATIENCE)
 
     def _mock_command(self) -> Sequence[str]:
         # Ports that were given out once stay: Envoy and the control plane know them.
@@ -236,6 +274,7 @@ class _Supervisor:
         if self._is_port_ours:
             command += ["--port", str(self._port)]
         command += ["--xds", self._xds, "--ext-proc", self._ext_proc]
+        command += ["--ext-proc-fd", str(self._ext_proc_socket.fileno())]
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
         command += ["--envoy-admin", self._envoy_admin.address, "--ejections", str(self._ejections)]
@@ -268,7 +307,12 @@ class _Supervisor:
                 ejections=str(self._ejections),
             )
         )
-        (self._run_dir / "envoy.yaml").write_text(yaml.safe_dump(tree))
+        path = self._run_dir / "envoy.yaml"
+        try:
+            path.write_text(yaml.safe_dump(tree))
+        except OSError as error:
+            message = f"{path} can't be written: {error.strerror}; TMPDIR says where else it may be"
+            raise Misconfigured(500, "run_dir", message) from None
 
     # -- start and end
 
@@ -335,6 +379,30 @@ def _mock_specs(ready: Ready) -> dict[str, dict[str, Any]]:
 
 def _this_program() -> list[str]:
     return [sys.executable, "-m", "modelbroker.cli.main"]
+
+
+def _make_run_dir() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="modelbroker-"))
+    except OSError as error:
+        message = f"there is no folder for sockets: {error.strerror or error}; TMPDIR says where it may be"
+        raise Misconfigured(500, "run_dir", message) from None
+
+
+def _listening(address: str) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(address.removeprefix("unix:"))
+    listening.listen(_BACKLOG)
+    return listening
+
+
+async def _kill_if_hung(
+    name: str, child: asyncio.subprocess.Process, answers: Callable[[], bool], patience: Patience
+) -> None:
+    silent_s = await until_hung(child.pid, answers, patience)
+    log.error("%s lives and has not answered for %.0f s: it is killed", name, silent_s)
+    with contextlib.suppress(ProcessLookupError):
+        child.kill()
 
 
 async def _end(child: asyncio.subprocess.Process, patience_s: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,12 @@ class Http2Server:
     async def start(self, address: str) -> None:
         """OSError where the address can't be had, ValueError where it is none."""
         loop = asyncio.get_running_loop()
+        if address.startswith("fd:"):
+            listening = socket.socket(fileno=int(address.removeprefix("fd:")))
+            make = loop.create_unix_server if listening.family == socket.AF_UNIX else loop.create_server
+            self._server = await make(self._connection, sock=listening, backlog=_BACKLOG)
+            self.address = address
+            return
         if address.startswith("unix:"):
             path = address.removeprefix("unix:").removeprefix("//")
             self._server = await loop.create_unix_server(self._connection, path, backlog=_BACKLOG)
@@ -106,7 +113,7 @@ async def serve_http2(
     on_error: Callable[[BaseException], None] | None = None,
     limits: Limits | None = None,
 ) -> Http2Server:
-    """Serve the ExternalProcessor at `unix:/path` or `host:port` (port 0: any).
+    """Serve the ExternalProcessor at `unix:/path`, `host:port` (port 0: any) or `fd:N`, one that listens.
 
     `on_error` is told of every defect (what `open_stream` and the streams raise), which is logged anyway.
     """

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 
 import msgspec
+from prometheus_client import Counter
 
 from ..core.record import Record
 
@@ -18,10 +20,13 @@ log = logging.getLogger("modelbroker.records")
 FILE_NAME = "calls.jsonl"
 FILE_BYTES = 64 * 1024 * 1024
 FILES = 4  # those before the newest: calls.jsonl.1 is the youngest of them
+_SAY_EVERY_S = 60.0
+_UNWRITTEN = Counter("modelbroker_records_unwritten", "Records for which the disk had no room")
 
 
 class RecordFile:
-    """`write` appends a line a record; a disk that is full is said once and costs no call."""
+    """`write` appends a line a record. A disk that is full costs no call: the records are counted, that is
+    said now and then, and the file goes on when there is room again."""
 
     def __init__(self, folder: Path, file_bytes: int = FILE_BYTES) -> None:
         self._path = folder / FILE_NAME
@@ -29,7 +34,8 @@ class RecordFile:
         self._encoder = msgspec.json.Encoder()
         self._file: FileIO | None = None
         self._size = 0
-        self._failed = False
+        self._unwritten = 0  # since the last one that was written
+        self._said_s: float | None = None
 
     def write(self, records: Sequence[Record]) -> None:
         """All of them with one write, or none: a line is never cut."""
@@ -39,16 +45,29 @@ class RecordFile:
             if self._size and self._size + len(lines) > self._file_bytes:
                 file = self._next()
             self._append(file, lines)
-            self._failed = False
         except OSError as error:
-            if not self._failed:
-                log.error("records can't be written to %s: %s", self._path, error)
-            self._failed = True
+            self._count(len(records), error)
+        else:
+            if self._unwritten:
+                log.warning("records are written again; %d were not", self._unwritten)
+                self._unwritten, self._said_s = 0, None
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def count_dropped(self, records: Sequence[Record]) -> None:
+        """Those that came while the disk made too many wait. From any thread."""
+        _UNWRITTEN.inc(len(records))
+
+    def _count(self, records: int, error: OSError) -> None:
+        _UNWRITTEN.inc(records)
+        self._unwritten += records
+        now_s = time.monotonic()
+        if self._said_s is None or now_s - self._said_s >= _SAY_EVERY_S:
+            self._said_s = now_s
+            log.error("records can't be written to %s: %s (%d so far)", self._path, error, self._unwritten)
 
     def _open(self) -> FileIO:
         if self._file is None:

@@ -90,6 +90,9 @@ def _control(name: str, where: str) -> Tree:
                         "max_concurrent_streams": 1_000_000,
                         "initial_stream_window_size": 16 * 1024 * 1024,
                         "initial_connection_window_size": 256 * 1024 * 1024,
+                        # A peer that is gone without a word (a node, a network) would be waited for until
+                        # TCP gives up. One that is only slow is given as much time as for a call.
+                        "connection_keepalive": {"interval": "5s", "timeout": "10s"},
                     }
                 },
             )

@@ -26,6 +26,7 @@ COMMAND_ERRORS = {
     "no_such_fault",
     "no_such_pool",
     "nothing_to_drill",
+    "run_dir",
     "state_dir",
     "too_many_classes",
     "unknown_caller",

@@ -76,7 +76,8 @@ def test_a_folder_that_comes_back_is_written_to_again(
     file.write([record(1)])
     file.close()
     assert ids(folder / FILE_NAME) == ["r1"]
-    assert len(caplog.records) == 1
+    assert [entry.levelname for entry in caplog.records] == ["ERROR", "WARNING"]
+    assert "records are written again; 1 were not" in caplog.text
 
 
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:

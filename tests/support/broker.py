@@ -233,10 +233,11 @@ class Broker:
         while not is_told():
             assert time.monotonic() < deadline, "Envoy does not hear that members are well"
 
-    def metrics(self, name: str) -> dict[str, float]:
-        """Labels → value of one metric, as Prometheus gets it."""
+    def metrics(self, name: str, *, labels: bool = True) -> dict[str, float]:
+        """Labels → value of one metric, as Prometheus gets it; `labels`: whether it has any."""
+        begins = f"{name}{{" if labels else f"{name} "
         with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5) as reply:
-            lines = [line for line in reply.read().decode().splitlines() if line.startswith(f"{name}{{")]
+            lines = [line for line in reply.read().decode().splitlines() if line.startswith(begins)]
         return {line.removeprefix(name).rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
 
     def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:

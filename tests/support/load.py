@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -24,14 +26,20 @@ class Load:
     bad: list[Got] = field(default_factory=list)
     revisions: set[str] = field(default_factory=set)
     attempts: Counter[int] = field(default_factory=Counter)
+    ids: set[str] = field(default_factory=set)  # of calls that were answered well
+    longest_s: float = 0.0  # that a call took, whatever came of it
+    last_bad_s: float = 0.0  # when the last call failed, by time.monotonic()
+    under_way: dict[int, float] = field(default_factory=dict)  # a worker's call → since when
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, got: Got) -> None:
         self._more.set()
         if not got.is_whole or not got.text:
             self.bad.append(got)
+            self.last_bad_s = time.monotonic()
             return
         self.good[got.ask.pool, got.ask.dialect, got.ask.stream] += 1
+        self.ids.add(got.headers["x-broker-request-id"])
         self.revisions.add(got.headers["x-broker-revision"])
         self.attempts[got.attempts] += 1
 
@@ -45,6 +53,28 @@ class Load:
     def calls(self) -> int:
         return sum(self.good.values()) + len(self.bad)
 
+    def oldest_s(self) -> float:
+        """For how long the call has waited that waits longest."""
+        return time.monotonic() - min(self.under_way.values(), default=time.monotonic())
+
+    def told(self, since_s: float) -> str:
+        """What clients saw, for a table: how many calls failed, how, and until when after `since_s`."""
+        seen = Counter(_seen(got) for got in self.bad)
+        until = f", the last {self.last_bad_s - since_s:.1f} s later" if self.bad else ""
+        kinds = "; ".join(f"{count} {kind}" for kind, count in seen.most_common())
+        longest = f"; the longest call took {self.longest_s:.1f} s"
+        return f"{len(self.bad)} of {self.calls} calls failed{until}{': ' if kinds else ''}{kinds}{longest}"
+
+
+def _seen(got: Got) -> str:
+    """How a call failed, as its client says it."""
+    if got.broken:
+        return ("broken off in mid-reply, " if got.status else "") + got.broken.partition(":")[0]
+    try:
+        return f"{got.status} {json.loads(got.body)['error'].get('code')}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{got.status} {got.body[:80]!r}"
+
 
 @contextlib.asynccontextmanager
 async def load(url: str, pools: Sequence[tuple[str, str]], workers: int = 20) -> AsyncIterator[Load]:
@@ -53,17 +83,21 @@ async def load(url: str, pools: Sequence[tuple[str, str]], workers: int = 20) ->
     result, over = Load(), asyncio.Event()
 
     async def work(http: httpx.AsyncClient, number: int) -> None:
-        turn = number
+        turn = number // 2
         while not over.is_set():
             pool, dialect = pools[turn // 2 % len(pools)]
-            result.note(await call(http, Ask(pool, dialect, stream=turn % 2 == 0)))
+            result.under_way[number] = began_s = time.monotonic()
+            got = await call(http, Ask(pool, dialect, stream=turn % 2 == 0))
+            del result.under_way[number]
+            result.longest_s = max(result.longest_s, time.monotonic() - began_s)
+            result.note(got)
             turn += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), THINKING_S)
 
     async with client(url) as keeping, client(url) as closing:
         closing.headers["connection"] = "close"
-        tasks = [asyncio.create_task(work((keeping, closing)[n % 2], n // 2)) for n in range(workers)]
+        tasks = [asyncio.create_task(work((keeping, closing)[n % 2], n)) for n in range(workers)]
         try:
             yield result
         finally:
