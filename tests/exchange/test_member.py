@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modelbroker.core.causes import Cause
 from modelbroker.dialects import dialect_named
 from modelbroker.exchange import MemberStream, Move
 from support.recordings import recordings
@@ -17,6 +18,9 @@ STREAM = [(":status", "200"), ("content-type", "text/event-stream; charset=utf-8
 PREAMBLE = b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
 REAL = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 FAULT = b'data: {"error":{"message":"Overloaded","type":"overloaded_error"}}\n\n'
+TOO_LONG = (
+    b'data: {"error":{"message":"Too long","type":"x","code":"context_length_exceeded","status":400}}\n\n'
+)
 
 
 def run(chunks: list[bytes], dialect: str = "openai-chat") -> Move:
@@ -98,6 +102,26 @@ def test_a_failure_is_told_in_the_dialect_with_a_status_that_is_retried() -> Non
         "message": "Busy",
         "code": "upstream_overloaded",
     }
+
+
+@pytest.mark.parametrize(
+    ("chunks", "move", "cause"),
+    [
+        ([REAL], Move.COMMIT, None),
+        ([PREAMBLE, REAL], Move.COMMIT, None),
+        ([PREAMBLE, FAULT], Move.FAIL, Cause.OVERLOADED),
+        ([PREAMBLE], Move.FAIL, Cause.CUT),
+        ([b""], Move.FAIL, Cause.CUT),
+        ([b"data: <html>\n\n"], Move.FAIL, Cause.GARBAGE),
+        # About this very request: it goes to the client, and whoever would have it elsewhere is told why.
+        ([PREAMBLE, TOO_LONG], Move.COMMIT, Cause.CONTEXT_OVERFLOW),
+    ],
+)
+def test_why_a_stream_failed(chunks: list[bytes], move: Move, cause: Cause | None) -> None:
+    stream = MemberStream(dialect_named("openai-chat"))
+    moves = [stream.on_headers(STREAM, ends=False)]
+    moves += [stream.on_body(chunk, ends=chunk is chunks[-1]) for chunk in chunks]
+    assert (moves[-1], stream.cause) == (move, cause)
 
 
 @given(
