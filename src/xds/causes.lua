@@ -2,6 +2,16 @@
 -- xds/lua_causes.py makes of the table there: {s = statuses, n = needles, a = also, l = lacks, c = cause}, each part
 -- but the cause may be left out; `by_status` and `most_bytes` beside them. Plain searches only.
 
+local made = {}
+
+-- `texts`: dialect -> what gives its rules, as Lua. Most members never need theirs, and a table takes twice the
+-- memory of its text: it is made when the first error comes.
+local function rules_of(texts, dialect)
+  local text = texts[dialect]
+  made[text] = made[text] or loadstring(text)()
+  return made[text]
+end
+
 local function has_one(text, needles)
   for _, needle in ipairs(needles) do
     if string.find(text, needle, 1, true) then

@@ -12,15 +12,26 @@ from ..dialects.cause_rule import Rule
 
 @functools.cache
 def lua_rules(dialect: str) -> str:
-    """A Lua table literal: the first argument of `cause_of` in causes.lua."""
+    """A Lua table literal: the first argument of `cause_of` in causes.lua. See `lua_texts`."""
     by_status = ",".join(f'[{status}]="{cause.value}"' for status, cause in causes.BY_STATUS.items())
     told = [*(_rule(rule) for rule in causes.rules(dialect)), f"by_status={{{by_status}}}"]
     return "{" + ",\n".join([*told, f"most_bytes={causes.MOST_BYTES}"]) + "}"
 
 
+def lua_texts(dialects: Iterable[str]) -> str:
+    """A Lua expression: dialect → the text that gives its rules. It is the first argument of `rules_of` in
+    causes.lua. Dialects with the same rules share their text."""
+    names: dict[str, list[str]] = {}
+    for dialect in dialects:
+        names.setdefault(lua_rules(dialect), []).append(dialect)
+    texts = "".join(f"local t{number}=[==[return {text}]==]\n" for number, text in enumerate(names))
+    fields = (f'["{name}"]=t{number}' for number, group in enumerate(names.values()) for name in group)
+    return f"(function()\n{texts}return {{{','.join(fields)}}}\nend)()"
+
+
 @functools.cache
 def lua_source() -> str:
-    """What defines `cause_of(rules, status, body, kind)`, a local function."""
+    """The local functions `rules_of(texts, dialect)` and `cause_of(rules, status, body, kind)`."""
     return resources.files(__package__).joinpath("causes.lua").read_text()
 
 
