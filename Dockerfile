@@ -16,4 +16,5 @@ VOLUME ["/run/modelbroker", "/var/lib/modelbroker"]
 ENTRYPOINT ["modelbroker"]
 CMD ["serve", "--config", "/etc/modelbroker", "--state-dir", "/var/lib/modelbroker", \
      "--address", "0.0.0.0", "--admin", "0.0.0.0:8081", \
-     "--xds", "unix:/run/modelbroker/xds.sock", "--ext-proc", "unix:/run/modelbroker/ext-proc.sock"]
+     "--xds", "unix:/run/modelbroker/xds.sock", "--ext-proc", "unix:/run/modelbroker/ext-proc.sock", \
+     "--ejections", "/run/modelbroker/ejections.log"]

@@ -54,7 +54,7 @@ def serve(options: argparse.Namespace) -> int:
             ext_proc_fd=options.ext_proc_fd,
             transport=options.ext_proc_transport,
             mock_controls=options.mock_controls,
-            envoy_admin=options.envoy_admin,
+            envoy_admin=options.envoy_admin or "",
             ejections=options.ejections,
         )
         await ControlPlane(serve_options).run(

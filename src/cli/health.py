@@ -14,7 +14,8 @@ from prometheus_client import Counter, Gauge
 from ..core.catalog import Catalog, Pool
 from ..core.causes import Cause
 from ..core.keys import pool_cluster
-from ..policy import Book, Effect, Observed
+from ..core.record import Observed
+from ..policy import Book, Effect
 from ..xds.overlay import ShareOf
 from .ejections import Change, EventLog
 

@@ -218,7 +218,6 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument(
         "--envoy-admin",
         type=_address,
-        default="",
         metavar="ADDRESS",
         help="where Envoy's own admin interface is, for /status?envoy: HOST:PORT or unix:/PATH",
     )

@@ -6,7 +6,10 @@ them, and frozen they would cost three times as much to make.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from .causes import Cause
 
 
 @dataclass(slots=True)
@@ -22,6 +25,19 @@ class Attempt:
     code: str = ""  # docs/errors.md; "" where the provider's own words went on
     provider_status: int = 0  # where the broker answered with another status than the provider did
     dropped: tuple[str, ...] = ()  # knobs of the client's that the provider did not get, by its own names
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What an attempt tells of its member. `cause` is None where it went well; `headers` are those in which
+    providers speak of their limits, by lower-case names; `at_s` (unix time) is when the answer came."""
+
+    member: str
+    status: int
+    cause: Cause | None
+    headers: Mapping[str, str]
+    at_s: float
+    request_id: str = ""
 
 
 @dataclass(slots=True)

@@ -3,13 +3,12 @@
 from .affinity import away, preference, preferred
 from .decide import allowed_pools, decide, unknown_model
 from .eligible import State, class_members, served_dialect
-from .health import Book, Effect, Observed
+from .health import Book, Effect
 from .match import holds
 
 __all__ = [
     "Book",
     "Effect",
-    "Observed",
     "State",
     "allowed_pools",
     "away",

@@ -9,12 +9,13 @@ else is of the member, in every pool that has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 
 from ..core.causes import BLAMELESS, Cause
+from ..core.record import Observed
 from .limits import Limit, limits_of, wait_of
 
 # Below this part of a limit a member is eased off, but never below the floor: else nobody would hear that it
@@ -36,19 +37,6 @@ RELAPSE_FIRST_S, RELAPSE_MOST_S = 1.0, 60.0
 _AHEAD_S = 60.0
 # Envoy looks for ejections that are over every half second.
 _EJECTION_GRACE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What an attempt at `member` ended with. `cause` is None where it went well; `headers` are those of
-    `limits.limit_headers`, by lower-case names; `at_s` is when the provider's answer came."""
-
-    member: str
-    status: int
-    cause: Cause | None
-    headers: Mapping[str, str]
-    at_s: float
-    request_id: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True):

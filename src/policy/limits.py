@@ -6,10 +6,10 @@ as "6m0s" or in seconds); Anthropic's (`anthropic-ratelimit-*`, resets in RFC 33
 
 from __future__ import annotations
 
+import calendar
 import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterable, Mapping
+from email.utils import mktime_tz, parsedate_tz
 
 import msgspec
 
@@ -72,7 +72,7 @@ def wait_of(headers: Mapping[str, str], at_s: float, *, is_rate_limit: bool) -> 
         return _wait(at_s, at_s + milliseconds / 1000)
     if text := headers.get("retry-after", ""):
         seconds = _number(text)
-        until_s = at_s + seconds if seconds is not None else _date(text, parsedate_to_datetime)
+        until_s = at_s + seconds if seconds is not None else _http_date(text)
         if until_s is not None:
             return _wait(at_s, until_s)
     if not is_rate_limit:
@@ -142,15 +142,33 @@ def _reset(text: str, at_s: float) -> float | None:
         return number / 1000 if number >= _EPOCH_MS else number
     if _SPANS.fullmatch(text):
         return at_s + sum(float(count) * _UNITS_S[unit] for count, unit in _SPAN.findall(text))
-    return _date(text, datetime.fromisoformat)
+    return _rfc3339(text)
 
 
-def _date(text: str, parse: Callable[[str], datetime]) -> float | None:
-    """A date with its offset from UTC; without one nobody knows when it is."""
-    if len(text) > _LONGEST_TEXT:
+def _http_date(text: str) -> float | None:
+    """Unix time of a date as HTTP has it; None where it is none."""
+    parsed = parsedate_tz(text) if len(text) <= _LONGEST_TEXT else None
+    if parsed is None or parsed[9] is None:  # without its offset nobody knows when it is
         return None
     try:
-        when = parse(text.strip())
-        return when.timestamp() if when.tzinfo is not None else None
-    except (ValueError, TypeError, OverflowError):
+        return float(mktime_tz(parsed))
+    except (ValueError, OverflowError):
         return None
+
+
+_RFC3339 = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]+)?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+)
+
+
+def _rfc3339(text: str) -> float | None:
+    """Unix time; None where it is none."""
+    if (match := _RFC3339.fullmatch(text)) is None:
+        return None
+    try:
+        whole_s = calendar.timegm(tuple(int(part) for part in match.groups()[:6]))
+    except (ValueError, OverflowError):
+        return None
+    sign, hours, minutes = match[8], match[9], match[10]
+    offset_s = (int(hours) * 3600 + int(minutes) * 60) * (-1 if sign == "-" else 1) if sign else 0
+    return whole_s + float(match[7] or 0) - offset_s

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 
 from ..core.causes import Cause
 from ..core.keys import BROKER_DETAILS
-from ..core.record import Attempt, Record
+from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage
-from ..policy import Observed
 
 # Dynamic metadata in which ext_proc and the member listeners leave what they know of a call.
 NAMESPACE = "modelbroker"

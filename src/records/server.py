@@ -14,9 +14,8 @@ from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
 from ..core.logs import FAILURES_LOG, MEMBER_LOG, OUTER_LOG, is_urgent
-from ..core.record import Attempt, Record
+from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
-from ..policy import Observed
 from .entries import attempt_of, observed_of, record_of
 from .join import Joiner
 from .repair import repaired

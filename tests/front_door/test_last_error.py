@@ -69,8 +69,9 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def clean(sims: Simulators) -> None:
+def clean(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
 
 
 def both(sims: Simulators, **fault: Any) -> None:

@@ -45,6 +45,8 @@ def test_the_envoy_bootstrap_is_what_the_command_prints() -> None:
                 "unix:/run/modelbroker/ext-proc.sock",
                 "--envoy-admin",
                 "127.0.0.1:9901",
+                "--ejections",
+                "/run/modelbroker/ejections.log",
             ]
         )
     assert (ROOT / "envoy" / "envoy.yaml").read_text() == printed.getvalue(), "run ./dev docs"
@@ -71,6 +73,9 @@ def test_sockets_paths_and_ports_meet() -> None:
     }
     serve = build_parser().parse_args(services["broker"]["command"])
     assert pipes == {serve.xds.removeprefix("unix:"), serve.ext_proc.removeprefix("unix:")}
+    events = bootstrap["cluster_manager"]["outlier_detection"]["event_log_path"]
+    assert (events, Path(events).parent) == (str(serve.ejections), Path("/run/modelbroker"))
+    assert "--file-flush-interval-msec" in services["envoy"]["command"]
     for name in ("envoy", "broker"):
         assert "sockets:/run/modelbroker" in services[name]["volumes"]
     assert all(Path(pipe).parent == Path("/run/modelbroker") for pipe in pipes)

@@ -24,6 +24,7 @@ COMMAND_ERRORS = {
     "no_body",
     "no_callers",
     "no_such_fault",
+    "no_status",
     "no_such_pool",
     "nothing_to_drill",
     "run_dir",

@@ -41,7 +41,7 @@ MAY_IMPORT = {
 PURE = {
     "core": set(),
     "dialects": {"msgspec"},
-    "policy": set(),
+    "policy": {"msgspec"},
     "settings": {"pydantic", "pydantic_core", "yaml", "msgspec"},
     "exchange": {"msgspec"},
 }

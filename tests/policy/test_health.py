@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.causes import BLAMELESS, Cause
+from modelbroker.core.record import Observed
 from modelbroker.policy.health import (
     FLOOR,
     PROBE_FIRST_S,
@@ -17,7 +18,6 @@ from modelbroker.policy.health import (
     RAMP_S,
     RELAPSE_FIRST_S,
     Book,
-    Observed,
 )
 from modelbroker.policy.limits import MOST_WAIT_S
 

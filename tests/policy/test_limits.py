@@ -57,6 +57,21 @@ def test_waits_in_the_words_of_each(headers: dict[str, str], wait_s: float) -> N
 
 
 @pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        ("2026-11-30T00:53:50Z", 30),
+        ("2026-11-30t00:53:50.25z", 30.25),
+        ("2026-11-30T02:53:50+02:00", 30),
+        ("2026-11-29T19:23:50-05:30", 30),
+    ],
+)
+def test_dates_with_their_offset(text: str, wait_s: float) -> None:
+    wait = wait_of(openai("requests", reset=text), AT_S, is_rate_limit=True)
+    assert wait is not None
+    assert wait.until_s - AT_S == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -76,7 +91,9 @@ def test_what_is_no_wait_is_ignored(text: str) -> None:
     assert wait_of({"retry-after": text}, AT_S, is_rate_limit=True) is None
 
 
-@pytest.mark.parametrize("reset", ["", "soon", "-1s", "1s!", "1x", "2026-11-30T00:53:50", "1" * 100 + "s"])
+@pytest.mark.parametrize(
+    "reset", ["", "soon", "-1s", "1s!", "1x", "2026-11-30T00:53:50", "2026-99-30T00:53:50Z", "1" * 100 + "s"]
+)
 def test_a_reset_that_is_none_is_ignored(reset: str) -> None:
     assert wait_of(openai("requests", reset=reset), AT_S, is_rate_limit=True) is None
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.causes import Cause
 from modelbroker.core.logs import FAILURES_LOG, MEMBER_LOG, OUTER_LOG
-from modelbroker.core.record import Attempt, Record
+from modelbroker.core.record import Attempt, Observed, Record
 from modelbroker.envoyapi import AnyMessage, api
-from modelbroker.policy import Observed
 from modelbroker.records.entries import attempt_of, observed_of, record_of
 from modelbroker.records.server import AccessLogServer
 
