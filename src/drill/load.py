@@ -17,7 +17,7 @@ from .calls import Call
 from .scenarios import Ask, PoolPlan
 from .wire import Received, read_reply, request_of
 
-_SHOWN_BYTES = 400
+_SHOWN_BYTES = 240
 _LATE_S = 0.1
 
 

@@ -157,8 +157,10 @@ def _asks(catalog: Catalog, pool: Pool) -> tuple[tuple[Ask, ...], list[str]]:
             eligible = frozenset(member.id for member in decision.eligible)
             streams = (False, True) if surface.operation == "chat" else (False,)
             asks += [Ask(surface.name, surface.path, stream, eligible) for stream in streams]
-    chats = [ask for ask in asks if ask.surface != _EMBEDDINGS]
-    return tuple(chats or asks), [why for why in cannot if not chats or not why.startswith(_EMBEDDINGS)]
+    # That a pool for vectors has no conversations is as it should be, and the other way round too.
+    is_other = asks[0].surface == _EMBEDDINGS if asks else None
+    told = [why for why in cannot if is_other is None or why.startswith(_EMBEDDINGS) is is_other]
+    return tuple(asks), told
 
 
 def _facts(pool: Pool, surface: Surface) -> Facts:

@@ -178,9 +178,13 @@ def _json(data: bytes) -> Any:
 _WHOLE_TEXT: Mapping[str, Callable[[Any], str]] = {
     _CHAT: lambda reply: reply["choices"][0]["message"]["content"],
     _RESPONSES: lambda reply: "".join(
-        part["text"] for item in reply["output"] for part in item.get("content", ())
+        part.get("text", "")
+        for item in reply["output"]
+        if item.get("type") == "message"
+        for part in item["content"]
     ),
-    _MESSAGES: lambda reply: "".join(part["text"] for part in reply["content"]),
+    # Some models think before they speak, or sign.
+    _MESSAGES: lambda reply: "".join(part.get("text", "") for part in reply["content"]),
 }
 _DELTA_TEXT: Mapping[str, Callable[[dict[str, Any]], str]] = {
     _CHAT: lambda event: "".join(

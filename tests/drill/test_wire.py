@@ -55,6 +55,17 @@ def test_the_request_names_its_call_for_provider_and_record(ask: Ask) -> None:
     assert json.loads(body).get("stream", False) is ask.stream
 
 
+def test_a_model_may_think_before_it_speaks() -> None:
+    ask = next(ask for ask in ASKS if ask.surface == "anthropic-messages" and not ask.stream)
+    reply = json.loads(ANSWERS[str(ask)])
+    reply["content"].append({"type": "redacted_thinking", "data": "sealed"})
+    assert read_reply(ask, Received(200, {}, json.dumps(reply).encode())).end == "good"
+    ask = next(ask for ask in ASKS if ask.surface == "openai-responses" and not ask.stream)
+    reply = json.loads(ANSWERS[str(ask)])
+    reply["output"].insert(0, {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm."}]})
+    assert read_reply(ask, Received(200, {}, json.dumps(reply).encode())).end == "good"
+
+
 @given(st.sampled_from(ASKS), st.floats(0, 1, exclude_max=True), st.booleans())
 def test_no_piece_of_an_answer_is_good(ask: Ask, share: float, cleanly: bool) -> None:
     whole = ANSWERS[str(ask)].rstrip()
