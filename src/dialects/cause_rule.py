@@ -28,8 +28,8 @@ class Rule:
     also: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
 
-    def fits(self, status: int, text: bytes) -> bool:
-        """`text` in small letters."""
+    def fits(self, status: int, text: str) -> bool:
+        """`text` in small letters, a character a byte."""
         if self.statuses and status not in self.statuses:
             return False
         if self.needles and not _has_one(text, self.needles):
@@ -37,8 +37,8 @@ class Rule:
         return (not self.also or _has_one(text, self.also)) and not _has_one(text, self.lacks)
 
 
-def _has_one(text: bytes, needles: tuple[str, ...]) -> bool:
-    return any(needle.encode() in text for needle in needles)
+def _has_one(text: str, needles: tuple[str, ...]) -> bool:
+    return any(needle in text for needle in needles)
 
 
 def code_is(*words: str) -> tuple[str, ...]:

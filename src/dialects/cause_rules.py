@@ -173,8 +173,10 @@ _PATH = Rule(
     "all",
     (404,),
     (
-        '"not found"',
-        '"resource not found"',  # Azure
+        '"detail":"not found"',  # FastAPI
+        '"error":"not found"',
+        '"message":"not found"',
+        '"message":"resource not found"',  # Azure
         *begins("invalid url", "no route matched"),  # OpenAI, Kong
         *code_is("unknown_url"),  # Groq
     ),

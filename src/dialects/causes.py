@@ -75,8 +75,8 @@ def cause_of(dialect: str, status: int, body: bytes, kind: str = "") -> Cause:
     return next((rule.cause for rule in RULES[dialect] if rule.fits(status, text)), by_status(status))
 
 
-def _text(body: bytes, kind: str) -> bytes:
-    """What the rules look at: the header in a line of its own, and the body. None but ASCII letters are made
-    small, as in Lua."""
+def _text(body: bytes, kind: str) -> str:
+    """What the rules look at: the header in a line of its own, and the body, a character a byte. None but
+    ASCII letters are made small, as in Lua."""
     text = b"\n%b\n%b" % (kind.encode("utf-8", "replace"), body[:MOST_BYTES])
-    return text.lower().replace(b'": ', b'":')
+    return text.lower().replace(b'": ', b'":').decode("latin-1")
