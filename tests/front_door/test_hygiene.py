@@ -114,8 +114,9 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def _afresh(sims: Simulators) -> None:
+def _afresh(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
 
 
 def only(sim: SimulatorHandle) -> dict[str, Any]:

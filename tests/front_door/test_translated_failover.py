@@ -69,16 +69,19 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def clean(sims: Simulators) -> None:
+def clean(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
     sims["good"].script(strict=True)
 
 
-def assert_answered_by_the_second(got: Got) -> None:
+def assert_answered_by_the_second(got: Got, is_spared: bool = False) -> None:
+    """`is_spared`: the first one may have said by then that it wants no call."""
     assert got.is_whole, str(got)
     assert got.text == f"good answering as good-model: {got.ask.question}", str(got)
     second = got.ask.pool.split(".")[1]
-    assert (got.member, got.attempts) == (f"good-{second}/good-model", 2), str(got)
+    assert got.member == f"good-{second}/good-model", str(got)
+    assert got.attempts == 2 or (is_spared and got.attempts == 1), str(got)
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *MORE_FAULTS], ids=lambda fault: fault.name)
@@ -96,7 +99,7 @@ def test_the_other_dialect_answers(broker: Broker, sims: Simulators, fault: Faul
         if stream or fault.script != {"garbage": "body"} or first != dialect
     ]
     for got in make(broker.url, calls, parallel=20):
-        assert_answered_by_the_second(got)
+        assert_answered_by_the_second(got, fault.says_when)
     assert len(sims["good"].settled_calls()) == len(calls)
 
 

@@ -18,8 +18,12 @@ class Fault:
 
     @property
     def says_when(self) -> bool:
-        """The provider says itself for how long it wants no call: a simulator with 429 always does."""
-        return self.script.get("status") == 429
+        """After the first such answer the member is left alone for a while, whatever the pool ejects: it
+        says for how long (a simulator with 429 always does), or its key is refused."""
+        return self.script.get("status") in (401, 403, 429) or self.script.get("trouble") in (
+            "rate_limit",
+            "invalid_key",
+        )
 
     @property
     def timeouts(self) -> str:
