@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from .causes import Cause
 
+CLIENT_GONE = "client_gone"  # a call whose client went away before its end
+CANCELLED = "cancelled"  # an attempt for which nobody waited any more
+
 
 @dataclass(slots=True)
 class Attempt:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ..core.causes import Cause
 from ..core.keys import BROKER_DETAILS
-from ..core.record import Attempt, Observed, Record
+from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..envoyapi import AnyMessage
 
 # Dynamic metadata in which ext_proc and the member listeners leave what they know of a call.
@@ -26,18 +26,22 @@ def record_of(entry: AnyMessage) -> Record:
     details = response.response_code_details
     replied = response.response_headers
     started = common.start_time
+    flags = _flags(common)
+    status = response.response_code.value
+    # A client that resets an HTTP/2 stream without an error leaves no flag.
+    is_gone = not _LEFT.isdisjoint(flags) or (status == 0 and not flags)
     return Record(
         request_id=facts.get("request_id") or replied.get("x-broker-request-id") or common.stream_id,
         started_s=(started.seconds * 1_000_000 + started.nanos // 1000) / 1e6,
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_downstream_tx_byte"),
-        status=response.response_code.value,
+        status=status,
         method=_METHODS.get(request.request_method, ""),
         path=(request.original_path or request.path).partition("?")[0],
         stream=facts.get("stream") == "1",
         member=replied.get("x-broker-member", ""),
-        code=_code(details),
-        flags=_flags(common),
+        code=_code(details) or (CLIENT_GONE if is_gone else ""),
+        flags=flags,
         details=details,
         request_bytes=request.request_body_bytes,
         response_bytes=response.response_body_bytes,
@@ -66,14 +70,16 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     details = response.response_code_details
     code, status, dropped = left.get("code"), left.get("provider_status"), left.get("dropped")
     request_id = left.get("request_id")
+    flags = _flags(common)
+    own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
         status=response.response_code.value,
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_upstream_rx_byte"),
-        flags=_flags(common),
+        flags=flags,
         details=details,
-        code=code.string_value if code is not None else _code(details),
+        code=code.string_value if code is not None else own,
         provider_status=int(status.string_value) if status is not None else 0,
         dropped=tuple(dropped.string_value.split(", ")) if dropped is not None else (),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..core.record import Attempt, Record
+from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Record
 
 # Envoy sends each listener's entries on its own, every _FLUSH of `listeners.py`: later than that is lost.
 WAIT_S = 5.0
@@ -75,7 +75,11 @@ class Joiner:
 def _complete(record: Record, attempts: list[Attempt]) -> Record:
     """The record with its attempts. A call that failed has the code of the attempt that the client saw."""
     record.attempts = tuple(attempts)
-    if not record.code and record.status >= 400:
+    if not record.code:
         codes = [a.code for a in attempts if (a.member, a.status) == (record.member, record.status)]
-        record.code = codes[-1] if codes else ""
+        code = codes[-1] if codes else ""
+        if code == CANCELLED:  # who went away told only the member's listener
+            record.code = CLIENT_GONE
+        elif record.status >= 400:
+            record.code = code
     return record

@@ -81,6 +81,35 @@ def test_an_attempt_tells_what_its_provider_did_not_get() -> None:
     assert attempt_of(entry)[1].dropped == ("seed", "tools.strict")
 
 
+@pytest.mark.parametrize(
+    ("status", "flags", "code"),
+    [
+        (0, ("downstream_connection_termination",), "client_gone"),  # HTTP/1.1, or the whole connection
+        (200, ("downstream_connection_termination",), "client_gone"),  # in mid-stream
+        (0, ("downstream_remote_reset",), "client_gone"),  # HTTP/2: the call alone
+        (0, (), "client_gone"),  # HTTP/2: without an error
+        (0, ("downstream_protocol_error",), ""),  # it was no HTTP
+        (200, (), ""),
+        (503, ("no_healthy_upstream",), ""),
+    ],
+)
+def test_a_client_that_went_away(status: int, flags: tuple[str, ...], code: str) -> None:
+    entry = outer_entry()
+    entry.common_properties.ClearField("response_flags")
+    for flag in flags:
+        setattr(entry.common_properties.response_flags, flag, True)
+    entry.response.response_code.value = status
+    assert record_of(entry).code == code
+
+
+def test_an_attempt_for_which_nobody_waited() -> None:
+    entry = member_entry()
+    entry.common_properties.response_flags.downstream_connection_termination = True
+    assert attempt_of(entry)[1].code == "cancelled"
+    told(entry, code="upstream_garbage")  # what was found before
+    assert attempt_of(entry)[1].code == "upstream_garbage"
+
+
 def test_who_left_no_metadata_is_known_by_the_reply() -> None:
     entry = ENTRY()
     entry.common_properties.stream_id = "of envoy"

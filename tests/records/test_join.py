@@ -57,3 +57,23 @@ def test_memory_is_bounded() -> None:
     for number in range(MAX_WAITING + 10):
         joiner.attempt(str(number), attempt(0), 0.0)
     assert joiner.forgotten == 10
+
+
+def test_an_end_that_only_the_members_listener_was_told_is_the_calls() -> None:
+    """An HTTP/2 client that resets a stream in the middle without an error leaves no flag at the call."""
+    joiner = Joiner()
+    call = record("r", 1)
+    call.member = "m/0"
+    joiner.outer(call, 0.0)
+    done = joiner.attempt("r", Attempt("m/0", 200, 1.0, code="cancelled"), 0.0)
+    assert done is not None and done.code == "client_gone"
+
+
+def test_a_twin_that_was_too_slow_is_not_the_calls_end() -> None:
+    joiner = Joiner()
+    call = record("r", 2)
+    call.member = "m/1"
+    joiner.outer(call, 0.0)
+    joiner.attempt("r", Attempt("m/0", 0, 1.0, code="cancelled"), 0.0)
+    done = joiner.attempt("r", Attempt("m/1", 200, 1.0), 0.0)
+    assert done is not None and done.code == ""
