@@ -85,6 +85,16 @@ def slope_of(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - middle_x) * (y - middle_y) for x, y in points) / spread if spread else 0.0
 
 
+def as_csv(samples: Sequence[Sample]) -> str:
+    """All samples, a line a process: for those who want to see the curve."""
+    lines = ["at_s,process,memory_mb,descriptors"]
+    for sample in samples:
+        for name, memory_mb in sorted(sample.processes.memory_mb.items()):
+            descriptors = sample.processes.descriptors.get(name, 0)
+            lines.append(f"{sample.at_s:.1f},{name},{memory_mb:.2f},{descriptors}")
+    return "\n".join(lines) + "\n"
+
+
 def broken(soak: Soak) -> list[str]:
     """Every promise that was not kept, in words."""
     wrong = []

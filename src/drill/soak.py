@@ -89,6 +89,7 @@ class _Soak:
             await asyncio.gather(watching, return_exceptions=True)
             self._load.close()
             await wait_for_records(rehearsal, self._load.started)
+        (self._options.folder / "soak.csv").write_text(endurance.as_csv(self._samples), encoding="utf-8")
         kept = rehearsal.records.kept
         lost = sum(number not in kept for number in range(self._load.started))
         doubled = sum(len(records) > 1 for records in kept.values())

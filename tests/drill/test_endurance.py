@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.drill.calls import Processes
-from modelbroker.drill.endurance import Sample, Soak, as_json, as_text, broken, slope_of, trends
+from modelbroker.drill.endurance import Sample, Soak, as_csv, as_json, as_text, broken, slope_of, trends
 
 HOUR_S = 3600
 
@@ -36,6 +36,11 @@ def soak(of: list[Sample], seconds: int) -> Soak:
 def test_the_slope_of_a_line_is_its_own(slope: float, start: float) -> None:
     points = [(float(x), start + slope * x) for x in range(10)]
     assert slope_of(points) == pytest.approx(slope, abs=1e-6)
+
+
+def test_samples_can_be_had_as_they_are() -> None:
+    text = as_csv([Sample(1.0, Processes({"b": 2.5, "a": 1.0}, {"a": 7, "b": 8}))])
+    assert text.splitlines() == ["at_s,process,memory_mb,descriptors", "1.0,a,1.00,7", "1.0,b,2.50,8"]
 
 
 def test_there_is_no_slope_in_a_point() -> None:
