@@ -16,11 +16,9 @@ import msgspec
 
 from ..core.causes import BLAMELESS, Cause
 from ..core.record import Observed
-from .limits import Limit, limits_of, wait_of
+from .limits import EASED_BELOW, Limit, limits_of, wait_of
 
-# Below this part of a limit a member is eased off, but never below the floor: else nobody would hear that it
-# is well again.
-EASED_BELOW = 0.1
+# The smallest share of a member: without any, nobody would hear that it is well again.
 FLOOR = 0.05
 # Shares of a member that comes back, each for as long: a probe first.
 RAMP = (FLOOR, 0.2, 0.4, 0.6, 0.8)
@@ -56,7 +54,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     out_cause: str = ""
     capped: bool = False
     strikes: int = 0
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[Limit, ...] = ()  # of which little is left, by the newest reply that told of any
+    limits_s: float = 0.0
     failures: int = 0
     failed_s: float = 0.0
     well_s: float = 0.0
@@ -95,13 +94,12 @@ WELL = Effect("well", 1.0)
 def after(standing: Standing, seen: Observed) -> Standing:
     """What is known once `seen` is known too. Entries come in any order: the newest word about a limit
     counts, and the longest about a wait."""
-    if seen.cause is None or seen.cause in BLAMELESS:
-        limits = limits_of(seen.headers, seen.at_s)
-        if limits:
-            standing = msgspec.structs.replace(standing, limits=_newest(standing.limits, limits))
-        return standing if seen.cause is not None else _after_success(standing, seen.at_s)
+    standing = _after_words(standing, seen)
+    if seen.cause is None:
+        return _after_success(standing, seen.at_s)
+    if seen.cause in BLAMELESS:
+        return standing
     standing = _after_failure(standing, seen, seen.cause)
-    limits = _newest(standing.limits, limits_of(seen.headers, seen.at_s))
     wait = wait_of(seen.headers, seen.at_s, is_rate_limit=seen.cause is Cause.RATE_LIMIT)
     if wait is not None:
         out = max(
@@ -110,10 +108,26 @@ def after(standing: Standing, seen: Observed) -> Standing:
         )
         until_s, said_s, why, capped = out
         return msgspec.structs.replace(
-            standing, limits=limits, out_until_s=until_s, out_said_s=said_s, out_cause=why, capped=capped
+            standing, out_until_s=until_s, out_said_s=said_s, out_cause=why, capped=capped
         )
-    standing = msgspec.structs.replace(standing, limits=limits)
     return _after_strike(standing, seen.at_s, seen.cause)
+
+
+def _after_words(standing: Standing, seen: Observed) -> Standing:
+    """Of two replies of the same moment the one counts that leaves less."""
+    if not seen.headers or seen.at_s < standing.limits_s:
+        return standing
+    limits = limits_of(seen.headers, seen.at_s)
+    if limits is None or (
+        seen.at_s == standing.limits_s and _tightness(limits) <= _tightness(standing.limits)
+    ):
+        return standing
+    return msgspec.structs.replace(standing, limits=limits, limits_s=seen.at_s)
+
+
+def _tightness(limits: tuple[Limit, ...]) -> tuple[float, tuple[tuple[str, float, float], ...]]:
+    least = min((limit.left for limit in limits), default=1.0)
+    return -least, tuple((limit.name, limit.left, limit.until_s) for limit in limits)
 
 
 def _after_success(standing: Standing, at_s: float) -> Standing:
@@ -174,16 +188,6 @@ def _is_probed(cause: str) -> bool:
     return any(cause == probed.value for probed in PROBED)
 
 
-def _newest(known: Iterable[Limit], said: Iterable[Limit]) -> tuple[Limit, ...]:
-    """By name; of two words of the same moment the one that leaves less."""
-    limits = {limit.name: limit for limit in known}
-    for limit in said:
-        old = limits.get(limit.name)
-        if old is None or (limit.said_s, -limit.left, limit.until_s) > (old.said_s, -old.left, old.until_s):
-            limits[limit.name] = limit
-    return tuple(limits[name] for name in sorted(limits))
-
-
 def effect_of(standing: Standing, ejection: Ejection | None, now_s: float, ramp_s: float = RAMP_S) -> Effect:
     """What follows from what was said, at `now_s`. `ramp_s`: how long a member takes to come back."""
     if standing.out_said_s > now_s + _AHEAD_S:
@@ -200,11 +204,9 @@ def effect_of(standing: Standing, ejection: Ejection | None, now_s: float, ramp_
         (ejection.end_s(), ejection.cause) if ejection is not None else (0.0, ""),
     ):
         effect = _less(effect, _ramping(ended_s, cause, now_s, ramp_s))
-    for limit in standing.limits:
-        if now_s < limit.until_s and limit.said_s <= now_s + _AHEAD_S:
-            share = _eased(limit.left)
-            if share < 1.0:
-                effect = _less(effect, Effect("eased", share, limit.until_s, limit.name))
+    for limit in standing.limits if standing.limits_s <= now_s + _AHEAD_S else ():
+        if now_s < limit.until_s:
+            effect = _less(effect, Effect("eased", _eased(limit.left), limit.until_s, limit.name))
     return effect
 
 
@@ -226,7 +228,7 @@ def _eased(left: float) -> float:
 
 def _changes(standing: Standing, ejection: Ejection | None, ramps_s: Iterable[float]) -> Iterable[float]:
     """Moments at which the effect may change by itself."""
-    yield from (limit.until_s for limit in standing.limits if _eased(limit.left) < 1.0)
+    yield from (limit.until_s for limit in standing.limits)
     ends = [standing.out_until_s]
     if ejection is not None:
         ends.append(ejection.end_s())
@@ -257,8 +259,7 @@ class Book:
         if (new := after(old, seen)) == old:
             return False
         self.standings[seen.member] = new
-        is_eased = min(_left(new), _left(old)) < 1.0
-        return new.out_until_s != old.out_until_s or (is_eased and new.limits != old.limits)
+        return new.out_until_s != old.out_until_s or new.limits != old.limits
 
     def eject(self, pool: str, member: str, at_s: float, until_s: float, cause: str = "") -> None:
         """Envoy took the member out of this pool, foreseeably until then."""
@@ -377,10 +378,5 @@ def _without_out(standing: Standing) -> Standing:
 
 def _is_notable(standing: Standing, now_s: float, most_ramp_s: float) -> bool:
     return now_s < standing.out_until_s + most_ramp_s or any(
-        now_s < limit.until_s and _eased(limit.left) < 1.0 for limit in standing.limits
+        now_s < limit.until_s for limit in standing.limits
     )
-
-
-def _left(standing: Standing) -> float:
-    """What easing off looks at, in its own steps."""
-    return min((_eased(limit.left) for limit in standing.limits), default=1.0)

@@ -15,6 +15,8 @@ import msgspec
 
 # No member is left out for longer than this by one word of its provider's: limits of a day are asked again.
 MOST_WAIT_S = 3_600.0
+# Below this part of a limit a member is eased off.
+EASED_BELOW = 0.1
 # A limit whose reset is not told counts this long.
 UNTOLD_RESET_S = 10.0
 _LONGEST_TEXT = 64
@@ -34,21 +36,19 @@ _OF_DIALECT = {
     "openai-embeddings": _OPENAI,
     "anthropic-messages": _ANTHROPIC,
 }
-# Header → (limit's name, field).
-_PLACES = {
-    shape.format(field, kind): (kind, field)
+# (limit's name, the headers of _FIELDS) of all.
+_TRIPLES = tuple(
+    (kind, *(shape.format(field, kind) for field in _FIELDS))
     for shape, kinds in _KINDS.items()
     for kind in kinds
-    for field in _FIELDS
-}
+)
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """How much of a limit is left (0 to 1), by a word of `said_s` that counts until `until_s`."""
+    """How much of a limit is left (0 to 1), by a word that counts until `until_s`."""
 
     name: str
     left: float
-    said_s: float
     until_s: float
 
 
@@ -77,12 +77,11 @@ def wait_of(headers: Mapping[str, str], at_s: float, *, is_rate_limit: bool) -> 
             return _wait(at_s, until_s)
     if not is_rate_limit:
         return None
-    told = _fields(headers)
     resets = [
         until_s
-        for fields in told.values()
-        if _number(fields.get("remaining", "")) == 0
-        and (until_s := _reset(fields.get("reset", ""), at_s)) is not None
+        for _, _, left_header, reset_header in _TRIPLES
+        if _number(headers.get(left_header, "")) == 0
+        and (until_s := _reset(headers.get(reset_header, ""), at_s)) is not None
     ]
     return _wait(at_s, max(resets)) if resets else None
 
@@ -94,29 +93,25 @@ def _wait(at_s: float, until_s: float) -> Wait | None:
     return Wait(min(until_s, most_s), until_s > most_s)
 
 
-def limits_of(headers: Mapping[str, str], at_s: float) -> tuple[Limit, ...]:
-    """The limits that a reply of `at_s` tells in full, in the order of their names."""
-    if not headers:
-        return ()
-    limits = []
-    for name, fields in sorted(_fields(headers).items()):
-        limit, remaining = _number(fields.get("limit", "")), _number(fields.get("remaining", ""))
-        if limit and remaining is not None:
-            until_s = _reset(fields.get("reset", ""), at_s)
+def limits_of(headers: Mapping[str, str], at_s: float) -> tuple[Limit, ...] | None:
+    """The limits that a reply of `at_s` tells in full, those alone of which less than EASED_BELOW is left;
+    None where it tells of none. (Every reply is asked, and nearly all have plenty left.)"""
+    is_told, near = False, []
+    for name, limit_header, left_header, reset_header in _TRIPLES:
+        if (text := headers.get(left_header)) is None:
+            continue
+        remaining, limit = _number(text), _number(headers.get(limit_header, ""))
+        if not limit or remaining is None:
+            continue
+        is_told = True
+        if (left := remaining / limit) < EASED_BELOW:
+            until_s = _reset(headers.get(reset_header, ""), at_s)
             until_s = at_s + UNTOLD_RESET_S if until_s is None else min(until_s, at_s + MOST_WAIT_S)
-            limits.append(Limit(name, min(1.0, remaining / limit), at_s, until_s))
-    return tuple(limits)
+            near.append(Limit(name, left, until_s))
+    return tuple(near) if is_told else None
 
 
-def _fields(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Limit's name → field → text."""
-    told: dict[str, dict[str, str]] = {}
-    for name, text in headers.items():
-        if place := _PLACES.get(name):
-            told.setdefault(place[0], {})[place[1]] = text
-    return told
-
-
+_MOST_DIGITS = 16
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 _SPANS = re.compile(r"(?:[0-9]{1,15}(?:\.[0-9]{1,15})?(?:ms|us|µs|ns|s|m|h|d))+")
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|s|m|h|d)")
@@ -127,6 +122,8 @@ _EPOCH_S, _EPOCH_MS = 1e9, 1e12
 
 def _number(text: str) -> float | None:
     """A plain number of 0 or more."""
+    if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS:  # nearly always
+        return int(text)
     text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else None
 

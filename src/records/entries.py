@@ -7,7 +7,7 @@ only what a record has is read, and once.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from ..core.causes import Cause
 from ..core.keys import BROKER_DETAILS
@@ -85,29 +85,24 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     )
 
 
-def observed_of(entry: AnyMessage, now_s: float) -> Observed | None:
-    """What a member listener's entry tells of its member; None where nobody waited for the attempt's end.
-    `now_s` is unix time: an entry tells of the past."""
-    common, response = entry.common_properties, entry.response
-    flags = _flags(common)
-    if not _LEFT.isdisjoint(flags):
+def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: float) -> Observed | None:
+    """What a member listener's entry, read as `attempt`, tells of its member; None where nobody waited for
+    the attempt's end. `now_s` is unix time: an entry tells of the past."""
+    if not _LEFT.isdisjoint(attempt.flags):
         return None
+    common = entry.common_properties
     told = _told(common)
-    left = {name: told[name].string_value for name in told} if told is not None else {}
-    status = response.response_code.value
-    provider_status = left.get("provider_status", "")
-    status = int(provider_status) if provider_status.isdigit() else status
-    cause = _CAUSES.get(left.get("cause", "")) or cause_of(status, flags)
-    started, waited_ms = common.start_time, _ms(common, "time_to_first_upstream_rx_byte")
-    if waited_ms is None:
-        waited_ms = _ms(common, "duration") or 0.0
+    named = told.get("cause") if told is not None else None
+    status = attempt.provider_status or attempt.status
+    waited_ms = attempt.duration_ms if attempt.first_byte_ms is None else attempt.first_byte_ms
+    started = common.start_time
     return Observed(
-        member=_member(common.downstream_local_address.envoy_internal_address.server_listener_name),
+        member=attempt.member,
         status=status,
-        cause=cause,
-        headers=dict(response.response_headers),
+        cause=_CAUSES.get(named.string_value) if named is not None else cause_of(status, attempt.flags),
+        headers=dict(entry.response.response_headers),
         at_s=min(now_s, started.seconds + started.nanos / 1e9 + waited_ms / 1000),
-        request_id=left.get("request_id", ""),
+        request_id=request_id,
     )
 
 
@@ -139,11 +134,12 @@ _CAUSE_OF_STATUS = {
 }
 
 
-def cause_of(status: int, flags: Iterable[str]) -> Cause | None:
+def cause_of(status: int, flags: Collection[str]) -> Cause | None:
     """By Envoy's own words and the status alone, where nobody looked closer. None: it went well."""
-    for flag, cause in _CAUSE_OF_FLAG.items():
-        if flag in flags:
-            return cause
+    if flags:
+        for flag, cause in _CAUSE_OF_FLAG.items():
+            if flag in flags:
+                return cause
     if status < 400:
         return Cause.GARBAGE if status >= 300 else None
     return _CAUSE_OF_STATUS.get(status, Cause.SERVER if status >= 500 else Cause.BAD_REQUEST)

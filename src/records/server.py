@@ -108,17 +108,19 @@ class AccessLogServer:
         if name == MEMBER_LOG:
             request_id, attempt = attempt_of(entry)
             if not is_urgent(attempt.status, attempt.flags):
-                self._tell(entry)
+                self._tell(entry, request_id, attempt)
             _attempt_count(attempt.member, attempt.status).inc()
             if attempt.code == "upstream_credential_refused":
                 self._warn_of_credential(attempt, now_s)
             return self._joiner.attempt(request_id, attempt, now_s)
         if name == FAILURES_LOG:
-            self._tell(entry)
+            self._tell(entry, *attempt_of(entry))
         return None
 
-    def _tell(self, entry: AnyMessage) -> None:
-        if self._observe is not None and (seen := observed_of(entry, time.time())) is not None:
+    def _tell(self, entry: AnyMessage, request_id: str, attempt: Attempt) -> None:
+        if self._observe is None:
+            return
+        if (seen := observed_of(entry, request_id, attempt, time.time())) is not None:
             self._observe(seen)
 
     def _warn_of_credential(self, attempt: Attempt, now_s: float) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.policy.limits import (
+    EASED_BELOW,
     MOST_WAIT_S,
     UNTOLD_RESET_S,
     Limit,
@@ -109,14 +110,19 @@ def test_a_limit_that_is_used_up_is_a_wait_only_where_it_was_the_reason() -> Non
     assert wait_of({"retry-after": "3"}, AT_S, is_rate_limit=False) == Wait(AT_S + 3)
 
 
-def test_limits_that_are_told_in_full() -> None:
+def test_limits_of_which_little_is_left() -> None:
     told = openai("requests", left="5", of="500", reset="12s") | openai("tokens", left="9", of="0")
-    assert limits_of(told, AT_S) == (Limit("requests", 0.01, AT_S, AT_S + 12),)
-    assert limits_of(openai("requests", left="600", of="500", reset=None), AT_S) == (
-        Limit("requests", 1.0, AT_S, AT_S + UNTOLD_RESET_S),
+    assert limits_of(told, AT_S) == (Limit("requests", 0.01, AT_S + 12),)
+    assert limits_of(openai("requests", left="4", of="50", reset=None), AT_S) == (
+        Limit("requests", 0.08, AT_S + UNTOLD_RESET_S),
     )
-    assert limits_of(openai("requests", left="none"), AT_S) == ()
-    assert limits_of({"x-ratelimit-remaining-requests": "5"}, AT_S) == ()
+
+
+def test_whether_limits_are_told_at_all() -> None:
+    assert limits_of(openai("requests", left="600", of="500"), AT_S) == ()
+    assert limits_of(openai("requests", left="none"), AT_S) is None
+    assert limits_of({"x-ratelimit-remaining-requests": "5"}, AT_S) is None
+    assert limits_of({}, AT_S) is None
 
 
 def test_only_the_headers_of_a_dialect_are_asked_for() -> None:
@@ -136,6 +142,6 @@ TEXTS = st.one_of(
 def test_whatever_is_said_the_answer_is_within_bounds(headers: dict[str, str]) -> None:
     wait = wait_of(headers, AT_S, is_rate_limit=True)
     assert wait is None or AT_S < wait.until_s <= AT_S + MOST_WAIT_S
-    for limit in limits_of(headers, AT_S):
-        assert 0.0 <= limit.left <= 1.0
+    for limit in limits_of(headers, AT_S) or ():
+        assert 0.0 <= limit.left < EASED_BELOW
         assert limit.until_s <= AT_S + MOST_WAIT_S

@@ -155,6 +155,10 @@ def test_a_sink_that_fails_and_an_odd_entry_cost_the_others_nothing(
 NOW_S = 1_700_000_100.0
 
 
+def seen_of(entry: AnyMessage, now_s: float = NOW_S) -> Observed | None:
+    return observed_of(entry, *attempt_of(entry), now_s)
+
+
 def seen_entry(status: int, *flags: str, **facts: str) -> AnyMessage:
     entry = member_entry()
     told(entry, **facts)
@@ -172,15 +176,15 @@ def test_what_an_attempt_tells_of_its_member() -> None:
     entry = seen_entry(200)
     entry.response.response_headers["x-ratelimit-remaining-tokens"] = "7"
     headers = {"x-ratelimit-remaining-tokens": "7"}
-    assert observed_of(entry, NOW_S) == Observed("a/models/m", 200, None, headers, 1_700_000_000.75, "r")
+    assert seen_of(entry) == Observed("a/models/m", 200, None, headers, 1_700_000_000.75, "r")
     # A clock that was set back meanwhile: nothing comes from the future.
-    early = observed_of(entry, 1_700_000_000.0)
+    early = seen_of(entry, 1_700_000_000.0)
     assert early is not None
     assert early.at_s == 1_700_000_000.0
 
 
 def test_who_looked_closer_names_the_cause() -> None:
-    seen = observed_of(seen_entry(307, cause="rate-limit", provider_status="429"), NOW_S)
+    seen = seen_of(seen_entry(307, cause="rate-limit", provider_status="429"))
     assert seen is not None
     assert (seen.cause, seen.status) == (Cause.RATE_LIMIT, 429)
 
@@ -207,17 +211,14 @@ def test_who_looked_closer_names_the_cause() -> None:
 def test_else_the_status_and_envoys_flags_do(
     status: int, flags: tuple[str, ...], cause: Cause | None
 ) -> None:
-    seen = observed_of(seen_entry(status, *flags), NOW_S)
+    seen = seen_of(seen_entry(status, *flags))
     assert seen is not None
     assert seen.cause is cause
 
 
 def test_nobody_knows_how_an_attempt_would_have_ended_that_its_client_left() -> None:
-    assert observed_of(seen_entry(200, "downstream_remote_reset"), NOW_S) is None
-    assert (
-        observed_of(seen_entry(0, "downstream_connection_termination", "upstream_remote_reset"), NOW_S)
-        is None
-    )
+    assert seen_of(seen_entry(200, "downstream_remote_reset")) is None
+    assert seen_of(seen_entry(0, "downstream_connection_termination", "upstream_remote_reset")) is None
 
 
 @pytest.mark.parametrize(
