@@ -99,7 +99,8 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
     return Observed(
         member=attempt.member,
         status=status,
-        cause=_CAUSES.get(named.string_value) if named is not None else cause_of(status, attempt.flags),
+        cause=(_CAUSES.get(named.string_value) if named is not None else None)
+        or cause_of(status, attempt.flags),
         headers=dict(entry.response.response_headers),
         at_s=min(now_s, started.seconds + started.nanos / 1e9 + waited_ms / 1000),
         request_id=request_id,
