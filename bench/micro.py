@@ -12,10 +12,10 @@ from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.core.call import Caller, Facts
 from modelbroker.dialects import dialect_named, surface_for_path
 from modelbroker.envoyapi import api
-from modelbroker.exchange import Forward, Inbound, OuterCall, View
+from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, View
 from modelbroker.extproc.messages import Messages
 from modelbroker.extproc.streams import Streams
-from modelbroker.policy import decide
+from modelbroker.policy import Book, decide
 from stopwatch import timed
 from traffic import MODEL, PATH, request_body, stream_events
 
@@ -46,7 +46,7 @@ def _works() -> dict[str, Callable[[], Any]]:
     def outer_call(body: bytes) -> Forward:
         call = OuterCall(seen, "0" * 32)
         assert call.on_headers(inbound, ends=False) is None
-        forward = call.on_body(body)
+        forward = call.on_body(body, Moment(0.0, 0))
         assert isinstance(forward, Forward)
         return forward
 
@@ -75,7 +75,7 @@ class _Wire:
         envoy = api()
         self.messages = Messages(envoy)
         self._envoys = Envoys(envoy)
-        self._streams = Streams(self.messages)
+        self._streams = Streams(self.messages, b"bench", Book())
         self._streams.set_views(seen, {})
         self._generation = seen.generation
         self.request_headers = self._envoys.headers("request_headers", _headers())

@@ -35,6 +35,7 @@ from .health import FILE_NAME, HealthKeeper
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
+from .state import call_key
 from .status import PoolsShown, shown_members
 from .watch import watch
 
@@ -76,11 +77,11 @@ class ControlPlane:
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
         self._api = api()
-        self._streams = Streams(Messages(self._api))
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._record_file = RecordFile(options.state_dir)
         self._writer = Writer(self._record_file.write, self._record_file.count_dropped)
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
+        self._streams = Streams(Messages(self._api), call_key(options.state_dir), self._health.book)
         self._records = AccessLogServer(self._api, self._writer.put, observe=self._health.observe)
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None

@@ -12,7 +12,7 @@ from ..core.call import FACT_KINDS, Caller, Decision, Facts
 from ..core.catalog import Member
 from ..core.errors import CallError, Misconfigured, Refused
 from ..dialects import likely_path
-from ..exchange import Belongs, Foreseen, Forward, Inbound, OuterCall, View, at_member, belongs
+from ..exchange import Belongs, Foreseen, Forward, Inbound, Moment, OuterCall, View, at_member, belongs
 from ..policy import State, decide
 from .runtime import Overrides, prepare_path
 from .secrets import caller_of
@@ -45,7 +45,7 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
         story["facts"] = {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]}
         story["facts"] |= _further(facts)
         decision = decide(facts, view.catalog, view.state)
-        outcome = call.on_body(question.body)
+        outcome = call.on_body(question.body, Moment(0.0, 0))
         if not isinstance(outcome, Forward):
             raise Misconfigured(500, "broker_defect", "a call was decided, and then refused")
         ends = [

@@ -71,7 +71,8 @@ def make_ready(
     catalog = with_certificates(catalog)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
-    view = View(generation, catalog, resolved.state, resolved.callers)
+    by_name = {caller.name: caller for caller in resolved.callers.values()}
+    view = View(generation, catalog, resolved.state, resolved.callers, by_name)
     memory = before.memory if before else Memory()
     resources = build(catalog, resolved.state, SURFACES, resolved.credentials, memory)
     return Ready(

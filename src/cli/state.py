@@ -6,12 +6,18 @@ import contextlib
 import fcntl
 import hashlib
 import itertools
+import logging
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from ..core.errors import Misconfigured
+
+log = logging.getLogger("modelbroker")
+
+_KEY_BYTES = 32
 
 
 @contextlib.contextmanager
@@ -53,3 +59,22 @@ def _lock(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def call_key(state_dir: Path) -> bytes:
+    """The key that seals what calls carry from one attempt to the next: kept, so that calls under way outlive
+    the control plane. Where it can't be kept it is good for as long as this process."""
+    path = state_dir / "call.key"
+    with contextlib.suppress(OSError):
+        if len(kept := path.read_bytes()) == _KEY_BYTES:
+            return kept
+    key: bytes = secrets.token_bytes(_KEY_BYTES)
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(key)
+        fresh.replace(path)
+    except OSError as error:
+        log.warning("the key of calls under way can't be kept in %s: %s", state_dir, error.strerror)
+    return key

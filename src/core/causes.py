@@ -48,9 +48,9 @@ class Action(Enum):
 
 # A client's own bad request is never tried again, whatever a pool says.
 ALWAYS_CLIENTS = frozenset((Cause.BAD_REQUEST, Cause.NOT_FOUND))
-# That it is too large for this provider says nothing of others, which have other limits; a prompt that is too
-# long or against a policy mostly is so everywhere.
-_CLIENTS = ALWAYS_CLIENTS | {Cause.CONTEXT_OVERFLOW, Cause.CONTENT_POLICY}
+# What is too long, too large or against a policy at one provider mostly is so at the next; a pool whose
+# members differ in that can say `next`.
+_CLIENTS = ALWAYS_CLIENTS | {Cause.CONTEXT_OVERFLOW, Cause.CONTENT_POLICY, Cause.TOO_LARGE}
 DEFAULT_ACTIONS: Mapping[Cause, Action] = MappingProxyType(
     {cause: Action.CLIENT if cause in _CLIENTS else Action.NEXT for cause in Cause}
 )

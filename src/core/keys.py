@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from .catalog import Limits, Member, Pool, Provider
+from .catalog import Limits, Member, Pool, Provider, Timeouts
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
 RENDERING = "3"
@@ -13,6 +13,18 @@ RENDERING = "3"
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
 LOCAL_REPLY_HEADER = "x-broker-local-reply"
+# Of a reply that hands an attempt back to the outer listener: why it failed, and at which member. They begin
+# otherwise than the headers that a client may see: those are taken off behind the member.
+CAUSE_HEADER = "broker-cause"
+MEMBER_HEADER = "broker-member"
+# What ext_proc is told of a passing stream's call, beside its reply: until when its first event has to be
+# there (the monotonic clock, in ms), and for which causes it is handed back. CEL, and the names of the
+# answers.
+FIRST_EVENT_BY = "metadata.filter_metadata['modelbroker']['first_event_by']"
+HANDBACK = "metadata.filter_metadata['modelbroker']['handback']"
+# Whether a failed reply counts against the member.
+BLAME_HEADER = "broker-blame"
+BLAMELESS_HEADER = "broker-blameless"
 
 
 def content_hash(*parts: object) -> str:
@@ -20,7 +32,9 @@ def content_hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def member_key(provider: Provider, member: Member, limits: Limits, connect_ms: int, signing: str = "") -> str:
+def member_key(
+    provider: Provider, member: Member, limits: Limits, timeouts: Timeouts, signing: str = ""
+) -> str:
     """What a member listener does, as a hash: two pools with the same member share one listener.
 
     `signing` is the digest of a credential that stands in the listener itself (State.signing)."""
@@ -42,24 +56,43 @@ def member_key(provider: Provider, member: Member, limits: Limits, connect_ms: i
         member.capabilities.max_output_tokens,
         member.capabilities.reasoning,
     )
-    bounds = (limits.request_bytes, limits.concurrency, limits.idle_ms, connect_ms)
+    caps = (limits.concurrency, provider.concurrency, member.concurrency)
+    bounds = (limits.request_bytes, caps, *_waits(limits, timeouts))
     return content_hash(RENDERING, shape, member.model, signing, *bounds)
+
+
+def _waits(limits: Limits, timeouts: Timeouts) -> tuple[int, int, int]:
+    """Of all that a pool says of waiting, what stands in Envoy's configuration rather than in each call."""
+    return limits.idle_ms, timeouts.connect_ms, silence_ms(limits, timeouts)
+
+
+def silence_ms(limits: Limits, timeouts: Timeouts) -> int:
+    """How long a stream that has begun may be silent. The same clock runs until it begins, so it is never
+    shorter than that may take."""
+    return min(limits.idle_ms, max(timeouts.between_events_ms, timeouts.first_event_ms))
 
 
 def listener_name(member: Member, key: str) -> str:
     return f"member/{member.id}/{key}"
 
 
-def provider_cluster(provider: Provider, limits: Limits, connect_ms: int) -> str:
+def provider_cluster(provider: Provider, member: Member, limits: Limits, connect_ms: int) -> str:
+    """Shared by the provider's members, but for those with a cap of their own: Envoy counts by cluster."""
     shape = (
         provider.base_url,
         provider.ca_file,
         provider.ca_digest,
         limits.request_bytes,
-        limits.concurrency,
+        concurrency(provider, member, limits),
         connect_ms,
+        member.id if member.concurrency else "",
     )
     return f"provider/{provider.name}/{content_hash(RENDERING, *shape)}"
+
+
+def concurrency(provider: Provider, member: Member, limits: Limits) -> int:
+    """Calls that may be under way together in the member's provider cluster."""
+    return min(cap for cap in (member.concurrency, provider.concurrency, limits.concurrency) if cap)
 
 
 def pool_cluster(pool: Pool, limits: Limits) -> str:

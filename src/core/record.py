@@ -27,6 +27,7 @@ class Attempt:
     details: str = ""
     code: str = ""  # docs/errors.md; "" where the provider's own words went on
     provider_status: int = 0  # where the broker answered with another status than the provider did
+    cause: str = ""  # why it failed (docs/failures.md); "" where it went well
     dropped: tuple[str, ...] = ()  # knobs of the client's that the provider did not get, by its own names
 
 

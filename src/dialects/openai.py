@@ -237,6 +237,8 @@ _TOLD: Mapping[Cause, _Told] = {
     Cause.SERVER: _Told((502, 500, 503), "server_error", "server_error"),
     Cause.GARBAGE: _Told((502,), "server_error", "upstream_garbage"),
     Cause.CUT: _Told((502,), "server_error", "upstream_cut"),
+    Cause.FIRST_EVENT: _Told((504,), "server_error", "timeout"),
+    Cause.STALL: _Told((504,), "server_error", "timeout"),
 }
 
 

@@ -3,9 +3,11 @@
 from .affinity import Belongs, belongs, key_in
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
+from .inbound import Inbound
 from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
-from .outer import Forward, Inbound, OuterCall, Reply, Strip
+from .outer import Forward, OuterCall, Reply, Strip
+from .routing import Hold, Moment
 from .translated import Answer, TranslatedStream, WholeReply
 from .view import View
 
@@ -16,10 +18,12 @@ __all__ = [
     "FilteredStream",
     "Foreseen",
     "Forward",
+    "Hold",
     "Inbound",
     "MemberCall",
     "MemberStream",
     "Mode",
+    "Moment",
     "Move",
     "NotSent",
     "OuterCall",

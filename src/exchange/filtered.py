@@ -67,15 +67,23 @@ class FilteredStream(Flowing):
         self._out.append(out)
         if self._open:
             return Move.FLOW
-        move = self._judge.on_body(out, ends)
+        move = self._judged(self._judge.on_body(out, ends))
+        return self._good() if move is Move.COMMIT else move
+
+    def _judged(self, move: Move) -> Move:
         if move is Move.FAIL:
             told = self._alone.told if self._alone else None
             status, code, body = self._judge.failure(self._context.request_id, told)
-            self._failure = Answer(status, (("content-type", "application/json"),), (), body, code)
-        return self._good() if move is Move.COMMIT else move
+            headers = (("content-type", "application/json"), *self._judge.kept)
+            self._failure = Answer(status, headers, (), body, code, self._judge.cause)
+        return move
 
     def on_hold_over(self) -> Move:
         return self._good()
+
+    def on_late(self) -> Move:
+        self._over = True
+        return self._judged(self._judge.on_late())
 
     def reply_headers(self) -> tuple[Headers, tuple[str, ...]]:
         headers = [("content-type", "text/event-stream; charset=utf-8")]

@@ -16,11 +16,17 @@ from ..dialects import Dialect, SseSplitter, Stage, UpstreamFault
 # model that thinks in silence for minutes must not look like one that gave no sign of life.
 PREAMBLE_HOLD_MS = 1_000
 MOST_HELD_BYTES = 256 * 1024
+LATE = "the provider's stream began, and its first event did not come within the pool's timeouts"
 # Providers are asked for plain text; one that compresses all the same is looked into where that can be done.
 INFLATED = frozenset(("gzip", "x-gzip", "deflate"))
 # What of a provider's reply headers an error in the place of its stream keeps.
-_KEPT = frozenset(("request-id", "x-request-id", "apim-request-id", "retry-after"))
+_KEPT = frozenset(("request-id", "x-request-id", "apim-request-id", "retry-after", "retry-after-ms"))
 ANY_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own header or gzip's
+
+
+def tells_limits(header: str) -> bool:
+    """It says how much of the account's limits is left: the health book reads it from the access log."""
+    return header.startswith(("x-ratelimit-", "anthropic-ratelimit-"))
 
 
 class Move(Enum):
@@ -39,6 +45,8 @@ class MemberStream:
     """Events: `on_headers`, `on_body` …; each says what to do next. After COMMIT or FAIL it is over."""
 
     dialect: Dialect
+    # Causes for which even an answer about the request itself is not the last word; a pool's `on` says it.
+    handback: str = ""
     kept: tuple[tuple[str, str], ...] = ()  # reply headers to go with `failure()`
     # Of what failed. Behind COMMIT it is that of the first real event: an error about this very request.
     cause: Cause | None = None
@@ -51,7 +59,7 @@ class MemberStream:
     def on_headers(self, headers: Sequence[tuple[str, str]], ends: bool) -> Move:
         """Only a successful event stream is held; anything else is judged by its status alone."""
         values = dict(headers)
-        self.kept = tuple(pair for pair in headers if pair[0] in _KEPT)
+        self.kept = tuple(pair for pair in headers if pair[0] in _KEPT or tells_limits(pair[0]))
         is_stream = values.get("content-type", "").lower().startswith("text/event-stream")
         if values.get(":status", "") != "200" or not is_stream:
             return Move.COMMIT
@@ -74,7 +82,8 @@ class MemberStream:
             start = self.dialect.judge(event)
             self.cause = start.cause
             if start.stage is Stage.REAL:
-                return Move.COMMIT
+                is_handed_back = start.cause is not None and start.cause.value in self.handback
+                return Move.FAIL if is_handed_back else Move.COMMIT
             if start.fault is not None:
                 self._fault = start.fault
                 return Move.FAIL
@@ -91,6 +100,10 @@ class MemberStream:
         """The preamble stands alone for PREAMBLE_HOLD_MS: the provider lives, and thinks."""
         return Move.COMMIT
 
+    def on_late(self) -> Move:
+        """The time for the first event is over."""
+        return self._fail(Cause.FIRST_EVENT, "upstream_timeout", LATE, 504)
+
     def failure(
         self, request_id: str = "", told: Callable[[str], str] | None = None
     ) -> tuple[int, str, bytes]:
@@ -102,7 +115,7 @@ class MemberStream:
         error = Unavailable(fault.status, fault.code, told(fault.message) if told else fault.message)
         return fault.status, fault.code, self.dialect.error_body(error, request_id)
 
-    def _fail(self, cause: Cause, code: str, message: str) -> Move:
+    def _fail(self, cause: Cause, code: str, message: str, status: int = 502) -> Move:
         self.cause = cause
-        self._fault = UpstreamFault(502, code, message, cause)
+        self._fault = UpstreamFault(status, code, message, cause)
         return Move.FAIL

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ..core.call import Surface
+from ..core.causes import Cause
 from ..core.errors import BadRequest, CallError, Misconfigured
 from ..dialects import (
     ClientDialect,
@@ -35,8 +36,8 @@ from ..dialects.translation import CannotCarry
 from ..policy import served_dialect
 from .alone import Alone
 from .filtered import FilteredStream
+from .inbound import Inbound
 from .member import MemberStream
-from .outer import Inbound
 from .translated import TranslatedStream, WholeReply
 from .view import BOUND
 
@@ -83,6 +84,7 @@ class NotSent:
     status: int
     code: str
     body: bytes
+    cause: Cause = Cause.NOT_CARRIED
 
 
 def shown(names: Sequence[str]) -> tuple[str, ...]:
@@ -116,6 +118,8 @@ class MemberCall:
         self._embed: Any = None
         self._aliases: Mapping[str, str] = {}  # of tools → the client's own names
         self.request_id = ""
+        self.first_event_by_ms = 0  # of the monotonic clock; 0: not a stream
+        self._handback = ""
 
     def on_request_headers(self, inbound: Inbound) -> Mode:
         self._inbound = inbound
@@ -128,6 +132,8 @@ class MemberCall:
         )
         self._context = Context(self.request_id, self._now_s, upstream.model)
         self.is_stream = bool(inbound.first("x-broker-stream"))
+        self.first_event_by_ms = int(inbound.first("x-broker-first-event-by") or 0)
+        self._handback = inbound.first("x-broker-handback")
         self._is_hosted = upstream.variant in HOSTS
         self._is_amazons = upstream.variant == "bedrock" or self._upstream.dialect == "bedrock-converse"
         self._path = self._same_dialect_path()
@@ -261,7 +267,7 @@ class MemberCall:
         if self._is_owned:
             filters.append(client.owned_stream(upstream.provider))
         if not filters and not self._is_hosted:
-            return MemberStream(client)
+            return MemberStream(client, self._handback)
         return FilteredStream(client, self._errors(), filters, self._context, self._alone())
 
     def whole(self) -> WholeReply:

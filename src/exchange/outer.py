@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -12,6 +14,7 @@ from urllib.parse import unquote
 from ..core.call import Caller, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Refused
+from ..core.keys import CAUSE_HEADER, MEMBER_HEADER
 from ..dialects import (
     SURFACES,
     Dialect,
@@ -22,94 +25,27 @@ from ..dialects import (
     id_and_owner,
     surface_for_path,
 )
-from ..policy import allowed_pools, decide, unknown_model
-from .view import View
+from ..policy import Book, allowed_pools, unknown_model
+from .course import COURSE_HEADER, Course, opened, sealed
+from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
+from .routing import Hold, Moment, Routing
+from .view import Routed, View
 
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
 _OPERATIONS = "there are " + ", ".join(f"POST {surface.path}" for surface in SURFACES)
-# Headers of a client's that are never passed on: credentials, accounts, and what only Envoy or the
-# broker may say. Everything that begins with one of the prefixes goes too.
-_CLIENT_ONLY = frozenset(
-    (
-        "authorization",
-        "api-key",
-        "cookie",
-        "forwarded",
-        "openai-organization",
-        "openai-project",
-        "proxy-authorization",
-        "x-api-key",
-        "x-goog-api-key",
-        "x-real-ip",
-        "x-request-id",
-    )
-)
-# Envoy's router needs x-forwarded-proto, which Envoy itself has set; the member listener strips it.
-_KEPT = frozenset(("x-forwarded-proto",))
-_CLIENT_ONLY_PREFIXES = ("x-broker-", "x-envoy-", "x-forwarded-", "x-amz-")
-
-
-_BROKERS_PREFIX = "x-broker-"
-_ID_HEADER = "x-broker-request-id"
 _ANYONE = Caller()
 _FIRST_DIALECT = dialect_named("openai-chat")  # until the path says more
-
-
-def _is_client_only(name: str) -> bool:
-    """`name` with dashes: behind CGI-like servers an underscore means the same."""
-    return name in _CLIENT_ONLY or name.startswith(_CLIENT_ONLY_PREFIXES)
-
-
-# The two below are asked with the same few tuples of names, since agents send the same headers all day.
-
-
-@functools.lru_cache(maxsize=256)
-def _spoofed(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those in the broker's name. Its id is not among them: it is overwritten."""
-    return tuple(sorted(n for n in set(names) if n.startswith(_BROKERS_PREFIX) and n != _ID_HEADER))
-
-
-@functools.lru_cache(maxsize=256)
-def _not_to_go_on(names: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of a client's that must not go on; `ours` are overwritten."""
-    kept = _KEPT.union(ours)
-    return tuple(n for n in set(names) if n not in kept and _is_client_only(n.replace("_", "-")))
-
 
 # Bodies of up to this many times the limit are taken in to be refused in peace.
 MOST_OVER_LIMIT = 2
 
 
-class Inbound:
-    """A request's headers: names in lower case, pseudo-headers included."""
-
-    __slots__ = ("_first",)
-
-    def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
-        self._first = dict(reversed(headers))  # of values with the same name the first one wins
-
-    @classmethod
-    def of(cls, first_values: dict[str, str]) -> Inbound:
-        """The same where nobody has to look for names that come twice."""
-        inbound = cls.__new__(cls)
-        inbound._first = first_values
-        return inbound
-
-    def first(self, name: str) -> str:
-        return self._first.get(name, "")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._first)
-
-
-_NO_HEADERS = Inbound(())
 _NO_OWNERS: Mapping[str, str] = {}
 
 
 class Forward(NamedTuple):
-    """Go on: to the pool's cluster (Envoy picks among the members of `class_name`).
+    """Go on: to the pool's cluster, at `pick`: a `class`, of whose members Envoy picks one, or one `member`.
 
     What is shared is the same for many calls, so that it need not be encoded for each of them. `facts` are
     for the record: who, what for, what was decided.
@@ -118,7 +54,7 @@ class Forward(NamedTuple):
     shared_headers: tuple[tuple[str, str], ...]
     own_headers: tuple[tuple[str, str], ...]
     remove_headers: tuple[str, ...]
-    class_name: str
+    pick: tuple[str, str]
     shared_facts: tuple[tuple[str, str], ...]
     own_facts: tuple[tuple[str, str], ...]
 
@@ -181,11 +117,18 @@ def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], str]:
 
 @dataclass(slots=True)
 class OuterCall:
-    """Events: `on_headers`, then `on_body` unless the headers were answered."""
+    """Events: `on_headers`, then `on_body` unless the headers were answered; after a Hold `on_ready` once the
+    time is over. `seal` is the key of the courses that Envoy carries from one attempt to the next."""
 
     view: View
     request_id: str
-    _inbound: Inbound = _NO_HEADERS
+    seal: bytes = b""
+    book: Book = dataclasses.field(default_factory=Book)
+    _inbound: Inbound = NO_HEADERS
+    _course: Course | None = None  # of a call that was handed back
+    _read_body: RequestFacts | None = None
+    _body: bytes = b""
+    _started_ms: int = 0
     _dialect: Dialect = _FIRST_DIALECT
     _surface: Surface | None = None
     _caller: Caller | None = None
@@ -195,6 +138,7 @@ class OuterCall:
     def on_headers(self, inbound: Inbound, ends: bool) -> Reply | Strip | None:
         """None or Strip: wait for the body. `ends`: there is no body to wait for."""
         self._inbound = inbound
+        self._take_up(inbound)
         path = inbound.first(":path").partition("?")[0]
         self._dialect = dialect_for_path(path)
         if inbound.first("anthropic-version"):
@@ -217,8 +161,25 @@ class OuterCall:
     def _strip_spoofed(self) -> Strip | None:
         """Envoy may end the call before its body is here, and then says what these headers say."""
         names = self._inbound.names
-        spoofed = _spoofed(names)
-        return Strip(self.request_id, spoofed) if spoofed or _ID_HEADER in names else None
+        wrong = () if self._course else spoofed(names)
+        return Strip(self.request_id, wrong) if wrong or ID_HEADER in names else None
+
+    def _take_up(self, inbound: Inbound) -> None:
+        """A call that was handed back goes on where it was: its caller was verified the first time."""
+        value = inbound.first(COURSE_HEADER)
+        course = opened(value, self.seal) if value and self.seal else None
+        if course is None:
+            return
+        self._course = course.after(inbound.first(MEMBER_HEADER), inbound.first(CAUSE_HEADER))
+        self.request_id = course.request_id
+        self._started_ms = course.started_ms
+        known = self.view.callers_by_name.get(course.caller)
+        if known is None and not self.view.catalog.callers:
+            known = _ANYONE
+        if known is not None:
+            self._caller = replace(
+                known, feature=course.feature or known.feature, customer=course.customer or known.customer
+            )
 
     def _admit(self, path: str, ends: bool) -> Reply | None:
         method = self._inbound.first(":method")
@@ -256,19 +217,40 @@ class OuterCall:
             raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")
         return None
 
-    def on_body(self, body: bytes) -> Forward | Reply:
+    def on_body(self, body: bytes, moment: Moment) -> Forward | Reply | Hold:
         try:
             if self._refusal is not None:
                 raise self._refusal
-            return self._route(body)
+            self._started_ms = self._started_ms or moment.monotonic_ms
+            self._facts, self._read_body = self._read(body)
+            self._body = body
+            return self._route(moment)
         except CallError as error:
             return self.refuse(error)
 
-    def _route(self, body: bytes) -> Forward:
-        facts, read = self._read(body)
-        decision = decide(facts, self.view.catalog, self.view.state)
+    def on_ready(self, moment: Moment) -> Forward | Reply | Hold:
+        """The time of a Hold is over."""
+        try:
+            return self._route(moment)
+        except CallError as error:
+            return self.refuse(error)
+
+    def _route(self, moment: Moment) -> Forward | Hold:
+        facts, read = self._facts, self._read_body
+        if facts is None or read is None:
+            raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
+        routing = Routing(self.view, self.book, facts, self.request_id, moment, self._deadline_ms())
+        if self._course is None:
+            routed = routing.first(self._inbound, self._body)
+        else:
+            routed = routing.further(self._course)
+        if isinstance(routed, Hold):
+            return routed
+        return self._forward(facts, read, routed, moment)
+
+    def _forward(self, facts: Facts, read: RequestFacts, routed: Routed, moment: Moment) -> Forward:
         target = self.view.target(
-            decision,
+            routed,
             facts.surface,
             facts.stream,
             rewrite=read.marked,
@@ -278,18 +260,53 @@ class OuterCall:
         )
         span = read.model_span
         _, question, query = self._inbound.first(":path").partition("?")
+        own = [
+            (ID_HEADER, self.request_id),
+            ("x-broker-model-span", f"{span[0]}-{span[1]}"),
+            ("x-broker-suffix", facts.surface.suffix + question + query),
+        ]
+        waits = routed.pool.timeouts
+        if facts.stream:
+            own.append(("x-broker-first-event-by", str(moment.monotonic_ms + waits.first_event_ms)))
+        if waits.call_ms:
+            left_ms = max(1, self._started_ms + waits.call_ms - moment.monotonic_ms)
+            own.append(("x-envoy-upstream-rq-timeout-ms", str(left_ms)))
+        if routed.handed_back:
+            own.append((COURSE_HEADER, self._sealed(facts.caller, routed)))
+        own_facts = [("request_id", self.request_id), ("model", facts.model)]
+        if routed.attempt > 1:
+            own_facts.append(("attempt", str(routed.attempt)))
         return Forward(
             shared_headers=target.headers,
-            own_headers=(
-                (_ID_HEADER, self.request_id),
-                ("x-broker-model-span", f"{span[0]}-{span[1]}"),
-                ("x-broker-suffix", facts.surface.suffix + question + query),
-            ),
-            remove_headers=_not_to_go_on(self._inbound.names, target.names),
-            class_name=target.class_name,
+            own_headers=tuple(own),
+            remove_headers=not_to_go_on(self._inbound.names, (*target.names, *(name for name, _ in own))),
+            pick=target.pick,
             shared_facts=target.facts + _known_of(facts.caller),
-            own_facts=(("request_id", self.request_id), ("model", facts.model)),
+            own_facts=tuple(own_facts),
         )
+
+    def _sealed(self, caller: Caller, routed: Routed) -> str:
+        tried = self._course.tried if self._course else ()
+        course = Course(
+            self.request_id,
+            self._started_ms,
+            caller.name,
+            caller.feature,
+            caller.customer,
+            routed.pools,
+            tried,
+        )
+        return sealed(course, self.seal)
+
+    def _deadline_ms(self) -> float:
+        """Until when the caller waits, as far as it says so: OpenAI's and Anthropic's SDKs tell their
+        timeout."""
+        said = self._inbound.first("x-stainless-timeout")
+        try:
+            patience_s = float(said) if said else math.inf
+        except ValueError:
+            patience_s = math.inf
+        return self._started_ms + patience_s * 1000 if patience_s > 0 else math.inf
 
     def _read(self, body: bytes) -> tuple[Facts, RequestFacts]:
         """The facts of the call, and what else its body tells."""
@@ -327,7 +344,6 @@ class OuterCall:
             document_urls=read.document_urls,
             headers=self._fact_headers(),
         )
-        self._facts = facts
         return facts, read
 
     # -- the same steps, one by one, for those who only want to know
@@ -354,7 +370,7 @@ class OuterCall:
 
     def _claim(self, fact: str, caller: Caller) -> str:
         """What the caller says of itself, where the configuration trusts it to."""
-        return self._inbound.first(_BROKERS_PREFIX + fact) if fact in caller.trusted_for else ""
+        return self._inbound.first(BROKERS_PREFIX + fact) if fact in caller.trusted_for else ""
 
     def _known_caller(self) -> Caller:
         if not self.view.catalog.callers:
@@ -433,7 +449,7 @@ class OuterCall:
     ) -> Reply:
         headers = (
             ("content-type", "application/json"),
-            (_ID_HEADER, self.request_id),
+            (ID_HEADER, self.request_id),
             ("x-broker-revision", self.view.catalog.revision),
             *extra,
         )

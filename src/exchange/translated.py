@@ -23,7 +23,7 @@ from ..dialects.replies import (
     Stopped,
 )
 from ..dialects.streaming import explode
-from .member import ANY_ZLIB, INFLATED, MOST_HELD_BYTES, Move
+from .member import ANY_ZLIB, INFLATED, LATE, MOST_HELD_BYTES, Move, tells_limits
 
 _REQUEST_ID_HEADERS = ("request-id", "x-request-id", "x-amzn-requestid", "apim-request-id")
 # What describes the provider's bytes and not ours, or speaks of its own dialect.
@@ -52,6 +52,7 @@ class Answer(msgspec.Struct, frozen=True):
     remove: tuple[str, ...]
     body: bytes
     code: str = ""
+    cause: Cause | None = None  # of a failure
 
 
 class Head:
@@ -111,11 +112,18 @@ def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head |
         headers.append(("retry-after", fault.retry_after))
     if request_id := fault.request_id or (head.request_id() if head else ""):
         headers.append((client.request_id_header, request_id))
+    if head is not None:
+        said = frozenset(name for name, _ in headers)
+        headers += [(n, v) for n, v in head.values.items() if n not in said and _is_kept(n)]
     code = fault.code if fault.code.startswith("upstream_") else _CODES.get(fault.cause, "")
     removed = head.removed(frozenset(name for name, _ in headers)) if head else ()
     if status < 400:  # an error reply whose fault has no status of an error
         status = 502
-    return Answer(status, tuple(headers), removed, body, code)
+    return Answer(status, tuple(headers), removed, body, code, fault.cause)
+
+
+def _is_kept(header: str) -> bool:
+    return header == "retry-after-ms" or tells_limits(header)
 
 
 class WholeReply:
@@ -260,6 +268,10 @@ class TranslatedStream(Flowing):
         if ends:
             events = [*events, *self._decoder.end()]
         return self._on_events(events, ends, len(plain))
+
+    def on_late(self) -> Move:
+        """The time for the first event is over."""
+        return self._break_off(Fault(Cause.FIRST_EVENT, 504, LATE, "upstream_timeout"))
 
     # -- what to send
 

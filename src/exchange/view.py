@@ -7,14 +7,30 @@ from dataclasses import dataclass, field
 
 from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog, Member, Pool
-from ..core.keys import class_name, levels, member_key, pool_cluster
+from ..core.causes import Cause
+from ..core.keys import class_name, member_key, pool_cluster
 from ..dialects import Upstream, client_dialect
 from ..policy import State
 
 # What x-broker-owned says where the call itself holds ids of the account: nobody else can stand in for it.
 BOUND = "bound"
+# More than a configuration's ordinary traffic has.
+_MOST_TARGETS = 20_000
 # What Envoy is told of a single call beside what is the same for all calls with the same target.
 _OWN_HEADERS = ("x-broker-request-id", "x-broker-model-span", "x-broker-suffix")
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """One attempt. `member` None: Envoy picks among the eligible by weight. `handed_back`: the causes for
+    which a failure comes back. `attempt` counts from 1."""
+
+    decision: Decision
+    pool: Pool
+    member: Member | None
+    handed_back: tuple[Cause, ...]
+    attempt: int
+    pools: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +39,7 @@ class Target:
 
     headers: tuple[tuple[str, str], ...]
     names: tuple[str, ...]  # of all headers that the broker sets, those of a single call too
-    class_name: str
+    pick: tuple[str, str]  # ("class", name) or ("member", key)
     facts: tuple[tuple[str, str], ...]
 
 
@@ -35,11 +51,13 @@ class View:
     catalog: Catalog
     state: State
     callers: Mapping[str, Caller]
+    # Name → caller, of those that have a key.
+    callers_by_name: Mapping[str, Caller] = field(default_factory=dict, repr=False)
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
 
     def target(
         self,
-        decision: Decision,
+        routed: Routed,
         surface: Surface,
         stream: bool,
         *,
@@ -55,9 +73,14 @@ class View:
         `adds_usage`: a chat stream that does not say how it wants usage.
         """
         traits = (rewrite, binds, bound, adds_usage)
-        key = (decision.pool, decision.rule, decision.eligible, surface.name, stream, traits)
+        decision = routed.decision
+        who = decision.eligible if routed.member is None else routed.member
+        course = (who, routed.handed_back, routed.attempt)
+        key = (decision.pool, decision.rule, course, surface.name, stream, traits)
         if (target := self._targets.get(key)) is None:
-            target = self._targets[key] = self._derive(decision, surface, stream, *traits)
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.clear()
+            target = self._targets[key] = self._derive(routed, surface, stream, *traits)
         return target
 
     def _names_owners(self, pool: Pool, dialect: str, binds: bool) -> bool:
@@ -77,7 +100,7 @@ class View:
 
     def _derive(
         self,
-        decision: Decision,
+        routed: Routed,
         surface: Surface,
         stream: bool,
         rewrite: bool,
@@ -85,33 +108,20 @@ class View:
         bound: bool,
         adds_usage: bool,
     ) -> Target:
-        dialect = surface.dialect
-        pool, limits = self.catalog.pools[decision.pool], self.catalog.limits
-        keys = (
-            member_key(
-                self.catalog.providers[m.provider],
-                m,
-                limits,
-                pool.timeouts.connect_ms,
-                self.state.signing.get(m.provider, ""),
-            )
-            for m in decision.eligible
-        )
-        # Another attempt is for another member; who is alone is tried once more, since a connection
-        # that the provider had just closed is no answer.
-        retries = min(decision.failover, max(1, len(decision.eligible) - 1))
-        per_try_ms = pool.timeouts.first_event_ms if stream else pool.timeouts.reply_ms
+        dialect, decision, pool = surface.dialect, routed.decision, routed.pool
+        wait_ms = pool.timeouts.first_event_ms if stream else pool.timeouts.reply_ms
         headers = [
-            ("x-broker-cluster", pool_cluster(pool, limits)),
+            ("x-broker-attempt", str(routed.attempt)),
+            ("x-broker-cluster", pool_cluster(pool, self.catalog.limits)),
             ("x-broker-dialect", dialect),
-            ("x-broker-levels", str(_stay(decision))),
             ("x-broker-pool", decision.pool),
             ("x-broker-revision", decision.revision),
             ("x-broker-surface", surface.name),
-            ("x-envoy-max-retries", str(retries)),
-            ("x-envoy-upstream-rq-per-try-timeout-ms", str(per_try_ms)),
+            ("x-broker-wait-ms", str(wait_ms)),
             ("accept-encoding", "identity"),
         ]
+        if routed.handed_back:
+            headers.append(("x-broker-handback", ",".join(cause.value for cause in routed.handed_back)))
         facts = [
             ("dialect", dialect),
             ("pool", decision.pool),
@@ -130,12 +140,14 @@ class View:
         if adds_usage and stream:
             headers.append(("x-broker-usage", pool.usage_event))
         names = (*_OWN_HEADERS, *(name for name, _ in headers))
-        return Target(tuple(headers), names, class_name(keys), tuple(facts))
+        return Target(tuple(headers), names, self._pick(routed), tuple(facts))
 
+    def _pick(self, routed: Routed) -> tuple[str, str]:
+        if routed.member is not None:
+            return "member", self._key(routed.pool, routed.member)
+        return "class", class_name(self._key(routed.pool, member) for member in routed.decision.eligible)
 
-def _stay(decision: Decision) -> int:
-    """As many attempts as the first level has members, but never the last one while there is a next level:
-    few attempts must not all be spent on members that fail, or are ejected."""
-    by_level = levels(decision.eligible)
-    members = len(by_level[0])
-    return members if len(by_level) == 1 else max(1, min(members, decision.failover))
+    def _key(self, pool: Pool, member: Member) -> str:
+        provider = self.catalog.providers[member.provider]
+        signing = self.state.signing.get(member.provider, "")
+        return member_key(provider, member, self.catalog.limits, pool.timeouts, signing)

@@ -7,9 +7,11 @@ import logging
 import time
 
 from ..core.errors import Misconfigured
+from ..core.keys import FIRST_EVENT_BY, HANDBACK
 from ..dialects import dialect_named
 from ..envoyapi import AnyMessage
 from ..exchange import (
+    Answer,
     FilteredStream,
     Inbound,
     MemberCall,
@@ -27,8 +29,8 @@ from .wire import Wire
 
 log = logging.getLogger("modelbroker.extproc")
 
-# Envoy's own limit on a member's silence is the call's per-try timeout; this only has to be longer.
-_HELD_MS = 3_600_000
+_HELD_MS = 3_600_000  # where nothing says how long a first event may take
+_GRACE_MS = 5_000
 
 
 class ReplyStream:
@@ -43,6 +45,19 @@ class ReplyStream:
         self._status = ""
         self._chunks = 0  # body messages that wait for an answer
         self._over = self._is_open = False
+        self._deadline_ms = 0
+
+    def expect_by(self, deadline_ms: int) -> None:
+        """The first event has to be there by then, of the monotonic clock."""
+        if deadline_ms:
+            self._deadline_ms = deadline_ms
+            self._wire.call_later(max(0.0, deadline_ms / 1000 - time.monotonic()), self._late)
+
+    def _held_ms(self) -> int:
+        """How long Envoy is to wait for an answer: longer than the broker itself does, unless it hangs."""
+        if not self._deadline_ms:
+            return _HELD_MS
+        return max(0, self._deadline_ms - time.monotonic_ns() // 1_000_000) + _GRACE_MS
 
     def receive(self, kind: str | None, message: AnyMessage) -> None:
         if self._over:
@@ -55,7 +70,7 @@ class ReplyStream:
                 move = self._stream.on_headers(headers, request.end_of_stream)
                 if move is Move.HOLD:
                     # Else a good but slow first event would fail over, and be billed twice.
-                    self._wire.send(self._messages.more_time(_HELD_MS))
+                    self._wire.send(self._messages.more_time(self._held_ms()))
                 self._act(move)
             case "response_body":
                 self._chunks += 1
@@ -110,14 +125,19 @@ class ReplyStream:
         if isinstance(stream, MemberStream):
             status, code, body = stream.failure()
             headers = (("content-type", "application/json"), *stream.kept)
-            self._wire.send(self._messages.immediate(status, headers, body, code))
+            answer = Answer(status, headers, (), body, code, stream.cause)
         else:
-            self._wire.send(self._messages.failed(stream.failure(), self._status))
+            answer = stream.failure()
+        self._wire.send(self._messages.failed(answer, self._status))
         self._wire.close()
 
     def _hold_over(self) -> None:
         if not self._over and not self._is_open:
             self._act(self._stream.on_hold_over())
+
+    def _late(self) -> None:
+        if not self._over and not self._is_open:
+            self._act(self._stream.on_late())
 
 
 class MemberReplyStream:
@@ -125,11 +145,17 @@ class MemberReplyStream:
 
     def __init__(self, messages: Messages, wire: Wire, dialect: str) -> None:
         self._messages = messages
-        self._reply = ReplyStream(messages, wire, MemberStream(dialect_named(dialect)))
+        self._stream = MemberStream(dialect_named(dialect))
+        self._reply = ReplyStream(messages, wire, self._stream)
 
     def receive(self, serialized: bytes) -> None:
         message = self._messages.decode(serialized)
-        self._reply.receive(message.WhichOneof("request"), message)
+        kind = message.WhichOneof("request")
+        if kind == "response_headers":
+            told = self._messages.attributes(message)
+            self._stream.handback = told.get(HANDBACK, "")
+            self._reply.expect_by(int(told.get(FIRST_EVENT_BY) or 0))
+        self._reply.receive(kind, message)
 
 
 class MemberCallStream:
@@ -153,6 +179,7 @@ class MemberCallStream:
             elif self._mode is Mode.STREAM:
                 if self._reply is None:
                     self._reply = ReplyStream(self._messages, self._wire, self._call.stream())
+                    self._reply.expect_by(self._call.first_event_by_ms)
                 self._reply.receive(kind, message)
             else:
                 self._whole_reply(kind, message)
@@ -190,8 +217,10 @@ class MemberCallStream:
             answer = self._whole.on_body(message.response_body.body)
             if answer is None:
                 self._wire.send(self._messages.continue_response_body)
+            elif answer.cause is None:
+                self._wire.send(self._messages.whole(answer))
             else:
-                self._wire.send(self._messages.whole(answer, self._status))
+                self._wire.send(self._messages.failed(answer, self._status))
         self._wire.close()
 
     def _break_off(self, what: str) -> None:

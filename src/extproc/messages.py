@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
+from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Misconfigured
 from ..core.keys import BROKER_DETAILS
 from ..envoyapi import AnyMessage, EnvoyApi
@@ -54,7 +55,7 @@ class Messages:
         common = _field(2, _header_mutation(forward)) + _CLEAR_ROUTE_CACHE
         own = [_own_text(name, value) for name, value in forward.own_facts]
         facts = b"".join((_shared_texts(forward.shared_facts), *own))
-        metadata = _lb_class(forward.class_name) + _struct("modelbroker", facts)
+        metadata = _lb_pick(*forward.pick) + _struct("modelbroker", facts)
         return _field(3, _field(1, common)) + _field(8, metadata)
 
     def strip(self, strip: Strip) -> bytes:
@@ -68,6 +69,11 @@ class Messages:
         metadata = _struct("modelbroker", b"".join([_own_text(name, value) for name, value in reply.facts]))
         answer = self.immediate(reply.status, reply.headers, reply.body, reply.code)
         return answer + _field(8, metadata) if reply.facts else answer
+
+    def attributes(self, message: AnyMessage) -> dict[str, str]:
+        """What Envoy told beside a message, by the expressions that asked for it; texts only."""
+        told = message.attributes.get("envoy.filters.http.ext_proc")
+        return {name: value.string_value for name, value in told.fields.items()} if told is not None else {}
 
     def immediate(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes, code: str = ""
@@ -106,27 +112,24 @@ class Messages:
         """The member's own refusal: the outer route tries another member."""
         headers = (("content-type", "application/json"),)
         response = self._immediate(refusal.status, headers, refusal.body, refusal.code)
-        _tell(response, {"next": "1", "code": refusal.code})
+        _tell(response, _told(refusal.code, refusal.cause, "", refusal.status))
         serialized: bytes = response.SerializeToString()
         return serialized
 
     def failed(self, answer: Answer, provider_status: str = "") -> bytes:
-        """In the place of a provider's reply."""
+        """In the place of a provider's reply. Envoy hands it back where the call says so for its cause."""
         response = self._immediate(answer.status, answer.headers, answer.body, answer.code)
-        if answer.code:
-            _tell(response, {"code": answer.code, "provider_status": provider_status})
+        _tell(response, _told(answer.code, answer.cause, provider_status, answer.status))
         serialized: bytes = response.SerializeToString()
         return serialized
 
-    def whole(self, answer: Answer, provider_status: str) -> bytes:
+    def whole(self, answer: Answer) -> bytes:
         """The whole reply as the client is to get it."""
         response = self._response()
         common = response.response_body.response
         headers = ((":status", str(answer.status)), *answer.headers)
         _mutate(common.header_mutation, headers, answer.remove)
         common.body_mutation.body = answer.body
-        if answer.code:
-            _tell(response, {"code": answer.code, "provider_status": provider_status})
         serialized: bytes = response.SerializeToString()
         return serialized
 
@@ -155,6 +158,15 @@ def _mutate(mutation: AnyMessage, set_headers: Iterable[tuple[str, str]], remove
         raw = value.encode("latin-1", "replace").translate(_PLAIN)
         mutation.set_headers.add(header={"key": name, "raw_value": raw}, append_action=_OVERWRITE)
     mutation.remove_headers.extend(remove)
+
+
+def _told(code: str, cause: Cause | None, provider_status: str, status: int) -> dict[str, str]:
+    """Of a failure: Envoy hands it back by its cause (`xds/local_replies.py`), and the record has its
+    status."""
+    told = {"code": code, "provider_status": provider_status, "status": str(status)}
+    if cause is not None:
+        told |= {"cause": cause.value, "blame": "" if cause in BLAMELESS else "1"}
+    return {name: value for name, value in told.items() if value}
 
 
 def _tell(response: AnyMessage, known: Mapping[str, str]) -> None:
@@ -256,9 +268,9 @@ def _removals(names: tuple[str, ...]) -> bytes:
 
 
 @functools.lru_cache(maxsize=1024)
-def _lb_class(class_name: str) -> bytes:
+def _lb_pick(kind: str, name: str) -> bytes:
     """What Envoy picks the members by."""
-    return _struct("envoy.lb", _own_text("class", class_name))
+    return _struct("envoy.lb", _own_text(kind, name))
 
 
 def defect(error: BaseException) -> Misconfigured:

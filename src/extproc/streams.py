@@ -6,12 +6,15 @@ No call's memory outlives its stream; what a member's stream must know comes in 
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from collections.abc import Mapping
 
 from ..dialects import BUILT
 from ..envoyapi import AnyMessage
-from ..exchange import Forward, Inbound, OuterCall, Strip, View, spoken
+from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
+from ..policy import Book
 from .member_streams import MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
 from .wire import Stream, Wire
@@ -19,13 +22,21 @@ from .wire import Stream, Wire
 log = logging.getLogger("modelbroker.extproc")
 
 
-class OuterStream:
-    """Decides: headers, then the whole body."""
+# Beyond the time that a call waits for a member: for the answer itself.
+_GRACE_MS = 10_000
 
-    def __init__(self, messages: Messages, wire: Wire, view: View) -> None:
+
+def _now() -> Moment:
+    return Moment(time.time(), time.monotonic_ns() // 1_000_000)
+
+
+class OuterStream:
+    """Decides: headers, then the whole body; where nobody takes the call now, once somebody does."""
+
+    def __init__(self, messages: Messages, wire: Wire, view: View, seal: bytes, book: Book) -> None:
         self._messages = messages
         self._wire = wire
-        self._call = OuterCall(view, os.urandom(16).hex())
+        self._call = OuterCall(view, os.urandom(16).hex(), seal, book)
 
     def receive(self, serialized: bytes) -> None:
         message = self._messages.decode(serialized)
@@ -34,12 +45,31 @@ class OuterStream:
             answer = self._answer(kind, message)
         except Exception as error:  # a bug of ours is one call's error, never the process's
             log.exception("call %s failed in the broker", self._call.request_id)
-            answer = self._messages.reply(self._call.refuse(defect(error)))
+            self._end(self._call.refuse(defect(error)))
+            return
         if answer is not None:
             self._wire.send(answer)
-        if kind == "request_body":
-            # All is said: without a stream to the broker a call in flight outlives the broker.
-            self._wire.close()
+
+    def _end(self, outcome: Forward | Reply | Hold) -> None:
+        """All is said but for a Hold: without a stream to the broker a call in flight outlives the broker."""
+        if isinstance(outcome, Hold):
+            wait_ms = math.ceil(outcome.wait_s * 1000)
+            self._wire.send(self._messages.more_time(wait_ms + _GRACE_MS))
+            self._wire.call_later(wait_ms / 1000, self._ready)
+            return
+        if isinstance(outcome, Forward):
+            self._wire.send(self._messages.forward(outcome))
+        else:
+            self._wire.send(self._messages.reply(outcome))
+        self._wire.close()
+
+    def _ready(self) -> None:
+        try:
+            outcome = self._call.on_ready(_now())
+        except Exception as error:
+            log.exception("call %s failed in the broker", self._call.request_id)
+            outcome = self._call.refuse(defect(error))
+        self._end(outcome)
 
     def _answer(self, kind: str | None, message: AnyMessage) -> bytes | None:
         match kind:
@@ -54,10 +84,7 @@ class OuterStream:
                         return self._messages.strip(answer)
                 return self._messages.reply(answer)
             case "request_body":
-                outcome = self._call.on_body(message.request_body.body)
-                if isinstance(outcome, Forward):
-                    return self._messages.forward(outcome)
-                return self._messages.reply(outcome)
+                self._end(self._call.on_body(message.request_body.body, _now()))
         return None
 
 
@@ -65,11 +92,14 @@ class Streams:
     """Opens the broker's side of each stream, by the role that its metadata names.
 
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
-    configured before this process started).
+    configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
+    known of members.
     """
 
-    def __init__(self, messages: Messages) -> None:
+    def __init__(self, messages: Messages, seal: bytes, book: Book) -> None:
         self._messages = messages
+        self._seal = seal
+        self._book = book
         self._views: dict[str, View] = {}
         self._newest: View | None = None
 
@@ -82,7 +112,7 @@ class Streams:
         match metadata.get("x-broker-role"):
             case "outer" if self._newest is not None:
                 view = self._views.get(metadata.get("x-broker-generation", ""), self._newest)
-                return OuterStream(self._messages, wire, view)
+                return OuterStream(self._messages, wire, view, self._seal, self._book)
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
             case "member" if metadata.get("x-broker-dialect") in BUILT:

@@ -28,7 +28,27 @@ def decide(facts: Facts, catalog: Catalog, state: State) -> Decision:
     takes; ids of nobody knows whose account) or Unavailable (who could serve it is out).
     """
     rule_name, pool, only_model = _choose_pool(facts, catalog)
-    if not _may_use(facts.caller, pool.name):
+    return _decide_in(pool, rule_name, only_model, facts, catalog, state)
+
+
+def decide_in(pool_name: str, rule_name: str, facts: Facts, catalog: Catalog, state: State) -> Decision:
+    """The same for a call that goes on in another pool than it was for, as its first pool says (`on`)."""
+    if (pool := catalog.pools.get(pool_name)) is None:
+        raise Unavailable(503, "no_eligible_member", f"there is no pool {pool_name} any more", rule=rule_name)
+    return _decide_in(pool, rule_name, None, facts, catalog, state, is_entered=True)
+
+
+def _decide_in(
+    pool: Pool,
+    rule_name: str,
+    only_model: str | None,
+    facts: Facts,
+    catalog: Catalog,
+    state: State,
+    is_entered: bool = False,
+) -> Decision:
+    # Where a pool sends its own calls is the operator's to say: its callers need not be named there.
+    if not is_entered and not _may_use(facts.caller, pool.name):
         allowed = ", ".join(allowed_pools(facts.caller, catalog)) or "none"
         raise Refused(
             403,

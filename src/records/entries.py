@@ -31,7 +31,12 @@ def record_of(entry: AnyMessage) -> Record:
     # A client that resets an HTTP/2 stream without an error leaves no flag.
     is_gone = not _LEFT.isdisjoint(flags) or (status == 0 and not flags)
     return Record(
-        request_id=facts.get("request_id") or replied.get("x-broker-request-id") or common.stream_id,
+        # A client that leaves between two attempts leaves before anything is decided about the next one: then
+        # the request itself has the id.
+        request_id=facts.get("request_id")
+        or replied.get("x-broker-request-id")
+        or request.request_headers.get("x-broker-request-id")
+        or common.stream_id,
         started_s=(started.seconds * 1_000_000 + started.nanos // 1000) / 1e6,
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_downstream_tx_byte"),
@@ -43,9 +48,10 @@ def record_of(entry: AnyMessage) -> Record:
         code=_code(details) or (CLIENT_GONE if is_gone else ""),
         flags=flags,
         details=details,
-        request_bytes=request.request_body_bytes,
+        # Each attempt that is handed back has the same body counted once more.
+        request_bytes=request.request_body_bytes // (_before(facts) + 1),
         response_bytes=response.response_body_bytes,
-        attempts_made=common.upstream_request_attempt_count,
+        attempts_made=common.upstream_request_attempt_count + _before(facts),
         caller=facts.get("caller", ""),
         agent=facts.get("agent", ""),
         user=facts.get("user", ""),
@@ -61,6 +67,17 @@ def record_of(entry: AnyMessage) -> Record:
     )
 
 
+def _before(facts: dict[str, str]) -> int:
+    """Attempts that were made and handed back."""
+    attempt = facts.get("attempt", "")
+    return int(attempt) - 1 if attempt.isdigit() else 0
+
+
+def is_handed_back(record: Record) -> bool:
+    """It is not the end of a call: a further attempt follows."""
+    return record.details == "internal_redirect"
+
+
 def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     """(request id, attempt) from a member listener's entry."""
     common, response = entry.common_properties, entry.response
@@ -72,14 +89,16 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     request_id = left.get("request_id")
     flags = _flags(common)
     own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
+    cause = _cause_named(left) or cause_of(response.response_code.value, flags)
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
-        status=response.response_code.value,
+        status=_status_of_attempt(response.response_code.value, left, cause),
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_upstream_rx_byte"),
         flags=flags,
         details=details,
         code=code.string_value if code is not None else own,
+        cause=cause.value if cause is not None else "",
         provider_status=int(status.string_value) if status is not None else 0,
         dropped=tuple(dropped.string_value.split(", ")) if dropped is not None else (),
     )
@@ -91,20 +110,36 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
     if not _LEFT.isdisjoint(attempt.flags):
         return None
     common = entry.common_properties
-    told = _told(common)
-    named = told.get("cause") if told is not None else None
     status = attempt.provider_status or attempt.status
     waited_ms = attempt.duration_ms if attempt.first_byte_ms is None else attempt.first_byte_ms
     started = common.start_time
     return Observed(
         member=attempt.member,
         status=status,
-        cause=(_CAUSES.get(named.string_value) if named is not None else None)
-        or cause_of(status, attempt.flags),
+        cause=_CAUSES.get(attempt.cause),
         headers=dict(entry.response.response_headers),
         at_s=min(now_s, started.seconds + started.nanos / 1e9 + waited_ms / 1000),
         request_id=request_id,
     )
+
+
+_HANDED_BACK = 307
+_LATE = frozenset((Cause.TIMEOUT, Cause.STALL))
+
+
+def _status_of_attempt(status: int, left: dict[str, AnyMessage], cause: Cause | None) -> int:
+    """As the client would have got it: between the listeners an attempt that is handed back has another
+    one."""
+    if status != _HANDED_BACK:
+        return status
+    if (told := left.get("status")) is not None and told.string_value.isdigit():
+        return int(told.string_value)
+    return 504 if cause in _LATE else 503
+
+
+def _cause_named(left: dict[str, AnyMessage]) -> Cause | None:
+    named = left.get("cause")
+    return _CAUSES.get(named.string_value) if named is not None else None
 
 
 _CAUSES = {cause.value: cause for cause in Cause}

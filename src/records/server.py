@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from ..core.logs import FAILURES_LOG, MEMBER_LOG, OUTER_LOG, is_urgent
 from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
-from .entries import attempt_of, observed_of, record_of
+from .entries import attempt_of, is_handed_back, observed_of, record_of
 from .join import Joiner
 from .repair import repaired
 
@@ -104,10 +104,12 @@ class AccessLogServer:
         if name == OUTER_LOG:
             record = record_of(entry)
             # A probe is no call.
-            return None if record.path == _HEALTH_PATH else self._joiner.outer(record, now_s)
+            if record.path == _HEALTH_PATH:
+                return None
+            return None if is_handed_back(record) else self._joiner.outer(record, now_s)
         if name == MEMBER_LOG:
             request_id, attempt = attempt_of(entry)
-            if not is_urgent(attempt.status, attempt.flags):
+            if not is_urgent(entry.response.response_code.value, attempt.flags):
                 self._tell(entry, request_id, attempt)
             _attempt_count(attempt.member, attempt.status).inc()
             if attempt.code == "upstream_credential_refused":

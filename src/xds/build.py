@@ -128,12 +128,12 @@ def _pool_parts(
     used = {member: catalog.providers[member.provider] for members in classes for member in members}
     for member, provider in used.items():
         name = listener_name(member, keys[member])
-        upstream = provider_cluster(provider, catalog.limits, connect_ms)
+        upstream = provider_cluster(provider, member, catalog.limits, connect_ms)
         listeners[name] = memory.trees.get(name) or member_listener(
             pool, member, keys[member], catalog, secrets.get(member.provider, "")
         )
         clusters[upstream] = memory.trees.get(upstream) or provider_cluster_tree(
-            provider, catalog, connect_ms
+            provider, member, catalog, connect_ms
         )
         # For the pools that come after this one.
         memory.trees[name], memory.trees[upstream] = listeners[name], clusters[upstream]
@@ -142,13 +142,12 @@ def _pool_parts(
 
 
 def keys_of(pool: Pool, catalog: Catalog, state: State) -> dict[Member, str]:
-    connect_ms = pool.timeouts.connect_ms
     return {
         member: member_key(
             catalog.providers[member.provider],
             member,
             catalog.limits,
-            connect_ms,
+            pool.timeouts,
             state.signing.get(member.provider, ""),
         )
         for member in pool.members

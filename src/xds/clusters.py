@@ -10,7 +10,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..core.catalog import Catalog, Limits, Member, Pool, Provider
-from ..core.keys import class_name, levels, listener_name, pool_cluster, provider_cluster
+from ..core.keys import (
+    BLAME_HEADER,
+    BLAMELESS_HEADER,
+    class_name,
+    concurrency,
+    levels,
+    listener_name,
+    pool_cluster,
+    provider_cluster,
+)
 from .types import ADS, Tree, circuit_breakers, duration, extension, typed
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -35,7 +44,7 @@ def pool_cluster_tree(pool: Pool, limits: Limits) -> Tree:
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"},
         "lb_subset_config": {
             "fallback_policy": "NO_FALLBACK",
-            "subset_selectors": [{"keys": ["class"]}],
+            "subset_selectors": [{"keys": ["class"]}, {"keys": ["member"]}],
             "list_as_any": True,
         },
     }
@@ -50,13 +59,20 @@ def pool_cluster_tree(pool: Pool, limits: Limits) -> Tree:
             "max_ejection_time": duration(max(ejection.max_ms, ejection.base_ms)),
             "max_ejection_percent": 100,
         }
-        # Without a matcher a 429 never ejects.
-        statuses = {"name": ":status", "string_match": {"safe_regex": {"regex": "429|5.."}}}
-        http_options["outlier_detection"] = {
-            "error_matcher": {"http_response_headers_match": {"headers": [statuses]}}
-        }
+        http_options["outlier_detection"] = {"error_matcher": _failures()}
     tree["typed_extension_protocol_options"] = {_HTTP_OPTIONS: typed(_HTTP_OPTIONS, **http_options)}
     return tree
+
+
+def _failures() -> Tree:
+    """Replies that count against the member: those handed back for a cause that is its fault, and its last
+    answers (429, 5xx) that go to the client. (Without a matcher a 429 never ejects.)"""
+    last = {"name": ":status", "string_match": {"safe_regex": {"regex": "429|5.."}}}
+    either = ({"name": BLAME_HEADER, "present_match": True}, last)
+    rules = [{"http_response_headers_match": {"headers": [header]}} for header in either]
+    blameless = {"name": BLAMELESS_HEADER, "present_match": True}
+    no_excuse = {"not_match": {"http_response_headers_match": {"headers": [blameless]}}}
+    return {"and_match": {"rules": [{"or_match": {"rules": rules}}, no_excuse]}}
 
 
 def buffer_bytes(limits: Limits) -> int:
@@ -95,19 +111,21 @@ def endpoint_tree(member: Member, key: str, classes: list[str]) -> Tree:
     name = listener_name(member, key)
     return {
         "load_balancing_weight": member.weight,
-        "metadata": {"filter_metadata": {"envoy.lb": {"class": classes}}},
+        # By weight among a class, or by name: a further attempt is for one member and no other.
+        "metadata": {"filter_metadata": {"envoy.lb": {"class": classes, "member": key}}},
         "endpoint": {
             "address": {"envoy_internal_address": {"server_listener_name": name, "endpoint_id": member.id}}
         },
     }
 
 
-def provider_cluster_tree(provider: Provider, catalog: Catalog, connect_ms: int) -> Tree:
+def provider_cluster_tree(provider: Provider, member: Member, catalog: Catalog, connect_ms: int) -> Tree:
     """TLS, DNS, connection pool of one provider."""
     url = urlsplit(provider.base_url)
     is_tls = url.scheme == "https"
     host, port = url.hostname or "", url.port or (443 if is_tls else 80)
-    name = provider_cluster(provider, catalog.limits, connect_ms)
+    name = provider_cluster(provider, member, catalog.limits, connect_ms)
+    cap = concurrency(provider, member, catalog.limits)
     address = {"socket_address": {"address": host, "port_value": port}}
     tree: Tree = {
         "name": name,
@@ -115,7 +133,7 @@ def provider_cluster_tree(provider: Provider, catalog: Catalog, connect_ms: int)
         "type": "STATIC" if _is_ip(host) else "LOGICAL_DNS",
         "connect_timeout": duration(connect_ms),
         "per_connection_buffer_limit_bytes": buffer_bytes(catalog.limits),
-        "circuit_breakers": circuit_breakers(catalog.limits.concurrency),
+        "circuit_breakers": circuit_breakers(catalog.limits.concurrency, cap),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],

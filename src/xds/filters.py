@@ -39,7 +39,9 @@ def grpc_service(role: str) -> Tree:
     }
 
 
-def access_log(name: str, reply_headers: tuple[str, ...], *, at_once: bool = False) -> Tree:
+def access_log(
+    name: str, reply_headers: tuple[str, ...], request_headers: tuple[str, ...] = (), *, at_once: bool = False
+) -> Tree:
     """Entries go to the control plane, off the path of any call: in batches, or each by itself."""
     return extension(
         "envoy.access_loggers.http_grpc",
@@ -51,6 +53,7 @@ def access_log(name: str, reply_headers: tuple[str, ...], *, at_once: bool = Fal
             "buffer_flush_interval": "0.200s",
             "buffer_size_bytes": 0 if at_once else 65_536,
         },
+        additional_request_headers_to_log=list(request_headers),
         additional_response_headers_to_log=list(reply_headers),
     )
 

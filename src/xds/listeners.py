@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.catalog import Catalog, Limits, Listen
-from ..core.keys import levels
+from ..core.keys import BLAME_HEADER, BLAMELESS_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..exchange.outer import MOST_OVER_LIMIT
 from .clusters import buffer_bytes
 from .filters import (
@@ -20,7 +20,15 @@ from .local_replies import outer_mappers
 from .types import ADS, OUTER_LISTENER, OUTER_ROUTES, Tree, duration, extension, set_header, typed
 
 _REQUEST_HEADERS_MS = 10_000
-_RETRY_ON = "5xx,reset,connect-failure,refused-stream,retriable-status-codes,retriable-headers"
+# A call may wait for a member; the broker says how long.
+_MAX_MESSAGE_TIMEOUT_MS = 3_600_000
+# What Envoy tries again by itself: a hop to a member's listener that was not there. All else is handed back.
+_RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+# In a hedged call two attempts run side by side, and none of them can be handed back.
+_HEDGED_RETRY_ON = "5xx,reset,connect-failure,refused-stream,retriable-status-codes"
+# The budget of attempts ends a call long before.
+_MOST_HANDED_BACK = 30
+_BETWEEN_LISTENERS = (CAUSE_HEADER, MEMBER_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
 
 
 def outer_listener(listen: Listen, limits: Limits) -> Tree:
@@ -29,6 +37,7 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
         EXT_PROC,
         grpc_service=grpc_service("outer"),
         message_timeout=duration(MESSAGE_TIMEOUT_MS),
+        max_message_timeout=duration(_MAX_MESSAGE_TIMEOUT_MS),
         failure_mode_allow=False,
         processing_mode={
             "request_header_mode": "SEND",
@@ -44,7 +53,9 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
         limits,
         rds={"route_config_name": OUTER_ROUTES, "config_source": ADS},
         http_filters=[ext_proc, router()],
-        access_log=[access_log("outer", ("x-broker-request-id", "x-broker-member"))],
+        access_log=[
+            access_log("outer", ("x-broker-request-id", "x-broker-member"), ("x-broker-request-id",))
+        ],
         local_reply_config={"mappers": outer_mappers()},
         use_remote_address=True,
         request_headers_timeout=duration(_REQUEST_HEADERS_MS),
@@ -81,23 +92,20 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
 
 
 def outer_routes(generation: str, catalog: Catalog) -> Tree:
-    """One route a number of members on a pool's first level: so many attempts stay on it before the
-    next level is tried. The broker's ext_proc names the cluster and the number in headers.
+    """One route for calls that are decided, and one for those among them that are hedged. The broker's
+    ext_proc names the cluster in a header.
 
     `generation` tells ext_proc which catalog this Envoy has in full.
     """
-    largest = max(
-        (len(level) for pool in catalog.pools.values() for level in levels(pool.members)), default=1
-    )
     broker_headers = [
         set_header("x-broker-request-id", "%REQ(X-BROKER-REQUEST-ID)%"),
         set_header("x-broker-pool", "%REQ(X-BROKER-POOL)%"),
         set_header("x-broker-revision", "%REQ(X-BROKER-REVISION)%"),
-        set_header("x-broker-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
     ]
     unrouted = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": "no such operation"}},
+        "response_headers_to_add": [set_header("x-broker-attempts", "0")],
     }
     per_stream = {"grpc_initial_metadata": [{"key": "x-broker-generation", "value": generation}]}
     return {
@@ -106,9 +114,13 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
             {
                 "name": "broker",
                 "domains": ["*"],
-                "routes": [*(_pool_route(size, catalog) for size in range(1, largest + 1)), unrouted],
+                "routes": [
+                    *(_hedged_route(catalog, stay) for stay in (1, 2)),
+                    _pool_route(catalog),
+                    unrouted,
+                ],
                 "response_headers_to_add": broker_headers,
-                "response_headers_to_remove": ["x-broker-next"],
+                "response_headers_to_remove": list(_BETWEEN_LISTENERS),
                 "typed_per_filter_config": {
                     EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, overrides=per_stream),
                 },
@@ -117,35 +129,57 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
     }
 
 
-def _pool_route(size: int, catalog: Catalog) -> Tree:
-    level = {"name": "x-broker-levels", "string_match": {"exact": str(size)}}
+def _pool_route(catalog: Catalog) -> Tree:
+    """An attempt that fails is handed back: the member's listener answers with a redirect, Envoy runs the
+    same request through the filters again, and ext_proc decides what is tried next."""
+    handed_back = {
+        "max_internal_redirects": _MOST_HANDED_BACK,
+        "redirect_response_codes": [307],
+        "response_headers_to_copy": [CAUSE_HEADER, MEMBER_HEADER],
+        "allow_cross_scheme_redirect": True,
+    }
+    route = {"internal_redirect_policy": handed_back, "retry_policy": _retries(_RETRY_ON)}
+    decided = {"name": "x-broker-cluster", "present_match": True}
+    return _decided(catalog, decided, route, "%REQ(X-BROKER-ATTEMPT)%")
+
+
+def _hedged_route(catalog: Catalog, stay: int) -> Tree:
+    """The second attempt begins when the first has given no sign for a while, and does not end it. `stay`:
+    so many attempts stay on a level before the next one is tried."""
+    retries = _retries(_HEDGED_RETRY_ON) | {
+        "retriable_status_codes": [429, 529],
+        "retry_priority": extension(
+            "envoy.retry_priorities.previous_priorities",
+            "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            update_frequency=stay,
+        ),
+    }
+    route = {"hedge_policy": {"hedge_on_per_try_timeout": True}, "retry_policy": retries}
+    hedged = {"name": "x-broker-hedge", "string_match": {"exact": str(stay)}}
+    return _decided(catalog, hedged, route, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
+
+
+def _decided(catalog: Catalog, match: Tree, route: Tree, attempts: str) -> Tree:
     return {
-        "match": {"prefix": "/", "headers": [level]},
+        "match": {"prefix": "/", "headers": [match]},
         "request_body_buffer_limit": buffer_bytes(catalog.limits),
-        "route": {
-            "cluster_header": "x-broker-cluster",
-            "timeout": "0s",
-            "retry_policy": {
-                "retry_on": _RETRY_ON,
-                "retriable_status_codes": [429, 529],
-                # A member that can't carry this call's content says so: another one may.
-                "retriable_headers": [{"name": "x-broker-next", "present_match": True}],
-                "num_retries": 1,  # ext_proc says how many for each call: x-envoy-max-retries
-                "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
-                "retry_host_predicate": [
-                    extension(
-                        "envoy.retry_host_predicates.previous_hosts",
-                        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-                    )
-                ],
-                # Draws by weight until one is met that was not tried yet: at 10 a member with 5 % of the
-                # weight is missed. Settings warn of members that are rarer than this can find.
-                "host_selection_retry_max_attempts": 1000,
-                "retry_priority": extension(
-                    "envoy.retry_priorities.previous_priorities",
-                    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                    update_frequency=size,
-                ),
-            },
-        },
+        "route": {"cluster_header": "x-broker-cluster", "timeout": "0s", **route},
+        "response_headers_to_add": [set_header("x-broker-attempts", attempts)],
+    }
+
+
+def _retries(retry_on: str) -> Tree:
+    return {
+        "retry_on": retry_on,
+        "num_retries": 1,  # of hedged calls ext_proc says it: x-envoy-max-retries
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
+        "retry_host_predicate": [
+            extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+            )
+        ],
+        # Draws by weight until one is met that was not tried yet: at 10 a member with 5 % of the
+        # weight is missed. Settings warn of members that are rarer than this can find.
+        "host_selection_retry_max_attempts": 1000,
     }

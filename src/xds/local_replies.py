@@ -10,8 +10,16 @@ from typing import Any
 
 import msgspec
 
+from ..core.causes import BLAMELESS, Cause
 from ..core.errors import CallError
-from ..core.keys import BROKER_DETAILS, LOCAL_REPLY_HEADER
+from ..core.keys import (
+    BLAME_HEADER,
+    BLAMELESS_HEADER,
+    BROKER_DETAILS,
+    CAUSE_HEADER,
+    LOCAL_REPLY_HEADER,
+    MEMBER_HEADER,
+)
 from ..dialects import dialect_named
 from .types import Tree, extension, set_header
 
@@ -148,21 +156,77 @@ def outer_mappers() -> list[Tree]:
     ]
 
 
-def member_mappers(provider: str) -> list[Tree]:
-    """A member's own failures become 503 in the client's dialect, so that the outer route fails over. The
-    path may be the provider's by then: the dialect stands where the Lua filter has kept it. They are marked,
-    for they pass ext_proc, which would take them for the provider's words and translate them once more."""
-    marked = [set_header(LOCAL_REPLY_HEADER, "1")]
-    message = f"the provider {provider} could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
-    anthropic = f"metadata.filter_metadata['modelbroker']['dialect'] == 'anthropic-messages' && {_NOT_OURS}"
-    errors = (
-        ("anthropic-messages", EnvoyError(503, "upstream_unavailable", message, when=anthropic)),
-        ("openai-chat", EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS)),
-    )
-    return [
-        {**_mapper(dialect, None, error, _MEMBERS_REQUEST_ID), "headers_to_add": marked}
-        for dialect, error in errors
+_MARKED = set_header(LOCAL_REPLY_HEADER, "1")
+_CALL = "metadata.filter_metadata['modelbroker']"
+# What Envoy itself meets on the way to a provider. First match wins; flags as above.
+_TROUBLES: tuple[tuple[Cause, tuple[str, ...], str], ...] = (
+    (Cause.TLS, ("UF",), _details("TLS_error")),
+    (Cause.CONNECT, ("UF",), ""),
+    (Cause.DNS, ("UH", "DF"), ""),
+    (Cause.CAPACITY, ("UO",), ""),
+    (Cause.TIMEOUT, ("UT",), ""),
+    (Cause.STALL, ("SI",), ""),
+    (Cause.GARBAGE, ("UPE",), ""),
+    (Cause.RESET, ("UC", "UR", "LR"), ""),
+)
+
+
+def member_mappers(provider: str, member: str) -> list[Tree]:
+    """A member's own failures are handed back where the call says so (`x-broker-handback`, kept in metadata
+    by the Lua filter); else they are the client's, in its dialect. The path may be the provider's by then:
+    the dialect stands where the Lua filter has kept it. All are marked, for they pass ext_proc, which would
+    take them for the provider's words and translate them once more."""
+    handed_back = [_handed_back(member, *trouble) for trouble in _TROUBLES]
+    # ext_proc has said what the cause is: with an answer of its own in the place of the provider's.
+    named = f"{_CALL}['handback'].contains({_CALL}['cause'])"
+    told = [
+        set_header(CAUSE_HEADER, "%DYNAMIC_METADATA(modelbroker:cause)%"),
+        set_header(BLAME_HEADER, "%DYNAMIC_METADATA(modelbroker:blame)%"),
     ]
+    handed_back.append(_redirect(member, _cel(named), told))
+    return [*handed_back, *_last_words(provider)]
+
+
+def _handed_back(member: str, cause: Cause, flags: tuple[str, ...], details: str) -> Tree:
+    conditions = [{"response_flag_filter": {"flags": list(flags)}}]
+    conditions += [_cel(details)] if details else []
+    conditions.append(_cel(f"{_CALL}['handback'].contains('{cause.value}')"))
+    told = [set_header(CAUSE_HEADER, cause.value)]
+    if cause not in BLAMELESS:
+        told.append(set_header(BLAME_HEADER, "1"))
+    return _redirect(member, {"and_filter": {"filters": conditions}}, told)
+
+
+def _redirect(member: str, condition: Tree, told: list[Tree]) -> Tree:
+    where = set_header("location", "http://broker%DYNAMIC_METADATA(modelbroker:path)%")
+    return {
+        "filter": condition,
+        "status_code": 307,
+        "body": {"inline_string": ""},
+        "headers_to_add": [_MARKED, where, set_header(MEMBER_HEADER, member), *told],
+    }
+
+
+def _last_words(provider: str) -> list[Tree]:
+    """What the client gets where there is nobody left to try."""
+    full = f"the provider {provider} has as many calls under way as it may have (concurrency)"
+    late = f"the provider {provider} did not answer within the pool's timeouts"
+    message = f"the provider {provider} could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
+    kinds: tuple[tuple[str, EnvoyError, list[Tree]], ...] = (
+        ("UO", EnvoyError(503, "upstream_at_capacity", full), [set_header(BLAMELESS_HEADER, "1")]),
+        ("UT", EnvoyError(504, "upstream_timeout", late), []),
+        ("", EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS), []),
+    )
+    dialects = (("anthropic-messages", f"{_CALL}['dialect'] == 'anthropic-messages'"), ("openai-chat", ""))
+    mappers = []
+    for flag, error, extra in kinds:
+        for dialect, spoken in dialects:
+            condition = {"response_flag_filter": {"flags": [flag]}} if flag else _cel(error.when)
+            if spoken:
+                condition = {"and_filter": {"filters": [condition, _cel(spoken)]}}
+            mapper = _mapper(dialect, None, error, _MEMBERS_REQUEST_ID)
+            mappers.append({**mapper, "filter": condition, "headers_to_add": [_MARKED, *extra]})
+    return mappers
 
 
 def _condition(error: EnvoyError) -> Tree:

@@ -1,7 +1,7 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
--- MODEL (a JSON string), BASE_PATH, PATHS (suffix -> another one), REFUSED and GARBAGE (dialect -> error body),
--- HELD_BYTES, OWN (the provider's dialects), PASSING (those of them whose calls can pass: Python mends the others)
+-- MODEL (a JSON string), MEMBER, BASE_PATH, PATHS (suffix -> another one), REFUSED, BILLING and GARBAGE (dialect ->
+-- error body), BLAMELESS (causes), CAUSES (for `rules_of`), HELD_BYTES, OWN (the provider's dialects), PASSING (those of them whose calls can pass: Python mends the others)
 -- and GIVES_USAGE (it knows stream_options) are set above.
 
 local function path_of(suffix)
@@ -20,6 +20,19 @@ function envoy_on_request(handle)
   metadata:set("modelbroker", "request_id", headers:get("x-broker-request-id"))
   local dialect = headers:get("x-broker-dialect")
   metadata:set("modelbroker", "dialect", dialect)
+  local handback = headers:get("x-broker-handback")
+  if handback then
+    metadata:set("modelbroker", "handback", handback)
+    metadata:set("modelbroker", "path", headers:get(":path"))
+  end
+  -- A whole reply is bounded to its end, a stream up to its headers, and by ext_proc up to its first event.
+  local first_event_by = headers:get("x-broker-first-event-by")
+  if first_event_by then
+    metadata:set("modelbroker", "first_event_by", first_event_by)
+    headers:replace("x-envoy-upstream-rq-per-try-timeout-ms", headers:get("x-broker-wait-ms"))
+  else
+    headers:replace("x-envoy-upstream-rq-timeout-ms", headers:get("x-broker-wait-ms"))
+  end
   if not OWN[dialect] then
     metadata:set("modelbroker", "translated", true)
   end
@@ -61,22 +74,53 @@ local function is_held(handle, headers)
   return length <= HELD_BYTES
 end
 
-local function answer_instead(handle, bodies, code)
-  local metadata = handle:streamInfo():dynamicMetadata()
-  metadata:set("modelbroker", "code", code)
-  metadata:set("modelbroker", "provider_status", handle:headers():get(":status"))
-  local call = handle:streamInfo():dynamicMetadata():get("modelbroker")
-  local text = string.gsub(bodies[call["dialect"]], "{REQUEST_ID}", call["request_id"])
+-- What a client does not get in the provider's words: they are about the broker's own account, and may quote its
+-- key; or they are no answer.
+local INSTEAD = {
+  ["credential"] = {REFUSED, "502", "upstream_credential_refused"},
+  ["billing"] = {BILLING, "503", "upstream_billing"},
+  ["garbage"] = {GARBAGE, "502", "upstream_garbage"},
+}
+
+local function replace_body(handle, body, text)
+  body:setBytes(text)
+  local headers = handle:headers()
+  headers:remove("content-encoding")
+  headers:replace("content-length", tostring(string.len(text)))
+end
+
+-- An attempt failed: it is handed back to the outer listener where the call says so for this cause.
+local function failed(handle, call, status)
   -- The first call waits, and then gives nothing where the body came to its end empty; the second has not
   -- to wait, and gives an empty one.
   local body = handle:body(true) or handle:body(true)
-  body:setBytes(text)
+  local text = body:getBytes(0, math.min(body:length(), 65536))
+  local cause = cause_of(rules_of(CAUSES, call["dialect"]), status, text, handle:headers():get("x-amzn-errortype"))
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set("modelbroker", "cause", cause)
+  metadata:set("modelbroker", "provider_status", status)
   local headers = handle:headers()
-  headers:replace(":status", "502")
-  headers:replace("content-type", "application/json")
-  headers:remove("content-encoding")
-  headers:replace("content-length", tostring(string.len(text)))
-  headers:remove("www-authenticate")
+  local instead = INSTEAD[cause]
+  if instead then
+    metadata:set("modelbroker", "code", instead[3])
+  end
+  metadata:set("modelbroker", "status", instead and instead[2] or status)
+  if call["handback"] and string.find(call["handback"], cause, 1, true) then
+    headers:replace(":status", "307")
+    headers:replace("location", "http://broker" .. call["path"])
+    headers:replace("broker-cause", cause)
+    headers:replace("broker-member", MEMBER)
+    if not BLAMELESS[cause] then
+      headers:replace("broker-blame", "1")
+    end
+    replace_body(handle, body, "")
+  elseif instead then
+    headers:replace(":status", instead[2])
+    headers:replace("content-type", "application/json")
+    headers:remove("www-authenticate")
+    local words = string.gsub(instead[1][call["dialect"]], "{REQUEST_ID}", call["request_id"])
+    replace_body(handle, body, words)
+  end
 end
 
 -- Does a text tell usage anywhere? OpenAI says "usage":null in every event but one. Plain searches: a pattern is
@@ -150,19 +194,16 @@ local function strip_usage_event(handle)
   end
 end
 
--- The provider refused the broker's credential: that is no answer to the client, and its words may
--- quote the key. Nor is a status that ends no request: a client would wait for more behind it.
 function envoy_on_response(handle)
   local call = handle:streamInfo():dynamicMetadata():get("modelbroker")
-  if call["translated"] then
+  local headers = handle:headers()
+  -- What Envoy says itself, or ext_proc in the place of the provider, is as it has to be.
+  if call["translated"] or call["cause"] or headers:get("x-broker-local-reply") then
     return
   end
-  local headers = handle:headers()
   local status = headers:get(":status")
-  if status == "401" or status == "403" then
-    answer_instead(handle, REFUSED, "upstream_credential_refused")
-  elseif string.match(status, "^[2-5]%d%d$") == nil then
-    answer_instead(handle, GARBAGE, "upstream_garbage")
+  if string.match(status, "^2%d%d$") == nil then
+    failed(handle, call, status)
   elseif is_held(handle, headers) then
     handle:body(true)
   elseif call["usage_event"] == "strip" and status == "200" then

@@ -11,8 +11,21 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..core.catalog import Auth, Catalog, Member, Pool, Provider
+from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Unavailable
-from ..core.keys import LOCAL_REPLY_HEADER, listener_name, provider_cluster, secret_name
+from ..core.keys import (
+    BLAME_HEADER,
+    BLAMELESS_HEADER,
+    CAUSE_HEADER,
+    FIRST_EVENT_BY,
+    HANDBACK,
+    LOCAL_REPLY_HEADER,
+    MEMBER_HEADER,
+    listener_name,
+    provider_cluster,
+    secret_name,
+    silence_ms,
+)
 from ..dialects import SURFACES, client_dialect, dialect_named
 from ..exchange import HOSTS, identity_dialects, passing_dialects, spoken_of, upstream_of
 from .clusters import buffer_bytes
@@ -27,6 +40,7 @@ from .filters import (
     router,
 )
 from .local_replies import member_mappers
+from .lua_causes import lua_source, lua_texts
 from .types import ADS, Tree, duration, extension, set_header, typed
 
 _HEADER_MUTATION = "envoy.filters.http.header_mutation"
@@ -37,13 +51,20 @@ _TOLD = [
     set_header("x-broker-next", "%DYNAMIC_METADATA(modelbroker:next)%"),
 ]
 _MAX_MESSAGE_TIMEOUT_MS = 3_600_000
+_ENVOYS_OWN = (LOCAL_REPLY_HEADER, CAUSE_HEADER, MEMBER_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
 _HELD_BYTES = 33 * 1024 * 1024  # of a whole reply, before it goes on
 
 # Headers between the outer listener and the members: never the provider's to see.
 INTERNAL_HEADERS = (
+    CAUSE_HEADER,
+    MEMBER_HEADER,
+    "x-broker-attempt",
+    "x-broker-call",
     "x-broker-cluster",
     "x-broker-dialect",
-    "x-broker-levels",
+    "x-broker-first-event-by",
+    "x-broker-handback",
+    "x-broker-hedge",
     "x-broker-model-span",
     "x-broker-owned",
     "x-broker-pool",
@@ -54,14 +75,18 @@ INTERNAL_HEADERS = (
     "x-broker-suffix",
     "x-broker-surface",
     "x-broker-usage",
+    "x-broker-wait-ms",
 )
 # Headers that Envoy itself adds on the way.
 ENVOY_HEADERS = (
     "x-envoy-attempt-count",
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-internal",
+    "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-max-retries",
+    "x-envoy-original-url",
     "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-ms",
     "x-forwarded-proto",
     "x-forwarded-for",
     "x-request-id",
@@ -96,6 +121,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
             "response_body_mode": "STREAMED",
         },
         send_body_without_waiting_for_header_response=True,
+        response_attributes=[FIRST_EVENT_BY, HANDBACK],
         mutation_rules={"allow_all_routing": True},
         metadata_options={"receiving_namespaces": {"untyped": ["modelbroker"]}},
     )
@@ -114,7 +140,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
             router(),
         ],
         access_log=member_logs(provider.dialects),
-        local_reply_config={"mappers": member_mappers(provider.name)},
+        local_reply_config={"mappers": member_mappers(provider.name, member.id)},
         # Whatever the outer listener took fits here, with the broker's own headers beside it: a refusal would
         # look like the member's failure, and eject it.
         common_http_protocol_options={"max_headers_count": 300},
@@ -138,8 +164,9 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
     else passes through Python: another dialect, tags to be taken off, a provider with ways of its own."""
     url = urlsplit(provider.base_url)
     route = {
-        "cluster": provider_cluster(provider, catalog.limits, pool.timeouts.connect_ms),
-        "timeout": "0s",
+        "cluster": provider_cluster(provider, member, catalog.limits, pool.timeouts.connect_ms),
+        "timeout": "0s",  # each call says its own: x-broker-wait-ms
+        "idle_timeout": duration(silence_ms(catalog.limits, pool.timeouts)),
         "host_rewrite_literal": url.netloc,
     }
     request_headers = [set_header(header, value) for header, value in provider.headers]
@@ -163,7 +190,7 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                 # Of Envoy's own replies, that no filter sees; the others are named by `_reply_headers`.
                 "response_headers_to_add": [set_header("x-broker-member", member.id)],
                 # Envoy adds it behind this, to what it says itself: a provider can't.
-                "response_headers_to_remove": [LOCAL_REPLY_HEADER],
+                "response_headers_to_remove": list(_ENVOYS_OWN),
                 "routes": [
                     *([_matching(each_piece, rewrite, stream)] if passing else []),
                     *([_matching(whole_reply, rewrite)] if passing else []),
@@ -252,7 +279,12 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         f"the provider {provider.name} refused the broker's own credential: its operator has to mend it",
     )
     garbage = Unavailable(
-        502, "upstream_garbage", f"the provider {provider.name} answered with a status that is none"
+        502, "upstream_garbage", f"the provider {provider.name} answered with a status that is no answer"
+    )
+    billing = Unavailable(
+        503,
+        "upstream_billing",
+        f"the provider {provider.name} refuses the broker's account for its bill or quota",
     )
     own, passing = identity_dialects(provider), passing_dialects(provider)
     lines = [
@@ -260,7 +292,12 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         f"local BASE_PATH = {lua_string(urlsplit(provider.base_url).path.encode())}",
         f"local REFUSED = {_lua_bodies(provider, refused)}",
         f"local GARBAGE = {_lua_bodies(provider, garbage)}",
+        f"local BILLING = {_lua_bodies(provider, billing)}",
+        f"local MEMBER = {lua_string(member.id.encode())}",
+        f"local BLAMELESS = {_lua_table((cause.value, b'1') for cause in _in_order(BLAMELESS))}",
         f"local HELD_BYTES = {held_bytes}",
+        lua_source(),
+        f"local CAUSES = {lua_texts(own)}",
         f"local OWN = {_lua_table((name, b'1') for name in own)}",
         f"local PASSING = {_lua_table((name, b'1') for name in passing)}",
         f"local GIVES_USAGE = {str(provider.deviations.get('stream_usage') is not False).lower()}",
@@ -271,6 +308,10 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         "envoy.extensions.filters.http.lua.v3.Lua",
         default_source_code={"inline_string": "\n".join([*lines, _lua_source()])},
     )
+
+
+def _in_order(causes: Iterable[Cause]) -> list[Cause]:
+    return sorted(causes, key=lambda cause: cause.value)
 
 
 def _lua_bodies(provider: Provider, error: Unavailable) -> str:

@@ -42,12 +42,13 @@ def type_name(type_url: str) -> str:
     return type_url.removeprefix(_PREFIX)
 
 
-def circuit_breakers(concurrency: int) -> Tree:
-    """Envoy's defaults (3 parallel retries) turn a rate-limit storm into client errors."""
+def circuit_breakers(concurrency: int, cap: int = 0) -> Tree:
+    """Envoy's defaults (3 parallel retries) turn a rate-limit storm into client errors. `cap`: what is more
+    is refused at once; fewer connections would only let it wait."""
     limit = {
         "max_connections": concurrency,
         "max_pending_requests": concurrency,
-        "max_requests": concurrency,
+        "max_requests": cap or concurrency,
         "max_retries": concurrency,
     }
     return {"thresholds": [{"priority": "DEFAULT", **limit}, {"priority": "HIGH", **limit}]}

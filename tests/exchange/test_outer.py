@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.cli.secrets import resolve
-from modelbroker.exchange import Forward, Inbound, OuterCall, Reply, Strip, View
+from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, Reply, Strip, View
 from support.catalogs import catalog
 
 KEY = "key-of-tests"
@@ -59,7 +59,7 @@ def call(
     key = () if any(name in ("authorization", "x-api-key") for name, _ in headers) else (("x-api-key", KEY),)
     inbound = Inbound([(":method", method), (":path", path), *key, *headers])
     answer = outer.on_headers(inbound, ends=not raw)
-    return answer if isinstance(answer, Reply) else outer.on_body(raw)
+    return answer if isinstance(answer, Reply) else outer.on_body(raw, Moment(0.0, 1_000))
 
 
 def test_a_call_goes_to_its_pool_with_all_that_the_members_need() -> None:
@@ -72,13 +72,15 @@ def test_a_call_goes_to_its_pool_with_all_that_the_members_need() -> None:
     assert headers["x-broker-stream"] == "openai-chat"
     assert headers["x-broker-suffix"] == "/chat/completions?a=b"
     assert headers["x-broker-surface"] == "openai-chat"
-    assert headers["x-broker-levels"] == "3"
-    assert headers["x-envoy-max-retries"] == "2"  # there are two others, one of them of another dialect
-    assert headers["x-envoy-upstream-rq-per-try-timeout-ms"] == "7000"
+    assert headers["x-broker-attempt"] == "1"
+    assert "server-error" in headers["x-broker-handback"].split(",")  # there are others
+    assert "bad-request" not in headers["x-broker-handback"].split(",")
+    assert headers["x-broker-wait-ms"] == "7000"
+    assert headers["x-broker-first-event-by"] == "8000"
     assert headers["accept-encoding"] == "identity"
     whole = call({"model": "fast"})
     assert isinstance(whole, Forward)
-    assert dict(whole.set_headers)["x-envoy-upstream-rq-per-try-timeout-ms"] == "90000"
+    assert dict(whole.set_headers)["x-broker-wait-ms"] == "90000"
     assert "x-broker-stream" not in dict(whole.set_headers)
 
 

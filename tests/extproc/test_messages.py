@@ -23,7 +23,7 @@ def by_protobuf(forward: Forward) -> AnyMessage:
     common.header_mutation.remove_headers.extend(forward.remove_headers)
     common.clear_route_cache = True
     namespace = response.dynamic_metadata.fields["envoy.lb"].struct_value
-    namespace.fields["class"].string_value = forward.class_name
+    namespace.fields[forward.pick[0]].string_value = forward.pick[1]
     known = response.dynamic_metadata.fields["modelbroker"].struct_value
     known.SetInParent()
     for name, value in forward.facts:
@@ -35,26 +35,27 @@ def by_protobuf(forward: Forward) -> AnyMessage:
 LENGTHS = st.integers(0, 70) | st.integers(110, 140) | st.integers(16_300, 16_400)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | LENGTHS.map("x".__mul__)
 CUT = st.integers(0, 12)
+PICKS = st.tuples(st.sampled_from(["class", "member"]), TEXT)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=12).map(tuple)
 
 
-@given(headers=PAIRS, removed=st.lists(TEXT, max_size=6).map(tuple), class_name=TEXT, facts=PAIRS, at=CUT)
-@example(headers=(), removed=(), class_name="", facts=(), at=0)
+@given(headers=PAIRS, removed=st.lists(TEXT, max_size=6).map(tuple), pick=PICKS, facts=PAIRS, at=CUT)
+@example(headers=(), removed=(), pick=("class", ""), facts=(), at=0)
 @example(
     headers=(("x-broker-request-id", "1"), ("x-broker-suffix", "/chat?a=ÿ€")),
     removed=("authorization",),
-    class_name="c",
+    pick=("member", "c"),
     facts=(("request_id", "1"), ("model", "m" * 300)),
     at=1,
 )
 def test_forward_is_what_protobuf_would_say(
     headers: tuple[tuple[str, str], ...],
     removed: tuple[str, ...],
-    class_name: str,
+    pick: tuple[str, str],
     facts: tuple[tuple[str, str], ...],
     at: int,
 ) -> None:
-    forward = Forward(headers[:at], headers[at:], removed, class_name, facts[:at], facts[at:])
+    forward = Forward(headers[:at], headers[at:], removed, pick, facts[:at], facts[at:])
     for _ in range(2):  # the second is made of what was kept of the first
         assert RESPONSE.FromString(MESSAGES.forward(forward)) == by_protobuf(forward)
 

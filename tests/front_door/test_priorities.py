@@ -136,8 +136,10 @@ def test_the_next_level_answers_when_all_of_the_first_fail(
     assert_answered(got, "next")
     assert max(g.attempts for g in got) <= 1 + size
     if ejection == "kept" and fault != "limit":  # who says itself for how long it is left alone
-        assert {g.attempts for g in got} == {1 + size}
-        assert sum(len(sims[name].settled_calls()) for name in FIRST) == size * len(got)
+        # Who is known to fail is passed over, once there is somebody who is not: the rest of a level is not
+        # gone through by every call.
+        made = sum(len(sims[name].settled_calls()) for name in FIRST)
+        assert made == sum(g.attempts - 1 for g in got) > 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -193,7 +195,7 @@ def test_level_after_level(broker: Broker, sims: Simulators) -> None:
     sims["b"].script(faults=[FAULTS["reset"]])
     got = make(broker.url, asks(100, "three-levels"))
     assert_answered(got, "next")
-    assert {g.attempts for g in got} == {3}
+    assert max(g.attempts for g in got) <= 3
 
 
 def test_one_further_attempt_reaches_the_next_level(broker: Broker, sims: Simulators) -> None:

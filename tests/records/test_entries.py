@@ -72,7 +72,7 @@ def test_the_outer_entry_is_the_call() -> None:
 
 
 def test_a_member_entry_is_an_attempt() -> None:
-    assert attempt_of(member_entry()) == ("r", Attempt("a/models/m", 529, 0.0))
+    assert attempt_of(member_entry()) == ("r", Attempt("a/models/m", 529, 0.0, cause="overloaded"))
 
 
 def test_an_attempt_tells_what_its_provider_did_not_get() -> None:

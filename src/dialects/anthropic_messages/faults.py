@@ -113,6 +113,8 @@ _OUR_STATUS: Mapping[Cause, int] = {
     Cause.RATE_LIMIT: 429,
     Cause.OVERLOADED: 529,
     Cause.TIMEOUT: 504,
+    Cause.FIRST_EVENT: 504,
+    Cause.STALL: 504,
     Cause.MODEL_NOT_FOUND: 404,
     Cause.GARBAGE: 502,
 }

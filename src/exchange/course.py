@@ -1,0 +1,62 @@
+"""What a call has behind it, from one attempt to the next.
+
+No memory crosses streams: a header carries it through Envoy, sealed, since what says it in a client's name
+would be believed. It never leaves Envoy: members' listeners strip it before the provider.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+import msgspec
+
+from ..core.causes import Cause
+from ..policy.attempts import Tried
+
+COURSE_HEADER = "x-broker-call"
+_MAC_BYTES = 16
+
+
+class Course(msgspec.Struct, frozen=True, array_like=True):
+    """A call under way. `started_ms`: of the machine's monotonic clock. `caller`: who it is, by name;
+    `feature` and `customer` as its headers said. `pools`: where it was decided to go, and where it went on.
+    `tried`: (member id, cause)."""
+
+    request_id: str
+    started_ms: int
+    caller: str
+    feature: str
+    customer: str
+    pools: tuple[str, ...]
+    tried: tuple[tuple[str, str], ...] = ()
+
+    def failed(self) -> tuple[Tried, ...]:
+        return tuple(Tried(member, Cause(cause)) for member, cause in self.tried)
+
+    def after(self, member: str, cause: str) -> Course:
+        return msgspec.structs.replace(self, tried=(*self.tried, (member, cause)))
+
+
+def sealed(course: Course, key: bytes) -> str:
+    """The header's value: base64url of MAC and content."""
+    content = msgspec.json.encode(course)
+    return base64.urlsafe_b64encode(_mac(content, key) + content).decode()
+
+
+def opened(value: str, key: bytes) -> Course | None:
+    """None where it was not sealed with `key`."""
+    try:
+        raw = base64.urlsafe_b64decode(value.encode())
+        mac, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, _mac(content, key)):
+            return None
+        return msgspec.json.decode(content, type=Course)
+    except (ValueError, binascii.Error):
+        return None
+
+
+def _mac(content: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(content, key=key, digest_size=_MAC_BYTES).digest()

@@ -1,0 +1,185 @@
+"""Where a call goes next: its first attempt, and each further one after a failure was handed back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..core.call import Decision, Facts
+from ..core.catalog import Member, Pool
+from ..core.causes import Action, Cause
+from ..core.errors import CallError, Unavailable
+from ..policy import Book, decide
+from ..policy.attempts import (
+    Outlook,
+    Takers,
+    Tried,
+    first_of_later,
+    handed_back,
+    later,
+    sent,
+    takers,
+    untried,
+)
+from ..policy.decide import decide_in
+from .affinity import belongs
+from .course import Course
+from .inbound import Inbound
+from .view import Routed, View
+
+
+class Moment(NamedTuple):
+    """Now: unix time, which the health book counts in, and the machine's monotonic clock."""
+
+    unix_s: float
+    monotonic_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Nobody takes the call now: ask again after this long."""
+
+    wait_s: float
+
+
+class Routing:
+    """Of one call at one moment. `deadline_ms`: until when its caller waits, of the monotonic clock."""
+
+    def __init__(
+        self, view: View, book: Book, facts: Facts, request_id: str, moment: Moment, deadline_ms: float
+    ) -> None:
+        self._view = view
+        self._book = book
+        self._facts = facts
+        self._request_id = request_id
+        self._moment = moment
+        self._deadline_ms = deadline_ms
+
+    def first(self, inbound: Inbound, body: bytes) -> Routed | Hold:
+        """Envoy picks, unless the call belongs to a conversation that has its member."""
+        decision = decide(self._facts, self._view.catalog, self._view.state)
+        pool, outlook = self._pool(decision), self._outlook(decision)
+        chosen = self._takers(decision.eligible, pool, outlook)
+        if not chosen.now:
+            return self._hold(chosen, pool, decision, outlook)
+        owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
+        member = owner.member if owner is not None and owner.member in chosen.now else None
+        # Envoy's own pick is any of those that take calls: one of them is tried, the others are left.
+        first = member or min(chosen.now, key=lambda one: one.priority)
+        others = [other for other in (*chosen.now, *chosen.soon) if other is not first]
+        worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
+        return Routed(decision, pool, member, worth, 1, (pool.name,))
+
+    def further(self, course: Course) -> Routed | Hold:
+        """After the last of `course.tried`."""
+        tried = course.failed()
+        decision = decide(self._facts, self._view.catalog, self._view.state)
+        pools = course.pools
+        pool = self._pool(decision)
+        if pools[-1] != pool.name:
+            decision = decide_in(pools[-1], decision.rule, self._facts, self._view.catalog, self._view.state)
+            pool = self._pool(decision)
+        action = pool.action(tried[-1].cause)
+        if not isinstance(action, Action):
+            decision = decide_in(action, decision.rule, self._facts, self._view.catalog, self._view.state)
+            pool, pools = self._pool(decision), (*pools, action)
+        members = untried(decision.eligible, tried)
+        if action is Action.NEXT_PRIORITY:
+            members = later(members, _member(pool, tried[-1].member))
+        outlook = self._outlook(decision)
+        chosen = self._takers(members, pool, outlook)
+        if sent(tried) > self._budget(pools) or chosen.wait_s is None:
+            raise _told(tried, decision, pools)
+        if not chosen.now:
+            return self._hold(chosen, pool, decision, outlook)
+        now = chosen.now
+        if sent(tried) == self._budget(pools):
+            # The last attempt is not for one more member of a level that fails, while there is another level.
+            now = first_of_later(now, _member(pool, tried[-1].member), outlook)
+        member, others = now[0], (*now[1:], *chosen.soon)
+        worth = self._worth(pool, decision.eligible, others, member, tried, pools)
+        return Routed(decision, pool, member, worth, len(tried) + 1, pools)
+
+    def _pool(self, decision: Decision) -> Pool:
+        return self._view.catalog.pools[decision.pool]
+
+    def _outlook(self, decision: Decision) -> Outlook:
+        return Outlook(self._book, self._pool(decision), self._moment.unix_s)
+
+    def _takers(self, members: Sequence[Member], pool: Pool, outlook: Outlook) -> Takers:
+        return takers(members, outlook, self._request_id, self._patience_s(pool))
+
+    def _patience_s(self, pool: Pool) -> float:
+        """How long the call can wait for a member."""
+        return min(pool.timeouts.wait_ms, self._deadline_ms - self._moment.monotonic_ms) / 1000
+
+    def _budget(self, pools: Sequence[str]) -> int:
+        """Further attempts: those of the pool that the call was for, whatever others it enters."""
+        first = self._view.catalog.pools.get(pools[0])
+        return first.failover if first is not None else 0
+
+    def _worth(
+        self,
+        pool: Pool,
+        eligible: Sequence[Member],
+        others: Sequence[Member],
+        member: Member,
+        tried: Sequence[Tried],
+        pools: Sequence[str],
+    ) -> tuple[Cause, ...]:
+        """For an attempt at `member`, or at any of its priority: `others` take the call as well."""
+        if sent(tried) + 1 > self._budget(pools):
+            return handed_back((), False, False, False, frozenset(), bool(tried))
+        return handed_back(
+            pool.on,
+            bool(others),
+            bool(later(others, member)),
+            len(eligible) == 1 and not tried,
+            self._enters(pool, tried) if pool.on else frozenset(),
+            bool(tried),
+        )
+
+    def _enters(self, pool: Pool, tried: Sequence[Tried]) -> frozenset[str]:
+        """Of the pools that this one sends calls on to, those that have somebody left for this call."""
+        return frozenset(
+            name for _, name in pool.on if isinstance(name, str) and self._can_enter(name, tried)
+        )
+
+    def _can_enter(self, name: str, tried: Sequence[Tried]) -> bool:
+        try:
+            decision = decide_in(name, "", self._facts, self._view.catalog, self._view.state)
+        except CallError:
+            return False
+        return bool(untried(decision.eligible, tried))
+
+    def _hold(self, chosen: Takers, pool: Pool, decision: Decision, outlook: Outlook) -> Hold:
+        """Wait for who will be ready first, or say how long that will be."""
+        wait_s = chosen.wait_s or 0.0
+        if wait_s <= self._patience_s(pool):
+            return Hold(wait_s)
+        out = [(member, outlook.cause(member)) for member in decision.eligible if outlook.out_for_s(member)]
+        is_limited = all(cause == Cause.RATE_LIMIT.value for _, cause in out)
+        reasons = ", ".join(f"{member.id}: {cause}" for member, cause in out)
+        ready_s = max(1, math.ceil(wait_s))
+        raise Unavailable(
+            429 if is_limited else 503,
+            "pool_rate_limited" if is_limited else "no_member_ready",
+            f"every member of the pool {pool.name} is out for a while ({reasons}); "
+            f"the first is ready in {ready_s} s",
+            retry_after_s=ready_s,
+            rule=decision.rule,
+            pool=pool.name,
+        )
+
+
+def _member(pool: Pool, ident: str) -> Member | None:
+    return next((member for member in pool.members if member.id == ident), None)
+
+
+def _told(tried: Sequence[Tried], decision: Decision, pools: Sequence[str]) -> Unavailable:
+    """Nobody is left: the whole story, for the last member's own words would be half of it."""
+    story = ", ".join(f"{one.member}: {one.cause.value}" for one in tried)
+    message = f"no member of the pool {pools[-1]} is left for this call ({story})"
+    return Unavailable(503, "no_member_left", message, rule=decision.rule, pool=decision.pool)
