@@ -9,6 +9,9 @@ from .types import EXT_PROC_CLUSTER, XDS_CLUSTER, Tree, circuit_breakers, extens
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONCURRENCY = 1_000_000  # calls in flight to the broker are bounded by the broker
 
+# A control plane that is back is found within so long; by default it may take half a minute.
+_AGAIN: Tree = {"retry_back_off": {"base_interval": "0.100s", "max_interval": "2s"}}
+
 
 @dataclass(frozen=True, slots=True)
 class BootstrapOptions:
@@ -35,7 +38,7 @@ def bootstrap(options: BootstrapOptions) -> Tree:
             "ads_config": {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": _AGAIN}}],
             },
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
