@@ -243,7 +243,7 @@ class OuterCall:
         if self._course is None:
             routed = routing.first(self._inbound, self._body)
         else:
-            routed = routing.further(self._course)
+            routed = routing.further(self._course, self._inbound, self._body)
         if isinstance(routed, Hold):
             return routed
         return self._forward(facts, read, routed, moment)

@@ -24,7 +24,7 @@ from ..policy.attempts import (
     untried,
 )
 from ..policy.decide import decide_in
-from .affinity import belongs
+from .affinity import belongs, key_in
 from .course import Course
 from .inbound import Inbound
 from .view import Routed, View
@@ -61,7 +61,7 @@ class Routing:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
         decision = decide(self._facts, self._view.catalog, self._view.state)
         pool, outlook = self._pool(decision), self._outlook(decision)
-        chosen = self._takers(decision.eligible, pool, outlook)
+        chosen = self._takers(decision.eligible, pool, outlook, self._request_id)
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook)
         owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
@@ -72,8 +72,8 @@ class Routing:
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
         return Routed(decision, pool, member, worth, 1, (pool.name,))
 
-    def further(self, course: Course) -> Routed | Hold:
-        """After the last of `course.tried`."""
+    def further(self, course: Course, inbound: Inbound, body: bytes) -> Routed | Hold:
+        """After the last of `course.tried`. Calls of one conversation draw the same lots."""
         tried = course.failed()
         decision = decide(self._facts, self._view.catalog, self._view.state)
         pools = course.pools
@@ -89,7 +89,8 @@ class Routing:
         if action is Action.NEXT_PRIORITY:
             members = later(members, _member(pool, tried[-1].member))
         outlook = self._outlook(decision)
-        chosen = self._takers(members, pool, outlook)
+        key = key_in(pool, self._facts, inbound.first, body)
+        chosen = self._takers(members, pool, outlook, key.value if key else self._request_id)
         if sent(tried) > self._budget(pools) or chosen.wait_s is None:
             raise _told(tried, decision, pools)
         if not chosen.now:
@@ -108,8 +109,8 @@ class Routing:
     def _outlook(self, decision: Decision) -> Outlook:
         return Outlook(self._book, self._pool(decision), self._moment.unix_s)
 
-    def _takers(self, members: Sequence[Member], pool: Pool, outlook: Outlook) -> Takers:
-        return takers(members, outlook, self._request_id, self._patience_s(pool))
+    def _takers(self, members: Sequence[Member], pool: Pool, outlook: Outlook, key: str) -> Takers:
+        return takers(members, outlook, key, self._patience_s(pool))
 
     def _patience_s(self, pool: Pool) -> float:
         """How long the call can wait for a member."""
