@@ -67,6 +67,8 @@ class Routing:
         owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
         member = owner.member if owner is not None and owner.member in chosen.now else None
         # Envoy's own pick is any of those that take calls: one of them is tried, the others are left.
+        if chosen.is_probe:
+            member = chosen.now[0]  # Envoy leaves it out
         first = member or min(chosen.now, key=lambda one: one.priority)
         others = [other for other in (*chosen.now, *chosen.soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..core.catalog import Member, Pool
 from ..core.causes import DEFAULT_ACTIONS, Action, Cause
 from .affinity import preference
-from .health import Book, Effect
+from .health import Book, Effect, is_probed
 
 # Nothing was sent to a provider: such an attempt costs nothing of the budget.
 UNSENT = frozenset((Cause.CAPACITY, Cause.NOT_CARRIED))
@@ -60,6 +60,11 @@ class Outlook:
         effect = self._book.effect(member.id, self._now_s)
         return max(0.0, (effect.until_s or 0.0) - self._now_s) if effect.state == "out" else 0.0
 
+    def is_guessed(self, member: Member) -> bool:
+        """That it is out is our own guess (its key is refused, it failed on its way back), not its word."""
+        standing = self._book.standings.get(member.id)
+        return standing is not None and (standing.strikes > 0 or is_probed(standing.out_cause))
+
     def cause(self, member: Member) -> str:
         """Why it is out."""
         return self._book.effect(member.id, self._now_s).cause
@@ -99,6 +104,7 @@ class Takers:
     there is nobody at all)."""
 
     now: tuple[Member, ...]
+    is_probe: bool = False  # nobody takes calls; the one in `now` is tried all the same
     soon: tuple[Member, ...] = ()
     wait_s: float | None = 0.0
 
@@ -110,7 +116,11 @@ def takers(members: Collection[Member], outlook: Outlook, key: str, patience_s: 
     if len(able) > 1:
         able = sorted(preference(key, able), key=outlook.is_shaky)
     soon = tuple(member for member, wait_s in waits.items() if 0 < wait_s <= patience_s)
-    return Takers(tuple(able), soon, min(waits.values(), default=None))
+    if not able and (guessed := [member for member in waits if outlook.is_guessed(member)]):
+        # A pool is never empty for a mere guess: it may be well by now.
+        probed = min(guessed, key=lambda member: waits[member])
+        return Takers((probed,), True, tuple(member for member in soon if member is not probed), 0.0)
+    return Takers(tuple(able), False, soon, min(waits.values(), default=None))
 
 
 def untried(eligible: Sequence[Member], tried: Sequence[Tried]) -> tuple[Member, ...]:

@@ -136,7 +136,7 @@ def _after_success(standing: Standing, at_s: float) -> Standing:
     until_s, strikes = standing.out_until_s, standing.strikes
     if at_s >= until_s:
         strikes = 0
-    elif at_s > standing.out_said_s and _is_probed(standing.out_cause):
+    elif at_s > standing.out_said_s and is_probed(standing.out_cause):
         until_s, strikes = at_s, 0  # a key was mended: somebody tried it before its time
     return msgspec.structs.replace(
         standing, failures=failures, well_s=well_s, out_until_s=until_s, strikes=strikes
@@ -184,7 +184,7 @@ def _is_relapse(standing: Standing, at_s: float, cause: Cause) -> bool:
     return is_back and (cause is Cause.RATE_LIMIT or standing.failures >= RELAPSE_FAILURES)
 
 
-def _is_probed(cause: str) -> bool:
+def is_probed(cause: str) -> bool:
     return any(cause == probed.value for probed in PROBED)
 
 
