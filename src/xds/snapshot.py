@@ -145,7 +145,8 @@ def _merge(target: Versioned, *older: Versioned) -> Tree:
                 )
     by_level: dict[int, list[Tree]] = {}
     for name, (level, host) in hosts.items():
-        metadata = {"filter_metadata": {"envoy.lb": {"class": sorted(classes[name])}}}
+        told = host["metadata"]["filter_metadata"]["envoy.lb"]
+        metadata = {"filter_metadata": {"envoy.lb": {**told, "class": sorted(classes[name])}}}
         by_level.setdefault(level, []).append({**host, "metadata": metadata})
     localities = [
         {"locality": {"zone": f"level-{level}"}, "priority": level, "lb_endpoints": by_level.get(level, [])}

@@ -163,6 +163,22 @@ def test_endpoints_of_all_times_each_in_its_own_classes() -> None:
     assert set(union[LISTENER]) == {*old.resources[LISTENER], *new.resources[LISTENER]}
 
 
+def test_endpoints_of_all_times_can_be_picked_by_name() -> None:
+    """A further attempt is for one member: a host that lost its name would be found by nobody."""
+
+    def told(tree: Any) -> dict[str, Any]:
+        every = [host for locality in tree["endpoints"] for host in locality["lb_endpoints"]]
+        metadata = [host["metadata"]["filter_metadata"]["envoy.lb"] for host in every]
+        return {of["member"]: {k: v for k, v in of.items() if k != "class"} for of in metadata}
+
+    old = made(with_pool(members=[{"provider": "b", "model": "old"}, {"provider": "b", "model": "y"}]))
+    new = made(with_pool(members=[{"provider": "b", "model": "y", "weight": 9}]))
+    (merged,) = Union()(new, [old])[ENDPOINTS].values()
+    (before,), (after,) = old.resources[ENDPOINTS].values(), new.resources[ENDPOINTS].values()
+    assert told(merged.tree) == told(before.tree) | told(after.tree)
+    assert len(told(merged.tree)) == 2
+
+
 def test_levels_have_no_gaps_in_a_union() -> None:
     """Envoy refuses endpoints whose priorities leave one out."""
     levels = [{"provider": "b", "model": str(n), "priority": n} for n in range(3)]
