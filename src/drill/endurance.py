@@ -14,7 +14,7 @@ MOST_MB_PER_H = 20.0
 NOISE_MB = 8.0
 # Descriptors are mostly connections, and come and go: it is their floor that must not rise.
 MOST_DESCRIPTORS = 30
-WARM_UP_SHARE, WARM_UP_MOST_S = 0.25, 300.0
+WARM_UP_SHARE, WARM_UP_MOST_S = 1 / 3, 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def samples(
         Sample(
             at,
             Processes(
-                {"Envoy": 80 + (warm_up_mb if at >= 60 else 0) + mb_per_h * at / HOUR_S},
+                {"Envoy": 80 + (warm_up_mb if at >= 300 else 0) + mb_per_h * at / HOUR_S},
                 {"Envoy": 40 + int(descriptors_per_s * at) + (300 if at % 7 == 0 else 0)},
             ),
         )
