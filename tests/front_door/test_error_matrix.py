@@ -98,12 +98,6 @@ _ANTHROPIC: Mapping[str, tuple[type[Exception], tuple[int, ...], str]] = {
     "too_large": (anthropic.APIStatusError, (413,), "request_too_large"),
     "timeout": (anthropic.InternalServerError, (504,), "timeout_error"),
 }
-# Errors of the same dialect pass as they are, but for those that say that the key is wrong.
-_OWN_BILLING: Mapping[str, tuple[type[Exception], str]] = {
-    CHAT: (openai.RateLimitError, "insufficient_quota"),
-    RESPONSES: (openai.RateLimitError, "insufficient_quota"),
-    MESSAGES: (anthropic.BadRequestError, "credit balance"),
-}
 FIELDS = {CHAT: "max_completion_tokens", RESPONSES: "max_output_tokens", MESSAGES: "max_tokens"}
 
 
@@ -170,10 +164,6 @@ def _stream(create: Any, asked: dict[str, Any], stream: bool) -> Iterator[Any]:
 
 def check(error: Any, client: str, dialect: str, trouble: str) -> None:
     """The error of a call that nothing was answered of."""
-    if trouble == "billing" and client == dialect:
-        kind, words = _OWN_BILLING[client]
-        assert isinstance(error, kind) and words in str(error.body)
-        return
     if client == MESSAGES:
         kind, statuses, name = _ANTHROPIC[trouble]
         if trouble == "conflict" and client == dialect:

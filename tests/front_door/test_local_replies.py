@@ -265,18 +265,21 @@ def together(*work: Callable[[], Answer]) -> list[Answer]:
 
 
 def test_a_control_plane_that_hangs(broker: Broker, sims: Simulators) -> None:
-    """Calls end in a clear error, a stream that is under way too; and all is well when it goes on."""
+    """Calls end in a clear error, a stream that is under way too, or are served by the one that is started in
+    its place; and all is well when it goes on."""
     for sim in sims:
         sim.script(faults=[{"stall": "before-headers"}])
     with ThreadPoolExecutor(1) as threads:
         under_way = threads.submit(ask, broker.url, CHAT, chat("pool-quick", stream=True))
         wait_until(lambda: any(sim.calls() for sim in sims))
         with control_plane_away(broker, signal.SIGSTOP):
-            failed(under_way.result(), CHAT, 504, "upstream_timeout")
+            # Its member is late, and nobody says who is next.
+            failed(under_way.result(), CHAT, 503, "broker_unavailable")
             sims.reset()
             answers = together(*(partial(ask, broker.url, path, BODY, keys) for path, keys in CALLS))
             for (path, _), answer in zip(CALLS, answers, strict=True):
-                failed(answer, path, 503, "broker_unavailable")
+                if answer.status != 200:
+                    failed(answer, path, 503, "broker_unavailable")
 
 
 def test_a_control_plane_that_died(broker: Broker) -> None:
