@@ -131,6 +131,10 @@ class Dialect(Protocol):
     def judge(self, event: SseEvent) -> StreamStart:
         """What an event says about a stream of which nothing was let through yet."""
 
+    def is_last(self, event: SseEvent) -> bool | None:
+        """True: a stream that ends behind this event is whole (or ended with an error that says so); False:
+        it is not, whatever was said before; None: the event does not change that."""
+
     def models_body(self, names: Sequence[str]) -> bytes:
         """The answer to `GET /v1/models`: one JSON object."""
 

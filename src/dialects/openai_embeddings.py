@@ -70,6 +70,9 @@ class OpenAiEmbeddings(SameDialect):
     def judge(self, event: SseEvent) -> StreamStart:
         return REAL
 
+    def is_last(self, event: SseEvent) -> bool | None:
+        return True
+
     # -- embeddings
 
     def decode_embed_request(self, body: bytes) -> Embed:

@@ -13,6 +13,7 @@ from ..core.causes import Action, Cause
 from ..core.errors import CallError, Unavailable
 from ..policy import Book, decide
 from ..policy.attempts import (
+    MOST_ATTEMPTS,
     Outlook,
     Takers,
     Tried,
@@ -21,6 +22,7 @@ from ..policy.attempts import (
     later,
     sent,
     takers,
+    tells,
     untried,
 )
 from ..policy.decide import decide_in
@@ -67,8 +69,8 @@ class Routing:
         owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
         member = owner.member if owner is not None and owner.member in chosen.now else None
         # Envoy's own pick is any of those that take calls: one of them is tried, the others are left.
-        if chosen.is_probe:
-            member = chosen.now[0]  # Envoy leaves it out
+        if chosen.is_probe or (member is None and any(map(outlook.is_news, decision.eligible))):
+            member = chosen.now[0]  # Envoy leaves it out, or does not know yet whom to leave out
         first = member or min(chosen.now, key=lambda one: one.priority)
         others = [other for other in (*chosen.now, *chosen.soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
@@ -89,7 +91,8 @@ class Routing:
             pool, pools = self._pool(decision), (*pools, action)
         members = untried(decision.eligible, tried)
         if action is Action.NEXT_PRIORITY:
-            members = later(members, _member(pool, tried[-1].member))
+            # Where there is none any more, it is too late for the member's own answer.
+            members = later(members, _member(pool, tried[-1].member)) or members
         outlook = self._outlook(decision)
         key = key_in(pool, self._facts, inbound.first, body)
         chosen = self._takers(members, pool, outlook, key.value if key else self._request_id)
@@ -133,15 +136,16 @@ class Routing:
         pools: Sequence[str],
     ) -> tuple[Cause, ...]:
         """For an attempt at `member`, or at any of its priority: `others` take the call as well."""
-        if sent(tried) + 1 > self._budget(pools):
-            return handed_back((), False, False, False, frozenset(), bool(tried))
+        if len(tried) + 1 >= MOST_ATTEMPTS:
+            return ()
         return handed_back(
             pool.on,
             bool(others),
             bool(later(others, member)),
             len(eligible) == 1 and not tried,
             self._enters(pool, tried) if pool.on else frozenset(),
-            bool(tried),
+            tells(tried),
+            sent(tried) >= self._budget(pools),
         )
 
     def _enters(self, pool: Pool, tried: Sequence[Tried]) -> frozenset[str]:

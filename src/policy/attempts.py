@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..core.catalog import Member, Pool
-from ..core.causes import DEFAULT_ACTIONS, Action, Cause
+from ..core.causes import ALWAYS_CLIENTS, DEFAULT_ACTIONS, Action, Cause
 from .affinity import preference
 from .health import Book, Effect, is_probed
 
 # Nothing was sent to a provider: such an attempt costs nothing of the budget.
 UNSENT = frozenset((Cause.CAPACITY, Cause.NOT_CARRIED))
+# Envoy runs a call through its filters no more often than this, budget or not.
+MOST_ATTEMPTS = 31
+_SHAKY_S = 60.0
+# Long enough for news to have become weights at every Envoy.
+_NEWS_S = 2.0
 # Who is alone is asked once more where that can help: a connection that the provider had just closed is no
 # answer. A timeout would only be waited for twice.
 _AGAIN = frozenset(
@@ -60,6 +65,13 @@ class Outlook:
         effect = self._book.effect(member.id, self._now_s)
         return max(0.0, (effect.until_s or 0.0) - self._now_s) if effect.state == "out" else 0.0
 
+    def is_news(self, member: Member) -> bool:
+        """That it is out was said just now: Envoy may not know yet."""
+        standing = self._book.standings.get(member.id)
+        if standing is None or standing.out_until_s <= self._now_s:
+            return False
+        return self._now_s < standing.out_said_s + _NEWS_S
+
     def is_guessed(self, member: Member) -> bool:
         """That it is out is our own guess (its key is refused, it failed on its way back), not its word."""
         standing = self._book.standings.get(member.id)
@@ -70,9 +82,10 @@ class Outlook:
         return self._book.effect(member.id, self._now_s).cause
 
     def is_shaky(self, member: Member) -> bool:
-        """It failed lately, or Envoy has taken it out of this pool: others are tried first."""
+        """It failed lately, or Envoy has taken it out of this pool: others are tried first. (Not for ever:
+        who gets no calls can't show that it is well.)"""
         standing = self._book.standings.get(member.id)
-        if standing is not None and standing.failures:
+        if standing is not None and standing.failures and self._now_s < standing.failed_s + _SHAKY_S:
             return True
         is_known = (self._pool.name, member.id) in self._book.ejections
         return is_known and self._effect(member).state == "ejected"
@@ -148,6 +161,12 @@ def sent(tried: Sequence[Tried]) -> int:
     return sum(1 for one in tried if one.cause not in UNSENT)
 
 
+def tells(tried: Sequence[Tried]) -> bool:
+    """Is there more to tell than what the last member can't carry? Where no member can, that is all there is,
+    and it is the client's to change."""
+    return any(one.cause is not Cause.NOT_CARRIED for one in tried)
+
+
 @functools.lru_cache(maxsize=4_096)
 def handed_back(
     on: tuple[tuple[Cause, Action | str], ...],
@@ -156,18 +175,22 @@ def handed_back(
     is_alone: bool,
     enters: frozenset[str],
     tells: bool,
+    is_last: bool = False,
 ) -> tuple[Cause, ...]:
     """The causes for which an attempt that fails is worth another one; the others' answers are the client's.
 
     `on` is the pool's. `has_next`: there is a member for it; `has_later`: one of a later priority;
     `is_alone`: the attempt is for the only member, and may be made once more; `enters`: other pools that have
     a member for the call; `tells`: earlier attempts failed as well, and where the member can't even be asked,
-    the client is told of them.
+    the client is told of them; `is_last`: the budget has room for this attempt and no other, but if nothing
+    was sent, it was none.
     """
     actions: dict[Cause, Action | str] = {**DEFAULT_ACTIONS, **dict(on)}
     worth = []
     for cause in Cause:
         action = actions[cause]
+        if cause in ALWAYS_CLIENTS or (is_last and cause not in UNSENT):
+            continue
         if (
             (action is Action.NEXT and (has_next or (is_alone and cause in _AGAIN)))
             or (action is Action.NEXT_PRIORITY and has_later)

@@ -90,6 +90,10 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     flags = _flags(common)
     own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
     cause = _cause_named(left) or cause_of(response.response_code.value, flags)
+    if cause is Cause.GARBAGE and response.response_code.value == 200 and "cause" not in left:
+        cause = Cause.RESET  # what Envoy calls a breach of protocol is a reply without its end
+    if cause is not None and not own and response.response_code.value == 200:
+        own = _BROKEN_OFF.get(cause, "upstream_reset")  # behind a good status: nothing else would say so
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
         status=_status_of_attempt(response.response_code.value, left, cause),
@@ -111,13 +115,18 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
         return None
     common = entry.common_properties
     status = attempt.provider_status or attempt.status
-    waited_ms = attempt.duration_ms if attempt.first_byte_ms is None else attempt.first_byte_ms
+    cause = _CAUSES.get(attempt.cause)
+    is_broken_off = cause is not None and attempt.status < 300
+    waited_ms = attempt.first_byte_ms
+    if waited_ms is None or is_broken_off:  # it went well until its end
+        waited_ms = attempt.duration_ms
     started = common.start_time
     return Observed(
         member=attempt.member,
         status=status,
-        cause=_CAUSES.get(attempt.cause),
-        headers=dict(entry.response.response_headers),
+        cause=cause,
+        # What was said of limits at the beginning is not news at the end.
+        headers={} if is_broken_off else dict(entry.response.response_headers),
         at_s=min(now_s, started.seconds + started.nanos / 1e9 + waited_ms / 1000),
         request_id=request_id,
     )
@@ -125,6 +134,7 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
 
 _HANDED_BACK = 307
 _LATE = frozenset((Cause.TIMEOUT, Cause.STALL))
+_BROKEN_OFF = {Cause.STALL: "upstream_stalled", Cause.TIMEOUT: "upstream_timeout"}
 
 
 def _status_of_attempt(status: int, left: dict[str, AnyMessage], cause: Cause | None) -> int:

@@ -80,6 +80,6 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
         code = codes[-1] if codes else ""
         if code == CANCELLED:  # who went away told only the member's listener
             record.code = CLIENT_GONE
-        elif record.status >= 400:
+        elif code:  # of an error, or of a reply that broke off behind a good status
             record.code = code
     return record

@@ -365,7 +365,7 @@ class PoolIn(Model):
         dict,
     )
     hedge: Annotated[HedgeIn | None, BeforeValidator(values.hedge)] = field(
-        "Try a second member beside a slow first one.",
+        "Try a second member beside a slow first one. Without effect in this version.",
         "duration or mapping",
         "give e.g. 2s, or {after: 2s, share: 5%}",
         None,
@@ -376,7 +376,7 @@ class PoolIn(Model):
     guard: Annotated[str, PlainValidator(values.guard)] = field(
         "How far the broker watches over a stream that passes as it is. `first-event`: to its first event; "
         "what ends early, but cleanly, behind it is in the record only. `full`: to its end; what ends early "
-        "gets the dialect's own error event, and each piece costs CPU.",
+        "gets the dialect's own error event. `full` has no effect in this version.",
         "word",
         "give first-event or full",
         "first-event",

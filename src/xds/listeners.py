@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..core.catalog import Catalog, Limits, Listen
 from ..core.keys import BLAME_HEADER, BLAMELESS_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..exchange.outer import MOST_OVER_LIMIT
+from ..policy.attempts import MOST_ATTEMPTS
 from .clusters import buffer_bytes
 from .filters import (
     EXT_PROC,
@@ -26,8 +27,6 @@ _MAX_MESSAGE_TIMEOUT_MS = 3_600_000
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 # In a hedged call two attempts run side by side, and none of them can be handed back.
 _HEDGED_RETRY_ON = "5xx,reset,connect-failure,refused-stream,retriable-status-codes"
-# The budget of attempts ends a call long before.
-_MOST_HANDED_BACK = 30
 _BETWEEN_LISTENERS = (CAUSE_HEADER, MEMBER_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
 
 
@@ -133,7 +132,7 @@ def _pool_route(catalog: Catalog) -> Tree:
     """An attempt that fails is handed back: the member's listener answers with a redirect, Envoy runs the
     same request through the filters again, and ext_proc decides what is tried next."""
     handed_back = {
-        "max_internal_redirects": _MOST_HANDED_BACK,
+        "max_internal_redirects": MOST_ATTEMPTS - 1,
         "redirect_response_codes": [307],
         "response_headers_to_copy": [CAUSE_HEADER, MEMBER_HEADER],
         "allow_cross_scheme_redirect": True,

@@ -1,8 +1,9 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
 -- MODEL (a JSON string), MEMBER, BASE_PATH, PATHS (suffix -> another one), REFUSED, BILLING and GARBAGE (dialect ->
--- error body), BLAMELESS (causes), CAUSES (for `rules_of`), HELD_BYTES, OWN (the provider's dialects), PASSING (those of them whose calls can pass: Python mends the others)
--- and GIVES_USAGE (it knows stream_options) are set above.
+-- error body), BLAMELESS (causes), CAUSES (for `rules_of`), HELD_BYTES, OWN (the provider's dialects), PASSING (those
+-- of them whose calls can pass: Python mends the others) and GIVES_USAGE (it knows stream_options) are set above;
+-- causes.lua and stream_end.lua stand there, too.
 
 local function path_of(suffix)
   local plain, mark, query = string.match(suffix, "^([^?]*)(%??)(.*)$")
@@ -59,14 +60,14 @@ function envoy_on_request(handle)
   handle:headers():replace("content-length", tostring(size))
 end
 
+local function is_stream(headers)
+  return string.find(string.lower(headers:get("content-type") or ""), "text/event-stream", 1, true) == 1
+end
+
 -- What is no stream goes on when it is whole: until then a cut or a silence can still be answered by
 -- another member. What may be more than Envoy can hold goes on as it comes: replies that say they are
 -- large, and those to a list of inputs, which need not say so.
 local function is_held(handle, headers)
-  local kind = string.lower(headers:get("content-type") or "")
-  if string.find(kind, "text/event-stream", 1, true) == 1 then
-    return false
-  end
   local length = tonumber(headers:get("content-length") or "")
   if length == nil then
     return not handle:streamInfo():dynamicMetadata():get("modelbroker")["list_of_inputs"]
@@ -141,10 +142,6 @@ local function is_usage_event(event)
   return tells_usage(event) and string.find(event, '"choices":%s*%[%s*%]') ~= nil
 end
 
-local function ends_an_event(text)
-  return string.sub(text, -2) == "\n\n" or string.sub(text, -3) == "\n\r\n"
-end
-
 local function begins_alike(one, other)
   local size = math.min(#one, #other)
   return string.sub(one, 1, size) == string.sub(other, 1, size)
@@ -161,10 +158,11 @@ end
 
 -- Takes the usage event out. Events may be split over chunks anywhere: what may be the beginning of one
 -- waits for its rest, and all else goes on at once.
-local function strip_usage_event(handle)
+local function strip_usage_event(handle, seen)
   local held, passing, line_end = "", false, false -- passing: inside an event that goes on already
   for chunk in handle:bodyChunks() do
     local text = chunk:getBytes(0, chunk:length())
+    watch(seen, text)
     -- Nearly every piece holds whole events without usage, and passes as it is.
     if held ~= "" or passing or not ends_an_event(text) or tells_usage(text) then
       text = held .. text
@@ -194,6 +192,41 @@ local function strip_usage_event(handle)
   end
 end
 
+-- A stream of the client's own dialect, at its clean end: one without its dialect's last event was cut, and one may
+-- end with the provider's own error. Nothing of it changes; the record says so, and the member hears of it.
+local function note_end(handle, dialect, seen)
+  local is_over, failure = was_whole(seen, dialect)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  if (is_over and not failure) or metadata:get("modelbroker")["cause"] then
+    return
+  end
+  if failure then
+    local status = string.find(failure, "invalid_request", 1, true) and 400 or 500
+    metadata:set("modelbroker", "cause", cause_of(rules_of(CAUSES, dialect), status, failure))
+    metadata:set("modelbroker", "code", "upstream_error")
+  else
+    metadata:set("modelbroker", "cause", "cut")
+    metadata:set("modelbroker", "code", "upstream_truncated")
+  end
+end
+
+local function pass_stream(handle, call, headers)
+  local dialect = call["dialect"]
+  -- What is compressed here is undone behind this filter: it can't be read.
+  local encoding = string.lower(headers:get("content-encoding") or "identity")
+  local seen = new_watch()
+  if call["usage_event"] == "strip" then
+    strip_usage_event(handle, seen)
+  elseif encoding == "identity" and LAST[dialect] then
+    for chunk in handle:bodyChunks() do
+      watch(seen, chunk:getBytes(0, chunk:length()))
+    end
+  end
+  if encoding == "identity" and LAST[dialect] then
+    note_end(handle, dialect, seen)
+  end
+end
+
 function envoy_on_response(handle)
   local call = handle:streamInfo():dynamicMetadata():get("modelbroker")
   local headers = handle:headers()
@@ -204,9 +237,9 @@ function envoy_on_response(handle)
   local status = headers:get(":status")
   if string.match(status, "^2%d%d$") == nil then
     failed(handle, call, status)
+  elseif is_stream(headers) then
+    pass_stream(handle, call, headers)
   elseif is_held(handle, headers) then
     handle:body(true)
-  elseif call["usage_event"] == "strip" and status == "200" then
-    strip_usage_event(handle)
   end
 end

@@ -297,6 +297,7 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         f"local BLAMELESS = {_lua_table((cause.value, b'1') for cause in _in_order(BLAMELESS))}",
         f"local HELD_BYTES = {held_bytes}",
         lua_source(),
+        _lua_file("stream_end.lua"),
         f"local CAUSES = {lua_texts(own)}",
         f"local OWN = {_lua_table((name, b'1') for name in own)}",
         f"local PASSING = {_lua_table((name, b'1') for name in passing)}",
@@ -306,7 +307,7 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
     return extension(
         "envoy.filters.http.lua",
         "envoy.extensions.filters.http.lua.v3.Lua",
-        default_source_code={"inline_string": "\n".join([*lines, _lua_source()])},
+        default_source_code={"inline_string": "\n".join([*lines, _lua_file("member.lua")])},
     )
 
 
@@ -353,8 +354,8 @@ def lua_string(value: bytes) -> str:
 
 
 @functools.cache
-def _lua_source() -> str:
-    return resources.files(__package__).joinpath("member.lua").read_text()
+def _lua_file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text()
 
 
 def _decompressors() -> list[Tree]:

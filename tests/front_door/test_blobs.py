@@ -101,8 +101,9 @@ MIXED = [("anthropic-messages", "bedrock-anthropic"), ("bedrock-anthropic", "bed
 
 
 @pytest.fixture(autouse=True)
-def clean(sims: Simulators) -> None:
+def clean(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
 
 
 def thinking(sim: SimulatorHandle, faulty: list[int], answers_at: int, **reply: Any) -> None:

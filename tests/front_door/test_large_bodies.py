@@ -110,10 +110,12 @@ def assert_passed_on_once(sims: Simulators, name: str, calls: list[tuple[Ask, by
 
 
 def assert_none_abandoned(broker: Broker) -> None:
-    """Envoy never gave a retry up because the body was too large to keep."""
+    """Envoy never gave a further attempt up because the body was too large to keep."""
     abandoned = stats(broker, "retry_or_shadow_abandoned$")
     assert not any(abandoned.values()), abandoned
-    assert sum(stats(broker, r"cluster\.pool\..*upstream_rq_retry$").values()) > 0
+    assert not any(stats(broker, r"cluster\.pool\..*upstream_internal_redirect_failed_total$").values())
+    handed_back = stats(broker, r"cluster\.pool\..*upstream_internal_redirect_succeeded_total$")
+    assert sum(handed_back.values()) > 0
 
 
 @pytest.mark.parametrize("size", SIZES)

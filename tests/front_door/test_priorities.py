@@ -212,7 +212,7 @@ def test_the_last_attempt_is_not_spent_on_the_first_level(
         sims[name].script(faults=[FAULTS["status"]])
     got = make(broker.url, asks(100, f"three-and-{failover}"))
     assert_answered(got, "next")
-    assert {g.attempts for g in got} == {1 + failover}
+    assert 1 < max(g.attempts for g in got) <= 1 + failover
 
 
 @pytest.mark.parametrize("parallel", [1, 50])

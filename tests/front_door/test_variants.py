@@ -200,8 +200,9 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def clean(sims: Simulators) -> None:
+def clean(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
 
 
 def script(sims: Simulators, name: str, **more: Any) -> None:
@@ -258,7 +259,9 @@ def test_who_fails_in_any_way_is_left(broker: Broker, sims: Simulators, fault: F
     ]
     for got in make(broker.url, calls, parallel=20):
         assert got.is_whole and got.text == f"plain answering as gpt-5: {got.ask.question}", str(got)
-        assert (got.member, got.attempts) == ("plain/gpt-5", 2), str(got)
+        assert got.member == "plain/gpt-5", str(got)
+        # Who has said for how long it wants no call gets none.
+        assert got.attempts == 2 or (fault.says_when and got.attempts == 1), str(got)
 
 
 RAISED = {

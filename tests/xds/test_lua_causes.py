@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
-import json
-import socket
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from modelbroker.dialects.causes import cause_of
-from modelbroker.envoyapi import envoy_binary
 from modelbroker.xds.lua_causes import lua_source, lua_texts
 from support.error_bodies import DIALECTS, ErrorReply, recorded, simulated
 from support.error_draws import STATUSES, error_replies
 from support.error_spellings import SPELLINGS
-from support.waiting import wait_until
+from support.lua_envoy import LuaEnvoy
 
 # Answers the cause of the body that is posted to it.
 ANSWER = """
@@ -33,71 +26,22 @@ end
 """
 
 
-def typed(name: str, **fields: Any) -> dict[str, Any]:
-    return {"@type": f"type.googleapis.com/envoy.extensions.{name}", **fields}
-
-
-def bootstrap(path: Path) -> dict[str, Any]:
-    """An Envoy at the socket `path` whose only filter is Lua."""
-    source = "\n".join((lua_source(), f"local TEXTS = {lua_texts(DIALECTS)}", ANSWER))
-    lua = typed("filters.http.lua.v3.Lua", default_source_code={"inline_string": source})
-    manager = typed(
-        "filters.network.http_connection_manager.v3.HttpConnectionManager",
-        stat_prefix="causes",
-        http_filters=[
-            {"name": "lua", "typed_config": lua},
-            {"name": "router", "typed_config": typed("filters.http.router.v3.Router")},
-        ],
-        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": []}]},
-    )
-    listener = {
-        "name": "causes",
-        "address": {"pipe": {"path": str(path)}},
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
-    return {"static_resources": {"listeners": [listener]}}
-
-
-class LuaCauses(http.client.HTTPConnection):
-    """A connection to that Envoy."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("envoy", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(30)
-        self.sock.connect(str(self._path))
+class LuaCauses:
+    def __init__(self, envoy: LuaEnvoy) -> None:
+        self._envoy = envoy
 
     def cause_of(self, reply: ErrorReply) -> str:
         headers = {"x-dialect": reply.dialect, "x-status": str(reply.status)}
         if reply.kind:
             headers["x-kind"] = reply.kind
-        self.request("POST", "/", reply.body, headers)
-        response = self.getresponse()
-        said = response.read().decode()
-        assert response.status == 200, said
-        return said
+        return self._envoy.answer(reply.body, headers)
 
 
 @pytest.fixture(scope="module")
 def lua(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuaCauses]:
-    folder = tmp_path_factory.mktemp("lua")
-    path, config = folder / "envoy.sock", folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(path)))
-    command = [str(envoy_binary()), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([*command, "--log-level", "error"], stdout=log, stderr=log)
-    try:
-        wait_until(lambda: path.exists() or process.poll() is not None)
-        assert process.poll() is None, (folder / "log").read_text()
-        connection = LuaCauses(path)
-        yield connection
-        connection.close()
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    source = "\n".join((lua_source(), f"local TEXTS = {lua_texts(DIALECTS)}", ANSWER))
+    with LuaEnvoy(tmp_path_factory.mktemp("lua"), source) as envoy:
+        yield LuaCauses(envoy)
 
 
 def test_all_that_is_known(lua: LuaCauses) -> None:

@@ -68,6 +68,11 @@ class AnthropicMessages:
                 return PREAMBLE if empty else REAL
         return REAL
 
+    def is_last(self, event: SseEvent) -> bool | None:
+        message = decode_json(event.data)
+        kind = (message.get("type") or event.name) if isinstance(message, dict) else ""
+        return True if kind in ("message_stop", "error") else None
+
     def models_body(self, names: Sequence[str]) -> bytes:
         return msgspec.json.encode(
             {

@@ -53,6 +53,20 @@ class OpenAiChat(SameDialect):
                 return REAL
         return PREAMBLE
 
+    def is_last(self, event: SseEvent) -> bool | None:
+        """An answer that has said why it stopped is whole, though some providers end it without [DONE]."""
+        if event.data.startswith(b"[DONE]"):
+            return True
+        chunk = decode_json(event.data)
+        if not isinstance(chunk, dict):
+            return None
+        if chunk.get("error") or event.name == "error":
+            return True
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices:
+            return None  # usage, and what else stands behind an answer
+        return any(isinstance(choice, dict) and choice.get("finish_reason") for choice in choices)
+
     # -- what clients speak
 
     def decode_request(self, body: bytes) -> Chat:

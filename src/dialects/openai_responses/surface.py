@@ -19,6 +19,9 @@ from .stream_out import ResponsesEncoder, encode_response
 from .wire import DEVIATIONS, path
 
 _PREAMBLE_TYPES = frozenset(("response.created", "response.queued", "response.in_progress", "keepalive"))
+_LAST_TYPES = frozenset(
+    ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "error")
+)
 
 
 class OpenAiResponses:
@@ -51,6 +54,13 @@ class OpenAiResponses:
         else:
             return PREAMBLE if kind in _PREAMBLE_TYPES else REAL
         return failed(fault.cause, fault.message)
+
+    def is_last(self, event: SseEvent) -> bool | None:
+        message = decode_json(event.data)
+        if not isinstance(message, dict):
+            return None
+        kind = str(message.get("type") or event.name)
+        return True if kind in _LAST_TYPES or (not kind and message.get("error")) else None
 
     # -- what clients speak
 

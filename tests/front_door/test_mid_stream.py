@@ -1,0 +1,137 @@
+"""Streams that break behind their first event: none looks like a whole one, to a client or in its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.broker import KEY_SHA256, Broker, one_a_dialect
+from support.calls import Ask, Got, make
+from support.simulators import Simulators
+from support.waiting import wait_until
+
+DIALECTS = ("openai-chat", "openai-responses", "anthropic-messages")
+WORDS = "one two three four five six seven eight nine ten"
+REPLY = {"text": WORDS, "chunks": 10}
+# Behind which event a stream is cut: the first real one is there, the last one is not.
+IN_THE_MIDDLE = 8
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("first", "next") as simulators:
+        yield simulators
+
+
+@pytest.fixture(scope="module")
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    def pool(dialect: str, kind: str, **more: Any) -> dict[str, Any]:
+        members = [
+            {"provider": f"{name}-{dialect}", "model": "m", "priority": level}
+            for level, name in enumerate(("first", "next"))
+        ]
+        return {"name": f"{kind}-{dialect}", "members": members, "ejection": "off", **more}
+
+    config = {
+        "providers": one_a_dialect(sims, DIALECTS),
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [pool(dialect, "plain") for dialect in DIALECTS],
+    }
+    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean(broker: Broker, sims: Simulators) -> None:
+    sims.reset()
+    broker.forget()
+
+
+def record_of(broker: Broker, got: Got) -> dict[str, Any]:
+    """The call's record; entries come in batches, so it is waited for."""
+    path: Path = broker.folder / "state" / "calls.jsonl"
+    request_id = got.headers["x-broker-request-id"]
+
+    def found() -> dict[str, Any] | None:
+        lines = path.read_text().splitlines() if path.exists() else []
+        return next((json.loads(line) for line in lines if request_id in line), None)
+
+    record = wait_until(found, 15)
+    assert record is not None
+    return record
+
+
+def streams(kind: str) -> list[Ask]:
+    return [Ask(f"{kind}-{dialect}", dialect, stream=True) for dialect in DIALECTS]
+
+
+def told(record: dict[str, Any]) -> tuple[int, str, list[tuple[str, str]]]:
+    return record["status"], record["code"], [(a["code"], a["cause"]) for a in record["attempts"]]
+
+
+# -- Python is out of the path: the client gets what came, and the record says what it was
+
+
+@pytest.mark.parametrize("size", [None, 1, 7, 61])
+def test_a_clean_end_before_the_last_event_is_in_the_record(
+    broker: Broker, sims: Simulators, size: int | None
+) -> None:
+    split = {"split_bytes": size} if size else {}
+    sims["first"].script(replies=[{**REPLY, **split}], faults=[{"cut": "end", "after_events": IN_THE_MIDDLE}])
+    before = broker.metrics("modelbroker_attempt_failures_total")
+    for got in make(broker.url, streams("plain")):
+        assert (got.status, got.broken) == (200, "") and "one" in got.text and not got.is_whole, str(got)
+        assert told(record_of(broker, got)) == (200, "upstream_truncated", [("upstream_truncated", "cut")])
+        member = f"first-{got.ask.dialect}/m"
+        label = f'{{cause="cut",member="{member}"}}'
+        assert broker.metrics("modelbroker_attempt_failures_total")[label] == before.get(label, 0) + 1
+        heard = broker.status()["members"][member]
+        assert (heard["last_error"]["cause"], heard["last_error"]["status"]) == ("cut", 200)
+    assert sims["next"].calls() == []
+
+
+@pytest.mark.parametrize("size", [None, 1, 7, 61, 4096])
+@pytest.mark.parametrize("usage", [True, False], ids=["with-usage", "without"])
+def test_a_whole_stream_is_whole_in_the_record(
+    broker: Broker, sims: Simulators, size: int | None, usage: bool
+) -> None:
+    sims["first"].script(replies=[{**REPLY, **({"split_bytes": size} if size else {})}])
+    asks = streams("plain")
+    if usage:
+        asks.append(Ask("plain-openai-chat", stream=True, more={"stream_options": {"include_usage": True}}))
+    for got in make(broker.url, asks):
+        assert got.is_whole and got.text == WORDS, str(got)
+        assert told(record_of(broker, got)) == (200, "", [("", "")])
+    assert all(not member["last_error"] for member in broker.status()["members"].values())
+
+
+@pytest.mark.parametrize("fault", [{"reset": "mid-stream"}, {"cut": "close"}], ids=["reset", "no-last-chunk"])
+def test_a_broken_transfer_stays_one(broker: Broker, sims: Simulators, fault: dict[str, Any]) -> None:
+    sims["first"].script(
+        replies=[REPLY], faults=[{**fault, "after_events": IN_THE_MIDDLE, "token_delay_ms": 5}]
+    )
+    for got in make(broker.url, streams("plain")):
+        assert got.status == 200 and got.broken and "one" in got.text, str(got)
+        assert told(record_of(broker, got)) == (200, "upstream_reset", [("upstream_reset", "reset")])
+
+
+def test_the_providers_own_error_in_the_middle_is_in_the_record(broker: Broker, sims: Simulators) -> None:
+    """Its client gets the event as it came."""
+    sims["first"].script(
+        replies=[REPLY],
+        faults=[
+            {
+                "error_event": True,
+                "after_events": IN_THE_MIDDLE,
+                "error": {"type": "overloaded_error", "message": "Overloaded"},
+            }
+        ],
+    )
+    for got in make(broker.url, streams("plain")):
+        assert not got.broken and b"Overloaded" in got.body and not got.is_whole
+        record = told(record_of(broker, got))
+        assert record[:2] == (200, "upstream_error")
+        assert record[2][0][1] in ("overloaded", "server-error")
