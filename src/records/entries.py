@@ -89,7 +89,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     request_id = left.get("request_id")
     flags = _flags(common)
     own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
-    cause = _cause_named(left) or cause_of(response.response_code.value, flags)
+    cause = _cause_named(left) or cause_of(response.response_code.value, flags, details)
     if cause is Cause.GARBAGE and response.response_code.value == 200 and "cause" not in left:
         cause = Cause.RESET  # what Envoy calls a breach of protocol is a reply without its end
     if cause is not None and not own and response.response_code.value == 200:
@@ -155,6 +155,7 @@ def _cause_named(left: dict[str, AnyMessage]) -> Cause | None:
 _CAUSES = {cause.value: cause for cause in Cause}
 # The client went away, or a twin was quicker.
 _LEFT = frozenset(("downstream_connection_termination", "downstream_remote_reset"))
+_NOT_HTTP, _MID_BODY = "upstream_protocol_error", "after_response_started"
 _CAUSE_OF_FLAG = {
     "upstream_overflow": Cause.CAPACITY,
     "dns_resolution_failure": Cause.DNS,
@@ -180,9 +181,11 @@ _CAUSE_OF_STATUS = {
 }
 
 
-def cause_of(status: int, flags: Collection[str]) -> Cause | None:
+def cause_of(status: int, flags: Collection[str], details: str = "") -> Cause | None:
     """By Envoy's own words and the status alone, where nobody looked closer. None: it went well."""
     if flags:
+        if _MID_BODY in details and _NOT_HTTP in flags:
+            return Cause.RESET  # what broke off inside a chunk is no valid HTTP either
         for flag, cause in _CAUSE_OF_FLAG.items():
             if flag in flags:
                 return cause

@@ -166,6 +166,8 @@ _TROUBLES: tuple[tuple[Cause, tuple[str, ...], str], ...] = (
     (Cause.CAPACITY, ("UO",), ""),
     (Cause.TIMEOUT, ("UT",), ""),
     (Cause.STALL, ("SI",), ""),
+    # A connection that breaks inside a chunk of the body: that is no valid HTTP either.
+    (Cause.RESET, ("UPE",), _details("after_response_started")),
     (Cause.GARBAGE, ("UPE",), ""),
     (Cause.RESET, ("UC", "UR", "LR"), ""),
 )

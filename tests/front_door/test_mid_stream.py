@@ -135,3 +135,28 @@ def test_the_providers_own_error_in_the_middle_is_in_the_record(broker: Broker, 
         record = told(record_of(broker, got))
         assert record[:2] == (200, "upstream_error")
         assert record[2][0][1] in ("overloaded", "server-error")
+
+
+# -- before its first event, and in a whole reply, the same is another member's
+
+
+@pytest.mark.parametrize(
+    ("stream", "fault"),
+    [
+        (True, {"reset": "mid-stream", "after_events": 1}),
+        (True, {"cut": "close", "after_events": 1}),
+        (False, {"reset": "mid-body"}),
+        (False, {"cut": "close"}),
+    ],
+    ids=["stream-reset", "stream-no-last-chunk", "whole-reset", "whole-short"],
+)
+def test_what_is_not_committed_is_handed_back(
+    broker: Broker, sims: Simulators, stream: bool, fault: dict[str, Any]
+) -> None:
+    sims["first"].script(replies=[REPLY], faults=[{**fault, "token_delay_ms": 5}])
+    sims["next"].script(replies=[REPLY])
+    for got in make(broker.url, [Ask(f"plain-{dialect}", dialect, stream) for dialect in DIALECTS]):
+        assert got.is_whole and got.text == WORDS, str(got)
+        record = record_of(broker, got)
+        assert (record["status"], record["code"]) == (200, "")
+        assert sorted(a["cause"] for a in record["attempts"]) == ["", "reset"]
