@@ -56,7 +56,8 @@ def test_every_error_code_is_documented_and_every_documented_one_exists() -> Non
     documented = set(re.findall(r"^\| \d+ \| `([a-z_]+)`", (ROOT / "docs" / "errors.md").read_text(), re.M))
     source = codes_in_source() - COMMAND_ERRORS
     assert source - documented == set()
-    text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    files = [path for kind in ("*.py", "*.lua") for path in (ROOT / "src").rglob(kind)]
+    text = "".join(path.read_text() for path in files)
     assert {code for code in documented if f'"{code}"' not in text} == set()
 
 
