@@ -36,8 +36,10 @@ local function watch(seen, text)
     return
   end
   local open = seen.open .. text
-  local _, last = string.find(open, "^.*\n\r?\n")
-  if last then
+  -- Plain searches first: a large event that comes in many pieces must not be gone through for each of them.
+  local from = math.max(1, #seen.open - 1)
+  if string.find(open, "\n\n", from, true) or string.find(open, "\n\r\n", from, true) then
+    local _, last = string.find(open, "^.*\n\r?\n")
     local whole = string.sub(open, 1, last)
     open = string.sub(open, last + 1)
     if string.find(whole, "data", 1, true) then
@@ -67,7 +69,7 @@ local function is_last(dialect, name, data)
     return dialect == "openai-chat" or nil
   end
   if not string.find(data, "}%s*$") then
-    return nil -- it is cut itself
+    return nil -- no JSON
   end
   local is_error = name == "error"
     or string.find(data, '^{%s*"type":%s*"error"')
@@ -93,13 +95,13 @@ local function is_last(dialect, name, data)
   return kinds[kind or ""]
 end
 
--- At the stream's end: was it whole, and the error that it ended with, if it was one.
+-- At the stream's end; an event without its blank line never reaches a client's code. Was it whole, and the error that it ended with, if it was one.
 local function was_whole(seen, dialect)
-  if not string.find(seen.open, "%S") and ends_as_usual(dialect, seen.newest) then
+  if ends_as_usual(dialect, seen.newest) then
     return true
   end
   local is_over, failure, name = false, nil, ""
-  for line in string.gmatch(seen.before .. seen.newest .. seen.open, "[^\r\n]+") do
+  for line in string.gmatch(seen.before .. seen.newest, "[^\r\n]+") do
     local field, value = string.match(line, "^(%a+): ?(.*)$")
     if field == "event" then
       name = value

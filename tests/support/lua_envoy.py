@@ -36,9 +36,17 @@ class LuaEnvoy(http.client.HTTPConnection):
         ]
         with self._log.open("w") as log:
             self._process = subprocess.Popen([*command, "--log-level", "error"], stdout=log, stderr=log)
-        wait_until(lambda: self._socket.exists() or self._process.poll() is not None)
+        wait_until(lambda: self._listens() or self._process.poll() is not None)
         assert self._process.poll() is None, self._log.read_text()
         return self
+
+    def _listens(self) -> bool:
+        """The file is there a little before anybody listens."""
+        try:
+            self.connect()
+        except OSError:
+            return False
+        return True
 
     def __exit__(self, *_: object) -> None:
         self.close()
