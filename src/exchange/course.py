@@ -7,7 +7,6 @@ would be believed. It never leaves Envoy: members' listeners strip it before the
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -23,7 +22,7 @@ _MAC_BYTES = 16
 class Course(msgspec.Struct, frozen=True, array_like=True):
     """A call under way. `started_ms`: of the machine's monotonic clock. `caller`: who it is, by name;
     `feature` and `customer` as its headers said. `pools`: where it was decided to go, and where it went on.
-    `tried`: (member id, cause)."""
+    `tried`: (member id, cause). `waited_ms`: how long it has waited for members that take no calls."""
 
     request_id: str
     started_ms: int
@@ -32,6 +31,7 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     customer: str
     pools: tuple[str, ...]
     tried: tuple[tuple[str, str], ...] = ()
+    waited_ms: int = 0
 
     def failed(self) -> tuple[Tried, ...]:
         return tuple(Tried(member, Cause(cause)) for member, cause in self.tried)
@@ -49,12 +49,12 @@ def sealed(course: Course, key: bytes) -> str:
 def opened(value: str, key: bytes) -> Course | None:
     """None where it was not sealed with `key`."""
     try:
-        raw = base64.urlsafe_b64decode(value.encode())
+        raw = base64.b64decode(value.encode(), b"-_", validate=True)
         mac, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, _mac(content, key)):
             return None
         return msgspec.json.decode(content, type=Course)
-    except (ValueError, binascii.Error):
+    except ValueError:  # binascii's and msgspec's too
         return None
 
 

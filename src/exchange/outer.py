@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from ..core.call import Caller, Facts, Surface
 from ..core.catalog import NO_ITEMS
-from ..core.errors import BadRequest, CallError, Misconfigured, Refused
+from ..core.errors import BadRequest, CallError, Misconfigured, Refused, Unavailable
 from ..core.keys import CAUSE_HEADER, MEMBER_HEADER
 from ..dialects import (
     SURFACES,
@@ -28,7 +28,7 @@ from ..dialects import (
 from ..policy import Book, allowed_pools, unknown_model
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
-from .routing import Hold, Moment, Routing
+from .routing import Hold, Moment, Patience, Routing
 from .view import Routed, View
 
 MODELS_PATH = "/v1/models"
@@ -129,6 +129,7 @@ class OuterCall:
     _read_body: RequestFacts | None = None
     _body: bytes = b""
     _started_ms: int = 0
+    _held_since_ms: int | None = None
     _dialect: Dialect = _FIRST_DIALECT
     _surface: Surface | None = None
     _caller: Caller | None = None
@@ -217,14 +218,15 @@ class OuterCall:
             raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")
         return None
 
-    def on_body(self, body: bytes, moment: Moment) -> Forward | Reply | Hold:
+    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold:
+        """`has_room`: may this call wait where nobody takes it now?"""
         try:
             if self._refusal is not None:
                 raise self._refusal
             self._started_ms = self._started_ms or moment.monotonic_ms
             self._facts, self._read_body = self._read(body)
             self._body = body
-            return self._route(moment)
+            return self._route(moment, has_room)
         except CallError as error:
             return self.refuse(error)
 
@@ -235,16 +237,25 @@ class OuterCall:
         except CallError as error:
             return self.refuse(error)
 
-    def _route(self, moment: Moment) -> Forward | Hold:
+    def _waited_ms(self, moment: Moment) -> int:
+        """For members that take no calls: now, and between earlier attempts."""
+        before_ms = self._course.waited_ms if self._course else 0
+        since_ms = self._held_since_ms
+        return before_ms if since_ms is None else before_ms + moment.monotonic_ms - since_ms
+
+    def _route(self, moment: Moment, has_room: bool = True) -> Forward | Hold:
         facts, read = self._facts, self._read_body
         if facts is None or read is None:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
-        routing = Routing(self.view, self.book, facts, self.request_id, moment, self._deadline_ms())
+        patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), has_room)
+        routing = Routing(self.view, self.book, facts, self.request_id, moment, patience)
         if self._course is None:
             routed = routing.first(self._inbound, self._body)
         else:
             routed = routing.further(self._course, self._inbound, self._body)
         if isinstance(routed, Hold):
+            if self._held_since_ms is None:
+                self._held_since_ms = moment.monotonic_ms
             return routed
         return self._forward(facts, read, routed, moment)
 
@@ -265,14 +276,13 @@ class OuterCall:
             ("x-broker-model-span", f"{span[0]}-{span[1]}"),
             ("x-broker-suffix", facts.surface.suffix + question + query),
         ]
-        waits = routed.pool.timeouts
         if facts.stream:
-            own.append(("x-broker-first-event-by", str(moment.monotonic_ms + waits.first_event_ms)))
-        if waits.call_ms:
-            left_ms = max(1, self._started_ms + waits.call_ms - moment.monotonic_ms)
+            first_event_by_ms = moment.monotonic_ms + routed.pool.timeouts.first_event_ms
+            own.append(("x-broker-first-event-by", str(first_event_by_ms)))
+        if (left_ms := self._left_ms(routed, moment)) is not None:
             own.append(("x-envoy-upstream-rq-timeout-ms", str(left_ms)))
         if routed.handed_back:
-            own.append((COURSE_HEADER, self._sealed(facts.caller, routed)))
+            own.append((COURSE_HEADER, self._sealed(facts.caller, routed, moment)))
         own_facts = [("request_id", self.request_id), ("model", facts.model)]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
@@ -285,7 +295,19 @@ class OuterCall:
             own_facts=tuple(own_facts),
         )
 
-    def _sealed(self, caller: Caller, routed: Routed) -> str:
+    def _left_ms(self, routed: Routed, moment: Moment) -> int | None:
+        """Of the time that the whole call may take, as the pool says that it was for. None: no bound."""
+        first = self.view.catalog.pools.get(routed.pools[0], routed.pool)
+        if not first.timeouts.call_ms:
+            return None
+        left_ms = self._started_ms + first.timeouts.call_ms - moment.monotonic_ms
+        if left_ms <= 0:
+            told = "the call's time was up before a member answered (timeouts.call)"
+            rule, pool = routed.decision.rule, routed.decision.pool
+            raise Unavailable(504, "upstream_timeout", told, rule=rule, pool=pool)
+        return left_ms
+
+    def _sealed(self, caller: Caller, routed: Routed, moment: Moment) -> str:
         tried = self._course.tried if self._course else ()
         course = Course(
             self.request_id,
@@ -295,6 +317,7 @@ class OuterCall:
             caller.customer,
             routed.pools,
             tried,
+            self._waited_ms(moment),
         )
         return sealed(course, self.seal)
 
@@ -378,6 +401,8 @@ class OuterCall:
         scheme, _, token = self._inbound.first("authorization").partition(" ")
         key = token.strip() if scheme.lower() == "bearer" else ""
         key = key or self._inbound.first("x-api-key").strip()
+        if not key and self._course is not None:
+            raise Refused(401, "invalid_api_key", "this key is not one of the broker's callers any more")
         if not key:
             raise Refused(
                 401,
@@ -436,6 +461,7 @@ class OuterCall:
             ("rule", error.rule),
             ("pool", error.pool),
             ("revision", self.view.catalog.revision),
+            ("attempt", str(len(self._course.tried) + 1) if self._course else ""),
         )
         return tuple(one for one in known if one[1]) + _known_of(self._caller or _ANYONE)
 
@@ -447,10 +473,12 @@ class OuterCall:
         code: str = "",
         facts: tuple[tuple[str, str], ...] = (),
     ) -> Reply:
+        tried = self._course.tried if self._course else ()
         headers = (
             ("content-type", "application/json"),
             (ID_HEADER, self.request_id),
             ("x-broker-revision", self.view.catalog.revision),
+            ("x-broker-attempts", str(len(tried))),
             *extra,
         )
         return Reply(status, headers, body, code, facts)

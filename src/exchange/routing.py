@@ -41,36 +41,50 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nobody takes the call now: ask again after this long."""
+    """Nobody takes the call now: ask again after `wait_s`. `most_s`: how long it may wait from now on, as
+    often as it is told so."""
 
     wait_s: float
+    most_s: float
+
+
+class Patience(NamedTuple):
+    """Of one call, in ms: when it began and until when its caller waits (of the monotonic clock), how long it
+    has waited for members already, and whether there is room for one more call that waits."""
+
+    started_ms: int
+    deadline_ms: float
+    waited_ms: int = 0
+    has_room: bool = True
 
 
 class Routing:
-    """Of one call at one moment. `deadline_ms`: until when its caller waits, of the monotonic clock."""
+    """Of one call at one moment."""
 
     def __init__(
-        self, view: View, book: Book, facts: Facts, request_id: str, moment: Moment, deadline_ms: float
+        self, view: View, book: Book, facts: Facts, request_id: str, moment: Moment, patience: Patience
     ) -> None:
         self._view = view
         self._book = book
         self._facts = facts
         self._request_id = request_id
         self._moment = moment
-        self._deadline_ms = deadline_ms
+        self._patience = patience
 
     def first(self, inbound: Inbound, body: bytes) -> Routed | Hold:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
         decision = decide(self._facts, self._view.catalog, self._view.state)
         pool, outlook = self._pool(decision), self._outlook(decision)
-        chosen = self._takers(decision.eligible, pool, outlook, self._request_id)
+        chosen = takers(decision.eligible, outlook, self._request_id, self._patience_s((pool.name,)))
         if not chosen.now:
-            return self._hold(chosen, pool, decision, outlook)
+            return self._hold(chosen, pool, decision, outlook, (), (pool.name,))
         owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
         member = owner.member if owner is not None and owner.member in chosen.now else None
         # Envoy's own pick is any of those that take calls: one of them is tried, the others are left.
-        if chosen.is_probe or (member is None and any(map(outlook.is_news, decision.eligible))):
-            member = chosen.now[0]  # Envoy leaves it out, or does not know yet whom to leave out
+        is_news = self._patience.waited_ms > 0 or any(map(outlook.is_news, decision.eligible))
+        if chosen.is_probe or (member is None and is_news):
+            # Envoy leaves it out, or does not know yet whom to leave out and who is in again.
+            member = chosen.now[0]
         first = member or min(chosen.now, key=lambda one: one.priority)
         others = [other for other in (*chosen.now, *chosen.soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
@@ -95,11 +109,12 @@ class Routing:
             members = later(members, _member(pool, tried[-1].member)) or members
         outlook = self._outlook(decision)
         key = key_in(pool, self._facts, inbound.first, body)
-        chosen = self._takers(members, pool, outlook, key.value if key else self._request_id)
+        lot = key.value if key else self._request_id
+        chosen = takers(members, outlook, lot, self._patience_s(pools))
         if sent(tried) > self._budget(pools) or chosen.wait_s is None:
             raise _told(tried, decision, pools)
         if not chosen.now:
-            return self._hold(chosen, pool, decision, outlook)
+            return self._hold(chosen, pool, decision, outlook, tried, pools)
         now = chosen.now
         if sent(tried) == self._budget(pools):
             # The last attempt is not for one more member of a level that fails, while there is another level.
@@ -114,12 +129,15 @@ class Routing:
     def _outlook(self, decision: Decision) -> Outlook:
         return Outlook(self._book, self._pool(decision), self._moment.unix_s)
 
-    def _takers(self, members: Sequence[Member], pool: Pool, outlook: Outlook, key: str) -> Takers:
-        return takers(members, outlook, key, self._patience_s(pool))
-
-    def _patience_s(self, pool: Pool) -> float:
-        """How long the call can wait for a member."""
-        return min(pool.timeouts.wait_ms, self._deadline_ms - self._moment.monotonic_ms) / 1000
+    def _patience_s(self, pools: Sequence[str]) -> float:
+        """How long the call can still wait for a member: as its pool says, but no longer than all of it may
+        take, nor than its caller waits."""
+        patience, known = self._patience, self._view.catalog.pools
+        deadline_ms = patience.deadline_ms
+        if (first := known.get(pools[0])) is not None and first.timeouts.call_ms:
+            deadline_ms = min(deadline_ms, patience.started_ms + first.timeouts.call_ms)
+        left_ms = known[pools[-1]].timeouts.wait_ms - patience.waited_ms
+        return max(0.0, min(left_ms, deadline_ms - self._moment.monotonic_ms)) / 1000
 
     def _budget(self, pools: Sequence[str]) -> int:
         """Further attempts: those of the pool that the call was for, whatever others it enters."""
@@ -161,20 +179,33 @@ class Routing:
             return False
         return bool(untried(decision.eligible, tried))
 
-    def _hold(self, chosen: Takers, pool: Pool, decision: Decision, outlook: Outlook) -> Hold:
+    def _hold(
+        self,
+        chosen: Takers,
+        pool: Pool,
+        decision: Decision,
+        outlook: Outlook,
+        tried: Sequence[Tried],
+        pools: Sequence[str],
+    ) -> Hold:
         """Wait for who will be ready first, or say how long that will be."""
-        wait_s = chosen.wait_s or 0.0
-        if wait_s <= self._patience_s(pool):
-            return Hold(wait_s)
-        out = [(member, outlook.cause(member)) for member in decision.eligible if outlook.out_for_s(member)]
-        is_limited = all(cause == Cause.RATE_LIMIT.value for _, cause in out)
-        reasons = ", ".join(f"{member.id}: {cause}" for member, cause in out)
+        wait_s, most_s = chosen.wait_s or 0.0, self._patience_s(pools)
+        if wait_s <= most_s and self._patience.has_room:
+            return Hold(wait_s, most_s)
+        failed = {one.member: one.cause.value for one in tried}
+        causes = {
+            member.id: outlook.cause(member) if outlook.out_for_s(member) else failed.get(member.id, "")
+            for member in decision.eligible
+        }
+        is_limited = all(cause == Cause.RATE_LIMIT.value for cause in causes.values())
+        reasons = ", ".join(f"{name}: {cause}" for name, cause in causes.items() if cause)
         ready_s = max(1, math.ceil(wait_s))
+        crowd = "" if self._patience.has_room else ", and too many calls wait already"
         raise Unavailable(
             429 if is_limited else 503,
             "pool_rate_limited" if is_limited else "no_member_ready",
-            f"every member of the pool {pool.name} is out for a while ({reasons}); "
-            f"the first is ready in {ready_s} s",
+            f"no member of the pool {pool.name} takes calls for a while ({reasons}); "
+            f"the first is ready in {ready_s} s{crowd}",
             retry_after_s=ready_s,
             rule=decision.rule,
             pool=pool.name,

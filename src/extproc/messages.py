@@ -17,6 +17,7 @@ from ..envoyapi import AnyMessage, EnvoyApi
 from ..exchange import Answer, Forward, NotSent, Reply, Send, Strip
 
 _PLAIN = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))  # no control characters
+_MOST_TIME_MS = 3_600_000
 _OVERWRITE = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -145,9 +146,10 @@ class Messages:
         return _piece_head(len(body)) + body
 
     def more_time(self, milliseconds: int) -> bytes:
-        """Envoy is to wait this long for the answer to the message in hand."""
+        """Envoy is to wait this long for the answer to the message in hand. It takes one such word a message,
+        and none of more than an hour."""
         response = self._response()
-        response.override_message_timeout.FromMilliseconds(milliseconds)
+        response.override_message_timeout.FromMilliseconds(min(milliseconds, _MOST_TIME_MS))
         serialized: bytes = response.SerializeToString()
         return serialized
 

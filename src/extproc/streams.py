@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import time
+import weakref
 from collections.abc import Mapping
 
 from ..dialects import BUILT
@@ -17,6 +18,7 @@ from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, 
 from ..policy import Book
 from .member_streams import MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
+from .waiting import Waiting
 from .wire import Stream, Wire
 
 log = logging.getLogger("modelbroker.extproc")
@@ -33,10 +35,17 @@ def _now() -> Moment:
 class OuterStream:
     """Decides: headers, then the whole body; where nobody takes the call now, once somebody does."""
 
-    def __init__(self, messages: Messages, wire: Wire, view: View, seal: bytes, book: Book) -> None:
+    def __init__(
+        self, messages: Messages, wire: Wire, view: View, seal: bytes, book: Book, waiting: Waiting
+    ) -> None:
         self._messages = messages
         self._wire = wire
         self._call = OuterCall(view, os.urandom(16).hex(), seal, book)
+        self._waiting = waiting
+        self._lag_s = 0.0
+        self._size = 0  # of the body, in bytes
+        # Ends the wait, once: here, or where the stream is let go of because its client has left.
+        self._leave: weakref.finalize[..., OuterStream] | None = None
 
     def receive(self, serialized: bytes) -> None:
         message = self._messages.decode(serialized)
@@ -53,15 +62,23 @@ class OuterStream:
     def _end(self, outcome: Forward | Reply | Hold) -> None:
         """All is said but for a Hold: without a stream to the broker a call in flight outlives the broker."""
         if isinstance(outcome, Hold):
-            wait_ms = math.ceil(outcome.wait_s * 1000)
-            self._wire.send(self._messages.more_time(wait_ms + _GRACE_MS))
-            self._wire.call_later(wait_ms / 1000, self._ready)
+            self._hold(outcome)
             return
+        if self._leave is not None:
+            self._leave()
         if isinstance(outcome, Forward):
             self._wire.send(self._messages.forward(outcome))
         else:
             self._wire.send(self._messages.reply(outcome))
         self._wire.close()
+
+    def _hold(self, hold: Hold) -> None:
+        if self._leave is None:
+            self._lag_s = self._waiting.enter(self._size)
+            self._leave = weakref.finalize(self, self._waiting.leave, self._size)
+            # Envoy takes only one such word for a message: it has to be good for all of the wait.
+            self._wire.send(self._messages.more_time(math.ceil(hold.most_s * 1000) + _GRACE_MS))
+        self._wire.call_later(min(hold.wait_s + self._lag_s, hold.most_s), self._ready)
 
     def _ready(self) -> None:
         try:
@@ -84,7 +101,9 @@ class OuterStream:
                         return self._messages.strip(answer)
                 return self._messages.reply(answer)
             case "request_body":
-                self._end(self._call.on_body(message.request_body.body, _now()))
+                body = message.request_body.body
+                self._size = len(body)
+                self._end(self._call.on_body(body, _now(), self._waiting.has_room(self._size)))
         return None
 
 
@@ -100,6 +119,7 @@ class Streams:
         self._messages = messages
         self._seal = seal
         self._book = book
+        self._waiting = Waiting()
         self._views: dict[str, View] = {}
         self._newest: View | None = None
 
@@ -112,7 +132,7 @@ class Streams:
         match metadata.get("x-broker-role"):
             case "outer" if self._newest is not None:
                 view = self._views.get(metadata.get("x-broker-generation", ""), self._newest)
-                return OuterStream(self._messages, wire, view, self._seal, self._book)
+                return OuterStream(self._messages, wire, view, self._seal, self._book, self._waiting)
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
             case "member" if metadata.get("x-broker-dialect") in BUILT:

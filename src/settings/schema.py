@@ -250,11 +250,11 @@ class TimeoutsIn(Model):
         'give e.g. "30m", or none',
         Timeouts().call_ms,
     )
-    wait: Wait = field(
+    wait: Annotated[int, BeforeValidator(values.duration(1, HOUR // 2))] = field(
         "Where every member has said that it takes no calls now: how long a call waits for the one that will "
         "be ready first. A caller's own timeout (`x-stainless-timeout`) counts too.",
         "duration",
-        'give e.g. "10s"',
+        'give e.g. "10s", at most "30m"',
         Timeouts().wait_ms,
     )
 
