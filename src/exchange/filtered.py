@@ -19,7 +19,8 @@ _INNER = [(":status", "200"), ("content-type", "text/event-stream")]
 class FilteredStream(Flowing):
     """Events: `on_headers`, `on_body` …, `on_hold_over`, as a TranslatedStream has them. What is no stream
     passes as it is, and so does a good stream without `filters`: then it says COMMIT, and is over.
-    `errors` reads error replies; where there is none they pass, too. `alone`: nobody else can answer."""
+    `errors` reads error replies; where there is none they pass, too. `alone`: nobody else can answer.
+    `handback` as a MemberStream has it."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class FilteredStream(Flowing):
         filters: Sequence[Filter],
         context: Context,
         alone: Alone | None = None,
+        handback: str = "",
     ) -> None:
         super().__init__()
         self._client = client
@@ -36,7 +38,7 @@ class FilteredStream(Flowing):
         self._filters = filters
         self._context = context
         self._error: list[bytes] | None = None  # the body of an error reply, as far as it is here
-        self._judge = MemberStream(client)
+        self._judge = MemberStream(client, handback)
         self._judge.on_headers(_INNER, ends=False)
         self._head = Head(())
         self._inflater = Inflater("")

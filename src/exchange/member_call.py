@@ -268,7 +268,8 @@ class MemberCall:
             filters.append(client.owned_stream(upstream.provider))
         if not filters and not self._is_hosted:
             return MemberStream(client, self._handback)
-        return FilteredStream(client, self._errors(), filters, self._context, self._alone())
+        alone = self._alone()
+        return FilteredStream(client, self._errors(), filters, self._context, alone, self._handback)
 
     def whole(self) -> WholeReply:
         """What takes the reply in WHOLE mode."""

@@ -156,14 +156,16 @@ _CAUSES = {cause.value: cause for cause in Cause}
 # The client went away, or a twin was quicker.
 _LEFT = frozenset(("downstream_connection_termination", "downstream_remote_reset"))
 _NOT_HTTP, _MID_BODY = "upstream_protocol_error", "after_response_started"
+_NOT_CONNECTED, _NO_TLS = "upstream_connection_failure", "TLS_error"
 _CAUSE_OF_FLAG = {
     "upstream_overflow": Cause.CAPACITY,
     "dns_resolution_failure": Cause.DNS,
-    "upstream_connection_failure": Cause.CONNECT,
+    "no_healthy_upstream": Cause.DNS,  # a provider's cluster is empty only while its name is not found
+    _NOT_CONNECTED: Cause.CONNECT,
     "upstream_connection_termination": Cause.RESET,
     "upstream_remote_reset": Cause.RESET,
     "upstream_request_timeout": Cause.TIMEOUT,
-    "upstream_protocol_error": Cause.GARBAGE,
+    _NOT_HTTP: Cause.GARBAGE,
     "stream_idle_timeout": Cause.STALL,
 }
 _CAUSE_OF_STATUS = {
@@ -186,6 +188,8 @@ def cause_of(status: int, flags: Collection[str], details: str = "") -> Cause | 
     if flags:
         if _MID_BODY in details and _NOT_HTTP in flags:
             return Cause.RESET  # what broke off inside a chunk is no valid HTTP either
+        if _NO_TLS in details and _NOT_CONNECTED in flags:
+            return Cause.TLS
         for flag, cause in _CAUSE_OF_FLAG.items():
             if flag in flags:
                 return cause

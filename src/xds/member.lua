@@ -201,8 +201,14 @@ local function note_end(handle, dialect, seen)
     return
   end
   if failure then
-    local status = string.find(failure, "invalid_request", 1, true) and 400 or 500
-    metadata:set("modelbroker", "cause", cause_of(rules_of(CAUSES, dialect), status, failure))
+    -- A failed response quotes its request: only its error is looked at. An event has no status: what says nothing of
+    -- the request is the provider's.
+    local rules, said = rules_of(CAUSES, dialect), string.match(failure, '"error":%s*(%b{})') or failure
+    local cause = cause_of(rules, 400, said)
+    if cause == "bad-request" and not string.find(said, "invalid_request", 1, true) then
+      cause = cause_of(rules, 500, said)
+    end
+    metadata:set("modelbroker", "cause", cause)
     metadata:set("modelbroker", "code", "upstream_error")
   else
     metadata:set("modelbroker", "cause", "cut")
