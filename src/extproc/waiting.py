@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prometheus_client import Gauge
+
 # Each holds its body here and in Envoy.
 MOST_CALLS = 1_000
 MOST_BYTES = 256 * 1024 * 1024
 # Whoever is ready again is met by the first call at once, and by the others over so long.
 SPREAD_S = 1.0
 _BITS = MOST_CALLS.bit_length()
+_WAITING = Gauge("modelbroker_calls_waiting", "Calls that wait for a member that takes calls again")
 
 
 @dataclass(slots=True)
@@ -27,9 +30,11 @@ class Waiting:
         number = self.calls
         self.calls += 1
         self.bytes += size
+        _WAITING.set(self.calls)
         mirrored = int(f"{number:0{_BITS}b}"[::-1], 2)
         return SPREAD_S * mirrored / (1 << _BITS)
 
     def leave(self, size: int) -> None:
         self.calls -= 1
         self.bytes -= size
+        _WAITING.set(self.calls)
