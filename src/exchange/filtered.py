@@ -20,7 +20,7 @@ class FilteredStream(Flowing):
     """Events: `on_headers`, `on_body` …, `on_hold_over`, as a TranslatedStream has them. What is no stream
     passes as it is, and so does a good stream without `filters`: then it says COMMIT, and is over.
     `errors` reads error replies; where there is none they pass, too. `alone`: nobody else can answer.
-    `handback` as a MemberStream has it."""
+    `handback` and `provider` as a MemberStream has them."""
 
     def __init__(
         self,
@@ -30,6 +30,7 @@ class FilteredStream(Flowing):
         context: Context,
         alone: Alone | None = None,
         handback: str = "",
+        provider: str = "",
     ) -> None:
         super().__init__()
         self._client = client
@@ -38,7 +39,7 @@ class FilteredStream(Flowing):
         self._filters = filters
         self._context = context
         self._error: list[bytes] | None = None  # the body of an error reply, as far as it is here
-        self._judge = MemberStream(client, handback)
+        self._judge = MemberStream(client, handback, provider)
         self._judge.on_headers(_INNER, ends=False)
         self._head = Head(())
         self._inflater = Inflater("")

@@ -16,12 +16,16 @@ from ..dialects import Dialect, SseSplitter, Stage, UpstreamFault
 # model that thinks in silence for minutes must not look like one that gave no sign of life.
 PREAMBLE_HOLD_MS = 1_000
 MOST_HELD_BYTES = 256 * 1024
-LATE = "the provider's stream began, and its first event did not come within the pool's timeouts"
 # Providers are asked for plain text; one that compresses all the same is looked into where that can be done.
 INFLATED = frozenset(("gzip", "x-gzip", "deflate"))
 # What of a provider's reply headers an error in the place of its stream keeps.
 _KEPT = frozenset(("request-id", "x-request-id", "apim-request-id", "retry-after", "retry-after-ms"))
 ANY_ZLIB = 32 + zlib.MAX_WBITS  # zlib's own header or gzip's
+
+
+def late(provider: str) -> str:
+    """What is told of a first event that did not come in time."""
+    return f"the stream of the provider {provider} began, and its first event did not come in the pool's time"
 
 
 def tells_limits(header: str) -> bool:
@@ -47,6 +51,7 @@ class MemberStream:
     dialect: Dialect
     # Causes for which even an answer about the request itself is not the last word; a pool's `on` says it.
     handback: str = ""
+    provider: str = ""  # its name
     kept: tuple[tuple[str, str], ...] = ()  # reply headers to go with `failure()`
     # Of what failed. Behind COMMIT it is that of the first real event: an error about this very request.
     cause: Cause | None = None
@@ -102,7 +107,7 @@ class MemberStream:
 
     def on_late(self) -> Move:
         """The time for the first event is over."""
-        return self._fail(Cause.FIRST_EVENT, "upstream_timeout", LATE, 504)
+        return self._fail(Cause.FIRST_EVENT, "upstream_timeout", late(self.provider), 504)
 
     def failure(
         self, request_id: str = "", told: Callable[[str], str] | None = None

@@ -267,9 +267,11 @@ class MemberCall:
         if self._is_owned:
             filters.append(client.owned_stream(upstream.provider))
         if not filters and not self._is_hosted:
-            return MemberStream(client, self._handback)
+            return MemberStream(client, self._handback, upstream.provider)
         alone = self._alone()
-        return FilteredStream(client, self._errors(), filters, self._context, alone, self._handback)
+        return FilteredStream(
+            client, self._errors(), filters, self._context, alone, self._handback, upstream.provider
+        )
 
     def whole(self) -> WholeReply:
         """What takes the reply in WHOLE mode."""

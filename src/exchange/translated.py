@@ -23,7 +23,7 @@ from ..dialects.replies import (
     Stopped,
 )
 from ..dialects.streaming import explode
-from .member import ANY_ZLIB, INFLATED, LATE, MOST_HELD_BYTES, Move, tells_limits
+from .member import ANY_ZLIB, INFLATED, MOST_HELD_BYTES, Move, late, tells_limits
 
 _REQUEST_ID_HEADERS = ("request-id", "x-request-id", "x-amzn-requestid", "apim-request-id")
 # What describes the provider's bytes and not ours, or speaks of its own dialect.
@@ -271,7 +271,8 @@ class TranslatedStream(Flowing):
 
     def on_late(self) -> Move:
         """The time for the first event is over."""
-        return self._break_off(Fault(Cause.FIRST_EVENT, 504, LATE, "upstream_timeout"))
+        told = late(self._upstream.provider)
+        return self._break_off(Fault(Cause.FIRST_EVENT, 504, told, "upstream_timeout"))
 
     # -- what to send
 

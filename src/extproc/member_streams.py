@@ -143,9 +143,9 @@ class ReplyStream:
 class MemberReplyStream:
     """Same dialect: holds a member's stream up to the commit point, then leaves the path."""
 
-    def __init__(self, messages: Messages, wire: Wire, dialect: str) -> None:
+    def __init__(self, messages: Messages, wire: Wire, dialect: str, provider: str) -> None:
         self._messages = messages
-        self._stream = MemberStream(dialect_named(dialect))
+        self._stream = MemberStream(dialect_named(dialect), provider=provider)
         self._reply = ReplyStream(messages, wire, self._stream)
 
     def receive(self, serialized: bytes) -> None:

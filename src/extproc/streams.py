@@ -136,5 +136,6 @@ class Streams:
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
             case "member" if metadata.get("x-broker-dialect") in BUILT:
-                return MemberReplyStream(self._messages, wire, metadata.get("x-broker-dialect", ""))
+                dialect, provider = metadata["x-broker-dialect"], metadata.get("x-broker-provider", "")
+                return MemberReplyStream(self._messages, wire, dialect, provider)
         raise ValueError(f"no stream for {dict(metadata)}")

@@ -110,8 +110,9 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
 
 def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: float) -> Observed | None:
     """What a member listener's entry, read as `attempt`, tells of its member; None where nobody waited for
-    the attempt's end. `now_s` is unix time: an entry tells of the past."""
-    if not _LEFT.isdisjoint(attempt.flags):
+    the attempt's end, or it was the broker itself that failed. `now_s` is unix time: an entry tells of the
+    past."""
+    if not _LEFT.isdisjoint(attempt.flags) or attempt.details.startswith(_OUR_OWN):
         return None
     common = entry.common_properties
     status = attempt.provider_status or attempt.status
@@ -156,6 +157,7 @@ _CAUSES = {cause.value: cause for cause in Cause}
 # The client went away, or a twin was quicker.
 _LEFT = frozenset(("downstream_connection_termination", "downstream_remote_reset"))
 _NOT_HTTP, _MID_BODY = "upstream_protocol_error", "after_response_started"
+_OUR_OWN = "ext_proc"  # Envoy's details where the control plane went away, or was too slow
 _NOT_CONNECTED, _NO_TLS = "upstream_connection_failure", "TLS_error"
 _CAUSE_OF_FLAG = {
     "upstream_overflow": Cause.CAPACITY,

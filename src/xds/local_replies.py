@@ -213,9 +213,12 @@ def _last_words(provider: str) -> list[Tree]:
     """What the client gets where there is nobody left to try."""
     full = f"the provider {provider} has as many calls under way as it may have (concurrency)"
     late = f"the provider {provider} did not answer within the pool's timeouts"
+    dead = "the broker's policy server did not answer: try again"
     message = f"the provider {provider} could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
+    blameless = [set_header(BLAMELESS_HEADER, "1")]
     kinds: tuple[tuple[str, EnvoyError, list[Tree]], ...] = (
-        ("UO", EnvoyError(503, "upstream_at_capacity", full), [set_header(BLAMELESS_HEADER, "1")]),
+        ("", EnvoyError(503, "broker_unavailable", dead, when=_details("ext_proc")), blameless),
+        ("UO", EnvoyError(503, "upstream_at_capacity", full), blameless),
         ("UT", EnvoyError(504, "upstream_timeout", late), []),
         ("", EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS), []),
     )

@@ -195,7 +195,10 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                     *([_matching(each_piece, rewrite, stream)] if passing else []),
                     *([_matching(whole_reply, rewrite)] if passing else []),
                     *(
-                        _matching(_passing(route, _stream_override(dialect)), _is("x-broker-stream", dialect))
+                        _matching(
+                            _passing(route, _stream_override(dialect, provider)),
+                            _is("x-broker-stream", dialect),
+                        )
                         for dialect in passing
                     ),
                     *(
@@ -234,9 +237,10 @@ def _present(header: str) -> Tree:
     return {"name": header, "present_match": True}
 
 
-def _stream_override(dialect: str) -> Tree:
+def _stream_override(dialect: str, provider: Provider) -> Tree:
     """`x-broker-stream` holds the dialect of the stream that the client waits for."""
-    metadata = {"grpc_initial_metadata": [{"key": "x-broker-dialect", "value": dialect}]}
+    told = (("x-broker-dialect", dialect), ("x-broker-provider", provider.name))
+    metadata = {"grpc_initial_metadata": [{"key": key, "value": value} for key, value in told]}
     return {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, overrides=metadata)}
 
 

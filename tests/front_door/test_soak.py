@@ -1,0 +1,50 @@
+"""Two minutes of `modelbroker drill --soak`: load with edits and faults, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+SOAK_S = 120
+CONFIG = {
+    "pools": [
+        {
+            "name": "tier",
+            "members": [
+                {"provider": "anthropic", "model": "claude-x", "weight": 60},
+                {"provider": "openai", "model": "gpt-x", "weight": 30},
+                {"provider": "bedrock", "model": "claude-x", "weight": 10},
+            ],
+        },
+        {
+            "name": "spare",
+            "members": [
+                {"provider": "openai", "model": "gpt-x"},
+                {"provider": "gemini", "model": "gemini-x", "priority": 1},
+            ],
+        },
+    ],
+    "providers": [{"name": "bedrock", "region": "us-east-1"}],
+}
+
+
+@pytest.mark.timeout(SOAK_S + 120)
+def test_a_soak_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "broker.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    command = [sys.executable, "-m", "modelbroker.cli.main", "drill", "--config", str(path)]
+    command += ["--soak", f"{SOAK_S}s", "--calls-per-second", "50", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SOAK_S + 90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    soak = json.loads(done.stdout)
+    assert soak["broken"] == []
+    assert (soak["unforeseen"], soak["lost"], soak["doubled"], soak["stuck_edits"]) == (0, 0, 0, 0)
+    assert soak["calls"] > 30 * SOAK_S
+    assert soak["edits"] == soak["faults"] > 5
+    assert soak["errors"] > 0  # streams that break behind the commit point
+    assert {trend["process"] for trend in soak["trends"]} == {"Envoy", "control plane"}
