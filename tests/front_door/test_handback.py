@@ -168,7 +168,8 @@ def test_large_bodies_twice(broker: Broker, sims: Simulators) -> None:
     assert_third(got)
     assert max(g.attempts for g in got) == 3
     sent = {sim.name: [entry["body_sha256"] for entry in sim.settled_calls()] for sim in sims}
-    assert len(sent["good"]) == 2 and len({*sent["good"], *sent["bad"], *sent["worse"]}) == 3, sent
+    # All members have the same model, so the same bytes.
+    assert len(sent["good"]) == 2 and len({*sent["good"], *sent["bad"], *sent["worse"]}) == 1, sent
 
 
 def test_over_http_2(broker: Broker, sims: Simulators, authority: trustme.CA, tmp_path: Path) -> None:
