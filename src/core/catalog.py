@@ -125,8 +125,8 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Milliseconds. `first_event_ms` bounds a stream up to its first event, `reply_ms` a whole reply
-    up to its first byte, `between_events_ms` the silence of a reply that has begun, `call_ms` the whole call
-    with all of its attempts (0: no bound), `wait_ms` how long a call waits where all members are out."""
+    up to its end, `between_events_ms` the silence of a stream that has begun, `call_ms` the whole call with
+    all of its attempts (0: no bound), `wait_ms` how long a call waits where all members are out."""
 
     connect_ms: int = 5_000
     first_event_ms: int = 60_000

@@ -68,7 +68,7 @@ def _waits(limits: Limits, timeouts: Timeouts) -> tuple[int, int, int]:
 
 def silence_ms(limits: Limits, timeouts: Timeouts) -> int:
     """How long a stream that has begun may be silent. The same clock runs until it begins, so it is never
-    shorter than that may take."""
+    shorter than that may take. (For whole replies there is `limits.idle` alone.)"""
     return min(limits.idle_ms, max(timeouts.between_events_ms, timeouts.first_event_ms))
 
 

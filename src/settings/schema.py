@@ -236,10 +236,10 @@ class TimeoutsIn(Model):
         "A stream, up to its first event.", "duration", 'give e.g. "60s"', Timeouts().first_event_ms
     )
     reply: Wait = field(
-        "A whole reply, up to its first byte.", "duration", 'give e.g. "10m"', Timeouts().reply_ms
+        "A whole reply, up to its end.", "duration", 'give e.g. "10m"', Timeouts().reply_ms
     )
     between_events: Wait = field(
-        "The silence of a reply that has begun; pings and reasoning count as life. At most `limits.idle`.",
+        "The silence of a stream that has begun; pings and reasoning count as life. At most `limits.idle`.",
         "duration",
         'give e.g. "2m"',
         Timeouts().between_events_ms,
@@ -423,7 +423,10 @@ class LimitsIn(Model):
         Limits().concurrency,
     )
     idle: Annotated[int, PlainValidator(values.duration(1000, 24 * HOUR))] = field(
-        "How long a stream may be silent before it is cut.", "duration", 'give e.g. "15m"', Limits().idle_ms
+        "How long a call may be silent, whatever the pools' `timeouts` say.",
+        "duration",
+        'give e.g. "15m"',
+        Limits().idle_ms,
     )
     concrete_models: Flag = field(
         "Whether a client may ask for a member's own model name in place of a pool's.",

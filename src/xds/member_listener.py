@@ -166,9 +166,11 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
     route = {
         "cluster": provider_cluster(provider, member, catalog.limits, pool.timeouts.connect_ms),
         "timeout": "0s",  # each call says its own: x-broker-wait-ms
-        "idle_timeout": duration(silence_ms(catalog.limits, pool.timeouts)),
         "host_rewrite_literal": url.netloc,
     }
+    # A whole reply is silent while its model thinks, and Envoy's clock of silence runs before a reply's first
+    # byte as it does behind it: whole replies are bounded to their end by x-broker-wait-ms alone.
+    streamed = route | {"idle_timeout": duration(silence_ms(catalog.limits, pool.timeouts))}
     request_headers = [set_header(header, value) for header, value in provider.headers]
     if "anthropic-messages" in provider.dialects and provider.variant not in HOSTS:
         version = {"key": "anthropic-version", "value": provider.api_version or _ANTHROPIC_VERSION}
@@ -177,7 +179,7 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
     rewrite, stream = _present("x-broker-rewrite"), _present("x-broker-stream")
     spoken = _spoken_text(provider, member)
     whole_reply = _through_python(route, _python_override(spoken, "BUFFERED"))
-    each_piece = _through_python(route, _python_override(spoken, "STREAMED"))
+    each_piece = _through_python(streamed, _python_override(spoken, "STREAMED"))
     no_python = {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, disabled=True)}
     return {
         "name": "member",
@@ -196,7 +198,7 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                     *([_matching(whole_reply, rewrite)] if passing else []),
                     *(
                         _matching(
-                            _passing(route, _stream_override(dialect, provider)),
+                            _passing(streamed, _stream_override(dialect, provider)),
                             _is("x-broker-stream", dialect),
                         )
                         for dialect in passing
