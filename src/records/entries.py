@@ -110,8 +110,8 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
 
 def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: float) -> Observed | None:
     """What a member listener's entry, read as `attempt`, tells of its member; None where nobody waited for
-    the attempt's end, or it was the broker itself that failed. `now_s` is unix time: an entry tells of the
-    past."""
+    the attempt's end, or it was the broker itself that failed. `now_s` is unix time, at which the entry is
+    read."""
     if not _LEFT.isdisjoint(attempt.flags) or attempt.details.startswith(_OUR_OWN):
         return None
     common = entry.common_properties
@@ -128,9 +128,23 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
         cause=cause,
         # What was said of limits at the beginning is not news at the end.
         headers={} if is_broken_off else dict(entry.response.response_headers),
-        at_s=min(now_s, started.seconds + started.nanos / 1e9 + waited_ms / 1000),
+        at_s=_answered_s(
+            started.seconds + started.nanos / 1e9, waited_ms / 1000, attempt.duration_ms / 1000, now_s
+        ),
         request_id=request_id,
     )
+
+
+_LATEST_ENTRY_S = 60.0
+
+
+def _answered_s(started_s: float, waited_s: float, duration_s: float, now_s: float) -> float:
+    """When the answer came, by the clock that is read now: an entry is written when its attempt is over, and
+    read soon. Where the two do not fit, a clock was set in between: then only how long it all took is known.
+    """
+    latest_s = now_s - max(0.0, duration_s - waited_s)
+    answered_s = started_s + waited_s
+    return answered_s if latest_s - _LATEST_ENTRY_S <= answered_s <= latest_s else latest_s
 
 
 _HANDED_BACK = 307

@@ -11,6 +11,7 @@ from modelbroker.core.causes import Cause
 from modelbroker.core.logs import FAILURES_LOG, MEMBER_LOG, OUTER_LOG
 from modelbroker.core.record import Attempt, Observed, Record
 from modelbroker.envoyapi import AnyMessage, api
+from modelbroker.policy.health import Standing, after
 from modelbroker.records.entries import attempt_of, observed_of, record_of
 from modelbroker.records.server import AccessLogServer
 
@@ -177,10 +178,45 @@ def test_what_an_attempt_tells_of_its_member() -> None:
     entry.response.response_headers["x-ratelimit-remaining-tokens"] = "7"
     headers = {"x-ratelimit-remaining-tokens": "7"}
     assert seen_of(entry) == Observed("a/models/m", 200, None, headers, 1_700_000_000.75, "r")
-    # A clock that was set back meanwhile: nothing comes from the future.
-    early = seen_of(entry, 1_700_000_000.0)
-    assert early is not None
-    assert early.at_s == 1_700_000_000.0
+
+
+@given(
+    started_s=st.floats(0, 4e9),
+    waited_s=st.floats(0, 3600),
+    rest_s=st.floats(0, 3600),
+    late_s=st.floats(0, 59),
+)
+def test_when_it_was_said_holds_by_the_clock_of_now(
+    started_s: float, waited_s: float, rest_s: float, late_s: float
+) -> None:
+    """Whatever was done to the clock while the attempt was under way, and where nothing was."""
+    entry = seen_entry(200)
+    common = entry.common_properties
+    now_s = 1_700_000_000.0
+    ended_s = now_s - late_s
+
+    def at_s(started_s: float) -> float:
+        common.start_time.FromMicroseconds(int(started_s * 1e6))
+        common.time_to_first_upstream_rx_byte.FromMicroseconds(int(waited_s * 1e6))
+        common.duration.FromMicroseconds(int((waited_s + rest_s) * 1e6))
+        seen = seen_of(entry, now_s)
+        assert seen is not None
+        return seen.at_s
+
+    assert now_s - rest_s - 60.001 <= at_s(started_s) <= now_s - rest_s + 0.001
+    assert at_s(ended_s - waited_s - rest_s) == pytest.approx(ended_s - rest_s, abs=0.01)
+
+
+@pytest.mark.parametrize("jump_s", [6 * 3600, -6 * 3600, 365 * 86400], ids=["forward", "backward", "a year"])
+def test_a_word_counts_though_the_clock_was_set_meanwhile(jump_s: float) -> None:
+    """The entry's beginning is of the old time, and is read in the new one."""
+    entry = seen_entry(307, cause="rate-limit", provider_status="429")
+    entry.common_properties.duration.FromMilliseconds(260)
+    entry.response.response_headers["retry-after"] = "30"
+    now_s = 1_700_000_000.76 + jump_s
+    seen = seen_of(entry, now_s)
+    assert seen is not None and seen.at_s == pytest.approx(now_s - 0.01)
+    assert after(Standing(), seen).out_until_s == pytest.approx(now_s + 29.99)
 
 
 def test_who_looked_closer_names_the_cause() -> None:
