@@ -128,7 +128,7 @@ class ReplyStream:
             answer = Answer(status, headers, (), body, code, stream.cause)
         else:
             answer = stream.failure()
-        self._wire.send(self._messages.failed(answer, self._status))
+        self._wire.send(self._messages.failed(answer, self._status, time.time()))
         self._wire.close()
 
     def _hold_over(self) -> None:
@@ -212,7 +212,7 @@ class MemberCallStream:
             if answer is None:
                 self._wire.send(self._messages.continue_response_headers)
                 return
-            self._wire.send(self._messages.failed(answer, self._status))
+            self._wire.send(self._messages.failed(answer, self._status, time.time()))
         elif kind == "response_body":
             answer = self._whole.on_body(message.response_body.body)
             if answer is None:
@@ -220,7 +220,7 @@ class MemberCallStream:
             elif answer.cause is None:
                 self._wire.send(self._messages.whole(answer))
             else:
-                self._wire.send(self._messages.failed(answer, self._status))
+                self._wire.send(self._messages.failed(answer, self._status, time.time()))
         self._wire.close()
 
     def _break_off(self, what: str) -> None:

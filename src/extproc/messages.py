@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 
 from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Misconfigured
-from ..core.keys import BROKER_DETAILS
+from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS
 from ..envoyapi import AnyMessage, EnvoyApi
 from ..exchange import Answer, Forward, NotSent, Reply, Send, Strip
+from ..policy.limits import says_when
 
 _PLAIN = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))  # no control characters
 _MOST_TIME_MS = 3_600_000
@@ -117,10 +118,15 @@ class Messages:
         serialized: bytes = response.SerializeToString()
         return serialized
 
-    def failed(self, answer: Answer, provider_status: str = "") -> bytes:
-        """In the place of a provider's reply. Envoy hands it back where the call says so for its cause."""
-        response = self._immediate(answer.status, answer.headers, answer.body, answer.code)
-        _tell(response, _told(answer.code, answer.cause, provider_status, answer.status))
+    def failed(self, answer: Answer, provider_status: str = "", now_s: float = 0.0) -> bytes:
+        """In the place of a provider's reply. Envoy hands it back where the call says so for its cause.
+        `now_s` is unix time: a word for how long the member wants no calls is not to eject it as well."""
+        headers, told = answer.headers, _told(answer.code, answer.cause, provider_status, answer.status)
+        if says_when(dict(headers), now_s, is_rate_limit=answer.cause is Cause.RATE_LIMIT):
+            told.pop("blame", None)
+            headers = (*headers, (BLAMELESS_HEADER, "1"))
+        response = self._immediate(answer.status, headers, answer.body, answer.code)
+        _tell(response, told)
         serialized: bytes = response.SerializeToString()
         return serialized
 

@@ -15,6 +15,8 @@ import msgspec
 
 # No member is left out for longer than this by one word of its provider's: limits of a day are asked again.
 MOST_WAIT_S = 3_600.0
+# Who asks for less, again and again, is not spared by that.
+LEAST_WORD_S = 1.0
 # Below this part of a limit a member is eased off.
 EASED_BELOW = 0.1
 # A limit whose reset is not told counts this long.
@@ -65,6 +67,12 @@ def limit_headers(dialects: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def used_up_headers(dialects: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """(what is left, when that ends) of each limit, as providers of these dialects name them."""
+    names = frozenset(limit_headers(dialects))
+    return tuple((left, reset) for _, _, left, reset in _TRIPLES if left in names)
+
+
 def wait_of(headers: Mapping[str, str], at_s: float, *, is_rate_limit: bool) -> Wait | None:
     """How long a failed reply of `at_s` asks to be left alone; None where it says nothing that counts.
     `is_rate_limit`: without a plain word, the reset of a limit that is used up is one."""
@@ -84,6 +92,13 @@ def wait_of(headers: Mapping[str, str], at_s: float, *, is_rate_limit: bool) -> 
         and (until_s := _reset(headers.get(reset_header, ""), at_s)) is not None
     ]
     return _wait(at_s, max(resets)) if resets else None
+
+
+def says_when(headers: Mapping[str, str], at_s: float, *, is_rate_limit: bool) -> bool:
+    """Does a failed reply say for how long the member wants no calls, and is that all that it takes?
+    Words of less than LEAST_WORD_S are too short for that."""
+    wait = wait_of(headers, at_s, is_rate_limit=is_rate_limit)
+    return wait is not None and wait.until_s - at_s >= LEAST_WORD_S
 
 
 def _wait(at_s: float, until_s: float) -> Wait | None:

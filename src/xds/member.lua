@@ -1,7 +1,7 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
 -- MODEL (a JSON string), MEMBER, BASE_PATH, PATHS (suffix -> another one), REFUSED, BILLING and GARBAGE (dialect ->
--- error body), BLAMELESS (causes), CAUSES (for `rules_of`), HELD_BYTES, OWN (the provider's dialects), PASSING (those
+-- error body), BLAMELESS (causes), CAUSES (for `rules_of`), LIMITS (what is left -> when that ends), HELD_BYTES, OWN (the provider's dialects), PASSING (those
 -- of them whose calls can pass: Python mends the others) and GIVES_USAGE (it knows stream_options) are set above;
 -- causes.lua and stream_end.lua stand there, too.
 
@@ -90,6 +90,29 @@ local function replace_body(handle, body, text)
   headers:replace("content-length", tostring(string.len(text)))
 end
 
+local function at_least(text, least)
+  return string.match(text or "", "^%s*%d+%.?%d*%s*$") and tonumber(text) >= least
+end
+
+-- Does a failed reply say for how long the member wants no calls? The health book takes it at its word (policy/limits.py:
+-- `says_when` is the same there), and Envoy's ejection, which may last longer, is not to count it as well. Only dates,
+-- which no provider of models is known to say, count for both.
+local function says_when(headers, cause)
+  local milliseconds = headers:get("retry-after-ms")
+  if tonumber(milliseconds) then
+    return at_least(milliseconds, 1000)
+  end
+  if at_least(headers:get("retry-after"), 1) then
+    return true
+  end
+  for left, reset in pairs(cause == "rate-limit" and LIMITS or {}) do
+    if headers:get(left) == "0" and string.find(headers:get(reset) or "", "[1-9]") then
+      return true
+    end
+  end
+  return false
+end
+
 -- An attempt failed: it is handed back to the outer listener where the call says so for this cause.
 local function failed(handle, call, status)
   -- The first call waits, and then gives nothing where the body came to its end empty; the second has not
@@ -106,16 +129,22 @@ local function failed(handle, call, status)
     metadata:set("modelbroker", "code", instead[3])
   end
   metadata:set("modelbroker", "status", instead and instead[2] or status)
+  local is_excused = BLAMELESS[cause] or says_when(headers, cause)
   if call["handback"] and string.find(call["handback"], cause, 1, true) then
     headers:replace(":status", "307")
     headers:replace("location", "http://broker" .. call["path"])
     headers:replace("broker-cause", cause)
     headers:replace("broker-member", MEMBER)
-    if not BLAMELESS[cause] then
+    if not is_excused then
       headers:replace("broker-blame", "1")
     end
     replace_body(handle, body, "")
-  elseif instead then
+    return
+  end
+  if is_excused then
+    headers:replace("broker-blameless", "1")
+  end
+  if instead then
     headers:replace(":status", instead[2])
     headers:replace("content-type", "application/json")
     headers:remove("www-authenticate")

@@ -28,6 +28,7 @@ from ..core.keys import (
 )
 from ..dialects import SURFACES, client_dialect, dialect_named
 from ..exchange import HOSTS, identity_dialects, passing_dialects, spoken_of, upstream_of
+from ..policy.limits import used_up_headers
 from .clusters import buffer_bytes
 from .filters import (
     EXT_PROC,
@@ -301,6 +302,7 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         f"local BILLING = {_lua_bodies(provider, billing)}",
         f"local MEMBER = {lua_string(member.id.encode())}",
         f"local BLAMELESS = {_lua_table((cause.value, b'1') for cause in _in_order(BLAMELESS))}",
+        f"local LIMITS = {_lua_table((n, reset.encode()) for n, reset in used_up_headers(own))}",
         f"local HELD_BYTES = {held_bytes}",
         lua_source(),
         _lua_file("stream_end.lua"),

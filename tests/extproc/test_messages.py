@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from modelbroker.core.causes import Cause
+from modelbroker.core.keys import BLAMELESS_HEADER
 from modelbroker.envoyapi import AnyMessage, api
 from modelbroker.exchange import Answer, Forward, Inbound, Send
 from modelbroker.extproc.messages import Messages
@@ -105,5 +108,19 @@ def test_what_others_said_breaks_no_header() -> None:
     said = "one\r\nx-broker-member: two\x00\x7f"
     answer = Answer(429, (("request-id", said), ("retry-after", "5")), (), b"{}")
     response = RESPONSE.FromString(MESSAGES.failed(answer))
-    values = [option.header.raw_value for option in response.immediate_response.headers.set_headers]
-    assert values == [b"one  x-broker-member: two  ", b"5"]
+    options = response.immediate_response.headers.set_headers
+    values = {option.header.key: option.header.raw_value for option in options}
+    assert values["request-id"] == b"one  x-broker-member: two  "
+    assert values["retry-after"] == b"5"
+
+
+@pytest.mark.parametrize(("word", "is_blamed"), [("5", False), ("1", False), ("0.5", True), ("", True)])
+def test_who_says_for_how_long_is_not_blamed_as_well(word: str, is_blamed: bool) -> None:
+    answer = Answer(429, (("retry-after", word),), (), b"{}", cause=Cause.RATE_LIMIT)
+    response = RESPONSE.FromString(MESSAGES.failed(answer, "429", 1_796_000_000.0))
+    options = response.immediate_response.headers.set_headers
+    told = response.dynamic_metadata.fields["modelbroker"].struct_value.fields
+    assert ("blame" in told, told["cause"].string_value) == (is_blamed, "rate-limit")
+    assert [o.header.key for o in options if o.header.key == BLAMELESS_HEADER] == (
+        [] if is_blamed else [BLAMELESS_HEADER]
+    )

@@ -13,6 +13,8 @@ from modelbroker.policy.limits import (
     Wait,
     limit_headers,
     limits_of,
+    says_when,
+    used_up_headers,
     wait_of,
 )
 
@@ -110,6 +112,14 @@ def test_a_limit_that_is_used_up_is_a_wait_only_where_it_was_the_reason() -> Non
     assert wait_of({"retry-after": "3"}, AT_S, is_rate_limit=False) == Wait(AT_S + 3)
 
 
+def test_a_word_of_less_than_a_second_is_not_enough() -> None:
+    said = [says_when({"retry-after-ms": ms}, AT_S, is_rate_limit=True) for ms in ("999", "1000", "0", "x")]
+    assert said == [False, True, False, False]
+    assert says_when(openai("requests", reset="2s"), AT_S, is_rate_limit=True)
+    assert not says_when(openai("requests", reset="2s"), AT_S, is_rate_limit=False)
+    assert not says_when({}, AT_S, is_rate_limit=True)
+
+
 def test_limits_of_which_little_is_left() -> None:
     told = openai("requests", left="5", of="500", reset="12s") | openai("tokens", left="9", of="0")
     assert limits_of(told, AT_S) == (Limit("requests", 0.01, AT_S + 12),)
@@ -131,6 +141,13 @@ def test_only_the_headers_of_a_dialect_are_asked_for() -> None:
     assert both == limit_headers(["openai-chat"])
     assert "x-ratelimit-remaining-tokens" in both
     assert "anthropic-ratelimit-output-tokens-reset" in limit_headers(["anthropic-messages"])
+
+
+def test_what_tells_that_a_limit_is_used_up() -> None:
+    assert used_up_headers(["bedrock-converse"]) == ()
+    requests = ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
+    assert requests in used_up_headers(["openai-chat"])
+    assert requests not in used_up_headers(["anthropic-messages"])
 
 
 TEXTS = st.one_of(
