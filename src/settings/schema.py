@@ -235,9 +235,7 @@ class TimeoutsIn(Model):
     first_event: Wait = field(
         "A stream, up to its first event.", "duration", 'give e.g. "60s"', Timeouts().first_event_ms
     )
-    reply: Wait = field(
-        "A whole reply, up to its end.", "duration", 'give e.g. "10m"', Timeouts().reply_ms
-    )
+    reply: Wait = field("A whole reply, up to its end.", "duration", 'give e.g. "10m"', Timeouts().reply_ms)
     between_events: Wait = field(
         "The silence of a stream that has begun; pings and reasoning count as life. At most `limits.idle`.",
         "duration",
@@ -423,10 +421,7 @@ class LimitsIn(Model):
         Limits().concurrency,
     )
     idle: Annotated[int, PlainValidator(values.duration(1000, 24 * HOUR))] = field(
-        "How long a call may be silent, whatever the pools' `timeouts` say.",
-        "duration",
-        'give e.g. "15m"',
-        Limits().idle_ms,
+        "How long a call may be silent at most.", "duration", 'give e.g. "15m"', Limits().idle_ms
     )
     concrete_models: Flag = field(
         "Whether a client may ask for a member's own model name in place of a pool's.",
