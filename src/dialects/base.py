@@ -81,6 +81,14 @@ REAL = StreamStart(Stage.REAL)
 
 CREDENTIAL_MESSAGE = "the provider refused the broker's own credential: its operator has to mend it"
 BILLING_MESSAGE = "the provider refuses the broker's account until its bill is settled or its quota raised"
+# A client asked for a pool: which models its members have is not its affair.
+MODEL_MESSAGE = "the provider has no such model for the broker's account: its operator has to mend the pool"
+# What a client is told in the place of the provider's words.
+OWN_MESSAGES = {
+    Cause.CREDENTIAL: CREDENTIAL_MESSAGE,
+    Cause.BILLING: BILLING_MESSAGE,
+    Cause.MODEL_NOT_FOUND: MODEL_MESSAGE,
+}
 
 
 def failed(cause: Cause, message: str) -> StreamStart:
@@ -94,6 +102,8 @@ def failed(cause: Cause, message: str) -> StreamStart:
             fault = UpstreamFault(502, "upstream_credential_refused", CREDENTIAL_MESSAGE, cause)
         case Cause.BILLING:
             fault = UpstreamFault(503, "upstream_billing", BILLING_MESSAGE, cause)
+        case Cause.MODEL_NOT_FOUND:
+            fault = UpstreamFault(502, "upstream_model_not_found", MODEL_MESSAGE, cause)
         case Cause.RATE_LIMIT:
             fault = UpstreamFault(429, "upstream_rate_limited", message, cause)
         case Cause.OVERLOADED:

@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.errors import CallError
 from . import causes
-from .base import ABSENT, BILLING_MESSAGE, CREDENTIAL_MESSAGE, decode_json
+from .base import ABSENT, BILLING_MESSAGE, CREDENTIAL_MESSAGE, OWN_MESSAGES, decode_json
 from .conversation import Effort, Upstream
 from .replies import Cause, Fault, Usage
 
@@ -228,7 +228,7 @@ _TOLD: Mapping[Cause, _Told] = {
     Cause.TOO_LARGE: _Told((413,), "invalid_request_error", "request_too_large"),
     Cause.CREDENTIAL: _Told((502,), "server_error", "upstream_credential_refused"),
     Cause.BILLING: _Told((503,), "server_error", "upstream_billing"),
-    Cause.MODEL_NOT_FOUND: _Told((404, 400), "invalid_request_error", "model_not_found"),
+    Cause.MODEL_NOT_FOUND: _Told((502,), "server_error", "upstream_model_not_found"),
     Cause.NOT_FOUND: _Told((404, 400), "invalid_request_error"),
     Cause.CONFLICT: _Told((409,), "invalid_request_error", "conflict"),
     Cause.RATE_LIMIT: _Told((429,), "rate_limit_error", "rate_limit_exceeded"),
@@ -243,8 +243,8 @@ _TOLD: Mapping[Cause, _Told] = {
 
 
 def encode_fault(fault: Fault, own_field: Callable[[str], str]) -> tuple[int, bytes]:
-    """(status, body) as OpenAI's SDK expects an error. Failures of our own account are 502 and 503, and
-    nothing of the provider's words about it is passed on."""
+    """(status, body) as OpenAI's SDK expects an error. Failures of our own account and models are 502 and
+    503, and nothing of the provider's words about them is passed on."""
     told = _TOLD[fault.cause]
     status = fault.status if fault.status in told.statuses else told.statuses[0]
     return status, msgspec.json.encode({"error": fault_object(fault, own_field)})
@@ -253,12 +253,12 @@ def encode_fault(fault: Fault, own_field: Callable[[str], str]) -> tuple[int, by
 def fault_object(fault: Fault, own_field: Callable[[str], str]) -> dict[str, str | None]:
     """What stands under `error`."""
     told = _TOLD[fault.cause]
-    fixed = {Cause.CREDENTIAL: CREDENTIAL_MESSAGE, Cause.BILLING: BILLING_MESSAGE}.get(fault.cause)
+    fixed = OWN_MESSAGES.get(fault.cause)
     code = fault.code if fault.code.startswith(("upstream_", "broker_")) else told.code or fault.code
     return {
         "message": fixed or fault.message,
         "type": told.type,
-        "param": own_field(fault.param) or None,
+        "param": (not fixed and own_field(fault.param)) or None,
         "code": code or None,
     }
 

@@ -35,6 +35,7 @@ _CODES: Mapping[Cause, str] = {
     Cause.OVERLOADED: "upstream_overloaded",
     Cause.CREDENTIAL: "upstream_credential_refused",
     Cause.BILLING: "upstream_billing",
+    Cause.MODEL_NOT_FOUND: "upstream_model_not_found",
     Cause.SERVER: "upstream_error",
     Cause.TIMEOUT: "upstream_timeout",
     Cause.GARBAGE: "upstream_garbage",

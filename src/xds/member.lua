@@ -1,6 +1,6 @@
 -- Same dialect on both sides: the client's bytes pass, only the model's name is put in its place.
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
--- MODEL (a JSON string), MEMBER, BASE_PATH, PATHS (suffix -> another one), REFUSED, BILLING and GARBAGE (dialect ->
+-- MODEL (a JSON string), MEMBER, BASE_PATH, PATHS (suffix -> another one), REFUSED, BILLING, NO_MODEL and GARBAGE (dialect ->
 -- error body), BLAMELESS (causes), CAUSES (for `rules_of`), LIMITS (what is left -> when that ends), HELD_BYTES, OWN (the provider's dialects), PASSING (those
 -- of them whose calls can pass: Python mends the others) and GIVES_USAGE (it knows stream_options) are set above;
 -- causes.lua and stream_end.lua stand there, too.
@@ -76,10 +76,11 @@ local function is_held(handle, headers)
 end
 
 -- What a client does not get in the provider's words: they are about the broker's own account, and may quote its
--- key; or they are no answer.
+-- key, or about a model that the client did not ask for; or they are no answer.
 local INSTEAD = {
   ["credential"] = {REFUSED, "502", "upstream_credential_refused"},
   ["billing"] = {BILLING, "503", "upstream_billing"},
+  ["model-not-found"] = {NO_MODEL, "502", "upstream_model_not_found"},
   ["garbage"] = {GARBAGE, "502", "upstream_garbage"},
 }
 

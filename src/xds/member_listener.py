@@ -293,6 +293,12 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         "upstream_billing",
         f"the provider {provider.name} refuses the broker's account for its bill or quota",
     )
+    no_model = Unavailable(
+        502,
+        "upstream_model_not_found",
+        f"the provider {provider.name} does not have the model {member.model} for the broker's account: "
+        "its operator has to mend the pool",
+    )
     own, passing = identity_dialects(provider), passing_dialects(provider)
     lines = [
         f"local MODEL = {lua_string(msgspec.json.encode(provider.own_model(member.model)))}",
@@ -300,6 +306,7 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         f"local REFUSED = {_lua_bodies(provider, refused)}",
         f"local GARBAGE = {_lua_bodies(provider, garbage)}",
         f"local BILLING = {_lua_bodies(provider, billing)}",
+        f"local NO_MODEL = {_lua_bodies(provider, no_model)}",
         f"local MEMBER = {lua_string(member.id.encode())}",
         f"local BLAMELESS = {_lua_table((cause.value, b'1') for cause in _in_order(BLAMELESS))}",
         f"local LIMITS = {_lua_table((n, reset.encode()) for n, reset in used_up_headers(own))}",

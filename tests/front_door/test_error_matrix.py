@@ -57,7 +57,7 @@ TROUBLES = (
 # Those that come when an answer has begun.
 LATE_TROUBLES = ("rate_limit", "overloaded", "server_error", "content_policy")
 WAITS = ("rate_limit", "overloaded")
-OURS = ("invalid_key", "forbidden", "billing")
+OURS = ("invalid_key", "forbidden", "billing", "model_not_found")
 TEXT = "one two three four five six seven eight"
 
 # Trouble → (class of the SDK's error, statuses, code). Of a code that the provider of the same dialect says
@@ -75,7 +75,7 @@ _OPENAI: Mapping[str, tuple[type[Exception], tuple[int, ...], tuple[str | None, 
     "billing": (openai.InternalServerError, (503,), ("upstream_billing",)),
     "content_policy": (openai.BadRequestError, (400,), ("content_policy_violation", "invalid_prompt")),
     "bad_field": (openai.BadRequestError, (400,), ()),
-    "model_not_found": (openai.NotFoundError, (404,), ("model_not_found",)),
+    "model_not_found": (openai.InternalServerError, (502,), ("upstream_model_not_found",)),
     "unknown_id": (openai.APIStatusError, (400, 404), ()),
     "conflict": (openai.ConflictError, (409,), ("conflict",)),
     "server_error": (openai.InternalServerError, (500, 502, 503), ("server_error", "upstream_error", None)),
@@ -91,7 +91,7 @@ _ANTHROPIC: Mapping[str, tuple[type[Exception], tuple[int, ...], str]] = {
     "billing": (anthropic.InternalServerError, (503,), "api_error"),
     "content_policy": (anthropic.BadRequestError, (400,), "invalid_request_error"),
     "bad_field": (anthropic.BadRequestError, (400,), "invalid_request_error"),
-    "model_not_found": (anthropic.NotFoundError, (404,), "not_found_error"),
+    "model_not_found": (anthropic.InternalServerError, (502,), "api_error"),
     "unknown_id": (anthropic.APIStatusError, (400, 404), "not_found_error"),
     "conflict": (anthropic.ConflictError, (409,), "invalid_request_error"),
     "server_error": (anthropic.InternalServerError, (500, 502, 503), "api_error"),
@@ -183,8 +183,8 @@ def check(error: Any, client: str, dialect: str, trouble: str) -> None:
         assert field == FIELDS[client]
     if trouble == "context_overflow" and client == MESSAGES:
         assert "prompt is too long" in message
-    if trouble in OURS:  # nothing of what the provider says of our account
-        assert "the broker's" in message and "Please" not in message
+    if trouble in OURS:  # nothing of what the provider says of our account and models
+        assert "the broker's" in message and "Please" not in message and not field
 
 
 GRID = pytest.mark.parametrize(

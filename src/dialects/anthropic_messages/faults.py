@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..aws_event_stream import EventStreamMessage
-from ..base import BILLING_MESSAGE, CREDENTIAL_MESSAGE, decode_json
+from ..base import OWN_MESSAGES, decode_json
 from ..causes import cause_of
 from ..google import Details
 from ..replies import Cause, Fault
@@ -115,7 +115,7 @@ _OUR_STATUS: Mapping[Cause, int] = {
     Cause.TIMEOUT: 504,
     Cause.FIRST_EVENT: 504,
     Cause.STALL: 504,
-    Cause.MODEL_NOT_FOUND: 404,
+    Cause.MODEL_NOT_FOUND: 502,
     Cause.GARBAGE: 502,
 }
 # Statuses of a bad request that would say something else to a client.
@@ -213,19 +213,22 @@ def _googles(error: Any) -> Details | None:
 
 
 def encode_fault(fault: Fault, context: Context) -> tuple[int, bytes]:
-    """(status, body). What our own account did wrong is none of the client's business."""
+    """(status, body). What is wrong with our own account and models is none of the client's business."""
     status = _status(fault)
     return status, msgspec.json.encode(error_object(fault, context, status))
 
 
 def error_object(fault: Fault, context: Context, status: int | None = None) -> dict[str, Any]:
     """The error, as a reply's body and as the data of a stream's error event."""
-    message, code = fault.message, fault.code
+    fixed = OWN_MESSAGES.get(fault.cause)
+    message, code = fixed or fault.message, fault.code
     match fault.cause:
         case Cause.CREDENTIAL:
-            message, code = CREDENTIAL_MESSAGE, "upstream_credential_refused"
+            code = "upstream_credential_refused"
         case Cause.BILLING:
-            message, code = BILLING_MESSAGE, "upstream_billing"
+            code = "upstream_billing"
+        case Cause.MODEL_NOT_FOUND:
+            code = "upstream_model_not_found"
         case Cause.GARBAGE:
             code = "upstream_garbage"
         case Cause.CONTEXT_OVERFLOW if _TOO_LONG not in message.lower():
@@ -233,7 +236,7 @@ def error_object(fault: Fault, context: Context, status: int | None = None) -> d
     error: dict[str, Any] = {"type": error_type(status or _status(fault)), "message": message}
     if code:
         error["code"] = code
-    if fault.param:
+    if fault.param and not fixed:
         error["param"] = own_field(fault.param)
     return {"type": "error", "error": error, "request_id": context.request_id or None}
 
