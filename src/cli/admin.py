@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,11 +49,10 @@ class AdminServer:
     ) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(status, forget, pulse))
+            self._server = _Server((host.strip("[]"), int(port)), _handler(status, forget, pulse))
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
             raise Misconfigured(500, "address_in_use", message) from None
-        self._server.daemon_threads = True
         self.address = f"{host}:{self._server.server_address[1]}"
 
     def start(self) -> None:
@@ -61,6 +61,15 @@ class AdminServer:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Probes and scrapers that break off are no errors of ours."""
+        if not isinstance(sys.exception(), OSError):
+            log.exception("a question to the admin port failed")
 
 
 def _handler(

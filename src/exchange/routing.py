@@ -75,7 +75,7 @@ class Routing:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
         decision = decide(self._facts, self._view.catalog, self._view.state)
         pool, outlook = self._pool(decision), self._outlook(decision)
-        chosen = takers(decision.eligible, outlook, self._request_id, self._patience_s((pool.name,)))
+        chosen = takers(decision.eligible, outlook, self._request_id, self._lasts_s(pool, (pool.name,)))
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, (), (pool.name,))
         owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
@@ -110,9 +110,9 @@ class Routing:
         outlook = self._outlook(decision)
         key = key_in(pool, self._facts, inbound.first, body)
         lot = key.value if key else self._request_id
-        chosen = takers(members, outlook, lot, self._patience_s(pools))
+        chosen = takers(members, outlook, lot, self._lasts_s(pool, pools))
         if sent(tried) > self._budget(pools) or chosen.wait_s is None:
-            raise _told(tried, decision, pools)
+            raise _told(tried, decision, pools, outlook)
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, tried, pools)
         now = chosen.now
@@ -138,6 +138,12 @@ class Routing:
             deadline_ms = min(deadline_ms, patience.started_ms + first.timeouts.call_ms)
         left_ms = known[pools[-1]].timeouts.wait_ms - patience.waited_ms
         return max(0.0, min(left_ms, deadline_ms - self._moment.monotonic_ms)) / 1000
+
+    def _lasts_s(self, pool: Pool, pools: Sequence[str]) -> float:
+        """How long an attempt and the wait behind it may last: who will take calls by then may be next."""
+        waits = pool.timeouts
+        attempt_ms = waits.first_event_ms if self._facts.stream else waits.reply_ms
+        return attempt_ms / 1000 + self._patience_s(pools)
 
     def _budget(self, pools: Sequence[str]) -> int:
         """Further attempts: those of the pool that the call was for, whatever others it enters."""
@@ -216,8 +222,21 @@ def _member(pool: Pool, ident: str) -> Member | None:
     return next((member for member in pool.members if member.id == ident), None)
 
 
-def _told(tried: Sequence[Tried], decision: Decision, pools: Sequence[str]) -> Unavailable:
-    """Nobody is left: the whole story, for the last member's own words would be half of it."""
+_STATUS_OF = {Cause.RATE_LIMIT: 429, Cause.TIMEOUT: 504, Cause.FIRST_EVENT: 504, Cause.STALL: 504}
+
+
+def _told(tried: Sequence[Tried], decision: Decision, pools: Sequence[str], outlook: Outlook) -> Unavailable:
+    """Nobody is left: the whole story, for the last member's own words would be half of it. When somebody
+    may be asked again is told where that is known of all."""
     story = ", ".join(f"{one.member}: {one.cause.value}" for one in tried)
     message = f"no member of the pool {pools[-1]} is left for this call ({story})"
-    return Unavailable(503, "no_member_left", message, rule=decision.rule, pool=decision.pool)
+    status = _STATUS_OF.get(tried[-1].cause, 503)
+    ready_s = min(map(outlook.out_for_s, decision.eligible))
+    return Unavailable(
+        status,
+        "no_member_left",
+        message,
+        retry_after_s=max(1, math.ceil(ready_s)) if ready_s else None,
+        rule=decision.rule,
+        pool=decision.pool,
+    )

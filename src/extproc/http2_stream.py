@@ -85,7 +85,7 @@ class GrpcStream:
         self._trailers: bytes | None = None
         self._unsent: deque[memoryview] | None = None
         self._unsent_size = 0
-        self._timers: list[asyncio.TimerHandle] | None = None
+        self._timers: list[tuple[float, asyncio.Handle]] | None = None  # when, by the loop's clock
 
     # The broker's side: `Wire`.
 
@@ -121,8 +121,11 @@ class GrpcStream:
         if not self.is_open:
             return
 
-        timers = self._timers = [t for t in self._timers or () if t.when() > self._line.loop.time()]
-        timers.append(self._line.loop.call_later(delay_s, self._guard, callback))
+        loop = self._line.loop
+        now_s = loop.time()
+        # uvloop's handle of what is due at once does not know when.
+        timers = self._timers = [timer for timer in self._timers or () if timer[0] > now_s]
+        timers.append((now_s + delay_s, loop.call_later(delay_s, self._guard, callback)))
 
     # The connection's side: what came in.
 
@@ -310,6 +313,6 @@ class GrpcStream:
         self._partial = None
         self._prefix = b""
         if self._timers:
-            for timer in self._timers:
+            for _, timer in self._timers:
                 timer.cancel()
             self._timers = None

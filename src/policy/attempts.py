@@ -112,9 +112,9 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Takers:
-    """Members for an attempt: those that take it, in the order of trying; those that will take calls within
-    the time that the call can wait; and how long it is until the first of all does (0: that is now; None:
-    there is nobody at all)."""
+    """Members for an attempt: those that take it, in the order of trying; those that may take a further one,
+    should it fail; and how long it is until the first of all does (0: that is now; None: there is nobody at
+    all)."""
 
     now: tuple[Member, ...]
     is_probe: bool = False  # nobody takes calls; the one in `now` is tried all the same
@@ -123,12 +123,18 @@ class Takers:
 
 
 def takers(members: Collection[Member], outlook: Outlook, key: str, patience_s: float) -> Takers:
-    """`members` could all serve; `key` is the call's own, so that another call draws other lots."""
+    """`members` could all serve; `key` is the call's own, so that another call draws other lots; `patience_s`
+    is how long an attempt and the wait behind it may last."""
     waits = {member: outlook.out_for_s(member) for member in members}
     able = [member for member, wait_s in waits.items() if not wait_s]
     if len(able) > 1:
         able = sorted(preference(key, able), key=outlook.is_shaky)
-    soon = tuple(member for member, wait_s in waits.items() if 0 < wait_s <= patience_s)
+    # Who is out for a guess alone is tried where there is nobody else.
+    soon = tuple(
+        member
+        for member, wait_s in waits.items()
+        if wait_s and (wait_s <= patience_s or outlook.is_guessed(member))
+    )
     if not able and (guessed := [member for member in waits if outlook.is_guessed(member)]):
         # A pool is never empty for a mere guess: it may be well by now.
         probed = min(guessed, key=lambda member: waits[member])

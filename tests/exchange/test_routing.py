@@ -130,6 +130,26 @@ def test_the_other_member_is_next_and_the_budget_ends() -> None:
     assert "server-error" not in dict(outcome.set_headers).get("x-broker-handback", "").split(",")
 
 
+def test_a_failure_comes_back_where_only_who_is_out_for_a_guess_is_left() -> None:
+    call = Call("a", book=(book := Book()))
+    book.observe(Observed(B2, 404, Cause.MODEL_NOT_FOUND, {}, NOW_S, "id"))
+    outcome = call.go()
+    assert isinstance(outcome, Forward)
+    assert "timeout" in dict(outcome.set_headers)["x-broker-handback"].split(",")
+    assert went_to(call.failed(B1, "timeout")) == B2
+
+
+def test_a_failure_comes_back_where_somebody_is_ready_by_then() -> None:
+    """A stream's first event may take a minute, and the member was out for half of one."""
+    call = Call("a", book=(book := Book()))
+    out(book, B2, 9, 0)
+    outcome = call.go()
+    assert isinstance(outcome, Forward)
+    assert "timeout" in dict(outcome.set_headers)["x-broker-handback"].split(",")
+    call.ms += 10_000
+    assert went_to(call.failed(B1, "timeout")) == B2
+
+
 def test_who_was_told_of_keeps_its_name_and_its_beginning() -> None:
     call = Call("a", **{"x-broker-customer": "acme"})
     first = call.go()
@@ -382,3 +402,16 @@ def test_the_calls_time_is_up_between_attempts() -> None:
     call.go()
     call.ms += 20_000
     assert error(call.failed(B1, "reset"))[:2] == (504, "upstream_timeout")
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"), [("rate-limit", 429), ("timeout", 504), ("first-event", 504), ("reset", 503)]
+)
+def test_where_nobody_is_left_the_status_is_that_of_the_last_failure(cause: str, status: int) -> None:
+    call = Call("one", book=(book := Book()))
+    call.go()
+    out(book, B1, 7, call.ms)
+    call.ms += 500
+    outcome = call.failed(B1, cause)
+    assert isinstance(outcome, Reply)
+    assert (error(outcome)[:2], dict(outcome.headers)["retry-after"]) == ((status, "no_member_left"), "7")

@@ -197,8 +197,10 @@ def test_many_at_once_make_no_more_attempts_than_allowed(
     both(sims, status=429)
     calls = [*asks(50, f"four.{dialect}", dialect), *asks(50, f"four.{dialect}", dialect, stream=True)]
     got = make(broker.url, calls, parallel=100)
-    assert {(g.status, g.attempts) for g in got} == {(429, 3)}
-    assert tries(sims) == 300
+    # Who said no takes no calls for a while: the later ones of the crowd are told so at once.
+    assert {g.status for g in got} == {429}, [str(g) for g in got if g.status != 429]
+    assert max(g.attempts for g in got) == 3
+    assert tries(sims) == sum(g.attempts for g in got)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -178,6 +178,14 @@ def test_who_is_out_is_waited_for_or_left_out(
     assert chosen.wait_s == pytest.approx(0 if chosen.now else 30)
 
 
+def test_who_is_out_for_a_guess_may_be_next_however_long_it_is_out() -> None:
+    everyone = members(0, 0)
+    book = Book()
+    book.observe(Observed(everyone[1].id, 404, Cause.MODEL_NOT_FOUND, {}, NOW_S - 1, "id"))
+    chosen = takers(everyone, Outlook(book, Pool("p", everyone), NOW_S), "k", 0)
+    assert (chosen.now, chosen.soon) == (everyone[:1], everyone[1:])
+
+
 def test_nobody_at_all() -> None:
     assert takers((), outlook(()), "k", 10).wait_s is None
 

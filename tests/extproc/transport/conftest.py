@@ -48,6 +48,9 @@ class Echo:
                 self.wire.send(b"never")
             case b"!later":
                 self.wire.call_later(0.001, lambda: self.wire.send(b"later"))
+            case b"!at once twice":
+                self.wire.call_later(0, lambda: None)
+                self.wire.call_later(0, lambda: self.wire.send(b"later"))
             case b"!metadata":
                 self.wire.send(repr(sorted(self.metadata.items())).encode())
             case b"!keep":

@@ -64,6 +64,8 @@ def test_to_and_fro(call):
         assert next(echo.call) == message
     echo.send(b"!later")
     assert next(echo.call) == b"later"
+    echo.send(b"!at once twice")
+    assert next(echo.call) == b"later"
     echo.end()
     assert echo.status()[0] is grpc.StatusCode.OK
 
