@@ -34,7 +34,8 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What an attempt tells of its member. `cause` is None where it went well; `headers` are those in which
-    providers speak of their limits, by lower-case names; `at_s` (unix time) is when the answer came."""
+    providers speak of their limits, by lower-case names; `at_s` (unix time) is when the answer came;
+    `is_broken`: it failed behind a good status, which is all that Envoy's own count of failures has seen."""
 
     member: str
     status: int
@@ -42,6 +43,7 @@ class Observed:
     headers: Mapping[str, str]
     at_s: float
     request_id: str = ""
+    is_broken: bool = False
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..core.catalog import Member, Pool
 from ..core.causes import ALWAYS_CLIENTS, DEFAULT_ACTIONS, Action, Cause
 from .affinity import preference
-from .health import Book, Effect, is_probed
+from .health import Book, Effect, is_guess
 
 # Nothing was sent to a provider: such an attempt costs nothing of the budget.
 UNSENT = frozenset((Cause.CAPACITY, Cause.NOT_CARRIED))
@@ -73,9 +73,9 @@ class Outlook:
         return self._now_s < standing.out_said_s + _NEWS_S
 
     def is_guessed(self, member: Member) -> bool:
-        """That it is out is our own guess (its key is refused, it failed on its way back), not its word."""
+        """That it is out is our own guess, not its word."""
         standing = self._book.standings.get(member.id)
-        return standing is not None and (standing.strikes > 0 or is_probed(standing.out_cause))
+        return standing is not None and is_guess(standing)
 
     def cause(self, member: Member) -> str:
         """Why it is out."""

@@ -1,10 +1,11 @@
 """The health book: what each member said and did lately, and what follows for its share of calls.
 
-Pure: it has no clock (`now_s` is an argument, unix seconds) and does no I/O. A member is out by its own word
-(`retry-after`, a limit that is used up), or by what can't get better within seconds (a refused credential, an
-account without credit, a model that is gone), which is tried again at growing distances. Then it comes back
-in steps. One that is close to a limit is eased off before it says no. What Envoy ejects is of a pool; all
-else is of the member, in every pool that has it.
+Pure: it has no clock (`now_s` is an argument, unix seconds) and does no I/O. A member is out by its own
+word (`retry-after`, a limit that is used up), or by a guess: for what can't get better within seconds (a
+refused credential, an account without credit, a model that is gone), or since it breaks one stream after
+the other where Envoy saw a good status. A guess is tried again at growing distances. Then it comes back in
+steps. One that is close to a limit is eased off before it says no. What Envoy ejects is of a pool; all else
+is of the member, in every pool that has it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ RAMP_S = 10.0
 # A key, an account or a model: tried again after so long, then twice as long …
 PROBED = frozenset((Cause.CREDENTIAL, Cause.BILLING, Cause.MODEL_NOT_FOUND))
 PROBE_FIRST_S, PROBE_MOST_S = 10.0, 300.0
-# The same of one that fails while it comes back, so often in a row.
+# The same of one that breaks so many replies in a row whose status was good: Envoy has seen nothing but that,
+# and each call that meets it is lost.
+BROKEN_FAILURES = 3
+# Of one that fails while it comes back, so often in a row.
 RELAPSE_FAILURES = 2
 RELAPSE_FIRST_S, RELAPSE_MOST_S = 1.0, 60.0
 # A word from further in the future than this was said before the clock was set back: nobody knows when.
@@ -46,8 +50,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of one member. `out_said_s`: when that was said by which it is out until `out_until_s`; `strikes`: how
-    often in a row it was tried again in vain; `failures`: in a row, as far as is known; `well_s`, `failed_s`:
-    when last."""
+    often in a row it was tried again in vain, 0 where it is out by its own word; `failures`: in a row, as far
+    as is known; `well_s`, `failed_s`: when last."""
 
     out_until_s: float = 0.0
     out_said_s: float = 0.0
@@ -78,7 +82,7 @@ class Ejection(msgspec.Struct, frozen=True):
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """What holds for a member in a pool. `state`: well, out (by its own word or by one of PROBED), ejected,
+    """What holds for a member in a pool. `state`: well, out (by its own word or by a guess of ours), ejected,
     ramping or eased; `until_s` is when that ends or changes, None for well."""
 
     state: str
@@ -107,10 +111,11 @@ def after(standing: Standing, seen: Observed) -> Standing:
             (wait.until_s, seen.at_s, seen.cause.value, wait.capped),
         )
         until_s, said_s, why, capped = out
+        strikes = 0 if said_s == seen.at_s else standing.strikes
         return msgspec.structs.replace(
-            standing, out_until_s=until_s, out_said_s=said_s, out_cause=why, capped=capped
+            standing, out_until_s=until_s, out_said_s=said_s, out_cause=why, capped=capped, strikes=strikes
         )
-    return _after_strike(standing, seen.at_s, seen.cause)
+    return _after_strike(standing, seen.at_s, seen.cause, is_broken=seen.is_broken)
 
 
 def _after_words(standing: Standing, seen: Observed) -> Standing:
@@ -136,8 +141,8 @@ def _after_success(standing: Standing, at_s: float) -> Standing:
     until_s, strikes = standing.out_until_s, standing.strikes
     if at_s >= until_s:
         strikes = 0
-    elif at_s > standing.out_said_s and is_probed(standing.out_cause):
-        until_s, strikes = at_s, 0  # a key was mended: somebody tried it before its time
+    elif at_s > standing.out_said_s and is_guess(standing):
+        until_s, strikes = at_s, 0  # a key was mended, say: somebody tried it before its time
     return msgspec.structs.replace(
         standing, failures=failures, well_s=well_s, out_until_s=until_s, strikes=strikes
     )
@@ -156,11 +161,12 @@ def _after_failure(standing: Standing, seen: Observed, cause: Cause) -> Standing
     )
 
 
-def _after_strike(standing: Standing, at_s: float, cause: Cause) -> Standing:
-    """A failure without a word about waiting. What was under way when it was taken out is no strike."""
+def _after_strike(standing: Standing, at_s: float, cause: Cause, *, is_broken: bool) -> Standing:
+    """A failure without a word about waiting; `is_broken`: behind a good status. What was under way when it
+    was taken out is no strike."""
     if at_s < standing.out_until_s or at_s < standing.well_s:
         return standing
-    if cause in PROBED:
+    if cause in PROBED or (is_broken and standing.failures >= BROKEN_FAILURES):
         first_s, most_s = PROBE_FIRST_S, PROBE_MOST_S
     elif _is_relapse(standing, at_s, cause):
         first_s, most_s = RELAPSE_FIRST_S, RELAPSE_MOST_S
@@ -184,8 +190,9 @@ def _is_relapse(standing: Standing, at_s: float, cause: Cause) -> bool:
     return is_back and (cause is Cause.RATE_LIMIT or standing.failures >= RELAPSE_FAILURES)
 
 
-def is_probed(cause: str) -> bool:
-    return any(cause == probed.value for probed in PROBED)
+def is_guess(standing: Standing) -> bool:
+    """That it is out is our own guess (its key is refused, it failed on its way back …), not its word."""
+    return standing.strikes > 0 or any(standing.out_cause == probed.value for probed in PROBED)
 
 
 def effect_of(standing: Standing, ejection: Ejection | None, now_s: float, ramp_s: float = RAMP_S) -> Effect:

@@ -132,6 +132,7 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
             started.seconds + started.nanos / 1e9, waited_ms / 1000, attempt.duration_ms / 1000, now_s
         ),
         request_id=request_id,
+        is_broken=is_broken_off and attempt.status >= 200,
     )
 
 

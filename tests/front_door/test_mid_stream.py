@@ -38,7 +38,11 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     config = {
         "providers": one_a_dialect(sims, DIALECTS),
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [pool(dialect, "plain") for dialect in DIALECTS],
+        "pools": [pool(dialect, "plain") for dialect in DIALECTS]
+        + [
+            {"name": f"alone-{dialect}", "members": [{"provider": f"first-{dialect}", "model": "m"}]}
+            for dialect in DIALECTS
+        ],
     }
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
         yield running
@@ -135,6 +139,48 @@ def test_the_providers_own_error_in_the_middle_is_in_the_record(broker: Broker, 
         record = told(record_of(broker, got))
         assert record[:2] == (200, "upstream_error")
         assert record[2][0][1] in ("overloaded", "server-error")
+
+
+# -- a member that goes on like this
+
+
+BREAKS: list[dict[str, Any]] = [
+    {"cut": "end"},
+    {"reset": "mid-stream", "token_delay_ms": 5},
+    {"error_event": True, "error": {"type": "overloaded_error", "message": "Overloaded"}},
+]
+
+
+@pytest.mark.parametrize("fault", BREAKS, ids=["cut", "reset", "error"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_who_breaks_three_streams_in_a_row_is_left_out(
+    broker: Broker, sims: Simulators, dialect: str, fault: dict[str, Any]
+) -> None:
+    sims["first"].script(replies=[REPLY], faults=[{**fault, "after_events": IN_THE_MIDDLE}])
+    member = f"first-{dialect}/m"
+
+    def state() -> dict[str, Any]:
+        return dict(broker.status()["members"].get(member, {"state": "well"}))
+
+    pool = f"plain-{dialect}"
+    for number in (1, 2, 3):
+        assert state()["state"] == "well"
+        (got,) = make(broker.url, [Ask(pool, dialect, stream=True)])
+        assert got.member == member and not got.is_whole, str(got)
+        record = record_of(broker, got)
+        wait_until(lambda number=number: state().get("failures_in_a_row") == number)
+    wait_until(lambda: state()["state"] == "out")
+    told = broker.status()["members"][member]
+    assert told["cause"] == record["attempts"][0]["cause"]
+    label = f'{{member="{member}",pool="",reason="{told["cause"]}"}}'
+    assert wait_until(lambda: broker.metrics("modelbroker_member_out").get(label)) == 1
+    for got in make(broker.url, [Ask(pool, dialect, stream=True) for _ in range(20)]):
+        assert got.is_whole and got.member == f"next-{dialect}/m", str(got)
+    # Who is alone is tried all the same, and with the first good reply it comes back.
+    sims["first"].script(replies=[REPLY])
+    (got,) = make(broker.url, [Ask(f"alone-{dialect}", dialect, stream=True)])
+    assert got.is_whole and got.member == member, str(got)
+    wait_until(lambda: state()["state"] == "ramping")
 
 
 # -- before its first event, and in a whole reply, the same is another member's

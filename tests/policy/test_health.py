@@ -7,9 +7,12 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modelbroker.core.catalog import Member, Pool
 from modelbroker.core.causes import BLAMELESS, Cause
 from modelbroker.core.record import Observed
+from modelbroker.policy.attempts import Outlook
 from modelbroker.policy.health import (
+    BROKEN_FAILURES,
     FLOOR,
     PROBE_FIRST_S,
     PROBE_MOST_S,
@@ -154,6 +157,59 @@ def test_a_failure_on_the_way_back_ends_it() -> None:
     assert not book.is_out(A, T + 200)
 
 
+def broken(at_s: float, cause: Cause = Cause.CUT, member: str = A) -> Observed:
+    """A stream that broke when its client had the good status already."""
+    return Observed(member, 200, cause, {}, at_s, "request", is_broken=True)
+
+
+@pytest.mark.parametrize("cause", [Cause.CUT, Cause.RESET, Cause.STALL, Cause.SERVER, Cause.OVERLOADED])
+def test_who_breaks_stream_after_stream_is_out(cause: Cause) -> None:
+    """Envoy has seen good statuses alone, and ejects nobody."""
+    book = book_of(*(broken(T + n, cause) for n in range(BROKEN_FAILURES - 1)))
+    assert not book.is_out(A, T + 2)
+    book.observe(broken(T + 2, cause))
+    effect = book.effect(A, T + 2)
+    assert (effect.state, effect.until_s, effect.cause) == ("out", T + 2 + PROBE_FIRST_S, cause.value)
+    book.observe(broken(T + 2.1, cause))  # was under way
+    assert book.ready_at_s(A, T + 2) == T + 2 + PROBE_FIRST_S
+    back_s = T + 2 + PROBE_FIRST_S
+    book.observe(broken(back_s, cause))
+    assert book.ready_at_s(A, back_s) == back_s + 2 * PROBE_FIRST_S
+
+
+def test_a_stream_that_goes_well_ends_it() -> None:
+    book = book_of(*(broken(T + n) for n in range(BROKEN_FAILURES)))
+    book.observe(well(T + 1.5))  # of before
+    assert book.is_out(A, T + 5)
+    book.observe(well(T + 5))
+    assert book.effect(A, T + 5).state == "ramping"
+    book.observe(broken(T + 30))
+    assert not book.is_out(A, T + 30)
+    between = book_of(broken(T), broken(T + 1), well(T + 2), broken(T + 3), broken(T + 4))
+    assert not between.is_out(A, T + 4)
+
+
+def test_what_envoy_sees_itself_is_envoys_to_judge() -> None:
+    book = book_of(*(failed(T + n, Cause.SERVER) for n in range(10)))
+    assert not book.is_out(A, T + 10)
+    # Before its client had anything: it was handed back, though the provider's status was good.
+    book.observe(Observed(A, 200, Cause.CUT, {}, T + 10.5))
+    assert not book.is_out(A, T + 10.5)
+    book.observe(broken(T + 11, Cause.CONTENT_POLICY))  # about the call
+    assert not book.is_out(A, T + 11)
+
+
+def test_its_own_word_is_no_guess_of_ours() -> None:
+    pool = Pool("chat", (Member("one", "a"),))
+    book = book_of(*(broken(T + n) for n in range(BROKEN_FAILURES)))
+    assert Outlook(book, pool, T + 3).is_guessed(pool.members[0])
+    book.observe(failed(T + 4, wait_s=60))
+    assert book.ready_at_s(A, T + 4) == T + 64
+    assert not Outlook(book, pool, T + 4).is_guessed(pool.members[0])
+    book.observe(well(T + 5))
+    assert book.is_out(A, T + 5)
+
+
 def test_a_member_close_to_its_limit_is_eased_off() -> None:
     shares = [book_of(well(T, left=left)).share(A, T + 1) for left in (100, 10, 9, 6, 2, 1, 0)]
     assert shares == [1.0, 1.0, 1.0, 0.6, 0.2, 0.2, FLOOR]
@@ -260,7 +316,8 @@ FAILED = st.builds(
     st.none() | st.floats(0, 10_000).map(lambda s: round(s, 1)),
     MEMBERS,
 )
-SEEN = st.lists(WELL | FAILED, max_size=12)
+BROKEN = st.builds(broken, MOMENTS, st.sampled_from(Cause), MEMBERS)
+SEEN = st.lists(WELL | FAILED | BROKEN, max_size=12)
 
 
 @given(SEEN, MOMENTS, st.floats(0, 100))

@@ -252,6 +252,23 @@ def test_else_the_status_and_envoys_flags_do(
     assert seen.cause is cause
 
 
+@pytest.mark.parametrize(
+    ("entry", "is_broken"),
+    [
+        (seen_entry(200, cause="cut", code="upstream_truncated"), True),
+        (seen_entry(200, "upstream_remote_reset"), True),
+        (seen_entry(200, "stream_idle_timeout"), True),
+        (seen_entry(200), False),
+        (seen_entry(307, cause="cut", provider_status="200", status="502"), False),
+        (seen_entry(502, cause="cut", provider_status="200"), False),
+        (seen_entry(0, "upstream_connection_failure"), False),
+    ],
+)
+def test_what_envoy_took_for_good_and_broke(entry: AnyMessage, is_broken: bool) -> None:
+    seen = seen_of(entry)
+    assert seen is not None and seen.is_broken is is_broken
+
+
 def test_nobody_knows_how_an_attempt_would_have_ended_that_its_client_left() -> None:
     assert seen_of(seen_entry(200, "downstream_remote_reset")) is None
     assert seen_of(seen_entry(0, "downstream_connection_termination", "upstream_remote_reset")) is None
