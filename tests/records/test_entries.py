@@ -259,7 +259,7 @@ def test_else_the_status_and_envoys_flags_do(
         (seen_entry(200, "upstream_remote_reset"), True),
         (seen_entry(200, "stream_idle_timeout"), True),
         (seen_entry(200), False),
-        (seen_entry(307, cause="cut", provider_status="200", status="502"), False),
+        (seen_entry(307, cause="cut", provider_status="200"), False),
         (seen_entry(502, cause="cut", provider_status="200"), False),
         (seen_entry(0, "upstream_connection_failure"), False),
     ],
