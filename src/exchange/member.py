@@ -30,7 +30,7 @@ def late(provider: str) -> str:
 
 def tells_limits(header: str) -> bool:
     """It says how much of the account's limits is left: the health book reads it from the access log."""
-    return header.startswith(("x-ratelimit-", "anthropic-ratelimit-"))
+    return header.startswith(("x-ratelimit-", "anthropic-ratelimit-", "ratelimit"))
 
 
 class Move(Enum):

@@ -1,7 +1,12 @@
 """What a provider's reply says of its limits: headers → waits and limits. Pure; times are unix seconds.
 
 Sources: RFC 9110 (`retry-after`); OpenAI's, Azure's and Groq's guides to rate limits (`x-ratelimit-*`, resets
-as "6m0s" or in seconds); Anthropic's (`anthropic-ratelimit-*`, resets in RFC 3339).
+as "6m0s" or in seconds); Anthropic's (`anthropic-ratelimit-*`, resets in RFC 3339); Cerebras'
+(`x-ratelimit-*-requests-day`, `…-tokens-minute`, seconds with a fraction);
+DigitalOcean's (`…-tokens-per-minute`, `…-tokens-per-day`, unix time); OpenRouter's "Limits" (on its own 429
+alone: `x-ratelimit-limit`, `…-remaining`, `…-reset`, met as unix time in milliseconds);
+draft-ietf-httpapi-ratelimit-headers-11 (`ratelimit: "name";r=LEFT;t=SECONDS`, each quota in
+`ratelimit-policy: "name";q=QUOTA`).
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import calendar
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import mktime_tz, parsedate_tz
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,13 +31,23 @@ _LONGEST_TEXT = 64
 
 _WAITS = ("retry-after", "retry-after-ms")
 _KINDS = {
-    "x-ratelimit-{}-{}": ("requests", "tokens"),
+    "x-ratelimit-{}-{}": (
+        "requests",
+        "tokens",
+        "requests-day",
+        "tokens-minute",
+        "tokens-per-minute",
+        "tokens-per-day",
+    ),
+    "x-ratelimit-{}": ("requests",),
     "anthropic-ratelimit-{1}-{0}": ("requests", "tokens", "input-tokens", "output-tokens"),
 }
 _FIELDS = ("limit", "remaining", "reset")
-_OPENAI, _ANTHROPIC = (
+_NAMED, _NAMELESS, _ANTHROPIC = (
     tuple(shape.format(field, kind) for kind in kinds for field in _FIELDS) for shape, kinds in _KINDS.items()
 )
+_OPENAI = (*_NAMED, *_NAMELESS)
+_DRAFT, _DRAFT_POLICY = "ratelimit", "ratelimit-policy"
 _OF_DIALECT = {
     "openai-chat": _OPENAI,
     "openai-responses": _OPENAI,
@@ -63,7 +79,12 @@ class Wait(msgspec.Struct, frozen=True):
 
 def limit_headers(dialects: Iterable[str]) -> tuple[str, ...]:
     """Names of the reply headers in which providers of these dialects speak of limits and waits."""
-    names = [*_WAITS, *(name for dialect in dialects for name in _OF_DIALECT.get(dialect, ()))]
+    names = [
+        *_WAITS,
+        _DRAFT,
+        _DRAFT_POLICY,
+        *(name for dialect in dialects for name in _OF_DIALECT.get(dialect, ())),
+    ]
     return tuple(dict.fromkeys(names))
 
 
@@ -91,6 +112,7 @@ def wait_of(headers: Mapping[str, str], at_s: float, *, is_rate_limit: bool) -> 
         if _number(headers.get(left_header, "")) == 0
         and (until_s := _reset(headers.get(reset_header, ""), at_s)) is not None
     ]
+    resets += [at_s + item.seconds for item in _service_limits(headers) if item.left == 0 and item.seconds]
     return _wait(at_s, max(resets)) if resets else None
 
 
@@ -123,7 +145,63 @@ def limits_of(headers: Mapping[str, str], at_s: float) -> tuple[Limit, ...] | No
             until_s = _reset(headers.get(reset_header, ""), at_s)
             until_s = at_s + UNTOLD_RESET_S if until_s is None else min(until_s, at_s + MOST_WAIT_S)
             near.append(Limit(name, left, until_s))
+    for item in _service_limits(headers):
+        if not item.quota:
+            continue
+        is_told = True
+        if (left := item.left / item.quota) < EASED_BELOW:
+            seconds = UNTOLD_RESET_S if item.seconds is None else min(item.seconds, MOST_WAIT_S)
+            near.append(Limit(item.name, left, at_s + seconds))
     return tuple(near) if is_told else None
+
+
+class _ServiceLimit(NamedTuple):
+    """Of the draft. `seconds`: within which no more than `left` may be used; `quota` 0: not told."""
+
+    name: str
+    left: int
+    seconds: int | None
+    quota: int
+
+
+# Structured fields (RFC 9651): a list of strings with parameters. What is malformed is ignored as a whole.
+_ITEM = r'"[ -!#-\[\]-~]{1,64}"(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:"[ -!#-\[\]-~]*"|[A-Za-z0-9:?*+/=._-]+))?)*'
+_ITEMS = re.compile(rf"{_ITEM}(?:[ \t]*,[ \t]*{_ITEM})*")
+_EACH_ITEM = re.compile(_ITEM)
+_PARAMETER = re.compile(r"; *(r|t|q|qu)=([0-9]{1,15}|\"[a-z-]*\")(?= *(?:;|$))")
+_LONGEST_FIELD = 1024
+
+
+def _service_limits(headers: Mapping[str, str]) -> list[_ServiceLimit]:
+    if (said := headers.get(_DRAFT)) is None:  # nearly always
+        return []
+    policies = dict(_items(headers.get(_DRAFT_POLICY, "")))
+    told = []
+    for name, parameters in _items(said):
+        policy = policies.get(name, {})
+        left, seconds, quota = parameters.get("r", ""), parameters.get("t", ""), policy.get("q", "")
+        if left.isdigit() and policy.get("qu") != '"concurrent-requests"':  # those end when they end
+            told.append(
+                _ServiceLimit(
+                    name,
+                    int(left),
+                    int(seconds) if seconds.isdigit() else None,
+                    int(quota) if quota.isdigit() else 0,
+                )
+            )
+    return told
+
+
+def _items(text: str) -> list[tuple[str, dict[str, str]]]:
+    """(name, those of its parameters that say something to us) of each item."""
+    text = text.strip(" ")
+    if len(text) > _LONGEST_FIELD or not _ITEMS.fullmatch(text):
+        return []
+    items = []
+    for item in _EACH_ITEM.findall(text):
+        name, _, parameters = item[1:].partition('"')
+        items.append((name, dict(_PARAMETER.findall(parameters))))
+    return items
 
 
 _MOST_DIGITS = 16

@@ -106,6 +106,9 @@ local function says_when(headers, cause)
   if at_least(headers:get("retry-after"), 1) then
     return true
   end
+  if cause == "rate-limit" and string.find(headers:get("ratelimit") or "", "; *r=0 *; *t=[1-9]") then
+    return true
+  end
   for left, reset in pairs(cause == "rate-limit" and LIMITS or {}) do
     if headers:get(left) == "0" and string.find(headers:get(reset) or "", "[1-9]") then
       return true

@@ -20,11 +20,13 @@ USED_UP = {
     "x-ratelimit-remaining-requests": "0",
     "x-ratelimit-reset-requests": "30s",
 }
+DRAFT = {"ratelimit": '"default";r=0;t=30', "x-ratelimit-remaining-requests": "9"}
 # What is said → (status, headers, the member is out by it).
 WORDS: dict[str, tuple[int, dict[str, str], bool]] = {
     "seconds": (429, {"retry-after": "30"}, True),
     "milliseconds": (429, {"retry-after-ms": "30000"}, True),
     "used-up": (429, USED_UP, True),
+    "draft": (429, {"retry-after": "", **DRAFT}, True),
     "overloaded": (503, {"retry-after": "30"}, True),
     "nothing": (500, {}, False),
     "at-once": (503, {"retry-after": "0"}, False),

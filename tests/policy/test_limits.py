@@ -26,6 +26,9 @@ def openai(kind: str, *, left: str = "0", of: str = "500", reset: str | None = "
     return said if reset is None else said | {f"x-ratelimit-reset-{kind}": reset}
 
 
+NAMELESS = {"x-ratelimit-limit": "80", "x-ratelimit-remaining": "0"}
+
+
 @pytest.mark.parametrize(
     ("headers", "wait_s"),
     [
@@ -43,6 +46,15 @@ def openai(kind: str, *, left: str = "0", of: str = "500", reset: str | None = "
         (openai("requests") | openai("tokens", left="100", reset="40s"), 20),
         (openai("requests", reset=str(int(AT_S) + 9)), 9),
         (openai("requests", reset=str((int(AT_S) + 9) * 1000)), 9),
+        (openai("requests-day", reset="1011.382867097855"), 1011.382867),  # Cerebras'
+        (openai("tokens-minute", reset="11.382867097854614"), 11.382867),
+        (openai("tokens-minute", reset="11.5") | openai("requests-day", reset="33011.5"), MOST_WAIT_S),
+        (openai("tokens-per-day", reset=str(int(AT_S) + 99)), 99),  # DigitalOcean's
+        (NAMELESS | {"x-ratelimit-reset": str((int(AT_S) + 60) * 1000)}, 60),  # OpenRouter's
+        ({"ratelimit": '"default";r=0;t=30'}, 30),
+        ({"ratelimit": '"minute";r=5;t=60, "day";r=0;t=99', "ratelimit-policy": '"day";q=9;w=86400'}, 99),
+        ({"ratelimit": '"default";t=7;r=0;pk=:cHsdsRa894==:'}, 7),
+        ({"ratelimit": '"default";r=0;t=30', "retry-after": "40"}, 40),
         (
             {
                 "anthropic-ratelimit-input-tokens-limit": "30000",
@@ -128,6 +140,40 @@ def test_limits_of_which_little_is_left() -> None:
     )
 
 
+def test_limits_as_the_draft_tells_them() -> None:
+    policy = '"burst";q=100;w=60, "daily";q=1000;qu="requests";w=86400, "busy";q=9;qu="concurrent-requests"'
+
+    def told(text: str) -> tuple[Limit, ...] | None:
+        return limits_of({"ratelimit": text, "ratelimit-policy": policy}, AT_S)
+
+    assert told('"burst";r=5;t=12') == (Limit("burst", 0.05, AT_S + 12),)
+    assert told('"burst";r=50;t=12,"daily";r=20;t=90000') == (Limit("daily", 0.02, AT_S + MOST_WAIT_S),)
+    assert told('"burst";r=1') == (Limit("burst", 0.01, AT_S + UNTOLD_RESET_S),)
+    assert told('"burst";r=99;t=1') == ()
+    assert told('"busy";r=0;t=1') is None
+    assert told('"another";r=0;t=1') is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "limit=100, remaining=0, reset=5",  # the draft's seventh
+        "100;r=0;t=5",
+        '"default;r=0;t=5',
+        '"default";r=0;t=5,',
+        '"default";r=-1;t=5',
+        '"default";r=0.0;t=5',
+        '"default";r=0;t="5"',
+        '"' + "x" * 65 + '";r=0;t=5',
+        ",".join(['"default";r=0;t=5'] * 100),
+        '"default";r=0',
+    ],
+)
+def test_what_the_draft_does_not_know_is_ignored(text: str) -> None:
+    assert wait_of({"ratelimit": text}, AT_S, is_rate_limit=True) is None
+
+
 def test_whether_limits_are_told_at_all() -> None:
     assert limits_of(openai("requests", left="600", of="500"), AT_S) == ()
     assert limits_of(openai("requests", left="none"), AT_S) is None
@@ -136,7 +182,8 @@ def test_whether_limits_are_told_at_all() -> None:
 
 
 def test_only_the_headers_of_a_dialect_are_asked_for() -> None:
-    assert limit_headers(["bedrock-converse"]) == ("retry-after", "retry-after-ms")
+    everywhere = ("retry-after", "retry-after-ms", "ratelimit", "ratelimit-policy")
+    assert limit_headers(["bedrock-converse"]) == everywhere
     both = limit_headers(["openai-chat", "openai-responses"])
     assert both == limit_headers(["openai-chat"])
     assert "x-ratelimit-remaining-tokens" in both
@@ -151,7 +198,11 @@ def test_what_tells_that_a_limit_is_used_up() -> None:
 
 
 TEXTS = st.one_of(
-    st.text(max_size=80), st.integers().map(str), st.floats().map(str), st.from_regex(r"(\d+(ms|s|m|h)){1,4}")
+    st.text(max_size=80),
+    st.from_regex(r'("[a-z]{1,3}"(;(r|t|q)=[0-9]{1,3}){0,3},?){1,3}', fullmatch=True),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.from_regex(r"(\d+(ms|s|m|h)){1,4}"),
 )
 
 
