@@ -24,25 +24,33 @@ class SseSplitter:
     character, between the CR and the LF of one line end, in the middle of a field name."""
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._tail = bytearray()  # the beginning of a line
         self._name = ""
         self._data: list[bytes] = []
         self._has_bytes = False
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that `chunk` completes."""
-        text = self._tail + chunk
+        tail = self._tail
+        if self._has_bytes and b"\n" not in chunk and b"\r" not in chunk and not tail.endswith(b"\r"):
+            tail += chunk  # a large event comes in many pieces: none of them is gone through twice
+            return []
+        text = bytes(tail) + chunk
         if not self._has_bytes and text:
             if b"\xef\xbb\xbf".startswith(text[:3]) and len(text) < 3:
-                self._tail = text
+                self._tail = bytearray(text)
                 return []
             text = text.removeprefix(b"\xef\xbb\xbf")
             self._has_bytes = True
         # A CR at the very end may be half of a CRLF: it waits for the next byte.
         held = b"\r" if text.endswith(b"\r") else b""
         lines = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._tail = lines.pop() + held
+        self._tail = bytearray(lines.pop() + held)
         return [event for line in lines if (event := self._line(line)) is not None]
+
+    def end(self) -> list[SseEvent]:
+        """The stream is over, and a CR at its end a whole line's. An event without its blank line is none."""
+        return self.feed(b"\n") if self._tail.endswith(b"\r") else []
 
     def _line(self, line: bytes) -> SseEvent | None:
         if not line:

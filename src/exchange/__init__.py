@@ -8,11 +8,12 @@ from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
 from .outer import Forward, OuterCall, Reply, Strip
 from .routing import Hold, Moment
-from .translated import Answer, TranslatedStream, WholeReply
+from .translated import NOTHING_TOLD, Answer, Told, TranslatedStream, WholeReply
 from .view import View
 
 __all__ = [
     "HOSTS",
+    "NOTHING_TOLD",
     "Answer",
     "Belongs",
     "FilteredStream",
@@ -31,6 +32,7 @@ __all__ = [
     "Send",
     "Spoken",
     "Strip",
+    "Told",
     "TranslatedStream",
     "View",
     "WholeReply",

@@ -139,6 +139,7 @@ class MemberCall:
         self._path = self._same_dialect_path()
         self.is_same = bool(self._path)
         self._is_owned = bool(inbound.first("x-broker-owned"))
+        self._is_guarded = bool(inbound.first("x-broker-guard"))
         if self.is_stream:
             return Mode.STREAM
         leaves = self.is_same and not self._is_owned and not self._is_hosted
@@ -266,11 +267,17 @@ class MemberCall:
         filters = [] if unframed is None else [unframed]
         if self._is_owned:
             filters.append(client.owned_stream(upstream.provider))
-        if not filters and not self._is_hosted:
+        if not filters and not self._is_hosted and not self._is_guarded:
             return MemberStream(client, self._handback, upstream.provider)
-        alone = self._alone()
         return FilteredStream(
-            client, self._errors(), filters, self._context, alone, self._handback, upstream.provider
+            client,
+            self._errors(),
+            filters,
+            self._context,
+            self._alone(),
+            self._handback,
+            upstream.provider,
+            self._is_guarded,
         )
 
     def whole(self) -> WholeReply:

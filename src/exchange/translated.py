@@ -45,6 +45,16 @@ _CODES: Mapping[Cause, str] = {
 Headers = tuple[tuple[str, str], ...]
 
 
+class Told(msgspec.Struct, frozen=True):
+    """Of a failure: `cause` None where it is the broker's own."""
+
+    code: str = ""
+    cause: Cause | None = None
+
+
+NOTHING_TOLD = Told()
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What the client gets: `remove` are the provider's headers that it does not get."""
 
@@ -103,6 +113,11 @@ class Inflater:
 
 def _garbage(message: str) -> Fault:
     return Fault(Cause.GARBAGE, 502, message, "upstream_garbage")
+
+
+def cut() -> Fault:
+    """Of a stream that ended early, though cleanly, behind its commit point."""
+    return Fault(Cause.CUT, 502, "the provider's stream ended before its end", "upstream_truncated")
 
 
 def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head | None = None) -> Answer:
@@ -203,12 +218,18 @@ class Flowing:
         self._out: list[bytes] = []
         self._open = self._over = False
         self._failure: Answer | None = None
+        self._told = NOTHING_TOLD
 
     def take(self) -> bytes:
         """What the client is to get now."""
         out = b"".join(self._out)
         self._out.clear()
         return out
+
+    def told(self) -> Told:
+        """What is to be recorded with that: how a stream failed that has begun to reach the client."""
+        told, self._told = self._told, NOTHING_TOLD
+        return told
 
     def failure(self) -> Answer:
         """After FAIL."""
@@ -223,6 +244,11 @@ class Flowing:
     def _opened(self) -> Move:
         self._open = True
         return Move.OPEN
+
+    def _note(self, fault: Fault, code: str = "") -> None:
+        """`code`: what the record is to call it, where it has no code of ours."""
+        is_ours = fault.code == "broker_defect"  # no member is to blame for it
+        self._told = Told(code or fault.code, None if is_ours else fault.cause)
 
 
 class TranslatedStream(Flowing):
@@ -321,11 +347,15 @@ class TranslatedStream(Flowing):
             if isinstance(event, (Ended, Failed)):
                 self._over = True
                 events = events[: number + 1]
+                if isinstance(event, Failed):
+                    is_garbage = event.fault.cause is Cause.GARBAGE
+                    self._note(event.fault, "upstream_garbage" if is_garbage else "upstream_error")
                 break
         if ends and not self._over:
             self._over = True
-            cut = Fault(Cause.CUT, 502, "the provider's stream ended before its end", "upstream_cut")
-            events = [*events, Failed(cut)]
+            fault = cut()
+            self._note(fault)
+            events = [*events, Failed(fault)]
         if events:
             self._out.append(self._encoder.encode(events))
 
@@ -355,6 +385,7 @@ class TranslatedStream(Flowing):
             return self._fail(fault)
         if not self._over:
             self._over = True
+            self._note(fault)
             self._out.append(self._encoder.encode([Failed(fault)]))
         return Move.FLOW
 

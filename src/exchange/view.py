@@ -132,6 +132,8 @@ class View:
         if stream:
             headers.append(("x-broker-stream", dialect))
             facts.append(("stream", "1"))
+            if pool.guard == "full":
+                headers.append(("x-broker-guard", "1"))
         owned = surface.operation == "chat" and (bound or self._names_owners(pool, dialect, binds))
         if rewrite or owned:
             headers.append(("x-broker-rewrite", "1"))

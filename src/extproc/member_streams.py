@@ -8,7 +8,7 @@ import time
 
 from ..core.errors import Misconfigured
 from ..core.keys import FIRST_EVENT_BY, HANDBACK
-from ..dialects import dialect_named
+from ..dialects import Context, client_dialect, dialect_named
 from ..envoyapi import AnyMessage
 from ..exchange import (
     Answer,
@@ -116,7 +116,7 @@ class ReplyStream:
             return
         for _ in range(self._chunks - 1):
             self._wire.send(self._messages.piece(b""))
-        self._wire.send(self._messages.piece(stream.take()))
+        self._wire.send(self._messages.piece(stream.take(), stream.told()))
         self._chunks = 0
 
     def _fail(self) -> None:
@@ -156,6 +156,39 @@ class MemberReplyStream:
             self._stream.handback = told.get(HANDBACK, "")
             self._reply.expect_by(int(told.get(FIRST_EVENT_BY) or 0))
         self._reply.receive(kind, message)
+
+
+class GuardedReplyStream:
+    """Same dialect: holds a member's stream up to the commit point, and watches it to its end."""
+
+    def __init__(self, messages: Messages, wire: Wire, dialect: str, provider: str, request_id: str) -> None:
+        self._messages = messages
+        self._wire = wire
+        self._dialect = client_dialect(dialect)
+        self._provider = provider
+        self._request_id = request_id
+        self._reply: ReplyStream | None = None
+
+    def receive(self, serialized: bytes) -> None:
+        message = self._messages.decode(serialized)
+        kind = message.WhichOneof("request")
+        try:
+            if self._reply is None:
+                told = self._messages.attributes(message)
+                self._reply = ReplyStream(self._messages, self._wire, self._stream(told.get(HANDBACK, "")))
+                self._reply.expect_by(int(told.get(FIRST_EVENT_BY) or 0))
+            self._reply.receive(kind, message)
+        except Exception as error:  # a bug of ours is one call's error, never the process's
+            log.exception("call %s failed in the broker", self._request_id)
+            if self._reply is None:
+                raise
+            self._reply.break_off(f"the broker failed on this call ({type(error).__name__})")
+
+    def _stream(self, handback: str) -> FilteredStream:
+        context = Context(self._request_id, int(time.time()))
+        return FilteredStream(
+            self._dialect, None, (), context, handback=handback, provider=self._provider, guard=True
+        )
 
 
 class MemberCallStream:

@@ -14,7 +14,7 @@ from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Misconfigured
 from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS
 from ..envoyapi import AnyMessage, EnvoyApi
-from ..exchange import Answer, Forward, NotSent, Reply, Send, Strip
+from ..exchange import NOTHING_TOLD, Answer, Forward, NotSent, Reply, Send, Strip, Told
 from ..policy.limits import says_when
 
 _PLAIN = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))  # no control characters
@@ -147,9 +147,16 @@ class Messages:
         serialized: bytes = response.SerializeToString()
         return serialized
 
-    def piece(self, body: bytes) -> bytes:
-        """In the place of a stream's piece: {response_body: {response: {body_mutation: {body}}}}"""
-        return _piece_head(len(body)) + body
+    def piece(self, body: bytes, told: Told = NOTHING_TOLD) -> bytes:
+        """In the place of a stream's piece: {response_body: {response: {body_mutation: {body}}}}, with what
+        the record has to know of it."""
+        piece = _piece_head(len(body)) + body
+        if told is NOTHING_TOLD:  # nearly always
+            return piece
+        known = _own_text("code", told.code)
+        if told.cause is not None:
+            known += _own_text("cause", told.cause.value)
+        return piece + _field(8, _struct("modelbroker", known))
 
     def more_time(self, milliseconds: int) -> bytes:
         """Envoy is to wait this long for the answer to the message in hand. It takes one such word a message,

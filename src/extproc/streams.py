@@ -16,7 +16,7 @@ from ..dialects import BUILT
 from ..envoyapi import AnyMessage
 from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
 from ..policy import Book
-from .member_streams import MemberCallStream, MemberReplyStream
+from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
 from .waiting import Waiting
 from .wire import Stream, Wire
@@ -137,5 +137,8 @@ class Streams:
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
             case "member" if metadata.get("x-broker-dialect") in BUILT:
                 dialect, provider = metadata["x-broker-dialect"], metadata.get("x-broker-provider", "")
+                if metadata.get("x-broker-guard"):
+                    request_id = metadata.get("x-broker-request-id", "")
+                    return GuardedReplyStream(self._messages, wire, dialect, provider, request_id)
                 return MemberReplyStream(self._messages, wire, dialect, provider)
         raise ValueError(f"no stream for {dict(metadata)}")

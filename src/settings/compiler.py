@@ -125,7 +125,7 @@ def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -
         _aliases(merged, path, entry, taken)
         _check_members(merged, path, entry.members)
         result[entry.name] = _pool(merged, path, entry, providers)
-        for name, is_given in (("hedge", entry.hedge is not None), ("guard", entry.guard == "full")):
+        for name, is_given in (("hedge", entry.hedge is not None),):
             if is_given:
                 wrong = f"{name} has no effect in this version"
                 merged.warn((*path, name), wrong, "it can stay: it comes with a later version")

@@ -64,6 +64,7 @@ INTERNAL_HEADERS = (
     "x-broker-cluster",
     "x-broker-dialect",
     "x-broker-first-event-by",
+    "x-broker-guard",
     "x-broker-handback",
     "x-broker-hedge",
     "x-broker-model-span",
@@ -199,9 +200,11 @@ def _member_routes(provider: Provider, member: Member, pool: Pool, catalog: Cata
                     *([_matching(whole_reply, rewrite)] if passing else []),
                     *(
                         _matching(
-                            _passing(streamed, _stream_override(dialect, provider)),
+                            _passing(streamed, _stream_override(dialect, provider, *guard)),
                             _is("x-broker-stream", dialect),
+                            *map(_present, guard),
                         )
+                        for guard in (("x-broker-guard",), ())
                         for dialect in passing
                     ),
                     *(
@@ -240,9 +243,12 @@ def _present(header: str) -> Tree:
     return {"name": header, "present_match": True}
 
 
-def _stream_override(dialect: str, provider: Provider) -> Tree:
-    """`x-broker-stream` holds the dialect of the stream that the client waits for."""
-    told = (("x-broker-dialect", dialect), ("x-broker-provider", provider.name))
+def _stream_override(dialect: str, provider: Provider, *guard: str) -> Tree:
+    """`x-broker-stream` holds the dialect of the stream that the client waits for. `guard`: ext_proc watches it
+    to its end, and may have to say whose stream it is."""
+    told = [("x-broker-dialect", dialect), ("x-broker-provider", provider.name)]
+    if guard:
+        told += [(guard[0], "1"), ("x-broker-request-id", "%DYNAMIC_METADATA(modelbroker:request_id)%")]
     metadata = {"grpc_initial_metadata": [{"key": key, "value": value} for key, value in told]}
     return {EXT_PROC_NAME: typed(EXT_PROC_PER_ROUTE, overrides=metadata)}
 
