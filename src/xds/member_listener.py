@@ -244,8 +244,8 @@ def _present(header: str) -> Tree:
 
 
 def _stream_override(dialect: str, provider: Provider, *guard: str) -> Tree:
-    """`x-broker-stream` holds the dialect of the stream that the client waits for. `guard`: ext_proc watches it
-    to its end, and may have to say whose stream it is."""
+    """`x-broker-stream` holds the dialect of the stream that the client waits for. `guard`: ext_proc watches
+    it to its end, and may have to say whose stream it is."""
     told = [("x-broker-dialect", dialect), ("x-broker-provider", provider.name)]
     if guard:
         told += [(guard[0], "1"), ("x-broker-request-id", "%DYNAMIC_METADATA(modelbroker:request_id)%")]

@@ -1,0 +1,31 @@
+"""What calls.jsonl says of calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .broker import Broker
+from .calls import Got
+from .waiting import wait_until
+
+
+def record_of(broker: Broker, got: Got) -> dict[str, Any]:
+    """The call's record; entries come in batches, so it is waited for. AssertionError where it has several."""
+    found = wait_until(lambda: records_of(broker, got), 15)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def records_of(broker: Broker, got: Got) -> list[dict[str, Any]]:
+    """All that there is now."""
+    path: Path = broker.folder / "state" / "calls.jsonl"
+    request_id = got.headers["x-broker-request-id"]
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if request_id in line]
+
+
+def told(record: dict[str, Any]) -> tuple[int, str, list[tuple[str, str]]]:
+    """Its status and code, and the codes and causes of its attempts."""
+    return record["status"], record["code"], [(a["code"], a["cause"]) for a in record["attempts"]]
