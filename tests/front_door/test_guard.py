@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,16 @@ from support.waiting import wait_until
 DIALECTS = ("openai-chat", "openai-responses", "anthropic-messages")
 WORDS = "one two three four five six seven eight nine ten"
 REPLY = {"text": WORDS, "chunks": 10}
+# What an event with a word of the answer has, near its beginning.
+WORD = {
+    "openai-chat": b'"content":"',
+    "openai-responses": b"event: response.output_text.delta",
+    "anthropic-messages": b"event: content_block_delta",
+}
 IN_THE_MIDDLE = 8  # events: the first real one is there, the last one is not
 # How a pool's replies get through the broker: as they are; with the account's name in ids of OpenAI's.
 KINDS = ("one", "owned")
+Sent = Sequence[tuple[Ask, bytes]]  # a call, and what the provider sends for it
 TRUNCATED = (200, "upstream_truncated", [("upstream_truncated", "cut")])
 
 
@@ -73,17 +80,24 @@ def by_itself(sim: SimulatorHandle, ask: Ask) -> bytes:
     return httpx.post(url, json={**ask.body, "model": "m"}, headers=headers, timeout=60).content
 
 
-def replay(sims: Simulators, folder: Path, bodies: dict[Ask, bytes], **fault: Any) -> None:
+def replay(sims: Simulators, folder: Path, sent: Sent, split_bytes: int | None = None, **fault: Any) -> None:
     """Make the provider answer each of the calls with just these bytes."""
     rows, replies = [], []
-    for number, (ask, body) in enumerate(bodies.items()):
+    for number, (ask, body) in enumerate(sent):
         response = {"status": 200, "headers": {"content-type": "text/event-stream"}, "body": body.decode()}
         row = {"id": f"r{number}", "kind": ask.dialect, "request": {"body": {}}, "response": response}
         rows.append(json.dumps(row))
         replies.append({"match": {"contains": ask.question}, "recording": row["id"]})
     path = folder / "streams.jsonl"
     path.write_text("\n".join(rows), encoding="utf-8")
-    sims["first"].script(recordings=[str(path)], replies=replies, faults=[fault] if fault else [])
+    split = {"split_bytes": split_bytes} if split_bytes else {}
+    sims["first"].script(recordings=[str(path)], replies=replies, faults=[fault] if fault else [], **split)
+
+
+def made(broker: Broker, sent: Sent, parallel: int = 50) -> list[tuple[Got, bytes]]:
+    """The calls, each with what was sent for it."""
+    asks, bodies = [ask for ask, _ in sent], [body for _, body in sent]
+    return list(zip(make(broker.url, asks, parallel), bodies, strict=True))
 
 
 def unnamed(body: bytes) -> bytes:
@@ -124,18 +138,14 @@ def behind_a_line(events: list[bytes]) -> bytes:
 ENDS = [between, without_blank_line, inside_a_line, inside_the_first_word, behind_a_line]
 
 
-def cut_streams(
-    sims: Simulators, end: Callable[[list[bytes]], bytes], *kinds: str
-) -> tuple[dict[Ask, bytes], dict[Ask, bytes]]:
-    """(what the provider sends, the whole events of it) of a call in each dialect."""
+def cut_streams(sims: Simulators, end: Callable[[list[bytes]], bytes], *kinds: str) -> Sent:
+    """A call in each dialect."""
     sims["direct"].script(replies=[REPLY])
-    sent, whole = {}, {}
+    sent = []
     for ask in streams(*kinds):
         body = by_itself(sims["direct"], ask)
-        events = [event + b"\n\n" for event in body.split(b"\n\n")][:IN_THE_MIDDLE]
-        sent[ask] = end(events)
-        whole[ask] = sent[ask][: sent[ask].rfind(b"\n\n") + 2]
-    return sent, whole
+        sent.append((ask, end([event + b"\n\n" for event in body.split(b"\n\n")][:IN_THE_MIDDLE])))
+    return sent
 
 
 @pytest.mark.parametrize(
@@ -149,18 +159,19 @@ def test_an_early_end_is_the_dialects_own_error(
     end: Callable[[list[bytes]], bytes],
     fault: dict[str, Any],
 ) -> None:
-    sent, whole = cut_streams(sims, end, *KINDS)
+    sent = cut_streams(sims, end, *KINDS)
     replay(sims, tmp_path, sent, **fault)
     before = broker.metrics("modelbroker_attempt_failures_total")
-    for got in make(broker.url, sent):
+    for got, body in made(broker, sent):
         assert (got.status, got.broken) == (200, ""), str(got)
-        assert unnamed(got.body).startswith(whole[got.ask]), str(got)
+        whole, behind = body[: body.rfind(b"\n\n") + 2], unnamed(got.body)
+        assert behind.startswith(whole), str(got)
+        assert behind[len(whole) :].count(b"\n\n") == 1, str(got)
         (error,) = errors_in(got)
         assert "ended before its end" in error["error"]["message"]
         assert error["error"]["code"] == "upstream_truncated"
         if got.ask.dialect == "anthropic-messages":
             assert error["request_id"] == got.headers["x-broker-request-id"]
-        assert not unnamed(got.body)[len(whole[got.ask]) :].split(b"\n\n")[1:-1], str(got)
         assert told(record_of(broker, got)) == TRUNCATED
     for dialect in DIALECTS:
         member = f"first-{dialect}/m"
@@ -177,13 +188,12 @@ def test_an_early_end_is_the_dialects_own_error(
 def test_the_sdks_raise_it(
     broker: Broker, sims: Simulators, tmp_path: Path, end: Callable[[list[bytes]], bytes], kind: str
 ) -> None:
-    sent, _ = cut_streams(sims, end, kind)
+    sent = cut_streams(sims, end, kind)
     replay(sims, tmp_path, sent)
-    for ask in sent:
-        read = []
+    for ask, _ in sent:
+        read: list[Any] = []
         with pytest.raises((openai.APIError, anthropic.APIError), match="ended before its end"):
-            for event in by_sdk(broker, ask):
-                read.append(event)
+            read.extend(by_sdk(broker, ask))
         assert len(read) >= IN_THE_MIDDLE - 2
 
 
@@ -199,7 +209,7 @@ def by_sdk(broker: Broker, ask: Ask) -> Iterator[Any]:
 
 @pytest.mark.parametrize("usage", [True, False], ids=["asked", "not-asked"])
 def test_a_cut_beside_the_usage(broker: Broker, sims: Simulators, tmp_path: Path, usage: bool) -> None:
-    """A chat stream that has said why it stopped is whole without [DONE], whatever is cut behind it: usage too."""
+    """A chat stream that has said why it stopped is whole without [DONE], whatever is cut behind that."""
     asked = {"stream_options": {"include_usage": True}}
     sims["direct"].script(replies=[REPLY])
     body = by_itself(sims["direct"], Ask("m", stream=True, more=asked))
@@ -209,20 +219,18 @@ def test_a_cut_beside_the_usage(broker: Broker, sims: Simulators, tmp_path: Path
         b'"finish_reason":"stop"' in stop and b'"total_tokens"' in tells_usage and done == b"data: [DONE]\n\n"
     )
     upto = b"".join(events[:-2])
-    ends = {
-        upto: upto,
-        upto + tells_usage: upto + tells_usage if usage else upto,
-        body: body if usage else upto + done,
-    }
+    ends = [  # what the provider sends, and what of it the client gets
+        (upto, upto),
+        (upto + tells_usage, upto + tells_usage if usage else upto),
+        (body, body if usage else upto + done),
+    ]
     more = asked if usage else {}
-    sent = {
-        Ask("one-openai-chat", stream=True, more=more, question=f"end {n}"): e for n, e in enumerate(ends)
-    }
-    cut = Ask("one-openai-chat", stream=True, more=more, question="cut")
-    replay(sims, tmp_path, {**sent, cut: b"".join(events[:-3]) + tells_usage[:-20]}, split_bytes=50)
-    for ask, body in sent.items():
-        (got,) = make(broker.url, [ask])
-        assert (got.status, got.broken) == (200, "") and got.body == ends[body], str(got)
+    sent = [(Ask("one-openai-chat", stream=True, more=more), end) for end, _ in ends]
+    cut = Ask("one-openai-chat", stream=True, more=more)
+    broken = b"".join(events[:-3]) + tells_usage[:-20]
+    replay(sims, tmp_path, [*sent, (cut, broken)], split_bytes=50)
+    for (got, _), (_, expected) in zip(made(broker, sent), ends, strict=True):
+        assert (got.status, got.broken) == (200, "") and got.body == expected, str(got)
         assert told(record_of(broker, got)) == (200, "", [("", "")])
     (got,) = make(broker.url, [cut])
     assert len(errors_in(got)) == 1 and b"total_tokens" not in got.body
@@ -242,17 +250,17 @@ def test_whole_streams_are_the_providers_bytes(
     broker: Broker, sims: Simulators, tmp_path: Path, fault: dict[str, Any], reply: dict[str, Any]
 ) -> None:
     sims["direct"].script(replies=[reply])
-    sent = {ask: by_itself(sims["direct"], ask) for ask in streams(*KINDS)}
+    sent = [(ask, by_itself(sims["direct"], ask)) for ask in streams(*KINDS)]
     replay(sims, tmp_path, sent, **fault)
-    for got in make(broker.url, sent):
-        assert got.is_whole and unnamed(got.body) == sent[got.ask], str(got)
+    for got, body in made(broker, sent):
+        assert got.is_whole and unnamed(got.body) == body, str(got)
         assert told(record_of(broker, got)) == (200, "", [("", "")])
     assert all(not member["last_error"] for member in broker.status()["members"].values())
 
 
 @pytest.mark.parametrize(
     "reply",
-    [{"text": "word " * 3000, "chunks": 3000}, {"text": "x" * 3_000_000, "chunks": 1}],
+    [{"text": "word " * 3000, "chunks": 3000}, {"text": "x" * 3_000_000, "chunks": 3}],
     ids=["many", "large"],
 )
 def test_many_and_large_events(
@@ -260,14 +268,14 @@ def test_many_and_large_events(
 ) -> None:
     sims["direct"].script(replies=[reply])
     asks = [Ask(ask.pool, ask.dialect, True, max_tokens=2_000_000) for ask in streams(*KINDS)]
-    sent = {ask: by_itself(sims["direct"], ask) for ask in asks}
+    sent = [(ask, by_itself(sims["direct"], ask)) for ask in asks]
     replay(sims, tmp_path, sent)
-    for got in make(broker.url, sent, parallel=3):
-        assert got.is_whole and unnamed(got.body) == sent[got.ask]
+    for got, body in made(broker, sent, parallel=3):
+        assert got.is_whole and unnamed(got.body) == body
         assert told(record_of(broker, got)) == (200, "", [("", "")])
-    # And cut in the middle of the last word.
-    replay(sims, tmp_path, {ask: body[: body.rfind(reply["text"][-6:]) + 3] for ask, body in sent.items()})
-    for got in make(broker.url, sent, parallel=3):
+    cut = [(ask, body[: body.rfind(WORD[ask.dialect]) + 15]) for ask, body in sent]  # inside the last word
+    replay(sims, tmp_path, cut)
+    for got, _ in made(broker, cut, parallel=3):
         assert (got.status, got.broken) == (200, "") and len(errors_in(got)) == 1
         assert told(record_of(broker, got)) == TRUNCATED
 

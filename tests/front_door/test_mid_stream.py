@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.broker import KEY_SHA256, Broker, one_a_dialect
-from support.calls import Ask, make
-from support.records import record_of, told
+from support.calls import Ask, Got, make
 from support.simulators import Simulators
+from support.waiting import wait_until
 
 DIALECTS = ("openai-chat", "openai-responses", "anthropic-messages")
 WORDS = "one two three four five six seven eight nine ten"
@@ -52,8 +54,26 @@ def clean(broker: Broker, sims: Simulators) -> None:
     broker.forget()
 
 
+def record_of(broker: Broker, got: Got) -> dict[str, Any]:
+    """The call's record; entries come in batches, so it is waited for."""
+    path: Path = broker.folder / "state" / "calls.jsonl"
+    request_id = got.headers["x-broker-request-id"]
+
+    def found() -> dict[str, Any] | None:
+        lines = path.read_text().splitlines() if path.exists() else []
+        return next((json.loads(line) for line in lines if request_id in line), None)
+
+    record = wait_until(found, 15)
+    assert record is not None
+    return record
+
+
 def streams(kind: str) -> list[Ask]:
     return [Ask(f"{kind}-{dialect}", dialect, stream=True) for dialect in DIALECTS]
+
+
+def told(record: dict[str, Any]) -> tuple[int, str, list[tuple[str, str]]]:
+    return record["status"], record["code"], [(a["code"], a["cause"]) for a in record["attempts"]]
 
 
 # -- Python is out of the path: the client gets what came, and the record says what it was

@@ -12,6 +12,7 @@ import pytest
 from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, leave, make, opened
 from support.faults import SLOW
+from support.records import record_of, told
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -165,3 +166,41 @@ def test_a_client_that_goes_is_seen_by_the_provider(broker: Broker, sims: Simula
     asyncio.run(leave(broker.url, sims["first"], calls, reads=at == "committed"))
     wait_until(lambda: [c["outcome"] for c in sims["first"].calls()] == ["client-gone"] * len(calls), 10)
     assert sims["next"].calls() == []
+
+
+# -- and in their records
+
+
+CUT, OVERLOADED = {"cut": "end"}, {"error_event": True, "error": {"message": "Overloaded"}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "causes"),
+    [
+        (CUT, "upstream_truncated", {"cut"}),
+        (OVERLOADED, "upstream_error", {"overloaded", "server-error"}),
+        ({"garbage": "body"}, "upstream_garbage", {"garbage"}),
+        ({"reset": "mid-stream"}, "upstream_reset", {"reset"}),
+    ],
+    ids=str,
+)
+def test_what_breaks_off_is_in_its_record(
+    broker: Broker, sims: Simulators, fault: dict[str, Any], code: str, causes: set[str]
+) -> None:
+    """Its member hears of it, too."""
+    broker.forget()
+    struck = {**fault, "after_events": 7, "token_delay_ms": 20}
+    sims["first"].script(faults=[struck], replies=[{"text": WORDS, "chunks": 10}])
+    for got in make(broker.url, streams()):
+        assert got.status == 200 and not got.is_whole, str(got)
+        status, said, ((attempts_code, cause),) = told(record_of(broker, got))
+        assert (status, said, attempts_code) == (200, code, code) and cause in causes
+        heard = broker.status()["members"][f"first-{got.ask.pool}/m"]["last_error"]
+        assert (heard["cause"] in causes, heard["status"]) == (True, 200)
+
+
+def test_what_is_whole_has_nothing_of_it(broker: Broker, sims: Simulators) -> None:
+    broker.forget()
+    for got in make(broker.url, streams()):
+        assert got.is_whole and told(record_of(broker, got)) == (200, "", [("", "")]), str(got)
+    assert all(not member["last_error"] for member in broker.status()["members"].values())

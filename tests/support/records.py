@@ -12,7 +12,7 @@ from .waiting import wait_until
 
 
 def record_of(broker: Broker, got: Got) -> dict[str, Any]:
-    """The call's record; entries come in batches, so it is waited for. AssertionError where it has several."""
+    """The call's record; entries come in batches, so it is waited for. AssertionError if there are more."""
     found = wait_until(lambda: records_of(broker, got), 15)
     assert len(found) == 1, found
     return found[0]
