@@ -1,4 +1,4 @@
-"""What stands in front of the upstream: nothing, bare Envoy, the broker in two ways, LiteLLM's proxy."""
+"""What stands in front of the upstream: nothing, bare Envoy, the broker in three ways, LiteLLM's proxy."""
 
 from __future__ import annotations
 
@@ -143,9 +143,10 @@ class TheBroker:
 
     name = "broker"
     dialects = ("openai-chat", "openai-responses")
+    guard = "first-event"
 
     def __init__(self, upstream: int, folder: Path) -> None:
-        self._broker = Broker(folder / self.name, broker_config(upstream, self.dialects))
+        self._broker = Broker(folder / self.name, broker_config(upstream, self.dialects, self.guard))
         try:
             self._broker.start()
         except AssertionError as error:
@@ -167,13 +168,22 @@ class Translated(TheBroker):
     dialects = ("anthropic-messages",)
 
 
-def broker_config(upstream: int, dialects: Sequence[str] = TheBroker.dialects) -> dict[str, Any]:
+class Guarded(TheBroker):
+    """The same as `broker`, but that streams are watched to their end."""
+
+    name = "guarded"
+    guard = "full"
+
+
+def broker_config(
+    upstream: int, dialects: Sequence[str] = TheBroker.dialects, guard: str = TheBroker.guard
+) -> dict[str, Any]:
     members = [{"provider": "bench", "model": model, "weight": weight} for model, weight in _MEMBERS.items()]
     path = "" if "anthropic-messages" in dialects else "/v1"
     return {
         "providers": [provider("bench", upstream, list(dialects), path)],
         "callers": [{"name": "bench", "key": {"sha256": KEY_SHA256}}],
-        "pools": [{"name": MODEL, "members": members}],
+        "pools": [{"name": MODEL, "members": members, "guard": guard}],
     }
 
 
@@ -270,5 +280,6 @@ STARTERS: dict[str, Callable[[int, Path], Target]] = {
     "envoy": BareEnvoy,
     "broker": TheBroker,
     "translated": Translated,
+    "guarded": Guarded,
     "litellm": LiteLlm,
 }

@@ -125,10 +125,9 @@ def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -
         _aliases(merged, path, entry, taken)
         _check_members(merged, path, entry.members)
         result[entry.name] = _pool(merged, path, entry, providers)
-        for name, is_given in (("hedge", entry.hedge is not None),):
-            if is_given:
-                wrong = f"{name} has no effect in this version"
-                merged.warn((*path, name), wrong, "it can stay: it comes with a later version")
+        if entry.hedge is not None:
+            wrong = "hedge has no effect in this version"
+            merged.warn((*path, "hedge"), wrong, "it can stay: it comes with a later version")
         if entry.cache:
             wrong = f"cache {entry.cache} has no effect in this version"
             merged.warn((*path, "cache"), wrong, "it can stay: the cache comes with a later version")

@@ -374,7 +374,7 @@ class PoolIn(Model):
     guard: Annotated[str, PlainValidator(values.guard)] = field(
         "How far the broker watches over a stream that passes as it is. `first-event`: to its first event; "
         "what ends early, but cleanly, behind it is in the record only. `full`: to its end; what ends early "
-        "gets the dialect's own error event. `full` has no effect in this version.",
+        "gets the dialect's own error event, and each piece costs: docs/failures.md.",
         "word",
         "give first-event or full",
         "first-event",

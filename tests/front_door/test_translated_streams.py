@@ -179,7 +179,6 @@ CUT, OVERLOADED = {"cut": "end"}, {"error_event": True, "error": {"message": "Ov
     [
         (CUT, "upstream_truncated", {"cut"}),
         (OVERLOADED, "upstream_error", {"overloaded", "server-error"}),
-        ({"garbage": "body"}, "upstream_garbage", {"garbage"}),
         ({"reset": "mid-stream"}, "upstream_reset", {"reset"}),
     ],
     ids=str,
@@ -197,6 +196,17 @@ def test_what_breaks_off_is_in_its_record(
         assert (status, said, attempts_code) == (200, code, code) and cause in causes
         heard = broker.status()["members"][f"first-{got.ask.pool}/m"]["last_error"]
         assert (heard["cause"] in causes, heard["status"]) == (True, 200)
+
+
+def test_what_is_no_stream_any_more_is_in_its_record(broker: Broker, sims: Simulators) -> None:
+    """Bytes of nobody's: Bedrock's frames show it; to readers of text it is an event that never ends."""
+    fault = {"garbage": "body", "after_events": 7}
+    sims["first"].script(faults=[fault], replies=[{"text": WORDS, "chunks": 10}])
+    for got in make(broker.url, streams()):
+        assert got.status == 200 and not got.broken and len(error_events(got)) == 1, str(got)
+        is_framed = got.ask.pool == "bedrock-converse"
+        expected = ("upstream_garbage", "garbage") if is_framed else ("upstream_truncated", "cut")
+        assert told(record_of(broker, got)) == (200, expected[0], [expected]), str(got)
 
 
 def test_what_is_whole_has_nothing_of_it(broker: Broker, sims: Simulators) -> None:

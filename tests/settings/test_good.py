@@ -161,6 +161,17 @@ def test_auth(entry: str, auth: Auth, credential: SecretRef | None) -> None:
     assert (got.auth, got.credential) == (auth, credential)
 
 
+def test_a_pool_may_ask_to_watch_its_streams_to_their_end() -> None:
+    text = "pools: [{name: p, guard: full, members: [{provider: openai, model: m}]}, {name: q, members: *it}]"
+    text = text.replace("members: [{", "members: &it [{")
+    loaded = compile_texts({"a.yaml": text}, dialects=DIALECTS, built=BUILT)
+    assert {name: pool.guard for name, pool in loaded.catalog.pools.items()} == {
+        "p": "full",
+        "q": "first-event",
+    }
+    assert loaded.warnings == ()
+
+
 def test_what_is_not_built_yet_is_a_warning() -> None:
     text = "pools: [{name: p, members: [{provider: bedrock, model: m}, {provider: gemini, model: m}]}]"
     text += "\nproviders:\n- {name: mine, dialect: gemini}"
