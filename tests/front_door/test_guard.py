@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import httpx
 import openai
 import pytest
 from support.broker import KEY_SHA256, Broker, one_a_dialect
-from support.calls import PATHS, Ask, Got, make
+from support.calls import PATHS, Ask, Got, make, opened
 from support.records import record_of, records_of, told
 from support.sdks import anthropic_sdk, openai_sdk
 from support.simulators import SimulatorHandle, Simulators
@@ -357,3 +360,24 @@ def test_nobody_asks_for_it_by_a_header(broker: Broker, sims: Simulators) -> Non
         assert got.is_whole and "x-broker-guard" not in got.headers
     (call,) = sims["first"].settled_calls()
     assert "x-broker-guard" not in {name.lower() for name, _ in call["headers"]}
+
+
+def test_a_watched_stream_ends_with_the_control_plane(broker: Broker, sims: Simulators) -> None:
+    """It never looks whole; a new control plane takes the next call."""
+    sims["first"].script(replies=[{"text": "word " * 2000, "chunks": 2000}], faults=[{"token_delay_ms": 5}])
+    ask = Ask("one-openai-chat", stream=True)
+
+    async def killed_in_the_middle() -> bytes:
+        body = b""
+        (pid,) = broker.child_pids("serve")
+        async with opened(broker.url, ask) as reply:
+            with pytest.raises(httpx.HTTPError):
+                async for piece in reply.aiter_raw():
+                    if not body:
+                        os.kill(pid, signal.SIGKILL)
+                    body += piece
+        return body
+
+    assert b"[DONE]" not in asyncio.run(killed_in_the_middle())
+    sims["first"].script(replies=[REPLY])
+    wait_until(lambda: make(broker.url, [ask])[0].is_whole)
