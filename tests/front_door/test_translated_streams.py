@@ -55,8 +55,9 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def clean(sims: Simulators) -> None:
+def clean(broker: Broker, sims: Simulators) -> None:
     sims.reset()
+    broker.forget()  # who broke streams in one test
 
 
 def streams() -> list[Ask]:
@@ -187,7 +188,6 @@ def test_what_breaks_off_is_in_its_record(
     broker: Broker, sims: Simulators, fault: dict[str, Any], code: str, causes: set[str]
 ) -> None:
     """Its member hears of it, too."""
-    broker.forget()
     struck = {**fault, "after_events": 7, "token_delay_ms": 20}
     sims["first"].script(faults=[struck], replies=[{"text": WORDS, "chunks": 10}])
     for got in make(broker.url, streams()):
@@ -210,7 +210,6 @@ def test_what_is_no_stream_any_more_is_in_its_record(broker: Broker, sims: Simul
 
 
 def test_what_is_whole_has_nothing_of_it(broker: Broker, sims: Simulators) -> None:
-    broker.forget()
     for got in make(broker.url, streams()):
         assert got.is_whole and told(record_of(broker, got)) == (200, "", [("", "")]), str(got)
     assert all(not member["last_error"] for member in broker.status()["members"].values())
