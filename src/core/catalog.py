@@ -116,10 +116,11 @@ class Member:
     concurrency: int = 0  # calls under way together; 0: no cap of its own
     # Left out of the hash, which every call takes: members are told apart without it.
     capabilities: Capabilities = field(default=UNKNOWN, hash=False)
+    # Made once: every call asks each of its members for it.
+    id: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def id(self) -> str:
-        return f"{self.provider}/{self.model}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.provider}/{self.model}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ class Cause(Enum):
     NOT_FOUND = "unknown-id"  # of something that the call names and that is no model
     BAD_REQUEST = "bad-request"  # anything else about the request itself
 
+    # Each cause is there once, so what it is suffices; Enum hashes the name, in Python, many times a call.
+    __hash__ = object.__hash__
+
 
 class Action(Enum):
     """What is done next: another member (of the same priority while there is one), one of a later priority,

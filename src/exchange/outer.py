@@ -29,12 +29,13 @@ from ..policy import Book, allowed_pools, unknown_model
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .routing import Hold, Moment, Patience, Routing
-from .view import Routed, View
+from .view import FIRST_EVENT_HEADER, Routed, View
 
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
 _OPERATIONS = "there are " + ", ".join(f"POST {surface.path}" for surface in SURFACES)
 _ANYONE = Caller()
+_LEFT_HEADER = "x-envoy-upstream-rq-timeout-ms"
 _FIRST_DIALECT = dialect_named("openai-chat")  # until the path says more
 
 # Bodies of up to this many times the limit are taken in to be refused in peace.
@@ -278,9 +279,11 @@ class OuterCall:
         ]
         if facts.stream:
             first_event_by_ms = moment.monotonic_ms + routed.pool.timeouts.first_event_ms
-            own.append(("x-broker-first-event-by", str(first_event_by_ms)))
+            own.append((FIRST_EVENT_HEADER, str(first_event_by_ms)))
+        names = target.names
         if (left_ms := self._left_ms(routed, moment)) is not None:
-            own.append(("x-envoy-upstream-rq-timeout-ms", str(left_ms)))
+            own.append((_LEFT_HEADER, str(left_ms)))
+            names = (*names, _LEFT_HEADER)
         if routed.handed_back:
             own.append((COURSE_HEADER, self._sealed(facts.caller, routed, moment)))
         own_facts = [("request_id", self.request_id), ("model", facts.model)]
@@ -289,7 +292,7 @@ class OuterCall:
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),
-            remove_headers=not_to_go_on(self._inbound.names, (*target.names, *(name for name, _ in own))),
+            remove_headers=not_to_go_on(self._inbound.names, names),
             pick=target.pick,
             shared_facts=target.facts + _known_of(facts.caller),
             own_facts=tuple(own_facts),

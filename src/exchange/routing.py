@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -75,18 +76,34 @@ class Routing:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
         decision = decide(self._facts, self._view.catalog, self._view.state)
         pool, outlook = self._pool(decision), self._outlook(decision)
+        if not self._patience.waited_ms and not any(map(outlook.out_for_s, decision.eligible)):
+            # Nearly always: all of them take calls, so that their order means nothing.
+            owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
+            return self._first_of(
+                decision, pool, owner.member if owner is not None else None, decision.eligible
+            )
         chosen = takers(decision.eligible, outlook, self._request_id, self._lasts_s(pool, (pool.name,)))
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, (), (pool.name,))
         owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
         member = owner.member if owner is not None and owner.member in chosen.now else None
-        # Envoy's own pick is any of those that take calls: one of them is tried, the others are left.
         is_news = self._patience.waited_ms > 0 or any(map(outlook.is_news, decision.eligible))
         if chosen.is_probe or (member is None and is_news):
             # Envoy leaves it out, or does not know yet whom to leave out and who is in again.
             member = chosen.now[0]
-        first = member or min(chosen.now, key=lambda one: one.priority)
-        others = [other for other in (*chosen.now, *chosen.soon) if other is not first]
+        return self._first_of(decision, pool, member, chosen.now, chosen.soon)
+
+    def _first_of(
+        self,
+        decision: Decision,
+        pool: Pool,
+        member: Member | None,
+        now: Sequence[Member],
+        soon: Sequence[Member] = (),
+    ) -> Routed:
+        """At `member`, or at whom of `now` Envoy picks: any of them is tried then, and the others are left."""
+        first = member or (now[0] if len(now) == 1 else min(now, key=_priority_of))
+        others = [other for other in (*now, *soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
         return Routed(decision, pool, member, worth, 1, (pool.name,))
 
@@ -216,6 +233,9 @@ class Routing:
             rule=decision.rule,
             pool=pool.name,
         )
+
+
+_priority_of = operator.attrgetter("priority")
 
 
 def _member(pool: Pool, ident: str) -> Member | None:

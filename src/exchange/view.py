@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog, Member, Pool
@@ -11,7 +12,10 @@ from ..core.causes import Cause
 from ..core.keys import class_name, member_key, pool_cluster
 from ..dialects import Upstream, client_dialect
 from ..policy import State
+from .course import COURSE_HEADER
 
+# By when a stream has to have its first event, of the monotonic clock.
+FIRST_EVENT_HEADER = "x-broker-first-event-by"
 # What x-broker-owned says where the call itself holds ids of the account: nobody else can stand in for it.
 BOUND = "bound"
 # More than a configuration's ordinary traffic has.
@@ -20,8 +24,7 @@ _MOST_TARGETS = 20_000
 _OWN_HEADERS = ("x-broker-request-id", "x-broker-model-span", "x-broker-suffix")
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(NamedTuple):
     """One attempt. `member` None: Envoy picks among the eligible by weight. `handed_back`: the causes for
     which a failure comes back. `attempt` counts from 1."""
 
@@ -33,12 +36,11 @@ class Routed:
     pools: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where Envoy is to send a decided call, and what the record is to say of it."""
 
     headers: tuple[tuple[str, str], ...]
-    names: tuple[str, ...]  # of all headers that the broker sets, those of a single call too
+    names: tuple[str, ...]  # of all headers that the broker sets; the time left is not among them
     pick: tuple[str, str]  # ("class", name) or ("member", key)
     facts: tuple[tuple[str, str], ...]
 
@@ -142,6 +144,10 @@ class View:
         if adds_usage and stream:
             headers.append(("x-broker-usage", pool.usage_event))
         names = (*_OWN_HEADERS, *(name for name, _ in headers))
+        if routed.handed_back:
+            names += (COURSE_HEADER,)
+        if stream:
+            names += (FIRST_EVENT_HEADER,)
         return Target(tuple(headers), names, self._pick(routed), tuple(facts))
 
     def _pick(self, routed: Routed) -> tuple[str, str]:

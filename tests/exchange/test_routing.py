@@ -418,3 +418,19 @@ def test_where_nobody_is_left_the_status_is_that_of_the_last_failure(cause: str,
     assert isinstance(outcome, Reply)
     assert error(outcome)[:2] == (status, "no_member_left"), error(outcome)
     assert dict(outcome.headers)["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("model", ["a", "b", "one", "levels"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_clients_header_goes_on_only_where_ours_takes_its_place(model: str, stream: bool) -> None:
+    """Of a call that was handed back, what the earlier attempt set is there as well."""
+    names = ("x-envoy-upstream-rq-timeout-ms", "x-broker-first-event-by", "x-broker-call", "x-broker-attempt")
+    body = json.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": "x"}]})
+    key = {":path": "/v1/chat/completions", ":method": "POST", "authorization": f"Bearer {KEY}"}
+    callers = [{**CALLERS[0], "pools": ["*"]}]
+    outer = OuterCall(view(callers=callers), "0" * 32, SEAL, Book())
+    outer.on_headers(Inbound([*key.items(), *((name, "1") for name in names)]), ends=False)
+    outcome = outer.on_body(body.encode(), Moment(NOW_S, 0))
+    assert isinstance(outcome, Forward), outcome
+    ours = {name for name, _ in outcome.set_headers}
+    assert set(outcome.remove_headers) & set(names) == set(names) - ours
