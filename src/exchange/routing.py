@@ -101,7 +101,7 @@ class Routing:
         now: Sequence[Member],
         soon: Sequence[Member] = (),
     ) -> Routed:
-        """At `member`, or at whom of `now` Envoy picks: any of them is tried then, and the others are left."""
+        """At `member`, or at whom of `now` Envoy picks: any of them is tried, and the others are left."""
         first = member or (now[0] if len(now) == 1 else min(now, key=_priority_of))
         others = [other for other in (*now, *soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
@@ -185,8 +185,8 @@ class Routing:
             bool(later(others, member)),
             len(eligible) == 1 and not tried,
             self._enters(pool, tried) if pool.on else frozenset(),
-            tells(tried),
-            sent(tried) >= self._budget(pools),
+            bool(tried) and tells(tried),
+            (sent(tried) if tried else 0) >= self._budget(pools),
         )
 
     def _enters(self, pool: Pool, tried: Sequence[Tried]) -> frozenset[str]:

@@ -89,14 +89,15 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     request_id = left.get("request_id")
     flags = _flags(common)
     own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
-    cause = _cause_named(left) or cause_of(response.response_code.value, flags, details)
-    if cause is Cause.GARBAGE and response.response_code.value == 200 and "cause" not in left:
+    told_status = response.response_code.value
+    cause = _cause_named(left) or cause_of(told_status, flags, details)
+    if cause is Cause.GARBAGE and told_status == 200 and "cause" not in left:
         cause = Cause.RESET  # what Envoy calls a breach of protocol is a reply without its end
-    if cause is not None and not own and response.response_code.value == 200:
+    if cause is not None and not own and told_status == 200:
         own = _BROKEN_OFF.get(cause, "upstream_reset")  # behind a good status: nothing else would say so
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
-        status=_status_of_attempt(response.response_code.value, left, cause),
+        status=_status_of_attempt(told_status, left, cause),
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_upstream_rx_byte"),
         flags=flags,
