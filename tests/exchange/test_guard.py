@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
 import json
@@ -19,6 +20,7 @@ from modelbroker.dialects.streaming import explode
 from modelbroker.exchange import NOTHING_TOLD, FilteredStream, Move, Told, TranslatedStream
 from modelbroker.exchange.guard import MOST_OF_AN_EVENT_BYTES
 from support.dialects import CLIENT_DIALECTS, upstream
+from support.event_stream import event as framed
 
 CONTEXT = Context("0123456789abcdef0123456789abcdef", 1_700_000_000, "m")
 HEADERS = [(":status", "200"), ("content-type", "text/event-stream"), ("content-length", "9")]
@@ -240,6 +242,39 @@ def test_ids_that_name_their_account_and_the_guard(dialect: str) -> None:
     )
     assert out.told == TRUNCATED
     assert_fails_with(dialect, out.body)
+
+
+def test_streams_in_bedrocks_framing() -> None:
+    """Their frames are taken off first: one that is cut is garbage, one that is missing is an early end."""
+    dialect = "anthropic-messages"
+    events = a_stream(dialect)
+    frames = [
+        framed("chunk", {"bytes": base64.b64encode(SseSplitter().feed(one)[0].data).decode()})
+        for one in events
+    ]
+    headers = [(":status", "200"), ("content-type", "application/vnd.amazon.eventstream")]
+
+    def unframed(chunks: Sequence[bytes]) -> Out:
+        client = client_dialect(dialect)
+        bedrock = client.unframed(upstream(dialect, variant="bedrock"))
+        assert bedrock is not None
+        stream = FilteredStream(
+            client, provider_dialect(dialect), [bedrock], CONTEXT, provider="p", guard=True
+        )
+        return run(stream, chunks, headers=headers)
+
+    whole = unframed(frames)
+    assert [e.data for e in SseSplitter().feed(whole.body)] == [
+        e.data for e in SseSplitter().feed(b"".join(events))
+    ]
+    assert whole.told is NOTHING_TOLD
+    begun = frames[: until_the_answer(dialect)]
+    cut = unframed(begun)
+    assert cut.told == TRUNCATED
+    assert_fails_with(dialect, cut.body)
+    broken = unframed([*begun, frames[-1][:-5]])
+    assert broken.told == Told("upstream_garbage", Cause.GARBAGE)
+    assert broken.body.count(b"event: error") == 1
 
 
 @pytest.mark.parametrize("client", CLIENT_DIALECTS)
