@@ -23,6 +23,7 @@ from ..envoyapi import api
 from ..exchange import View
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
+from ..policy.hedging import HedgeTally
 from ..records.file import RecordFile
 from ..records.server import AccessLogServer
 from ..records.writer import Writer
@@ -81,8 +82,11 @@ class ControlPlane:
         self._record_file = RecordFile(options.state_dir)
         self._writer = Writer(self._record_file.write, self._record_file.count_dropped)
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
-        self._streams = Streams(Messages(self._api), call_key(options.state_dir), self._health.book)
-        self._records = AccessLogServer(self._api, self._writer.put, observe=self._health.observe)
+        hedges = HedgeTally()
+        self._streams = Streams(Messages(self._api), call_key(options.state_dir), self._health.book, hedges)
+        self._records = AccessLogServer(
+            self._api, self._writer.put, observe=self._health.observe, hedged=hedges.ended
+        )
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not

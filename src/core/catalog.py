@@ -160,11 +160,13 @@ class Affinity:
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """A second member is tried beside the first where that one gave no sign for `after_ms`; of all calls no
-    more than `share_percent`."""
+    """A second member is tried beside the first where a stream gave no first event for `after_ms`, or a whole
+    reply did not come for `reply_after_ms` (0: it is never hedged); of all calls no more than
+    `share_percent`."""
 
     after_ms: int
     share_percent: float = 5.0
+    reply_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

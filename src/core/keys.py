@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .catalog import Limits, Member, Pool, Provider, Timeouts
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
-RENDERING = "3"
+RENDERING = "4"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
@@ -17,6 +17,11 @@ LOCAL_REPLY_HEADER = "x-broker-local-reply"
 # otherwise than the headers that a client may see: those are taken off behind the member.
 CAUSE_HEADER = "broker-cause"
 MEMBER_HEADER = "broker-member"
+# How many attempts are behind an answer of a hedge's; of a request to it: whom Envoy may pick, and how many
+# attempts are for a level before the next one.
+ATTEMPTS_HEADER = "broker-attempts"
+CLASS_HEADER = "x-broker-class"
+HEDGE_HEADER = "x-broker-hedge"
 # What ext_proc is told of a passing stream's call, beside its reply: until when its first event has to be
 # there (the monotonic clock, in ms), and for which causes it is handed back. CEL, and the names of the
 # answers.
@@ -102,6 +107,12 @@ def pool_cluster(pool: Pool, limits: Limits) -> str:
     ejection = (eject.enabled, eject.consecutive_errors, eject.base_ms, eject.max_ms)
     shape = (ejection, limits.request_bytes, limits.concurrency)
     return f"pool/{pool.name}/{content_hash(RENDERING, *shape)}"
+
+
+def hedge_name(pool: Pool, limits: Limits) -> str:
+    """Of the listener and the cluster where a pool's calls are hedged."""
+    shape = (pool_cluster(pool, limits), pool.hedge, limits.idle_ms)
+    return f"hedge/{pool.name}/{content_hash(RENDERING, *shape)}"
 
 
 def secret_name(provider: Provider) -> str:

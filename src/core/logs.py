@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-# Access logs: of the outer listener, of each member's, and of failed attempts, which are told at once.
+# Access logs: of the outer listener, of each member's, of failed attempts, which are told at once, and of
+# hedges.
 OUTER_LOG = "outer"
 MEMBER_LOG = "member"
 FAILURES_LOG = "member-failures"
+HEDGE_LOG = "hedge"
 # What is nearly always about the call itself is not urgent.
 SETTLED_STATUSES = (400, 404, 413, 422)
 # Envoy's flags of attempts that broke on the member's side → the names of their fields in its access log.

@@ -17,7 +17,8 @@ CANCELLED = "cancelled"  # an attempt for which nobody waited any more
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at one member. `first_byte_ms` is None where nothing came; `flags` are Envoy's."""
+    """One try at one member. `first_byte_ms` is None where nothing came; `flags` are Envoy's; `started_s` is
+    unix time."""
 
     member: str
     status: int
@@ -29,6 +30,7 @@ class Attempt:
     provider_status: int = 0  # where the broker answered with another status than the provider did
     cause: str = ""  # why it failed (docs/failures.md); "" where it went well
     dropped: tuple[str, ...] = ()  # knobs of the client's that the provider did not get, by its own names
+    started_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Record:
     """One call. Empty text where a field is not known: a call that was refused has no pool.
 
     `started_s` is unix time in seconds; `attempts` are in the order in which they ended, and
-    `attempts_made` counts them by the outer route's own word, also those that are not listed.
+    `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
+    of them ran side by side.
     """
 
     request_id: str
@@ -81,4 +84,5 @@ class Record:
     request_bytes: int = 0
     response_bytes: int = 0
     attempts_made: int = 0
+    hedged: bool = False
     attempts: tuple[Attempt, ...] = ()

@@ -26,6 +26,7 @@ LAPSE: Mapping[str, Mapping[str, int]] = {
     },
     "ejection": {"base": 1_000, "max": 3_000, "ramp": 1_000},
 }
+_HEDGE_MS = 500  # shorter than a first event may take
 _LARGEST_EDITED = 50_000
 _OWN_FILE = "000-drill.yaml"
 
@@ -91,6 +92,13 @@ def _shorten(entry: dict[str, Any], pool: Pool, shortened: dict[str, str]) -> No
             written[name] = f"{min(now_ms, most_ms)}ms"
         given = entry.get(section)
         entry[section] = {**(given if isinstance(given, dict) else {}), **written}
+    if pool.hedge is not None:
+        waits = {"after": pool.hedge.after_ms, "reply_after": pool.hedge.reply_after_ms}
+        for name, now_ms in waits.items():
+            if now_ms > _HEDGE_MS:
+                shortened[f"hedge.{name}"] = f"{_HEDGE_MS / 1000:g} s"
+        bounded = {name: f"{min(ms, _HEDGE_MS)}ms" for name, ms in waits.items() if ms}
+        entry["hedge"] = {**bounded, "share": f"{pool.hedge.share_percent}%"}
 
 
 def edited(text: str, number: int) -> str:

@@ -36,8 +36,10 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     def failed(self) -> tuple[Tried, ...]:
         return tuple(Tried(member, Cause(cause)) for member, cause in self.tried)
 
-    def after(self, member: str, cause: str) -> Course:
-        return msgspec.structs.replace(self, tried=(*self.tried, (member, cause)))
+    def after(self, member: str, cause: str, attempts: int = 1) -> Course:
+        """`attempts`: so many failed, side by side; who the others were is not known."""
+        others = (("", cause),) * (attempts - 1)
+        return msgspec.structs.replace(self, tried=(*self.tried, *others, (member, cause)))
 
 
 def sealed(course: Course, key: bytes) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from ..core.call import Caller, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Refused, Unavailable
-from ..core.keys import CAUSE_HEADER, MEMBER_HEADER
+from ..core.keys import ATTEMPTS_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..dialects import (
     SURFACES,
     Dialect,
@@ -26,6 +26,7 @@ from ..dialects import (
     surface_for_path,
 )
 from ..policy import Book, allowed_pools, unknown_model
+from ..policy.hedging import HedgeTally
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .routing import Hold, Moment, Patience, Routing
@@ -119,12 +120,14 @@ def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], str]:
 @dataclass(slots=True)
 class OuterCall:
     """Events: `on_headers`, then `on_body` unless the headers were answered; after a Hold `on_ready` once the
-    time is over. `seal` is the key of the courses that Envoy carries from one attempt to the next."""
+    time is over. `seal` is the key of the courses that Envoy carries from one attempt to the next; `hedges`
+    counts those of all calls."""
 
     view: View
     request_id: str
     seal: bytes = b""
     book: Book = dataclasses.field(default_factory=Book)
+    hedges: HedgeTally = dataclasses.field(default_factory=HedgeTally)
     _inbound: Inbound = NO_HEADERS
     _course: Course | None = None  # of a call that was handed back
     _read_body: RequestFacts | None = None
@@ -172,7 +175,8 @@ class OuterCall:
         course = opened(value, self.seal) if value and self.seal else None
         if course is None:
             return
-        self._course = course.after(inbound.first(MEMBER_HEADER), inbound.first(CAUSE_HEADER))
+        attempts = int(inbound.first(ATTEMPTS_HEADER) or 1)
+        self._course = course.after(inbound.first(MEMBER_HEADER), inbound.first(CAUSE_HEADER), attempts)
         self.request_id = course.request_id
         self._started_ms = course.started_ms
         known = self.view.callers_by_name.get(course.caller)
@@ -249,7 +253,7 @@ class OuterCall:
         if facts is None or read is None:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
         patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), has_room)
-        routing = Routing(self.view, self.book, facts, self.request_id, moment, patience)
+        routing = Routing(self.view, self.book, facts, self.request_id, moment, patience, self.hedges)
         if self._course is None:
             routed = routing.first(self._inbound, self._body)
         else:

@@ -27,6 +27,7 @@ from ..policy.attempts import (
     untried,
 )
 from ..policy.decide import decide_in
+from ..policy.hedging import HedgeTally
 from .affinity import belongs, key_in
 from .course import Course
 from .inbound import Inbound
@@ -63,7 +64,14 @@ class Routing:
     """Of one call at one moment."""
 
     def __init__(
-        self, view: View, book: Book, facts: Facts, request_id: str, moment: Moment, patience: Patience
+        self,
+        view: View,
+        book: Book,
+        facts: Facts,
+        request_id: str,
+        moment: Moment,
+        patience: Patience,
+        hedges: HedgeTally,
     ) -> None:
         self._view = view
         self._book = book
@@ -71,6 +79,7 @@ class Routing:
         self._request_id = request_id
         self._moment = moment
         self._patience = patience
+        self._hedges = hedges
 
     def first(self, inbound: Inbound, body: bytes) -> Routed | Hold:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
@@ -105,7 +114,8 @@ class Routing:
         first = member or (now[0] if len(now) == 1 else min(now, key=_priority_of))
         others = [other for other in (*now, *soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
-        return Routed(decision, pool, member, worth, 1, (pool.name,))
+        hedge = self._hedge(pool, now) if member is None and pool.hedge is not None else 0
+        return Routed(decision, pool, member, worth, 1, (pool.name,), hedge)
 
     def further(self, course: Course, inbound: Inbound, body: bytes) -> Routed | Hold:
         """After the last of `course.tried`. Calls of one conversation draw the same lots."""
@@ -139,6 +149,18 @@ class Routing:
         member, others = now[0], (*now[1:], *chosen.soon)
         worth = self._worth(pool, decision.eligible, others, member, tried, pools)
         return Routed(decision, pool, member, worth, len(tried) + 1, pools)
+
+    def _hedge(self, pool: Pool, now: Sequence[Member]) -> int:
+        """May another member be tried beside the first? It is one of the budget's further attempts."""
+        hedge = pool.hedge
+        if hedge is None or not pool.failover or len(now) < 2:
+            return 0
+        if not (self._facts.stream or hedge.reply_after_ms):
+            return 0
+        if not self._hedges.may(pool.name, hedge, self._request_id, self._moment.monotonic_ms / 1000):
+            return 0
+        first = min(map(_priority_of, now))
+        return min(2, sum(1 for member in now if member.priority == first))
 
     def _pool(self, decision: Decision) -> Pool:
         return self._view.catalog.pools[decision.pool]
@@ -248,7 +270,7 @@ _STATUS_OF = {Cause.RATE_LIMIT: 429, Cause.TIMEOUT: 504, Cause.FIRST_EVENT: 504,
 def _told(tried: Sequence[Tried], decision: Decision, pools: Sequence[str], outlook: Outlook) -> Unavailable:
     """Nobody is left: the whole story, for the last member's own words would be half of it. When somebody
     may be asked again is told where that is known of all."""
-    story = ", ".join(f"{one.member}: {one.cause.value}" for one in tried)
+    story = ", ".join(f"{one.member or 'another one'}: {one.cause.value}" for one in tried)
     message = f"no member of the pool {pools[-1]} is left for this call ({story})"
     status = _STATUS_OF.get(tried[-1].cause, 503)
     ready_s = min(map(outlook.out_for_s, decision.eligible))

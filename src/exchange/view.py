@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog, Member, Pool
 from ..core.causes import Cause
-from ..core.keys import class_name, member_key, pool_cluster
+from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, member_key, pool_cluster
 from ..dialects import Upstream, client_dialect
 from ..policy import State
 from .course import COURSE_HEADER
@@ -26,7 +26,8 @@ _OWN_HEADERS = ("x-broker-request-id", "x-broker-model-span", "x-broker-suffix")
 
 class Routed(NamedTuple):
     """One attempt. `member` None: Envoy picks among the eligible by weight. `handed_back`: the causes for
-    which a failure comes back. `attempt` counts from 1."""
+    which a failure comes back. `attempt` counts from 1. `hedge` 0: no other member is tried beside it;
+    else so many attempts are for a level before the next one."""
 
     decision: Decision
     pool: Pool
@@ -34,6 +35,7 @@ class Routed(NamedTuple):
     handed_back: tuple[Cause, ...]
     attempt: int
     pools: tuple[str, ...]
+    hedge: int = 0
 
 
 class Target(NamedTuple):
@@ -77,7 +79,7 @@ class View:
         traits = (rewrite, binds, bound, adds_usage)
         decision = routed.decision
         who = decision.eligible if routed.member is None else routed.member
-        course = (who, routed.handed_back, routed.attempt)
+        course = (who, routed.handed_back, routed.attempt, routed.hedge)
         key = (decision.pool, decision.rule, course, surface.name, stream, traits)
         if (target := self._targets.get(key)) is None:
             if len(self._targets) >= _MOST_TARGETS:
@@ -122,6 +124,9 @@ class View:
             ("x-broker-wait-ms", str(wait_ms)),
             ("accept-encoding", "identity"),
         ]
+        if routed.hedge:
+            headers[1] = ("x-broker-cluster", hedge_name(pool, self.catalog.limits))
+            headers += [(HEDGE_HEADER, str(routed.hedge)), (CLASS_HEADER, self._pick(routed)[1])]
         if routed.handed_back:
             headers.append(("x-broker-handback", ",".join(cause.value for cause in routed.handed_back)))
         facts = [
@@ -129,6 +134,8 @@ class View:
             ("pool", decision.pool),
             ("revision", decision.revision),
         ]
+        if routed.hedge:
+            facts.append(("hedge", "1"))
         if decision.rule:
             facts.append(("rule", decision.rule))
         if stream:

@@ -16,6 +16,7 @@ from ..dialects import BUILT
 from ..envoyapi import AnyMessage
 from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
 from ..policy import Book
+from ..policy.hedging import HedgeTally
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
 from .waiting import Waiting
@@ -36,11 +37,18 @@ class OuterStream:
     """Decides: headers, then the whole body; where nobody takes the call now, once somebody does."""
 
     def __init__(
-        self, messages: Messages, wire: Wire, view: View, seal: bytes, book: Book, waiting: Waiting
+        self,
+        messages: Messages,
+        wire: Wire,
+        view: View,
+        seal: bytes,
+        book: Book,
+        hedges: HedgeTally,
+        waiting: Waiting,
     ) -> None:
         self._messages = messages
         self._wire = wire
-        self._call = OuterCall(view, os.urandom(16).hex(), seal, book)
+        self._call = OuterCall(view, os.urandom(16).hex(), seal, book, hedges)
         self._waiting = waiting
         self._lag_s = 0.0
         self._size = 0  # of the body, in bytes
@@ -112,13 +120,14 @@ class Streams:
 
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
-    known of members.
+    known of members, and `hedges` counts.
     """
 
-    def __init__(self, messages: Messages, seal: bytes, book: Book) -> None:
+    def __init__(self, messages: Messages, seal: bytes, book: Book, hedges: HedgeTally) -> None:
         self._messages = messages
         self._seal = seal
         self._book = book
+        self._hedges = hedges
         self._waiting = Waiting()
         self._views: dict[str, View] = {}
         self._newest: View | None = None
@@ -132,7 +141,9 @@ class Streams:
         match metadata.get("x-broker-role"):
             case "outer" if self._newest is not None:
                 view = self._views.get(metadata.get("x-broker-generation", ""), self._newest)
-                return OuterStream(self._messages, wire, view, self._seal, self._book, self._waiting)
+                return OuterStream(
+                    self._messages, wire, view, self._seal, self._book, self._hedges, self._waiting
+                )
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
             case "member" if metadata.get("x-broker-dialect") in BUILT:

@@ -19,13 +19,12 @@ NAMESPACE = "modelbroker"
 
 
 def record_of(entry: AnyMessage) -> Record:
-    """The outer listener's entry: the whole call."""
+    """The outer listener's entry: the whole call. `hedged`: as yet it only may have been."""
     common, request, response = entry.common_properties, entry.request, entry.response
     told = _told(common)
     facts = {name: told[name].string_value for name in told} if told is not None else {}
     details = response.response_code_details
     replied = response.response_headers
-    started = common.start_time
     flags = _flags(common)
     status = response.response_code.value
     # A client that resets an HTTP/2 stream without an error leaves no flag.
@@ -37,7 +36,7 @@ def record_of(entry: AnyMessage) -> Record:
         or replied.get("x-broker-request-id")
         or request.request_headers.get("x-broker-request-id")
         or common.stream_id,
-        started_s=(started.seconds * 1_000_000 + started.nanos // 1000) / 1e6,
+        started_s=_unix_s(common.start_time),
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_downstream_tx_byte"),
         status=status,
@@ -52,6 +51,7 @@ def record_of(entry: AnyMessage) -> Record:
         request_bytes=request.request_body_bytes // (_before(facts) + 1),
         response_bytes=response.response_body_bytes,
         attempts_made=common.upstream_request_attempt_count + _before(facts),
+        hedged=facts.get("hedge") == "1",
         caller=facts.get("caller", ""),
         agent=facts.get("agent", ""),
         user=facts.get("user", ""),
@@ -65,6 +65,12 @@ def record_of(entry: AnyMessage) -> Record:
         pool=facts.get("pool", ""),
         revision=facts.get("revision", ""),
     )
+
+
+def hedge_of(entry: AnyMessage) -> tuple[str, int]:
+    """(request id, attempts) from the entry of a hedge's listener."""
+    request_id = entry.request.request_headers.get("x-broker-request-id") or ""
+    return request_id, entry.common_properties.upstream_request_attempt_count
 
 
 def _before(facts: dict[str, str]) -> int:
@@ -98,6 +104,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
         status=_status_of_attempt(told_status, left, cause),
+        started_s=_unix_s(common.start_time),
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_upstream_rx_byte"),
         flags=flags,
@@ -232,6 +239,10 @@ def _told(common: AnyMessage) -> AnyMessage | None:
     """The fields that ext_proc and the member listeners left. `get`, since `[…]` adds what is not there."""
     namespace = common.metadata.filter_metadata.get(NAMESPACE)
     return namespace.fields if namespace is not None else None
+
+
+def _unix_s(time: AnyMessage) -> float:
+    return float(time.seconds * 1_000_000 + time.nanos // 1000) / 1e6
 
 
 def _ms(common: AnyMessage, name: str) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Record
@@ -11,6 +13,7 @@ WAIT_S = 5.0
 # An attempt whose call never ends is a call that was cut with its Envoy.
 FORGET_S = 3_600.0
 MAX_WAITING = 100_000
+_CLOCK_S = 0.0005  # Envoy's clock of days and the one of durations are two
 
 
 @dataclass(slots=True)
@@ -25,11 +28,13 @@ class Joiner:
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}  # the oldest first
+        self._hedges: dict[str, tuple[float, int]] = {}  # when, and with how many attempts; the oldest first
         self.forgotten = 0  # calls whose outer entry never came
 
     def outer(self, record: Record, now_s: float) -> Record | None:
         """A call has ended; its record if nothing is missing."""
         if record.attempts_made == 0:
+            record.hedged = False
             return record
         waiting = self._wait(record.request_id, now_s)
         waiting.record, waiting.since_s = record, now_s
@@ -41,8 +46,16 @@ class Joiner:
         waiting.attempts.append(attempt)
         return self._finish(request_id, waiting)
 
+    def hedge(self, request_id: str, attempts: int, now_s: float) -> Record | None:
+        """A call that might be hedged has passed there, with so many attempts."""
+        self._hedges[request_id] = (now_s, attempts)
+        waiting = self._waiting.get(request_id)
+        return self._finish(request_id, waiting) if waiting is not None else None
+
     def due(self, now_s: float) -> list[Record]:
         """Records that miss an attempt and wait no longer."""
+        while self._hedges and now_s - (oldest := next(iter(self._hedges.items())))[1][0] >= 2 * WAIT_S:
+            del self._hedges[oldest[0]]  # of a call that went on from there
         records = []
         for request_id, waiting in list(self._waiting.items()):
             age_s = now_s - waiting.since_s
@@ -62,7 +75,13 @@ class Joiner:
 
     def _finish(self, request_id: str, waiting: _Waiting) -> Record | None:
         record = waiting.record
-        if record is None or len(waiting.attempts) < record.attempts_made:
+        if record is None:
+            return None
+        if record.hedged:  # the outer listener saw one attempt, to the hedge's
+            if (passed := self._hedges.pop(request_id, None)) is None:
+                return None
+            record.attempts_made, record.hedged = passed[1], False
+        if len(waiting.attempts) < record.attempts_made:
             return None
         del self._waiting[request_id]
         return _complete(record, waiting.attempts)
@@ -75,6 +94,9 @@ class Joiner:
 def _complete(record: Record, attempts: list[Attempt]) -> Record:
     """The record with its attempts. A call that failed has the code of the attempt that the client saw."""
     record.attempts = tuple(attempts)
+    if record.hedged:  # how many there were was never told
+        record.attempts_made = len(attempts)
+    record.hedged = _overlap(attempts)
     if not record.code:
         codes = [a.code for a in attempts if (a.member, a.status) == (record.member, record.status)]
         code = codes[-1] if codes else ""
@@ -83,3 +105,23 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
         elif code:  # of an error, or of a reply that broke off behind a good status
             record.code = code
     return record
+
+
+def _overlap(attempts: Sequence[Attempt]) -> bool:
+    """Did two run side by side? What follows a failure begins behind its end."""
+    if len(attempts) < 2:  # nearly always
+        return False
+    ordered = sorted(attempts, key=lambda attempt: attempt.started_s)
+    return any(
+        later.started_s < earlier.started_s + earlier.duration_ms / 1000 - _CLOCK_S
+        for earlier, later in itertools.pairwise(ordered)
+    )
+
+
+def winner(attempts: Sequence[Attempt]) -> str:
+    """Of a hedged call: `first`, `second`, or `none` of its attempts gave the answer."""
+    ordered = sorted(attempts, key=lambda attempt: attempt.started_s)
+    good = [
+        number for number, attempt in enumerate(ordered) if not attempt.cause and attempt.code != CANCELLED
+    ]
+    return ("first", "second", "later")[min(good[0], 2)] if good else "none"

@@ -13,11 +13,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
-from ..core.logs import FAILURES_LOG, MEMBER_LOG, OUTER_LOG, is_urgent
+from ..core.logs import FAILURES_LOG, HEDGE_LOG, MEMBER_LOG, OUTER_LOG, is_urgent
 from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
-from .entries import attempt_of, is_handed_back, observed_of, record_of
-from .join import Joiner
+from .entries import attempt_of, hedge_of, is_handed_back, observed_of, record_of
+from .join import Joiner, winner
 from .repair import repaired
 
 log = logging.getLogger("modelbroker.records")
@@ -38,23 +38,29 @@ _SECONDS = Histogram(
 _call_count = functools.lru_cache(maxsize=4096)(_CALLS.labels)
 _attempt_count = functools.lru_cache(maxsize=4096)(_ATTEMPTS.labels)
 _call_seconds = functools.lru_cache(maxsize=4096)(_SECONDS.labels)
+_HEDGES = Counter(
+    "modelbroker_hedged_calls", "Calls with two attempts side by side, by which of them won", ["pool", "won"]
+)
 _LOST = Gauge("modelbroker_records_lost", "Calls with attempts whose own entry never came")
 _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an attempt's entry")
 
 
 class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
-    must be quick. `observe` is told of each attempt once, of failed ones at once."""
+    must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each call that
+    might be hedged (its id, and whether there was a second attempt)."""
 
     def __init__(
         self,
         api: EnvoyApi,
         *sinks: Callable[[Sequence[Record]], None],
         observe: Callable[[Observed], None] | None = None,
+        hedged: Callable[[str, bool], None] | None = None,
     ) -> None:
         self._api = api
         self._sinks = sinks
         self._observe = observe
+        self._hedged = hedged
         self._joiner = Joiner()
         self._warned_s: dict[str, float] = {}  # member → when
 
@@ -115,6 +121,11 @@ class AccessLogServer:
             if attempt.code == "upstream_credential_refused":
                 self._warn_of_credential(attempt, now_s)
             return self._joiner.attempt(request_id, attempt, now_s)
+        if name == HEDGE_LOG:
+            request_id, attempts = hedge_of(entry)
+            if self._hedged is not None:
+                self._hedged(request_id, attempts > 1)
+            return self._joiner.hedge(request_id, attempts, now_s)
         if name == FAILURES_LOG:
             self._tell(entry, *attempt_of(entry))
         return None
@@ -141,6 +152,8 @@ class AccessLogServer:
             return
         for record in records:
             _call_count(record.pool, record.status).inc()
+            if record.hedged:
+                _HEDGES.labels(record.pool, winner(record.attempts)).inc()
             if record.pool:
                 _call_seconds(record.pool).observe(record.duration_ms / 1000)
         for sink in self._sinks:

@@ -33,7 +33,7 @@ from .problems import Problem, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
-from .values import HOW_TO_HASH
+from .values import HOW_TO_HASH, duration_text
 from .yamltext import Path
 
 # Envoy draws by weight until it meets a member that it has not tried, and not for ever.
@@ -125,9 +125,6 @@ def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -
         _aliases(merged, path, entry, taken)
         _check_members(merged, path, entry.members)
         result[entry.name] = _pool(merged, path, entry, providers)
-        if entry.hedge is not None:
-            wrong = "hedge has no effect in this version"
-            merged.warn((*path, "hedge"), wrong, "it can stay: it comes with a later version")
         if entry.cache:
             wrong = f"cache {entry.cache} has no effect in this version"
             merged.warn((*path, "cache"), wrong, "it can stay: the cache comes with a later version")
@@ -202,10 +199,30 @@ def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Po
         usage_event=entry.usage_event,
         ejection=Ejection(eject.enabled, eject.consecutive_errors, eject.base, eject.max, eject.ramp),
         on=_on(merged, path, entry),
-        hedge=Hedge(entry.hedge.after, entry.hedge.share) if entry.hedge else None,
+        hedge=_hedge(merged, path, entry),
         affinity=_affinity(merged, path, entry),
         guard=entry.guard,
     )
+
+
+def _hedge(merged: Merged, path: Path, entry: PoolIn) -> Hedge | None:
+    said, waits = entry.hedge, entry.timeouts
+    if said is None:
+        return None
+    for name, after_ms, bound, most_ms in (
+        ("after", said.after, "first_event", waits.first_event),
+        ("reply_after", said.reply_after, "reply", waits.reply),
+    ):
+        if after_ms >= most_ms:
+            wrong = f"an attempt is given up after {duration_text(most_ms)} (timeouts.{bound}) at the latest"
+            merged.wrong((*path, "hedge", name), wrong, "give a shorter time")
+    if not entry.failover:
+        wrong = "a second attempt is one of `failover`, and there is none"
+        merged.wrong((*path, "hedge"), wrong, "give `failover: up to 1` or more, or leave hedge out")
+    if len(entry.members) < 2:
+        wrong = "a pool with one member has nobody to hedge with"
+        merged.wrong((*path, "hedge"), wrong, "give it another member, or leave hedge out")
+    return Hedge(said.after, said.share, said.reply_after)
 
 
 def _affinity(merged: Merged, path: Path, entry: PoolIn) -> Affinity | None:

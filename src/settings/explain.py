@@ -8,9 +8,10 @@ from typing import Any, TypeVar, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from .fields import Model
 from .merge import Merged
 from .problems import kind, listing, show, suggestion
-from .schema import Model, extra, fields_of, inner_model
+from .schema import extra, fields_of, inner_model
 from .yamltext import Path
 
 M = TypeVar("M", bound=Model)

@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 from ..core.call import FACT_KINDS
 from . import values
 from .builtin import builtins
-from .schema import LISTS, SECTIONS, Model, extra, fields_of, inner_model
+from .fields import Model
+from .schema import LISTS, SECTIONS, extra, fields_of, inner_model
 
 _HEAD = """\
 # Configuration

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints
 from pydantic.fields import FieldInfo
 
-from ..core.catalog import Ejection, Limits, Listen, SecretRef, Timeouts
+from ..core.catalog import Limits, Listen, SecretRef
 from . import values
+from .availability import AffinityIn, EjectionIn, HedgeIn, TimeoutsIn
+from .fields import HOUR, Flag, Model, field
 
 PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
 POOL_PATTERN = r"^[A-Za-z0-9._:/@+*?-]{1,128}$"
 MODEL_NAME = r"^[!-~]{1,256}$"
 FACT_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
-HOUR = 3_600_000
 MIB, GIB = 1 << 20, 1 << 30
 
 ProviderName = Annotated[str, StringConstraints(pattern=PROVIDER_NAME)]
@@ -27,8 +28,6 @@ PoolName = Annotated[str, StringConstraints(pattern=POOL_NAME)]
 PoolPattern = Annotated[str, StringConstraints(pattern=POOL_PATTERN)]
 ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
-Flag = Annotated[bool, BeforeValidator(values.flag)]
-Wait = Annotated[int, BeforeValidator(values.duration(1, 24 * HOUR))]
 
 _NAME = "give a name of letters, digits, `.`, `_` and `-`, e.g. my-openai"
 _POOL = "give a name of letters, digits and `. _ : / @ + -`, e.g. reasoning-tier"
@@ -36,18 +35,6 @@ _POOLS = "give names or patterns, e.g. [reasoning-tier, claude-*]"
 _TEXT = "give 1 to 256 characters of text"
 _PEM = "give the path of a PEM file"
 _MODEL = "give the model's name, with no spaces, e.g. gpt-5-mini"
-
-
-def field(description: str, kind: str, right: str, default: Any = ...) -> Any:
-    """A field with what the reference and the error messages say of it."""
-    more: Any = {"kind": kind, "right": right}
-    if isinstance(default, type):  # made anew each time: pydantic would copy a default, which is slower
-        return Field(default_factory=default, description=description, json_schema_extra=more)
-    return Field(default, description=description, json_schema_extra=more)
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 Cap = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -228,87 +215,6 @@ class MemberIn(Model):
     )
 
 
-class TimeoutsIn(Model):
-    """How long to wait for a member before the next one is tried."""
-
-    connect: Wait = field("To connect.", "duration", 'give e.g. "5s"', Timeouts().connect_ms)
-    first_event: Wait = field(
-        "A stream, up to its first event.", "duration", 'give e.g. "60s"', Timeouts().first_event_ms
-    )
-    reply: Wait = field("A whole reply, up to its end.", "duration", 'give e.g. "10m"', Timeouts().reply_ms)
-    between_events: Wait = field(
-        "The silence of a stream that has begun; pings and reasoning count as life. At most `limits.idle`.",
-        "duration",
-        'give e.g. "2m"',
-        Timeouts().between_events_ms,
-    )
-    call: Annotated[int, BeforeValidator(values.duration_or_none(1, 24 * HOUR))] = field(
-        "The whole call, with all of its attempts, to its last byte.",
-        "duration or `none`",
-        'give e.g. "30m", or none',
-        Timeouts().call_ms,
-    )
-    wait: Annotated[int, BeforeValidator(values.duration(1, HOUR // 2))] = field(
-        "Where every member has said that it takes no calls now: how long a call waits for the one that will "
-        "be ready first. A caller's own timeout (`x-stainless-timeout`) counts too.",
-        "duration",
-        'give e.g. "10s", at most "30m"',
-        Timeouts().wait_ms,
-    )
-
-
-class EjectionIn(Model):
-    """When a member that fails is left out for a while. `ejection: off` and `ejection: on` do, too."""
-
-    enabled: Flag = field("Whether members are ejected.", "true or false", "give true or false", True)
-    consecutive_errors: Annotated[int, Field(ge=1, le=1000)] = field(
-        "So many failures one after the other eject it (429, 529, 5xx, no connection).",
-        "whole number, 1 to 1000",
-        "give a whole number from 1 to 1000, e.g. 3",
-        Ejection().consecutive_errors,
-    )
-    base: Wait = field(
-        "How long the first time; longer each time.", "duration", 'give e.g. "10s"', Ejection().base_ms
-    )
-    max: Wait = field("How long at most.", "duration", 'give e.g. "5m"', Ejection().max_ms)
-    ramp: Wait = field(
-        "How long it takes a member that is back until it has its whole share again.",
-        "duration",
-        'give e.g. "10s"',
-        Ejection().ramp_ms,
-    )
-
-
-class AffinityIn(Model):
-    """Calls that belong together go to one member. `affinity: user` is short for `affinity: {by: user}`."""
-
-    by: Annotated[str, PlainValidator(values.affinity_by)] = field(
-        "What they share: a `session`, a `user`, or a `prefix` (what the conversation begins with).",
-        "word",
-        "give session, user or prefix",
-    )
-    header: Annotated[str, PlainValidator(values.affinity_header)] = field(
-        "Where to look first for the name of the session or user.", "name", "give e.g. x-my-session", ""
-    )
-
-
-class HedgeIn(Model):
-    """A second attempt beside a slow first one. `hedge: 2s` is short for `hedge: {after: 2s}`."""
-
-    after: Wait = field(
-        "How long the first attempt may give no first event before another member is tried beside it; the "
-        "first answer wins, and the other call is cancelled.",
-        "duration",
-        'give e.g. "2s"',
-    )
-    share: Annotated[float, BeforeValidator(values.percent)] = field(
-        "Of the pool's calls at most so many are hedged, since both attempts cost.",
-        "percentage",
-        "give e.g. 5%",
-        5.0,
-    )
-
-
 class PoolIn(Model):
     """What an agent asks for by name in `model`: members that can stand in for one another."""
 
@@ -363,7 +269,7 @@ class PoolIn(Model):
         dict,
     )
     hedge: Annotated[HedgeIn | None, BeforeValidator(values.hedge)] = field(
-        "Try a second member beside a slow first one. Without effect in this version.",
+        "Try a second member beside a slow first one: docs/hedging.md.",
         "duration or mapping",
         "give e.g. 2s, or {after: 2s, share: 5%}",
         None,

@@ -65,7 +65,7 @@ class Memory:
             return call
         if strict and not self.owns(ident):
             message = f"Conversation with id '{ident}' not found."
-            raise Refusal(404, message, None, None, "invalid_request_error")
+            raise Refusal(404, message, None, "", "invalid_request_error")
         said = self._conversations.get(ident, [])
         return replace(call, data={**call.fields, "input": said + input_items(call.fields.get("input"))})
 
@@ -86,7 +86,7 @@ class Memory:
                 f"Item with id '{ident}' not found. Items are not persisted when `store` is set to false. "
                 "Try again with `store` set to true, or remove this item from your input."
             )
-            raise Refusal(404, message, "input", None, "invalid_request_error")
+            raise Refusal(404, message, "input", "", "invalid_request_error")
         return self._items[ident][1]
 
     def owns(self, ident: str) -> bool:

@@ -10,6 +10,7 @@ from ..core.catalog import Auth, Catalog, Member, Pool, Provider
 from ..core.errors import Misconfigured
 from ..core.keys import (
     content_hash,
+    hedge_name,
     listener_name,
     member_key,
     pool_cluster,
@@ -18,6 +19,7 @@ from ..core.keys import (
 )
 from ..policy import State, class_members
 from .clusters import endpoints_tree, pool_cluster_tree, provider_cluster_tree
+from .hedge import hedge_cluster, hedge_listener
 from .listeners import outer_listener, outer_routes
 from .member_listener import member_listener
 from .types import (
@@ -125,6 +127,10 @@ def _pool_parts(
     cluster = pool_cluster(pool, catalog.limits)
     clusters = {cluster: memory.trees.get(cluster) or pool_cluster_tree(pool, catalog.limits)}
     listeners: dict[str, Tree] = {}
+    if pool.hedge is not None:
+        hedge = hedge_name(pool, catalog.limits)
+        clusters[hedge] = hedge_cluster(pool, catalog.limits)
+        listeners[hedge] = hedge_listener(pool, pool.hedge, catalog.limits)
     used = {member: catalog.providers[member.provider] for members in classes for member in members}
     for member, provider in used.items():
         name = listener_name(member, keys[member])

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ..core.catalog import Catalog, Limits, Listen
-from ..core.keys import BLAME_HEADER, BLAMELESS_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.keys import (
+    ATTEMPTS_HEADER,
+    BLAME_HEADER,
+    BLAMELESS_HEADER,
+    CAUSE_HEADER,
+    HEDGE_HEADER,
+    MEMBER_HEADER,
+)
 from ..exchange.outer import MOST_OVER_LIMIT
 from ..policy.attempts import MOST_ATTEMPTS
 from .clusters import buffer_bytes
@@ -25,9 +32,7 @@ _REQUEST_HEADERS_MS = 10_000
 _MAX_MESSAGE_TIMEOUT_MS = 3_600_000
 # What Envoy tries again by itself: a hop to a member's listener that was not there. All else is handed back.
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
-# In a hedged call two attempts run side by side, and none of them can be handed back.
-_HEDGED_RETRY_ON = "5xx,reset,connect-failure,refused-stream,retriable-status-codes"
-_BETWEEN_LISTENERS = (CAUSE_HEADER, MEMBER_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
+_BETWEEN_LISTENERS = (CAUSE_HEADER, MEMBER_HEADER, ATTEMPTS_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
 
 
 def outer_listener(listen: Listen, limits: Limits) -> Tree:
@@ -91,7 +96,7 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
 
 
 def outer_routes(generation: str, catalog: Catalog) -> Tree:
-    """One route for calls that are decided, and one for those among them that are hedged. The broker's
+    """One route for calls that are decided, and one for those among them that may be hedged. The broker's
     ext_proc names the cluster in a header.
 
     `generation` tells ext_proc which catalog this Envoy has in full.
@@ -114,7 +119,7 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
                 "name": "broker",
                 "domains": ["*"],
                 "routes": [
-                    *(_hedged_route(catalog, stay) for stay in (1, 2)),
+                    _hedged_route(catalog),
                     _pool_route(catalog),
                     unrouted,
                 ],
@@ -129,48 +134,43 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
 
 
 def _pool_route(catalog: Catalog) -> Tree:
+    decided = {"name": "x-broker-cluster", "present_match": True}
+    return _decided(catalog, decided, set_header("x-broker-attempts", "%REQ(X-BROKER-ATTEMPT)%"))
+
+
+def _hedged_route(catalog: Catalog) -> Tree:
+    """The hedge's listener says how many attempts it made."""
+    hedged = {"name": HEDGE_HEADER, "present_match": True}
+    attempts = set_header("x-broker-attempts", "%REQ(X-BROKER-ATTEMPT)%")
+    return _decided(catalog, hedged, {**attempts, "append_action": "ADD_IF_ABSENT"})
+
+
+def _decided(catalog: Catalog, match: Tree, attempts: Tree) -> Tree:
     """An attempt that fails is handed back: the member's listener answers with a redirect, Envoy runs the
     same request through the filters again, and ext_proc decides what is tried next."""
     handed_back = {
         "max_internal_redirects": MOST_ATTEMPTS - 1,
         "redirect_response_codes": [307],
-        "response_headers_to_copy": [CAUSE_HEADER, MEMBER_HEADER],
+        "response_headers_to_copy": [CAUSE_HEADER, MEMBER_HEADER, ATTEMPTS_HEADER],
         "allow_cross_scheme_redirect": True,
     }
-    route = {"internal_redirect_policy": handed_back, "retry_policy": _retries(_RETRY_ON)}
-    decided = {"name": "x-broker-cluster", "present_match": True}
-    return _decided(catalog, decided, route, "%REQ(X-BROKER-ATTEMPT)%")
-
-
-def _hedged_route(catalog: Catalog, stay: int) -> Tree:
-    """The second attempt begins when the first has given no sign for a while, and does not end it. `stay`:
-    so many attempts stay on a level before the next one is tried."""
-    retries = _retries(_HEDGED_RETRY_ON) | {
-        "retriable_status_codes": [429, 529],
-        "retry_priority": extension(
-            "envoy.retry_priorities.previous_priorities",
-            "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-            update_frequency=stay,
-        ),
-    }
-    route = {"hedge_policy": {"hedge_on_per_try_timeout": True}, "retry_policy": retries}
-    hedged = {"name": "x-broker-hedge", "string_match": {"exact": str(stay)}}
-    return _decided(catalog, hedged, route, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
-
-
-def _decided(catalog: Catalog, match: Tree, route: Tree, attempts: str) -> Tree:
     return {
         "match": {"prefix": "/", "headers": [match]},
         "request_body_buffer_limit": buffer_bytes(catalog.limits),
-        "route": {"cluster_header": "x-broker-cluster", "timeout": "0s", **route},
-        "response_headers_to_add": [set_header("x-broker-attempts", attempts)],
+        "route": {
+            "cluster_header": "x-broker-cluster",
+            "timeout": "0s",
+            "internal_redirect_policy": handed_back,
+            "retry_policy": _hops_again(),
+        },
+        "response_headers_to_add": [attempts],
     }
 
 
-def _retries(retry_on: str) -> Tree:
+def _hops_again() -> Tree:
     return {
-        "retry_on": retry_on,
-        "num_retries": 1,  # of hedged calls ext_proc says it: x-envoy-max-retries
+        "retry_on": _RETRY_ON,
+        "num_retries": 1,
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
         "retry_host_predicate": [
             extension(
@@ -178,7 +178,6 @@ def _retries(retry_on: str) -> Tree:
                 "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
             )
         ],
-        # Draws by weight until one is met that was not tried yet: at 10 a member with 5 % of the
-        # weight is missed. Settings warn of members that are rarer than this can find.
+        # Draws by weight until one is met that was not tried yet.
         "host_selection_retry_max_attempts": 1000,
     }

@@ -53,8 +53,9 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def clean(sims: Simulators) -> None:
+def clean(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
 
 
 # -- slow is not broken
@@ -194,7 +195,9 @@ def test_a_broken_stream_is_never_a_clean_end(
     sent = replay(sims, tmp_path, ask, {"text": "one two three four five six seven eight nine ten"}, **fault)
     got = make(broker.url, asks(30, dialect, dialect, stream=True))
     for g in got:
-        if g.attempts == 1:
+        if g.attempts == 1 and g.member.startswith("next"):
+            assert g.is_whole, str(g)  # three broken streams in a row leave a member out
+        elif g.attempts == 1:
             assert g.broken, str(g)
             assert 0 < len(g.body) < len(sent)
             assert sent.startswith(unnamed(g.body))
@@ -202,7 +205,8 @@ def test_a_broken_stream_is_never_a_clean_end(
             assert token_delay_ms == 0
             assert g.is_whole, str(g)
             assert g.text == f"next answering as m: {g.ask.question}"
-    assert len(sims["first"].settled_calls()) == len(got)
+    to_first = [g for g in got if g.attempts == 2 or g.member.startswith("first")]
+    assert len(sims["first"].settled_calls()) == len(to_first) >= 3
 
 
 @pytest.mark.parametrize("at", ["committed", "held", "whole"])

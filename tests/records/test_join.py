@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.record import Attempt, Record
-from modelbroker.records.join import FORGET_S, MAX_WAITING, WAIT_S, Joiner
+from modelbroker.records.join import FORGET_S, MAX_WAITING, WAIT_S, Joiner, winner
 
 
 def record(request_id: str, attempts: int) -> Record:
@@ -77,3 +77,64 @@ def test_a_twin_that_was_too_slow_is_not_the_calls_end() -> None:
     joiner.attempt("r", Attempt("m/0", 0, 1.0, code="cancelled"), 0.0)
     done = joiner.attempt("r", Attempt("m/1", 200, 1.0), 0.0)
     assert done is not None and done.code == ""
+
+
+@given(st.permutations(["outer", "hedge", "m/0", "m/1"]))
+def test_a_call_that_passed_a_hedge_has_the_attempts_of_there(order: list[str]) -> None:
+    joiner = Joiner()
+    done: list[Record] = []
+    for what in order:
+        if what == "outer":
+            call = record("r", 1)
+            call.hedged = True  # it may have been
+            given_out = joiner.outer(call, 0.0)
+        elif what == "hedge":
+            given_out = joiner.hedge("r", 2, 0.0)
+        else:
+            started_s = 100.0 if what == "m/0" else 100.5
+            given_out = joiner.attempt("r", Attempt(what, 200, 600.0, started_s=started_s), 0.0)
+        done += [given_out] if given_out else []
+    (whole,) = done
+    assert (whole.attempts_made, len(whole.attempts), whole.hedged) == (2, 2, True)
+    assert joiner.due(1e9) == [] and joiner.forgotten == 0
+
+
+def test_what_follows_a_failure_is_no_hedge() -> None:
+    joiner = Joiner()
+    call = record("r", 1)
+    call.hedged = True
+    joiner.outer(call, 0.0)
+    joiner.hedge("r", 2, 0.0)
+    joiner.attempt("r", Attempt("m/0", 500, 400.0, cause="server-error", started_s=100.0), 0.0)
+    done = joiner.attempt("r", Attempt("m/1", 200, 600.0, started_s=100.401), 0.0)
+    assert done is not None and not done.hedged and done.attempts_made == 2
+
+
+def test_a_hedge_whose_call_went_on_is_let_go() -> None:
+    """The call's last pass was not hedged: it needs no word of the hedge, which may come behind its end."""
+    joiner = Joiner()
+    joiner.attempt("r", attempt(0), 0.0)
+    assert joiner.outer(record("r", 1), 0.0) is not None
+    assert joiner.hedge("r", 2, 0.0) is None
+    assert joiner.due(1e9) == [] and joiner.forgotten == 0 and joiner._hedges == {}
+
+
+def test_a_hedge_that_is_never_told_is_waited_for_and_no_longer() -> None:
+    joiner = Joiner()
+    call = record("r", 1)
+    call.hedged = True
+    joiner.attempt("r", attempt(0), 0.0)
+    joiner.attempt("r", attempt(1), 0.0)
+    assert joiner.outer(call, 0.0) is None
+    (late,) = joiner.due(WAIT_S)
+    assert late.attempts_made == 2
+
+
+def test_who_won() -> None:
+    def tried(started_s: float, cause: str = "", code: str = "") -> Attempt:
+        return Attempt("m", 200, 1.0, cause=cause, code=code, started_s=started_s)
+
+    assert winner([tried(2.0), tried(1.0, code="cancelled")]) == "second"
+    assert winner([tried(2.0, code="cancelled"), tried(1.0)]) == "first"
+    assert winner([tried(2.0, "reset"), tried(1.0, "reset"), tried(3.0)]) == "later"
+    assert winner([tried(2.0, "reset"), tried(1.0, code="cancelled")]) == "none"

@@ -13,6 +13,7 @@ from modelbroker.core.catalog import (
     Catalog,
     Condition,
     Ejection,
+    Hedge,
     Limits,
     Listen,
     Member,
@@ -112,12 +113,17 @@ def test_match(written: str, conditions: list[Any]) -> None:
         ("affinity: {by: user, header: X-My-User}", "affinity", Affinity("user", "x-my-user")),
         ("affinity: off", "affinity", None),
         ("affinity: none", "affinity", None),
+        ("hedge: 2s", "hedge", Hedge(2_000)),
+        ("hedge: {after: 1s, reply_after: 20s, share: 7.5%}", "hedge", Hedge(1_000, 7.5, 20_000)),
+        ("hedge: {after: 1s, reply_after: none}", "hedge", Hedge(1_000)),
+        ("hedge: off", "hedge", None),
         ("usage_event: pass", "usage_event", "pass"),
         ("usage_event: strip", "usage_event", "strip"),
     ],
 )
 def test_pool_fields(field: str, attribute: str, value: Any) -> None:
-    got = catalog(f"pools:\n- name: p\n  {field}\n  members: [{{provider: openai, model: m}}]")
+    members = "[{provider: openai, model: m}, {provider: groq, model: m}]"
+    got = catalog(f"pools:\n- name: p\n  {field}\n  members: {members}")
     assert getattr(got.pools["p"], attribute) == value
 
 

@@ -30,7 +30,7 @@ def check_openai(call: Call, memory: Memory) -> None:
     for holder in ("input", "messages", "tools", "prompt"):
         for key, ident in _named(fields.get(holder)):
             if not memory.owns(ident):
-                raise Refusal(404, _OPENAIS_WORDS[key].format(ident), None, None, _NOT_OURS)
+                raise Refusal(404, _OPENAIS_WORDS[key].format(ident), None, "", _NOT_OURS)
 
 
 def _named(value: Any) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,232 @@
+"""`hedge`: a second member beside a slow first one. The first answer wins, the other call is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.broker import KEY_SHA256, Broker, provider
+from support.calls import Ask, Got, asks, call, client, make
+from support.simulators import Simulators
+from support.waiting import wait_until
+
+DIALECTS = ("openai-chat", "anthropic-messages", "openai-responses")
+NAMES = ("a", "b", "c")
+FOR_EVER = "30s"
+
+
+def member(name: str, **more: Any) -> dict[str, Any]:
+    return {"provider": name, "model": "m", **more}
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators(*NAMES) as simulators:
+        yield simulators
+
+
+@pytest.fixture(scope="module")
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    # `a` is first but in `even`; `b` speaks another dialect.
+    providers = [
+        provider("a", sims["a"].port, ["openai-chat", "openai-responses"], "/v1"),
+        provider("b", sims["b"].port, "anthropic-messages"),
+        provider("c", sims["c"].port, "openai-chat", "/v1"),
+    ]
+    patient = {"timeouts": {"first_event": FOR_EVER, "reply": FOR_EVER}, "ejection": "off"}
+    quick = {"after": "100ms", "reply_after": "100ms", "share": "100%"}
+    two = [member("a"), member("b", priority=1)]
+    config = {
+        "providers": providers,
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [
+            {"name": "pair", "members": two, "hedge": quick, **patient},
+            {"name": "three", "members": [*two, member("c", priority=2)], "hedge": quick, **patient},
+            {"name": "even", "members": [member("a"), member("b")], "hedge": quick, **patient},
+            {"name": "once", "failover": 1, "members": two, "hedge": quick, **patient},
+            {
+                "name": "streams",
+                "members": two,
+                "hedge": {"after": "100ms", "share": "100%"},
+                **patient,
+            },
+            {
+                "name": "seldom",
+                "members": two,
+                "hedge": {"after": "100ms", "share": "10%"},
+                **patient,
+            },
+            {"name": "never", "members": two, **patient},
+        ],
+    }
+    with Broker(tmp_path_factory.mktemp("broker"), config) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean(sims: Simulators, broker: Broker) -> None:
+    sims.reset()
+    broker.forget()
+
+
+def slow(sims: Simulators, name: str, wait_s: int = 20) -> None:
+    sims[name].script(faults=[{"delay_headers_ms": wait_s * 1000}])
+
+
+def record(broker: Broker, got: Got) -> dict[str, Any]:
+    path = broker.folder / "state" / "calls.jsonl"
+    request_id = got.headers["x-broker-request-id"]
+
+    def found() -> list[dict[str, Any]]:
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in map(json.loads, lines) if line["request_id"] == request_id]
+
+    (line,) = wait_until(found)
+    return dict(line)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_quick_one_wins_and_the_slow_one_is_cancelled(
+    broker: Broker, sims: Simulators, dialect: str, stream: bool
+) -> None:
+    slow(sims, "a")
+    (got,) = make(broker.url, [Ask("pair", dialect, stream)])
+    assert got.is_whole and (got.member, got.attempts) == ("b/m", 2), str(got)
+    told = record(broker, got)
+    assert (told["attempts_made"], told["hedged"], told["member"], told["status"]) == (2, True, "b/m", 200)
+    attempts = {one["member"]: one for one in told["attempts"]}
+    assert attempts["a/m"]["code"] == "cancelled" and attempts["b/m"]["status"] == 200
+    assert attempts["a/m"]["started_s"] < attempts["b/m"]["started_s"]
+    assert [entry["outcome"] for entry in sims["a"].settled_calls()] == ["client-gone"]
+    # Who was too slow for one call is not one that failed.
+    assert "a/m" not in broker.status()["members"]
+
+
+def test_of_one_level_the_other_one_is_second(broker: Broker, sims: Simulators) -> None:
+    slow(sims, "a")
+    got = make(broker.url, asks(10, "even", stream=True))
+    assert {g.member for g in got} == {"b/m"}
+    assert sorted(g.attempts for g in got) == [1] * 5 + [2] * 5
+
+
+def test_who_answers_in_time_is_alone(broker: Broker, sims: Simulators) -> None:
+    got = make(broker.url, [Ask("pair", dialect, stream) for dialect in DIALECTS for stream in (False, True)])
+    assert {(g.status, g.attempts, g.member) for g in got} == {(200, 1, "a/m")}
+    assert sims["b"].calls() == []
+    assert not any(record(broker, g)["hedged"] for g in got)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_the_first_may_win_yet(broker: Broker, sims: Simulators, stream: bool) -> None:
+    sims["a"].script(faults=[{"delay_headers_ms": 600}])
+    slow(sims, "b")
+    (got,) = make(broker.url, [Ask("pair", "openai-chat", stream)])
+    assert got.is_whole and (got.member, got.attempts) == ("a/m", 2), str(got)
+    assert record(broker, got)["hedged"] is True
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("failing", ["a", "b"])
+def test_where_one_of_the_two_fails_the_other_is_waited_for(
+    broker: Broker, sims: Simulators, failing: str, stream: bool
+) -> None:
+    """Both are under way by then: what fails is not handed back, for that would end the other."""
+    good = "b" if failing == "a" else "a"
+    sims[failing].script(faults=[{"delay_headers_ms": 400, "status": 500}])
+    sims[good].script(faults=[{"delay_headers_ms": 900}])
+    (got,) = make(broker.url, [Ask("once", "openai-chat", stream)])
+    assert got.is_whole and (got.member, got.attempts) == (f"{good}/m", 2), str(got)
+    assert record(broker, got)["hedged"] is True
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_where_both_fail_a_third_is_found_within_the_budget(
+    broker: Broker, sims: Simulators, stream: bool
+) -> None:
+    for name in ("a", "b"):
+        sims[name].script(faults=[{"delay_headers_ms": 400, "status": 500}])
+    (got,) = make(broker.url, [Ask("three", "openai-chat", stream)])
+    assert got.is_whole and (got.member, got.attempts) == ("c/m", 3), str(got)
+    told = record(broker, got)
+    assert (told["attempts_made"], len(told["attempts"]), told["hedged"]) == (3, 3, True)
+
+
+def test_where_both_fail_and_nobody_is_left_the_client_is_told(broker: Broker, sims: Simulators) -> None:
+    for name in ("a", "b"):
+        sims[name].script(faults=[{"delay_headers_ms": 400, "status": 429}])
+    (got,) = make(broker.url, [Ask("once")])
+    assert got.status == 429 and got.attempts == 2, str(got)
+    assert sum(len(sims[name].settled_calls()) for name in NAMES) == 2
+
+
+def test_who_fails_at_once_is_followed_by_the_other(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"status": 500}])
+    (got,) = make(broker.url, [Ask("once", stream=True)])
+    assert got.is_whole and (got.member, got.attempts) == ("b/m", 2)
+    assert record(broker, got)["hedged"] is False
+
+
+def test_what_is_wrong_with_the_request_is_the_clients_at_once(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"status": 400}])
+    (got,) = make(broker.url, [Ask("pair")])
+    assert (got.status, got.attempts) == (400, 1)
+    assert sims["b"].calls() == []
+
+
+def test_whole_replies_are_hedged_only_where_the_pool_says_when(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"delay_headers_ms": 700}])
+    whole, stream = make(broker.url, [Ask("streams"), Ask("streams", stream=True)], parallel=1)
+    assert (whole.member, whole.attempts) == ("a/m", 1)
+    assert (stream.member, stream.attempts) == ("b/m", 2)
+
+
+def test_no_more_than_the_share_is_hedged(broker: Broker, sims: Simulators) -> None:
+    make(broker.url, asks(100, "seldom", stream=True), parallel=10)
+    sims.reset()
+    sims["a"].script(faults=[{"delay_headers_ms": 500}])
+    got = make(broker.url, asks(100, "seldom", stream=True), parallel=100)
+    assert {g.status for g in got} == {200}
+    second = sum(g.member == "b/m" for g in got)
+    assert 10 <= second <= 3 + 200 * 0.10
+    assert len(sims["b"].settled_calls()) == second
+    metric = broker.metrics("modelbroker_hedged_calls_total")
+    assert any("seldom" in labels and "second" in labels for labels in metric), metric
+
+
+def test_a_client_that_leaves_takes_both_with_it(broker: Broker, sims: Simulators) -> None:
+    for name in ("a", "b"):
+        slow(sims, name)
+
+    async def leave() -> None:
+        async with client(broker.url) as http:
+            asked = asyncio.ensure_future(call(http, Ask("pair", stream=True)))
+            while not sims["b"].calls():  # noqa: ASYNC110 - another thread's doing
+                await asyncio.sleep(0.01)
+            asked.cancel()
+
+    asyncio.run(leave())
+    path = broker.folder / "state" / "calls.jsonl"
+
+    def left() -> list[dict[str, Any]]:
+        lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
+        return [line for line in lines if line["code"] == "client_gone"]
+
+    (told,) = wait_until(left)
+    assert (told["attempts_made"], len(told["attempts"]), told["hedged"]) == (2, 2, True)
+
+
+def test_a_large_body_reaches_both(broker: Broker, sims: Simulators) -> None:
+    slow(sims, "a")
+    (got,) = make(broker.url, [Ask("pair", more={"user": "x" * 20_000_000})])
+    assert (got.status, got.member) == (200, "b/m"), str(got)[:500]
+
+
+def test_a_client_can_not_ask_for_it(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"delay_headers_ms": 700}])
+    headers = {"x-broker-hedge": "2", "x-broker-class": "any", "broker-attempts": "30"}
+    (got,) = make(broker.url, [Ask("never", stream=True, headers=headers)])
+    assert (got.member, got.attempts) == ("a/m", 1)
