@@ -16,6 +16,7 @@ from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, View
 from modelbroker.extproc.messages import Messages
 from modelbroker.extproc.streams import Streams
 from modelbroker.policy import Book, decide
+from modelbroker.policy.hedging import HedgeTally
 from stopwatch import timed
 from traffic import MODEL, PATH, request_body, stream_events
 
@@ -75,7 +76,7 @@ class _Wire:
         envoy = api()
         self.messages = Messages(envoy)
         self._envoys = Envoys(envoy)
-        self._streams = Streams(self.messages, b"bench", Book())
+        self._streams = Streams(self.messages, b"bench", Book(), HedgeTally())
         self._streams.set_views(seen, {})
         self._generation = seen.generation
         self.request_headers = self._envoys.headers("request_headers", _headers())

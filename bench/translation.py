@@ -21,6 +21,7 @@ from modelbroker.exchange import Spoken, TranslatedStream
 from modelbroker.extproc.messages import Messages
 from modelbroker.extproc.streams import Streams
 from modelbroker.policy import Book
+from modelbroker.policy.hedging import HedgeTally
 from stopwatch import timed
 
 # What a translated call is allowed, in µs of CPU: the project's own limits.
@@ -111,7 +112,7 @@ class _Pair:
         self._upstream = Upstream("bench", provider, MODELS[provider], region="us-east-1")
         self.names = client, provider
         self._envoys = Envoys(api())
-        self._streams = Streams(Messages(api()), b"bench", Book())
+        self._streams = Streams(Messages(api()), b"bench", Book(), HedgeTally())
         spoken = Spoken((provider,), self._upstream)
         self._metadata = {"x-broker-role": "member", "x-broker-member": msgspec.json.encode(spoken).decode()}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
 from ..dialects import BUILT, DEVIATIONS, KNOWN
+from ..policy.health import PROBE_FIRST_S, PROBE_MOST_S
 from ..settings import compile_texts, read_files
 from . import judge, report
 from .calls import Call
@@ -184,7 +185,7 @@ class _Drill:
         await rehearsal.heal(told)
         self._load.phase = after
         recovered: dict[str, float | None] = {}
-        bound_s = self._recovery_bound_s(scenario.plan)
+        bound_s = self._recovery_bound_s(scenario)
         if self._options.recovers:
             recovered = await self._recovered(scenario.plan, after, bound_s)
         await self._ended(during)
@@ -217,10 +218,12 @@ class _Drill:
             looked = len(calls)
         return back
 
-    def _recovery_bound_s(self, plan: PoolPlan) -> float:
+    def _recovery_bound_s(self, scenario: Scenario) -> float:
+        plan = scenario.plan
         rarest = min(plan.weights.values(), default=1.0)
         meeting_s = _CALLS_TO_MEET / (self._options.calls_per_second * max(rarest, 0.001))
-        return _out_s(plan) + RETRY_AFTER_S + _SLACK_S + meeting_s
+        out_s = max(_out_s(plan), _probed_s(self._lasts_s(scenario)))
+        return out_s + RETRY_AFTER_S + _SLACK_S + meeting_s
 
     def _say(self, done: int, outcome: judge.Outcome) -> None:
         errors = sum(call.seen.end != "good" for call in outcome.calls)
@@ -269,6 +272,16 @@ class _Drill:
             judge.percentile(together, 99),
             average,
         )
+
+
+def _probed_s(lasts_s: float) -> float:
+    """How long a member is left out at last that was tried again and again, each time in vain, while a fault
+    lasted: by the broker's guess, which no configuration shortens."""
+    wait_s = PROBE_FIRST_S
+    while wait_s < PROBE_MOST_S and lasts_s > wait_s:
+        lasts_s -= wait_s
+        wait_s *= 2
+    return min(wait_s, PROBE_MOST_S)
 
 
 def _out_s(plan: PoolPlan) -> float:
