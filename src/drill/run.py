@@ -195,6 +195,9 @@ class _Drill:
         if self._options.recovers and scenario.target.scope == "all":
             # All of them may be out, and serve all the same: the next fault is to meet a pool that is well.
             await asyncio.sleep(_out_s(scenario.plan))
+        elif not self._options.recovers and "retry_after_s" in scenario.fault.script:
+            # By its own word a member takes no calls yet: until then it is not well.
+            await asyncio.sleep(RETRY_AFTER_S)
         return judge.Outcome(scenario, self._heard.of(during), self._heard.of(after), recovered, bound_s)
 
     def _lasts_s(self, scenario: Scenario) -> float:
