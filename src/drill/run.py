@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.catalog import Catalog
+from ..core.causes import Cause
 from ..core.errors import Misconfigured
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..policy.health import PROBE_FIRST_S, PROBE_MOST_S
@@ -195,7 +196,7 @@ class _Drill:
         if self._options.recovers and scenario.target.scope == "all":
             # All of them may be out, and serve all the same: the next fault is to meet a pool that is well.
             await asyncio.sleep(_out_s(scenario.plan))
-        elif not self._options.recovers and "retry_after_s" in scenario.fault.script:
+        elif not self._options.recovers and Cause.RATE_LIMIT in scenario.fault.causes:
             # By its own word a member takes no calls yet: until then it is not well.
             await asyncio.sleep(RETRY_AFTER_S)
         return judge.Outcome(scenario, self._heard.of(during), self._heard.of(after), recovered, bound_s)
