@@ -96,6 +96,7 @@ def compile_texts(
     rules = _rules(merged, rules_in, facts)
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
+    _check_waits(merged, pools_in, limits)
     provider_map = providers.finish()
     merged.stop_if_wrong()
     parts: dict[str, Any] = {
@@ -129,6 +130,16 @@ def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -
             wrong = f"cache {entry.cache} has no effect in this version"
             merged.warn((*path, "cache"), wrong, "it can stay: the cache comes with a later version")
     return MappingProxyType(dict(sorted(result.items())))
+
+
+def _check_waits(merged: Merged, entries: list[PoolIn | None], limits: Limits) -> None:
+    """No pool waits for longer than a call may be silent at all."""
+    for index, entry in enumerate(entries):
+        for name in ("first_event", "reply", "between_events"):
+            if entry is not None and getattr(entry.timeouts, name) > limits.idle_ms:
+                idle = duration_text(limits.idle_ms)
+                wrong = f"calls that are silent for {idle} (limits.idle) end before that"
+                merged.warn(("pools", index, "timeouts", name), wrong, "give a longer limits.idle")
 
 
 def _aliases(merged: Merged, path: Path, entry: PoolIn, taken: dict[str, Path]) -> None:

@@ -375,6 +375,7 @@ pools:
   cache: short-context
   members: [{provider: openai, model: a, weight: 0}, {provider: openai, model: b}]
 - name: rare
+  timeouts: {reply: 20m}
   members: [{provider: openai, model: a, weight: 10000}, {provider: openai, model: b, weight: 19}]
 rules:
 - {match: {}, pool: p}
@@ -385,9 +386,11 @@ rules:
         "comes with a later version",
         "a.yaml:5: pools[0].members[0].weight: openai/a has weight 0 and gets no calls; give it a weight "
         "of 1 or more, or take it out",
-        "a.yaml:7: pools[1].members[1].weight: openai/b gets less than one call in 500; when the others fail "
+        "a.yaml:7: pools[1].timeouts.reply: calls that are silent for 15m (limits.idle) end before that; "
+        "give a longer limits.idle",
+        "a.yaml:8: pools[1].members[1].weight: openai/b gets less than one call in 500; when the others fail "
         "it may not be found in time; give it more weight, or a priority of its own",
-        "a.yaml:10: rules[1]: no call gets to rule-2: rule 1 matches every call; put the rule that matches "
+        "a.yaml:11: rules[1]: no call gets to rule-2: rule 1 matches every call; put the rule that matches "
         "every call last",
     ]
 
