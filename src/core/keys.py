@@ -111,7 +111,8 @@ def pool_cluster(pool: Pool, limits: Limits) -> str:
 
 def hedge_name(pool: Pool, limits: Limits) -> str:
     """Of the listener and the cluster where a pool's calls are hedged."""
-    shape = (pool_cluster(pool, limits), pool.hedge, limits.idle_ms)
+    on = [(cause.value, action if isinstance(action, str) else action.value) for cause, action in pool.on]
+    shape = (pool_cluster(pool, limits), pool.hedge, on, limits.idle_ms)
     return f"hedge/{pool.name}/{content_hash(RENDERING, *shape)}"
 
 

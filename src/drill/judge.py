@@ -135,7 +135,7 @@ def average_of(outcomes: Sequence[Outcome], evidence: Evidence) -> tuple[float, 
     kept = [outcome for outcome in outcomes if _promises_few(outcome.scenario)]
     tried = [evidence.attempts(call) for outcome in kept for call in outcome.calls]
     average = mean_of(tried)
-    if not _is_over(tried):
+    if not _is_over(tried, max(map(_hedged_percent, kept), default=0.0)):
         return average, []
     return average, [Broken(2, "over the whole run", 1, f"{average:.2f} attempts a call on average")]
 
@@ -154,8 +154,15 @@ def mean_of(values: Sequence[int]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _is_over(tried: Sequence[int]) -> bool:
-    return len(tried) >= _CALLS_FOR_AN_AVERAGE and mean_of(tried) > MOST_ATTEMPTS_ON_AVERAGE
+def _hedged_percent(outcome: Outcome) -> float:
+    hedge = outcome.scenario.plan.pool.hedge
+    return hedge.share_percent if hedge is not None else 0.0
+
+
+def _is_over(tried: Sequence[int], hedged_percent: float = 0.0) -> bool:
+    """`hedged_percent`: of the pool's calls so many may have a second attempt because the pool asks for it."""
+    most = MOST_ATTEMPTS_ON_AVERAGE + hedged_percent / 100
+    return len(tried) >= _CALLS_FOR_AN_AVERAGE and mean_of(tried) > most
 
 
 def _promises_few(scenario: Scenario) -> bool:
@@ -192,7 +199,7 @@ def _attempts(outcome: Outcome, evidence: Evidence, average: bool) -> Iterator[B
     yield from _tell(2, scenario, over)
     tried = [evidence.attempts(call) for call in outcome.calls]
     mean = mean_of(tried)
-    if average and _promises_few(scenario) and _is_over(tried):
+    if average and _promises_few(scenario) and _is_over(tried, _hedged_percent(outcome)):
         yield Broken(2, str(scenario), 1, f"{mean:.2f} attempts a call on average, of {len(tried)} calls")
 
 
@@ -265,7 +272,7 @@ def _findings(outcome: Outcome, tried: Sequence[int]) -> Iterator[str]:
             f"pool {pool.name} gives {', '.join(causes)} to the client (`on`): {times} of "
             f"{len(outcome.calls)} calls failed under {fault.name} with a healthy member left"
         )
-    if scenario.keeps_one and not pool.ejection.enabled and _is_over(tried):
+    if scenario.keeps_one and not pool.ejection.enabled and _is_over(tried, _hedged_percent(outcome)):
         yield (
             f"pool {pool.name} has `ejection: off`: under {fault.name} its calls made {mean_of(tried):.2f} "
             "attempts on average, since a member that fails keeps its share"

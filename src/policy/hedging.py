@@ -74,7 +74,7 @@ class HedgeTally:
         return True
 
     def ended(self, request_id: str, is_hedged: bool) -> None:
-        """A call that might be hedged is over, with a second attempt beside its first or without."""
+        """A call is over: with a second attempt beside its first or without, or it never might be hedged."""
         counted, piece = self._open.pop(request_id, (None, None))
         if counted is not None and piece is not None and not is_hedged:
             counted.give_back(piece)

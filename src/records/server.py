@@ -47,8 +47,8 @@ _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an at
 
 class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
-    must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each call that
-    might be hedged (its id, and whether there was a second attempt)."""
+    must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each
+    call (its id, and whether two attempts ran side by side)."""
 
     def __init__(
         self,
@@ -122,10 +122,7 @@ class AccessLogServer:
                 self._warn_of_credential(attempt, now_s)
             return self._joiner.attempt(request_id, attempt, now_s)
         if name == HEDGE_LOG:
-            request_id, attempts = hedge_of(entry)
-            if self._hedged is not None:
-                self._hedged(request_id, attempts > 1)
-            return self._joiner.hedge(request_id, attempts, now_s)
+            return self._joiner.hedge(*hedge_of(entry), now_s)
         if name == FAILURES_LOG:
             self._tell(entry, *attempt_of(entry))
         return None
@@ -152,6 +149,8 @@ class AccessLogServer:
             return
         for record in records:
             _call_count(record.pool, record.status).inc()
+            if self._hedged is not None:
+                self._hedged(record.request_id, record.hedged)
             if record.hedged:
                 _HEDGES.labels(record.pool, winner(record.attempts)).inc()
             if record.pool:

@@ -8,16 +8,24 @@ once, and its twin be lost.
 from __future__ import annotations
 
 from ..core.catalog import Hedge, Limits, Pool
-from ..core.keys import ATTEMPTS_HEADER, CLASS_HEADER, HEDGE_HEADER, hedge_name, pool_cluster
+from ..core.causes import Action, Cause
+from ..core.keys import (
+    ATTEMPTS_HEADER,
+    CAUSE_HEADER,
+    CLASS_HEADER,
+    HEDGE_HEADER,
+    hedge_name,
+    pool_cluster,
+)
 from ..core.logs import HEDGE_LOG
 from .clusters import buffer_bytes
 from .filters import access_log, connection_manager, router
 from .local_replies import outer_mappers
 from .types import Tree, circuit_breakers, duration, extension, set_header
 
-# What is tried again here: a member's answer that is to be handed back, and a hop that did not come about.
-_RETRY_ON = "retriable-status-codes,reset,connect-failure,refused-stream"
-_HANDED_BACK = 307
+# What is tried again here: a failure that another member of the pool is for, and a hop that did not come
+# about. Others are handed back at once: ext_proc knows to which pool or priority they go on.
+_RETRY_ON = "retriable-headers,reset,connect-failure,refused-stream"
 
 
 def hedge_cluster(pool: Pool, limits: Limits) -> Tree:
@@ -82,7 +90,7 @@ def _route(pool: Pool, limits: Limits, after_ms: int, stay: int, is_stream: bool
     `stay`: so many attempts are for a level before the next one is tried."""
     retries = {
         "retry_on": _RETRY_ON,
-        "retriable_status_codes": [_HANDED_BACK],
+        "retriable_headers": [{"name": CAUSE_HEADER, "string_match": {"safe_regex": {"regex": _next(pool)}}}],
         "num_retries": 1,
         "per_try_timeout": duration(after_ms),
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
@@ -116,6 +124,11 @@ def _route(pool: Pool, limits: Limits, after_ms: int, stay: int, is_stream: bool
             "retry_policy": retries,
         },
     }
+
+
+def _next(pool: Pool) -> str:
+    """A regular expression for the causes that another member of the pool is for."""
+    return "|".join(cause.value for cause in Cause if pool.action(cause) is Action.NEXT)
 
 
 def _class() -> Tree:

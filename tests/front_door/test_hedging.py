@@ -53,12 +53,21 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 "hedge": {"after": "100ms", "share": "100%"},
                 **patient,
             },
+            {"name": "rare", "members": two, "hedge": {"after": "100ms", "share": "0.1%"}, **patient},
             {
                 "name": "seldom",
                 "members": two,
                 "hedge": {"after": "100ms", "share": "10%"},
                 **patient,
             },
+            {
+                "name": "sends-on",
+                "members": [member("a"), member("b")],
+                "hedge": quick,
+                "on": {"context-overflow": "never-a", "overloaded": "never-a"},
+                **patient,
+            },
+            {"name": "never-a", "members": [member("c")]},
             {"name": "never", "members": two, **patient},
         ],
     }
@@ -168,6 +177,24 @@ def test_who_fails_at_once_is_followed_by_the_other(broker: Broker, sims: Simula
     (got,) = make(broker.url, [Ask("once", stream=True)])
     assert got.is_whole and (got.member, got.attempts) == ("b/m", 2)
     assert record(broker, got)["hedged"] is False
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_what_a_pool_says_of_a_cause_is_done_at_once(broker: Broker, sims: Simulators, stream: bool) -> None:
+    for name in ("a", "b"):
+        sims[name].script(faults=[{"status": 529}])
+    got = make(broker.url, asks(4, "sends-on", stream=stream), parallel=1)
+    assert {(g.member, g.attempts, g.is_whole) for g in got} == {("c/m", 2, True)}, [str(g) for g in got]
+
+
+def test_a_failover_costs_nothing_of_the_share(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"status": 500}])
+    failed = make(broker.url, asks(8, "rare", stream=True), parallel=1)
+    assert {(g.member, g.attempts) for g in failed} == {("b/m", 2)}
+    assert not any(record(broker, g)["hedged"] for g in failed)
+    slow(sims, "a")
+    got = make(broker.url, asks(3, "rare", stream=True), parallel=1)
+    assert [g.attempts for g in got] == [2, 2, 2]
 
 
 def test_what_is_wrong_with_the_request_is_the_clients_at_once(broker: Broker, sims: Simulators) -> None:
