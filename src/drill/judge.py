@@ -160,7 +160,7 @@ def _hedged_percent(outcome: Outcome) -> float:
 
 
 def _is_over(tried: Sequence[int], hedged_percent: float = 0.0) -> bool:
-    """`hedged_percent`: of the pool's calls so many may have a second attempt because the pool asks for it."""
+    """`hedged_percent`: of the pool's calls so many may have a second attempt for its `hedge`."""
     most = MOST_ATTEMPTS_ON_AVERAGE + hedged_percent / 100
     return len(tried) >= _CALLS_FOR_AN_AVERAGE and mean_of(tried) > most
 
