@@ -114,7 +114,7 @@ class Routing:
         first = member or (now[0] if len(now) == 1 else min(now, key=_priority_of))
         others = [other for other in (*now, *soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
-        hedge = self._hedge(pool, now) if member is None and pool.hedge is not None else 0
+        hedge = self._hedge(pool, now) if member is None else 0
         return Routed(decision, pool, member, worth, 1, (pool.name,), hedge)
 
     def further(self, course: Course, inbound: Inbound, body: bytes) -> Routed | Hold:

@@ -122,23 +122,19 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
     read."""
     if not _LEFT.isdisjoint(attempt.flags) or attempt.details.startswith(_OUR_OWN):
         return None
-    common = entry.common_properties
     status = attempt.provider_status or attempt.status
     cause = _CAUSES.get(attempt.cause)
     is_broken_off = cause is not None and attempt.status < 300
     waited_ms = attempt.first_byte_ms
     if waited_ms is None or is_broken_off:  # it went well until its end
         waited_ms = attempt.duration_ms
-    started = common.start_time
     return Observed(
         member=attempt.member,
         status=status,
         cause=cause,
         # What was said of limits at the beginning is not news at the end.
         headers={} if is_broken_off else dict(entry.response.response_headers),
-        at_s=_answered_s(
-            started.seconds + started.nanos / 1e9, waited_ms / 1000, attempt.duration_ms / 1000, now_s
-        ),
+        at_s=_answered_s(attempt.started_s, waited_ms / 1000, attempt.duration_ms / 1000, now_s),
         request_id=request_id,
         is_broken=is_broken_off and attempt.status >= 200,
     )

@@ -119,7 +119,7 @@ def _overlap(attempts: Sequence[Attempt]) -> bool:
 
 
 def winner(attempts: Sequence[Attempt]) -> str:
-    """Of a hedged call: `first`, `second`, or `none` of its attempts gave the answer."""
+    """Which attempt of a hedged call gave the answer: `first`, `second`, a `later` one, or `none`."""
     ordered = sorted(attempts, key=lambda attempt: attempt.started_s)
     good = [
         number for number, attempt in enumerate(ordered) if not attempt.cause and attempt.code != CANCELLED

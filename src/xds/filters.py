@@ -31,6 +31,41 @@ def connection_manager(stat_prefix: str, limits: Limits, **fields: Any) -> Tree:
     )
 
 
+def internal_manager(stat_prefix: str, limits: Limits, **fields: Any) -> Tree:
+    """Of a listener within Envoy. Whatever the outer listener took fits there, with the broker's own headers
+    beside it: a refusal would look like the member's failure, and eject it."""
+    return connection_manager(
+        stat_prefix,
+        limits,
+        common_http_protocol_options={"max_headers_count": 300},
+        max_request_headers_kb=96,
+        server_header_transformation="PASS_THROUGH",
+        generate_request_id=False,
+        # Its only client is Envoy itself: a broken reply need not wait for that one to notice.
+        delayed_close_timeout="0s",
+        **fields,
+    )
+
+
+def retries(retry_on: str, **fields: Any) -> Tree:
+    """One more attempt, at another host."""
+    return {
+        "retry_on": retry_on,
+        "num_retries": 1,
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
+        "retry_host_predicate": [
+            extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+            )
+        ],
+        # Draws by weight until one is met that was not tried yet: at 10 a member with 5 % of the weight is
+        # missed. Settings warn of members that are rarer than this can find.
+        "host_selection_retry_max_attempts": 1000,
+        **fields,
+    }
+
+
 def grpc_service(role: str) -> Tree:
     """The stream's metadata tells the broker which part of Envoy asks."""
     return {

@@ -19,7 +19,7 @@ from ..core.keys import (
 )
 from ..core.logs import HEDGE_LOG
 from .clusters import buffer_bytes
-from .filters import access_log, connection_manager, router
+from .filters import access_log, internal_manager, retries, router
 from .local_replies import outer_mappers
 from .types import Tree, circuit_breakers, duration, extension, set_header
 
@@ -63,18 +63,13 @@ def hedge_listener(pool: Pool, hedge: Hedge, limits: Limits) -> Tree:
             set_header(ATTEMPTS_HEADER, attempts),
         ],
     }
-    manager = connection_manager(
+    manager = internal_manager(
         f"hedge.{pool.name}",
         limits,
         route_config={"name": "hedge", "virtual_hosts": [host]},
         http_filters=[_class(), router()],
         access_log=[access_log(HEDGE_LOG, (), ("x-broker-request-id",))],
         local_reply_config={"mappers": outer_mappers()},
-        common_http_protocol_options={"max_headers_count": 300},
-        max_request_headers_kb=96,
-        server_header_transformation="PASS_THROUGH",
-        generate_request_id=False,
-        delayed_close_timeout="0s",
     )
     return {
         "name": hedge_name(pool, limits),
@@ -88,27 +83,16 @@ def hedge_listener(pool: Pool, hedge: Hedge, limits: Limits) -> Tree:
 def _route(pool: Pool, limits: Limits, after_ms: int, stay: int, is_stream: bool) -> Tree:
     """The second attempt begins when the first has given no answer for `after_ms`, and does not end it.
     `stay`: so many attempts are for a level before the next one is tried."""
-    retries = {
-        "retry_on": _RETRY_ON,
-        "retriable_headers": [{"name": CAUSE_HEADER, "string_match": {"safe_regex": {"regex": _next(pool)}}}],
-        "num_retries": 1,
-        "per_try_timeout": duration(after_ms),
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
-        "retry_host_predicate": [
-            extension(
-                "envoy.retry_host_predicates.previous_hosts",
-                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-            )
-        ],
-        # Draws by weight until one is met that was not tried yet: at 10 a member with 5 % of the weight is
-        # missed.
-        "host_selection_retry_max_attempts": 1000,
-        "retry_priority": extension(
+    again = retries(
+        _RETRY_ON,
+        retriable_headers=[{"name": CAUSE_HEADER, "string_match": {"safe_regex": {"regex": _next(pool)}}}],
+        per_try_timeout=duration(after_ms),
+        retry_priority=extension(
             "envoy.retry_priorities.previous_priorities",
             "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
             update_frequency=stay,
         ),
-    }
+    )
     headers: list[Tree] = [
         {"name": HEDGE_HEADER, "string_match": {"exact": str(stay)}},
         {"name": "x-broker-stream", "present_match": is_stream},
@@ -121,7 +105,7 @@ def _route(pool: Pool, limits: Limits, after_ms: int, stay: int, is_stream: bool
             "timeout": "0s",
             "idle_timeout": "0s",  # the outer listener and the member's know how long to wait
             "hedge_policy": {"hedge_on_per_try_timeout": True},
-            "retry_policy": retries,
+            "retry_policy": again,
         },
     }
 

@@ -22,6 +22,7 @@ from .filters import (
     access_log,
     connection_manager,
     grpc_service,
+    retries,
     router,
 )
 from .local_replies import outer_mappers
@@ -161,23 +162,7 @@ def _decided(catalog: Catalog, match: Tree, attempts: Tree) -> Tree:
             "cluster_header": "x-broker-cluster",
             "timeout": "0s",
             "internal_redirect_policy": handed_back,
-            "retry_policy": _hops_again(),
+            "retry_policy": retries(_RETRY_ON),
         },
         "response_headers_to_add": [attempts],
-    }
-
-
-def _hops_again() -> Tree:
-    return {
-        "retry_on": _RETRY_ON,
-        "num_retries": 1,
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
-        "retry_host_predicate": [
-            extension(
-                "envoy.retry_host_predicates.previous_hosts",
-                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-            )
-        ],
-        # Draws by weight until one is met that was not tried yet.
-        "host_selection_retry_max_attempts": 1000,
     }

@@ -37,8 +37,8 @@ from .filters import (
     EXT_PROC_NAME,
     EXT_PROC_PER_ROUTE,
     MESSAGE_TIMEOUT_MS,
-    connection_manager,
     grpc_service,
+    internal_manager,
     member_logs,
     router,
 )
@@ -130,7 +130,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
         mutation_rules={"allow_all_routing": True},
         metadata_options={"receiving_namespaces": {"untyped": ["modelbroker"]}},
     )
-    manager = connection_manager(
+    manager = internal_manager(
         f"member.{member.id}",
         catalog.limits,
         route_config=_member_routes(provider, member, pool, catalog),
@@ -146,14 +146,6 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
         ],
         access_log=member_logs(provider.dialects),
         local_reply_config={"mappers": member_mappers(provider.name, member.id)},
-        # Whatever the outer listener took fits here, with the broker's own headers beside it: a refusal would
-        # look like the member's failure, and eject it.
-        common_http_protocol_options={"max_headers_count": 300},
-        max_request_headers_kb=96,
-        server_header_transformation="PASS_THROUGH",
-        generate_request_id=False,
-        # Its only client is Envoy itself: a broken reply need not wait for that one to notice.
-        delayed_close_timeout="0s",
     )
     return {
         "name": name,

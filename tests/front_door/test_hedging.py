@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
-from support.calls import Ask, Got, asks, call, client, make
+from support.calls import Ask, asks, call, client, make
+from support.records import record_of
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -85,18 +86,6 @@ def slow(sims: Simulators, name: str, wait_s: int = 20) -> None:
     sims[name].script(faults=[{"delay_headers_ms": wait_s * 1000}])
 
 
-def record(broker: Broker, got: Got) -> dict[str, Any]:
-    path = broker.folder / "state" / "calls.jsonl"
-    request_id = got.headers["x-broker-request-id"]
-
-    def found() -> list[dict[str, Any]]:
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [line for line in map(json.loads, lines) if line["request_id"] == request_id]
-
-    (line,) = wait_until(found)
-    return dict(line)
-
-
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_quick_one_wins_and_the_slow_one_is_cancelled(
@@ -105,7 +94,7 @@ def test_the_quick_one_wins_and_the_slow_one_is_cancelled(
     slow(sims, "a")
     (got,) = make(broker.url, [Ask("pair", dialect, stream)])
     assert got.is_whole and (got.member, got.attempts) == ("b/m", 2), str(got)
-    told = record(broker, got)
+    told = record_of(broker, got)
     assert (told["attempts_made"], told["hedged"], told["member"], told["status"]) == (2, True, "b/m", 200)
     attempts = {one["member"]: one for one in told["attempts"]}
     assert attempts["a/m"]["code"] == "cancelled" and attempts["b/m"]["status"] == 200
@@ -126,7 +115,7 @@ def test_who_answers_in_time_is_alone(broker: Broker, sims: Simulators) -> None:
     got = make(broker.url, [Ask("pair", dialect, stream) for dialect in DIALECTS for stream in (False, True)])
     assert {(g.status, g.attempts, g.member) for g in got} == {(200, 1, "a/m")}
     assert sims["b"].calls() == []
-    assert not any(record(broker, g)["hedged"] for g in got)
+    assert not any(record_of(broker, g)["hedged"] for g in got)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -135,7 +124,7 @@ def test_the_first_may_win_yet(broker: Broker, sims: Simulators, stream: bool) -
     slow(sims, "b")
     (got,) = make(broker.url, [Ask("pair", "openai-chat", stream)])
     assert got.is_whole and (got.member, got.attempts) == ("a/m", 2), str(got)
-    assert record(broker, got)["hedged"] is True
+    assert record_of(broker, got)["hedged"] is True
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -149,7 +138,7 @@ def test_where_one_of_the_two_fails_the_other_is_waited_for(
     sims[good].script(faults=[{"delay_headers_ms": 900}])
     (got,) = make(broker.url, [Ask("once", "openai-chat", stream)])
     assert got.is_whole and (got.member, got.attempts) == (f"{good}/m", 2), str(got)
-    assert record(broker, got)["hedged"] is True
+    assert record_of(broker, got)["hedged"] is True
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -160,7 +149,7 @@ def test_where_both_fail_a_third_is_found_within_the_budget(
         sims[name].script(faults=[{"delay_headers_ms": 400, "status": 500}])
     (got,) = make(broker.url, [Ask("three", "openai-chat", stream)])
     assert got.is_whole and (got.member, got.attempts) == ("c/m", 3), str(got)
-    told = record(broker, got)
+    told = record_of(broker, got)
     assert (told["attempts_made"], len(told["attempts"]), told["hedged"]) == (3, 3, True)
 
 
@@ -176,7 +165,7 @@ def test_who_fails_at_once_is_followed_by_the_other(broker: Broker, sims: Simula
     sims["a"].script(faults=[{"status": 500}])
     (got,) = make(broker.url, [Ask("once", stream=True)])
     assert got.is_whole and (got.member, got.attempts) == ("b/m", 2)
-    assert record(broker, got)["hedged"] is False
+    assert record_of(broker, got)["hedged"] is False
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -191,7 +180,7 @@ def test_a_failover_costs_nothing_of_the_share(broker: Broker, sims: Simulators)
     sims["a"].script(faults=[{"status": 500}])
     failed = make(broker.url, asks(8, "rare", stream=True), parallel=1)
     assert {(g.member, g.attempts) for g in failed} == {("b/m", 2)}
-    assert not any(record(broker, g)["hedged"] for g in failed)
+    assert not any(record_of(broker, g)["hedged"] for g in failed)
     slow(sims, "a")
     got = make(broker.url, asks(3, "rare", stream=True), parallel=1)
     assert [g.attempts for g in got] == [2, 2, 2]
