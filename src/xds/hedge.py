@@ -85,7 +85,12 @@ def _route(pool: Pool, limits: Limits, after_ms: int, stay: int, is_stream: bool
     `stay`: so many attempts are for a level before the next one is tried."""
     again = retries(
         _RETRY_ON,
-        retriable_headers=[{"name": CAUSE_HEADER, "string_match": {"safe_regex": {"regex": _next(pool)}}}],
+        # Each by itself: Envoy refuses a regular expression that names them all.
+        retriable_headers=[
+            {"name": CAUSE_HEADER, "string_match": {"exact": cause.value}}
+            for cause in Cause
+            if pool.action(cause) is Action.NEXT
+        ],
         per_try_timeout=duration(after_ms),
         retry_priority=extension(
             "envoy.retry_priorities.previous_priorities",
@@ -108,11 +113,6 @@ def _route(pool: Pool, limits: Limits, after_ms: int, stay: int, is_stream: bool
             "retry_policy": again,
         },
     }
-
-
-def _next(pool: Pool) -> str:
-    """A regular expression for the causes that another member of the pool is for."""
-    return "|".join(cause.value for cause in Cause if pool.action(cause) is Action.NEXT)
 
 
 def _class() -> Tree:
