@@ -22,7 +22,7 @@ def print_status(admin_url: str, how: str) -> int:
     if how == "json":
         print(json.dumps(status, indent=2))
     else:
-        print("\n".join(lines(status, time.time())))
+        print("\n".join((f"broker     {_base(admin_url)}", *lines(status, time.time()))))
     return 0 if status.get("in_effect") and not status.get("error") else 1
 
 
@@ -31,7 +31,7 @@ def ask_to_forget(admin_url: str, members: Sequence[str]) -> int:
     query = urllib.parse.urlencode([("member", member) for member in members])
     answer = _open(f"{_base(admin_url)}/forget?{query}", b"")
     forgotten = answer["forgotten"]
-    print("\n".join(forgotten) if forgotten else "none of them was kept from anything")
+    print("\n".join(forgotten) if forgotten else f"none was kept from anything at {_base(admin_url)}")
     return 0
 
 

@@ -57,6 +57,34 @@ _CLIENTS = ALWAYS_CLIENTS | {Cause.CONTEXT_OVERFLOW, Cause.CONTENT_POLICY, Cause
 DEFAULT_ACTIONS: Mapping[Cause, Action] = MappingProxyType(
     {cause: Action.CLIENT if cause in _CLIENTS else Action.NEXT for cause in Cause}
 )
+# What a record calls an attempt that failed so, where nobody who looked closer has named it.
+CODES: Mapping[Cause, str] = MappingProxyType(
+    {
+        Cause.CONNECT: "upstream_connect_failed",
+        Cause.DNS: "upstream_connect_failed",
+        Cause.TLS: "upstream_connect_failed",
+        Cause.RESET: "upstream_reset",
+        Cause.TIMEOUT: "upstream_timeout",
+        Cause.FIRST_EVENT: "upstream_timeout",
+        Cause.STALL: "upstream_stalled",
+        Cause.CUT: "upstream_cut",
+        Cause.GARBAGE: "upstream_garbage",
+        Cause.CAPACITY: "upstream_at_capacity",
+        Cause.NOT_CARRIED: "content_not_supported",
+        Cause.CREDENTIAL: "upstream_credential_refused",
+        Cause.BILLING: "upstream_billing",
+        Cause.MODEL_NOT_FOUND: "upstream_model_not_found",
+        Cause.CONFLICT: "upstream_error",
+        Cause.TOO_LARGE: "upstream_refused",
+        Cause.RATE_LIMIT: "upstream_rate_limited",
+        Cause.SERVER: "upstream_error",
+        Cause.OVERLOADED: "upstream_overloaded",
+        Cause.CONTEXT_OVERFLOW: "upstream_refused",
+        Cause.CONTENT_POLICY: "upstream_refused",
+        Cause.NOT_FOUND: "upstream_refused",
+        Cause.BAD_REQUEST: "upstream_refused",
+    }
+)
 # About this one call, or about ourselves: no reason to take the member out.
 BLAMELESS = ALWAYS_CLIENTS | {
     Cause.CONTEXT_OVERFLOW,

@@ -26,11 +26,12 @@ class Attempt:
     first_byte_ms: float | None = None
     flags: tuple[str, ...] = ()
     details: str = ""
-    code: str = ""  # docs/errors.md; "" where the provider's own words went on
+    code: str = ""  # docs/errors.md; "" where it went well
     provider_status: int = 0  # where the broker answered with another status than the provider did
     cause: str = ""  # why it failed (docs/failures.md); "" where it went well
     dropped: tuple[str, ...] = ()  # knobs of the client's that the provider did not get, by its own names
     started_s: float = 0.0
+    hedge: bool = False  # begun while an earlier one was still under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Observed:
 class Record:
     """One call. Empty text where a field is not known: a call that was refused has no pool.
 
-    `started_s` is unix time in seconds; `attempts` are in the order in which they ended, and
+    `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
     `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
     of them ran side by side.
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from ..core.causes import CODES
 from ..core.keys import LOCAL_REPLY_HEADER
 from ..dialects import ClientDialect, Context, ProviderDialect, Upstream
 from ..dialects.conversation import ToolCall
@@ -29,18 +30,6 @@ _REQUEST_ID_HEADERS = ("request-id", "x-request-id", "x-amzn-requestid", "apim-r
 # What describes the provider's bytes and not ours, or speaks of its own dialect.
 _PROVIDERS_OWN = ("content-length", "content-encoding", "transfer-encoding", "etag", "x-amzn-errortype")
 _STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
-# What the record calls a failure; the client's own error has its dialect's words.
-_CODES: Mapping[Cause, str] = {
-    Cause.RATE_LIMIT: "upstream_rate_limited",
-    Cause.OVERLOADED: "upstream_overloaded",
-    Cause.CREDENTIAL: "upstream_credential_refused",
-    Cause.BILLING: "upstream_billing",
-    Cause.MODEL_NOT_FOUND: "upstream_model_not_found",
-    Cause.SERVER: "upstream_error",
-    Cause.TIMEOUT: "upstream_timeout",
-    Cause.GARBAGE: "upstream_garbage",
-    Cause.CUT: "upstream_cut",
-}
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -131,7 +120,8 @@ def rendered(client: ClientDialect, fault: Fault, context: Context, head: Head |
     if head is not None:
         said = frozenset(name for name, _ in headers)
         headers += [(n, v) for n, v in head.values.items() if n not in said and _is_kept(n)]
-    code = fault.code if fault.code.startswith("upstream_") else _CODES.get(fault.cause, "")
+    # The record's; the client's own error has its dialect's words.
+    code = fault.code if fault.code.startswith(("upstream_", "broker_")) else CODES[fault.cause]
     removed = head.removed(frozenset(name for name, _ in headers)) if head else ()
     if status < 400:  # an error reply whose fault has no status of an error
         status = 502

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 
-from ..core.causes import Cause
+from ..core.causes import CODES, Cause
 from ..core.keys import BROKER_DETAILS
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..envoyapi import AnyMessage
@@ -94,13 +94,15 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     code, status, dropped = left.get("code"), left.get("provider_status"), left.get("dropped")
     request_id = left.get("request_id")
     flags = _flags(common)
-    own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
     told_status = response.response_code.value
     cause = _cause_named(left) or cause_of(told_status, flags, details)
     if cause is Cause.GARBAGE and told_status == 200 and "cause" not in left:
         cause = Cause.RESET  # what Envoy calls a breach of protocol is a reply without its end
-    if cause is not None and not own and told_status == 200:
-        own = _BROKEN_OFF.get(cause, "upstream_reset")  # behind a good status: nothing else would say so
+    if details.startswith(_OUR_OWN):
+        own, cause = "broker_unavailable", None  # the member is not to blame
+    else:
+        own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
+        own = own or (CODES[cause] if cause is not None else "")
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
         status=_status_of_attempt(told_status, left, cause),
@@ -154,7 +156,6 @@ def _answered_s(started_s: float, waited_s: float, duration_s: float, now_s: flo
 
 _HANDED_BACK = 307
 _LATE = frozenset((Cause.TIMEOUT, Cause.STALL))
-_BROKEN_OFF = {Cause.STALL: "upstream_stalled", Cause.TIMEOUT: "upstream_timeout"}
 
 
 def _status_of_attempt(status: int, left: dict[str, AnyMessage], cause: Cause | None) -> int:

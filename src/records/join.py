@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -93,10 +92,16 @@ class Joiner:
 
 def _complete(record: Record, attempts: list[Attempt]) -> Record:
     """The record with its attempts. A call that failed has the code of the attempt that the client saw."""
+    if len(attempts) > 1:  # they came in the order in which they ended
+        attempts.sort(key=lambda attempt: attempt.started_s)
+        ended_s = 0.0
+        for attempt in attempts:  # what follows a failure begins behind its end
+            attempt.hedge = attempt.started_s < ended_s - _CLOCK_S
+            ended_s = max(ended_s, attempt.started_s + attempt.duration_ms / 1000)
     record.attempts = tuple(attempts)
     if record.hedged:  # how many there were was never told
         record.attempts_made = len(attempts)
-    record.hedged = _overlap(attempts)
+    record.hedged = any([attempt.hedge for attempt in attempts])
     if not record.code:
         codes = [a.code for a in attempts if (a.member, a.status) == (record.member, record.status)]
         code = codes[-1] if codes else ""
@@ -107,21 +112,7 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
     return record
 
 
-def _overlap(attempts: Sequence[Attempt]) -> bool:
-    """Did two run side by side? What follows a failure begins behind its end."""
-    if len(attempts) < 2:  # nearly always
-        return False
-    ordered = sorted(attempts, key=lambda attempt: attempt.started_s)
-    return any(
-        later.started_s < earlier.started_s + earlier.duration_ms / 1000 - _CLOCK_S
-        for earlier, later in itertools.pairwise(ordered)
-    )
-
-
 def winner(attempts: Sequence[Attempt]) -> str:
     """Which attempt of a hedged call gave the answer: `first`, `second`, a `later` one, or `none`."""
-    ordered = sorted(attempts, key=lambda attempt: attempt.started_s)
-    good = [
-        number for number, attempt in enumerate(ordered) if not attempt.cause and attempt.code != CANCELLED
-    ]
+    good = [number for number, attempt in enumerate(attempts) if not attempt.code]
     return ("first", "second", "later")[min(good[0], 2)] if good else "none"

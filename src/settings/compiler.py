@@ -29,7 +29,7 @@ from .explain import read_list, read_one
 from .files import read_files
 from .merge import Merged, merge
 from .models import overlaid, wires
-from .problems import Problem, listing, show, suggestion
+from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
@@ -233,6 +233,11 @@ def _hedge(merged: Merged, path: Path, entry: PoolIn) -> Hedge | None:
     if len(entry.members) < 2:
         wrong = "a pool with one member has nobody to hedge with"
         merged.wrong((*path, "hedge"), wrong, "give it another member, or leave hedge out")
+    if entry.affinity is not None:
+        wrong = f"a call that belongs to a member (affinity: {entry.affinity.by}) is not hedged"
+        if entry.affinity.by == "prefix":
+            wrong += ", and nearly every call has a prefix to go by"
+        merged.warn((*path, "hedge"), wrong, "leave one of the two out, or have a pool for each")
     return Hedge(said.after, said.share, said.reply_after)
 
 
@@ -259,14 +264,14 @@ def _on(merged: Merged, path: Path, entry: PoolIn) -> tuple[tuple[Cause, Action 
             right = suggestion(name, _CAUSES, f"the causes are {listing(_CAUSES)}")
             merged.wrong(here, f"there is no cause {show(name)} to act on", right)
             continue
-        if said not in _ACTIONS and said not in pools:
-            right = suggestion(
-                said,
-                (*_ACTIONS, *pools),
-                f"give {listing(_ACTIONS)}, or the name of a pool: {listing(pools)}",
-            )
-            merged.wrong(here, f"{show(said)} is no action and no pool", right)
-        elif said == entry.name:
+        is_name = isinstance(said, str)
+        if not is_name or (said not in _ACTIONS and said not in pools):
+            right = f"give {listing(_ACTIONS)}, or the name of a pool: {listing(pools)}"
+            right = suggestion(said, (*_ACTIONS, *pools), right) if is_name else right
+            none = f"{show(said)} is no action and no pool" if is_name else f"is {kind(said)}, not a name"
+            merged.wrong(here, none, right)
+            continue
+        if said == entry.name:
             merged.wrong(here, f"{show(said)} is this very pool", "name another pool, or give next")
         result.append((_CAUSES[name], _ACTIONS.get(said, said)))
     return tuple(sorted(result, key=lambda one: one[0].value))

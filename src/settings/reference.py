@@ -208,7 +208,9 @@ def _default(info: FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int):
-        if kind == "duration":
+        if "none" in kind and not value:
+            return "`none`"
+        if kind.startswith("duration"):
             return f"`{values.duration_text(value)}`"
         if kind == "size":
             return f"`{values.size_text(value)}`"

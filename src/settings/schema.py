@@ -260,7 +260,7 @@ class PoolIn(Model):
         "give strip or pass",
         "strip",
     )
-    on: dict[str, str] = field(
+    on: dict[str, Any] = field(
         "What is done when an attempt fails, where it is otherwise than by default: cause → `next` (another "
         "member), `next-priority`, `client` (it gets the answer as it is), or a pool to go on in. The causes "
         "are in docs/failures.md.",

@@ -307,14 +307,16 @@ def guard(value: Any) -> str:
 
 def percent(value: Any) -> float:
     """`5%`, `0.5%` → 5.0, 0.5: more than 0, at most 100."""
-    right = "give a percentage, e.g. 5%"
+    right = "give a percentage of more than 0, e.g. 5%"
     text = str(value).strip() if isinstance(value, str) else ""
     found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%", text)
     if not found:
         refuse(f"{show(value)} is not a percentage", right)
     share = float(found[1])
-    if not 0 < share <= 100:
-        refuse(f"{show(value)} is not between 0% and 100%", right)
+    if not share:
+        refuse(f"{show(value)} would be none at all", right)
+    if share > 100:
+        refuse(f"{show(value)} is more than all", right)
     return share
 
 

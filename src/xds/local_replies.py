@@ -216,17 +216,18 @@ def _last_words(provider: str) -> list[Tree]:
     dead = "the broker's policy server did not answer: try again"
     message = f"the provider {provider} could not be reached or broke off (%RESPONSE_CODE_DETAILS%)"
     blameless = [set_header(BLAMELESS_HEADER, "1")]
-    kinds: tuple[tuple[str, EnvoyError, list[Tree]], ...] = (
-        ("", EnvoyError(503, "broker_unavailable", dead, when=_details("ext_proc")), blameless),
-        ("UO", EnvoyError(503, "upstream_at_capacity", full), blameless),
-        ("UT", EnvoyError(504, "upstream_timeout", late), []),
-        ("", EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS), []),
+    kinds: tuple[tuple[EnvoyError, list[Tree]], ...] = (
+        (EnvoyError(503, "broker_unavailable", dead, when=_details("ext_proc")), blameless),
+        (EnvoyError(503, "upstream_at_capacity", full, flags=("UO",)), blameless),
+        (EnvoyError(504, "upstream_timeout", late, flags=("UT", "SI")), []),
+        (EnvoyError(503, "upstream_unavailable", message, when=_NOT_OURS), []),
     )
     dialects = (("anthropic-messages", f"{_CALL}['dialect'] == 'anthropic-messages'"), ("openai-chat", ""))
     mappers = []
-    for flag, error, extra in kinds:
+    for error, extra in kinds:
         for dialect, spoken in dialects:
-            condition = {"response_flag_filter": {"flags": [flag]}} if flag else _cel(error.when)
+            flags = {"response_flag_filter": {"flags": list(error.flags)}}
+            condition = flags if error.flags else _cel(error.when)
             if spoken:
                 condition = {"and_filter": {"filters": [condition, _cel(spoken)]}}
             mapper = _mapper(dialect, None, error, _MEMBERS_REQUEST_ID)

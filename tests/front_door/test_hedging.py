@@ -96,6 +96,7 @@ def test_the_quick_one_wins_and_the_slow_one_is_cancelled(
     assert got.is_whole and (got.member, got.attempts) == ("b/m", 2), str(got)
     told = record_of(broker, got)
     assert (told["attempts_made"], told["hedged"], told["member"], told["status"]) == (2, True, "b/m", 200)
+    assert [(one["member"], one["hedge"]) for one in told["attempts"]] == [("a/m", False), ("b/m", True)]
     attempts = {one["member"]: one for one in told["attempts"]}
     assert attempts["a/m"]["code"] == "cancelled" and attempts["b/m"]["status"] == 200
     assert attempts["a/m"]["started_s"] < attempts["b/m"]["started_s"]

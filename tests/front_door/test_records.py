@@ -96,7 +96,8 @@ def test_a_failover_shows_both_attempts(broker: Broker, sims: Simulators) -> Non
     sims["a"].script(faults=[{"status": 529}])
     record = record_of(broker, call(broker).headers["x-broker-request-id"])
     assert (record["status"], record["attempts_made"], record["member"]) == (200, 2, "b/m-b")
-    assert sorted((a["member"], a["status"]) for a in record["attempts"]) == [("a/m-a", 529), ("b/m-b", 200)]
+    tried = [(a["member"], a["status"], a["code"], a["hedge"]) for a in record["attempts"]]
+    assert tried == [("a/m-a", 529, "upstream_overloaded", False), ("b/m-b", 200, "", False)]
 
 
 def test_a_providers_failure_has_its_code(broker: Broker, sims: Simulators) -> None:
@@ -113,6 +114,26 @@ def test_a_providers_failure_has_its_code(broker: Broker, sims: Simulators) -> N
         sim.script(faults=[{"error_event": True, "error": {"type": "overloaded_error", "message": "Busy"}}])
     record = record_of(broker, call(broker, stream=True).headers["x-broker-request-id"])
     assert (record["status"], record["code"]) == (529, "upstream_overloaded")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"status": 529}, (529, "upstream_overloaded")),
+        ({"status": 429}, (429, "upstream_rate_limited")),
+        ({"status": 500}, (500, "upstream_error")),
+        ({"status": 400}, (400, "upstream_refused")),
+        ({"trouble": "context_overflow"}, (400, "upstream_refused")),
+    ],
+    ids=str,
+)
+def test_an_error_that_passes_as_it_came_has_our_code_in_its_record(
+    broker: Broker, sims: Simulators, fault: dict[str, Any], told: tuple[int, str]
+) -> None:
+    for sim in sims:
+        sim.script(faults=[fault])
+    record = record_of(broker, call(broker).headers["x-broker-request-id"])
+    assert (record["status"], record["code"]) == told
 
 
 def test_probes_are_no_calls(broker: Broker) -> None:

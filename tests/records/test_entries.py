@@ -73,7 +73,15 @@ def test_the_outer_entry_is_the_call() -> None:
 
 
 def test_a_member_entry_is_an_attempt() -> None:
-    assert attempt_of(member_entry()) == ("r", Attempt("a/models/m", 529, 0.0, cause="overloaded"))
+    told = Attempt("a/models/m", 529, 0.0, code="upstream_overloaded", cause="overloaded")
+    assert attempt_of(member_entry()) == ("r", told)
+
+
+def test_an_attempt_that_the_control_plane_lost_blames_no_member() -> None:
+    entry = member_entry()
+    entry.response.response_code_details = "ext_proc_error_gRPC_error_14"
+    entry.response.response_code.value = 503
+    assert (attempt_of(entry)[1].code, attempt_of(entry)[1].cause) == ("broker_unavailable", "")
 
 
 def test_an_attempt_tells_what_its_provider_did_not_get() -> None:

@@ -99,6 +99,21 @@ def test_a_call_that_passed_a_hedge_has_the_attempts_of_there(order: list[str]) 
     assert joiner.due(1e9) == [] and joiner.forgotten == 0
 
 
+@given(st.permutations([0, 1, 2]))
+def test_attempts_stand_in_the_order_in_which_they_began(order: list[int]) -> None:
+    joiner = Joiner()
+    joiner.outer(record("r", 3), 0.0)
+    # The second fails beside the first, and the third begins while the first is still under way.
+    tries = [
+        Attempt("m/0", 0, 900.0, code="cancelled", started_s=100.0),
+        Attempt("m/1", 500, 100.0, code="upstream_error", started_s=100.5),
+        Attempt("m/2", 200, 300.0, started_s=100.601),
+    ]
+    (done,) = [r for number in order if (r := joiner.attempt("r", tries[number], 0.0)) is not None]
+    assert [(a.member, a.hedge) for a in done.attempts] == [("m/0", False), ("m/1", True), ("m/2", True)]
+    assert done.hedged and winner(done.attempts) == "later"
+
+
 def test_what_follows_a_failure_is_no_hedge() -> None:
     joiner = Joiner()
     call = record("r", 1)
@@ -131,10 +146,10 @@ def test_a_hedge_that_is_never_told_is_waited_for_and_no_longer() -> None:
 
 
 def test_who_won() -> None:
-    def tried(started_s: float, cause: str = "", code: str = "") -> Attempt:
-        return Attempt("m", 200, 1.0, cause=cause, code=code, started_s=started_s)
+    def tried(code: str = "") -> Attempt:
+        return Attempt("m", 200, 1.0, code=code)
 
-    assert winner([tried(2.0), tried(1.0, code="cancelled")]) == "second"
-    assert winner([tried(2.0, code="cancelled"), tried(1.0)]) == "first"
-    assert winner([tried(2.0, "reset"), tried(1.0, "reset"), tried(3.0)]) == "later"
-    assert winner([tried(2.0, "reset"), tried(1.0, code="cancelled")]) == "none"
+    assert winner([tried("cancelled"), tried()]) == "second"
+    assert winner([tried(), tried("cancelled")]) == "first"
+    assert winner([tried("upstream_reset"), tried("upstream_reset"), tried()]) == "later"
+    assert winner([tried("cancelled"), tried("upstream_reset")]) == "none"
