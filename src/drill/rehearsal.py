@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -23,6 +24,8 @@ from ..core.errors import Misconfigured
 from .calls import Kept, Processes
 from .faults import Simulated
 from .wire import number_in, number_of_feature
+
+log = logging.getLogger("modelbroker.drill")
 
 _START_S = 90.0
 _ASK_S = 20.0
@@ -165,6 +168,18 @@ class Rehearsal:
         return Processes(memory, descriptors)
 
 
+async def to_its_end_or_interruption(work: Coroutine[Any, Any, None]) -> bool:
+    """Whether it came to its end. The first Ctrl-C ends `work` alone: what is known by then is told."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None:
+            task.uncancel()
+        log.info("ended before it was through: once more ends it without a result")
+        return False
+    return True
+
+
 def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
     """`asyncio.run`, which SIGTERM ends as Ctrl-C does: the broker must not be left behind. Misconfigured
     where it went away by itself."""
@@ -172,7 +187,8 @@ def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
     async def main() -> Result:
         task = asyncio.current_task()
         if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await work
 
     try:
@@ -197,7 +213,11 @@ async def running(files: Mapping[str, str], folder: Path) -> AsyncIterator[Rehea
     log_path = folder / "broker.log"
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            process_group=0,  # a terminal's Ctrl-C is for the drill, which ends the broker in its time
         )
     try:
         url = await _ready(process)

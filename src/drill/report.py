@@ -41,12 +41,17 @@ class Result:
     baseline_p50_ms: float
     baseline_p99_ms: float
     attempts_average: float
+    complete: bool = True  # False: it was ended before all scenarios were done
+
+    @property
+    def passed(self) -> bool:
+        return self.complete and not self.broken
 
 
 def as_json(result: Result) -> str:
     tree = dataclasses.asdict(result)
     tree["promises"] = {str(number): text for number, text in PROMISES.items()}
-    tree["passed"] = not result.broken
+    tree["passed"] = result.passed
     return json.dumps(tree, indent=2)
 
 

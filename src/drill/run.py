@@ -22,7 +22,7 @@ from .calls import Call
 from .faults import FAULTS, NAMED, RETRY_AFTER_S, Fault
 from .load import Load
 from .overlay import overlay
-from .rehearsal import Rehearsal, run_to_end, running
+from .rehearsal import Rehearsal, run_to_end, running, to_its_end_or_interruption
 from .scenarios import PoolPlan, Scenario, in_turn, plan_pools, scenarios
 
 log = logging.getLogger("modelbroker.drill")
@@ -70,6 +70,10 @@ class Heard:
 
     def of(self, phase: str) -> Sequence[Call]:
         return self.calls.get(phase, ())
+
+    def forget(self, *phases: str) -> None:
+        for phase in phases:
+            self.calls.pop(phase, None)
 
     @property
     def count(self) -> int:
@@ -134,7 +138,7 @@ def run_drill(options: DrillOptions) -> int:
     result = run_to_end(_Drill(options, prepared, chosen).run())
     shown = {"json": report.as_json, "markdown": report.as_markdown, "table": report.as_table}
     print(shown[options.format](result), flush=True)
-    return 1 if result.broken else 0
+    return 0 if result.passed else 1
 
 
 class _Drill:
@@ -151,12 +155,17 @@ class _Drill:
         async with running(self._prepared.files, self._options.folder) as rehearsal:
             await rehearsal.find_simulators(self._prepared.catalog)
             self._load.host, self._load.port = rehearsal.host, rehearsal.port
-            for plan in self._prepared.plans:
-                await self._pool(rehearsal, plan)
+            is_complete = await to_its_end_or_interruption(self._pools(rehearsal))
+            if not is_complete:  # of the scenario that was cut nothing can be said
+                self._heard.forget(f"{len(self._outcomes)} during", f"{len(self._outcomes)} after")
             self._load.close()
             await rehearsal.read_journals()
             await wait_for_records(rehearsal, self._heard.count)
-            return self._judged(rehearsal, time.monotonic() - began)
+            return self._judged(rehearsal, time.monotonic() - began, is_complete)
+
+    async def _pools(self, rehearsal: Rehearsal) -> None:
+        for plan in self._prepared.plans:
+            await self._pool(rehearsal, plan)
 
     async def _pool(self, rehearsal: Rehearsal, plan: PoolPlan) -> None:
         mine = [scenario for scenario in self._chosen if scenario.plan is plan]
@@ -243,7 +252,7 @@ class _Drill:
                     calm.setdefault(call.pool, []).append(call)
         return [broken for pool, calls in calm.items() for broken in judge.judge_calm(pool, calls, evidence)]
 
-    def _judged(self, rehearsal: Rehearsal, seconds: float) -> report.Result:
+    def _judged(self, rehearsal: Rehearsal, seconds: float, is_complete: bool) -> report.Result:
         evidence = judge.Evidence(rehearsal.records.kept, rehearsal.arrivals)
         calm = {
             plan.name: [call.ms for call in self._heard.of(f"{plan.name} calm")]
@@ -258,6 +267,9 @@ class _Drill:
         broken += [] if self._options.recovers else over
         findings = dict.fromkeys(finding for verdict in verdicts for finding in verdict.findings)
         notes = list(self._prepared.notes)
+        if not is_complete:
+            done = f"{len(self._outcomes)} of {len(self._chosen)} scenarios were done"
+            notes.append(f"the drill was ended before it was through: {done}")
         if self._load.late:
             notes.append(
                 f"{self._load.late} calls started 100 ms or more after their time: this machine is too busy "
@@ -275,6 +287,7 @@ class _Drill:
             judge.percentile(together, 50),
             judge.percentile(together, 99),
             average,
+            is_complete,
         )
 
 

@@ -15,7 +15,7 @@ from . import endurance
 from .calls import Call
 from .load import Load
 from .overlay import edited
-from .rehearsal import Rehearsal, run_to_end, running
+from .rehearsal import Rehearsal, run_to_end, running, to_its_end_or_interruption
 from .run import Prepared, going_on, patience_s, prepare, strike, wait_for_records
 from .scenarios import Scenario, in_turn, scenarios
 
@@ -57,7 +57,7 @@ class _Soak:
         self._samples: list[endurance.Sample] = []
         # Phase → the scenario of which calls that were due then may have felt something.
         self._scenarios: dict[str, Scenario] = {}
-        self._errors = self._unforeseen = self._edits = self._stuck = 0
+        self._errors = self._unforeseen = self._edits = self._stuck = self._faults = 0
         self._example = ""
 
     def _note(self, call: Call) -> None:
@@ -81,12 +81,7 @@ class _Soak:
             self._load.host, self._load.port = rehearsal.host, rehearsal.port
             watching = asyncio.create_task(self._watch(rehearsal, time.monotonic()))
             began = time.monotonic()
-            faults = 0
-            for scenario in itertools.cycle(chosen):
-                if time.monotonic() - began >= self._options.seconds:
-                    break
-                await self._turn(rehearsal, scenario, faults)
-                faults += 1
+            await to_its_end_or_interruption(self._turns_of(rehearsal, chosen, began))
             seconds = time.monotonic() - began
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -105,10 +100,17 @@ class _Soak:
             doubled,
             self._edits,
             self._stuck,
-            faults,
+            self._faults,
             endurance.trends(self._samples, seconds),
             self._example,
         )
+
+    async def _turns_of(self, rehearsal: Rehearsal, chosen: Sequence[Scenario], began: float) -> None:
+        for scenario in itertools.cycle(chosen):
+            if time.monotonic() - began >= self._options.seconds:
+                return
+            await self._turn(rehearsal, scenario, self._faults)
+            self._faults += 1
 
     def _turns(self) -> Sequence[Scenario]:
         """What leaves a healthy member: errors of a pool that is gone say nothing here."""

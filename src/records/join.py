@@ -101,7 +101,7 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
     record.attempts = tuple(attempts)
     if record.hedged:  # how many there were was never told
         record.attempts_made = len(attempts)
-    record.hedged = any([attempt.hedge for attempt in attempts])
+    record.hedged = any(attempt.hedge for attempt in attempts)
     if not record.code:
         codes = [a.code for a in attempts if (a.member, a.status) == (record.member, record.status)]
         code = codes[-1] if codes else ""

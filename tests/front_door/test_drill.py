@@ -119,6 +119,25 @@ def test_a_drill_that_is_ended_leaves_no_broker_behind(tmp_path: Path) -> None:
     wait_until(lambda: not processes(folder))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_drill_that_is_interrupted_says_what_it_has(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "kept"
+    arguments = ["--only", "status-500", "refused", "--seconds", "1", "--format", "json"]
+    drill = started(tmp_path, SECOND_TRY, *arguments, "--folder", str(folder))
+    assert drill.stderr is not None
+    for line in drill.stderr:
+        if " 1: tier: " in line:
+            break
+    drill.send_signal(number)
+    code, output, errors = ended(drill)
+    assert code == 1, output + errors
+    result = json.loads(output)
+    assert (result["complete"], result["passed"], result["broken"]) == (False, False, [])
+    assert len(result["rows"]) == 1 and result["rows"][0]["calls"] > 0
+    assert any("ended before it was through: 1 of " in note for note in result["notes"])
+    wait_until(lambda: not processes(folder))
+
+
 def processes(folder: Path) -> list[str]:
     """The command lines of what runs with a configuration in this folder."""
     found = []

@@ -398,10 +398,10 @@ rules:
         "give a longer limits.idle",
         "a.yaml:8: pools[1].members[1].weight: openai/b gets less than one call in 500; when the others fail "
         "it may not be found in time; give it more weight, or a priority of its own",
-        "a.yaml:11: pools[2].hedge: a call that belongs to a member (affinity: user) is not hedged; leave one "
-        "of the two out, or have a pool for each",
-        "a.yaml:15: pools[3].hedge: a call that belongs to a member (affinity: prefix) is not hedged, and nearly "
-        "every call has a prefix to go by; leave one of the two out, or have a pool for each",
+        "a.yaml:11: pools[2].hedge: a call that belongs to a member (affinity: user) is not hedged; leave "
+        "one of the two out, or have a pool for each",
+        "a.yaml:15: pools[3].hedge: a call that belongs to a member (affinity: prefix) is not hedged, and "
+        "nearly every call has a prefix to go by; leave one of the two out, or have a pool for each",
         "a.yaml:19: rules[1]: no call gets to rule-2: rule 1 matches every call; put the rule that matches "
         "every call last",
     ]
