@@ -27,6 +27,8 @@ HEDGE_HEADER = "x-broker-hedge"
 # answers.
 FIRST_EVENT_BY = "metadata.filter_metadata['modelbroker']['first_event_by']"
 HANDBACK = "metadata.filter_metadata['modelbroker']['handback']"
+# The longest that Envoy waits for ext_proc's answer to one message, whatever ext_proc says.
+MOST_MESSAGE_MS = 3_600_000
 # Whether a failed reply counts against the member.
 BLAME_HEADER = "broker-blame"
 BLAMELESS_HEADER = "broker-blameless"

@@ -7,7 +7,7 @@ import logging
 import time
 
 from ..core.errors import Misconfigured
-from ..core.keys import FIRST_EVENT_BY, HANDBACK
+from ..core.keys import FIRST_EVENT_BY, HANDBACK, MOST_MESSAGE_MS
 from ..dialects import Context, client_dialect, dialect_named
 from ..envoyapi import AnyMessage
 from ..exchange import (
@@ -29,7 +29,6 @@ from .wire import Wire
 
 log = logging.getLogger("modelbroker.extproc")
 
-_HELD_MS = 3_600_000  # where nothing says how long a first event may take
 _GRACE_MS = 5_000
 
 
@@ -56,7 +55,7 @@ class ReplyStream:
     def _held_ms(self) -> int:
         """How long Envoy is to wait for an answer: longer than the broker itself does, unless it hangs."""
         if not self._deadline_ms:
-            return _HELD_MS
+            return MOST_MESSAGE_MS
         return max(0, self._deadline_ms - time.monotonic_ns() // 1_000_000) + _GRACE_MS
 
     def receive(self, kind: str | None, message: AnyMessage) -> None:

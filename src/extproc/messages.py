@@ -12,13 +12,12 @@ from collections.abc import Iterable, Mapping
 
 from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Misconfigured
-from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS
+from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS, MOST_MESSAGE_MS
 from ..envoyapi import AnyMessage, EnvoyApi
 from ..exchange import NOTHING_TOLD, Answer, Forward, NotSent, Reply, Send, Strip, Told
 from ..policy.limits import says_when
 
 _PLAIN = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))  # no control characters
-_MOST_TIME_MS = 3_600_000
 _OVERWRITE = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -162,7 +161,7 @@ class Messages:
         """Envoy is to wait this long for the answer to the message in hand. It takes one such word a message,
         and none of more than an hour."""
         response = self._response()
-        response.override_message_timeout.FromMilliseconds(min(milliseconds, _MOST_TIME_MS))
+        response.override_message_timeout.FromMilliseconds(min(milliseconds, MOST_MESSAGE_MS))
         serialized: bytes = response.SerializeToString()
         return serialized
 

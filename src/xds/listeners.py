@@ -10,6 +10,7 @@ from ..core.keys import (
     CAUSE_HEADER,
     HEDGE_HEADER,
     MEMBER_HEADER,
+    MOST_MESSAGE_MS,
 )
 from ..exchange.outer import MOST_OVER_LIMIT
 from ..policy.attempts import MOST_ATTEMPTS
@@ -29,8 +30,6 @@ from .local_replies import outer_mappers
 from .types import ADS, OUTER_LISTENER, OUTER_ROUTES, Tree, duration, extension, set_header, typed
 
 _REQUEST_HEADERS_MS = 10_000
-# A call may wait for a member; the broker says how long.
-_MAX_MESSAGE_TIMEOUT_MS = 3_600_000
 # What Envoy tries again by itself: a hop to a member's listener that was not there. All else is handed back.
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 _BETWEEN_LISTENERS = (CAUSE_HEADER, MEMBER_HEADER, ATTEMPTS_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
@@ -42,7 +41,7 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
         EXT_PROC,
         grpc_service=grpc_service("outer"),
         message_timeout=duration(MESSAGE_TIMEOUT_MS),
-        max_message_timeout=duration(_MAX_MESSAGE_TIMEOUT_MS),
+        max_message_timeout=duration(MOST_MESSAGE_MS),
         failure_mode_allow=False,
         processing_mode={
             "request_header_mode": "SEND",

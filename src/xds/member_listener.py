@@ -23,6 +23,7 @@ from ..core.keys import (
     HEDGE_HEADER,
     LOCAL_REPLY_HEADER,
     MEMBER_HEADER,
+    MOST_MESSAGE_MS,
     listener_name,
     provider_cluster,
     secret_name,
@@ -53,7 +54,6 @@ _TOLD = [
     set_header("x-broker-dropped", "%DYNAMIC_METADATA(modelbroker:dropped)%"),
     set_header("x-broker-next", "%DYNAMIC_METADATA(modelbroker:next)%"),
 ]
-_MAX_MESSAGE_TIMEOUT_MS = 3_600_000
 _ENVOYS_OWN = (LOCAL_REPLY_HEADER, CAUSE_HEADER, MEMBER_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
 _HELD_BYTES = 33 * 1024 * 1024  # of a whole reply, before it goes on
 
@@ -117,7 +117,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
         EXT_PROC,
         grpc_service=grpc_service("member"),
         message_timeout=duration(MESSAGE_TIMEOUT_MS),
-        max_message_timeout=duration(_MAX_MESSAGE_TIMEOUT_MS),
+        max_message_timeout=duration(MOST_MESSAGE_MS),
         failure_mode_allow=False,
         processing_mode={
             "request_header_mode": "SKIP",

@@ -36,7 +36,7 @@ def config(sims: Simulators, **more: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with Broker(tmp_path_factory.mktemp("broker"), config(sims)) as running:
+    with Broker(tmp_path_factory.mktemp("broker"), config(sims), may_be_refused=True) as running:
         yield running
 
 
@@ -251,7 +251,7 @@ def test_a_bad_edit_over_a_bad_edit(broker: Broker, sims: Simulators, revision: 
 
 def test_a_first_start_with_a_part_that_envoy_refuses(sims: Simulators, tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
-    with Broker(tmp_path, with_ca(sims, ca_file)) as running:
+    with Broker(tmp_path, with_ca(sims, ca_file), may_be_refused=True) as running:
         status = running.wait_for(lambda s: s["refused_by_envoy"])
         assert str(ca_file) in status["error"]
         assert_serves(running, status["revision"])  # what is good is served

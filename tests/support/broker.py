@@ -85,7 +85,8 @@ def one_pool_each(sims: Simulators, models: Mapping[str, str]) -> dict[str, Any]
 class Broker:
     """`with Broker(tmp_path, config) as broker:`; `config` is the YAML as a dict, or text.
 
-    `url` is the front door, `admin_url` the admin port. `edit(config)` replaces the file at once.
+    `url` is the front door, `admin_url` the admin port. `edit(config)` replaces the file at once. Unless it
+    `may_be_refused`, Envoy has to take all that it is sent.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Broker:
         arguments: tuple[str, ...] = (),
         keeps_port: bool = False,
         environ: Mapping[str, str] | None = None,
+        may_be_refused: bool = False,
     ) -> None:
         self.folder = folder
         self.config_dir = folder / "config"
@@ -103,6 +105,7 @@ class Broker:
         self.write(config)
         self._arguments = arguments
         self._keeps_port = keeps_port
+        self._may_be_refused = may_be_refused
         self._environ = {
             **os.environ,
             "KEY_OF_PROVIDERS": "sk-provider-secret",
@@ -172,8 +175,10 @@ class Broker:
         except queue.Empty:
             return ""
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.stop()
+        if kind is None and not self._may_be_refused:
+            assert "Envoy refused" not in self.log()
 
     def left_behind(self) -> list[str]:
         """Processes and socket folders of this broker that are still there; to be asked when it has ended."""
