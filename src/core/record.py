@@ -38,7 +38,8 @@ class Attempt:
 class Observed:
     """What an attempt tells of its member. `cause` is None where it went well; `headers` are those in which
     providers speak of their limits, by lower-case names; `at_s` (unix time) is when the answer came;
-    `is_broken`: it failed behind a good status, which is all that Envoy's own count of failures has seen."""
+    `is_stream`: the call asked for one; `is_broken`: it failed behind a good status, which is all that
+    Envoy's own count of failures has seen."""
 
     member: str
     status: int
@@ -47,6 +48,7 @@ class Observed:
     at_s: float
     request_id: str = ""
     is_broken: bool = False
+    is_stream: bool = False
 
 
 @dataclass(slots=True)

@@ -3,9 +3,9 @@
 Pure: it has no clock (`now_s` is an argument, unix seconds) and does no I/O. A member is out by its own
 word (`retry-after`, a limit that is used up), or by a guess: for what can't get better within seconds (a
 refused credential, an account without credit, a model that is gone), or since it breaks one stream after
-the other where Envoy saw a good status. A guess is tried again at growing distances. Then it comes back in
-steps. One that is close to a limit is eased off before it says no. What Envoy ejects is of a pool; all else
-is of the member, in every pool that has it.
+the other where Envoy saw a good status, whatever its whole replies are. A guess is tried again at growing
+distances. Then it comes back in steps. One that is close to a limit is eased off before it says no. What
+Envoy ejects is of a pool; all else is of the member, in every pool that has it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Failure(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of one member. `out_said_s`: when that was said by which it is out until `out_until_s`; `strikes`: how
     often in a row it was tried again in vain, 0 where it is out by its own word; `failures`: in a row, as far
-    as is known; `well_s`, `failed_s`: when last."""
+    as is known; `well_s`, `failed_s`: when last; `broken`: so many of its streams in a row broke behind a
+    good status; `streamed_s`: when a stream went well last."""
 
     out_until_s: float = 0.0
     out_said_s: float = 0.0
@@ -63,6 +64,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: int = 0
     failed_s: float = 0.0
     well_s: float = 0.0
+    broken: int = 0
+    streamed_s: float = 0.0
     last: Failure | None = None
 
 
@@ -100,7 +103,7 @@ def after(standing: Standing, seen: Observed) -> Standing:
     counts, and the longest about a wait."""
     standing = _after_words(standing, seen)
     if seen.cause is None:
-        return _after_success(standing, seen.at_s)
+        return _after_success(standing, seen.at_s, is_stream=seen.is_stream)
     if seen.cause in BLAMELESS:
         return standing
     standing = _after_failure(standing, seen, seen.cause)
@@ -135,16 +138,26 @@ def _tightness(limits: tuple[Limit, ...]) -> tuple[float, tuple[tuple[str, float
     return -least, tuple((limit.name, limit.left, limit.until_s) for limit in limits)
 
 
-def _after_success(standing: Standing, at_s: float) -> Standing:
+def _after_success(standing: Standing, at_s: float, *, is_stream: bool) -> Standing:
     failures = 0 if at_s >= standing.failed_s else standing.failures
+    broken, streamed_s = standing.broken, standing.streamed_s
+    if is_stream:
+        broken = 0 if at_s >= standing.failed_s else broken
+        streamed_s = max(streamed_s, at_s)
     well_s = max(standing.well_s, at_s)
     until_s, strikes = standing.out_until_s, standing.strikes
     if at_s >= until_s:
         strikes = 0
-    elif at_s > standing.out_said_s and is_guess(standing):
+    elif at_s > standing.out_said_s and is_guess(standing) and broken < BROKEN_FAILURES:
         until_s, strikes = at_s, 0  # a key was mended, say: somebody tried it before its time
     return msgspec.structs.replace(
-        standing, failures=failures, well_s=well_s, out_until_s=until_s, strikes=strikes
+        standing,
+        failures=failures,
+        well_s=well_s,
+        broken=broken,
+        streamed_s=streamed_s,
+        out_until_s=until_s,
+        strikes=strikes,
     )
 
 
@@ -156,6 +169,7 @@ def _after_failure(standing: Standing, seen: Observed, cause: Cause) -> Standing
     return msgspec.structs.replace(
         standing,
         failures=standing.failures + (seen.at_s > standing.well_s),
+        broken=standing.broken + (seen.is_broken and seen.at_s > standing.streamed_s),
         failed_s=max(standing.failed_s, seen.at_s),
         last=last,
     )
@@ -164,9 +178,9 @@ def _after_failure(standing: Standing, seen: Observed, cause: Cause) -> Standing
 def _after_strike(standing: Standing, at_s: float, cause: Cause, *, is_broken: bool) -> Standing:
     """A failure without a word about waiting; `is_broken`: behind a good status. What was under way when it
     was taken out is no strike."""
-    if at_s < standing.out_until_s or at_s < standing.well_s:
+    if at_s < standing.out_until_s or at_s < (standing.streamed_s if is_broken else standing.well_s):
         return standing
-    if cause in PROBED or (is_broken and standing.failures >= BROKEN_FAILURES):
+    if cause in PROBED or (is_broken and standing.broken >= BROKEN_FAILURES):
         first_s, most_s = PROBE_FIRST_S, PROBE_MOST_S
     elif _is_relapse(standing, at_s, cause):
         first_s, most_s = RELAPSE_FIRST_S, RELAPSE_MOST_S

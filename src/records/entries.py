@@ -139,6 +139,7 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
         at_s=_answered_s(attempt.started_s, waited_ms / 1000, attempt.duration_ms / 1000, now_s),
         request_id=request_id,
         is_broken=is_broken_off and attempt.status >= 200,
+        is_stream=(told := _told(entry.common_properties)) is not None and "first_event_by" in told,
     )
 
 

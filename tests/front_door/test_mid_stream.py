@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.broker import KEY_SHA256, Broker, one_a_dialect
-from support.calls import Ask, Got, make
+from support.calls import Ask, make
+from support.records import record_of, told
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -54,26 +53,8 @@ def clean(broker: Broker, sims: Simulators) -> None:
     broker.forget()
 
 
-def record_of(broker: Broker, got: Got) -> dict[str, Any]:
-    """The call's record; entries come in batches, so it is waited for."""
-    path: Path = broker.folder / "state" / "calls.jsonl"
-    request_id = got.headers["x-broker-request-id"]
-
-    def found() -> dict[str, Any] | None:
-        lines = path.read_text().splitlines() if path.exists() else []
-        return next((json.loads(line) for line in lines if request_id in line), None)
-
-    record = wait_until(found, 15)
-    assert record is not None
-    return record
-
-
 def streams(kind: str) -> list[Ask]:
     return [Ask(f"{kind}-{dialect}", dialect, stream=True) for dialect in DIALECTS]
-
-
-def told(record: dict[str, Any]) -> tuple[int, str, list[tuple[str, str]]]:
-    return record["status"], record["code"], [(a["code"], a["cause"]) for a in record["attempts"]]
 
 
 # -- Python is out of the path: the client gets what came, and the record says what it was
@@ -181,6 +162,23 @@ def test_who_breaks_three_streams_in_a_row_is_left_out(
     (got,) = make(broker.url, [Ask(f"alone-{dialect}", dialect, stream=True)])
     assert got.is_whole and got.member == member, str(got)
     wait_until(lambda: state()["state"] == "ramping")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_whole_replies_that_go_well_do_not_hide_broken_streams(
+    broker: Broker, sims: Simulators, dialect: str
+) -> None:
+    breaks = {"cut": "end", "after_events": IN_THE_MIDDLE, "match": {"stream": True}}
+    sims["first"].script(replies=[REPLY], faults=[breaks])
+    pool, member = f"plain-{dialect}", f"first-{dialect}/m"
+    for _ in range(3):
+        for stream in (False, True):
+            (got,) = make(broker.url, [Ask(pool, dialect, stream)])
+            assert got.member == member and got.is_whole is not stream, str(got)
+            record_of(broker, got)  # what it tells of the member is known by then
+    assert broker.status()["members"][member]["state"] == "out"
+    for got in make(broker.url, [Ask(pool, dialect, stream=True) for _ in range(20)]):
+        assert got.is_whole and got.member == f"next-{dialect}/m", str(got)
 
 
 # -- before its first event, and in a whole reply, the same is another member's

@@ -35,7 +35,9 @@ def failed(
     return Observed(member, 429, cause, headers, at_s, "request")
 
 
-def well(at_s: float, left: int | None = None, reset_s: float = 20, member: str = A) -> Observed:
+def well(
+    at_s: float, left: int | None = None, reset_s: float = 20, member: str = A, is_stream: bool = True
+) -> Observed:
     headers = {}
     if left is not None:
         headers = {
@@ -43,7 +45,7 @@ def well(at_s: float, left: int | None = None, reset_s: float = 20, member: str 
             "x-ratelimit-remaining-requests": str(left),
             "x-ratelimit-reset-requests": f"{reset_s}s",
         }
-    return Observed(member, 200, None, headers, at_s)
+    return Observed(member, 200, None, headers, at_s, is_stream=is_stream)
 
 
 def book_of(*seen: Observed) -> Book:
@@ -159,7 +161,7 @@ def test_a_failure_on_the_way_back_ends_it() -> None:
 
 def broken(at_s: float, cause: Cause = Cause.CUT, member: str = A) -> Observed:
     """A stream that broke when its client had the good status already."""
-    return Observed(member, 200, cause, {}, at_s, "request", is_broken=True)
+    return Observed(member, 200, cause, {}, at_s, "request", is_broken=True, is_stream=True)
 
 
 @pytest.mark.parametrize("cause", [Cause.CUT, Cause.RESET, Cause.STALL, Cause.SERVER, Cause.OVERLOADED])
@@ -187,6 +189,23 @@ def test_a_stream_that_goes_well_ends_it() -> None:
     assert not book.is_out(A, T + 30)
     between = book_of(broken(T), broken(T + 1), well(T + 2), broken(T + 3), broken(T + 4))
     assert not between.is_out(A, T + 4)
+
+
+def test_whole_replies_that_go_well_say_nothing_of_streams() -> None:
+    """Where half of a member's calls are whole replies, its broken streams hardly ever come in a row."""
+    book = Book()
+    for n in range(BROKEN_FAILURES):
+        assert not book.is_out(A, T + n)
+        book.observe(broken(T + n))
+        book.observe(well(T + n + 0.5, is_stream=False))
+    assert book.effect(A, T + 3).state == "out"
+    assert book.ready_at_s(A, T + 3) == T + 2 + PROBE_FIRST_S
+    back_s = T + 2 + PROBE_FIRST_S
+    book.observe(well(back_s, is_stream=False))
+    book.observe(broken(back_s + 1))  # still so: at the first one
+    assert book.is_out(A, back_s + 1)
+    book.observe(well(back_s + 2))
+    assert book.effect(A, back_s + 2).state == "ramping"
 
 
 def test_what_envoy_sees_itself_is_envoys_to_judge() -> None:

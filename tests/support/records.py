@@ -22,8 +22,9 @@ def records_of(broker: Broker, got: Got) -> list[dict[str, Any]]:
     """All that there is now."""
     path: Path = broker.folder / "state" / "calls.jsonl"
     request_id = got.headers["x-broker-request-id"]
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if request_id in line]
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]  # the last line may be half written
+    return [json.loads(line) for line in whole.splitlines() if request_id in line]
 
 
 def told(record: dict[str, Any]) -> tuple[int, str, list[tuple[str, str]]]:
