@@ -25,8 +25,8 @@ _DIALECT = "openai-chat"
 
 def measure(seconds: float, rounds: int) -> list[tuple[str, float]]:
     """(function, µs of CPU a call)."""
-    works = _works()
-    return list(zip(works, timed(list(works.values()), seconds, rounds), strict=True))
+    named = works()
+    return list(zip(named, timed(list(named.values()), seconds, rounds), strict=True))
 
 
 def view() -> View:
@@ -35,7 +35,7 @@ def view() -> View:
     return prepare(texts, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}).view
 
 
-def _works() -> dict[str, Callable[[], Any]]:
+def works() -> dict[str, Callable[[], Any]]:
     seen = view()
     small, large = request_body(1024), request_body(100 * 1024)
     dialect = dialect_named(_DIALECT)

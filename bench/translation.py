@@ -98,14 +98,18 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
 
 def measure(seconds: float, rounds: int) -> list[Row]:
     """A row for each pair of dialects."""
-    pairs = [_Pair(client, provider) for client in CLIENTS for provider in MODELS if client != provider]
+    pairs = all_pairs()
     works = [work for pair in pairs for work in pair.works()]
     us = timed([work for work, _ in works], seconds, rounds)
     figures = iter([all_of_it / parts for all_of_it, (_, parts) in zip(us, works, strict=True)])
     return [Row(*pair.names, tuple(itertools.islice(figures, len(COLUMNS)))) for pair in pairs]
 
 
-class _Pair:
+def all_pairs() -> list[Pair]:
+    return [Pair(client, provider) for client in CLIENTS for provider in MODELS if client != provider]
+
+
+class Pair:
     def __init__(self, client: str, provider: str) -> None:
         self._client = client_dialect(client)
         self._provider = provider_dialect(provider)

@@ -28,6 +28,7 @@ class EnvoyApi:
 
     def __init__(self, descriptors: Mapping[str, bytes]) -> None:
         self.pool = descriptor_pool.DescriptorPool()
+        self._classes: dict[str, AnyMessage] = {}
         # The pool asks for dependencies first, so add each file after those that it imports.
         added: set[str] = set()
 
@@ -46,7 +47,19 @@ class EnvoyApi:
     @functools.cache  # noqa: B019 - one EnvoyApi lives as long as the process
     def message_class(self, full_name: str) -> AnyMessage:
         """The class of `full_name` (`envoy.config.cluster.v3.Cluster`); KeyError where there is none."""
-        return message_factory.GetMessageClass(self.pool.FindMessageTypeByName(full_name))
+        descriptor = self.pool.FindMessageTypeByName(full_name)
+        self._keep(descriptor)
+        return self._classes[descriptor.full_name]
+
+    def _keep(self, descriptor: AnyMessage) -> None:
+        """protobuf makes the classes of what a message holds when they are needed, and does not keep them:
+        they would be made again after each look of the collector."""
+        if descriptor.full_name in self._classes:
+            return
+        self._classes[descriptor.full_name] = message_factory.GetMessageClass(descriptor)
+        for field in descriptor.fields:
+            if field.message_type is not None:
+                self._keep(field.message_type)
 
     def from_dict(self, full_name: str, tree: Mapping[str, Any]) -> AnyMessage:
         """Build a message from its proto3 JSON form; `@type` names what an Any holds.

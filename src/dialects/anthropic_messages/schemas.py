@@ -11,6 +11,7 @@ Schemas stand as they were decoded, in dicts: asking for a Mapping costs ten tim
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -203,21 +204,11 @@ def _is_recursive(schema: Mapping[str, Any]) -> bool:
         defs = schema.get(key)
         for name, inner in defs.items() if isinstance(defs, dict) else ():
             graph[f"#/{key}/{name}"] = _references(inner)
-    done: set[str] = set()
-    active: list[str] = []
-
-    def leads_back(name: str) -> bool:
-        if name in active:
-            return True
-        if name in done:
-            return False
-        active.append(name)
-        found = any(leads_back(other) for other in graph.get(name, ()))
-        active.pop()
-        done.add(name)
-        return found
-
-    return any(leads_back(name) for name in graph)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError:
+        return True
+    return False
 
 
 def _references(schema: Any) -> frozenset[str]:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -67,16 +67,6 @@ class Content:
         self.turns: list[Turn] = []
         self._signature = signature_kind(model.family)
         self._redacted = redacted_kind(model.family)
-        self._adders: dict[type, Callable[[Turn, Any, Place], None]] = {
-            Text: self._add_text,
-            Refusal: self._add_refusal,
-            Reasoning: self._add_reasoning,
-            ToolCall: self._add_call,
-            ToolResult: self._add_result,
-            Image: self._add_media,
-            Document: self._add_media,
-            Audio: self._add_media,
-        }
 
     def read(self, chat: Chat) -> None:
         for text in chat.system:
@@ -210,9 +200,8 @@ class Content:
             return
         turns = self.turns
         turn = turns[-1] if turns and turns[-1].role == message.role else Turn(message.role)
-        adders = self._adders
         for index, part in enumerate(message.parts):
-            adders[type(part)](turn, part, (place, index))
+            self._ADDERS[type(part)](self, turn, part, (place, index))
         if (turn.results or turn.others) and (not turns or turns[-1] is not turn):
             turns.append(turn)
 
@@ -301,6 +290,18 @@ class Content:
         if kind not in self._model.result_media:
             raise _refused(place, f"this model takes no {kind} in a tool's result")
         return self._media(part, place)
+
+    # Of the class: bound methods kept in the object itself would be a cycle.
+    _ADDERS: ClassVar[dict[type, Callable[[Any, Turn, Any, Place], None]]] = {
+        Text: _add_text,
+        Refusal: _add_refusal,
+        Reasoning: _add_reasoning,
+        ToolCall: _add_call,
+        ToolResult: _add_result,
+        Image: _add_media,
+        Document: _add_media,
+        Audio: _add_media,
+    }
 
 
 def where(place: Place) -> str:

@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -158,14 +159,6 @@ class BedrockStreamDecoder:
         self._begun = 0
         self._has_calls = False
         self._has_started = self._has_stopped = self._has_usage = self._is_over = False
-        self._steps: dict[str, Callable[[bytes], list[ReplyEvent]]] = {
-            "messageStart": lambda _: [],
-            "contentBlockStart": self._on_block_start,
-            "contentBlockDelta": self._on_block_delta,
-            "contentBlockStop": self._on_block_stop,
-            "messageStop": self._on_message_stop,
-            "metadata": self._on_metadata,
-        }
 
     def feed(self, chunk: bytes) -> list[ReplyEvent]:
         if self._is_over:
@@ -197,7 +190,7 @@ class BedrockStreamDecoder:
         if kind != "event":
             code = headers.get(":exception-type") or headers.get(":error-code", "")
             return self._fail(stream_fault(code, headers.get(":error-message", ""), message.payload))
-        step = self._steps.get(headers.get(":event-type", ""))
+        step = self._STEPS.get(headers.get(":event-type", ""))
         if step is None:
             return [Alive()]  # of a newer service
         events: list[ReplyEvent] = []
@@ -205,7 +198,7 @@ class BedrockStreamDecoder:
             self._has_started = True
             events.append(Started())
         try:
-            events += step(message.payload)
+            events += step(self, message.payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
             words = f"the provider's stream is not valid: {headers.get(':event-type')}: {wrong}"
             events += self._fail(_garbage(words))
@@ -346,6 +339,16 @@ class BedrockStreamDecoder:
             events.append(BlobGiven(part.index, Blob(self._provider, self._signature, part.signature)))
         events.append(PartEnded(part.index))
         return events
+
+    # Of the class: bound methods kept in the object itself would be a cycle.
+    _STEPS: ClassVar[dict[str, Callable[[Any, bytes], list[ReplyEvent]]]] = {
+        "messageStart": lambda _self, _payload: [],
+        "contentBlockStart": _on_block_start,
+        "contentBlockDelta": _on_block_delta,
+        "contentBlockStop": _on_block_stop,
+        "messageStop": _on_message_stop,
+        "metadata": _on_metadata,
+    }
 
 
 def _joined(pieces: list[str]) -> str:

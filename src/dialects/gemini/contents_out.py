@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -109,16 +109,6 @@ class Contents:
         self._beside: list[Wire] = []  # media of tool results that find no place in them
         self._signs = False  # the calls of this message need a signature
         self._at = (0, 0, -1)  # the part in hand: its message, its place, and the place in a tool's result
-        self._writers: dict[type, Callable[[Any], Wire | None]] = {
-            Text: self._text,
-            Image: self._image,
-            Document: self._document,
-            Audio: self._audio,
-            Reasoning: self._reasoning,
-            ToolCall: self._call,
-            ToolResult: self._result,
-            Refusal: self._refusal,
-        }
 
     def write(self, messages: Sequence[Message]) -> list[Wire]:
         """Messages of one role in a row are one content; `system` ones are not looked at here."""
@@ -159,7 +149,7 @@ class Contents:
                 self._beside = []
             if isinstance(part, Document):
                 parts += self._label(part)
-            if (written := self._writers[type(part)](part)) is not None:
+            if (written := self._WRITERS[type(part)](self, part)) is not None:
                 parts.append(written)
         return parts
 
@@ -312,6 +302,18 @@ class Contents:
                     return None
                 return written
         raise self._refused("Gemini's function responses hold texts, images and documents")
+
+    # Of the class: bound methods kept in the object itself would be a cycle.
+    _WRITERS: ClassVar[dict[type, Callable[[Any, Any], Wire | None]]] = {
+        Text: _text,
+        Image: _image,
+        Document: _document,
+        Audio: _audio,
+        Reasoning: _reasoning,
+        ToolCall: _call,
+        ToolResult: _result,
+        Refusal: _refusal,
+    }
 
 
 def _current_turn(messages: Sequence[Message]) -> int:

@@ -96,6 +96,17 @@ def test_what_can_not_be_enforced(schema: Any, why: str) -> None:
         enforced(schema)
 
 
+def test_definitions_may_lead_far() -> None:
+    last = 5000
+    defs: dict[str, Any] = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(last)}
+    defs[f"d{last}"] = {"type": "string"}
+    schema = {"$ref": "#/$defs/d0", "$defs": defs}
+    assert enforced(copy.deepcopy(schema)) == schema
+    defs[f"d{last}"] = {"$ref": "#/$defs/d0"}
+    with pytest.raises(Unenforceable, match="recursive"):
+        enforced(schema)
+
+
 def closed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.builds(
         lambda properties, required: {
