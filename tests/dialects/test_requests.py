@@ -64,8 +64,8 @@ def test_facts(dialect: str, fields: dict[str, Any], facts: dict[str, Any]) -> N
         (b'{"model":""}', "invalid_request", "model: is missing"),
         (b'{"model":5}', "invalid_request", "model: Expected `str"),
         (b'{"model":"a"} x', "invalid_json", "not valid JSON"),
-        (b'{"model":"\xff"}', "invalid_json", "not UTF-8"),
-        (b'{"x":"a","model":"\xaeF\x92"}', "invalid_json", "not UTF-8"),
+        (b'{"model":"\xff"}', "invalid_json", "UTF-8"),
+        (b'{"x":"a","model":"\xaeF\x92"}', "invalid_json", "UTF-8"),
         (b'{"model":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json", "nested"),
     ],
 )

@@ -100,6 +100,8 @@ def decode_request_body(body: bytes) -> Chat:
     choice, parallel = _choice(fields)
     metadata = _value(_metadata, fields, "metadata")
     tier = _value(_string, fields, "service_tier") or ""
+    stop = _value(_strings, fields, "stop_sequences")
+    stream = _value(_flag, fields, "stream")
     cached = _value(_cache_control, fields, "cache_control")
     return Chat(
         model=_value(_string, fields, "model") or "",
@@ -112,18 +114,18 @@ def decode_request_body(body: bytes) -> Chat:
         temperature=_value(_number, fields, "temperature"),
         top_p=_value(_number, fields, "top_p"),
         top_k=_value(_count, fields, "top_k"),
-        stop=tuple(_value(_strings, fields, "stop_sequences") or ()),
+        stop=tuple(stop or ()),
         output=output,
         effort=effort,
         service_tier=_TIERS.get(tier, tier),
         user=(metadata.user_id if metadata else None) or "",
         cached=cached_of(cached),
-        stream=bool(_value(_flag, fields, "stream")),
+        stream=bool(stream),
         dropped=tuple(dict.fromkeys((*_unsaid(fields), *dropped, *reader.dropped))),
     )
 
 
-def _value(decoder: msgspec.json.Decoder[Value], fields: Fields, name: str) -> Value | None:
+def _value(decoder: msgspec.json.Decoder[Value | None], fields: Fields, name: str) -> Value | None:
     raw = fields.get(name)
     return None if raw is None else _decoded(decoder, raw, name)
 

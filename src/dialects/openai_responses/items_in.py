@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -123,6 +123,7 @@ class Items:
 
     def read(self, raw: msgspec.Raw) -> None:
         """BadRequest naming the item and the field where something is wrong."""
+        given: str | Iterable[_Item]
         try:
             given = _input(raw)
         except msgspec.DecodeError:
