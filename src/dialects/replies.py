@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..core.causes import Cause as Cause
+from ..core.usage import Usage as Usage
 from .conversation import Blob, Citation, Part
 
 
@@ -23,26 +24,6 @@ class Stop(Enum):
     CONTENT_FILTER = "content_filter"  # the provider would not
     CONTEXT_WINDOW = "context_window"  # the context was full before the answer was
     PAUSE = "pause"  # a long turn, to be gone on with
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens in disjoint buckets, but for `reasoning`, which is a part of `output`.
-
-    `input` are the uncached ones. None: the provider does not say.
-    """
-
-    input: int = 0
-    cache_read: int = 0
-    cache_write_5m: int = 0
-    cache_write_1h: int = 0
-    output: int = 0
-    reasoning: int | None = None
-    audio_input: int | None = None  # a part of `input`
-
-    @property
-    def prompt(self) -> int:
-        """All that was read: what OpenAI and Gemini call prompt or input tokens."""
-        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
 
 class Choice(msgspec.Struct, frozen=True):
