@@ -182,7 +182,7 @@ CUT, OVERLOADED = {"cut": "end"}, {"error_event": True, "error": {"message": "Ov
         (OVERLOADED, "upstream_error", {"overloaded", "server-error"}),
         ({"reset": "mid-stream"}, "upstream_reset", {"reset"}),
     ],
-    ids=str,
+    ids=["cut", "error", "reset"],
 )
 def test_what_breaks_off_is_in_its_record(
     broker: Broker, sims: Simulators, fault: dict[str, Any], code: str, causes: set[str]
