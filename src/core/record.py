@@ -53,7 +53,8 @@ class Observed:
 
 @dataclass(slots=True)
 class Record:
-    """One call. Empty text where a field is not known: a call that was refused has no pool.
+    """One call. Empty text where a field is not known: a call that was refused has no pool. `outcome` and
+    `error_source`: `core.outcomes`.
 
     `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
     `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
@@ -81,6 +82,8 @@ class Record:
     pool: str = ""
     member: str = ""
     revision: str = ""
+    outcome: str = ""
+    error_source: str = ""
     code: str = ""
     flags: tuple[str, ...] = ()
     details: str = ""

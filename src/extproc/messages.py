@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Misconfigured
-from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS, MOST_MESSAGE_MS
+from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS, CODE_HEADER, MOST_MESSAGE_MS
 from ..envoyapi import AnyMessage, EnvoyApi
 from ..exchange import NOTHING_TOLD, Answer, Forward, NotSent, Reply, Send, Strip, Told
 from ..policy.limits import says_when
@@ -90,7 +90,7 @@ class Messages:
         immediate.status.code = status
         immediate.body = body
         immediate.details = f"{BROKER_DETAILS}_{code}" if code else BROKER_DETAILS
-        _mutate(immediate.headers, headers, ())
+        _mutate(immediate.headers, (*headers, (CODE_HEADER, code)) if code else headers, ())
         return response
 
     def send(self, send: Send) -> bytes:

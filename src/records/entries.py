@@ -10,7 +10,7 @@ import functools
 from collections.abc import Collection
 
 from ..core.causes import CODES, Cause
-from ..core.keys import BROKER_DETAILS
+from ..core.keys import BROKER_DETAILS, CODE_HEADER
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..envoyapi import AnyMessage
 
@@ -44,7 +44,7 @@ def record_of(entry: AnyMessage) -> Record:
         path=(request.original_path or request.path).partition("?")[0],
         stream=facts.get("stream") == "1",
         member=replied.get("x-broker-member", ""),
-        code=_code(details) or (CLIENT_GONE if is_gone else ""),
+        code=_code(details) or (CLIENT_GONE if is_gone else replied.get(CODE_HEADER, "")),
         flags=flags,
         details=details,
         # Each attempt that is handed back has the same body counted once more.

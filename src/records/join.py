@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..core.outcomes import outcome_of
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Record
 
 # Envoy sends each listener's entries on its own, every _FLUSH of `listeners.py`: later than that is lost.
@@ -33,8 +34,7 @@ class Joiner:
     def outer(self, record: Record, now_s: float) -> Record | None:
         """A call has ended; its record if nothing is missing."""
         if record.attempts_made == 0:
-            record.hedged = False
-            return record
+            return _complete(record, [])
         waiting = self._wait(record.request_id, now_s)
         waiting.record, waiting.since_s = record, now_s
         return self._finish(record.request_id, waiting)
@@ -109,6 +109,7 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
             record.code = CLIENT_GONE
         elif code:  # of an error, or of a reply that broke off behind a good status
             record.code = code
+    record.outcome, record.error_source = outcome_of(record.status, record.code, record.attempts_made)
     return record
 
 

@@ -8,6 +8,7 @@ from ..core.keys import (
     BLAME_HEADER,
     BLAMELESS_HEADER,
     CAUSE_HEADER,
+    CODE_HEADER,
     HEDGE_HEADER,
     MEMBER_HEADER,
     MOST_MESSAGE_MS,
@@ -58,7 +59,9 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
         rds={"route_config_name": OUTER_ROUTES, "config_source": ADS},
         http_filters=[ext_proc, router()],
         access_log=[
-            access_log("outer", ("x-broker-request-id", "x-broker-member"), ("x-broker-request-id",))
+            access_log(
+                "outer", ("x-broker-request-id", "x-broker-member", CODE_HEADER), ("x-broker-request-id",)
+            )
         ],
         local_reply_config={"mappers": outer_mappers()},
         use_remote_address=True,

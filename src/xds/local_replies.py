@@ -17,6 +17,7 @@ from ..core.keys import (
     BLAMELESS_HEADER,
     BROKER_DETAILS,
     CAUSE_HEADER,
+    CODE_HEADER,
     LOCAL_REPLY_HEADER,
     MEMBER_HEADER,
 )
@@ -231,7 +232,8 @@ def _last_words(provider: str) -> list[Tree]:
             if spoken:
                 condition = {"and_filter": {"filters": [condition, _cel(spoken)]}}
             mapper = _mapper(dialect, None, error, _MEMBERS_REQUEST_ID)
-            mappers.append({**mapper, "filter": condition, "headers_to_add": [_MARKED, *extra]})
+            headers = [_MARKED, *extra, *mapper["headers_to_add"]]
+            mappers.append({**mapper, "filter": condition, "headers_to_add": headers})
     return mappers
 
 
@@ -263,6 +265,7 @@ def _mapper(dialect: str, header: Tree | None, error: EnvoyError, request_id: st
         "filter": condition,
         "body_format_override": {"json_format": body, "content_type": "application/json"},
     }
+    mapper["headers_to_add"] = [set_header(CODE_HEADER, error.code)]
     if error.status:
         mapper["status_code"] = error.status
     return mapper

@@ -1,6 +1,7 @@
 """However the bytes are cut the result is the same, and no bytes bring the connection down."""
 
 import asyncio
+import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,18 +158,21 @@ def test_garbage_for_a_preface(tools, said):
 
 def test_large_messages_in_small_pieces_take_linear_time(tools):
     async def run():
-        clock, took = asyncio.get_running_loop().time, []
-        for size in (1 << 20, 8 << 20):
-            peer = tools.Peer()
-            peer.say(peer.headers(1), drop=True)
-            body = tools.message(bytes(size))
-            said = b"".join(tools.data(1, body[at : at + 16_384]) for at in range(0, len(body), 16_384))
-            start = clock()
-            for at in range(0, len(said), 5000):
-                peer.connection.data_received(said[at : at + 5000])
-            took.append(clock() - start)
-            assert [len(m) for m in peer.opener.streams[0].received] == [size]
+        # Of the processor's own time the least of three: what else runs here counts for nothing.
+        took = [min(spent(size) for _ in range(3)) for size in (1 << 20, 8 << 20)]
         assert took[1] < 40 * max(took[0], 0.002)  # 64 times if it were quadratic
+
+    def spent(size):
+        peer = tools.Peer()
+        peer.say(peer.headers(1), drop=True)
+        body = tools.message(bytes(size))
+        said = b"".join(tools.data(1, body[at : at + 16_384]) for at in range(0, len(body), 16_384))
+        start = time.process_time()
+        for at in range(0, len(said), 5000):
+            peer.connection.data_received(said[at : at + 5000])
+        took = time.process_time() - start
+        assert [len(m) for m in peer.opener.streams[0].received] == [size]
+        return took
 
     tools.drive(run)
 
