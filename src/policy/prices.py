@@ -85,7 +85,9 @@ def _counts(usage: Usage, rates: Rates) -> tuple[dict[str, int], list[str]]:
     return {bucket: count for bucket, count in counts.items() if count}, unknown
 
 
-def estimate(price: Price | None, input_tokens: int, output_tokens: int, service_tier: str = "") -> int | None:
+def estimate(
+    price: Price | None, input_tokens: int, output_tokens: int, service_tier: str = ""
+) -> int | None:
     """Nano-dollars of a call before it is made, as if nothing of it were cached and each token of output
     cost as much as the dearest kind; None where the price does not say."""
     if price is None:

@@ -26,7 +26,7 @@ PACKAGE = "genai-prices"
 _FORMAT = 1  # of the table that is kept: another one is made anew
 _EXTRACT_TIMEOUT_S = 60
 
-# Our providers → theirs, where the name is another one. Others are found by their own name, variant or base URL.
+# Our providers → theirs, where the name is another one. Others are found by name, variant or base URL.
 _IDS = {
     "azure-openai": "azure",
     "bedrock": "aws",
@@ -73,7 +73,8 @@ class PriceList:
         self._raw = document.providers
         self._models: dict[str, _Models] = {}
         self._patterns = {
-            name: re.compile(msgspec.json.decode(raw, type=_Pattern).pattern) for name, raw in self._raw.items()
+            name: re.compile(msgspec.json.decode(raw, type=_Pattern).pattern)
+            for name, raw in self._raw.items()
         }
         self._found: dict[tuple[str, str], tuple[Price, ...]] = {}
 
@@ -200,7 +201,9 @@ def _extracted() -> bytes:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
         why = f"{PACKAGE} can't be read: {said[-1] if said else error}"
-        raise NoPriceList(f"{why}; this version of the broker wants the one that pyproject.toml names") from None
+        raise NoPriceList(
+            f"{why}; this version of the broker wants the one that pyproject.toml names"
+        ) from None
     return done.stdout
 
 

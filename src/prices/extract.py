@@ -22,10 +22,10 @@ import msgspec
 from genai_prices import __version__, types
 from genai_prices.data import providers
 
-from ..core.prices import DAY_S, NANO, SERVICE_TIERS
+from ..core.prices import DAY_S, NANO
 
-# Bucket → the keys of its price, the first that is there wins. What is written to a cache for an hour is never
-# taken for what is written for five minutes.
+# Bucket → the keys of its price, the first that is there wins. What is written to a cache for an hour is
+# never taken for what is written for five minutes.
 KEYS: Mapping[str, tuple[str, ...]] = {
     "input": ("input_mtok",),
     "cache_read": ("cache_read_mtok",),
@@ -54,7 +54,6 @@ Tree = dict[str, Any]
 
 def table() -> Tree:
     """The whole of it, as plain data."""
-    assert set(CONTEXTS) == set(SERVICE_TIERS)
     return {"version": __version__, "providers": {each.id: _provider(each) for each in providers}}
 
 
@@ -136,7 +135,9 @@ def _over(usual: Found, variants: Sequence[Any], context: Mapping[str, str]) -> 
 
 
 def _found(prices: Any) -> Found:
-    return {key: value for key, value in vars(prices).items() if value is not None and not key.startswith("_")}
+    return {
+        key: value for key, value in vars(prices).items() if value is not None and not key.startswith("_")
+    }
 
 
 def _scale(found: Found) -> Tree:
