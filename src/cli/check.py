@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..envoyapi.loader import envoy_binary
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from ..xds.snapshot import Versions
 from ..xds.types import ADS, CLUSTER, ENDPOINTS, LISTENER, OUTER_ROUTES, ROUTES, SECRET
+from .prices import price_list_here
 from .runtime import Overrides, prepare_path
 
 _VALIDATE_TIMEOUT_S = 60
@@ -22,7 +24,10 @@ _VALIDATE_TIMEOUT_S = 60
 
 def check_path(path: Path, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
-    ready = prepare_path(path, Overrides())
+    price_list, why = price_list_here()
+    if why:
+        print(f"warning: {why}", file=sys.stderr)
+    ready = prepare_path(path, Overrides(), price_list=price_list, priced_at_s=int(time.time()))
     for warning in ready.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     judged = ""

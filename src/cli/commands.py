@@ -115,6 +115,12 @@ def explain(options: argparse.Namespace) -> int:
     return explain_call(options.config, question, options.json)
 
 
+def prices(options: argparse.Namespace) -> int:
+    from .prices import print_prices
+
+    return print_prices(options.config, options.model, options.at, options.format)
+
+
 def status(options: argparse.Namespace) -> int:
     from .status_table import print_status
 

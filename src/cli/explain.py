@@ -11,9 +11,11 @@ from typing import Any
 from ..core.call import FACT_KINDS, Caller, Decision, Facts
 from ..core.catalog import Member
 from ..core.errors import CallError, Misconfigured, Refused
+from ..core.prices import PriceBook
 from ..dialects import likely_path
 from ..exchange import Belongs, Foreseen, Forward, Inbound, Moment, OuterCall, View, at_member, belongs
 from ..policy import State, decide
+from .prices import in_short, price_list_here
 from .runtime import Overrides, prepare_path
 from .secrets import caller_of
 
@@ -31,7 +33,8 @@ class Question:
 
 def explain_call(config: Path, question: Question, as_json: bool) -> int:
     """Prints the story of one call. 1: it would be refused."""
-    view = prepare_path(config, Overrides()).view
+    ready = prepare_path(config, Overrides(), price_list=price_list_here()[0])
+    view = ready.view
     if question.assume_credentials:
         view = replace(view, state=State())
     call = OuterCall(view, "explain")
@@ -54,7 +57,7 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
         ]
         pool = view.catalog.pools[decision.pool]
         owner = belongs(pool, decision, facts, inbound.first, question.body, lambda member: 1.0)
-        story |= _story(decision, facts, ends, owner)
+        story |= _story(decision, facts, ends, owner, ready.prices)
         if pool.affinity is not None:
             story["affinity"] = {
                 "by": pool.affinity.by,
@@ -104,7 +107,11 @@ def _further(facts: Facts) -> dict[str, Any]:
 
 
 def _story(
-    decision: Decision, facts: Facts, ends: Sequence[Foreseen], owner: Belongs | None
+    decision: Decision,
+    facts: Facts,
+    ends: Sequence[Foreseen],
+    owner: Belongs | None,
+    prices: PriceBook,
 ) -> dict[str, Any]:
     eligible = [
         {
@@ -116,6 +123,7 @@ def _story(
             "way": end.way,
             "dropped": list(end.dropped),
             "why": end.why or None,
+            "price": in_short(prices, member.provider, member.model),
         }
         for member, end in zip(decision.eligible, ends, strict=True)
     ]
@@ -157,6 +165,7 @@ def _text(story: dict[str, Any]) -> str:
     for member in story["eligible"]:
         chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"
         lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}: {_becomes(member)}")
+        lines.append(f"      {member['price']}")
         if member["dropped"]:
             lines.append(f"      without {', '.join(member['dropped'])}")
     lines += [f"  - {out['member']:40} {out['why']} ({out['code']})" for out in story["ruled_out"]]

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _bootstrap(commands_of)
     _check(commands_of)
     _explain(commands_of)
+    _prices(commands_of)
     _mock(commands_of)
     _status(commands_of)
     _forget(commands_of)
@@ -283,6 +285,31 @@ def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("body", metavar="BODY.json", help="the request's body; - for standard input")
     command.set_defaults(run=commands.explain)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        right = "give e.g. 2026-06-01 or 2026-06-01T18:00 (UTC)"
+        raise argparse.ArgumentTypeError(f"{text!r} is no date: {right}") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _prices(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "prices",
+        "say what each member costs, since when, and where that is said",
+        "  modelbroker prices --config config/\n  modelbroker prices --config config/ claude --at 2026-06-01",
+    )
+    _config(command)
+    command.add_argument("--at", type=_moment, metavar="DATE", help="a day, or a moment, UTC; default: now")
+    command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+    command.add_argument(
+        "model", nargs="?", default="", metavar="MODEL", help="a part of PROVIDER/MODEL, or a pattern"
+    )
+    command.set_defaults(run=commands.prices)
 
 
 def _status(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

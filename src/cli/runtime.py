@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
+from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
-from ..settings import compile_texts, read_files
+from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .secrets import Resolved, file_digest, resolve
@@ -44,6 +45,7 @@ class Ready:
     snapshot: Snapshot
     compile_warnings: tuple[str, ...]
     memory: Memory
+    prices: PriceBook = NO_PRICES
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -51,13 +53,27 @@ class Ready:
 
 
 def prepare(
-    texts: Mapping[str, str], overrides: Overrides, environ: Mapping[str, str], before: Ready | None = None
+    texts: Mapping[str, str],
+    overrides: Overrides,
+    environ: Mapping[str, str],
+    before: Ready | None = None,
+    *,
+    price_list: PriceList | None = None,
+    priced_at_s: int | None = None,
 ) -> Ready:
     """Raises SettingsError (all problems at once) or Misconfigured. What is the same in `before` is taken
-    over from there."""
-    loaded = compile_texts(texts, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+    over from there. The prices are as in `compile_texts`."""
+    loaded = compile_texts(
+        texts,
+        dialects=KNOWN,
+        built=BUILT,
+        deviations=DEVIATIONS,
+        price_list=price_list,
+        priced_at_s=priced_at_s,
+    )
     catalog = override(loaded.catalog, overrides)
-    return make_ready(texts, catalog, [str(problem) for problem in loaded.warnings], environ, before)
+    warnings = [str(problem) for problem in loaded.warnings]
+    return make_ready(texts, catalog, warnings, environ, before, loaded.prices)
 
 
 def make_ready(
@@ -66,8 +82,9 @@ def make_ready(
     warnings: Sequence[str],
     environ: Mapping[str, str],
     before: Ready | None = None,
+    prices: PriceBook | None = None,
 ) -> Ready:
-    """Secrets are read here: call it again when one has changed."""
+    """Secrets are read here: call it again when one has changed. Without `prices` those of `before` stay."""
     catalog = with_certificates(catalog)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
@@ -83,6 +100,7 @@ def make_ready(
         snapshot(generation, catalog.revision, resources, before.snapshot if before else None),
         tuple(warnings),
         memory,
+        prices if prices is not None else before.prices if before else NO_PRICES,
     )
 
 
@@ -99,9 +117,16 @@ def with_certificates(catalog: Catalog) -> Catalog:
     return replace(catalog, providers=MappingProxyType(providers), listen=listen)
 
 
-def prepare_path(path: Path, overrides: Overrides) -> Ready:
+def prepare_path(
+    path: Path,
+    overrides: Overrides,
+    *,
+    price_list: PriceList | None = None,
+    priced_at_s: int | None = None,
+) -> Ready:
     """`prepare` of what is on the disk now."""
-    return prepare(read_files(path), overrides, os.environ)
+    texts = read_files(path)
+    return prepare(texts, overrides, os.environ, price_list=price_list, priced_at_s=priced_at_s)
 
 
 def override(catalog: Catalog, overrides: Overrides) -> Catalog:

@@ -86,7 +86,7 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
                     _state(member, now_s),
                 )
             )
-    yield from _aligned(rows)
+    yield from aligned(rows)
     failed = {name: member for name, member in status["members"].items() if member["last_error"]}
     if failed:
         yield ""
@@ -96,7 +96,7 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
             ago = f"{_span(now_s - last['at_s'])} ago"
             in_a_row = str(member["failures_in_a_row"])
             rows.append((name, in_a_row, last["cause"], str(last["status"]), ago, last["request_id"]))
-        yield from _aligned(rows)
+        yield from aligned(rows)
 
 
 def _state(member: Tree, now_s: float) -> str:
@@ -138,7 +138,7 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

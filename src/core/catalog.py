@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .causes import DEFAULT_ACTIONS, Action, Cause
+from .prices import PriceTerm
 
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
 _NO_WIRES: Mapping[str, Capabilities] = MappingProxyType({})
@@ -274,3 +275,4 @@ class Catalog:
     fact_headers: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # fact → header that sets it
     # Dialect → what a call can hold that is translated into it.
     wires: Mapping[str, Capabilities] = field(default_factory=lambda: _NO_WIRES)
+    prices: tuple[PriceTerm, ...] = ()  # over those that come with the broker, in rising order of precedence

@@ -5,6 +5,16 @@ Imports `core` only.
 
 from .compiler import Loaded, compile_texts, load
 from .files import read_files
+from .prices import PriceList, price_book
 from .problems import Problem, SettingsError
 
-__all__ = ["Loaded", "Problem", "SettingsError", "compile_texts", "load", "read_files"]
+__all__ = [
+    "Loaded",
+    "PriceList",
+    "Problem",
+    "SettingsError",
+    "compile_texts",
+    "load",
+    "price_book",
+    "read_files",
+]

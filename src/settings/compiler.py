@@ -24,11 +24,14 @@ from ..core.catalog import (
 )
 from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
+from ..core.prices import NO_PRICES, PriceBook
 from . import match
 from .explain import read_list, read_one
 from .files import read_files
 from .merge import Merged, merge
 from .models import overlaid, wires
+from .prices import PriceList, price_book, read_terms, warn_of_unpriced, without_sources
+from .pricing import PriceIn
 from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
@@ -47,10 +50,11 @@ _START = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """A good configuration, and what in it is probably not as it was meant."""
+    """A good configuration, what in it is probably not as it was meant, and the prices of its members."""
 
     catalog: Catalog
     warnings: tuple[Problem, ...]
+    prices: PriceBook = NO_PRICES
 
 
 def load(
@@ -70,11 +74,15 @@ def compile_texts(
     dialects: Collection[str],
     built: Collection[str],
     deviations: Mapping[str, Mapping[str, Deviation]] | None = None,
+    price_list: PriceList | None = None,
+    priced_at_s: int | None = None,
 ) -> Loaded:
     """The Catalog that these files (name → YAML) describe together; pure.
 
     `dialects` are all that are known, `built` those that this version can speak. `deviations` is, by dialect,
-    what its providers may have under `deviations`; None: anything.
+    what its providers may have under `deviations`; None: anything. `price_list` are the prices that those of
+    the configuration go before. Members without a price at `priced_at_s` (Unix seconds) are warned of, and
+    prices name their lines; None: neither.
     Raises SettingsError with every problem there is.
     """
     merged = merge(files)
@@ -87,6 +95,7 @@ def compile_texts(
     limits_in = read_one(merged, ("limits",), LimitsIn, merged.mappings["limits"])
     listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
     facts_in = read_one(merged, ("facts",), FactsIn, merged.mappings["facts"])
+    prices_in = read_list(merged, "prices", PriceIn)
 
     providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
@@ -97,6 +106,7 @@ def compile_texts(
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
+    terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
     provider_map = providers.finish()
     merged.stop_if_wrong()
     parts: dict[str, Any] = {
@@ -109,7 +119,14 @@ def compile_texts(
         "fact_headers": facts,
         "wires": wires(),
     }
-    return Loaded(Catalog(revision=revision(parts), **parts), merged.all_warnings())
+    models = ((member.provider, member.model) for pool in pools.values() for member in pool.members)
+    book = price_book(provider_map, models, terms, price_list)
+    if priced_at_s is not None:
+        names = merged.names("pools")
+        idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
+        warn_of_unpriced(merged, [(names[name], pools[name]) for name in pools], book, priced_at_s, idle)
+    name = revision({**parts, "prices": without_sources(terms)} if terms else parts)
+    return Loaded(Catalog(revision=name, prices=terms, **parts), merged.all_warnings(), book)
 
 
 def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:

@@ -38,11 +38,11 @@ class Merged:
         if also is not None:
             file, local = self.locate(also)
             wrong = wrong.replace("{also}", f"{file}:{self._line(file, local)}")
-        self.problems.append(self._problem(path, wrong, right))
+        self.problems.append(self.problem(path, wrong, right))
 
     def warn(self, path: Path, wrong: str, right: str) -> None:
         """Note what works, but probably not as it was meant."""
-        self.warnings.append(self._problem(path, wrong, right))
+        self.warnings.append(self.problem(path, wrong, right))
 
     def locate(self, path: Path) -> tuple[str, Path]:
         """The file of a path, and the path as it is in that file."""
@@ -55,7 +55,8 @@ class Merged:
             inner = inner[:-1]
         return self.homes.get(inner, next(iter(self.files), "configuration")), path
 
-    def _problem(self, path: Path, wrong: str, right: str) -> Problem:
+    def problem(self, path: Path, wrong: str, right: str) -> Problem:
+        """A problem at `path` (in the merged configuration), not noted."""
         file, local = self.locate(path)
         return self.in_file(file, local, wrong, right)
 
@@ -125,7 +126,7 @@ def _take(merged: Merged, file: str, document: Any) -> None:
         elif key in LISTS:
             if not isinstance(value, list):
                 wrong = f"is {kind(value)}, not a list"
-                right = f"begin each of the {key} with a dash: `- name: …`"
+                right = f"begin each of the {key} with a dash: `- {next(iter(LISTS[key].model_fields))}: …`"
                 merged.problems.append(merged.in_file(file, (key,), wrong, right))
                 continue
             merged.lists[key] += value

@@ -91,6 +91,20 @@ rules:
     match: {context.tokens: ">100k", model: "!*-mini"}
     pool: long-context-tier
 """,
+    "prices": """\
+prices:
+  - {provider: in-house, commitment: true}  # our own machines: known to cost nothing by the token
+  - {provider: openai, discount: 12%, from: 2026-06-01, until: 2026-12-31}
+  - provider: anthropic
+    model: claude-opus-*
+    from: 2026-09-01
+    input: 4.50
+    cache_read: 0.45
+    cache_write_5m: 5.625
+    output: 22.50
+    above: {200k: {input: 9, output: 33.75}}
+    batch: {input: 2.25, output: 11.25}
+""",
     "limits": "limits: {request_bytes: 64MiB, idle: 30m}\n",
     "listen": """\
 listen:

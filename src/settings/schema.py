@@ -15,6 +15,7 @@ from ..core.catalog import Limits, Listen, SecretRef
 from . import values
 from .availability import AffinityIn, EjectionIn, HedgeIn, TimeoutsIn
 from .fields import HOUR, Flag, Model, field
+from .pricing import PriceIn
 
 PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
@@ -375,6 +376,7 @@ LISTS: dict[str, type[Model]] = {
     "callers": CallerIn,
     "pools": PoolIn,
     "rules": RuleIn,
+    "prices": PriceIn,
 }
 MAPPINGS: dict[str, type[Model]] = {"limits": LimitsIn, "listen": ListenIn, "facts": FactsIn}
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}

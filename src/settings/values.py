@@ -6,9 +6,11 @@ secret (keys, credentials, URLs with a password) are never repeated in a message
 
 from __future__ import annotations
 
+import calendar
 import ipaddress
 import re
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -318,6 +320,53 @@ def percent(value: Any) -> float:
     if share > 100:
         refuse(f"{show(value)} is more than all", right)
     return share
+
+
+_MOST_DOLLARS = 100_000  # per million: with 9 decimals, still within what YAML's numbers hold exactly
+_LONGEST_RATE = 24  # characters
+
+
+def rate(value: Any) -> int | None:
+    """Dollars per million → nano-dollars per million, exactly as written."""
+    right = "give dollars per million tokens, e.g. 2.50"
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        refuse("is empty" if value is None else f"{show(value)} is not a price", right)
+    text = value if isinstance(value, str) else repr(value)  # which is what was written, up to 15 digits
+    if len(text) > _LONGEST_RATE:
+        refuse(f"{show(value)} has more than 9 decimals", right)
+    try:
+        price = Decimal(text.strip().removeprefix("$"))
+    except InvalidOperation:
+        refuse(f"{show(value)} is not a price", right)
+    if not price.is_finite() or price < 0:
+        refuse(f"{show(value)} is not a price", right)
+    if price >= _MOST_DOLLARS:
+        refuse(f"{show(value)} is more than any model costs", right)
+    nano = price.scaleb(9)
+    if nano != nano.to_integral_value():
+        refuse(f"{show(value)} has more than 9 decimals", right)
+    return int(nano)
+
+
+_DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+
+
+def day(value: Any) -> int | None:
+    """`2026-06-01` → Unix seconds of its first moment, in UTC."""
+    right = "give a day, e.g. 2026-06-01"
+    found = _DAY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found:
+        refuse("is empty" if value is None else f"{show(value)} is not a date", right)
+    year, month, number = map(int, found.groups())
+    is_date = year >= 1970 and 1 <= month <= 12 and 1 <= number <= calendar.monthrange(year, month)[1]
+    if not is_date:
+        refuse(f"{show(value)} is not a date", right)
+    return calendar.timegm((year, month, number, 0, 0, 0))
+
+
+def discount(value: Any) -> int | None:
+    """`12%`, `12.5%` → parts of a million: more than 0, at most 100 %."""
+    return round(percent(value) * 10_000)
 
 
 _AFFINITIES = ("session", "user", "prefix")

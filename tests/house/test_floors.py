@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "extproc": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
     "xds": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
     "records": {"core", "envoyapi"},
+    "prices": {"core"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "cli": {
@@ -33,6 +34,7 @@ MAY_IMPORT = {
         "extproc",
         "xds",
         "records",
+        "prices",
         "simulator",
         "drill",
     },
