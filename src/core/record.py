@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .causes import Cause
+from .usage import UNKNOWN, Usage
 
 CLIENT_GONE = "client_gone"  # a call whose client went away before its end
 CANCELLED = "cancelled"  # an attempt for which nobody waited any more
@@ -18,7 +19,8 @@ CANCELLED = "cancelled"  # an attempt for which nobody waited any more
 @dataclass(slots=True)
 class Attempt:
     """One try at one member. `first_byte_ms` is None where nothing came; `flags` are Envoy's; `started_s` is
-    unix time."""
+    unix time. `usage_state`: what is known of its usage (core/usage.py); `service_tier` is the provider's own
+    name of it, "" where it says none."""
 
     member: str
     status: int
@@ -32,6 +34,9 @@ class Attempt:
     dropped: tuple[str, ...] = ()  # knobs of the client's that the provider did not get, by its own names
     started_s: float = 0.0
     hedge: bool = False  # begun while an earlier one was still under way
+    usage: Usage | None = None
+    usage_state: str = UNKNOWN
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Record:
 
     `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
     `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
-    of them ran side by side.
+    of them ran side by side. `usage` and `usage_state` are those of the attempt that answered.
     """
 
     request_id: str
@@ -91,4 +96,6 @@ class Record:
     response_bytes: int = 0
     attempts_made: int = 0
     hedged: bool = False
+    usage: Usage | None = None
+    usage_state: str = UNKNOWN
     attempts: tuple[Attempt, ...] = ()

@@ -23,6 +23,7 @@ from .registry import (
 )
 from .sse import SseEvent, SseSplitter
 from .translation import ClientDialect, Context, ProviderDialect
+from .usage import Used, provider_usage, used_from, used_text
 
 __all__ = [
     "BUILT",
@@ -43,6 +44,7 @@ __all__ = [
     "StreamStart",
     "Upstream",
     "UpstreamFault",
+    "Used",
     "affinity_key",
     "client_dialect",
     "counts_tokens",
@@ -53,6 +55,9 @@ __all__ = [
     "likely_path",
     "makes_embeddings",
     "provider_dialect",
+    "provider_usage",
     "surface_for_path",
     "surface_named",
+    "used_from",
+    "used_text",
 ]

@@ -369,7 +369,9 @@ def bounded(key: str) -> str:
 # -- usage
 
 
-def usage_of(prompt: int, output: int, prompt_details: Any, output_details: Any) -> Usage:
+def usage_of(
+    prompt: int, output: int, prompt_details: Any, output_details: Any, searches: int | None = None
+) -> Usage:
     """OpenAI's counts, in which the prompt's tokens include those read from the cache and written to it."""
     cache_read = count_in(prompt_details, "cached_tokens") or 0
     # OpenRouter tells tokens that were written and read again in both: they count once.
@@ -381,6 +383,7 @@ def usage_of(prompt: int, output: int, prompt_details: Any, output_details: Any)
         output=output,
         reasoning=count_in(output_details, "reasoning_tokens"),
         audio_input=count_in(prompt_details, "audio_tokens") or None,
+        web_searches=searches or None,
     )
 
 

@@ -8,7 +8,7 @@ from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
 from .outer import Forward, OuterCall, Reply, Strip
 from .routing import Hold, Moment
-from .translated import NOTHING_TOLD, Answer, Told, TranslatedStream, WholeReply
+from .translated import NOTHING_TOLD, Answer, Told, Translated, TranslatedStream, WholeReply
 from .view import View
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Spoken",
     "Strip",
     "Told",
+    "Translated",
     "TranslatedStream",
     "View",
     "WholeReply",

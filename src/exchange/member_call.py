@@ -17,18 +17,21 @@ import msgspec
 from ..core.call import Surface
 from ..core.causes import Cause
 from ..core.errors import BadRequest, CallError, Misconfigured
+from ..core.usage import Usage
 from ..dialects import (
     ClientDialect,
     Context,
     Encoded,
     ProviderDialect,
     Upstream,
+    Used,
     client_dialect,
     counts_tokens,
     embeddings_client,
     makes_embeddings,
     provider_dialect,
     surface_named,
+    used_text,
 )
 from ..dialects.conversation import Chat
 from ..dialects.tool_names import Restoring, renamed
@@ -38,7 +41,7 @@ from .alone import Alone
 from .filtered import FilteredStream
 from .inbound import Inbound
 from .member import MemberStream
-from .translated import TranslatedStream, WholeReply
+from .translated import Translated, TranslatedStream, WholeReply
 from .view import BOUND
 
 # What a client says to providers of its own dialect: it means nothing to others.
@@ -303,16 +306,22 @@ class MemberCall:
         upstream = self._upstream
         return Alone(self.client, provider_dialect(upstream.dialect), upstream.provider, self._context)
 
-    def _owned(self, body: bytes, headers: Mapping[str, str]) -> bytes:
-        return self.client.owned_reply(body, self._upstream.provider) if self._is_owned else body
+    def _owned(self, body: bytes, headers: Mapping[str, str]) -> Translated:
+        owned = self.client.owned_reply(body, self._upstream.provider) if self._is_owned else body
+        return Translated(owned)  # Envoy reads its usage
 
-    def _translated(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+    def _translated(self, body: bytes, headers: Mapping[str, str]) -> Translated:
         """A good whole reply in the client's dialect. ValueError where it is none of the provider's."""
         upstream, context, client = self._upstream, self._context, self.client
         match self.surface.operation:
             case "embed":
                 made = makes_embeddings(upstream.dialect).decode_embed(body, upstream, headers)
-                return embeddings_client().encode_embed_reply(made, self._embed, context)
+                tokens = made.input_tokens
+                used = used_text(Used(Usage(input=tokens))) if tokens is not None else ""
+                return Translated(embeddings_client().encode_embed_reply(made, self._embed, context), used)
             case "count":
-                return client.encode_count_reply(counts_tokens(upstream.dialect).decode_count(body))
-        return client.encode_reply(self._provider().decode_reply(body, upstream), context)
+                counted = counts_tokens(upstream.dialect).decode_count(body)
+                return Translated(client.encode_count_reply(counted))
+        reply = self._provider().decode_reply(body, upstream)
+        used = used_text(Used(reply.usage, reply.service_tier)) if reply.usage is not None else ""
+        return Translated(client.encode_reply(reply, context), used)

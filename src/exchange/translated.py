@@ -9,7 +9,7 @@ import msgspec
 
 from ..core.causes import CODES
 from ..core.keys import LOCAL_REPLY_HEADER
-from ..dialects import ClientDialect, Context, ProviderDialect, Upstream
+from ..dialects import ClientDialect, Context, ProviderDialect, Upstream, Used, used_text
 from ..dialects.conversation import ToolCall
 from ..dialects.replies import (
     BlobGiven,
@@ -21,7 +21,9 @@ from ..dialects.replies import (
     PartStarted,
     ProviderFailed,
     ReplyEvent,
+    Started,
     Stopped,
+    UsageGiven,
 )
 from ..dialects.streaming import explode
 from .member import ANY_ZLIB, INFLATED, MOST_HELD_BYTES, Move, late, tells_limits
@@ -53,6 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     code: str = ""
     cause: Cause | None = None  # of a failure
+    used: str = ""  # the usage that a good reply told, as `used_text` writes it
 
 
 class Head:
@@ -132,6 +135,13 @@ def _is_kept(header: str) -> bool:
     return header == "retry-after-ms" or tells_limits(header)
 
 
+class Translated(msgspec.Struct, frozen=True):
+    """A good whole reply for its client. `used`: as an Answer has it."""
+
+    body: bytes
+    used: str = ""
+
+
 class WholeReply:
     """Events: `on_headers`, then `on_body` with the whole body. `translate`: a good body, with its headers,
     into the client's; `instead`: what stands in for a whole reply, whatever it is; None: nothing does;
@@ -142,7 +152,7 @@ class WholeReply:
         client: ClientDialect,
         provider: ProviderDialect | None,
         context: Context,
-        translate: Callable[[bytes, Mapping[str, str]], bytes],
+        translate: Callable[[bytes, Mapping[str, str]], Translated],
         instead: Callable[[Head, bytes], Answer | None] | None = None,
     ) -> None:
         self._client = client
@@ -182,11 +192,12 @@ class WholeReply:
                 return None
             fault = _garbage(f"the provider's reply is not valid: {wrong}")
             return rendered(self._client, fault, self._context, head)
-        headers = [("content-type", "application/json"), ("content-length", str(len(translated)))]
+        headers = [("content-type", "application/json"), ("content-length", str(len(translated.body)))]
         if self._provider is not None and (request_id := head.request_id()):
             headers.append((self._client.request_id_header, request_id))
         kept = frozenset(name for name, _ in headers)
-        return Answer(head.status, tuple(headers), head.removed(kept), translated)
+        removed = head.removed(kept)
+        return Answer(head.status, tuple(headers), removed, translated.body, used=translated.used)
 
 
 def _is_real(event: ReplyEvent) -> bool:
@@ -209,6 +220,7 @@ class Flowing:
         self._open = self._over = False
         self._failure: Answer | None = None
         self._told = NOTHING_TOLD
+        self._used: Used | None = None
 
     def take(self) -> bytes:
         """What the client is to get now."""
@@ -220,6 +232,13 @@ class Flowing:
         """What is to be recorded with that: how a stream failed that has begun to reach the client."""
         told, self._told = self._told, NOTHING_TOLD
         return told
+
+    def used(self) -> str:
+        """What is to be recorded with that: the usage so far, where it is news; else empty."""
+        if (used := self._used) is None:  # nearly always
+            return ""
+        self._used = None
+        return used_text(used)
 
     def failure(self) -> Answer:
         """After FAIL."""
@@ -260,6 +279,8 @@ class TranslatedStream(Flowing):
         self._collected: list[bytes] | None = None  # of a reply that is no stream
         self._held_bytes = 0
         self._alive = False
+        self._last_used: Used | None = None
+        self._tier, self._tells_late = "", False
 
     # -- events
 
@@ -334,12 +355,16 @@ class TranslatedStream(Flowing):
         """Into the client's stream, up to its end. One that ends before its own last event was cut: the
         client must not take it for whole."""
         for number, event in enumerate(events):
-            if isinstance(event, (Ended, Failed)):
+            if isinstance(event, (UsageGiven, Started)):
+                self._use(event)
+            elif isinstance(event, (Ended, Failed)):
                 self._over = True
                 events = events[: number + 1]
                 if isinstance(event, Failed):
                     is_garbage = event.fault.cause is Cause.GARBAGE
                     self._note(event.fault, "upstream_garbage" if is_garbage else "upstream_error")
+                else:
+                    self._settle_usage()
                 break
         if ends and not self._over:
             self._over = True
@@ -348,6 +373,17 @@ class TranslatedStream(Flowing):
             events = [*events, Failed(fault)]
         if events:
             self._out.append(self._encoder.encode(events))
+
+    def _use(self, event: UsageGiven | Started) -> None:
+        self._tier = event.service_tier or self._tier
+        if event.usage is not None:
+            self._used = self._last_used = Used(event.usage, self._tier, is_final=False)
+        self._tells_late = isinstance(event, UsageGiven)
+
+    def _settle_usage(self) -> None:
+        """The stream is whole: what was told of usage behind its beginning was the last word."""
+        if self._last_used is not None and self._tells_late:
+            self._used = msgspec.structs.replace(self._last_used, is_final=True)
 
     def _collect(self, plain: bytes, ends: bool) -> Move:
         """A reply that is no stream: an error, or an answer in one piece."""

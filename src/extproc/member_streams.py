@@ -115,7 +115,7 @@ class ReplyStream:
             return
         for _ in range(self._chunks - 1):
             self._wire.send(self._messages.piece(b""))
-        self._wire.send(self._messages.piece(stream.take(), stream.told()))
+        self._wire.send(self._messages.piece(stream.take(), stream.told(), stream.used()))
         self._chunks = 0
 
     def _fail(self) -> None:

@@ -136,6 +136,8 @@ class Messages:
         headers = ((":status", str(answer.status)), *answer.headers)
         _mutate(common.header_mutation, headers, answer.remove)
         common.body_mutation.body = answer.body
+        if answer.used:
+            _tell(response, {"used": answer.used})
         serialized: bytes = response.SerializeToString()
         return serialized
 
@@ -146,13 +148,15 @@ class Messages:
         serialized: bytes = response.SerializeToString()
         return serialized
 
-    def piece(self, body: bytes, told: Told = NOTHING_TOLD) -> bytes:
+    def piece(self, body: bytes, told: Told = NOTHING_TOLD, used: str = "") -> bytes:
         """In the place of a stream's piece: {response_body: {response: {body_mutation: {body}}}}, with what
         the record has to know of it."""
         piece = _piece_head(len(body)) + body
-        if told is NOTHING_TOLD:  # nearly always
+        if told is NOTHING_TOLD and not used:  # nearly always
             return piece
-        known = _own_text("code", told.code)
+        known = _own_text("used", used) if used else b""
+        if told is not NOTHING_TOLD:
+            known += _own_text("code", told.code)
         if told.cause is not None:
             known += _own_text("cause", told.cause.value)
         return piece + _field(8, _struct("modelbroker", known))

@@ -13,6 +13,7 @@ from ..core.causes import CODES, Cause
 from ..core.keys import BROKER_DETAILS, CODE_HEADER
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..envoyapi import AnyMessage
+from .usage import usage_in
 
 # Dynamic metadata in which ext_proc and the member listeners leave what they know of a call.
 NAMESPACE = "modelbroker"
@@ -103,6 +104,8 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     else:
         own = _code(details) or ("" if _LEFT.isdisjoint(flags) else CANCELLED)
         own = own or (CODES[cause] if cause is not None else "")
+    is_whole = cause is None and not own
+    usage, usage_state, service_tier = usage_in(left, told_status, cause, is_whole, details)
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
         status=_status_of_attempt(told_status, left, cause),
@@ -115,6 +118,9 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
         cause=cause.value if cause is not None else "",
         provider_status=int(status.string_value) if status is not None else 0,
         dropped=tuple(dropped.string_value.split(", ")) if dropped is not None else (),
+        usage=usage,
+        usage_state=usage_state,
+        service_tier=service_tier,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..core.outcomes import outcome_of
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Record
+from ..core.usage import NOTHING
 
 # Envoy sends each listener's entries on its own, every _FLUSH of `listeners.py`: later than that is lost.
 WAIT_S = 5.0
@@ -34,6 +35,7 @@ class Joiner:
     def outer(self, record: Record, now_s: float) -> Record | None:
         """A call has ended; its record if nothing is missing."""
         if record.attempts_made == 0:
+            record.usage_state = NOTHING
             return _complete(record, [])
         waiting = self._wait(record.request_id, now_s)
         waiting.record, waiting.since_s = record, now_s
@@ -102,6 +104,8 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
     if record.hedged:  # how many there were was never told
         record.attempts_made = len(attempts)
     record.hedged = any(attempt.hedge for attempt in attempts)
+    if (answer := _answer(record, attempts)) is not None:
+        record.usage, record.usage_state = answer.usage, answer.usage_state
     if not record.code:
         codes = [a.code for a in attempts if (a.member, a.status) == (record.member, record.status)]
         code = codes[-1] if codes else ""
@@ -111,6 +115,13 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
             record.code = code
     record.outcome, record.error_source = outcome_of(record.status, record.code, record.attempts_made)
     return record
+
+
+def _answer(record: Record, attempts: Sequence[Attempt]) -> Attempt | None:
+    """The attempt whose reply the client got; the last one where the client got none."""
+    theirs = [attempt for attempt in attempts if attempt.member == record.member]
+    good = [attempt for attempt in theirs if attempt.status == record.status]
+    return next(iter((*good[-1:], *theirs[-1:], *attempts[-1:])), None)
 
 
 def winner(attempts: Sequence[Attempt]) -> str:

@@ -2,8 +2,8 @@
 -- A handle's parts are good until the script waits (for a body): they are asked for again behind it.
 -- MODEL (a JSON string), MEMBER, BASE_PATH, PATHS (suffix -> another one), REFUSED, BILLING, NO_MODEL and GARBAGE (dialect ->
 -- error body), BLAMELESS (causes), CAUSES (for `rules_of`), LIMITS (what is left -> when that ends), HELD_BYTES, OWN (the provider's dialects), PASSING (those
--- of them whose calls can pass: Python mends the others) and GIVES_USAGE (it knows stream_options) are set above;
--- causes.lua and stream_end.lua stand there, too.
+-- of them whose calls can pass: Python mends the others), COUNTS (operations that use nothing) and GIVES_USAGE (it knows stream_options) are set above;
+-- causes.lua, usage.lua and stream_end.lua stand there, too.
 
 local function path_of(suffix)
   local plain, mark, query = string.match(suffix, "^([^?]*)(%??)(.*)$")
@@ -36,6 +36,9 @@ function envoy_on_request(handle)
   end
   if not OWN[dialect] then
     metadata:set("modelbroker", "translated", true)
+  end
+  if COUNTS[headers:get("x-broker-surface")] then
+    metadata:set("modelbroker", "counts", true)
   end
   local usage = OWN[dialect] and GIVES_USAGE and headers:get("x-broker-usage")
   if usage then
@@ -157,19 +160,6 @@ local function failed(handle, call, status)
   end
 end
 
--- Does a text tell usage anywhere? OpenAI says "usage":null in every event but one. Plain searches: a pattern is
--- tried at each byte.
-local function tells_usage(text)
-  local _, last = string.find(text, '"usage":', 1, true)
-  while last do
-    if string.find(text, "^%s*{", last + 1) then
-      return true
-    end
-    _, last = string.find(text, '"usage":', last + 1, true)
-  end
-  return false
-end
-
 -- An event of a chat stream that tells usage and nothing else: the broker asked for it, not the client.
 local function is_usage_event(event)
   return tells_usage(event) and string.find(event, '"choices":%s*%[%s*%]') ~= nil
@@ -196,6 +186,9 @@ local function strip_usage_event(handle, seen)
   for chunk in handle:bodyChunks() do
     local text = chunk:getBytes(0, chunk:length())
     watch(seen, text)
+    if seen.tells then
+      tell_usage(handle, seen)
+    end
     -- Nearly every piece holds whole events without usage, and passes as it is.
     if held ~= "" or passing or not ends_an_event(text) or tells_usage(text) then
       text = held .. text
@@ -252,18 +245,21 @@ end
 local function pass_stream(handle, call, headers)
   local dialect = call["dialect"]
   -- What is compressed here is undone behind this filter: it can't be read.
-  local encoding = string.lower(headers:get("content-encoding") or "identity")
-  local seen = new_watch()
+  if not is_plain(headers) or not LAST[dialect] then
+    return
+  end
+  local seen = new_watch(dialect)
   if call["usage_event"] == "strip" then
     strip_usage_event(handle, seen)
-  elseif encoding == "identity" and LAST[dialect] then
+  else
     for chunk in handle:bodyChunks() do
       watch(seen, chunk:getBytes(0, chunk:length()))
+      if seen.tells then
+        tell_usage(handle, seen)
+      end
     end
   end
-  if encoding == "identity" and LAST[dialect] then
-    note_end(handle, dialect, seen)
-  end
+  note_end(handle, dialect, seen)
 end
 
 function envoy_on_response(handle)
@@ -278,7 +274,15 @@ function envoy_on_response(handle)
     failed(handle, call, status)
   elseif is_stream(headers) then
     pass_stream(handle, call, headers)
-  elseif is_held(handle, headers) then
-    handle:body(true)
+  else
+    local has_usage = is_plain(headers) and not call["counts"]
+    if is_held(handle, headers) then
+      local body = handle:body(true)
+      if body and has_usage then
+        tell_usage_of(handle, call["dialect"], body)
+      end
+    elseif has_usage then
+      pass_with_usage(handle, call["dialect"])
+    end
   end
 end

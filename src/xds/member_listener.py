@@ -313,10 +313,12 @@ def _lua(provider: Provider, member: Member, held_bytes: int) -> Tree:
         f"local LIMITS = {_lua_table((n, reset.encode()) for n, reset in used_up_headers(own))}",
         f"local HELD_BYTES = {held_bytes}",
         lua_source(),
+        _lua_file("usage.lua"),
         _lua_file("stream_end.lua"),
         f"local CAUSES = {lua_texts(own)}",
         f"local OWN = {_lua_table((name, b'1') for name in own)}",
         f"local PASSING = {_lua_table((name, b'1') for name in passing)}",
+        f"local COUNTS = {_lua_table((s.name, b'1') for s in SURFACES if s.operation == 'count')}",
         f"local GIVES_USAGE = {str(provider.deviations.get('stream_usage') is not False).lower()}",
         f"local PATHS = {_lua_table(own_paths(provider, member))}",
     ]

@@ -19,8 +19,31 @@ local function ends_an_event(text)
   return string.sub(text, -2) == "\n\n" or string.sub(text, -3) == "\n\r\n"
 end
 
-local function new_watch()
-  return {before = "", newest = "", open = ""}
+-- `scan` reads a large event, of which not all is kept, on its way; `so_far`, `usage` and `tier` are those of usage.lua,
+-- and `tells` that they are news.
+local function new_watch(dialect)
+  return {
+    dialect = dialect,
+    before = "",
+    newest = "",
+    open = "",
+    scan = false,
+    so_far = false,
+    usage = false,
+    tier = false,
+    tells = false,
+  }
+end
+
+-- Of a large event, of which the beginning is here: what reads its usage.
+local function scan_from(seen, open)
+  local _, last = string.find(open, "^data:")
+  if last == nil then
+    _, last = string.find(open, "\ndata:", 1, true)
+  end
+  local scan = scan_of_event(seen.dialect)
+  scan_usage(scan, last and string.sub(open, last + 1) or "")
+  return scan
 end
 
 -- Takes the next piece of the stream. `open` is the beginning of an event, `newest` and `before` are whole ones.
@@ -32,6 +55,9 @@ local function watch(seen, text)
     -- A comment keeps a connection alive, and says nothing.
     if string.byte(text) ~= 58 or string.find(text, "\ndata", 1, true) then
       seen.before, seen.newest = seen.newest, text
+      if tells_usage(text) then
+        read_usage(seen, text)
+      end
     end
     return
   end
@@ -41,12 +67,24 @@ local function watch(seen, text)
   if string.find(open, "\n\n", from, true) or string.find(open, "\n\r\n", from, true) then
     local _, last = string.find(open, "^.*\n\r?\n")
     local whole = string.sub(open, 1, last)
-    open = string.sub(open, last + 1)
     if string.find(whole, "data", 1, true) then
       seen.before, seen.newest = seen.newest, whole
     end
+    if seen.scan then
+      local _, first = string.find(open, "\n\r?\n", from)
+      scan_usage(seen.scan, string.sub(text, 1, first - #seen.open))
+      take_usage(seen, seen.scan, false)
+      seen.scan, whole = false, string.sub(open, first + 1, last)
+    end
+    if tells_usage(whole) then
+      read_usage(seen, whole)
+    end
+    open = string.sub(open, last + 1)
+  elseif seen.scan then
+    scan_usage(seen.scan, text)
   end
   if #open > HEAD_BYTES + 2 * TAIL_BYTES then
+    seen.scan = seen.scan or scan_from(seen, open)
     open = string.sub(open, 1, HEAD_BYTES) .. " " .. string.sub(open, -TAIL_BYTES)
   end
   seen.open = open

@@ -10,7 +10,7 @@ import pytest
 from modelbroker.dialects import client_dialect, provider_dialect
 from modelbroker.dialects.replies import Cause, ProviderFailed
 from modelbroker.dialects.translation import Context
-from modelbroker.exchange import Answer, Move, TranslatedStream, WholeReply
+from modelbroker.exchange import Answer, Move, Translated, TranslatedStream, WholeReply
 from support.dialects import CLIENT_DIALECTS, upstream
 
 CONTEXT = Context("0123456789abcdef0123456789abcdef", 1_700_000_000, "some-model")
@@ -91,9 +91,9 @@ def test_the_cause_is_the_providers(dialect: str, body: Any, cause: Cause, statu
 def _whole(client: str, dialect: str, body: Any) -> Answer:
     provider = provider_dialect(dialect)
 
-    def translate(raw: bytes, headers: Mapping[str, str]) -> bytes:
+    def translate(raw: bytes, headers: Mapping[str, str]) -> Translated:
         reply = provider.decode_reply(raw, upstream(dialect))
-        return client_dialect(client).encode_reply(reply, CONTEXT)
+        return Translated(client_dialect(client).encode_reply(reply, CONTEXT))
 
     reply = WholeReply(client_dialect(client), provider, CONTEXT, translate)
     assert reply.on_headers(HEADERS, False) is None

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "envoyapi": set(),
     "extproc": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
     "xds": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
-    "records": {"core", "envoyapi"},
+    "records": {"core", "dialects", "policy", "envoyapi"},
     "prices": {"core"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},

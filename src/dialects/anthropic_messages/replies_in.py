@@ -5,6 +5,7 @@ Source: Anthropic API reference, "Messages", "Stop reasons", "Citations".
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -42,8 +43,12 @@ class OutputDetails(msgspec.Struct):
     thinking_tokens: int | None = None
 
 
+class ServerTools(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
 class UsageOut(msgspec.Struct):
-    """In a stream's later events, what is None was said before."""
+    """In a stream's later events, what is None was said before. `iterations`: see `usage_of`."""
 
     input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
@@ -52,6 +57,8 @@ class UsageOut(msgspec.Struct):
     output_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
     service_tier: str | None = None
+    server_tool_use: ServerTools | None = None
+    iterations: msgspec.Raw = ABSENT
 
 
 class StopDetails(msgspec.Struct):
@@ -143,14 +150,52 @@ def stop_of(reason: str | None, has_calls: bool) -> Stop:
     return Stop.TOOL_CALLS if has_calls and stop is Stop.END else stop
 
 
+def added(usage: UsageOut, more: UsageOut) -> UsageOut:
+    """Counts are of the whole message so far; what is not said again holds. `usage` itself changes."""
+    for name in UsageOut.__struct_fields__:
+        if (value := getattr(more, name)) is not None and value is not ABSENT:
+            setattr(usage, name, value)
+    return usage
+
+
+class _Iteration(UsageOut):
+    """One run of a model within a call."""
+
+    type: str = ""
+    model: str = ""
+
+
+_iterations = msgspec.json.Decoder(list[_Iteration])
+
+
 def usage_of(usage: UsageOut) -> Usage:
-    """Cached tokens come beside input_tokens; written ones may be told by their time to live."""
+    """Cached tokens come beside input_tokens; written ones may be told by their time to live. What a
+    compaction used and what another model used (an advisor) is told among the iterations alone."""
+    counted = _counted(usage)
+    if usage.iterations is ABSENT or not _is_more(bytes(usage.iterations)):
+        return counted
+    try:
+        iterations = _iterations.decode(usage.iterations)
+    except msgspec.DecodeError:
+        return counted
+    beside = tuple((one.model, _counted(one)) for one in iterations if one.model)
+    for one in iterations:
+        if one.type == "compaction" and not one.model:
+            counted = _sum(counted, _counted(one))
+    return dataclasses.replace(counted, beside=beside)
+
+
+def _is_more(iterations: bytes) -> bool:
+    return b'"compaction"' in iterations or b'"model"' in iterations
+
+
+def _counted(usage: UsageOut) -> Usage:
     written = usage.cache_creation_input_tokens or 0
     by_ttl = usage.cache_creation
     hour = (by_ttl.ephemeral_1h_input_tokens if by_ttl is not None else None) or 0
     if by_ttl is not None:
         written = max(written, hour + (by_ttl.ephemeral_5m_input_tokens or 0))
-    details = usage.output_tokens_details
+    details, tools = usage.output_tokens_details, usage.server_tool_use
     return Usage(
         input=usage.input_tokens or 0,
         cache_read=usage.cache_read_input_tokens or 0,
@@ -158,6 +203,18 @@ def usage_of(usage: UsageOut) -> Usage:
         cache_write_1h=hour,
         output=usage.output_tokens or 0,
         reasoning=details.thinking_tokens if details is not None else None,
+        web_searches=(tools.web_search_requests if tools is not None else None) or None,
+    )
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return dataclasses.replace(
+        one,
+        input=one.input + other.input,
+        cache_read=one.cache_read + other.cache_read,
+        cache_write_5m=one.cache_write_5m + other.cache_write_5m,
+        cache_write_1h=one.cache_write_1h + other.cache_write_1h,
+        output=one.output + other.output,
     )
 
 

@@ -40,6 +40,7 @@ from .replies_in import (
     BlockOut,
     StopDetails,
     UsageOut,
+    added,
     citation_from,
     part_of,
     refusal_of,
@@ -217,7 +218,7 @@ class MessageEvents:
     def _on_stop(self, event: _Event) -> Iterator[ReplyEvent]:
         delta = event.delta or _Delta()
         if event.usage is not None:
-            self._add_usage(event.usage)
+            added(self._usage, event.usage)
         if delta.stop_reason is not None and not self._stopped:
             for index in list(self._open):
                 yield from self._on_block_end(index)
@@ -230,12 +231,6 @@ class MessageEvents:
             yield Stopped(stop_of(delta.stop_reason, self._has_calls), delta.stop_sequence)
         if event.usage is not None:
             yield UsageGiven(usage_of(self._usage), event.usage.service_tier or "")
-
-    def _add_usage(self, usage: UsageOut) -> None:
-        """Counts are of the whole message so far; what is not said again holds."""
-        for name in UsageOut.__struct_fields__:
-            if (value := getattr(usage, name)) is not None:
-                setattr(self._usage, name, value)
 
     def _on_end(self) -> Iterator[ReplyEvent]:
         if not self._stopped:

@@ -272,7 +272,8 @@ def usage_of(value: Mapping[str, Any]) -> Usage | None:
     hidden = openai.count_in(details, "reasoning_tokens") or 0
     if hidden and openai.count_in(usage, "total_tokens") == prompt + output + hidden:
         output += hidden  # xAI counts reasoning beside the output, not in it
-    return openai.usage_of(prompt, output, _prompt_details(usage), details)
+    searches = openai.count_in(usage.get("server_tool_use_details"), "web_search_requests")  # OpenRouter's
+    return openai.usage_of(prompt, output, _prompt_details(usage), details, searches)
 
 
 # Where others than OpenAI tell how much of the prompt was read from the cache: Mistral, DeepSeek, Moonshot.

@@ -1,0 +1,53 @@
+"""What an attempt used, out of what its reply left in the access log's entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..core.causes import Cause
+from ..core.usage import EXACT, NOTHING, PARTIAL, UNKNOWN, Usage
+from ..dialects import provider_usage, used_from
+from ..envoyapi import AnyMessage
+
+# The provider never saw the request.
+_NOT_SENT = frozenset((Cause.CONNECT, Cause.DNS, Cause.TLS, Cause.CAPACITY, Cause.NOT_CARRIED))
+_VIA_UPSTREAM = "via_upstream"  # Envoy's details of what the provider itself said
+
+
+def usage_in(
+    left: Mapping[str, AnyMessage], status: int, cause: Cause | None, is_whole: bool, details: str
+) -> tuple[Usage | None, str, str]:
+    """(usage, state, service tier). `left` is what ext_proc and the member's listener left of the call,
+    `status` and `details` are those of the entry; `is_whole`: the reply came to its proper end."""
+    if "counts" in left:
+        return None, NOTHING, ""
+    text = _text(left, "used")
+    used = used_from(text) if text else None
+    if used is None:
+        last, so_far = _text(left, "usage"), _text(left, "usage_so_far")
+        if not (last or so_far):
+            return None, _state_of_none(left, status, cause, details), ""
+        dialect = _text(left, "dialect")
+        used = provider_usage(dialect, last, so_far, _text(left, "service_tier"))
+        if used is None:
+            return None, UNKNOWN, ""
+        # Where others tell usage in each event, the last one had all of it; Anthropic's first event has not.
+        if not last and is_whole and dialect != "anthropic-messages":
+            return used.usage, EXACT, used.tier
+    return used.usage, EXACT if used.is_final else PARTIAL, used.tier
+
+
+def _text(left: Mapping[str, AnyMessage], name: str) -> str:
+    value = left.get(name)
+    return value.string_value if value is not None else ""
+
+
+def _state_of_none(left: Mapping[str, AnyMessage], status: int, cause: Cause | None, details: str) -> str:
+    """Nothing was told. An error reply costs nothing; where the provider was cut off, or was too late, it may
+    have worked all the same."""
+    if cause in _NOT_SENT:
+        return NOTHING
+    if "provider_status" in left:
+        said = _text(left, "provider_status")
+        return NOTHING if said.isdigit() and int(said) >= 300 else UNKNOWN
+    return NOTHING if status >= 300 and details == _VIA_UPSTREAM else UNKNOWN
