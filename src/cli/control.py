@@ -19,6 +19,7 @@ import msgspec
 from prometheus_client import Counter, Gauge
 
 from ..core.errors import Misconfigured
+from ..core.prices import NO_PRICES
 from ..envoyapi import api
 from ..exchange import View
 from ..extproc.messages import Messages
@@ -85,7 +86,11 @@ class ControlPlane:
         hedges = HedgeTally()
         self._streams = Streams(Messages(self._api), call_key(options.state_dir), self._health.book, hedges)
         self._records = AccessLogServer(
-            self._api, self._writer.put, observe=self._health.observe, hedged=hedges.ended
+            self._api,
+            self._writer.put,
+            observe=self._health.observe,
+            hedged=hedges.ended,
+            prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
         )
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None

@@ -129,6 +129,17 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """Nano-dollars. `buckets` are disjoint, and hold those that are known and not 0; `total` is their sum, or
+    None where something is `unknown`: buckets, or `usage`, `price`, `service_tier` as a whole, or `rest`:
+    what was used behind the last word of usage."""
+
+    total: int | None
+    buckets: dict[str, int] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PriceTerm:
     """What a configuration says of the prices of a provider's models (`model` is a name or a pattern): a
     price of its own (`price`, which holds for the same span), or a discount on whatever applies below."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .causes import Cause
+from .prices import Cost
 from .usage import UNKNOWN, Usage
 
 CLIENT_GONE = "client_gone"  # a call whose client went away before its end
@@ -37,6 +38,7 @@ class Attempt:
     usage: Usage | None = None
     usage_state: str = UNKNOWN
     service_tier: str = ""
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Record:
 
     `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
     `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
-    of them ran side by side. `usage` and `usage_state` are those of the attempt that answered.
+    of them ran side by side. `usage` and `usage_state` are those of the attempt that answered, `cost` that of
+    all attempts together.
     """
 
     request_id: str
@@ -98,4 +101,6 @@ class Record:
     hedged: bool = False
     usage: Usage | None = None
     usage_state: str = UNKNOWN
+    cost: Cost | None = None
+    price_revision: str = ""
     attempts: tuple[Attempt, ...] = ()

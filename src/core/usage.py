@@ -21,12 +21,20 @@ class Usage:
     reasoning: int | None = None
     audio_input: int | None = None  # a part of `input`
     web_searches: int | None = None  # that the provider ran and bills one by one
-    beside: tuple[tuple[str, Usage], ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     @property
     def prompt(self) -> int:
         """All that was read: what OpenAI and Gemini call prompt or input tokens."""
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What another model used, by its name at the provider."""
+
+    model: str
+    usage: Usage
 
 
 # What is known of an attempt's usage.

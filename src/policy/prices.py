@@ -3,28 +3,13 @@ price."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-
-from ..core.prices import MILLION, Price, Rates
+from ..core.prices import MILLION, Cost, Price, Rates
 from ..core.usage import Usage
 
-_NONE: Mapping[str, int] = MappingProxyType({})
 _PLAIN = ("cache_read", "cache_write_5m", "cache_write_1h")
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Nano-dollars. `buckets` are disjoint, and hold those that are known and not 0; `total` is their sum,
-    or None where something is `unknown`: buckets, or `usage`, `price`, `service_tier` as a whole."""
-
-    total: int | None
-    buckets: Mapping[str, int] = field(default_factory=lambda: _NONE)
-    unknown: tuple[str, ...] = ()
-
-
-PAID_OTHERWISE = Cost(0)
+PAID_OTHERWISE = NO_COST = Cost(0)
 
 
 def cost_of(usage: Usage | None, price: Price | None, service_tier: str = "") -> Cost:
@@ -54,7 +39,7 @@ def cost_of(usage: Usage | None, price: Price | None, service_tier: str = "") ->
         elif cost := (count * rate + MILLION // 2) // MILLION:
             buckets[bucket] = cost
     total = None if unknown else sum(buckets.values())
-    return Cost(total, MappingProxyType(buckets), tuple(unknown))
+    return Cost(total, buckets, tuple(unknown))
 
 
 def _counts(usage: Usage, rates: Rates) -> tuple[dict[str, int], list[str]]:
@@ -82,6 +67,9 @@ def _counts(usage: Usage, rates: Rates) -> tuple[dict[str, int], list[str]]:
             unknown.append(bucket)
     if rates.request is not None:
         counts["request"] = 1
+    # What other models did on the way, and searches: no price that is here is theirs.
+    unknown += ["beside"] if usage.beside else []
+    unknown += ["web_searches"] if usage.web_searches else []
     return {bucket: count for bucket, count in counts.items() if count}, unknown
 
 

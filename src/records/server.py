@@ -14,10 +14,12 @@ from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
 from ..core.logs import FAILURES_LOG, HEDGE_LOG, MEMBER_LOG, OUTER_LOG, is_urgent
+from ..core.prices import NO_PRICES, PriceBook
 from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
 from .entries import attempt_of, hedge_of, is_handed_back, observed_of, record_of
 from .join import Joiner, winner
+from .pricing import price
 from .repair import repaired
 
 log = logging.getLogger("modelbroker.records")
@@ -41,6 +43,15 @@ _call_seconds = functools.lru_cache(maxsize=4096)(_SECONDS.labels)
 _HEDGES = Counter(
     "modelbroker_hedged_calls", "Calls with two attempts side by side, by which of them won", ["pool", "won"]
 )
+_COST = Counter(
+    "modelbroker_cost_nano_dollars", "What attempts cost, as far as it is known", ["pool", "member"]
+)
+_UNKNOWN_COST = Counter(
+    "modelbroker_cost_unknown_attempts",
+    "Attempts of which something was not priced",
+    ["pool", "member", "unknown"],
+)
+_cost = functools.lru_cache(maxsize=4096)(_COST.labels)
 _LOST = Gauge("modelbroker_records_lost", "Calls with attempts whose own entry never came")
 _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an attempt's entry")
 
@@ -48,7 +59,7 @@ _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an at
 class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
     must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each
-    call (its id, and whether two attempts ran side by side)."""
+    call (its id, and whether two attempts ran side by side). `prices`: the book that holds now."""
 
     def __init__(
         self,
@@ -56,11 +67,13 @@ class AccessLogServer:
         *sinks: Callable[[Sequence[Record]], None],
         observe: Callable[[Observed], None] | None = None,
         hedged: Callable[[str, bool], None] | None = None,
+        prices: Callable[[], PriceBook] = lambda: NO_PRICES,
     ) -> None:
         self._api = api
         self._sinks = sinks
         self._observe = observe
         self._hedged = hedged
+        self._prices = prices
         self._joiner = Joiner()
         self._warned_s: dict[str, float] = {}  # member → when
 
@@ -147,7 +160,10 @@ class AccessLogServer:
     def _give(self, records: Sequence[Record]) -> None:
         if not records:
             return
+        book = self._prices()
         for record in records:
+            price(record, book)
+            _count_costs(record)
             _call_count(record.pool, record.status).inc()
             if self._hedged is not None:
                 self._hedged(record.request_id, record.hedged)
@@ -160,6 +176,16 @@ class AccessLogServer:
                 sink(records)
             except Exception:
                 log.exception("records were not taken")
+
+
+def _count_costs(record: Record) -> None:
+    for attempt in record.attempts:
+        if (cost := attempt.cost) is None:
+            continue
+        if cost.buckets:
+            _cost(record.pool, attempt.member).inc(sum(cost.buckets.values()))
+        for unknown in cost.unknown:
+            _UNKNOWN_COST.labels(record.pool, attempt.member, unknown).inc()
 
 
 def _read(message_class: Any, data: bytes) -> AnyMessage:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from ...core.usage import Beside
 from ..base import ABSENT, decode_json
 from ..conversation import Blob, Citation, Part, Reasoning, Refusal, Text, ToolCall, Upstream
 from ..replies import Choice, ProviderFailed, Reply, Stop, Usage
@@ -178,7 +179,7 @@ def usage_of(usage: UsageOut) -> Usage:
         iterations = _iterations.decode(usage.iterations)
     except msgspec.DecodeError:
         return counted
-    beside = tuple((one.model, _counted(one)) for one in iterations if one.model)
+    beside = tuple(Beside(one.model, _counted(one)) for one in iterations if one.model)
     for one in iterations:
         if one.type == "compaction" and not one.model:
             counted = _sum(counted, _counted(one))

@@ -1,0 +1,42 @@
+"""What a call cost: that of all of its attempts, also those that were in vain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..core.prices import Cost, PriceBook
+from ..core.record import Attempt, Record
+from ..core.usage import NOTHING, PARTIAL
+from ..policy.prices import NO_COST, cost_of
+
+
+def price(record: Record, book: PriceBook) -> None:
+    """Give the record and its attempts their costs, by the prices that held when each attempt began."""
+    record.price_revision = book.revision
+    costs = [cost_of_attempt(attempt, book) for attempt in record.attempts]
+    for attempt, cost in zip(record.attempts, costs, strict=True):
+        attempt.cost = cost
+    record.cost = total_of(costs)
+
+
+def cost_of_attempt(attempt: Attempt, book: PriceBook) -> Cost:
+    if attempt.usage_state == NOTHING:
+        return NO_COST
+    provider, _, model = attempt.member.partition("/")
+    found = book.find(provider, model, int(attempt.started_s))
+    cost = cost_of(attempt.usage, found, attempt.service_tier)
+    if attempt.usage_state != PARTIAL or (found is not None and found.commitment):
+        return cost
+    return replace(cost, total=None, unknown=(*cost.unknown, "rest"))
+
+
+def total_of(costs: list[Cost]) -> Cost:
+    """Of all together: known where each of them is."""
+    if len(costs) == 1:  # nearly always
+        return costs[0]
+    buckets: dict[str, int] = {}
+    for cost in costs:
+        for bucket, nano in cost.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + nano
+    unknown = tuple(dict.fromkeys(bucket for cost in costs for bucket in cost.unknown))
+    return Cost(None if unknown else sum(buckets.values()), buckets, unknown)
