@@ -74,7 +74,7 @@ def all_say_no(broker: Broker, sims: Simulators, pool: str, **wait_s: int) -> No
 
     def is_out() -> bool:
         members = broker.status()["members"]
-        return all(members[f"{name}/m"]["state"] == "out" for name in wait_s)
+        return all(members.get(f"{name}/m", {}).get("state") == "out" for name in wait_s)
 
     def heard() -> bool:
         if not is_out():
