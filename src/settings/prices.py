@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core.catalog import Member, Pool, Provider
 from ..core.globs import glob_matches
@@ -39,14 +39,13 @@ def read_terms(
         if entry.provider not in providers:
             right = suggestion(entry.provider, providers, "give the name of a provider that members use")
             merged.wrong((*path, "provider"), f"there is no provider {show(entry.provider)}", right)
-        _check(merged, path, entry)
+        _check(merged, index, entry)
         key = (entry.provider, entry.model or "*", entry.from_, entry.discount is None)
         if key in seen:
             what = "discount" if entry.discount is not None else "price"
-            wrong = (
-                f"a {what} of {entry.provider}/{entry.model or '*'} for this time stands already at {{also}}"
-            )
-            merged.wrong(path, wrong, "keep one, or give one a later `from`", also=seen[key])
+            whose = f"{entry.provider}/{entry.model or '*'}"
+            wrong = f"a {what} of {whose} with this `from` stands already at {{also}}"
+            merged.wrong(path, wrong, "keep one, or give one another `from`", also=seen[key])
         seen.setdefault(key, path)
         terms.append(_term(entry, _source(merged, path, lines)))
     return tuple(sorted(terms, key=_precedence))
@@ -60,7 +59,8 @@ def _source(merged: Merged, path: Path, lines: bool) -> str:
     return f"{file}: {field_name(local)}"
 
 
-def _check(merged: Merged, path: Path, entry: PriceIn) -> None:
+def _check(merged: Merged, index: int, entry: PriceIn) -> None:
+    path: Path = ("prices", index)
     kinds = {
         "rates": entry.gives_rates(),
         "discount": entry.discount is not None,
@@ -68,11 +68,13 @@ def _check(merged: Merged, path: Path, entry: PriceIn) -> None:
     }
     said = [name for name, is_there in kinds.items() if is_there]
     if not said:
-        merged.wrong(path, "has no rates", f"{_RATES[5:]}, a discount, or commitment: true")
+        right = "give rates, a discount or `commitment: true`, e.g. {input: 2.50, output: 10}"
+        merged.wrong(path, "says no price", right)
     elif len(said) > 1:
-        where = (*path, said[-1])
-        wrong = f"has {' and '.join(said)} together"
-        merged.wrong(where, wrong, "give a discount an entry of its own: it is taken off these rates, too")
+        right = "give each an entry of its own: a discount is taken off the rates in `prices`, too"
+        if entry.commitment:
+            right = "leave one out: what is paid otherwise costs nothing by the token"
+        merged.wrong((*path, said[-1]), f"has {' and '.join(said)} in one entry", right)
     if entry.gives_rates() and entry.model is None:
         merged.wrong((*path, "model"), "is missing", 'give the name of a model, or a pattern: model: "*"')
     if entry.until is not None and entry.from_ is not None and entry.until < entry.from_:
@@ -80,14 +82,16 @@ def _check(merged: Merged, path: Path, entry: PriceIn) -> None:
     for name in SERVICE_TIERS:
         scale: ScaleIn | None = getattr(entry, name)
         if scale is not None:
-            _check_scale(merged, (*path, name), scale)
+            _check_scale(merged, (*path, name), scale, merged.lists["prices"][index][name])
     if entry.gives_rates():
-        _check_scale(merged, path, entry)
+        _check_scale(merged, path, entry, merged.lists["prices"][index])
 
 
-def _check_scale(merged: Merged, path: Path, scale: ScaleIn) -> None:
+def _check_scale(merged: Merged, path: Path, scale: ScaleIn, raw: Mapping[str, Any]) -> None:
     if not scale.rates().items() and not (isinstance(scale, PriceIn) and _tiers(scale)):
         merged.wrong(path, "has no rates", _RATES)
+    if len(scale.above) < len(raw.get("above", ())):
+        merged.wrong((*path, "above"), "has a number of tokens twice", "keep one of the two")
     for tokens, rates in scale.above.items():
         if not rates.rates().items():
             merged.wrong((*path, "above"), f"has no rates above {tokens} tokens", _RATES)

@@ -98,8 +98,9 @@ class _TermIn(Model):
 
 
 class PriceIn(ScaleIn, _TermIn):
-    """What a provider's models cost: a price, a discount on all that is said otherwise of these models, or a
-    commitment. It goes before the prices that come with the broker. docs/prices.md"""
+    """What a provider's models cost, where the broker does not know it or knows it otherwise: rates in
+    dollars per million tokens, a discount on whatever else applies to these models, or a commitment. A bucket
+    that is left out is unknown, not free. docs/prices.md"""
 
     batch: ScaleIn | None = field("The rates of the service tier `batch`.", *_SCALE, None)
     flex: ScaleIn | None = field("The rates of the service tier `flex`.", *_SCALE, None)
