@@ -129,10 +129,8 @@ def test_explain_says_what_a_member_costs(
     body.write_text(json.dumps({"model": "p", "messages": [{"role": "user", "content": "hi"}]}))
     asked = ("explain", "--config", "CONFIG", "--caller", "tester", "--assume-credentials", str(body))
     lines = told(*asked)[1].splitlines()
-    said = {
-        lines[n].split()[1]: lines[n + 1].strip() for n in range(len(lines)) if lines[n].startswith("  + ")
-    }
-    assert said == {
+    begin = lines.index("prices") + 1
+    assert dict(line.split(maxsplit=1) for line in lines[begin:-1]) == {
         "anthropic/claude-opus-4-7": "$4.5 in, $22.5 out a million tokens",
         "openai/gpt-5.4": "$2.5 in, $15 out a million tokens",
         "openai/gpt-nobody-knows": "its price is not known",

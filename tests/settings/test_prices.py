@@ -120,16 +120,52 @@ def test_without_prices_in_yaml_the_list_holds() -> None:
             "2026-11-29",
             7,
         ),
-        # Discounts, on the list's prices and on those of YAML.
+        # Discounts, on the list's prices and on those of YAML that they go before.
         ("- {provider: openai, discount: 12%}", "openai/gpt-a", "2026-11-29", "0.88"),
         ("- {provider: openai, discount: 12%}", "openai/gpt-a", "1970-01-02", "1.76"),
         ("- {provider: openai, discount: 12%, from: 2026-11-29}", "openai/gpt-a", "2026-11-28", 1),
         ("- {provider: openai, discount: 12%, until: 2026-11-28}", "openai/gpt-a", "2026-11-29", 1),
         (
-            "- {provider: openai, discount: 12.5%}\n- {provider: openai, model: gpt-a, input: 0.0375}",
+            "- {provider: openai, model: gpt-a, discount: 12.5%}\n"
+            "- {provider: openai, model: gpt-a, input: 0.0375}",
             "openai/gpt-a",
             "2026-11-29",
             "0.0328125",
+        ),
+        # What is said of a name is net of what is said of all; so is what is said later.
+        (
+            "- {provider: openai, discount: 12.5%}\n- {provider: openai, model: gpt-a, input: 0.0375}",
+            "openai/gpt-a",
+            "2026-11-29",
+            "0.0375",
+        ),
+        (
+            "- {provider: openai, model: gpt-a, discount: 10%, from: 2026-06-01}\n"
+            "- {provider: openai, model: gpt-a, input: 5, from: 2026-09-01}",
+            "openai/gpt-a",
+            "2026-11-29",
+            5,
+        ),
+        (
+            "- {provider: openai, model: gpt-a, discount: 10%, from: 2026-06-01}\n"
+            "- {provider: openai, model: gpt-a, input: 5, from: 2026-09-01}",
+            "openai/gpt-a",
+            "2026-08-31",
+            "0.9",
+        ),
+        (
+            "- {provider: openai, model: gpt-a, discount: 10%, from: 2026-06-01, until: 2026-06-30}\n"
+            "- {provider: openai, commitment: true, until: 2026-06-15}",
+            "openai/gpt-a",
+            "2026-06-10",
+            0,
+        ),
+        (
+            "- {provider: openai, model: gpt-a, discount: 10%, from: 2026-06-01, until: 2026-06-30}\n"
+            "- {provider: openai, commitment: true, until: 2026-06-15}",
+            "openai/gpt-a",
+            "2026-06-20",
+            "0.9",
         ),
         (
             "- {provider: openai, discount: 50%, from: 2026-06-01}\n"
@@ -224,6 +260,50 @@ def test_only_members_models_are_in_the_book() -> None:
 def test_prices_are_read_exactly(price: Decimal) -> None:
     for text in (f"{price:f}", f"'{price:f}'", f"{price.normalize():f}"):
         assert rate(parse(f"x: {text}")[0]["x"]) == int(price * D)
+
+
+DAYS = st.none() | st.integers(20, 28).map(lambda number: f"2026-11-{number}")
+ENTRIES = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from(("gpt-a", "gpt-*", "*")),
+        "from": DAYS,
+        "until": DAYS,
+        "kind": st.integers(0, 2),
+    }
+)
+
+
+@given(st.lists(ENTRIES, max_size=6), st.integers(20, 29))
+def test_every_day_has_the_price_that_a_walk_down_the_entries_finds(
+    entries: list[dict[str, Any]], number: int
+) -> None:
+    """A discount of its own for each, and prices of its own: nothing can be taken for another."""
+    texts: list[str] = []
+    order: list[tuple[int, str, int, bool, Decimal]] = []  # precedence, and what the entry says
+    seen: set[object] = set()
+    at = f"2026-11-{number}"
+    for place, entry in enumerate(entries, 1):
+        is_discount = entry["kind"] == 1
+        key = (entry["model"], entry["from"], is_discount)
+        if key in seen or (entry["from"] and entry["until"] and entry["until"] < entry["from"]):
+            continue
+        seen.add(key)
+        days = {name: entry[name] for name in ("from", "until") if entry[name]}
+        said = {"discount": f"{place}%"} if is_discount else {"input": 10 + place}
+        if entry["kind"] == 2:
+            said = {"commitment": True}
+        texts.append(yaml.safe_dump([{"provider": "openai", "model": entry["model"], **days, **said}]))
+        if (entry["from"] or "") <= at <= (entry["until"] or "9"):
+            value = Decimal(place if is_discount else 0 if entry["kind"] == 2 else 10 + place)
+            rank = ("*", "gpt-*", "gpt-a").index(entry["model"])
+            order.append((rank, entry["from"] or "", int(is_discount), is_discount, value))
+    wanted, off = Decimal(1), Decimal(0)  # what the list says on these days
+    for _, _, _, is_discount, value in sorted(order, reverse=True):
+        if not is_discount:
+            wanted = value
+            break
+        off = off or value
+    assert dollars_in("".join(texts), at=at) == wanted * (100 - off) / 100
 
 
 def test_a_revision_is_what_prices_mean() -> None:
