@@ -165,10 +165,11 @@ def _text(story: dict[str, Any]) -> str:
     for member in story["eligible"]:
         chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"
         lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}: {_becomes(member)}")
-        lines.append(f"      {member['price']}")
         if member["dropped"]:
             lines.append(f"      without {', '.join(member['dropped'])}")
     lines += [f"  - {out['member']:40} {out['why']} ({out['code']})" for out in story["ruled_out"]]
+    lines.append("prices")
+    lines += [f"  {member['member']:42} {member['price']}" for member in story["eligible"]]
     lines.append(f"revision {story['revision']}")
     return "\n".join(lines)
 

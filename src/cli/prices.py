@@ -127,4 +127,6 @@ def in_short(book: PriceBook, provider: str, model: str) -> str:
         return "paid otherwise"
     rates = price.scale.rates
     said = (("in", rates.input), ("out", rates.output))
-    return ", ".join(f"${dollars(rate)} {way}" for way, rate in said if rate is not None) + " a million"
+    return (
+        ", ".join(f"${dollars(rate)} {way}" for way, rate in said if rate is not None) + " a million tokens"
+    )

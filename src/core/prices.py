@@ -115,12 +115,10 @@ class Price:
             return self.scale
         return next((scale for name, scale in self.tiers if name == service_tier), None)
 
-    def less(self, discount_ppm: int, source: str, from_s: int, until_s: int | None) -> Price:
-        """With a discount, in a span of its own."""
+    def less(self, discount_ppm: int, source: str) -> Price:
+        """With a discount. `source` is where that is said."""
         return replace(
             self,
-            from_s=from_s,
-            until_s=until_s,
             scale=self.scale.less(discount_ppm),
             tiers=tuple((name, scale.less(discount_ppm)) for name, scale in self.tiers),
             discount_ppm=discount_ppm,

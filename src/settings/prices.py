@@ -71,7 +71,7 @@ def _check(merged: Merged, index: int, entry: PriceIn) -> None:
         right = "give rates, a discount or `commitment: true`, e.g. {input: 2.50, output: 10}"
         merged.wrong(path, "says no price", right)
     elif len(said) > 1:
-        right = "give each an entry of its own: a discount is taken off the rates in `prices`, too"
+        right = "give each an entry of its own"
         if entry.commitment:
             right = "leave one out: what is paid otherwise costs nothing by the token"
         merged.wrong((*path, said[-1]), f"has {' and '.join(said)} in one entry", right)
@@ -127,7 +127,7 @@ def _scale(entry: ScaleIn) -> Scale:
 def _precedence(term: PriceTerm) -> tuple[object, ...]:
     """A name goes before a pattern, a longer pattern before a shorter one, a later day before an earlier."""
     is_name = not any(c in term.model for c in "*?")
-    return term.provider, term.price is None, is_name, len(term.model), term.model, term.from_s
+    return term.provider, is_name, len(term.model), term.model, term.from_s, term.price is None
 
 
 def without_sources(terms: Iterable[PriceTerm]) -> list[PriceTerm]:
@@ -165,19 +165,20 @@ def price_book(
 
 
 def _in_effect(listed: tuple[Price, ...], terms: list[PriceTerm]) -> tuple[Price, ...]:
-    """Each price, and behind it what the discounts make of it while they hold."""
-    whole = (*listed, *(term.price for term in terms if term.price is not None))
-    discounts = [term for term in terms if term.price is None]
-    result: list[Price] = []
-    for price in whole:
-        result.append(price)
-        if price.commitment:
+    """In rising order of precedence: each price, and in the place of each discount what it makes of the
+    prices below it while it holds. They don't add up: a discount is on prices, not on other discounts."""
+    below, result = list(listed), list(listed)
+    for term in terms:
+        if term.price is not None:
+            below.append(term.price)
+            result.append(term.price)
             continue
-        for term in discounts:
+        for price in below:
             ends = [end for end in (price.until_s, term.until_s) if end is not None]
             from_s, until_s = max(price.from_s, term.from_s), min(ends, default=None)
             if until_s is None or from_s < until_s:
-                result.append(price.less(term.discount_ppm, term.source, from_s, until_s))
+                less = price if price.commitment else price.less(term.discount_ppm, term.source)
+                result.append(replace(less, from_s=from_s, until_s=until_s))
     return tuple(result)
 
 

@@ -82,8 +82,8 @@ class _TermIn(Model):
     )
     until: Day = field("The last day (UTC). Left out: no end.", *_DAY, None)
     discount: Annotated[int | None, PlainValidator(values.discount)] = field(
-        "In place of rates: so much off every rate that would apply without it, those of `prices` included. "
-        "Of several that match one holds, in the order of prices.",
+        "In place of rates: so much off whatever price applies below, the broker's own or one of `prices` "
+        "that this entry goes before. Discounts don't add up.",
         "percentage",
         "give e.g. 12%",
         None,

@@ -122,12 +122,10 @@ def test_a_discount_on_a_price_of_four_decimals_is_exact(price: int, percent_tho
 def test_a_discount_reaches_every_rate() -> None:
     tiers = (("flex", Scale(Rates(input=100, output=50), ((9, Rates(input=200)),))),)
     whole = Price(Scale(Rates(input=1000, request=10), ((5, Rates(input=2000)),)), tiers, source="list")
-    less = whole.less(100_000, "mine.yaml:3", 7, 9)
+    less = whole.less(100_000, "mine.yaml:3")
     assert less == Price(
         Scale(Rates(input=900, request=9), ((5, Rates(input=1800)),)),
         (("flex", Scale(Rates(input=90, output=45), ((9, Rates(input=180)),))),),
-        7,
-        9,
         discount_ppm=100_000,
     )
     assert less.source == "list, less 10% (mine.yaml:3)"
