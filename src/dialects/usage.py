@@ -46,6 +46,8 @@ def provider_usage(dialect: str, last: str, so_far: str = "", tier: str = "") ->
     """Of a reply in `dialect`, from the texts of its `usage` objects: `last` those that are told at the end
     (of Anthropic's, one behind the other with commas), `so_far` what was told before; "" where there is none.
     The same buckets as the dialect's decoder of replies gives. None where they tell nothing."""
+    if not (last or so_far):
+        return None
     try:
         if dialect != "anthropic-messages":
             return _openais(dialect, _decode_any(last or so_far), tier, bool(last))

@@ -19,6 +19,15 @@ def usage_in(
 ) -> tuple[Usage | None, str, str]:
     """(usage, state, service tier). `left` is what ext_proc and the member's listener left of the call,
     `status` and `details` are those of the entry; `is_whole`: the reply came to its proper end."""
+    usage, state, tier = _found(left, status, cause, is_whole, details)
+    if usage is not None and not (usage.prompt or usage.output or usage.beside):
+        return None, UNKNOWN, tier  # a provider that counted nothing has not counted: no reply is free
+    return usage, state, tier
+
+
+def _found(
+    left: Mapping[str, AnyMessage], status: int, cause: Cause | None, is_whole: bool, details: str
+) -> tuple[Usage | None, str, str]:
     if "counts" in left:
         return None, NOTHING, ""
     text = _text(left, "used")

@@ -26,7 +26,7 @@ local FINAL = {
 -- `holder`: the name of an object in the top one that may hold usage, too. `on_top`: the top one may.
 local function new_scan(holder, on_top)
   return {
-    holder = '"' .. (holder or "") .. '"',
+    holder = holder and '"' .. holder .. '"',
     on_top = on_top,
     depth = 0,
     held = false, -- inside the holder

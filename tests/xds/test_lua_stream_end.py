@@ -20,7 +20,7 @@ function envoy_on_request(handle)
   local body = handle:body(true)
   local text = body:getBytes(0, body:length())
   local headers = handle:headers()
-  local seen, at = new_watch(), 1
+  local seen, at = new_watch(headers:get("x-dialect")), 1
   for size in string.gmatch(headers:get("x-sizes"), "%d+") do
     watch(seen, string.sub(text, at, at + size - 1))
     at = at + size
@@ -35,8 +35,9 @@ DIALECTS = (CHAT, RESPONSES, MESSAGES)
 
 @pytest.fixture(scope="module")
 def lua(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuaEnvoy]:
-    source = resources.files("modelbroker.xds").joinpath("stream_end.lua").read_text()
-    with LuaEnvoy(tmp_path_factory.mktemp("lua"), f"{source}\n{ANSWER}") as envoy:
+    files = resources.files("modelbroker.xds")
+    source = [files.joinpath(name).read_text() for name in ("usage.lua", "stream_end.lua")]
+    with LuaEnvoy(tmp_path_factory.mktemp("lua"), "\n".join([*source, ANSWER])) as envoy:
         yield envoy
 
 
