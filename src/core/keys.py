@@ -13,7 +13,7 @@ RENDERING = "5"
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
 LOCAL_REPLY_HEADER = "x-broker-local-reply"
-# The code of an answer of the broker's own (docs/errors.md), for the client and for the record.
+# The code of an answer that is no member's (docs/errors.md), for the client and for the record.
 CODE_HEADER = "x-broker-code"
 # Of a reply that hands an attempt back to the outer listener: why it failed, and at which member. They begin
 # otherwise than the headers that a client may see: those are taken off behind the member.

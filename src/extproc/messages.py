@@ -68,7 +68,8 @@ class Messages:
 
     def reply(self, reply: Reply) -> bytes:
         metadata = _struct("modelbroker", b"".join([_own_text(name, value) for name, value in reply.facts]))
-        answer = self.immediate(reply.status, reply.headers, reply.body, reply.code)
+        headers = (*reply.headers, (CODE_HEADER, reply.code)) if reply.code else reply.headers
+        answer = self.immediate(reply.status, headers, reply.body, reply.code)
         return answer + _field(8, metadata) if reply.facts else answer
 
     def attributes(self, message: AnyMessage) -> dict[str, str]:
@@ -90,7 +91,7 @@ class Messages:
         immediate.status.code = status
         immediate.body = body
         immediate.details = f"{BROKER_DETAILS}_{code}" if code else BROKER_DETAILS
-        _mutate(immediate.headers, (*headers, (CODE_HEADER, code)) if code else headers, ())
+        _mutate(immediate.headers, headers, ())
         return response
 
     def send(self, send: Send) -> bytes:

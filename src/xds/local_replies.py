@@ -232,8 +232,7 @@ def _last_words(provider: str) -> list[Tree]:
             if spoken:
                 condition = {"and_filter": {"filters": [condition, _cel(spoken)]}}
             mapper = _mapper(dialect, None, error, _MEMBERS_REQUEST_ID)
-            headers = [_MARKED, *extra, *mapper["headers_to_add"]]
-            mappers.append({**mapper, "filter": condition, "headers_to_add": headers})
+            mappers.append({**mapper, "filter": condition, "headers_to_add": [_MARKED, *extra]})
     return mappers
 
 

@@ -95,6 +95,7 @@ def failed(answer: Answer, path: str, status: int, code: str) -> str:
     """The message, after a look that the error is this one, in the dialect of `path`."""
     error = error_of(answer)
     assert (answer.status, error["code"]) == (status, code), answer
+    assert answer.get("x-broker-code") == ("" if answer.get("x-broker-member") else code)
     assert dialect_of(answer) == ("anthropic" if path.startswith(MESSAGES) else "openai")
     assert not answer.broken and answer.get("server") == "modelbroker"
     message: str = error["message"]

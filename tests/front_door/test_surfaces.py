@@ -95,7 +95,7 @@ def keys(path: str, key: str = KEY) -> list[tuple[str, str]]:
 def refused(answer: Answer, path: str, status: int, code: str) -> dict[str, Any]:
     """The error, after a look that it is this one, in the dialect of `path`."""
     error = error_of(answer)
-    assert (answer.status, error["code"]) == (status, code)
+    assert (answer.status, error["code"], answer.get("x-broker-code")) == (status, code, code)
     assert dialect_of(answer) == ("anthropic" if path.startswith(MESSAGES) else "openai")
     assert not answer.broken
     return error
