@@ -14,7 +14,7 @@ from genai_prices import Usage as TheirUsage
 from genai_prices import types
 from genai_prices.data import providers as theirs
 from modelbroker.core.catalog import Provider
-from modelbroker.core.prices import Price
+from modelbroker.core.prices import BUCKETS, SERVICE_TIERS, Price
 from modelbroker.core.usage import Usage
 from modelbroker.policy.prices import cost_of
 from modelbroker.prices import extract
@@ -97,6 +97,23 @@ def test_the_same_model_is_recognised(price_list: PriceList, name: str) -> None:
             known += 1
             assert found[0].source.endswith(f"/{wanted.id})"), model
     assert known
+
+
+def test_hours_of_the_day_are_no_older_than_their_price(price_list: PriceList) -> None:
+    """`deepseek-v4-pro` has dearer hours since 2026-08-17, and was the same all day before that."""
+    prices = price_list.find(Provider("deepseek", (), ""), "deepseek-v4-pro")
+
+    def at(*moment: int) -> Price:
+        when = int(datetime(*moment, tzinfo=UTC).timestamp())
+        return next(each for each in reversed(prices) if each.holds(when))
+
+    assert at(2026, 8, 16, 2) == at(2026, 8, 16, 12) == prices[0]
+    assert at(2026, 8, 17, 2).daily == (1 * 3600, 4 * 3600)
+    assert at(2026, 8, 17, 12).daily is None and at(2026, 8, 17, 12) != prices[0]
+
+
+def test_the_table_has_all_that_a_price_may_have() -> None:
+    assert tuple(extract.KEYS) == BUCKETS and tuple(extract.CONTEXTS) == SERVICE_TIERS
 
 
 def their_usage(usage: Usage) -> TheirUsage:
