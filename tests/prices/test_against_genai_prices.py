@@ -176,13 +176,14 @@ def compare(
     context: Any,
 ) -> str:
     cost = cost_of(usage, price, tier)
-    used = model.get_prices(at, context if any(model is one for one in provider.models) else None)
-    rates = {key for key, value in vars(used).items() if value is not None}
-    if cost.unknown == ("service_tier",):
-        variants = [v for v in model.price_variants or () if v.constraint is None or v.constraint.active(at)]
-        meant = [v for v in variants if v.when.items() <= context.items()]
-        assert not meant or not any(model is one for one in provider.models), (model.id, tier)
+    variants = [v for v in model.price_variants or () if v.constraint is None or v.constraint.active(at)]
+    is_own = any(model is one for one in provider.models)
+    is_priced = is_own and any(variant.when.items() <= context.items() for variant in variants)
+    assert (cost.unknown == ("service_tier",)) == bool(tier and not is_priced), (model.id, tier)
+    if tier and not is_priced:
         return "no tier"
+    used = model.get_prices(at, context if is_own else None)
+    rates = {key for key, value in vars(used).items() if value is not None}
     if cost.unknown:
         for bucket in cost.unknown:
             # Rates that are there, for parts that usage does not tell; else: rates that are not there.
