@@ -82,7 +82,8 @@ class PriceList:
         list has none. The provider's own name of it is looked up first."""
         ident = self.ident(provider)
         own = provider.own_model(model)
-        for name in dict.fromkeys((own, own.rpartition("/")[2] if own.startswith("arn:") else own, model)):
+        is_path = own.startswith("arn:") or "models/" in own
+        for name in dict.fromkeys((own, own.rpartition("/")[2] if is_path else own, model)):
             router, _, served_by = name.rpartition(":")
             if ident == _ROUTER:
                 found = self._prices(f"{_ROUTER}_{served_by}", router) if router else ()

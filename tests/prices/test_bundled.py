@@ -67,6 +67,7 @@ LIST = PriceList(json.dumps(TABLE).encode())
             "c",
             "aws/us-claude",
         ),
+        (Provider("openai", (), ""), "models/gpt-a", "openai/gpt-a"),
         (Provider("huggingface", (), ""), "org/l:groq", "huggingface_groq/l"),
         (Provider("huggingface", (), ""), "org/l", ""),
         (Provider("vllm", (), "http://127.0.0.1:8000/v1"), "gpt-a", ""),
