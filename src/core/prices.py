@@ -23,9 +23,8 @@ STANDARD = frozenset(("", "default", "standard", "standard_only", "on_demand"))
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Nano-dollars per million units of each bucket. None: not known, but for the five that are parts of
-    another (`reasoning` and `audio_output` of `output`, `audio_input` of `input`, the two of media): None
-    says that they have no price of their own."""
+    """Nano-dollars per million units of each bucket. None: not known; of `reasoning`, `audio_output` and the
+    two of media, which are parts of `output` or `input`: they cost what the whole does."""
 
     input: int | None = None
     cache_read: int | None = None
@@ -33,7 +32,8 @@ class Rates:
     cache_write_1h: int | None = None
     output: int | None = None
     reasoning: int | None = None
-    audio_input: int | None = None
+    audio_input: int | None = None  # a part of `input`
+    audio_cache_read: int | None = None  # a part of `cache_read`
     audio_output: int | None = None
     media_input: int | None = None  # images and video
     media_output: int | None = None

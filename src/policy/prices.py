@@ -57,7 +57,10 @@ def _counts(usage: Usage, rates: Rates) -> tuple[dict[str, int], list[str]]:
         else:
             reasoned = min(usage.reasoning, usage.output)
             counts |= {"output": usage.output - reasoned, "reasoning": reasoned}
-    # Usage does not tell spoken tokens, images and video from text.
+    # Usage does not tell how much of the cached prompt was heard; None says that nothing was heard at all.
+    if usage.cache_read and usage.audio_input is not None and rates.audio_cache_read != rates.cache_read:
+        unknown.append("audio_cache_read")
+    # Nor does it tell spoken tokens, images and video from text.
     for bucket, whole in (
         ("audio_output", "output"),
         ("media_input", "input"),

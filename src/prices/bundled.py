@@ -23,7 +23,6 @@ from ..core.prices import Price, Rates, Scale
 from .matching import Matches, matcher, spellings
 
 PACKAGE = "genai-prices"
-_FORMAT = 1  # of the table that is kept: another one is made anew
 _EXTRACT_TIMEOUT_S = 60
 
 # Our providers → theirs, where the name is another one. Others are found by name, variant or base URL.
@@ -83,7 +82,8 @@ class PriceList:
         list has none. The provider's own name of it is looked up first."""
         ident = self.ident(provider)
         own = provider.own_model(model)
-        for name in dict.fromkeys((own, own.rpartition("/")[2] if own.startswith("arn:") else own, model)):
+        is_path = own.startswith("arn:") or "models/" in own
+        for name in dict.fromkeys((own, own.rpartition("/")[2] if is_path else own, model)):
             router, _, served_by = name.rpartition(":")
             if ident == _ROUTER:
                 found = self._prices(f"{_ROUTER}_{served_by}", router) if router else ()
@@ -172,9 +172,13 @@ def bundled() -> PriceList:
     try:
         version = importlib.metadata.version(PACKAGE)
         stat = Path(spec.origin).with_name("data.py").stat()
+        ours = (
+            Path(__file__).with_name("extract.py").read_bytes()
+        )  # which makes another table of the same data
     except (importlib.metadata.PackageNotFoundError, OSError) as error:
         raise NoPriceList(f"the package {PACKAGE} is damaged ({error}); install it anew") from None
-    key = hashlib.sha256(f"{version}:{stat.st_size}:{stat.st_mtime_ns}:{_FORMAT}".encode()).hexdigest()[:16]
+    theirs = f"{version}:{stat.st_size}:{stat.st_mtime_ns}:"
+    key = hashlib.sha256(theirs.encode() + ours).hexdigest()[:16]
     return _compiled(f"prices-{key}.json")
 
 

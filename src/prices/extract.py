@@ -34,6 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "output": ("output_mtok",),
     "reasoning": ("output_reasoning_mtok",),
     "audio_input": ("input_audio_mtok",),
+    "audio_cache_read": ("cache_audio_read_mtok",),
     "audio_output": ("output_audio_mtok",),
     "media_input": ("input_image_mtok", "input_video_mtok"),
     "media_output": ("output_image_mtok", "output_video_mtok"),

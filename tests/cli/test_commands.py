@@ -50,7 +50,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["up", "serve", "bootstrap", "check", "explain", "mock"])
+@pytest.mark.parametrize("command", ["up", "serve", "bootstrap", "check", "explain", "prices", "mock"])
 def test_help_has_examples(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
@@ -68,6 +68,7 @@ def test_help_has_examples(command: str) -> None:
         (["up", "--config", "x", "--drain-timeout", "soon"], "give seconds"),
         (["serve", "--config", "x", "--xds", "here"], "give HOST:PORT or unix:/PATH"),
         (["mock", "--dialect", "cobol"], "invalid choice"),
+        (["prices", "--config", "x", "--at", "June"], "give e.g. 2026-06-01 or 2026-06-01T18:00"),
         (["mock", "--tls-cert", "x"], "go together"),
     ],
 )

@@ -52,6 +52,8 @@ def test_hours_of_the_day() -> None:
     assert [input_at(7 * DAY + h * HOUR, *by_day) for h in (0, 1, 3, 4)] == [1, 2, 2, 1]
     over_midnight = (price(1), price(2, 0, None, (22 * HOUR, 2 * HOUR)))
     assert [input_at(7 * DAY + h * HOUR, *over_midnight) for h in (1, 2, 21, 22)] == [2, 1, 1, 2]
+    never = (price(1), price(2, 0, None, (HOUR, HOUR)))
+    assert [input_at(7 * DAY + h * HOUR, *never) for h in (0, 1, 2)] == [1, 1, 1]
 
 
 SPANS = st.lists(

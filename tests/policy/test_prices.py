@@ -22,7 +22,7 @@ GPT = Price(
     Scale(Rates(input=2_500_000_000, cache_read=250_000_000, output=15 * D), ((272_000, LONG),)),
     (("flex", FLEX),),
 )
-HEARS = Price(Scale(Rates(input=300_000_000, audio_input=D, output=2_500_000_000)))
+HEARS = Price(Scale(Rates(input=300_000_000, audio_input=D, output=2_500_000_000, cache_read=30_000_000)))
 THINKS = Price(Scale(Rates(input=2 * D, output=8 * D, reasoning=3 * D, request=5_000 * D)))
 DRAWS = Price(Scale(Rates(input=300_000_000, output=2_500_000_000, media_output=30 * D)))
 SPEAKS = Price(Scale(Rates(input=2_500_000_000, output=10 * D, audio_output=64 * D)))
@@ -80,6 +80,7 @@ SPEAKS = Price(Scale(Rates(input=2_500_000_000, output=10 * D, audio_output=64 *
             {"input": 180_000, "audio_input": 400_000, "output": 2_500},
         ),
         (HEARS, Usage(input=1_000, output=1), "", {"input": 300_000, "output": 2_500}),
+        (HEARS, Usage(input=1_000, cache_read=1_000), "", {"input": 300_000, "cache_read": 30_000}),
         # Half a nano-dollar is rounded up, less is rounded down.
         (Price(Scale(Rates(input=500_000))), Usage(input=1), "", {"input": 1}),
         (Price(Scale(Rates(input=499_999))), Usage(input=1), "", {}),
@@ -105,6 +106,8 @@ def test_what_it_costs(price: Price, usage: Usage, tier: str, buckets: dict[str,
         (DRAWS, Usage(input=1, output=1), "", ["media_output"]),
         (SPEAKS, Usage(input=1, output=1), "", ["audio_output"]),
         (SPEAKS, Usage(input=2, audio_input=1), "", ["audio_input"]),
+        # Some of what was read from the cache may be audio, for something was heard.
+        (HEARS, Usage(input=2, cache_read=1, audio_input=0), "", ["audio_cache_read"]),
     ],
 )
 def test_what_is_not_known(price: Price | None, usage: Usage | None, tier: str, unknown: list[str]) -> None:
@@ -159,7 +162,9 @@ USAGES = st.builds(
 )
 ALL_RATES = st.builds(Rates, **dict.fromkeys(BUCKETS, st.none() | RATE))
 # What a provider of text and audio has: every rate that a usage can be told by.
-WHOLE = st.builds(Rates, **dict.fromkeys(BUCKETS[:7], RATE))
+WHOLE = st.builds(Rates, **dict.fromkeys(BUCKETS[:7], RATE)).map(
+    lambda rates: replace(rates, audio_cache_read=rates.cache_read)
+)
 
 
 @given(USAGES, ALL_RATES)

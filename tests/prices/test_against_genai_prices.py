@@ -14,7 +14,7 @@ from genai_prices import Usage as TheirUsage
 from genai_prices import types
 from genai_prices.data import providers as theirs
 from modelbroker.core.catalog import Provider
-from modelbroker.core.prices import Price
+from modelbroker.core.prices import BUCKETS, SERVICE_TIERS, Price
 from modelbroker.core.usage import Usage
 from modelbroker.policy.prices import cost_of
 from modelbroker.prices import extract
@@ -99,6 +99,23 @@ def test_the_same_model_is_recognised(price_list: PriceList, name: str) -> None:
     assert known
 
 
+def test_hours_of_the_day_are_no_older_than_their_price(price_list: PriceList) -> None:
+    """`deepseek-v4-pro` has dearer hours since 2026-08-17, and was the same all day before that."""
+    prices = price_list.find(Provider("deepseek", (), ""), "deepseek-v4-pro")
+
+    def at(*moment: int) -> Price:
+        when = int(datetime(*moment, tzinfo=UTC).timestamp())
+        return next(each for each in reversed(prices) if each.holds(when))
+
+    assert at(2026, 8, 16, 2) == at(2026, 8, 16, 12) == prices[0]
+    assert at(2026, 8, 17, 2).daily == (1 * 3600, 4 * 3600)
+    assert at(2026, 8, 17, 12).daily is None and at(2026, 8, 17, 12) != prices[0]
+
+
+def test_the_table_has_all_that_a_price_may_have() -> None:
+    assert tuple(extract.KEYS) == BUCKETS and tuple(extract.CONTEXTS) == SERVICE_TIERS
+
+
 def their_usage(usage: Usage) -> TheirUsage:
     """Theirs is not disjoint."""
     counts = {
@@ -159,13 +176,14 @@ def compare(
     context: Any,
 ) -> str:
     cost = cost_of(usage, price, tier)
-    used = model.get_prices(at, context if any(model is one for one in provider.models) else None)
-    rates = {key for key, value in vars(used).items() if value is not None}
-    if cost.unknown == ("service_tier",):
-        variants = [v for v in model.price_variants or () if v.constraint is None or v.constraint.active(at)]
-        meant = [v for v in variants if v.when.items() <= context.items()]
-        assert not meant or not any(model is one for one in provider.models), (model.id, tier)
+    variants = [v for v in model.price_variants or () if v.constraint is None or v.constraint.active(at)]
+    is_own = any(model is one for one in provider.models)
+    is_priced = is_own and any(variant.when.items() <= context.items() for variant in variants)
+    assert (cost.unknown == ("service_tier",)) == bool(tier and not is_priced), (model.id, tier)
+    if tier and not is_priced:
         return "no tier"
+    used = model.get_prices(at, context if is_own else None)
+    rates = {key for key, value in vars(used).items() if value is not None}
     if cost.unknown:
         for bucket in cost.unknown:
             # Rates that are there, for parts that usage does not tell; else: rates that are not there.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,7 @@ LIST = PriceList(json.dumps(TABLE).encode())
             "c",
             "aws/us-claude",
         ),
+        (Provider("openai", (), ""), "models/gpt-a", "openai/gpt-a"),
         (Provider("huggingface", (), ""), "org/l:groq", "huggingface_groq/l"),
         (Provider("huggingface", (), ""), "org/l", ""),
         (Provider("vllm", (), "http://127.0.0.1:8000/v1"), "gpt-a", ""),
@@ -123,6 +126,14 @@ def test_the_table_is_made_once_and_kept(cache: Path, monkeypatch: pytest.Monkey
     module._compiled.cache_clear()
     monkeypatch.setattr(module.sys, "executable", "/nonexistent")  # it is not made again
     assert bundled() is not made and bundled().version == made.version
+
+
+def test_the_package_is_not_imported_here(cache: Path) -> None:
+    code = "import sys; from modelbroker.prices.bundled import bundled; bundled()"
+    code += "; sys.exit('genai_prices' in sys.modules)"
+    for _ in range(2):  # where the table has to be made, and where it is there
+        assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert list(cache.iterdir())
 
 
 def test_a_damaged_table_is_made_anew(cache: Path) -> None:
