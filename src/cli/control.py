@@ -28,12 +28,13 @@ from ..policy.hedging import HedgeTally
 from ..records.file import RecordFile
 from ..records.server import AccessLogServer
 from ..records.writer import Writer
-from ..settings import SettingsError, read_files
+from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
+from .prices import price_list_here
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
@@ -92,6 +93,7 @@ class ControlPlane:
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
         )
+        self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
@@ -161,7 +163,14 @@ class ControlPlane:
         if before is not None and texts == before.texts:
             # Only secrets, or nothing at all, can have changed.
             return make_ready(texts, before.catalog, before.compile_warnings, os.environ, before)
-        return prepare(texts, self._options.overrides, os.environ, before)
+        return self._prepare(texts, before)
+
+    def _prepare(self, texts: Mapping[str, str], before: Ready | None) -> Ready:
+        if self._price_list is None:
+            self._price_list, why = price_list_here()
+            if why and before is None:
+                log.warning("%s: only what `prices` says has a price", why)
+        return prepare(texts, self._options.overrides, os.environ, before, price_list=self._price_list)
 
     async def _publish(self, ready: Ready, *, proven: bool = False) -> None:
         plan = await self._xds.plan(ready.snapshot)
@@ -305,7 +314,7 @@ class ControlPlane:
             texts = read_files(kept)
             if ready is not None and list(texts.values()) == list(ready.texts.values()):
                 return None
-            last_good = prepare(texts, self._options.overrides, os.environ, ready)
+            last_good = self._prepare(texts, ready)
             same = ready is not None and last_good.snapshot.generation == ready.snapshot.generation
             return None if same else last_good
         return None

@@ -38,6 +38,7 @@ class Rates:
     media_input: int | None = None  # images and video
     media_output: int | None = None
     request: int | None = None  # a million calls; None: calls as such cost nothing
+    web_searches: int | None = None  # a million of them
 
     def items(self) -> tuple[tuple[str, int], ...]:
         """(bucket, rate) of those that are known."""

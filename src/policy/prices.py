@@ -70,9 +70,10 @@ def _counts(usage: Usage, rates: Rates) -> tuple[dict[str, int], list[str]]:
             unknown.append(bucket)
     if rates.request is not None:
         counts["request"] = 1
-    # What other models did on the way, and searches: no price that is here is theirs.
-    unknown += ["beside"] if usage.beside else []
-    unknown += ["web_searches"] if usage.web_searches else []
+    if usage.web_searches:
+        counts["web_searches"] = usage.web_searches
+    if usage.beside:  # what other models did on the way: no price that is here is theirs
+        unknown.append("beside")
     return {bucket: count for bucket, count in counts.items() if count}, unknown
 
 

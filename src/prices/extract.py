@@ -39,8 +39,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "media_input": ("input_image_mtok", "input_video_mtok"),
     "media_output": ("output_image_mtok", "output_video_mtok"),
     "request": ("requests_kcount",),
+    "web_searches": ("web_searches_kcount",),
 }
-_PER = {"request": 1_000}  # of a million: how many of what its price is for
+_PER = {"request": 1_000, "web_searches": 1_000}  # of a million: how many of what its price is for
 # Service tier → the facts of a call that its prices hang on, in genai-prices' words.
 CONTEXTS: Mapping[str, Mapping[str, str]] = {
     "batch": {"processing": "batch"},

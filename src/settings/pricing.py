@@ -39,6 +39,9 @@ class RatesIn(Model):
         "Of `input`, what was heard. Left out, the cost of a call with audio is unknown.", *_RATE, None
     )
     request: Rate = field("A million calls as such, where they cost something.", *_RATE, None)
+    web_searches: Rate = field(
+        "A million searches of the web that the provider runs: $10 a thousand are 10000.", *_RATE, None
+    )
 
     def rates(self) -> Rates:
         return Rates(**{name: getattr(self, name) for name in _RATES})

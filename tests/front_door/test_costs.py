@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,3 +153,14 @@ def test_an_edit_of_the_prices_is_in_effect_at_once(broker: Broker, sims: Simula
     assert costs(broker, before)[0]["total"] == TOTAL // 2  # what is written stays
     broker.write(config(sims))
     assert wait_until(lambda: cost_now()["total"] == TOTAL // 2)
+
+
+def test_list_prices_come_with_the_broker(tmp_path: Path) -> None:
+    """claude-sonnet-4-6: $3 and $15 a million."""
+    pools = [{"name": "listed", "members": [{"provider": "anthropic", "model": "claude-sonnet-4-6"}]}]
+    callers = [{"name": "tester", "key": {"sha256": KEY_SHA256}}]
+    with Broker(tmp_path, {"pools": pools, "callers": callers}, arguments=("--mock-providers",)) as running:
+        for got in make(running.url, [Ask("listed", stream=stream) for stream in (False, True)]):
+            cost, used = costs(running, got)[0], record_of(running, got)["usage"]
+            buckets = {"input": used["input"] * 3_000, "output": used["output"] * 15_000}
+            assert cost == known(sum(buckets.values()), buckets) and cost["total"]
