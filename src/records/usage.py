@@ -30,8 +30,7 @@ def _found(
 ) -> tuple[Usage | None, str, str]:
     if "counts" in left:
         return None, NOTHING, ""
-    text = _text(left, "used")
-    used = used_from(text) if text else None
+    used = used_from(left["used"].string_value) if "used" in left else None
     if used is None:
         last, so_far = _text(left, "usage"), _text(left, "usage_so_far")
         if not (last or so_far):
