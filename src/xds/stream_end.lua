@@ -29,6 +29,7 @@ local function new_watch(dialect)
     open = "",
     scan = false,
     so_far = false,
+    told_so_far = false,
     usage = false,
     tier = false,
     tells = false,

@@ -334,19 +334,25 @@ local function read_usage(seen, events)
   end
 end
 
--- Metadata is UTF-8, and what we know of usage is ASCII.
-local function set_plain(metadata, name, text)
-  if text then
-    metadata:set("modelbroker", name, (string.gsub(text, "[\128-\255]", "?")))
+-- With the tier in front of it: each word of metadata costs some µs. Metadata is UTF-8, and what we know of usage is ASCII.
+local function set_usage(metadata, name, usage, tier)
+  if usage then
+    local text = tier and tier .. usage or usage
+    if string.find(text, "[\128-\255]") then
+      text = string.gsub(text, "[\128-\255]", "?")
+    end
+    metadata:set("modelbroker", name, text)
   end
 end
 
 -- What was told so far, for the access log: nobody runs this script when a stream breaks off.
 local function tell_usage(handle, seen)
   local metadata = handle:streamInfo():dynamicMetadata()
-  set_plain(metadata, "usage_so_far", seen.so_far)
-  set_plain(metadata, "usage", seen.usage)
-  set_plain(metadata, "service_tier", seen.tier)
+  if seen.so_far ~= seen.told_so_far then
+    set_usage(metadata, "usage_so_far", seen.so_far, seen.tier)
+    seen.told_so_far = seen.so_far
+  end
+  set_usage(metadata, "usage", seen.usage, seen.tier)
   seen.tells = false
 end
 
@@ -372,7 +378,7 @@ local function tell_usage_of(handle, dialect, body)
     end
     usage, tier = scanned(scan)
   end
-  tell_usage(handle, {usage = usage, tier = tier})
+  set_usage(handle:streamInfo():dynamicMetadata(), "usage", usage, tier)
 end
 
 -- A whole reply that goes on as it comes.
@@ -388,5 +394,5 @@ local function pass_with_usage(handle, dialect)
     end
   end
   local usage, tier = scanned(scan)
-  tell_usage(handle, {usage = is_list and usage_at_end(tail) or usage, tier = tier})
+  set_usage(handle:streamInfo():dynamicMetadata(), "usage", is_list and usage_at_end(tail) or usage, tier)
 end
