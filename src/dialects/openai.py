@@ -390,6 +390,8 @@ def usage_of(
 def count_in(details: Any, name: str) -> int | None:
     """A count of tokens; None where there is none."""
     value = details.get(name) if isinstance(details, dict) else None
+    if type(value) is int:  # nearly always; a bool is another type
+        return value if value >= 0 else None
     is_count = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
     return int(value) if is_count and value is not None else None
 

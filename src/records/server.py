@@ -29,6 +29,9 @@ _HEALTH_PATH = "/healthz"
 _WARN_EVERY_S = 60.0
 _CALLS = Counter("modelbroker_calls", "Calls that ended", ["pool", "status"])
 _ATTEMPTS = Counter("modelbroker_attempts", "Attempts that ended", ["member", "status"])
+_USAGE = Counter(
+    "modelbroker_attempts_usage", "Attempts by what is known of their usage", ["member", "state"]
+)
 _SECONDS = Histogram(
     "modelbroker_call_seconds",
     "From the first byte of a request to the last of its reply",
@@ -39,6 +42,7 @@ _SECONDS = Histogram(
 # and members, times the statuses.
 _call_count = functools.lru_cache(maxsize=4096)(_CALLS.labels)
 _attempt_count = functools.lru_cache(maxsize=4096)(_ATTEMPTS.labels)
+_usage_count = functools.lru_cache(maxsize=4096)(_USAGE.labels)
 _call_seconds = functools.lru_cache(maxsize=4096)(_SECONDS.labels)
 _HEDGES = Counter(
     "modelbroker_hedged_calls", "Calls with two attempts side by side, by which of them won", ["pool", "won"]
@@ -131,6 +135,7 @@ class AccessLogServer:
             if not is_urgent(entry.response.response_code.value, attempt.flags):
                 self._tell(entry, request_id, attempt)
             _attempt_count(attempt.member, attempt.status).inc()
+            _usage_count(attempt.member, attempt.usage_state).inc()
             if attempt.code == "upstream_credential_refused":
                 self._warn_of_credential(attempt, now_s)
             return self._joiner.attempt(request_id, attempt, now_s)

@@ -30,14 +30,14 @@ def _found(
 ) -> tuple[Usage | None, str, str]:
     if "counts" in left:
         return None, NOTHING, ""
-    text = _text(left, "used")
-    used = used_from(text) if text else None
+    used = used_from(left["used"].string_value) if "used" in left else None
     if used is None:
-        last, so_far = _text(left, "usage"), _text(left, "usage_so_far")
+        late_tier, last = _usage_text(left, "usage")
+        tier, so_far = _usage_text(left, "usage_so_far")
         if not (last or so_far):
             return None, _state_of_none(left, status, cause, details), ""
-        dialect = _text(left, "dialect")
-        used = provider_usage(dialect, last, so_far, _text(left, "service_tier"))
+        dialect = left["dialect"].string_value
+        used = provider_usage(dialect, last, so_far, late_tier or tier)
         if used is None:
             return None, UNKNOWN, ""
         # Where others tell usage in each event, the last one had all of it; Anthropic's first event has not.
@@ -46,9 +46,13 @@ def _found(
     return used.usage, EXACT if used.is_final else PARTIAL, used.tier
 
 
-def _text(left: Mapping[str, AnyMessage], name: str) -> str:
-    value = left.get(name)
-    return value.string_value if value is not None else ""
+def _usage_text(left: Mapping[str, AnyMessage], name: str) -> tuple[str, str]:
+    """(tier, JSON): the tier stands in front of it, where the reply tells it beside the usage."""
+    if name not in left:
+        return "", ""
+    text: str = left[name].string_value
+    at = text.find("{")
+    return (text[:at], text[at:]) if at > 0 else ("", text)
 
 
 def _state_of_none(left: Mapping[str, AnyMessage], status: int, cause: Cause | None, details: str) -> str:
@@ -57,6 +61,6 @@ def _state_of_none(left: Mapping[str, AnyMessage], status: int, cause: Cause | N
     if cause in _NOT_SENT:
         return NOTHING
     if "provider_status" in left:
-        said = _text(left, "provider_status")
+        said = left["provider_status"].string_value
         return NOTHING if said.isdigit() and int(said) >= 300 else UNKNOWN
     return NOTHING if status >= 300 and details == _VIA_UPSTREAM else UNKNOWN

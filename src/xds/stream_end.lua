@@ -29,6 +29,7 @@ local function new_watch(dialect)
     open = "",
     scan = false,
     so_far = false,
+    told_so_far = false,
     usage = false,
     tier = false,
     tells = false,
@@ -42,6 +43,9 @@ local function scan_from(seen, open)
     _, last = string.find(open, "\ndata:", 1, true)
   end
   local scan = scan_of_event(seen.dialect)
+  local kind = last and string.match(string.sub(open, last + 1, last + 100), '^%s*{%s*"type":%s*"(response%.[^"]+)"')
+  -- That a response began quotes all of its request, and tells no usage.
+  scan.is_off = kind and not FINAL[kind]
   scan_usage(scan, last and string.sub(open, last + 1) or "")
   return scan
 end

@@ -36,6 +36,7 @@ local function new_scan(holder, on_top)
     held_usage = false,
     tier = false,
     kind = false, -- the event's type
+    is_off = false, -- nothing is looked for
   }
 end
 
@@ -74,19 +75,23 @@ local function next_sign(text, at)
   return sign, at
 end
 
--- The bracket that ends an array of numbers alone; nil where the array is something else, or is not here in full.
+-- The bracket that ends an array of numbers alone; nil where the array is something else, or is not here in full. It looks
+-- no further than to the next array: all of them together cost no more than the text is long.
 local function end_of_numbers(text, at)
   local sign, first = next_sign(text, at + 1)
   if sign ~= 45 and (sign == nil or sign < 48 or sign > 57) then
     return nil
   end
-  local last = string.find(text, "]", first, true)
+  local inside = string.sub(text, first, (string.find(text, "[", first, true) or 0) - 1)
+  local last = string.find(inside, "]", 1, true)
   if last == nil then
     return nil
   end
-  local inside = string.sub(text, first, last - 1)
-  local odd = string.find(inside, '"', 1, true) or string.find(inside, "[", 1, true) or string.find(inside, "{", 1, true)
-  return not odd and last or nil
+  local quote, brace = string.find(inside, '"', 1, true), string.find(inside, "{", 1, true)
+  if (quote and quote < last) or (brace and brace < last) then
+    return nil
+  end
+  return first + last - 1
 end
 
 -- The byte behind the object that begins at `at`; nil where it is not here in full.
@@ -164,13 +169,48 @@ local function read_name(scan, text, at, behind)
   return beyond or value
 end
 
+-- Goes on from `at` inside something of no interest, until it is over: its depth is above `floor`. Returns where that is,
+-- the depth there, and whether the text ends inside a string. A tight loop, so that it is compiled as one.
+local function skip_nested(text, at, depth, floor)
+  local size = #text
+  while at <= size do
+    local sign = string.byte(text, at)
+    if sign == 34 then
+      at = behind_string(text, at)
+      if at == nil then
+        return size + 1, depth, true
+      end
+    elseif sign == 123 then
+      depth, at = depth + 1, at + 1
+    elseif sign == 91 then
+      local next = string.byte(text, at + 1)
+      local last = next and next < 58 and end_of_numbers(text, at)
+      if last then
+        at = last + 1
+      else
+        depth, at = depth + 1, at + 1
+      end
+    elseif sign == 125 or sign == 93 then
+      depth, at = depth - 1, at + 1
+      if depth <= floor then
+        return at, depth, false
+      end
+    else
+      at = at + 1
+    end
+  end
+  return at, depth, false
+end
+
 -- Takes the next piece of the reply.
 local function scan_usage(scan, piece)
+  if scan.is_off then
+    return
+  end
   local text, at = piece, 1
   if scan.rest ~= "" then
     text, scan.rest = scan.rest .. piece, ""
   end
-  local size = #text
   if scan.in_string then
     at = behind_string(text, 0)
     if at == nil then
@@ -179,47 +219,37 @@ local function scan_usage(scan, piece)
     end
     scan.in_string = false
   end
-  local depth, holds = scan.depth, scan.held
+  local size = #text
   while at <= size do
-    local sign = string.byte(text, at)
-    if sign == 34 then
-      local behind = behind_string(text, at)
-      local is_near = depth == 1 or (depth == 2 and holds)
-      if behind == nil and (not is_near or size - at > NAME_BYTES) then
-        scan.in_string, scan.depth = true, depth
-        scan.rest = open_escape(text)
-        return
-      end
-      local start = at
-      if is_near then
-        scan.depth = depth
-        at = behind and read_name(scan, text, at, behind)
-        holds = scan.held
+    local near = scan.held and 2 or 1 -- names are of interest there
+    if scan.depth > near then
+      at, scan.depth, scan.in_string = skip_nested(text, at, scan.depth, near)
+    else
+      local sign, start = string.byte(text, at), at
+      if sign == 34 then
+        local behind = behind_string(text, at)
+        if behind == nil and size - at > NAME_BYTES then
+          at, scan.in_string = size + 1, true
+        else
+          at = behind and read_name(scan, text, at, behind)
+        end
+      elseif sign == 123 or sign == 91 then
+        scan.depth, at = scan.depth + 1, at + 1
+      elseif sign == 125 or sign == 93 then
+        scan.depth, at = scan.depth - 1, at + 1
+        scan.held = scan.held and scan.depth > 1
       else
-        at = behind
+        at = at + 1
       end
       if at == nil then
-        scan.rest, scan.depth = string.sub(text, start), depth
+        scan.rest = string.sub(text, start)
         return
       end
-    elseif sign == 123 then
-      depth, at = depth + 1, at + 1
-    elseif sign == 91 then
-      local last = end_of_numbers(text, at)
-      if last == nil then
-        depth, last = depth + 1, at
-      end
-      at = last + 1
-    elseif sign == 125 or sign == 93 then
-      depth, at = depth - 1, at + 1
-      if depth == 1 then
-        holds, scan.held = false, false
-      end
-    else
-      at = at + 1
     end
   end
-  scan.depth = depth
+  if scan.in_string then
+    scan.rest = open_escape(text)
+  end
 end
 
 -- What was found, once all of the reply is there: the text of the usage, the tier, the type; false where there is none.
@@ -274,7 +304,7 @@ end
 -- may leave out what it has told before: what it tells at the end comes together.
 local function take_usage(seen, scan, is_final)
   local usage, tier, kind = scanned(scan)
-  if not usage then
+  if not usage or (kind and seen.dialect == "openai-responses" and not FINAL[kind]) then
     return
   end
   seen.tells, seen.tier = true, tier or seen.tier
@@ -304,19 +334,25 @@ local function read_usage(seen, events)
   end
 end
 
--- Metadata is UTF-8, and what we know of usage is ASCII.
-local function set_plain(metadata, name, text)
-  if text then
-    metadata:set("modelbroker", name, (string.gsub(text, "[\128-\255]", "?")))
+-- With the tier in front of it: each word of metadata costs some µs. Metadata is UTF-8, and what we know of usage is ASCII.
+local function set_usage(metadata, name, usage, tier)
+  if usage then
+    local text = tier and tier .. usage or usage
+    if string.find(text, "[\128-\255]") then
+      text = string.gsub(text, "[\128-\255]", "?")
+    end
+    metadata:set("modelbroker", name, text)
   end
 end
 
 -- What was told so far, for the access log: nobody runs this script when a stream breaks off.
 local function tell_usage(handle, seen)
   local metadata = handle:streamInfo():dynamicMetadata()
-  set_plain(metadata, "usage_so_far", seen.so_far)
-  set_plain(metadata, "usage", seen.usage)
-  set_plain(metadata, "service_tier", seen.tier)
+  if seen.so_far ~= seen.told_so_far then
+    set_usage(metadata, "usage_so_far", seen.so_far, seen.tier)
+    seen.told_so_far = seen.so_far
+  end
+  set_usage(metadata, "usage", seen.usage, seen.tier)
   seen.tells = false
 end
 
@@ -342,7 +378,7 @@ local function tell_usage_of(handle, dialect, body)
     end
     usage, tier = scanned(scan)
   end
-  tell_usage(handle, {usage = usage, tier = tier})
+  set_usage(handle:streamInfo():dynamicMetadata(), "usage", usage, tier)
 end
 
 -- A whole reply that goes on as it comes.
@@ -358,5 +394,5 @@ local function pass_with_usage(handle, dialect)
     end
   end
   local usage, tier = scanned(scan)
-  tell_usage(handle, {usage = is_list and usage_at_end(tail) or usage, tier = tier})
+  set_usage(handle:streamInfo():dynamicMetadata(), "usage", is_list and usage_at_end(tail) or usage, tier)
 end

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from modelbroker.core.causes import Cause
 from modelbroker.core.keys import BLAMELESS_HEADER
 from modelbroker.envoyapi import AnyMessage, api
-from modelbroker.exchange import Answer, Forward, Inbound, Send
+from modelbroker.exchange import NOTHING_TOLD, Answer, Forward, Inbound, Send, Told
 from modelbroker.extproc.messages import Messages
 
 MESSAGES = Messages(api())
@@ -38,6 +38,7 @@ def by_protobuf(forward: Forward) -> AnyMessage:
 LENGTHS = st.integers(0, 70) | st.integers(110, 140) | st.integers(16_300, 16_400)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | LENGTHS.map("x".__mul__)
 CUT = st.integers(0, 12)
+TOLD = (NOTHING_TOLD, Told("upstream_cut", Cause.CUT), Told("broker_defect"))
 PICKS = st.tuples(st.sampled_from(["class", "member"]), TEXT)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=12).map(tuple)
 
@@ -124,3 +125,27 @@ def test_who_says_for_how_long_is_not_blamed_as_well(word: str, is_blamed: bool)
     assert [o.header.key for o in options if o.header.key == BLAMELESS_HEADER] == (
         [] if is_blamed else [BLAMELESS_HEADER]
     )
+
+
+@given(body=st.binary(max_size=300) | LENGTHS.map(bytes), told=st.sampled_from(TOLD), used=st.just("") | TEXT)
+def test_a_piece_takes_along_what_the_record_has_to_know(body: bytes, told: Told, used: str) -> None:
+    expected = RESPONSE()
+    expected.response_body.response.body_mutation.body = body
+    known = {"used": used} if used else {}
+    if told.code:
+        known["code"] = told.code
+    if told.cause is not None:
+        known["cause"] = told.cause.value
+    for name, value in known.items():
+        fields = expected.dynamic_metadata.fields["modelbroker"].struct_value.fields
+        fields[name].string_value = value
+    assert RESPONSE.FromString(MESSAGES.piece(body, told, used)) == expected
+
+
+def test_a_whole_reply_takes_its_usage_along() -> None:
+    answer = Answer(200, (), (), b"{}", used="what it used")
+    response = RESPONSE.FromString(MESSAGES.whole(answer))
+    fields = response.dynamic_metadata.fields["modelbroker"].struct_value.fields
+    assert fields["used"].string_value == "what it used"
+    plain = RESPONSE.FromString(MESSAGES.whole(Answer(200, (), (), b"{}")))
+    assert not plain.HasField("dynamic_metadata")

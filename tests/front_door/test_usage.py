@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -353,6 +354,9 @@ def test_each_attempt_has_its_own(broker: Broker, sims: Simulators) -> None:
     tried = [(a["member"], a["usage_state"], buckets(a["usage"])) for a in record["attempts"]]
     assert tried == [("openai-chat/m", "none", None), ("anthropic-messages/m", "exact", USED)]
     assert (record["usage_state"], buckets(record["usage"])) == ("exact", USED)
+    with urllib.request.urlopen(f"{broker.admin_url}/metrics") as page:
+        metrics = page.read().decode()
+    assert 'modelbroker_attempts_usage_total{member="openai-chat/m",state="none"}' in metrics
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -45,9 +45,10 @@ def told(left: dict[str, Any], **more: Any) -> tuple[Usage | None, str, str]:
 
 LAST = '{"prompt_tokens": 3, "completion_tokens": 4}'
 CASES: list[tuple[dict[str, Any], dict[str, Any], tuple[Usage | None, str, str]]] = [
-    (CHAT | {"usage": LAST, "service_tier": "flex"}, {}, (Usage(3, output=4), "exact", "flex")),
+    (CHAT | {"usage": "flex" + LAST}, {}, (Usage(3, output=4), "exact", "flex")),
     (CHAT | {"usage_so_far": LAST}, {}, (Usage(3, output=4), "exact", "")),
     (CHAT | {"usage_so_far": LAST} | CUT, {}, (Usage(3, output=4), "partial", "")),
+    (CHAT | {"usage_so_far": "flex" + LAST} | CUT, {}, (Usage(3, output=4), "partial", "flex")),
     (
         CHAT | {"usage_so_far": LAST},
         {"flag": "downstream_connection_termination"},
@@ -66,7 +67,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], tuple[Usage | None, str, str]]
     (CHAT | {"used": used_text(Used(Usage(1), "t")), "usage": LAST}, {}, (Usage(1), "exact", "t")),
     (CHAT | {"used": used_text(Used(Usage(1), "t", False))}, {}, (Usage(1), "partial", "t")),
     (CHAT, {}, (None, "unknown", "")),
-    (CHAT | {"usage": "{"}, {}, (None, "unknown", "")),
+    (CHAT | {"usage": "x{"}, {}, (None, "unknown", "")),
     (CHAT | {"usage": '{"prompt_tokens": 0, "completion_tokens": 0}'}, {}, (None, "unknown", "")),
     (CHAT | {"usage": "{}"}, {}, (None, "unknown", "")),
     (MESSAGES | {"usage_so_far": "{}"}, {}, (None, "unknown", "")),

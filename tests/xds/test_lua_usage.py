@@ -103,6 +103,8 @@ WHOLE: list[tuple[str, str]] = [
     ('{"text":"","usage":{"a":', ""),
     ('{"data":[[0.1,-2e5],[3]],"usage":{"a":1}}', '{"a":1}'),
     ('{"data":[1,"]",{"usage":{"b":2}}],"usage":{"a":1}}', '{"a":1}'),
+    ('{"data":[1,[2,[3,4],"]"],{"usage":{"b":2}}],"more":[ -1 , 2 ],"usage":{"a":1}}', '{"a":1}'),
+    ('{"data":' + "[1," * 20_000 + "1" + "]" * 20_000 + ',"usage":{"a":1}}', '{"a":1}'),
     (json.dumps({"image": "A" * 200_000, "usage": U}), USAGE),
     (json.dumps({"usage": U, "image": "A" * 200_000}), USAGE),
     (json.dumps({"text": '\\"' * 50_000 + SPOKEN * 500, "usage": U}), USAGE),
@@ -235,8 +237,25 @@ STREAMS: list[tuple[str, list[str], list[str]]] = [
         ["", USAGE, ""],
     ),
     (RESPONSES, ['data: {"response":{"usage":{"a":1}},"type":"response.completed"}'], ["", '{"a":1}', ""]),
+    (
+        RESPONSES,
+        [
+            'data: {"response":'
+            + json.dumps({"type": "response.created", "t": LARGE, "usage": U})
+            + ',"type":"response.completed"}'
+        ],
+        ["", USAGE, ""],
+    ),
+    (
+        RESPONSES,
+        [
+            event("response.in_progress", response={"usage": U, "t": LARGE}),
+            event("response.failed", response={}),
+        ],
+        ["", "", ""],
+    ),
     (RESPONSES, [event("response.failed", response={"usage": U})], ["", USAGE, ""]),
-    (RESPONSES, [event("response.in_progress", response={"usage": {"a": 0}})], ['{"a": 0}', "", ""]),
+    (RESPONSES, [event("response.in_progress", response={"usage": {"a": 0}})], ["", "", ""]),
     (
         MESSAGES,
         [

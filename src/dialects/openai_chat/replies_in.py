@@ -282,7 +282,8 @@ _CACHED = ("num_cached_tokens", "prompt_cache_hit_tokens", "cached_tokens")
 
 def _prompt_details(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     details = usage.get("prompt_tokens_details")
-    told: dict[str, Any] = dict(details) if isinstance(details, dict) else {}
-    if openai.count_in(told, "cached_tokens") is None:
-        told["cached_tokens"] = next((n for name in _CACHED if (n := openai.count_in(usage, name))), 0)
-    return told
+    told: Mapping[str, Any] = details if isinstance(details, dict) else {}
+    if openai.count_in(told, "cached_tokens") is not None:  # nearly always
+        return told
+    cached = next((n for name in _CACHED if (n := openai.count_in(usage, name))), 0)
+    return {**told, "cached_tokens": cached}
