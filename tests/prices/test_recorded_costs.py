@@ -51,7 +51,7 @@ def test_recorded_replies_cost_the_same(kind: str) -> None:
     for row, reply in good(kind):
         cost = ours(provider, reply)
         if cost.unknown:
-            # What was heard has no price in the list, or what of it was cached is not told; nor have advisors.
+            # Advisors and what was heard have no price in the list, or what of it was cached is not told.
             assert set(cost.unknown) <= {"audio_input", "audio_cache_read", "beside"}, row.id
             told["unknown"] += 1
             continue
