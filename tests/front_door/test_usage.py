@@ -44,6 +44,7 @@ MODELS: Mapping[str, str] = dict.fromkeys(DIALECTS, "m") | {
 }
 _FOLDER = Path(os.environ.get("MODELBROKER_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
 Told = tuple[Any, str]  # usage and its state, as a line of calls.jsonl has them
+Found = tuple[Any, str, str]  # and the service tier
 
 
 @pytest.fixture(scope="module")
@@ -114,28 +115,31 @@ def shown(usage: Usage | None) -> Any:
 # -- recorded traffic
 
 
-def expected(kind: str, status: int, reply: bytes, is_stream: bool) -> Told:
+def expected(kind: str, status: int, reply: bytes, is_stream: bool) -> Found:
     if status >= 300 or kind == "anthropic-count-tokens":
-        return None, "none"
-    usage = decoded(kind, reply, is_stream)
+        return None, "none", ""
+    usage, tier = decoded(kind, reply, is_stream)
     is_told = usage is not None and usage.prompt + usage.output > 0
-    return (shown(usage), "exact") if is_told else (None, "unknown")
+    return (shown(usage), "exact", tier) if is_told else (None, "unknown", "")
 
 
-def decoded(kind: str, reply: bytes, is_stream: bool) -> Usage | None:
-    """What the dialect's own decoder finds in a good reply."""
+def decoded(kind: str, reply: bytes, is_stream: bool) -> tuple[Usage | None, str]:
+    """What the dialect's own decoder finds in a good reply: usage and tier."""
     dialect = DIALECTS[kind]
     if dialect == "openai-embeddings":
-        return Usage(input=json.loads(reply)["usage"]["prompt_tokens"])
+        return Usage(input=json.loads(reply)["usage"]["prompt_tokens"]), ""
     if not is_stream:
         try:
-            return provider_dialect(dialect).decode_reply(reply, upstream(dialect)).usage
+            whole = provider_dialect(dialect).decode_reply(reply, upstream(dialect))
         except ValueError:
-            return None
+            return None, ""
+        return whole.usage, whole.service_tier
     decoder = provider_dialect(dialect).stream_decoder(upstream(dialect))
     events = [*decoder.feed(reply), *decoder.end()]
-    found = [event.usage for event in events if isinstance(event, (Started, UsageGiven))]
-    return found[-1] if found else None
+    found = [event for event in events if isinstance(event, (Started, UsageGiven))]
+    usages = [event.usage for event in found if event.usage is not None]
+    tiers = [event.service_tier for event in found if event.service_tier]
+    return (usages[-1] if usages else None), (tiers[-1] if tiers else "")
 
 
 ROWS = [
@@ -157,7 +161,7 @@ def load(sims: Simulators, kind: str, **script: Any) -> None:
     sims[kind].script(recordings=[str((_FOLDER / f"{kind}.jsonl").resolve())], **script)
 
 
-def known(kind: str, row: Any) -> Told:
+def known(kind: str, row: Any) -> Found:
     body = row["response"]["body"]
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     return expected(kind, row["response"]["status"], raw, isinstance(body, str))
@@ -166,7 +170,7 @@ def known(kind: str, row: Any) -> Told:
 @pytest.mark.parametrize("size", [None, 7, 1000])
 def test_what_passes(broker: Broker, sims: Simulators, size: int | None) -> None:
     """The buckets that the dialect's decoder reads in the same bytes, in whatever pieces a stream comes."""
-    wanted: dict[str, tuple[str, Told]] = {}
+    wanted: dict[str, tuple[str, Found]] = {}
     rows = [row.values for row in ROWS if row.values[1] is not None]
     if not rows:
         pytest.skip("no recordings here")
@@ -179,22 +183,25 @@ def test_what_passes(broker: Broker, sims: Simulators, size: int | None) -> None
         wanted[answer.get("x-broker-request-id")] = (row["id"], known(kind, row))
     found = found_in(broker, wanted)
     assert found == wanted
-    states = {state for _, (_, state) in wanted.values()}
+    states = {state for _, (_, state, _) in wanted.values()}
     assert "exact" in states and (size or "none" in states)
 
 
-def found_in(broker: Broker, wanted: Mapping[str, tuple[str, Told]]) -> dict[str, tuple[str, Told]]:
+def found_in(broker: Broker, wanted: Mapping[str, tuple[str, Found]]) -> dict[str, tuple[str, Found]]:
     wait_until(lambda: wanted.keys() <= lines(broker).keys(), 15)
     records = lines(broker)
-    return {
-        request_id: (name, (records[request_id]["usage"], records[request_id]["usage_state"]))
-        for request_id, (name, _) in wanted.items()
-    }
+    found = {}
+    for request_id, (name, _) in wanted.items():
+        record = records[request_id]
+        (attempt,) = record["attempts"]
+        found[request_id] = (name, (record["usage"], record["usage_state"], attempt["service_tier"]))
+    return found
 
 
 def test_what_is_translated(broker: Broker, sims: Simulators) -> None:
     """The same buckets, for clients of every other dialect."""
-    wanted: dict[str, tuple[str, Told]] = {}
+    wanted: dict[str, tuple[str, Found]] = {}
+    kinds = set()
     if not recorded():
         pytest.skip("no recordings here")
     for kind in PROVIDER_KINDS:
@@ -204,12 +211,13 @@ def test_what_is_translated(broker: Broker, sims: Simulators) -> None:
         wish = expected(kind, row.status, row.reply, row.streamed)
         if wish[1] != "exact":
             continue
+        kinds.add(kind)
         client = "openai-chat" if row.dialect == "anthropic-messages" else "anthropic-messages"
         pin = {"x-mock-reply": json.dumps({"recording": ident})}
         (got,) = make(broker.url, [Ask(f"pool-{kind}", client, row.streamed, headers=pin)])
         if got.status == 200:
             wanted[got.headers["x-broker-request-id"]] = (row.id, wish)
-    assert len({row_id.partition(":")[0] for row_id, _ in wanted.values()}) == len(PROVIDER_KINDS)
+    assert {row_id.partition(":")[0] for row_id, _ in wanted.values()} == kinds
     assert found_in(broker, wanted) == wanted
 
 
