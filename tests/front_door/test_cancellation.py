@@ -4,14 +4,12 @@ says so. Run with `-rP` to see how long it took."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from support.broker import KEY_SHA256, Broker, one_pool_each, provider
 from support.calls import PATHS, Ask, make
 from support.envoy import stats
 from support.leaving import WAYS, Client, Way
+from support.records import lines_of
 from support.simulators import SimulatorHandle, Simulators
 from support.waiting import wait_until
 
@@ -116,8 +115,7 @@ def _well_behaved(sims: Simulators) -> None:
 
 
 def records(broker: Broker) -> list[dict[str, Any]]:
-    path: Path = broker.folder / "state" / "calls.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return lines_of(broker)
 
 
 def settled_records(broker: Broker) -> list[dict[str, Any]]:

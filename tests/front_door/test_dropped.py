@@ -5,7 +5,6 @@ Names are the client's own. They stand in a header of the reply, and in the call
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import anthropic
 import openai
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
+from support.records import lines_of
 from support.sdks import CLIENTS, ask
 from support.simulators import Simulators
 from support.waiting import wait_until
@@ -125,14 +125,8 @@ def clean(sims: Simulators) -> None:
 
 def record_of(broker: Broker, headers: Mapping[str, str]) -> dict[str, Any]:
     """The call's record; entries come in batches, so it is waited for."""
-    request_id, path = headers["x-broker-request-id"], broker.folder / "state" / "calls.jsonl"
-
-    def look() -> dict[str, Any] | None:
-        lines = path.read_text().splitlines() if path.exists() else []
-        return next((r for r in map(json.loads, lines) if r["request_id"] == request_id), None)
-
-    found: dict[str, Any] = wait_until(look)
-    return found
+    found: list[dict[str, Any]] = wait_until(lambda: lines_of(broker, headers["x-broker-request-id"]))
+    return found[0]
 
 
 def named(headers: Mapping[str, str]) -> set[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, asks, call, client, make
-from support.records import record_of
+from support.records import lines_of, record_of
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -226,11 +225,9 @@ def test_a_client_that_leaves_takes_both_with_it(broker: Broker, sims: Simulator
             asked.cancel()
 
     asyncio.run(leave())
-    path = broker.folder / "state" / "calls.jsonl"
 
     def left() -> list[dict[str, Any]]:
-        lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
-        return [line for line in lines if line["code"] == "client_gone"]
+        return [line for line in lines_of(broker) if line["code"] == "client_gone"]
 
     (told,) = wait_until(left)
     assert (told["attempts_made"], len(told["attempts"]), told["hedged"]) == (2, 2, True)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
 import shutil
@@ -23,6 +22,7 @@ import yaml
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, asks, make
 from support.load import Load, load
+from support.records import lines_of
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -83,8 +83,7 @@ def wait_until_back(broker: Broker, *old: int) -> None:
 
 def lines(broker: Broker) -> list[dict[str, Any]]:
     """Every line is whole: half a one raises ValueError."""
-    path = broker.folder / "state" / "calls.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return lines_of(broker)
 
 
 async def under_load(broker: Broker, happens: Callable[[Load], Awaitable[None]]) -> tuple[Load, float]:

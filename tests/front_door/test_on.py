@@ -15,6 +15,7 @@ import pytest
 from modelbroker.core.causes import ALWAYS_CLIENTS, Cause
 from support.broker import KEY_SHA256, Broker, one_a_dialect, provider
 from support.calls import Ask, Got, make
+from support.records import lines_of
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -122,11 +123,9 @@ def clean(sims: Simulators) -> None:
 def records(broker: Broker, got: list[Got]) -> dict[str, dict[str, Any]]:
     """Request id → record, once all are there."""
     ids = {g.headers["x-broker-request-id"] for g in got}
-    path = broker.folder / "state" / "calls.jsonl"
 
     def found() -> dict[str, dict[str, Any]]:
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        there = {line["request_id"]: line for line in lines if line["request_id"] in ids}
+        there = {line["request_id"]: line for line in lines_of(broker) if line["request_id"] in ids}
         return there if there.keys() == ids else {}
 
     return wait_until(found)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from google.protobuf import descriptor_pool, json_format, message_factory
+from modelbroker.records.reference import contract
 from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.records import lines_of
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -51,8 +52,7 @@ def _well_behaved(sims: Simulators) -> None:
 
 
 def lines(broker: Broker) -> list[dict[str, Any]]:
-    path: Path = broker.folder / "state" / "calls.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return lines_of(broker)
 
 
 def record_of(broker: Broker, request_id: str) -> dict[str, Any]:
@@ -175,3 +175,24 @@ def test_no_prompt_text_and_no_key_is_in_a_record(broker: Broker) -> None:
     assert "private question" not in text
     assert KEY not in text
     assert "sk-provider-secret" not in text
+
+
+def test_every_line_is_a_message_of_the_contract(broker: Broker, sims: Simulators) -> None:
+    """Whole and streamed, with a failover, refused, and failed."""
+    record_of(broker, call(broker).headers["x-broker-request-id"])
+    record_of(broker, call(broker, key="wrong").headers["x-broker-request-id"])
+    sims["a"].script(faults=[{"status": 529}])
+    record_of(broker, call(broker, stream=True).headers["x-broker-request-id"])
+    sims["b"].script(faults=[{"status": 500}])
+    record_of(broker, call(broker).headers["x-broker-request-id"])
+    file = contract()
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    message = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.Record"))
+    names = {field.name for field in message.DESCRIPTOR.fields}
+    told = lines(broker)
+    for line in told:
+        json_format.ParseDict(line, message())
+        assert set(line) == names
+    assert {line["outcome"] for line in told} >= {"ok", "refused", "error"}
+    assert {line["error_source"] for line in told} >= {"", "policy", "provider"}

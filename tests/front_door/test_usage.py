@@ -20,6 +20,7 @@ from support.calls import Ask, Got, make
 from support.dialects import PROVIDER_KINDS, recorded, upstream
 from support.leaving import Client
 from support.recordings import recordings
+from support.records import lines_of
 from support.simulators import Simulators
 from support.waiting import wait_until
 from support.wire import BEARER, CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES, X_API_KEY, Answer, ask
@@ -87,10 +88,7 @@ def _well_behaved(sims: Simulators) -> None:
 
 def lines(broker: Broker) -> dict[str, dict[str, Any]]:
     """Records by their calls' ids."""
-    path = broker.folder / "state" / "calls.jsonl"
-    text = path.read_text() if path.exists() else ""
-    found = map(json.loads, text[: text.rfind("\n") + 1].splitlines())
-    return {line["request_id"]: line for line in found}
+    return {line["request_id"]: line for line in lines_of(broker)}
 
 
 def record_of(broker: Broker, request_id: str) -> dict[str, Any]:

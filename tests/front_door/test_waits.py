@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, asks, call, client, make
+from support.records import lines_of
 from support.simulators import SimulatorHandle, Simulators
 from support.waiting import wait_until
 
@@ -86,9 +87,7 @@ def all_say_no(broker: Broker, sims: Simulators, pool: str, **wait_s: int) -> No
 
 
 def records(broker: Broker, since_s: float) -> list[dict[str, Any]]:
-    path = broker.folder / "state" / "calls.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [line for line in lines if line["started_s"] >= since_s]
+    return [line for line in lines_of(broker) if line["started_s"] >= since_s]
 
 
 def waiting(broker: Broker) -> int:

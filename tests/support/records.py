@@ -19,12 +19,16 @@ def record_of(broker: Broker, got: Got) -> dict[str, Any]:
 
 
 def records_of(broker: Broker, got: Got) -> list[dict[str, Any]]:
-    """All that there is now."""
+    """All that there is now of one call."""
+    return lines_of(broker, got.headers["x-broker-request-id"])
+
+
+def lines_of(broker: Broker, holding: str = "") -> list[dict[str, Any]]:
+    """All that there are now, or those that hold this text."""
     path: Path = broker.folder / "state" / "calls.jsonl"
-    request_id = got.headers["x-broker-request-id"]
     text = path.read_text() if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]  # the last line may be half written
-    return [json.loads(line) for line in whole.splitlines() if request_id in line]
+    return [json.loads(line) for line in whole.splitlines() if holding in line]
 
 
 def told(record: dict[str, Any]) -> tuple[int, str, list[tuple[str, str]]]:
