@@ -311,7 +311,7 @@ local function take_usage(seen, scan, is_final)
   if not usage or (kind and seen.dialect == "openai-responses" and not is_last) then
     return
   end
-  seen.tells, seen.tier = true, tier or seen.tier
+  seen.tells, seen.tier, seen.unread = true, tier or seen.tier, false
   if not (is_final or is_last) then
     seen.so_far = usage
     seen.usage = seen.usage and ""
@@ -332,6 +332,25 @@ local function read_usage(seen, events)
       local is_chat = seen.dialect == "openai-chat"
       take_usage(seen, scan, is_chat and string.find(line, '"choices":%s*%[%s*%]') ~= nil)
     end
+  end
+end
+
+-- As `read_usage`, but for providers that tell it in each event of a chat: of those each 16th is read, and the last one
+-- when the stream is over (`end_usage`). Should it break off, some tokens less are known.
+local function note_usage(seen, events)
+  seen.tellings = seen.tellings + 1
+  if seen.dialect == "openai-chat" and seen.tellings % 16 ~= 1 and not string.find(events, '"choices":[]', 1, true) then
+    seen.unread = events
+  else
+    seen.unread = false
+    read_usage(seen, events)
+  end
+end
+
+local function end_usage(seen)
+  if seen.unread then
+    read_usage(seen, seen.unread)
+    seen.unread = false
   end
 end
 

@@ -30,6 +30,9 @@ function envoy_on_request(handle)
     end
     at = at + size
   end
+  if way == "stream" and headers:get("x-ends") then
+    end_usage(seen)
+  end
   if way == "whole" then
     seen.usage, seen.tier = scanned(scan)
   elseif way == "end" then
@@ -55,10 +58,13 @@ def lua(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuaEnvoy]:
         yield envoy
 
 
-def told(lua: LuaEnvoy, way: str, dialect: str, body: bytes, sizes: Sequence[int]) -> list[str]:
+def told(
+    lua: LuaEnvoy, way: str, dialect: str, body: bytes, sizes: Sequence[int], ends: bool = True
+) -> list[str]:
     """[usage so far, usage at the end, tier]"""
     assert sum(sizes) == len(body)
     headers = {"x-dialect": dialect, "x-way": way, "x-sizes": " ".join(map(str, sizes))}
+    headers |= {"x-ends": "1"} if ends else {}
     return ["" if text == "-" else text for text in lua.answer(body, headers).split("\0")]
 
 
@@ -328,6 +334,19 @@ def test_any_events_tell_what_they_say_last(lua: LuaEnvoy, data: st.DataObject) 
     sizes = [b - a for a, b in zip([0, *at], [*at, len(stream)], strict=True)]
     so_far, last, _ = told(lua, "stream", dialect, stream, sizes)
     assert (json.loads(last or so_far) if last or so_far else None) == read(dialect, values)
+
+
+@pytest.mark.parametrize("events", [1, 2, 15, 16, 17, 33, 100])
+def test_usage_in_each_event_is_known_to_a_few_tokens(lua: LuaEnvoy, events: int) -> None:
+    """And to the last one at the end."""
+    stream = [f"{chat(usage={'n': n})}\n\n".encode() for n in range(1, events + 1)]
+    body, sizes = b"".join(stream), [*map(len, stream)]
+    so_far, last, _ = told(lua, "stream", CHAT, body, sizes, ends=False)
+    assert 0 <= events - json.loads(so_far)["n"] < 16 and last == ""
+    assert told(lua, "stream", CHAT, body, sizes) == [compact({"n": events}), "", ""]
+    whole = body + f"{chat(choices=[], usage={'n': 500})}\n\n".encode()
+    *_, final, _ = told(lua, "stream", CHAT, whole, [*sizes, len(whole) - len(body)], ends=False)
+    assert final == compact({"n": 500})
 
 
 def test_an_event_that_is_cut_tells_nothing(lua: LuaEnvoy) -> None:
