@@ -259,6 +259,10 @@ local function pass_stream(handle, call, headers)
       end
     end
   end
+  end_usage(seen)
+  if seen.tells then
+    tell_usage(handle, seen)
+  end
   note_end(handle, dialect, seen)
 end
 

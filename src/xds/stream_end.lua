@@ -20,7 +20,7 @@ local function ends_an_event(text)
 end
 
 -- `scan` reads a large event, of which not all is kept, on its way; `so_far`, `usage` and `tier` are those of usage.lua,
--- and `tells` that they are news.
+-- `tells` that they are news; `tellings` counts the pieces that told usage, and `unread` is one that was not looked into.
 local function new_watch(dialect)
   return {
     dialect = dialect,
@@ -33,6 +33,8 @@ local function new_watch(dialect)
     usage = false,
     tier = false,
     tells = false,
+    tellings = 0,
+    unread = false,
   }
 end
 
@@ -45,7 +47,7 @@ local function scan_from(seen, open)
   local scan = scan_of_event(seen.dialect)
   local kind = last and string.match(string.sub(open, last + 1, last + 100), '^%s*{%s*"type":%s*"(response%.[^"]+)"')
   -- That a response began quotes all of its request, and tells no usage.
-  scan.is_off = kind and not FINAL[kind]
+  scan.is_off = kind and not FINAL["openai-responses"][kind]
   scan_usage(scan, last and string.sub(open, last + 1) or "")
   return scan
 end
@@ -60,7 +62,7 @@ local function watch(seen, text)
     if string.byte(text) ~= 58 or string.find(text, "\ndata", 1, true) then
       seen.before, seen.newest = seen.newest, text
       if tells_usage(text) then
-        read_usage(seen, text)
+        note_usage(seen, text)
       end
     end
     return
@@ -81,7 +83,7 @@ local function watch(seen, text)
       seen.scan, whole = false, string.sub(open, first + 1, last)
     end
     if tells_usage(whole) then
-      read_usage(seen, whole)
+      note_usage(seen, whole)
     end
     open = string.sub(open, last + 1)
   elseif seen.scan then

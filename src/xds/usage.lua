@@ -16,11 +16,14 @@ local HOLDERS = {
 }
 -- Types of events that tell usage for the last time.
 local FINAL = {
-  ["response.completed"] = true,
-  ["response.incomplete"] = true,
-  ["response.failed"] = true,
-  ["response.cancelled"] = true,
-  ["message_delta"] = true,
+  ["openai-chat"] = {},
+  ["openai-responses"] = {
+    ["response.completed"] = true,
+    ["response.incomplete"] = true,
+    ["response.failed"] = true,
+    ["response.cancelled"] = true,
+  },
+  ["anthropic-messages"] = {["message_delta"] = true},
 }
 
 -- `holder`: the name of an object in the top one that may hold usage, too. `on_top`: the top one may.
@@ -304,13 +307,15 @@ end
 -- may leave out what it has told before: what it tells at the end comes together.
 local function take_usage(seen, scan, is_final)
   local usage, tier, kind = scanned(scan)
-  if not usage or (kind and seen.dialect == "openai-responses" and not FINAL[kind]) then
+  local is_last = FINAL[seen.dialect][kind]
+  if not usage or (kind and seen.dialect == "openai-responses" and not is_last) then
     return
   end
-  seen.tells, seen.tier = true, tier or seen.tier
-  if not (is_final or FINAL[kind]) then
+  seen.tells, seen.tier, seen.unread = true, tier or seen.tier, false
+  if not (is_final or is_last) then
     seen.so_far = usage
-  elseif kind == "message_delta" and seen.usage and #seen.usage + #usage < USAGE_BYTES then
+    seen.usage = seen.usage and ""
+  elseif seen.dialect == "anthropic-messages" and seen.usage and #seen.usage + #usage < USAGE_BYTES then
     seen.usage = seen.usage .. "," .. usage
   else
     seen.usage = usage
@@ -323,14 +328,29 @@ local function read_usage(seen, events)
     if string.sub(line, 1, 5) == "data:" and tells_usage(line) then
       local scan = scan_of_event(seen.dialect)
       scan_usage(scan, string.sub(line, 6))
-      -- In a chat what comes with the last word of the answer, or behind it, is final.
+      -- In a chat what comes behind all answers is final. One that has come to its end is not: there may be others.
       local is_chat = seen.dialect == "openai-chat"
-      take_usage(
-        seen,
-        scan,
-        is_chat and (string.find(line, '"choices":%s*%[%s*%]') or string.find(line, '"finish_reason":%s*"[^"]')) ~= nil
-      )
+      take_usage(seen, scan, is_chat and string.find(line, '"choices":%s*%[%s*%]') ~= nil)
     end
+  end
+end
+
+-- As `read_usage`, but for providers that tell it in each event of a chat: of those each 16th is read, and the last one
+-- when the stream is over (`end_usage`). Should it break off, some tokens less are known.
+local function note_usage(seen, events)
+  seen.tellings = seen.tellings + 1
+  if seen.dialect == "openai-chat" and seen.tellings % 16 ~= 1 and not string.find(events, '"choices":[]', 1, true) then
+    seen.unread = events
+  else
+    seen.unread = false
+    read_usage(seen, events)
+  end
+end
+
+local function end_usage(seen)
+  if seen.unread then
+    read_usage(seen, seen.unread)
+    seen.unread = false
   end
 end
 

@@ -47,6 +47,7 @@ LAST = '{"prompt_tokens": 3, "completion_tokens": 4}'
 CASES: list[tuple[dict[str, Any], dict[str, Any], tuple[Usage | None, str, str]]] = [
     (CHAT | {"usage": "flex" + LAST}, {}, (Usage(3, output=4), "exact", "flex")),
     (CHAT | {"usage_so_far": LAST}, {}, (Usage(3, output=4), "exact", "")),
+    (CHAT | {"usage_so_far": LAST, "usage": ""} | CUT, {}, (Usage(3, output=4), "partial", "")),
     (CHAT | {"usage_so_far": LAST} | CUT, {}, (Usage(3, output=4), "partial", "")),
     (CHAT | {"usage_so_far": "flex" + LAST} | CUT, {}, (Usage(3, output=4), "partial", "flex")),
     (

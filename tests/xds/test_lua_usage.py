@@ -30,6 +30,9 @@ function envoy_on_request(handle)
     end
     at = at + size
   end
+  if way == "stream" and headers:get("x-ends") then
+    end_usage(seen)
+  end
   if way == "whole" then
     seen.usage, seen.tier = scanned(scan)
   elseif way == "end" then
@@ -55,10 +58,13 @@ def lua(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuaEnvoy]:
         yield envoy
 
 
-def told(lua: LuaEnvoy, way: str, dialect: str, body: bytes, sizes: Sequence[int]) -> list[str]:
+def told(
+    lua: LuaEnvoy, way: str, dialect: str, body: bytes, sizes: Sequence[int], ends: bool = True
+) -> list[str]:
     """[usage so far, usage at the end, tier]"""
     assert sum(sizes) == len(body)
     headers = {"x-dialect": dialect, "x-way": way, "x-sizes": " ".join(map(str, sizes))}
+    headers |= {"x-ends": "1"} if ends else {}
     return ["" if text == "-" else text for text in lua.answer(body, headers).split("\0")]
 
 
@@ -212,11 +218,12 @@ STREAMS: list[tuple[str, list[str], list[str]]] = [
         [chat(usage=None), stop(usage=None), chat(choices=[], usage=U), "data: [DONE]"],
         ["", compact(U), ""],
     ),
-    (CHAT, [chat(), stop(usage=U, service_tier="flex"), "data: [DONE]"], ["", compact(U), "flex"]),
+    (CHAT, [chat(), stop(usage=U, service_tier="flex"), "data: [DONE]"], [compact(U), "", "flex"]),
     (CHAT, [chat(), stop(), chat(choices=[], usage=None), "data: [DONE]"], ["", "", ""]),
     (CHAT, [chat(usage={"n": 1}), chat(usage={"n": 2})], [compact({"n": 2}), "", ""]),
-    (CHAT, [chat(usage={"n": 1}), stop(usage={"n": 2})], [compact({"n": 1}), compact({"n": 2}), ""]),
-    (CHAT, [chat(), stop(x_groq={"id": "r", "usage": U})], ["", compact(U), ""]),
+    (CHAT, [chat(usage={"n": 1}), stop(usage={"n": 2})], [compact({"n": 2}), "", ""]),
+    (CHAT, [chat(choices=[], usage={"n": 1}), chat(usage={"n": 2})], [compact({"n": 2}), "", ""]),
+    (CHAT, [chat(), stop(x_groq={"id": "r", "usage": U})], [compact(U), "", ""]),
     (CHAT, [chat(tools={"usage": FAKE}), stop(metadata={"usage": FAKE})], ["", "", ""]),
     (CHAT, [": " + chat(usage=FAKE)[6:], "event: " + chat(usage=FAKE), stop()], ["", "", ""]),
     (CHAT, [chat(image="A" * 30_000, usage=U), stop()], [compact(U), "", ""]),
@@ -292,6 +299,54 @@ def test_any_cuts_of_a_stream(lua: LuaEnvoy, data: st.DataObject) -> None:
     at = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     sizes = [b - a for a, b in zip([0, *at], [*at, len(stream)], strict=True)]
     assert told(lua, "stream", dialect, stream, sizes) == expected
+
+
+HOLDERS = {CHAT: ("x_groq", True), RESPONSES: ("response", False), MESSAGES: ("message", True)}
+FIELDS = st.sampled_from(["usage", "x_groq", "response", "message", "type", "delta", 'usage"'])
+KINDS = st.sampled_from(["message_start", "message_delta", "response.created", "response.completed"])
+
+
+def read(dialect: str, events: Sequence[dict[str, Any]]) -> Any:
+    """The usage that was told last, read as JSON."""
+    holder, on_top = HOLDERS[dialect]
+    found = None
+    for value in events:
+        held = value.get(holder)
+        told = value.get("usage") if on_top else None
+        if not isinstance(told, dict):
+            told = held.get("usage") if isinstance(held, dict) else None
+        is_other = dialect == RESPONSES and value["type"] not in (None, "response.completed")
+        if isinstance(told, dict) and not is_other:
+            found = told
+    return found
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_events_tell_what_they_say_last(lua: LuaEnvoy, data: st.DataObject) -> None:
+    dialect = data.draw(st.sampled_from((CHAT, RESPONSES)))
+    one = st.dictionaries(FIELDS, JSONS | st.dictionaries(NAMES, JSONS, max_size=3), max_size=4)
+    kinds = KINDS | st.none()
+    events = data.draw(st.lists(st.tuples(one, kinds, st.booleans()), min_size=1, max_size=4))
+    values = [{**value, "type": kind, "long": "x" * 9_000 * is_long} for value, kind, is_long in events]
+    stream = b"".join(b"data: %b\n\n" % json.dumps(value).encode() for value in values)
+    at = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    sizes = [b - a for a, b in zip([0, *at], [*at, len(stream)], strict=True)]
+    so_far, last, _ = told(lua, "stream", dialect, stream, sizes)
+    assert (json.loads(last or so_far) if last or so_far else None) == read(dialect, values)
+
+
+@pytest.mark.parametrize("events", [1, 2, 15, 16, 17, 33, 100])
+def test_usage_in_each_event_is_known_to_a_few_tokens(lua: LuaEnvoy, events: int) -> None:
+    """And to the last one at the end."""
+    stream = [f"{chat(usage={'n': n})}\n\n".encode() for n in range(1, events + 1)]
+    body, sizes = b"".join(stream), [*map(len, stream)]
+    so_far, last, _ = told(lua, "stream", CHAT, body, sizes, ends=False)
+    assert 0 <= events - json.loads(so_far)["n"] < 16 and last == ""
+    assert told(lua, "stream", CHAT, body, sizes) == [compact({"n": events}), "", ""]
+    whole = body + f"{chat(choices=[], usage={'n': 500})}\n\n".encode()
+    *_, final, _ = told(lua, "stream", CHAT, whole, [*sizes, len(whole) - len(body)], ends=False)
+    assert final == compact({"n": 500})
 
 
 def test_an_event_that_is_cut_tells_nothing(lua: LuaEnvoy) -> None:
