@@ -12,6 +12,7 @@ from collections.abc import Collection
 from ..core.causes import CODES, Cause
 from ..core.keys import BROKER_DETAILS, CODE_HEADER
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
+from ..core.usage import EXACT
 from ..envoyapi import AnyMessage
 from .usage import usage_in
 
@@ -106,6 +107,8 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
         own = own or (CODES[cause] if cause is not None else "")
     is_whole = cause is None and not own
     usage, usage_state, service_tier = usage_in(left, told_status, cause, is_whole, details)
+    if own == CANCELLED and usage_state == EXACT and "first_event_by" in left:
+        own = ""  # of a stream: its client left behind the last word of usage, and had its answer
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
         status=_status_of_attempt(told_status, left, cause),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..core.outcomes import outcome_of
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Record
-from ..core.usage import NOTHING
+from ..core.usage import EXACT, NOTHING
 
 # Envoy sends each listener's entries on its own, every _FLUSH of `listeners.py`: later than that is lost.
 WAIT_S = 5.0
@@ -106,6 +106,8 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
     record.hedged = any(attempt.hedge for attempt in attempts)
     if (answer := _answer(record, attempts)) is not None:
         record.usage, record.usage_state = answer.usage, answer.usage_state
+        if record.code == CLIENT_GONE and record.stream and not answer.code and answer.usage_state == EXACT:
+            record.code = ""  # it left behind the last word of its stream
     if not record.code:
         codes = [a.code for a in attempts if (a.member, a.status) == (record.member, record.status)]
         code = codes[-1] if codes else ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelbroker.core.usage import Usage
+from modelbroker.core.usage import Beside, Usage
 from modelbroker.dialects import Used, provider_usage, used_from, used_text
 
 CHAT, RESPONSES, MESSAGES = "openai-chat", "openai-responses", "anthropic-messages"
@@ -150,7 +150,11 @@ TABLE: list[tuple[str, str, dict[str, Any], Usage]] = [
                 run("message", (1354, 11)),
             ],
         },
-        Usage(input=2482, output=166, beside=(("claude-opus", Usage(input=2564, cache_read=5, output=99)),)),
+        Usage(
+            input=2482,
+            output=166,
+            beside=(Beside("claude-opus", Usage(input=2564, cache_read=5, output=99)),),
+        ),
     ),
     (
         "Anthropic: a compaction is in none of the sums",

@@ -119,6 +119,16 @@ def test_an_attempt_for_which_nobody_waited() -> None:
     assert attempt_of(entry)[1].code == "upstream_garbage"
 
 
+def test_who_leaves_behind_the_last_word_of_usage_had_its_answer() -> None:
+    """OpenAI's SDK hangs up at [DONE], and does not wait for the stream's end."""
+    entry = seen_entry(200, "downstream_connection_termination")
+    usage = '{"prompt_tokens": 3, "completion_tokens": 4}'
+    told(entry, usage=usage, dialect="openai-chat")
+    assert attempt_of(entry)[1].code == "cancelled"  # a whole reply, which never reached it
+    told(entry, usage=usage, dialect="openai-chat", first_event_by="1")
+    assert (attempt_of(entry)[1].code, attempt_of(entry)[1].usage_state) == ("", "exact")
+
+
 def test_who_left_no_metadata_is_known_by_the_reply() -> None:
     entry = ENTRY()
     entry.common_properties.stream_id = "of envoy"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.record import Attempt, Record
+from modelbroker.core.usage import EXACT, PARTIAL, Usage
 from modelbroker.records.join import FORGET_S, MAX_WAITING, WAIT_S, Joiner, winner
 
 
@@ -67,6 +69,26 @@ def test_an_end_that_only_the_members_listener_was_told_is_the_calls() -> None:
     joiner.outer(call, 0.0)
     done = joiner.attempt("r", Attempt("m/0", 200, 1.0, code="cancelled"), 0.0)
     assert done is not None and done.code == "client_gone"
+
+
+@pytest.mark.parametrize(
+    ("stream", "state", "code", "outcome"),
+    [
+        (True, EXACT, "", "ok"),  # SDKs hang up at a stream's last event
+        (True, PARTIAL, "client_gone", "client_gone"),
+        (False, EXACT, "client_gone", "client_gone"),
+    ],
+)
+def test_who_leaves_behind_the_last_word_of_a_stream_had_it(
+    stream: bool, state: str, code: str, outcome: str
+) -> None:
+    joiner = Joiner()
+    call = record("r", 1)
+    call.member, call.code, call.stream = "m/0", "client_gone", stream
+    joiner.outer(call, 0.0)
+    left = Attempt("m/0", 200, 1.0, usage=Usage(1), usage_state=state)
+    done = joiner.attempt("r", left, 0.0)
+    assert done is not None and (done.code, done.outcome) == (code, outcome)
 
 
 def test_a_twin_that_was_too_slow_is_not_the_calls_end() -> None:
