@@ -18,6 +18,7 @@ _ENVOYS_WORDS = (
     b"Bad Request",
     b"Not Found",
 )
+_CUT = "without sending complete message body"  # h11's words
 _CODECS_WORDS = (b"(http1.", b"(http.invalid_authority)", b"http_version_not_supported")
 
 
@@ -26,9 +27,11 @@ def judge(case: Case, heard: Heard, answers: Answers) -> str:
     requests, rest = requests_in(case.sent)
     if heard.hangs:
         return "hangs: neither answered nor closed"
-    if answers.fault:
+    # What is no HTTP ends the connection, and with it an answer that has begun to what stood before.
+    is_cut = rest == "wrong" and _CUT in answers.fault
+    if answers.fault and not is_cut:
         return f"the answer is not HTTP: {answers.fault}"
-    if any(not answer.whole for answer in answers.found):
+    if any(not answer.whole for answer in answers.found) and not is_cut:
         return "the answer is not whole"
     # What is behind the last request and not HTTP may cost the answers that are still under way.
     is_due = rest == "end" or not heard.end
