@@ -16,7 +16,7 @@ from ..envoyapi.loader import envoy_binary
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from ..xds.snapshot import Versions
 from ..xds.types import ADS, CLUSTER, ENDPOINTS, LISTENER, OUTER_ROUTES, ROUTES, SECRET
-from .prices import price_list_here
+from .prices import price_list_or_warning
 from .runtime import Overrides, prepare_path
 
 _VALIDATE_TIMEOUT_S = 60
@@ -24,10 +24,7 @@ _VALIDATE_TIMEOUT_S = 60
 
 def check_path(path: Path, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
-    price_list, why = price_list_here()
-    if why:
-        print(f"warning: {why}", file=sys.stderr)
-    ready = prepare_path(path, Overrides(), price_list=price_list, priced_at_s=int(time.time()))
+    ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
     for warning in ready.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     judged = ""

@@ -29,13 +29,18 @@ def price_list_here() -> tuple[PriceList | None, str]:
         return None, str(why)
 
 
-def print_prices(config: Path, model: str, at: datetime | None, how: str) -> int:
-    """1: `model` (a part of a member's name, or a pattern) matches no member."""
-    at_s = int(at.timestamp() if at else time.time())
+def price_list_or_warning() -> PriceList | None:
+    """The same for a command: why there are none is said on stderr."""
     price_list, why = price_list_here()
     if why:
         print(f"warning: {why}", file=sys.stderr)
-    ready = prepare_path(config, Overrides(), price_list=price_list, priced_at_s=at_s)
+    return price_list
+
+
+def print_prices(config: Path, model: str, at: datetime | None, how: str) -> int:
+    """1: `model` (a part of a member's name, or a pattern) matches no member."""
+    at_s = int(at.timestamp() if at else time.time())
+    ready = prepare_path(config, Overrides(), price_list=price_list_or_warning(), priced_at_s=at_s)
     pools = ready.catalog.pools.values()
     members = sorted(
         {(m.provider, m.model) for pool in pools for m in pool.members if _is_meant(model, m.id)}

@@ -10,7 +10,6 @@ from .record import CANCELLED, CLIENT_GONE
 OK = "ok"
 REFUSED = "refused"  # nobody was asked
 ERROR = "error"  # also behind a good status, in the middle of a reply
-GONE = CLIENT_GONE
 
 _CODES = {
     "client": (
@@ -43,5 +42,5 @@ def outcome_of(status: int, code: str, attempts_made: int) -> tuple[str, str]:
         return (OK, "") if status < 400 else (ERROR, "broker")
     source = SOURCES.get(code, "broker")
     if code == CLIENT_GONE:
-        return GONE, source
+        return CLIENT_GONE, source
     return REFUSED if not attempts_made and source in ("client", "policy") else ERROR, source

@@ -9,7 +9,7 @@ from ..core.usage import Usage
 _PLAIN = ("cache_read", "cache_write_5m", "cache_write_1h")
 
 
-PAID_OTHERWISE = NO_COST = Cost(0)
+NO_COST = Cost(0)
 
 
 def cost_of(usage: Usage | None, price: Price | None, service_tier: str = "") -> Cost:
@@ -23,7 +23,7 @@ def cost_of(usage: Usage | None, price: Price | None, service_tier: str = "") ->
     if price is None:
         return Cost(None, unknown=("price",))
     if price.commitment:
-        return PAID_OTHERWISE
+        return NO_COST
     if usage is None:
         return Cost(None, unknown=("usage",))
     scale = price.tier(service_tier)

@@ -18,6 +18,7 @@ from .usage import usage_in
 
 # Dynamic metadata in which ext_proc and the member listeners leave what they know of a call.
 NAMESPACE = "modelbroker"
+_OF_A_STREAM = "first_event_by"  # that of a call which asked for a stream
 
 
 def record_of(entry: AnyMessage) -> Record:
@@ -107,7 +108,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
         own = own or (CODES[cause] if cause is not None else "")
     is_whole = cause is None and not own
     usage, usage_state, service_tier = usage_in(left, told_status, cause, is_whole, details)
-    if own == CANCELLED and usage_state == EXACT and "first_event_by" in left:
+    if own == CANCELLED and usage_state == EXACT and _OF_A_STREAM in left:
         own = ""  # of a stream: its client left behind the last word of usage, and had its answer
     return request_id.string_value if request_id is not None else "", Attempt(
         member=_member(listener),
@@ -148,7 +149,7 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
         at_s=_answered_s(attempt.started_s, waited_ms / 1000, attempt.duration_ms / 1000, now_s),
         request_id=request_id,
         is_broken=is_broken_off and attempt.status >= 200,
-        is_stream=(told := _told(entry.common_properties)) is not None and "first_event_by" in told,
+        is_stream=(told := _told(entry.common_properties)) is not None and _OF_A_STREAM in told,
     )
 
 

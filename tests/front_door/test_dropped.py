@@ -12,10 +12,9 @@ import anthropic
 import openai
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
-from support.records import lines_of
+from support.records import record_with
 from support.sdks import CLIENTS, ask
 from support.simulators import Simulators
-from support.waiting import wait_until
 
 # Dialect → base path and model. None of the models reasons: what they take is what their dialect has.
 MEMBERS: Mapping[str, tuple[str, str]] = {
@@ -123,12 +122,6 @@ def clean(sims: Simulators) -> None:
         sim.script(strict=True, replies=[{"text": "Cold. ❄"}])
 
 
-def record_of(broker: Broker, headers: Mapping[str, str]) -> dict[str, Any]:
-    """The call's record; entries come in batches, so it is waited for."""
-    found: list[dict[str, Any]] = wait_until(lambda: lines_of(broker, headers["x-broker-request-id"]))
-    return found[0]
-
-
 def named(headers: Mapping[str, str]) -> set[str]:
     return set(filter(None, headers.get("x-broker-dropped", "").split(", ")))
 
@@ -142,7 +135,7 @@ def test_knobs_are_named_by_the_clients_own_names(
     assert seen.text == "Cold. ❄"
     dropped = NO_WORD[client, name] | NOWHERE[client]
     assert named(headers) == dropped
-    (attempt,) = record_of(broker, headers)["attempts"]
+    (attempt,) = record_with(broker, headers["x-broker-request-id"])["attempts"]
     assert set(attempt["dropped"]) == dropped and len(attempt["dropped"]) == len(dropped)
     (call,) = sims[name].settled_calls()
     assert call["status"] == 200 and '"temperature":0.5' in call["body"]
@@ -154,7 +147,7 @@ def test_nothing_is_named_where_nothing_is_dropped(broker: Broker, client: str, 
     for name in (client, "gemini"):
         _, headers = ask(client, broker.url, name, stream, extra_body={"temperature": 0.5})
         assert "x-broker-dropped" not in headers
-        assert record_of(broker, headers)["attempts"][0]["dropped"] == []
+        assert record_with(broker, headers["x-broker-request-id"])["attempts"][0]["dropped"] == []
 
 
 # Content that only the encoder finds out about: (client, first member's dialect) → arguments, own field.
@@ -182,7 +175,7 @@ def test_content_goes_to_the_next_member(
     assert seen.text == "Cold. ❄" and headers["x-broker-member"].startswith(f"{second}/")
     assert headers["x-broker-attempts"] == "2" and "x-broker-next" not in headers
     assert sims[first].settled_calls() == [] and len(sims[second].settled_calls()) == 1
-    record = record_of(broker, headers)
+    record = record_with(broker, headers["x-broker-request-id"])
     assert [(a["member"].split("/")[0], a["status"], a["code"]) for a in record["attempts"]] == [
         (first, 400, "content_not_supported"),
         (second, 200, ""),
@@ -207,7 +200,7 @@ def test_content_that_nobody_can_carry_is_refused_in_the_clients_words(
     headers = error.response.headers
     assert "x-broker-next" not in headers and headers["x-broker-member"].startswith(f"{name}/")
     assert sims[name].settled_calls() == []
-    record = record_of(broker, headers)
+    record = record_with(broker, headers["x-broker-request-id"])
     assert (record["status"], record["code"]) == (400, "content_not_supported")
 
 
@@ -225,7 +218,7 @@ def test_what_one_member_drops_another_may_take(broker: Broker, sims: Simulators
         "openai-responses", broker.url, "anthropic-messages.openai-chat", True, prompt_cache_key="k"
     )
     assert headers["x-broker-member"].startswith("openai-chat/") and named(headers) == set()
-    record = record_of(broker, headers)
+    record = record_with(broker, headers["x-broker-request-id"])
     assert [attempt["dropped"] for attempt in record["attempts"]] == [["prompt_cache_key"], []]
 
 
@@ -247,5 +240,5 @@ def test_a_header_has_room_for_some_names_only(broker: Broker) -> None:
     seen, headers = ask("openai-chat", broker.url, "gemini", True, extra_body=many)
     assert seen.text == "Cold. ❄" and "knob_00000" in named(headers)
     assert len(headers["x-broker-dropped"]) < 2_000
-    record = record_of(broker, headers)
+    record = record_with(broker, headers["x-broker-request-id"])
     assert len(record["attempts"][0]["dropped"]) < 5_000

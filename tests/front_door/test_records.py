@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 from modelbroker.records.reference import contract
 from support.broker import KEY, KEY_SHA256, Broker, provider
-from support.records import lines_of
+from support.records import lines_of, record_with
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -51,19 +51,6 @@ def _well_behaved(sims: Simulators) -> None:
     sims.reset()
 
 
-def lines(broker: Broker) -> list[dict[str, Any]]:
-    return lines_of(broker)
-
-
-def record_of(broker: Broker, request_id: str) -> dict[str, Any]:
-    """The call's record; entries come in batches, so it is waited for."""
-    found: dict[str, Any] | None = wait_until(
-        lambda: next((line for line in lines(broker) if line["request_id"] == request_id), None), 15
-    )
-    assert found is not None
-    return found
-
-
 def call(broker: Broker, key: str = KEY, **body: Any) -> httpx.Response:
     body = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], **body}
     headers = {"authorization": f"Bearer {key}"}
@@ -72,7 +59,7 @@ def call(broker: Broker, key: str = KEY, **body: Any) -> httpx.Response:
 
 def test_a_call_that_went_well(broker: Broker) -> None:
     reply = call(broker, stream=True)
-    record = record_of(broker, reply.headers["x-broker-request-id"])
+    record = record_with(broker, reply.headers["x-broker-request-id"])
     assert {
         name: record[name] for name in ("caller", "team", "agent", "dialect", "model", "pool", "rule")
     } == {
@@ -94,7 +81,7 @@ def test_a_call_that_went_well(broker: Broker) -> None:
 
 def test_a_failover_shows_both_attempts(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"status": 529}])
-    record = record_of(broker, call(broker).headers["x-broker-request-id"])
+    record = record_with(broker, call(broker).headers["x-broker-request-id"])
     assert (record["status"], record["attempts_made"], record["member"]) == (200, 2, "b/m-b")
     tried = [(a["member"], a["status"], a["code"], a["hedge"]) for a in record["attempts"]]
     assert tried == [("a/m-a", 529, "upstream_overloaded", False), ("b/m-b", 200, "", False)]
@@ -102,7 +89,7 @@ def test_a_failover_shows_both_attempts(broker: Broker, sims: Simulators) -> Non
 
 def test_a_providers_failure_has_its_code(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"status": 401}])
-    record = record_of(broker, call(broker).headers["x-broker-request-id"])
+    record = record_with(broker, call(broker).headers["x-broker-request-id"])
     (refused,) = [a for a in record["attempts"] if a["member"] == "a/m-a"]
     assert (refused["status"], refused["code"]) == (502, "upstream_credential_refused")
     assert refused["provider_status"] == 401
@@ -112,7 +99,7 @@ def test_a_providers_failure_has_its_code(broker: Broker, sims: Simulators) -> N
     )
     for sim in sims:
         sim.script(faults=[{"error_event": True, "error": {"type": "overloaded_error", "message": "Busy"}}])
-    record = record_of(broker, call(broker, stream=True).headers["x-broker-request-id"])
+    record = record_with(broker, call(broker, stream=True).headers["x-broker-request-id"])
     assert (record["status"], record["code"]) == (529, "upstream_overloaded")
 
 
@@ -132,26 +119,26 @@ def test_an_error_that_passes_as_it_came_has_our_code_in_its_record(
 ) -> None:
     for sim in sims:
         sim.script(faults=[fault])
-    record = record_of(broker, call(broker).headers["x-broker-request-id"])
+    record = record_with(broker, call(broker).headers["x-broker-request-id"])
     assert (record["status"], record["code"]) == told
 
 
 def test_probes_are_no_calls(broker: Broker) -> None:
     assert httpx.get(f"{broker.url}/healthz").status_code == 200
-    record_of(broker, call(broker).headers["x-broker-request-id"])
-    assert not [line for line in lines(broker) if line["path"] == "/healthz"]
+    record_with(broker, call(broker).headers["x-broker-request-id"])
+    assert not [line for line in lines_of(broker) if line["path"] == "/healthz"]
 
 
 def test_a_refusal_is_recorded_with_its_code(broker: Broker) -> None:
-    record = record_of(broker, call(broker, key="wrong").headers["x-broker-request-id"])
+    record = record_with(broker, call(broker, key="wrong").headers["x-broker-request-id"])
     assert (record["status"], record["code"], record["attempts"]) == (401, "invalid_api_key", [])
 
 
 def test_a_refusal_says_who_was_refused_and_by_what(broker: Broker) -> None:
-    record = record_of(broker, call(broker, model="nothing").headers["x-broker-request-id"])
+    record = record_with(broker, call(broker, model="nothing").headers["x-broker-request-id"])
     assert (record["status"], record["code"]) == (404, "model_not_found")
     assert (record["caller"], record["team"], record["model"]) == ("tester", "qa", "nothing")
-    denied = record_of(broker, call(broker, tools=[{}]).headers["x-broker-request-id"])
+    denied = record_with(broker, call(broker, tools=[{}]).headers["x-broker-request-id"])
     assert (denied["status"], denied["code"], denied["rule"]) == (403, "denied_by_rule", "no-tools")
     assert (denied["caller"], denied["model"], denied["dialect"]) == ("tester", "fast", "openai-chat")
 
@@ -159,8 +146,8 @@ def test_a_refusal_says_who_was_refused_and_by_what(broker: Broker) -> None:
 def test_one_record_a_call_and_metrics_agree(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"first": 1, "status": 529}])
     ids = {call(broker).headers["x-broker-request-id"] for _ in range(30)}
-    wait_until(lambda: ids <= {line["request_id"] for line in lines(broker)}, 15)
-    seen = [line["request_id"] for line in lines(broker)]
+    wait_until(lambda: ids <= {line["request_id"] for line in lines_of(broker)}, 15)
+    seen = [line["request_id"] for line in lines_of(broker)]
     assert len(seen) == len(set(seen))
     with urllib.request.urlopen(f"{broker.admin_url}/metrics") as reply:
         metrics = reply.read().decode()
@@ -170,7 +157,7 @@ def test_one_record_a_call_and_metrics_agree(broker: Broker, sims: Simulators) -
 
 def test_no_prompt_text_and_no_key_is_in_a_record(broker: Broker) -> None:
     reply = call(broker, messages=[{"role": "user", "content": "a very private question"}])
-    record_of(broker, reply.headers["x-broker-request-id"])
+    record_with(broker, reply.headers["x-broker-request-id"])
     text = (broker.folder / "state" / "calls.jsonl").read_text()
     assert "private question" not in text
     assert KEY not in text
@@ -179,18 +166,18 @@ def test_no_prompt_text_and_no_key_is_in_a_record(broker: Broker) -> None:
 
 def test_every_line_is_a_message_of_the_contract(broker: Broker, sims: Simulators) -> None:
     """Whole and streamed, with a failover, refused, and failed."""
-    record_of(broker, call(broker).headers["x-broker-request-id"])
-    record_of(broker, call(broker, key="wrong").headers["x-broker-request-id"])
+    record_with(broker, call(broker).headers["x-broker-request-id"])
+    record_with(broker, call(broker, key="wrong").headers["x-broker-request-id"])
     sims["a"].script(faults=[{"status": 529}])
-    record_of(broker, call(broker, stream=True).headers["x-broker-request-id"])
+    record_with(broker, call(broker, stream=True).headers["x-broker-request-id"])
     sims["b"].script(faults=[{"status": 500}])
-    record_of(broker, call(broker).headers["x-broker-request-id"])
+    record_with(broker, call(broker).headers["x-broker-request-id"])
     file = contract()
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     message = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.Record"))
     names = {field.name for field in message.DESCRIPTOR.fields}
-    told = lines(broker)
+    told = lines_of(broker)
     for line in told:
         json_format.ParseDict(line, message())
         assert set(line) == names

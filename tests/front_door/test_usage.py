@@ -20,7 +20,7 @@ from support.calls import Ask, Got, make
 from support.dialects import PROVIDER_KINDS, recorded, upstream
 from support.leaving import Client
 from support.recordings import recordings
-from support.records import lines_of
+from support.records import lines_of, record_with
 from support.simulators import Simulators
 from support.waiting import wait_until
 from support.wire import BEARER, CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES, X_API_KEY, Answer, ask
@@ -91,15 +91,9 @@ def lines(broker: Broker) -> dict[str, dict[str, Any]]:
     return {line["request_id"]: line for line in lines_of(broker)}
 
 
-def record_of(broker: Broker, request_id: str) -> dict[str, Any]:
-    found: dict[str, Any] | None = wait_until(lambda: lines(broker).get(request_id), 15)
-    assert found is not None
-    return found
-
-
 def told(broker: Broker, got: Got) -> Told:
     """Of a call with one attempt."""
-    record = record_of(broker, got.headers["x-broker-request-id"])
+    record = record_with(broker, got.headers["x-broker-request-id"])
     (attempt,) = record["attempts"]
     assert (record["usage"], record["usage_state"]) == (attempt["usage"], attempt["usage_state"])
     return record["usage"], record["usage_state"]
@@ -305,7 +299,7 @@ def test_what_a_response_quotes_of_its_request_is_none(broker: Broker, stream: b
     }
     headers = [*BEARER, *reply().items(), ("content-type", "application/json")]
     answer = ask(broker.url, RESPONSES, body, headers)
-    record = record_of(broker, answer.get("x-broker-request-id"))
+    record = record_with(broker, answer.get("x-broker-request-id"))
     assert answer.status == 200 and b"usage_59" in answer.body
     assert (buckets(record["usage"]), record["usage_state"]) == (USED, "exact")
 
@@ -356,7 +350,7 @@ def test_a_stream_that_breaks_off(
 def test_each_attempt_has_its_own(broker: Broker, sims: Simulators) -> None:
     sims["openai-chat"].script(faults=[{"status": 529}])
     (got,) = make(broker.url, [Ask("two", headers=reply())])
-    record = record_of(broker, got.headers["x-broker-request-id"])
+    record = record_with(broker, got.headers["x-broker-request-id"])
     tried = [(a["member"], a["usage_state"], buckets(a["usage"])) for a in record["attempts"]]
     assert tried == [("openai-chat/m", "none", None), ("anthropic-messages/m", "exact", USED)]
     assert (record["usage_state"], buckets(record["usage"])) == ("exact", USED)
@@ -396,7 +390,7 @@ def test_a_large_reply(broker: Broker, sims: Simulators, dialect: str, stream: b
 def test_embeddings(broker: Broker, pool: str, inputs: int) -> None:
     body = {"model": pool, "input": ["some words to embed"] * inputs}
     answer = ask(broker.url, EMBEDDINGS, body, [*BEARER, ("content-type", "application/json")])
-    record = record_of(broker, answer.get("x-broker-request-id"))
+    record = record_with(broker, answer.get("x-broker-request-id"))
     tokens = answer.json["usage"]["prompt_tokens"]
     assert tokens > 0
     assert (record["usage"]["input"], record["usage_state"]) == (tokens, "exact")
@@ -406,13 +400,13 @@ def test_embeddings(broker: Broker, pool: str, inputs: int) -> None:
 def test_a_count_of_tokens_uses_none(broker: Broker, kind: str) -> None:
     body = {"model": f"pool-{kind}", "messages": [{"role": "user", "content": "hello"}]}
     answer = ask(broker.url, COUNT_TOKENS, body, [*X_API_KEY, ("content-type", "application/json")])
-    record = record_of(broker, answer.get("x-broker-request-id"))
+    record = record_with(broker, answer.get("x-broker-request-id"))
     assert (answer.status, record["usage"], record["usage_state"]) == (200, None, "none")
 
 
 def test_what_was_refused_or_never_reached_used_none(broker: Broker, sims: Simulators) -> None:
     (refused,) = make(broker.url, [Ask("no-such-pool")])
-    record = record_of(broker, refused.headers["x-broker-request-id"])
+    record = record_with(broker, refused.headers["x-broker-request-id"])
     assert (record["usage"], record["usage_state"]) == (None, "none")
     sims["openai-responses"].script(refuse=True)
     (gone,) = make(broker.url, [Ask("pool-openai-responses", "openai-responses")])

@@ -13,7 +13,12 @@ from .waiting import wait_until
 
 def record_of(broker: Broker, got: Got) -> dict[str, Any]:
     """The call's record; entries come in batches, so it is waited for. AssertionError if there are more."""
-    found = wait_until(lambda: records_of(broker, got), 15)
+    return record_with(broker, got.headers["x-broker-request-id"])
+
+
+def record_with(broker: Broker, request_id: str) -> dict[str, Any]:
+    """The same, by the call's id."""
+    found = wait_until(lambda: lines_of(broker, request_id), 15)
     assert len(found) == 1, found
     return found[0]
 
