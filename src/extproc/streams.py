@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Mapping
 
+from ..core.ids import RANDOM_BYTES, request_id_of
 from ..dialects import BUILT
 from ..envoyapi import AnyMessage
 from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
@@ -48,7 +49,8 @@ class OuterStream:
     ) -> None:
         self._messages = messages
         self._wire = wire
-        self._call = OuterCall(view, os.urandom(16).hex(), seal, book, hedges)
+        request_id = request_id_of(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
+        self._call = OuterCall(view, request_id, seal, book, hedges)
         self._waiting = waiting
         self._lag_s = 0.0
         self._size = 0  # of the body, in bytes
