@@ -20,13 +20,18 @@ from prometheus_client import Counter, Gauge
 
 from ..core.errors import Misconfigured
 from ..core.prices import NO_PRICES
+from ..core.record import Record
 from ..envoyapi import api
 from ..exchange import View
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
-from ..records.file import RecordFile
+from ..records.file import RecordFile, written_since
+from ..records.opens import OpenCalls
 from ..records.server import AccessLogServer
+from ..records.undecided import UndecidedFile
+from ..records.write_ahead import FOLDER as OPEN_FOLDER
+from ..records.write_ahead import Mark, Segments
 from ..records.writer import Writer
 from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
@@ -82,16 +87,24 @@ class ControlPlane:
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._record_file = RecordFile(options.state_dir)
-        self._writer = Writer(self._record_file.write, self._record_file.count_dropped)
+        self._writer = Writer(self._record_file.write, self._record_file.count_dropped, self._written)
+        self._opens = OpenCalls(
+            Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
         hedges = HedgeTally()
-        self._streams = Streams(Messages(self._api), call_key(options.state_dir), self._health.book, hedges)
+        seal = call_key(options.state_dir)
+        self._streams = Streams(Messages(self._api), seal, self._health.book, hedges, self._opens.open)
+        undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
             self._writer.put,
             observe=self._health.observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
+            opens=self._opens,
+            undecided=UndecidedFile(undecided) if undecided is not None else None,
         )
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
@@ -111,6 +124,8 @@ class ControlPlane:
             await self._start_configuration()
         self._health.start()
         options = self._options
+        self._loop = asyncio.get_running_loop()
+        self._records.recall(lambda: written_since(options.state_dir, None))
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
         ext_proc = await serve_ext_proc(
             self._streams.open, options.ext_proc, options.transport, options.ext_proc_fd
@@ -136,7 +151,16 @@ class ControlPlane:
             admin.stop()
             self._writer.close(_WRITE_PATIENCE_S)
             self._record_file.close()
+            self._opens.close()
             self._health.close()
+
+    def _written(self, records: Sequence[Record], mark: Mark) -> None:
+        """In the writer's thread: these have their lines. Once the loop has ended what a later process finds
+        tells it the same."""
+        ids = [record.request_id for record in records]
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._opens.closed, ids, mark)
 
     # -- the configuration's life
 

@@ -27,11 +27,13 @@ ANY_PROVIDER = "*"
 @dataclass(frozen=True, slots=True)
 class Overrides:
     """What the command line says over the configuration. `mocks`: provider name → `host:port` of the
-    simulator in its place; ANY_PROVIDER stands for those that are not named."""
+    simulator in its place; ANY_PROVIDER stands for those that are not named. `undecided`: the file in which
+    Envoy is to write of calls for which no member was asked."""
 
     address: str | None = None
     port: int | None = None
     mocks: Mapping[str, str] | None = None
+    undecided: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def override(catalog: Catalog, overrides: Overrides) -> Catalog:
     listen = catalog.listen
     if overrides.port is not None:
         listen = replace(listen, port=overrides.port)
+    if overrides.undecided is not None:
+        listen = replace(listen, undecided_file=str(overrides.undecided))
     if overrides.address is not None:
         listen = replace(listen, address=overrides.address)
         if not listen.is_loopback and not catalog.callers:

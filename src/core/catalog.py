@@ -255,6 +255,7 @@ class Listen:
     tls_cert_file: str = ""
     tls_key_file: str = ""
     tls_digest: str = ""  # of both files' contents when they were read
+    undecided_file: str = ""  # where Envoy writes of calls for which no member was asked
 
     @property
     def is_loopback(self) -> bool:

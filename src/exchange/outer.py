@@ -290,7 +290,7 @@ class OuterCall:
             names = (*names, _LEFT_HEADER)
         if routed.handed_back:
             own.append((COURSE_HEADER, self._sealed(facts.caller, routed, moment)))
-        own_facts = [("request_id", self.request_id), ("model", facts.model)]
+        own_facts = [("model", facts.model)]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
         return Forward(

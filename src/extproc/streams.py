@@ -10,9 +10,10 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ..core.ids import RANDOM_BYTES, request_id_of
+from ..core.opened import Opened
 from ..dialects import BUILT
 from ..envoyapi import AnyMessage
 from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
@@ -46,8 +47,10 @@ class OuterStream:
         book: Book,
         hedges: HedgeTally,
         waiting: Waiting,
+        opened: Callable[[Opened], None],
     ) -> None:
         self._messages = messages
+        self._opened = opened
         self._wire = wire
         request_id = request_id_of(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
         self._call = OuterCall(view, request_id, seal, book, hedges)
@@ -76,9 +79,12 @@ class OuterStream:
             return
         if self._leave is not None:
             self._leave()
+        request_id = self._call.request_id
         if isinstance(outcome, Forward):
+            self._opened(Opened(request_id, outcome.shared_facts, outcome.own_facts))
             self._wire.send(self._messages.forward(outcome))
         else:
+            self._opened(Opened(request_id, outcome.facts, (), outcome.status, outcome.code))
             self._wire.send(self._messages.reply(outcome))
         self._wire.close()
 
@@ -106,7 +112,7 @@ class OuterStream:
                 answer = self._call.on_headers(inbound, request.end_of_stream)
                 match answer:
                     case None:
-                        return self._messages.continue_request_headers
+                        return self._messages.go_on(self._call.request_id)
                     case Strip():
                         return self._messages.strip(answer)
                 return self._messages.reply(answer)
@@ -122,11 +128,20 @@ class Streams:
 
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
-    known of members, and `hedges` counts.
+    known of members, and `hedges` counts. `opened` is told of each call whose body came, before it is
+    answered.
     """
 
-    def __init__(self, messages: Messages, seal: bytes, book: Book, hedges: HedgeTally) -> None:
+    def __init__(
+        self,
+        messages: Messages,
+        seal: bytes,
+        book: Book,
+        hedges: HedgeTally,
+        opened: Callable[[Opened], None] = lambda opened: None,
+    ) -> None:
         self._messages = messages
+        self._opened = opened
         self._seal = seal
         self._book = book
         self._hedges = hedges
@@ -144,7 +159,14 @@ class Streams:
             case "outer" if self._newest is not None:
                 view = self._views.get(metadata.get("x-broker-generation", ""), self._newest)
                 return OuterStream(
-                    self._messages, wire, view, self._seal, self._book, self._hedges, self._waiting
+                    self._messages,
+                    wire,
+                    view,
+                    self._seal,
+                    self._book,
+                    self._hedges,
+                    self._waiting,
+                    self._opened,
                 )
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
