@@ -290,7 +290,9 @@ class _Supervisor:
     def _envoy_command(self) -> Sequence[str]:
         # A new Envoy has ejected nobody yet.
         self._ejections.write_bytes(b"")
-        self._undecided.touch(mode=0o600)  # Envoy would let others read it
+        with contextlib.suppress(OSError):
+            self._undecided.parent.mkdir(parents=True, exist_ok=True)
+            self._undecided.touch(mode=0o600)  # Envoy would let others read it
         return [
             str(envoy_binary()),
             *("-c", str(self._run_dir / "envoy.yaml")),

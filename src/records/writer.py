@@ -8,6 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from prometheus_client import Gauge
+
 from ..core.record import Record
 from .write_ahead import Mark
 
@@ -16,6 +18,7 @@ log = logging.getLogger("modelbroker.records")
 MOST_WAITING = 20_000  # batches: a disk that hangs for longer costs records, never memory without end
 MOST_KEPT = 20_000  # records for which the disk has no room: they are tried again
 _AGAIN_S = 1.0
+_KEPT = Gauge("modelbroker_records_waiting", "Records for which the disk has no room yet")
 
 
 class Writer:
@@ -82,5 +85,6 @@ class Writer:
                 break
             self._kept.popleft()
             self._written(records, mark)
-        while sum(map(len, self._kept)) > self._most_kept:
+        while (kept := sum(map(len, self._kept))) > self._most_kept:
             self._dropped(self._kept.popleft())
+        _KEPT.set(kept)

@@ -201,7 +201,7 @@ def test_a_full_disk_costs_no_call_and_no_record(broker: Broker, sims: Simulator
         limit_files(pid, 0)
         await asyncio.to_thread(broker.edit, config(sims, weight=7))
         await seen.reach(seen.calls + 100)
-        await asyncio.to_thread(wait_until, lambda: "records wait, for they can't be written" in broker.log())
+        await asyncio.to_thread(wait_until, lambda: metric(broker, "modelbroker_records_waiting") > 0)
         assert last_good.read_text() == kept
 
     seen, began_s = asyncio.run(under_load(broker, fill_up))
