@@ -172,8 +172,11 @@ def _text(story: dict[str, Any]) -> str:
         by = f"by {found}: first at {member}" if found else "which nothing in the call names: by weight"
         lines.append(f"affinity {affinity['by']}, {by}")
     lines.append("members")
+    first = min(member["priority"] for member in story["eligible"])
     for member in story["eligible"]:
         chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"
+        if not member["chance"] and story["order"] and member["priority"] == first:
+            chance = "not among the cheapest"
         lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}: {_becomes(member)}")
         if member["dropped"]:
             lines.append(f"      without {', '.join(member['dropped'])}")

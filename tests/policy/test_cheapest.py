@@ -63,11 +63,8 @@ def test_the_first_is_the_cheapest_within_the_tolerance(
     group = first_group(level, costs, ppm)
     known = [cost for m in level if (cost := costs[m.id]) is not None]
     if known:
-        assert {m.id for m in group} == {
-            m.id
-            for m in level
-            if (cost := costs[m.id]) is not None and cost * MILLION <= min(known) * (MILLION + ppm)
-        }
+        near = {cost for cost in known if cost * MILLION <= min(known) * (MILLION + ppm)}
+        assert [m.id for m in group] == [m.id for m in level if costs[m.id] in near]
     else:
         assert group == tuple(level)
     first = cheapest(key, members, costs, ppm, nobody, draws=draws)
