@@ -27,6 +27,7 @@ from ..dialects import (
 )
 from ..policy import Book, allowed_pools, unknown_model
 from ..policy.hedging import HedgeTally
+from .cheapest import priced
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .routing import Hold, Moment, Patience, Routing
@@ -229,7 +230,8 @@ class OuterCall:
             if self._refusal is not None:
                 raise self._refusal
             self._started_ms = self._started_ms or moment.monotonic_ms
-            self._facts, self._read_body = self._read(body)
+            facts, self._read_body = self._read(body)
+            self._facts = priced(facts, self.view, moment.unix_s)
             self._body = body
             return self._route(moment, has_room)
         except CallError as error:

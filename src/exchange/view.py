@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from ..core.causes import Cause
 from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, member_key, pool_cluster
 from ..dialects import Upstream, client_dialect
 from ..policy import State
+from ..policy.estimates import Estimates, asks_cost
 from .course import COURSE_HEADER
 
 # By when a stream has to have its first event, of the monotonic clock.
@@ -57,7 +59,13 @@ class View:
     callers: Mapping[str, Caller]
     # Name → caller, of those that have a key.
     callers_by_name: Mapping[str, Caller] = field(default_factory=dict, repr=False)
+    estimates: Estimates = field(default_factory=Estimates, repr=False)
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def asks_cost(self) -> bool:
+        """Does any rule want to know what a call would cost?"""
+        return asks_cost(self.catalog)
 
     def target(
         self,
