@@ -27,11 +27,12 @@ from ..dialects import (
 )
 from ..policy import Book, allowed_pools, unknown_model
 from ..policy.hedging import HedgeTally
+from .asked import asked
 from .cheapest import priced
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .routing import Hold, Moment, Patience, Routing
-from .view import FIRST_EVENT_HEADER, Routed, View
+from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
@@ -292,9 +293,13 @@ class OuterCall:
             names = (*names, _LEFT_HEADER)
         if routed.handed_back:
             own.append((COURSE_HEADER, self._sealed(facts.caller, routed, moment)))
-        own_facts = [("model", facts.model)]
+        own_facts = [("model", facts.model), ("asks", asked(facts))]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
+        if routed.chances is not None:
+            own_facts.append(told_of(routed.chances))
+        if waited_ms := self._waited_ms(moment):
+            own_facts.append(("queue_ms", str(waited_ms)))
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),

@@ -182,7 +182,10 @@ class AccessLogServer:
             return None
         record = record_of(entry)
         # A probe is no call.
-        if record.path == _HEALTH_PATH or is_handed_back(record):
+        if record.path == _HEALTH_PATH:
+            return None
+        if is_handed_back(record):
+            self._joiner.handed_back(record, now_s)
             return None
         if self._opens is not None:
             self._opens.ended(record.request_id)
