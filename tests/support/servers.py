@@ -1,5 +1,5 @@
-"""Real servers under tests: PostgreSQL and Redis from the system's packages, each in a temporary folder of its
-own, as children of the test run. `postgres` and `redis` are fixtures of the whole run (tests/conftest.py).
+"""Real servers under tests: PostgreSQL and Redis from the system's packages, each in a temporary folder of
+its own, as children of the test run. `postgres` and `redis` are fixtures of the whole run (conftest.py).
 
 Where the programs are not installed the tests that need them fail, and say what to install.
 """
@@ -29,7 +29,7 @@ _START_S = 60
 
 
 class Postgres:
-    """A PostgreSQL that listens on a Unix socket alone. `new_database()` gives the URL of an empty database."""
+    """A PostgreSQL that listens on a Unix socket alone. `new_database()`: the URL of an empty one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -97,8 +97,8 @@ class Postgres:
 
 
 class Redis:
-    """A Redis that keeps nothing on the disk. `url` is by TCP, `unix_url` by a Unix socket; both stay the same
-    over `kill` and `start`."""
+    """A Redis that keeps nothing on the disk. `url` is by TCP, `unix_url` by a Unix socket; both stay the
+    same over `kill` and `start`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -136,7 +136,10 @@ class Redis:
             self.kill()
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), 1) as connection,
+        ):
             connection.sendall(b"PING\r\n")
             return connection.recv(5) == b"+PONG"
         return False
