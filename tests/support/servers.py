@@ -61,7 +61,7 @@ class Postgres:
         command = [_program("postgres", "postgresql"), "-D", str(self._data), "-k", str(self._folder)]
         command += [word for setting in settings for word in ("-c", setting)]
         self._process = self._start(command)
-        ready = [_program("pg_isready", "postgresql"), "-q", "-h", str(self._folder)]
+        ready = [_program("pg_isready", "postgresql"), "-q", "-U", "postgres", "-h", str(self._folder)]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, _START_S)
 
     def kill(self) -> None:
