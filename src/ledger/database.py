@@ -5,27 +5,22 @@ to in batches, and cut at its old end.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, create_engine, delete, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from ..core.errors import Misconfigured
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
+from .place import file_of, is_sqlite, place_of, with_driver
 from .rows import Rows
 from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES
 
-FILE_NAME = "ledger.db"
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
-_RIGHT = "give sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _BUSY_MS = 30_000
 _CONNECT_S = 5
 
@@ -38,52 +33,17 @@ class Position:
     offset: int = 0
 
 
-def default_url(state_dir: Path) -> str:
-    return f"sqlite:///{(state_dir / FILE_NAME).absolute()}"
-
-
-def parsed(url: str) -> URL:
-    """Misconfigured where it is no database that can be a ledger. The URL is never repeated: it may hold a
-    password."""
-    try:
-        found = make_url(url)
-    except (ArgumentError, ValueError):
-        raise Misconfigured(500, "ledger_url", f"the ledger's URL is none: {_RIGHT}") from None
-    kind = found.get_backend_name()
-    if kind == "sqlite":
-        if found.database in (None, "", ":memory:"):
-            raise Misconfigured(500, "ledger_url", f"the ledger's URL names no file: {_RIGHT}")
-        return found.set(drivername="sqlite+pysqlite")
-    if kind not in ("postgresql", "postgres"):
-        raise Misconfigured(500, "ledger_url", f"the ledger can't be in {kind!r}: {_RIGHT}")
-    if importlib.util.find_spec("psycopg") is None:
-        message = "a ledger in PostgreSQL needs the extra `postgres`: pip install 'modelbroker[postgres]'"
-        raise Misconfigured(500, "ledger_driver", message)
-    return found.set(drivername="postgresql+psycopg")
-
-
-def place_of(url: str) -> str:
-    """Where it is, for people: without the password."""
-    found = parsed(url)
-    if found.get_backend_name() == "sqlite":
-        return f"SQLite {found.database}"
-    host = found.host or found.query.get("host") or "localhost"
-    port = f":{found.port}" if found.port else ""
-    return f"PostgreSQL {host}{port}/{found.database or ''}"
-
-
 class Ledger:
     """A ledger that is there, with today's schema. `with Ledger(url) as ledger:`; errors of the database are
     SQLAlchemy's. Unless it `creates`, there has to be one already."""
 
     def __init__(self, url: str, *, creates: bool = True) -> None:
-        self._url = parsed(url)
         self.place = place_of(url)
-        self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        if self.is_sqlite and not creates and not Path(str(self._url.database)).exists():
-            message = f"there is no ledger at {self._url.database} yet: a broker makes it when it runs"
+        self.is_sqlite = is_sqlite(url)
+        if self.is_sqlite and not creates and not file_of(url).exists():
+            message = f"there is no ledger at {file_of(url)} yet: a broker makes it when it runs"
             raise Misconfigured(500, "no_ledger", message)
-        self.engine = self._engine()
+        self.engine = self._engine(url)
         self._partitions: set[int] = set()
         try:
             self._open()
@@ -185,8 +145,10 @@ class Ledger:
             connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.at_ms < bound))
             gone: int = connection.execute(delete(CALLS).where(CALLS.c.at_ms < bound)).rowcount
         if gone and self.is_sqlite:
-            with self.writing() as connection:
-                connection.exec_driver_sql("PRAGMA incremental_vacuum(2000)").all()
+            # As a script: else the driver asks for one row, and one page is given back.
+            with contextlib.closing(self.engine.raw_connection()) as connection:
+                driver: Any = connection.driver_connection
+                driver.executescript("PRAGMA incremental_vacuum(5000)")
         return gone
 
     def _drop_partition(self, before_ms: int) -> int | None:
@@ -213,10 +175,10 @@ class Ledger:
         with self.writing() as connection:
             migrate(connection)
 
-    def _engine(self) -> Engine:
+    def _engine(self, url: str) -> Engine:
         if not self.is_sqlite:
             return create_engine(
-                self._url,
+                with_driver(url),
                 pool_size=1,
                 connect_args={
                     "connect_timeout": _CONNECT_S,
@@ -225,12 +187,12 @@ class Ledger:
                     **{"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
                 },
             )
-        path = Path(str(self._url.database))
+        path = file_of(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Calls name users and customers: they are for the broker's own user.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        engine = create_engine(self._url, pool_size=1, connect_args={"timeout": _BUSY_MS / 1000})
+        engine = create_engine(with_driver(url), pool_size=1, connect_args={"timeout": _BUSY_MS / 1000})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

@@ -27,14 +27,16 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from ..core.errors import Misconfigured
 from ..core.record import Record
-from .database import Ledger, Position, place_of
+from .database import Ledger, Position
 from .journal import Journal, Piece
+from .place import place_of
+from .reports import ENDS_WITHIN_S, Report, Settings
 from .rows import at_ms_of, rows_of
 
 log = logging.getLogger("modelbroker.ledger")
 
 ID_NAME, LOCK_NAME = "ledger.id", "ledger.lock"
-ENDS_WITHIN_S = 2.0
+_NICE = 5
 _POLL_S = 0.2
 _REPORT_EVERY_S = 1.0
 _SAY_EVERY_S = 60.0
@@ -42,29 +44,6 @@ _EXPIRE_EVERY_S = 600.0
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.5, 10.0
 # What decoding says of what is no record, and drivers of a value that is not of its column's type.
 _NO_RECORD = (msgspec.MsgspecError, ValueError, TypeError, KeyError, AttributeError, StatementError)
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """`retention_s`: how long calls are kept; 0: for ever."""
-
-    folder: str
-    url: str
-    retention_s: int = 0
-
-
-class Report(msgspec.Struct, frozen=True):
-    """`state`: `following`, or `waiting` for the database with `error`. `inode`: the file that is read; the
-    older ones are done with. `taken`, `refused`, `torn`: records since the start that went in, that no
-    database takes, that were never written to their end."""
-
-    state: str
-    database: str
-    error: str = ""
-    behind_bytes: int = 0
-    inode: int = 0
-    taken: int = 0
-    refused: int = 0
-    torn: int = 0
 
 
 class Follower:
@@ -102,6 +81,7 @@ class Follower:
             error,
             journal.behind() if journal else 0,
             journal.inode if journal else 0,
+            self._position.offset,
             self.taken,
             self.refused,
             journal.torn if journal else 0,
@@ -264,6 +244,7 @@ def _end_with_input(ending: threading.Event) -> None:
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the control plane, which ends this
+    os.nice(_NICE)  # calls go first
     logging.basicConfig(
         level=sys.argv[1] if len(sys.argv) > 1 else "INFO",
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",

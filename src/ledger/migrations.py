@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, Table, insert, select, text
+from sqlalchemy import Column, Connection, Index, MetaData, Table, insert, select, text
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from ..core.errors import Misconfigured
@@ -71,19 +72,17 @@ def _add_columns(connection: Connection, version: int) -> None:
 
 def _as_of(table: Table, version: int, dialect: str) -> Table:
     """A copy with the columns of that version."""
-    options = {}
-    if dialect == "postgresql" and table in PARTITIONED:
-        options = {"postgresql_partition_by": "RANGE (at_ms)"}
-    copied = table.to_metadata(MetaData())
-    kept = [_copy(column) for column in copied.columns if since(column) <= version]
-    fresh = Table(table.name, MetaData(), *kept, **options)
+    kept: list[Any] = [_copy(column) for column in table.columns if since(column) <= version]
+    is_cut = dialect == "postgresql" and table in PARTITIONED
+    options: dict[str, Any] = {"postgresql_partition_by": "RANGE (at_ms)"} if is_cut else {}
+    fresh: Table = Table(table.name, MetaData(), *kept, **options)
     for index in table.indexes:
-        shown = {f"{kind}_where": index.dialect_options[kind]["where"] for kind in ("sqlite", "postgresql")}
-        type(index)(index.name, *(fresh.c[column.name] for column in index.columns), **shown)
+        where = {f"{kind}_where": index.dialect_options[kind]["where"] for kind in ("sqlite", "postgresql")}
+        Index(index.name, *(fresh.c[column.name] for column in index.columns), **where)
     return fresh
 
 
-def _copy(column: Column[object]) -> Column[object]:
+def _copy(column: Column[Any]) -> Column[Any]:
     """Without its comment: docs/ledger.md has it, and the database need not."""
     fresh = column._copy()
     fresh.comment = None
