@@ -79,7 +79,7 @@ class Follower:
             "waiting" if error else "following",
             place_of(self._settings.url),
             error,
-            journal.behind() if journal else 0,
+            (journal or Journal(self._folder, Position())).behind(),
             journal.inode if journal else 0,
             self._position.offset,
             self.taken,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -87,11 +88,13 @@ def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 def ids_in(url: str) -> list[str]:
     """Of its calls, also while others write."""
+    query = "SELECT request_id FROM calls ORDER BY request_id"
     if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
-        if not path.exists():
+        place = f"file:{url.removeprefix('sqlite:///')}?mode=ro"
+        try:
+            with contextlib.closing(sqlite3.connect(place, timeout=30, uri=True)) as connection:
+                return [row[0] for row in connection.execute(query)]
+        except sqlite3.OperationalError:  # there is none yet
             return []
-        with sqlite3.connect(path, timeout=30) as connection:
-            return [row[0] for row in connection.execute("SELECT request_id FROM calls ORDER BY request_id")]
     with Ledger(url) as ledger, ledger.reading() as connection:
-        return list(connection.execute(text("SELECT request_id FROM calls ORDER BY request_id")).scalars())
+        return list(connection.execute(text(query)).scalars())

@@ -64,6 +64,10 @@ class Postgres:
         ready = [_program("pg_isready", "postgresql"), "-q", "-U", "postgres", "-h", str(self._folder)]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, _START_S)
 
+    @property
+    def is_down(self) -> bool:
+        return self._process is None
+
     def kill(self) -> None:
         """kill -9 of all of its processes, as if the machine had lost its power."""
         assert self._process is not None
