@@ -61,13 +61,13 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
         for name, value in credentials.items()
         if catalog.providers[name].auth is Auth.AWS_SIGV4
     }
-    ledger_url, ledger_why = _ledger_url(catalog.ledger, environ)
+    ledger_url, ledger_why = ledger_url_of(catalog.ledger, environ)
     if ledger_why:
         warnings.append(f"ledger: {ledger_why}; records wait in calls.jsonl")
     return Resolved(credentials, callers, State(out, signing), tuple(warnings), ledger_url, ledger_why)
 
 
-def _ledger_url(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
+def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
     """(URL, why not). Misconfigured where what is there is no URL of a ledger."""
     url, why = (place.url, "") if place.secret is None else _read(place.secret, environ)
     if url:

@@ -1,0 +1,148 @@
+"""The words of the commands that ask the ledger. Nothing heavy is imported before one of them runs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+# As ledger.questions has them; tests/cli/test_spend.py holds the two together.
+OF_TIME = ("hour", "day", "month")
+FILTERS = (
+    *("team", "customer", "feature", "agent", "user", "caller", "tier", "pool", "rule"),
+    *("dialect", "outcome", "code", "revision", "asked", "member", "provider", "model"),
+)
+_DEFAULT_DAYS = 30
+_AGO = re.compile(r"([0-9]{1,6})([mhdw])")
+_UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+Make = Callable[[Commands, str, str, str], argparse.ArgumentParser]
+
+
+def add(commands_of: Commands, make: Make) -> None:
+    """`make` makes one command."""
+    _spend(commands_of, make)
+
+
+def _spend(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "spend",
+        "say what calls cost, by team, model, customer or any other of their dimensions",
+        "  modelbroker spend --config config/ --by team,model --since 7d\n"
+        "  modelbroker spend --config config/ --by customer,feature --since 2026-11-01 --format csv\n"
+        "  modelbroker spend --config config/ --by day --team search --failovers\n"
+        "  modelbroker spend --config config/ --by team --as anthropic/claude-haiku-4-5",
+    )
+    where(command)
+    command.add_argument(
+        "--by",
+        type=_dimensions,
+        default=(),
+        metavar="WORDS",
+        help=f"groups, with commas between them: {', '.join((*FILTERS, *OF_TIME))}; default: all in one",
+    )
+    span(command)
+    filters(command)
+    command.add_argument(
+        "--failovers", action="store_true", help="also what attempts in vain and hedges cost"
+    )
+    command.add_argument(
+        "--as", dest="as_member", default="", metavar="MEMBER", help="also what it would have cost there"
+    )
+    command.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    command.set_defaults(run=_run_spend)
+
+
+def where(command: argparse.ArgumentParser) -> None:
+    """Whose ledger."""
+    command.add_argument(
+        "--config", type=Path, required=True, metavar="PATH", help="a YAML file, or a folder of them"
+    )
+    command.add_argument(
+        "--state-dir", type=Path, help="that of the broker; default: one for this configuration"
+    )
+
+
+def span(command: argparse.ArgumentParser) -> None:
+    ago = "7d, 24h, 90m ago, or a day or moment, UTC"
+    command.add_argument(
+        "--since",
+        type=_since,
+        metavar="WHEN",
+        help=f"{ago}; default: {_DEFAULT_DAYS}d",
+        default=f"{_DEFAULT_DAYS}d",
+    )
+    command.add_argument("--until", type=_until, metavar="WHEN", help=f"{ago}; a day ends it; default: now")
+
+
+def filters(command: argparse.ArgumentParser) -> None:
+    """An option for each dimension."""
+    group = command.add_argument_group("only calls that have this", "Each may be given often: any of them.")
+    for name in FILTERS:
+        group.add_argument(f"--{name}", action="append", default=[], metavar="WORD")
+
+
+def question_of(options: argparse.Namespace) -> dict[str, object]:
+    """The fields of a `ledger.questions.Question`."""
+    until_ms = options.until if options.until is not None else int(time.time() * 1000) + 1
+    return {
+        "by": getattr(options, "by", ()),
+        "since_ms": options.since,
+        "until_ms": until_ms,
+        "where": {name: tuple(values) for name in FILTERS if (values := getattr(options, name, []))},
+    }
+
+
+def _run_spend(options: argparse.Namespace) -> int:
+    from ..ledger.questions import Question
+    from .spend import SpendOptions, print_spend
+
+    question = Question(**question_of(options))  # type: ignore[arg-type]
+    return print_spend(
+        SpendOptions(
+            options.config,
+            options.state_dir,
+            question,
+            options.failovers,
+            options.as_member,
+            options.format,
+        )
+    )
+
+
+def _dimensions(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(","))
+    known = (*FILTERS, *OF_TIME)
+    for word in words:
+        if word not in known:
+            raise argparse.ArgumentTypeError(
+                f"there is no {word!r} to group by; there are {', '.join(known)}"
+            )
+    return tuple(dict.fromkeys(words))
+
+
+def _since(text: str) -> int:
+    return _moment_ms(text, ends_day=False)
+
+
+def _until(text: str) -> int:
+    return _moment_ms(text, ends_day=True)
+
+
+def _moment_ms(text: str, *, ends_day: bool) -> int:
+    if found := _AGO.fullmatch(text):
+        return int((time.time() - int(found[1]) * _UNITS_S[found[2]]) * 1000)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        right = "give e.g. 7d, 2026-06-01 or 2026-06-01T18:00 (UTC)"
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: {right}") from None
+    if ends_day and _DAY.fullmatch(text):
+        at += timedelta(days=1)
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
