@@ -7,9 +7,9 @@ import contextlib
 import logging
 import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
 import msgspec
@@ -48,7 +48,7 @@ class LedgerKeeper:
         self._settings: Settings | None = None
         self._off = ""  # why there is no follower: `off`, or what is wrong
         self._changed = asyncio.Event()
-        self._child: Process | None = None
+        self._child: Popen[bytes] | None = None
         self._report = _NOT_YET
         self._reported_s = 0.0
 
@@ -110,31 +110,37 @@ class LedgerKeeper:
         if self._child is not None:
             await self._end(self._child)
 
-    async def _spawn(self, settings: Settings) -> Process:
+    async def _spawn(self, settings: Settings) -> Popen[bytes]:
         level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
         command = [sys.executable, "-m", "modelbroker.ledger.follow", level, settings.folder]
-        child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+        # By `subprocess`, whose vfork costs nothing: uvloop forks a process with gRPC's threads.
+        child = await asyncio.to_thread(Popen, command, stdin=PIPE, stdout=PIPE, bufsize=0)
         if child.stdin is not None:  # not in the command line, which anybody may read
             child.stdin.write(msgspec.json.encode(settings) + b"\n")
         return child
 
-    async def _changes_before_the_end_of(self, child: Process) -> bool:
+    async def _changes_before_the_end_of(self, child: Popen[bytes]) -> bool:
         listening = asyncio.create_task(self._listen_to(child))
         changing = asyncio.create_task(self._changed.wait())
         try:
             await asyncio.wait((listening, changing), return_when=asyncio.FIRST_COMPLETED)
             if changing.done():
                 return True
-            await child.wait()
+            await asyncio.to_thread(child.wait)
             return False
         finally:
             listening.cancel()
             changing.cancel()
 
-    async def _listen_to(self, child: Process) -> None:
-        if child.stdout is None:
-            return
-        async for line in child.stdout:
+    async def _listen_to(self, child: Popen[bytes]) -> None:
+        lines = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), child.stdout)
+        with contextlib.closing(transport):
+            await self._hear_all(lines)
+
+    async def _hear_all(self, lines: asyncio.StreamReader) -> None:
+        async for line in lines:
             try:
                 self._hear(msgspec.json.decode(line, type=Report))
             except msgspec.MsgspecError:
@@ -149,14 +155,13 @@ class LedgerKeeper:
         _TAKEN.inc(report.taken - before.taken if report.taken >= before.taken else report.taken)
         _REFUSED.inc(report.refused - before.refused if report.refused >= before.refused else report.refused)
 
-    async def _end(self, child: Process) -> None:
+    async def _end(self, child: Popen[bytes]) -> None:
         """With the end of its input it catches up, for a bounded time."""
         self._child = None
         if child.stdin is not None:
             child.stdin.close()
         try:
-            await asyncio.wait_for(child.wait(), ENDS_WITHIN_S + 1)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
+            await asyncio.to_thread(child.wait, ENDS_WITHIN_S + 1)
+        except TimeoutExpired:
+            child.kill()
+            await asyncio.to_thread(child.wait)

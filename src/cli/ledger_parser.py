@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeAlias
 
 # As ledger.questions has them; tests/cli/test_spend.py holds the two together.
 OF_TIME = ("hour", "day", "month")
@@ -20,8 +21,8 @@ _AGO = re.compile(r"([0-9]{1,6})([mhdw])")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
-Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-Make = Callable[[Commands, str, str, str], argparse.ArgumentParser]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Make = Callable[[Any, str, str, str], argparse.ArgumentParser]
 
 
 def add(commands_of: Commands, make: Make) -> None:
