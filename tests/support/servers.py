@@ -17,7 +17,9 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,8 @@ from .waiting import wait_until
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+# The kernel ends a child with the *thread* that started it: this one lives as long as the test run.
+_STARTER = ThreadPoolExecutor(1, "servers")
 _START_S = 60
 
 
@@ -50,6 +54,8 @@ class Postgres:
     def new_database(self) -> str:
         import psycopg
 
+        if self.is_down:  # a test that failed left it so
+            self.start()
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
@@ -87,16 +93,14 @@ class Postgres:
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(
+            return _popen(
                 command,
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
                 user=self._user.pw_uid if self._user else None,
                 group=self._user.pw_gid if self._user else None,
                 extra_groups=() if self._user else None,
-                preexec_fn=_end_with_parent,
             )
 
 
@@ -118,14 +122,7 @@ class Redis:
         command = [_program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
         with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                preexec_fn=_end_with_parent,
-            )
+            self._process = _popen(command, stdout=log, stderr=log, cwd=self._folder)
         wait_until(self._answers, _START_S)
 
     def kill(self) -> None:
@@ -147,6 +144,11 @@ class Redis:
             connection.sendall(b"PING\r\n")
             return connection.recv(5) == b"+PONG"
         return False
+
+
+def _popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    options |= {"stdin": subprocess.DEVNULL, "preexec_fn": _end_with_parent}
+    return _STARTER.submit(lambda: subprocess.Popen(command, **options)).result()
 
 
 def _program(name: str, package: str) -> str:
