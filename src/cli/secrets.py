@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..core.call import Caller
 from ..core.catalog import Auth, CallerEntry, Catalog, LedgerPlace, Provider, SecretRef
+from ..core.errors import Misconfigured
 from ..ledger.place import checked
 from ..policy import State
 
@@ -68,11 +69,21 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
 
 
 def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
-    """(URL, why not). Misconfigured where what is there is no URL of a ledger."""
-    url, why = (place.url, "") if place.secret is None else _read(place.secret, environ)
-    if url:
+    """(URL, why not): "" is the default. Misconfigured where what it needs is not installed."""
+    if place.secret is None:
+        if place.url and place.is_on:
+            checked(place.url)
+        return place.url, ""
+    url, why = _read(place.secret, environ)
+    if url is None:
+        return "", why
+    try:
         checked(url)
-    return url or "", why
+    except Misconfigured as error:
+        if error.code != "ledger_url":
+            raise
+        return "", f"{_place(place.secret)}: {error.message}"
+    return url, ""
 
 
 def caller_of(entry: CallerEntry) -> Caller:
