@@ -28,6 +28,9 @@ Make = Callable[[Any, str, str, str], argparse.ArgumentParser]
 def add(commands_of: Commands, make: Make) -> None:
     """`make` makes one command."""
     _spend(commands_of, make)
+    _reconcile(commands_of, make)
+    _reprice(commands_of, make)
+    _export(commands_of, make)
 
 
 def _spend(commands_of: Commands, make: Make) -> None:
@@ -58,6 +61,77 @@ def _spend(commands_of: Commands, make: Make) -> None:
     )
     command.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
     command.set_defaults(run=_run_spend)
+
+
+def _reconcile(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "reconcile",
+        "hold a provider's invoice, or export of usage, against the ledger, by day and model",
+        "  modelbroker reconcile --config config/ --provider anthropic claude_api_cost_2026_11.csv\n"
+        "  modelbroker reconcile --config config/ --provider openai completions_usage.csv --format json\n"
+        "  modelbroker reconcile --config config/ --provider in-house bill.csv \\\n"
+        "      --columns day=Date,model=Model,cost=Amount --time-zone Europe/Berlin",
+    )
+    where(command)
+    command.add_argument("--provider", required=True, help="as the configuration names it")
+    command.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="NAME=COLUMN,…",
+        help="of a form that is not known: day, model, cost (dollars), input, cache_read, cache_write_5m, "
+        "cache_write_1h, output; or prompt, which is input with what was cached",
+    )
+    command.add_argument(
+        "--model",
+        action="append",
+        type=_renamed,
+        default=[],
+        metavar="THEIRS=OURS",
+        help="a model's name on the invoice, and as members name it; may be given often",
+    )
+    command.add_argument(
+        "--time-zone", type=_zone, default="UTC", metavar="ZONE", help="of its days; default: UTC"
+    )
+    command.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    command.add_argument(
+        "invoice", type=Path, metavar="FILE.csv", help="from OpenAI, Anthropic, AWS or others"
+    )
+    command.set_defaults(run=_run_reconcile)
+
+
+def _reprice(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "reprice",
+        "reckon what old calls cost again, by the prices that are known today",
+        "  modelbroker reprice --config config/ --since 2026-10-01 --dry-run\n"
+        "  modelbroker reprice --config config/ --since 90d --model claude-opus-4-7",
+    )
+    where(command)
+    span(command)
+    filters(command)
+    command.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    command.set_defaults(run=_run_reprice)
+
+
+def _export(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "export",
+        "write calls, or their attempts, to a file",
+        "  modelbroker export --config config/ --since 2026-11-01 --until 2026-11-30 --out november.csv\n"
+        "  modelbroker export --config config/ --table attempts --format parquet --out attempts.parquet",
+    )
+    where(command)
+    span(command)
+    filters(command)
+    command.add_argument("--table", choices=("calls", "attempts"), default="calls", help="default: calls")
+    command.add_argument(
+        "--format", choices=("csv", "jsonl", "parquet"), help="default: by the name of the file, else csv"
+    )
+    command.add_argument("--out", required=True, metavar="FILE", help="- for standard output")
+    command.set_defaults(run=_run_export)
 
 
 def where(command: argparse.ArgumentParser) -> None:
@@ -115,6 +189,70 @@ def _run_spend(options: argparse.Namespace) -> int:
             options.format,
         )
     )
+
+
+def _run_reconcile(options: argparse.Namespace) -> int:
+    from .reconcile import ReconcileOptions, print_reconciled
+
+    return print_reconciled(
+        ReconcileOptions(
+            options.config,
+            options.state_dir,
+            options.provider,
+            options.invoice,
+            options.time_zone,
+            options.columns,
+            dict(options.model),
+            options.format,
+        )
+    )
+
+
+def _run_reprice(options: argparse.Namespace) -> int:
+    from ..ledger.questions import Question
+    from .reprice import RepriceOptions, print_repriced
+
+    question = Question(**question_of(options))  # type: ignore[arg-type]
+    return print_repriced(RepriceOptions(options.config, options.state_dir, question, options.dry_run))
+
+
+def _run_export(options: argparse.Namespace) -> int:
+    from ..ledger.questions import Question
+    from .reprice import ExportOptions, run_export
+
+    question = Question(**question_of(options))  # type: ignore[arg-type]
+    ending = Path(options.out).suffix.removeprefix(".")
+    how = options.format or (ending if ending in ("csv", "jsonl", "parquet") else "csv")
+    return run_export(
+        ExportOptions(options.config, options.state_dir, question, options.table, how, options.out)
+    )
+
+
+def _columns(text: str) -> dict[str, str]:
+    from ..ledger.invoices import columns_of
+
+    try:
+        return columns_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    theirs, separator, ours = text.rpartition("=")
+    if not separator or not theirs or not ours:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give THEIRS=OURS, e.g. 'Claude Opus 4.7=claude-opus-4-7'"
+        )
+    return theirs, ours
+
+
+def _zone(text: str) -> object:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(text)
+    except (ValueError, OSError, LookupError):
+        raise argparse.ArgumentTypeError(f"there is no time zone {text!r}: give e.g. Europe/Berlin") from None
 
 
 def _dimensions(text: str) -> tuple[str, ...]:
