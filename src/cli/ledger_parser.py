@@ -250,7 +250,7 @@ def _zone(text: str) -> object:
     from zoneinfo import ZoneInfo
 
     try:
-        return ZoneInfo(text)
+        return UTC if text == "UTC" else ZoneInfo(text)  # that one is there on every machine
     except (ValueError, OSError, LookupError):
         raise argparse.ArgumentTypeError(f"there is no time zone {text!r}: give e.g. Europe/Berlin") from None
 

@@ -7,9 +7,9 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from ..core.errors import Misconfigured
 from ..core.prices import dollars
@@ -28,7 +28,7 @@ class ReconcileOptions:
     state_dir: Path | None
     provider: str
     invoice: Path
-    zone: ZoneInfo
+    zone: tzinfo
     columns: Mapping[str, str] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     format: str = "table"

@@ -303,7 +303,10 @@ def _generic(names: list[str], columns: Mapping[str, str], file: str) -> _Form:
             found = {name: _count(cells, columns[name]) for name in counted}
             prompt = found.pop("prompt", None)
             if prompt is not None:
-                found["input"] = prompt - sum(n for name, n in found.items() if name.startswith("cache"))
+                cached = sum(count for name, count in found.items() if name.startswith("cache"))
+                if cached > prompt:
+                    raise _Wrong(columns["prompt"], f"{prompt} are less than what was cached ({cached})")
+                found["input"] = prompt - cached
             tokens = _tokens(**found)
         cost = _nano(cells, columns["cost"]) if "cost" in columns else None
         return Line(0, _day(cells, columns["day"]), cells[columns["model"]], tokens, cost)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, RowMapping, bindparam, distinct, func, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, distinct, func, select, update
 
 from ..core.prices import Cost, PriceBook
 from ..core.record import Attempt
@@ -96,7 +96,7 @@ def _due(question: Question, book: PriceBook) -> Iterator[Any]:
 
 def _next_calls(
     connection: Connection, question: Question, book: PriceBook, after: tuple[int, str]
-) -> list[Row[Any]]:
+) -> list[Any]:
     at_ms, request_id = CALLS.c.at_ms, CALLS.c.request_id
     query = select(request_id, at_ms).select_from(WITH_ATTEMPTS).where(*_due(question, book)).distinct()
     query = query.where((at_ms > after[0]) | ((at_ms == after[0]) & (request_id > after[1])))
@@ -105,7 +105,7 @@ def _next_calls(
 
 def _reprice(
     connection: Connection,
-    calls: list[Row[Any]],
+    calls: list[Any],
     book: PriceBook,
     result: Repriced,
     *,
