@@ -42,7 +42,7 @@ def ledger_url(value: Any) -> str | SecretRef:
     return value
 
 
-def retention(value: Any) -> int:
+def days_s(value: Any) -> int:
     """Seconds; 0: for ever."""
     if value in ("forever", "none"):
         return 0
@@ -64,7 +64,7 @@ class LedgerIn(Model):
         _RIGHT,
         "",
     )
-    retention: Annotated[int, PlainValidator(retention)] = field(
+    retention: Annotated[int, PlainValidator(days_s)] = field(
         "How long calls are kept: days, or `forever`.",
         "days or `forever`",
         "give e.g. 400d, or forever",
