@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, create_engine, delete, event, select, text
@@ -17,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ..core.errors import Misconfigured
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
 from .place import file_of, is_sqlite, place_of, with_driver
-from .rows import Rows
+from .rows import Row, Rows
 from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES
 
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
@@ -45,6 +46,7 @@ class Ledger:
             raise Misconfigured(500, "no_ledger", message)
         self.engine = self._engine(url)
         self._partitions: set[int] = set()
+        self._insertions = {table.name: self._insertion(table) for table in PARTITIONED}
         try:
             self._open()
         except BaseException:
@@ -93,7 +95,8 @@ class Ledger:
             self._forget_lost(connection, rows)
             for table, those in ((CALLS, rows.calls), (ATTEMPTS, rows.attempts)):
                 if those:
-                    connection.execute(self._insert(table).on_conflict_do_nothing(), those)
+                    statement, ready = self._insertions[table.name]
+                    connection.exec_driver_sql(statement, ready(those))
             where = {"file": position.file, "offset": position.offset, "updated_ms": now_ms, "name": name}
             upsert = self._insert(SOURCES).values(source=source, **where)
             connection.execute(upsert.on_conflict_do_update(index_elements=["source"], set_=where))
@@ -110,6 +113,15 @@ class Ledger:
                 for table in PARTITIONED:
                     this = and_(table.c.request_id == request_id, table.c.at_ms == at_ms)
                     connection.execute(delete(table).where(this))
+
+    def _insertion(self, table: Table) -> tuple[str, Callable[[list[Row]], list[Any]]]:
+        """The statement, and what makes its parameters: to have SQLAlchemy do it for each batch would cost as
+        much as all the rest."""
+        made = self._insert(table).on_conflict_do_nothing().compile(dialect=self.engine.dialect)
+        if not self.is_sqlite:
+            return str(made), list
+        pick = itemgetter(*made.positiontup)
+        return str(made), lambda rows: [pick(row) for row in rows]
 
     def _insert(self, table: Table) -> Any:
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
