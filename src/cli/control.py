@@ -39,6 +39,7 @@ from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
+from .ledger import LedgerKeeper
 from .prices import price_list_here
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
@@ -86,7 +87,8 @@ class ControlPlane:
         self._options = options
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
-        self._record_file = RecordFile(options.state_dir)
+        self._ledger = LedgerKeeper(options.state_dir)
+        self._record_file = RecordFile(options.state_dir, reader=self._ledger)
         self._writer = Writer(self._record_file.write, self._record_file.count_dropped, self._written)
         self._opens = OpenCalls(
             Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
@@ -137,7 +139,13 @@ class ControlPlane:
 
         admin = AdminServer(options.admin, self.status, forget, Pulse(loop))
         admin.start()
-        background = (self._follow(), self._expire(), self._records.run(), self._health.run())
+        background = (
+            self._follow(),
+            self._expire(),
+            self._records.run(),
+            self._health.run(),
+            self._ledger.run(),
+        )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
         try:
@@ -152,6 +160,7 @@ class ControlPlane:
             self._writer.close(_WRITE_PATIENCE_S)
             self._record_file.close()
             self._opens.close()
+            await self._ledger.close()
             self._health.close()
 
     def _written(self, records: Sequence[Record], mark: Mark) -> None:
@@ -214,6 +223,7 @@ class ControlPlane:
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, _mended(before, ready))
+        self._ledger.configured(ready.catalog.ledger, ready.resolved)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
@@ -287,6 +297,7 @@ class ControlPlane:
         if good is not None and self._served is not None:
             self._ready = self._served
             self._health.configured(self._served.catalog)
+            self._ledger.configured(self._served.catalog.ledger, self._served.resolved)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
@@ -365,6 +376,7 @@ class ControlPlane:
                 else None
             ),
             "simulators": self._simulators(),
+            "ledger": self._ledger.status(),
             "members": shown_members(self._health, time.time()),
             "pools": self._pools_of(ready, asks_envoy),
         }
@@ -436,6 +448,7 @@ def _same(old: Ready, new: Ready) -> bool:
         old.snapshot.generation == new.snapshot.generation
         and old.resolved.credentials == new.resolved.credentials
         and old.resolved.callers == new.resolved.callers
+        and old.resolved.ledger_url == new.resolved.ledger_url
     )
 
 

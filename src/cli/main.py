@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands
+from . import commands, ledger_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _check(commands_of)
     _explain(commands_of)
     _prices(commands_of)
+    ledger_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _forget(commands_of)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.call import Caller
-from ..core.catalog import Auth, CallerEntry, Catalog, Provider, SecretRef
+from ..core.catalog import Auth, CallerEntry, Catalog, LedgerPlace, Provider, SecretRef
+from ..core.errors import Misconfigured
+from ..ledger.place import checked
 from ..policy import State
 
 _AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -21,12 +23,15 @@ _ENVIRONMENT = "the environment"
 class Resolved:
     """What could be read: provider → credential, key digest → caller, and what is wrong with the rest.
 
-    `files` tells the state of the files that Envoy will read itself."""
+    `files` tells the state of the files that Envoy will read itself. `ledger_url`: "" where it
+    is the default or can't be read."""
 
     credentials: Mapping[str, str]
     callers: Mapping[str, Caller]
     state: State
     warnings: tuple[str, ...]
+    ledger_url: str = ""
+    ledger_why: str = ""  # why its URL can't be read
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
@@ -57,7 +62,28 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
         for name, value in credentials.items()
         if catalog.providers[name].auth is Auth.AWS_SIGV4
     }
-    return Resolved(credentials, callers, State(out, signing), tuple(warnings))
+    ledger_url, ledger_why = ledger_url_of(catalog.ledger, environ)
+    if ledger_why:
+        warnings.append(f"ledger: {ledger_why}; records wait in calls.jsonl")
+    return Resolved(credentials, callers, State(out, signing), tuple(warnings), ledger_url, ledger_why)
+
+
+def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
+    """(URL, why not): "" is the default. Misconfigured where what it needs is not installed."""
+    if place.secret is None:
+        if place.url and place.is_on:
+            checked(place.url)
+        return place.url, ""
+    url, why = _read(place.secret, environ)
+    if url is None:
+        return "", why
+    try:
+        checked(url)
+    except Misconfigured as error:
+        if error.code != "ledger_url":
+            raise
+        return "", f"{_place(place.secret)}: {error.message}"
+    return url, ""
 
 
 def caller_of(entry: CallerEntry) -> Caller:
@@ -85,6 +111,8 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
         for ref in entry.keys:
             if ref.kind == "file":
                 yield Path(ref.name)
+    if catalog.ledger.secret is not None and catalog.ledger.secret.kind == "file":
+        yield Path(catalog.ledger.secret.name)
     yield from certificate_files(catalog)
 
 

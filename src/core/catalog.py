@@ -284,6 +284,18 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerPlace:
+    """The database of all calls. `url`: as it stands in the configuration; with `secret` it is to be found
+    there. Neither: SQLite in the state folder. `is_on`: false where there is to be none. `retention_s`: how
+    long calls are kept; 0: for ever."""
+
+    url: str = ""
+    secret: SecretRef | None = None
+    is_on: bool = True
+    retention_s: int = 400 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """One whole configuration. `revision` is the hash of its canonical form: 12 hex digits."""
 
@@ -298,3 +310,4 @@ class Catalog:
     # Dialect → what a call can hold that is translated into it.
     wires: Mapping[str, Capabilities] = field(default_factory=lambda: _NO_WIRES)
     prices: tuple[PriceTerm, ...] = ()  # over those that come with the broker, in rising order of precedence
+    ledger: LedgerPlace = LedgerPlace()

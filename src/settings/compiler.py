@@ -15,6 +15,7 @@ from ..core.catalog import (
     Catalog,
     Ejection,
     Hedge,
+    LedgerPlace,
     Limits,
     Listen,
     Member,
@@ -29,6 +30,7 @@ from ..core.prices import NO_PRICES, PriceBook
 from . import match
 from .explain import read_list, read_one
 from .files import read_files
+from .ledger import LedgerIn
 from .merge import Merged, merge
 from .models import overlaid, wires
 from .prices import PriceList, price_book, read_terms, warn_of_unpriced, without_sources
@@ -96,6 +98,7 @@ def compile_texts(
     limits_in = read_one(merged, ("limits",), LimitsIn, merged.mappings["limits"])
     listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
     facts_in = read_one(merged, ("facts",), FactsIn, merged.mappings["facts"])
+    ledger_in = read_one(merged, ("ledger",), LedgerIn, merged.mappings["ledger"])
     prices_in = read_list(merged, "prices", PriceIn)
 
     providers = Providers(merged, declared, dialects, built, deviations)
@@ -126,8 +129,11 @@ def compile_texts(
         names = merged.names("pools")
         idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
         warn_of_unpriced(merged, [(names[name], pools[name]) for name in pools], book, priced_at_s, idle)
-    name = revision({**parts, "prices": without_sources(terms)} if terms else parts)
-    return Loaded(Catalog(revision=name, prices=terms, **parts), merged.all_warnings(), book)
+    ledger = ledger_in.place() if ledger_in else LedgerPlace()
+    said: dict[str, Any] = {"prices": without_sources(terms)} if terms else {}
+    said |= {"ledger": ledger} if ledger != LedgerPlace() else {}
+    name = revision({**parts, **said})
+    return Loaded(Catalog(revision=name, prices=terms, ledger=ledger, **parts), merged.all_warnings(), book)
 
 
 def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:

@@ -116,6 +116,11 @@ listen:
 facts:
   headers: {task: x-task}  # rules may then say: match: {task: summarize}
 """,
+    "ledger": """\
+ledger:
+  url: {env: LEDGER_URL}  # e.g. postgresql://broker:secret@db.internal/ledger
+  retention: 800d
+""",
 }
 
 _MATCH = """\
@@ -227,6 +232,8 @@ def _default(info: FieldInfo) -> str:
             return "`none`"
         if kind.startswith("duration"):
             return f"`{values.duration_text(value)}`"
+        if kind.startswith("days"):
+            return f"`{value // 86_400}d`"
         if kind == "size":
             return f"`{values.size_text(value)}`"
         return f"`up to {value}`" if "up to" in kind else f"`{value}`"

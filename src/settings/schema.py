@@ -15,6 +15,7 @@ from ..core.catalog import Limits, Listen, SecretRef
 from . import values
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .fields import HOUR, Flag, Model, field
+from .ledger import LedgerIn
 from .pricing import PriceIn
 
 PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -379,7 +380,12 @@ LISTS: dict[str, type[Model]] = {
     "rules": RuleIn,
     "prices": PriceIn,
 }
-MAPPINGS: dict[str, type[Model]] = {"limits": LimitsIn, "listen": ListenIn, "facts": FactsIn}
+MAPPINGS: dict[str, type[Model]] = {
+    "limits": LimitsIn,
+    "listen": ListenIn,
+    "facts": FactsIn,
+    "ledger": LedgerIn,
+}
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 
 

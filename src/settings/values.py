@@ -179,17 +179,18 @@ def credential(value: Any) -> SecretRef | None:
         return SecretRef("aws", "")
     if isinstance(value, str):
         refuse("holds a credential in plain text", f"never write a credential itself here: {right}")
-    return _secret(value, ("env", "file"), right)
+    return secret(value, ("env", "file"), right)
 
 
 def caller_key(value: Any) -> SecretRef:
     """`{sha256: …}`, `{env: NAME}` or `{file: PATH}`, for a caller."""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         refuse("holds a key in plain text", HOW_TO_HASH)
-    return _secret(value, ("sha256", "env", "file"), "give {sha256: …}, {env: NAME} or {file: PATH}")
+    return secret(value, ("sha256", "env", "file"), "give {sha256: …}, {env: NAME} or {file: PATH}")
 
 
-def _secret(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
+def secret(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
+    """A reference to a secret, of one of these kinds."""
     if not isinstance(value, dict):
         refuse(f"is {kind(value)}, not a mapping" if value is not None else "is empty", right)
     if len(value) != 1 or next(iter(value)) not in kinds:

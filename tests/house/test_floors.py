@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "xds": {"core", "dialects", "policy", "settings", "exchange", "envoyapi"},
     "records": {"core", "dialects", "policy", "envoyapi"},
     "prices": {"core"},
+    "ledger": {"core", "policy", "records"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "cli": {
@@ -35,6 +36,7 @@ MAY_IMPORT = {
         "xds",
         "records",
         "prices",
+        "ledger",
         "simulator",
         "drill",
     },
