@@ -38,13 +38,25 @@ def tell(record: Record, facts: Mapping[str, str]) -> None:
     tell_asked(record, facts.get("asks", ""))
 
 
+def go_on_from(record: Record, opened: Opened) -> None:
+    """A call that ended before anything was decided about a further attempt: what is known of those before is
+    what was written ahead."""
+    tell(record, opened.facts)
+    record.attempts_made = max(record.attempts_made, _made(opened))
+
+
+def _made(opened: Opened) -> int:
+    """Attempts that it was sent to."""
+    begun = int(opened.facts.get("attempt", "1"))
+    return begun - 1 if opened.status else begun
+
+
 def lost_record(opened: Opened, attempts: list[Attempt]) -> Record:
     """`attempts`: those of which Envoy told before it went silent. A call that the broker answered itself is
     what it was, though nobody knows whether the answer arrived; of any other the provider may have worked."""
     facts = opened.facts
     in_order(attempts)
-    begun = int(facts.get("attempt", "1"))
-    made = max(len(attempts), begun - 1 if opened.status else begun)
+    made = max(len(attempts), _made(opened))
     record = Record(
         request_id=opened.request_id,
         started_s=(unix_ms_of(opened.request_id) or 0) / 1000,

@@ -19,7 +19,7 @@ from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
 from .entries import attempt_of, goes_on, hedge_of, id_of, is_handed_back, observed_of, record_of
 from .join import Joiner, winner
-from .lost import lost_record
+from .lost import go_on_from, lost_record
 from .opens import OpenCalls
 from .pricing import price
 from .repair import repaired
@@ -121,7 +121,8 @@ class AccessLogServer:
             late += [lost_record(it, self._joiner.take(it.request_id)) for it in self._opens.tick(elapsed_s)]
         if self._undecided_file is not None:
             self._undecided.take(self._undecided_file.read(), now_s)
-            late += self._undecided.due(now_s)
+            ended = [self._ended(record, now_s) for record in self._undecided.due(now_s)]
+            late += [record for record in ended if record is not None]
             if self._undecided.is_idle:
                 self._undecided_file.empty()
         self._give(late)
@@ -187,10 +188,17 @@ class AccessLogServer:
         if is_handed_back(record):
             self._joiner.handed_back(record, now_s)
             return None
+        if self._undecided_file is not None and not record.pool:
+            self._undecided.told(record.request_id, now_s)
+        return self._ended(record, now_s)
+
+    def _ended(self, record: Record, now_s: float) -> Record | None:
+        """A call has ended; its record if nothing is missing."""
         if self._opens is not None:
             self._opens.ended(record.request_id)
-        if self._undecided_file is not None and not record.attempts_made:
-            self._undecided.told(record.request_id, now_s)
+            opened = self._opens.opened(record.request_id)
+            if opened is not None and not record.revision:
+                go_on_from(record, opened)
         return self._joiner.outer(record, now_s)
 
     def _tell(self, entry: AnyMessage, request_id: str, attempt: Attempt) -> None:
