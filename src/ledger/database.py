@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, Table, and_, create_engine, delete, e
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..core.errors import Misconfigured
+from ..core.outcomes import LOST
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
 from .place import file_of, is_sqlite, place_of, with_driver
 from .rows import Row, Rows
@@ -107,7 +108,7 @@ class Ledger:
             return
         first, last = min(real.values()), max(real.values())
         query = select(CALLS.c.request_id, CALLS.c.at_ms)
-        lost = query.where(CALLS.c.outcome == "lost", CALLS.c.at_ms.between(first, last))
+        lost = query.where(CALLS.c.outcome == LOST, CALLS.c.at_ms.between(first, last))
         for request_id, at_ms in connection.execute(lost).all():
             if real.get(request_id) == at_ms:
                 for table in PARTITIONED:

@@ -62,11 +62,11 @@ def test_unknown_is_null_and_never_zero(url: str) -> None:
 
 def test_fields_that_have_no_column_yet_are_kept(url: str) -> None:
     (tree,) = trees([record(1)])
-    tree |= {"queue_ms": 1.5}
+    tree |= {"of_tomorrow": 1.5}
     with Ledger(url) as ledger:
         ledger.take(rows_of([tree], "s"), "s", "here", Position("f", 1), 0)
         with ledger.reading() as connection:
-            assert connection.execute(text("SELECT more FROM calls")).scalar() == '{"queue_ms":1.5}'
+            assert connection.execute(text("SELECT more FROM calls")).scalar() == '{"of_tomorrow":1.5}'
 
 
 # A few calls, over three months; some are lost first; each is written once or more, in any order.
