@@ -20,7 +20,7 @@ from ..core.outcomes import LOST
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
 from .place import file_of, is_sqlite, place_of, with_driver
 from .rows import Row, Rows
-from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES
+from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES, VERSION
 
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
 _BUSY_MS = 30_000
@@ -185,8 +185,9 @@ class Ledger:
         with self.reading() as connection:
             version = version_of(connection)
         refuse_newer(version)
-        with self.writing() as connection:
-            migrate(connection)
+        if version < VERSION:
+            with self.writing() as connection:
+                migrate(connection)
 
     def _engine(self, url: str) -> Engine:
         if not self.is_sqlite:
@@ -197,7 +198,9 @@ class Ledger:
                     "connect_timeout": _CONNECT_S,
                     "application_name": "modelbroker",
                     "options": "-c timezone=UTC",
+                    # A database that is gone without a word is given up after half a minute.
                     **{"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
+                    "tcp_user_timeout": 30_000,
                 },
             )
         path = file_of(url)

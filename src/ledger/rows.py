@@ -45,9 +45,7 @@ _OF_ATTEMPT: Row = {
 }
 _LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds"), ("flags", "dropped")
 # Fields that are told otherwise.
-_TAKEN_OF_CALL = frozenset(
-    (*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts", "saved_nano")
-)
+_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts"))
 _TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
 _json = msgspec.json.Encoder()
 _days: dict[int, str] = {}
@@ -113,7 +111,7 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
         row[name] = _text(record.get(name) or ())
     row |= _sum_of(attempts)
     row |= cost_columns(record.get("cost"))
-    row["saved_nano"] = record.get("saved_nano")
+    row["saved_nano"] = _saved_nano(record.get("saved"))
     row["more"] = _rest(record, _TAKEN_OF_CALL)
     return row
 
@@ -148,6 +146,12 @@ def cost_columns(cost: Mapping[str, Any] | None) -> Row:
         "cost_buckets": _text(buckets),
         "cost_unknown": _text(cost["unknown"]),
     }
+
+
+def _saved_nano(saved: Mapping[str, Any] | None) -> int | None:
+    """What an answer from the cache would have cost; the whole of it is in `more`."""
+    cost = saved.get("cost") if saved else None
+    return cost["total"] if cost else None
 
 
 def _sum_of(attempts: list[Row]) -> Row:

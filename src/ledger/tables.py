@@ -137,8 +137,14 @@ CALLS = Table(
     *(_text(name, "JSON: as in the record") for name in ("eligible", "holds")),
     _text("source", "whose journal it came from: `sources`"),
     _text("more", "JSON: what else the record holds, for which there is no column yet"),
-    _column("cache", Text, "what the broker's cache had to do with it; null: nothing", since=2, null=True),
-    _column("saved_nano", BigInteger, "what that saved, nano-dollars; null: unknown", since=2, null=True),
+    _column("cache", Text, "as in the record; null: nothing", since=2, null=True),
+    _column(
+        "saved_nano",
+        BigInteger,
+        "what an answer from the cache saved; null: unknown, or none",
+        since=2,
+        null=True,
+    ),
 )
 
 ATTEMPTS = Table(
