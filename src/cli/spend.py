@@ -98,7 +98,7 @@ def _columns(shown: Shown) -> list[_Column]:
     ]
     if shown.spend.total.cache_hits:
         columns.append(("CACHE HITS", lambda s, _: str(s.cache_hits)))
-        columns.append(("SAVED", lambda s, _: dollars(s.saved)))
+        columns.append(("SAVED", lambda s, _: money(s.saved, s.saved_unknown, s.cache_hits)))
     if shown.failovers:
         columns.append(("IN VAIN", lambda s, _: str(s.vain)))
         columns.append(("COST IN VAIN", lambda s, _: money(s.vain_cost, s.vain_unknown, s.vain)))

@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Engine, Table, and_, create_engine, delete, e
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..core.errors import Misconfigured
+from ..core.outcomes import LOST
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
 from .place import file_of, is_sqlite, place_of, with_driver
 from .rows import Row, Rows
-from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES
+from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES, VERSION
 
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
 _BUSY_MS = 30_000
@@ -107,7 +108,7 @@ class Ledger:
             return
         first, last = min(real.values()), max(real.values())
         query = select(CALLS.c.request_id, CALLS.c.at_ms)
-        lost = query.where(CALLS.c.outcome == "lost", CALLS.c.at_ms.between(first, last))
+        lost = query.where(CALLS.c.outcome == LOST, CALLS.c.at_ms.between(first, last))
         for request_id, at_ms in connection.execute(lost).all():
             if real.get(request_id) == at_ms:
                 for table in PARTITIONED:
@@ -184,8 +185,9 @@ class Ledger:
         with self.reading() as connection:
             version = version_of(connection)
         refuse_newer(version)
-        with self.writing() as connection:
-            migrate(connection)
+        if version < VERSION:
+            with self.writing() as connection:
+                migrate(connection)
 
     def _engine(self, url: str) -> Engine:
         if not self.is_sqlite:
@@ -196,7 +198,9 @@ class Ledger:
                     "connect_timeout": _CONNECT_S,
                     "application_name": "modelbroker",
                     "options": "-c timezone=UTC",
+                    # A database that is gone without a word is given up after half a minute.
                     **{"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
+                    "tcp_user_timeout": 30_000,
                 },
             )
         path = file_of(url)

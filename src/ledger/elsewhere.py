@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 from sqlalchemy import case, select
 
+from ..core.outcomes import LOST
 from ..core.prices import PriceBook
 from ..core.record import Attempt
 from ..core.usage import NOTHING, UNKNOWN, Usage
@@ -73,7 +74,7 @@ def elsewhere(
             rows = connection.execution_options(yield_per=_AT_ONCE).execute(query)
             for row in rows:
                 here, usage, state, started_s, outcome = row[len(groups) :]
-                if outcome == "lost":
+                if outcome == LOST:
                     state = UNKNOWN
                 asked = Attempt(
                     member,

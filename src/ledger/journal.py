@@ -15,6 +15,7 @@ from ..records.file import FILE_NAME
 from .database import Position
 
 READ_AT_ONCE = 1 << 20
+_TAIL_BYTES = 256
 _ENDS = b"\n"
 
 
@@ -38,6 +39,7 @@ class Journal:
         self._file: FileIO | None = None
         self._id = ""
         self._offset = 0
+        self._tail = b""  # the last bytes that were read
         self.torn = 0  # last lines that were never ended, in files that are done with
 
     @property
@@ -78,8 +80,8 @@ class Journal:
     # -- one file
 
     def _piece(self, file: FileIO) -> Piece | None:
-        if _size(file) < self._offset:  # a machine that lost its power may have lost the file's end
-            self._offset = 0
+        if not self._is_as_read(file):
+            self._offset, self._tail = 0, b""
         wanted = READ_AT_ONCE
         while True:
             data = os.pread(file.fileno(), wanted, self._offset)
@@ -92,7 +94,15 @@ class Journal:
         if not self._offset or not self._id:
             self._id = _identity(file)
         self._offset += end
+        self._tail = data[max(end - _TAIL_BYTES, 0) : end]
         return Piece(tuple(data[:end].splitlines()), Position(self._id, self._offset))
+
+    def _is_as_read(self, file: FileIO) -> bool:
+        """Whether it still begins with what was read: a machine that lost its power may have lost the file's
+        end, and a write that found no room for all of it is undone."""
+        if not self._tail:
+            return _size(file) >= self._offset
+        return os.pread(file.fileno(), len(self._tail), self._offset - len(self._tail)) == self._tail
 
     # -- all of them
 
@@ -130,7 +140,7 @@ class Journal:
                 file.close()
             return
         self.close()
-        self._file, self._id, self._offset = file, "", 0
+        self._file, self._id, self._offset, self._tail = file, "", 0, b""
 
     def _files(self) -> list[tuple[int, Path]]:
         """(inode, path), the oldest first: a state that did not change while it was looked at."""

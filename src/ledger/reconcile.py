@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal_column, select
 
+from ..core.outcomes import LOST
 from .database import Ledger
 from .invoices import Invoice
-from .rows import LOST
 from .spend import Heard
 from .tables import ATTEMPTS, CALLS, COUNTS
 

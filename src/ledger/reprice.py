@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, RowMapping, bindparam, distinct, func, select, update
 
+from ..core.outcomes import LOST
 from ..core.prices import Cost, PriceBook
 from ..core.record import Attempt
 from ..core.usage import Usage
 from ..records.pricing import cost_of_attempt, total_of
 from .database import Ledger
 from .questions import WITH_ATTEMPTS, Question
-from .rows import LOST, cost_columns
+from .rows import cost_columns
 from .spend import Heard
 from .tables import ATTEMPTS, CALLS
 

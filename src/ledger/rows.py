@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from ..core.ids import unix_ms_of
+from ..core.outcomes import LOST
 from .tables import ATTEMPTS, CALLS, COUNTS, PARTS
 
 Row = dict[str, Any]
-LOST = "lost"  # the outcome of a call of which nobody told the end
 DAY_MS = 86_400_000
 _MOST_MS = 4_102_444_800_000  # 2100: a time behind that is none
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,8 +31,9 @@ _OF_CALL: Row = {
     **dict.fromkeys(("error_source", "code", "details", "usage_state", "price_revision"), ""),
     **dict.fromkeys(("status", "request_bytes", "response_bytes", "attempts_made"), 0),
     **dict.fromkeys(("stream", "hedged"), False),
-    **dict.fromkeys(("duration_ms", "started_s"), 0.0),
-    "first_byte_ms": None,
+    **dict.fromkeys(("duration_ms", "started_s", "queue_ms"), 0.0),
+    **dict.fromkeys(("first_byte_ms", "upload_ms", "added_ms", "context_tokens", "max_output_tokens")),
+    "choices": 1,
     "cache": None,
 }
 _OF_ATTEMPT: Row = {
@@ -40,13 +41,11 @@ _OF_ATTEMPT: Row = {
     **dict.fromkeys(("status", "provider_status"), 0),
     **dict.fromkeys(("duration_ms", "started_s"), 0.0),
     "hedge": False,
-    "first_byte_ms": None,
+    **dict.fromkeys(("first_byte_ms", "first_event_ms")),
 }
-_LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags",), ("flags", "dropped")
+_LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds"), ("flags", "dropped")
 # Fields that are told otherwise.
-_TAKEN_OF_CALL = frozenset(
-    (*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts", "saved_nano")
-)
+_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts"))
 _TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
 _json = msgspec.json.Encoder()
 _days: dict[int, str] = {}
@@ -108,10 +107,11 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
         name: value if (value := record.get(name)) is not None else empty for name, empty in _OF_CALL.items()
     }
     row |= {"request_id": record["request_id"], "at_ms": at_ms, "day": day_of(at_ms), "source": source}
-    row["flags"] = _text(record.get("flags") or ())
+    for name in _LISTS_OF_CALL:
+        row[name] = _text(record.get(name) or ())
     row |= _sum_of(attempts)
     row |= cost_columns(record.get("cost"))
-    row["saved_nano"] = record.get("saved_nano")
+    row["saved_nano"] = _saved_nano(record.get("saved"))
     row["more"] = _rest(record, _TAKEN_OF_CALL)
     return row
 
@@ -146,6 +146,12 @@ def cost_columns(cost: Mapping[str, Any] | None) -> Row:
         "cost_buckets": _text(buckets),
         "cost_unknown": _text(cost["unknown"]),
     }
+
+
+def _saved_nano(saved: Mapping[str, Any] | None) -> int | None:
+    """What an answer from the cache would have cost; the whole of it is in `more`."""
+    cost = saved.get("cost") if saved else None
+    return cost["total"] if cost else None
 
 
 def _sum_of(attempts: list[Row]) -> Row:
@@ -184,7 +190,16 @@ def _text(value: Any) -> str:
 
 
 # A column that nothing fills would be found by the first insertion; this finds it at the first import.
-_FILLED_CALL = {*_OF_CALL, *_USAGE, *cost_columns(None), "request_id", "at_ms", "day", "source", "flags"}
+_FILLED_CALL = {
+    *_OF_CALL,
+    *_USAGE,
+    *cost_columns(None),
+    *_LISTS_OF_CALL,
+    "request_id",
+    "at_ms",
+    "day",
+    "source",
+}
 if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved_nano", "more"}:
     raise AssertionError("rows and tables disagree about calls")
 _FILLED_ATTEMPT = {*_OF_ATTEMPT, *_USAGE, *cost_columns(None), *_LISTS_OF_ATTEMPT, "request_id", "at_ms"}

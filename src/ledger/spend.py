@@ -13,6 +13,7 @@ from .questions import WITH_ATTEMPTS, Question, spans_of
 from .tables import ATTEMPTS, CALLS
 
 Heard = Callable[[int, int], None]  # of how many steps so many are done
+_IS_HIT = CALLS.c.cache.in_(("hit", "joined"))
 
 
 @dataclass(slots=True)
@@ -21,8 +22,9 @@ class Sums:
     parts are `at_least`. Where groups are made by member, model or provider, each attempt is in the group of
     its own member, `calls` are those that were answered there, and `unknown` counts attempts.
 
-    `vain…`: attempts that gave no answer, hedges aside; `hedge…`: hedges that gave none. Of these,
-    `…_unknown` are of unknown cost."""
+    `cache_hits` were answered by the broker's cache, which `saved` so much; of `saved_unknown` of them
+    nobody knows what they would have cost. `vain…`: attempts that gave no answer, hedges aside; `hedge…`:
+    hedges that gave none. Of these, `…_unknown` are of unknown cost."""
 
     calls: int = 0
     input: int = 0
@@ -34,6 +36,7 @@ class Sums:
     at_least: int = 0
     cache_hits: int = 0
     saved: int = 0
+    saved_unknown: int = 0
     vain: int = 0
     vain_cost: int = 0
     vain_unknown: int = 0
@@ -99,8 +102,9 @@ def _each_call() -> dict[str, ColumnElement[Any]]:
         "cost": func.sum(c.cost_total),
         "unknown": _count(is_unknown),
         "at_least": _sum_where(is_unknown, c.cost_known),
-        "cache_hits": _count(c.cache == "hit"),
+        "cache_hits": _count(_IS_HIT),
         "saved": func.sum(c.saved_nano),
+        "saved_unknown": _count(_IS_HIT & c.saved_nano.is_(None)),
     }
 
 
@@ -120,8 +124,9 @@ def _each_attempt(failovers: bool) -> dict[str, ColumnElement[Any]]:
         "cost": func.sum(cost),
         "unknown": _count(cost.is_(None)),
         "at_least": _sum_where(cost.is_(None), known),
-        "cache_hits": _count(ends & (c.cache == "hit")),
+        "cache_hits": _count(ends & _IS_HIT),
         "saved": _sum_where(ends, c.saved_nano),
+        "saved_unknown": _count(ends & _IS_HIT & c.saved_nano.is_(None)),
     }
     if not failovers:
         return found

@@ -18,8 +18,11 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    literal_column,
 )
 from sqlalchemy.types import TypeEngine
+
+from ..core.outcomes import LOST
 
 VERSION = 2  # of the schema
 METADATA = MetaData()
@@ -123,10 +126,25 @@ CALLS = Table(
     _text("usage_state", "as in the record: of the attempt that answered"),
     *_costs(),
     _text("price_revision", "the price book by which that was reckoned, here or by `reprice`"),
+    *(
+        _column(name, Double, "as in the record", null=name != "queue_ms")
+        for name in ("upload_ms", "queue_ms", "added_ms")
+    ),
+    *(
+        _column(name, BigInteger, "as in the record", null=name != "choices")
+        for name in ("context_tokens", "max_output_tokens", "choices")
+    ),
+    *(_text(name, "JSON: as in the record") for name in ("eligible", "holds")),
     _text("source", "whose journal it came from: `sources`"),
     _text("more", "JSON: what else the record holds, for which there is no column yet"),
-    _column("cache", Text, "what the broker's cache had to do with it; null: nothing", since=2, null=True),
-    _column("saved_nano", BigInteger, "what that saved, nano-dollars; null: unknown", since=2, null=True),
+    _column("cache", Text, "as in the record; null: nothing", since=2, null=True),
+    _column(
+        "saved_nano",
+        BigInteger,
+        "what an answer from the cache saved; null: unknown, or none",
+        since=2,
+        null=True,
+    ),
 )
 
 ATTEMPTS = Table(
@@ -141,6 +159,7 @@ ATTEMPTS = Table(
     _column("status", Integer, "as in the record"),
     _column("duration_ms", Double, "as in the record"),
     _column("first_byte_ms", Double, "as in the record", null=True),
+    _column("first_event_ms", Double, "as in the record", null=True),
     _text("flags", "JSON: as in the record"),
     *(_text(name, "as in the record") for name in ("details", "code")),
     _column("provider_status", Integer, "as in the record"),
@@ -176,7 +195,7 @@ SCHEMA_VERSION = Table(
 PARTITIONED = (CALLS, ATTEMPTS)  # in PostgreSQL: by month of `at_ms`
 Index("calls_at", CALLS.c.at_ms)
 Index("attempts_at", ATTEMPTS.c.at_ms)
-_lost = CALLS.c.outcome == "lost"
+_lost = CALLS.c.outcome == literal_column(f"'{LOST}'")
 Index("calls_lost", CALLS.c.at_ms, CALLS.c.request_id, sqlite_where=_lost, postgresql_where=_lost)
 
 

@@ -164,9 +164,13 @@ def test_what_a_killed_broker_left_is_there_when_spend_is_asked(sims: Simulators
 
 async def _kill_all_under_load(broker: Broker, postgres: Postgres) -> None:
     async with load(broker.url, LOADED) as under_way:
-        for name in ("follower", "postgres", "follower", "serve", "postgres"):
+        for name in ("follower", "postgres", "frozen", "follower", "serve", "postgres"):
             await under_way.reach(under_way.calls + 60)
-            if name == "postgres":
+            if name == "frozen":
+                await asyncio.to_thread(postgres.freeze)
+                await under_way.reach(under_way.calls + 60)
+                await asyncio.to_thread(lambda: postgres.freeze(thaws=True))
+            elif name == "postgres":
                 await asyncio.to_thread(postgres.kill)
                 await under_way.reach(under_way.calls + 60)
                 await asyncio.to_thread(postgres.start)

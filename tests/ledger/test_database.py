@@ -8,17 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from modelbroker.core.errors import Misconfigured
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Record
 from modelbroker.ledger import migrations
 from modelbroker.ledger.database import DELETED_AT_ONCE, Ledger, Position
+from modelbroker.ledger.follow import Follower
+from modelbroker.ledger.reports import Settings
 from modelbroker.ledger.rows import rows_of
 from modelbroker.ledger.tables import VERSION
+from modelbroker.records.file import FILE_NAME
 from sqlalchemy import text
-from support.ledgers import DAY_S, NOW_S, attempt, contents, ids_in, lost, record, trees
+from support.ledgers import DAY_S, NOW_S, attempt, contents, ids_in, lines, lost, record, trees
 from support.servers import Postgres
 
 NewLedger = Callable[[], str]
@@ -62,11 +66,11 @@ def test_unknown_is_null_and_never_zero(url: str) -> None:
 
 def test_fields_that_have_no_column_yet_are_kept(url: str) -> None:
     (tree,) = trees([record(1)])
-    tree |= {"queue_ms": 1.5}
+    tree |= {"of_tomorrow": 1.5}
     with Ledger(url) as ledger:
         ledger.take(rows_of([tree], "s"), "s", "here", Position("f", 1), 0)
         with ledger.reading() as connection:
-            assert connection.execute(text("SELECT more FROM calls")).scalar() == '{"queue_ms":1.5}'
+            assert connection.execute(text("SELECT more FROM calls")).scalar() == '{"of_tomorrow":1.5}'
 
 
 # A few calls, over three months; some are lost first; each is written once or more, in any order.
@@ -74,7 +78,7 @@ _CALLS = [record(n, NOW_S - n * 11 * DAY_S, team=f"t{n % 2}") for n in range(8)]
 _WRITTEN = st.permutations([*_CALLS, *(lost(one) for one in _CALLS[:4]), *_CALLS[2:6]])
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_same_ledger_whatever_the_order_and_however_often(
     new_ledger: NewLedger, data: st.DataObject
@@ -142,6 +146,22 @@ def test_deleted_space_is_given_back(tmp_path: Path) -> None:
 def test_a_file_is_for_its_user_alone(tmp_path: Path) -> None:
     take(f"sqlite:///{tmp_path}/a/ledger.db", [record(1)])
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").iterdir()} == {0o600}
+
+
+def test_a_month_that_another_broker_dropped_is_made_again(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    follower = Follower(Settings(str(tmp_path), url))
+    (tmp_path / FILE_NAME).write_bytes(lines([record(1)]))
+    while follower.step():
+        pass
+    with Ledger(url) as other:
+        assert other.expire(int((NOW_S + 60 * DAY_S) * 1000)) == 1
+    with (tmp_path / FILE_NAME).open("ab") as file:
+        file.write(lines([record(2), record(3)]))
+    while follower.step():
+        pass
+    follower.close()
+    assert (len(ids_in(url)), follower.refused) == (2, 0)
 
 
 # -- the schema's versions

@@ -132,6 +132,19 @@ def test_a_file_that_is_shorter_than_it_was_is_read_again(tmp_path: Path) -> Non
     assert len(read_all(tmp_path, Position(position.file, position.offset + 7))[0]) == 5
 
 
+def test_a_write_that_is_undone_hides_nothing(tmp_path: Path) -> None:
+    """The disk had no room for all of it; what comes later is longer than what was read."""
+    path, journal = tmp_path / FILE_NAME, Journal(tmp_path, START)
+    kept, undone = lines([record(0)]), lines([record(1)])
+    path.write_bytes(kept + undone)
+    assert journal.read() is not None
+    os.truncate(path, len(kept))
+    with path.open("ab") as file:
+        file.write(lines([record(n, pool="longer" * n) for n in range(2, 9)]))
+    piece = journal.read()
+    assert piece is not None and len(piece.lines) == 8
+
+
 # -- the follower
 
 

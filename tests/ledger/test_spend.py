@@ -59,9 +59,12 @@ CALLS = [
 @pytest.fixture
 def filled(url: str) -> str:
     with Ledger(url) as ledger:
-        rows = rows_of(trees(CALLS), "s")
-        rows.calls[-1] |= {"cache": "hit", "saved_nano": 55}
-        ledger.take(rows, "s", "here", Position("f", 1), 0)
+        written = trees(CALLS)
+        saved = {"usage": None, "service_tier": "", "cost": {"total": 55, "buckets": {}, "unknown": []}}
+        written[-1] |= {"cache": "hit", "saved": saved}
+        written[-3] |= {"cache": "joined", "saved": None}
+        written[0] |= {"cache": "stored", "saved": None}
+        ledger.take(rows_of(written, "s"), "s", "here", Position("f", 1), 0)
     return url
 
 
@@ -79,7 +82,7 @@ def test_by_team(filled: str) -> None:
     """By hand: search 100 + 30 + 7, and a hit of the cache; ads 42 known, two unknown (5, and 5 + 3)."""
     assert asked(filled, "team") == {
         ("search",): Sums(4, 30, 3, 0, 6, 137, cache_hits=1, saved=55),
-        ("ads",): Sums(4, 50, 5, 0, 10, 42, unknown=2, at_least=13),
+        ("ads",): Sums(4, 50, 5, 0, 10, 42, unknown=2, at_least=13, cache_hits=1, saved_unknown=1),
         ("",): Sums(1, unknown=1),
     }
 
@@ -88,7 +91,7 @@ def test_by_member_each_attempt_is_at_its_own(filled: str) -> None:
     assert asked(filled, "member") == {
         (OPUS,): Sums(3, 50, 5, 0, 10, 170, unknown=2, at_least=10),
         (MINI,): Sums(3, 30, 3, 0, 6, 12),
-        ("",): Sums(3, unknown=1, cache_hits=1, saved=55),
+        ("",): Sums(3, unknown=1, cache_hits=2, saved=55, saved_unknown=1),
     }
 
 

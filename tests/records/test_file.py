@@ -185,26 +185,3 @@ def test_a_line_that_was_never_ended_is_cut(
     file.close()
     assert ids(tmp_path / FILE_NAME) == [*(f"r{number}" for number in range(before)), "r10"]
     assert "was cut" in caplog.text
-
-
-def test_what_was_written_before_the_disk_was_full_stays(tmp_path: Path) -> None:
-    """Who follows the file may have read it already."""
-    whole = RecordFile(tmp_path)
-    whole.write([record(0)])
-    whole.close()
-    (line,) = (tmp_path / FILE_NAME).read_bytes().splitlines(keepends=True)
-    program = f"""
-import resource, signal
-from collections.abc import Sequence
-from pathlib import Path
-from modelbroker.core.record import Attempt, Record
-from modelbroker.records.file import RecordFile
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({int(len(line) * 3.5)}, resource.RLIM_INFINITY))
-attempts = (Attempt("a/m", 200, 1.0),)
-records = [Record(f"r{{n}}", 0.0, 1.0, None, 200, "POST", "/v1/messages", pool="größe", attempts=attempts)
-           for n in range(1, 6)]
-RecordFile(Path({str(tmp_path)!r})).write(records)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
-    assert ids(tmp_path / FILE_NAME) == ["r0", "r1", "r2"]

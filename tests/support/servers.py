@@ -85,6 +85,13 @@ class Postgres:
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids[1:]))
         self._process = None
 
+    def freeze(self, *, thaws: bool = False) -> None:
+        """None of its processes does anything, and connections stay; `thaws`: they go on."""
+        assert self._process is not None
+        for pid in (self._process.pid, *_children(self._process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT if thaws else signal.SIGSTOP)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
