@@ -15,7 +15,7 @@ from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from ..xds.snapshot import Versions
-from ..xds.types import ADS, CLUSTER, ENDPOINTS, LISTENER, OUTER_ROUTES, ROUTES, SECRET
+from ..xds.types import ADS, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, OUTER_ROUTES, ROUTES, SECRET
 from .prices import price_list_or_warning
 from .runtime import Overrides, prepare_path
 
@@ -86,6 +86,8 @@ def _without_ads(tree: Any, resources: Versions) -> Any:
     if "rds" in tree:
         rest = {key: value for key, value in tree.items() if key != "rds"}
         return _without_ads({**rest, "route_config": resources[ROUTES][OUTER_ROUTES].tree}, resources)
+    if "config_discovery" in tree:
+        return resources[EXTENSION][tree["name"]].tree
     if tree.get("sds_config") == ADS:
         return {"name": tree["name"]}
     return {key: _without_ads(value, resources) for key, value in tree.items()}

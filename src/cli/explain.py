@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.call import FACT_KINDS, Caller, Decision, Facts
+from ..core.call import FACT_KINDS, Caller, Decision, Facts, caller_of
 from ..core.catalog import Member, Pool
 from ..core.errors import CallError, Misconfigured, Refused
 from ..core.prices import PriceBook, dollars
@@ -21,7 +21,6 @@ from ..policy.cheapest import Costs, by_cost, chances
 from ..policy.estimates import COST_FACT, with_estimate
 from .prices import in_short, price_list_here
 from .runtime import Overrides, prepare_path
-from .secrets import caller_of
 
 
 @dataclass(frozen=True, slots=True)

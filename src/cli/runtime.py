@@ -16,9 +16,11 @@ from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
 from ..policy.estimates import Estimates
+from ..policy.identity import named
 from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
+from .jwks import with_keys
 from .secrets import Resolved, file_digest, resolve
 
 # In a table of simulators: the one that serves providers which have none of their own.
@@ -91,7 +93,7 @@ def make_ready(
     catalog = with_certificates(catalog)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
-    by_name = {caller.name: caller for caller in resolved.callers.values()}
+    by_name = named(resolved.callers.values(), catalog)
     prices = prices if prices is not None else before.prices if before else NO_PRICES
     view = View(generation, catalog, resolved.state, resolved.callers, by_name, Estimates(prices))
     memory = before.memory if before else Memory()
@@ -109,16 +111,19 @@ def make_ready(
 
 
 def with_certificates(catalog: Catalog) -> Catalog:
-    """The catalog with what the files of certificates hold now, as digests."""
+    """The catalog with what the files of certificates hold now, as digests, and those of keys. Misconfigured
+    where the keys of an issuer can't be had."""
     providers = {
         name: replace(provider, ca_digest=file_digest(provider.ca_file)) if provider.ca_file else provider
         for name, provider in catalog.providers.items()
     }
     listen = catalog.listen
     if listen.tls_cert_file:
-        both = content_hash(file_digest(listen.tls_cert_file), file_digest(listen.tls_key_file))
-        listen = replace(listen, tls_digest=both)
-    return replace(catalog, providers=MappingProxyType(providers), listen=listen)
+        files = [listen.tls_cert_file, listen.tls_key_file]
+        files += [listen.client_ca_file] if listen.client_ca_file else []
+        listen = replace(listen, tls_digest=content_hash(*map(file_digest, files)))
+    issuers = tuple(map(with_keys, catalog.issuers))
+    return replace(catalog, providers=MappingProxyType(providers), listen=listen, issuers=issuers)
 
 
 def prepare_path(

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.call import Caller
-from ..core.catalog import Auth, CallerEntry, Catalog, Provider, SecretRef
+from ..core.call import Caller, caller_of
+from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..policy import State
 
 _AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -60,19 +60,6 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
     return Resolved(credentials, callers, State(out, signing), tuple(warnings))
 
 
-def caller_of(entry: CallerEntry) -> Caller:
-    return Caller(
-        name=entry.name,
-        agent=entry.agent,
-        user=entry.user,
-        team=entry.team,
-        customer=entry.customer,
-        tier=entry.tier,
-        pools=entry.pools,
-        trusted_for=entry.trusted_for,
-    )
-
-
 def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Iterable[Path]:
     """Files to watch: a mounted secret that changes is a rotation, and what Envoy refused for the want of a
     certificate may be good once it is there."""
@@ -85,6 +72,9 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
         for ref in entry.keys:
             if ref.kind == "file":
                 yield Path(ref.name)
+    for issuer in catalog.issuers:
+        if issuer.jwks.file:
+            yield Path(issuer.jwks.file)
     yield from certificate_files(catalog)
 
 
@@ -96,6 +86,11 @@ def certificate_files(catalog: Catalog) -> Iterable[Path]:
     if catalog.listen.tls_cert_file:
         yield Path(catalog.listen.tls_cert_file)
         yield Path(catalog.listen.tls_key_file)
+    if catalog.listen.client_ca_file:
+        yield Path(catalog.listen.client_ca_file)
+    for issuer in catalog.issuers:
+        if issuer.jwks.ca_file:
+            yield Path(issuer.jwks.ca_file)
 
 
 def file_digest(path: str) -> str:
