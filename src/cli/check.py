@@ -26,7 +26,10 @@ def check_path(path: Path, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
     for warning in ready.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        if warning not in ready.problems:
+            print(f"warning: {warning}", file=sys.stderr)
+    if ready.problems:
+        raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
     judged = ""
     if with_envoy:
         complaint = envoy_complaint(ready.snapshot.resources)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,29 @@ _CURVES: Mapping[str, frozenset[str]] = {
     "EC": frozenset(("P-256", "P-384", "P-521")),
     "OKP": frozenset(("Ed25519",)),
 }
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]{2,}")
 _RIGHT = 'give a JWKS: {"keys": [{"kty": "RSA", "kid": …, "n": …, "e": …}]}'
+
+
+def all_with_keys(
+    issuers: Iterable[Issuer], before: Iterable[Issuer] | None
+) -> tuple[tuple[Issuer, ...], tuple[str, ...]]:
+    """The issuers with what their files hold now, and what is wrong with those whose keys can't be had.
+
+    `before` are those that are served now: keys that were there are not given up for a broken file, which
+    is Misconfigured, as for an issuer that is new. A broker that starts serves what it can."""
+    had = None if before is None else {issuer.name: bool(issuer.jwks.keys) for issuer in before}
+    found: list[Issuer] = []
+    problems: list[str] = []
+    for issuer in issuers:
+        try:
+            found.append(with_keys(issuer))
+        except Misconfigured as error:
+            if had is not None and had.get(issuer.name, True):
+                raise
+            found.append(issuer)
+            problems.append(error.message)
+    return tuple(found), tuple(problems)
 
 
 def with_keys(issuer: Issuer) -> Issuer:
@@ -79,9 +101,4 @@ def _wrong_with(key: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_base64url(value: Any) -> bool:
-    if not isinstance(value, str) or not value:
-        return False
-    try:
-        return bool(base64.b64decode(value + "=" * (-len(value) % 4), b"-_", validate=True))
-    except ValueError:
-        return False
+    return isinstance(value, str) and _BASE64URL.fullmatch(value) is not None

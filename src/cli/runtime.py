@@ -20,7 +20,7 @@ from ..policy.identity import named
 from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
-from .jwks import with_keys
+from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, resolve
 
 # In a table of simulators: the one that serves providers which have none of their own.
@@ -51,10 +51,11 @@ class Ready:
     compile_warnings: tuple[str, ...]
     memory: Memory
     prices: PriceBook = NO_PRICES
+    problems: tuple[str, ...] = ()  # what does not hold up the rest, and is no mere warning
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self.compile_warnings, *self.resolved.warnings)
+        return (*self.compile_warnings, *self.resolved.warnings, *self.problems)
 
 
 def prepare(
@@ -89,8 +90,11 @@ def make_ready(
     before: Ready | None = None,
     prices: PriceBook | None = None,
 ) -> Ready:
-    """Secrets are read here: call it again when one has changed. Without `prices` those of `before` stay."""
+    """Secrets and keys are read here: call it again when one has changed. Without `prices` those of `before`
+    stay. Misconfigured where keys that were there before, or of a new issuer, can't be had."""
     catalog = with_certificates(catalog)
+    issuers, problems = all_with_keys(catalog.issuers, before.catalog.issuers if before else None)
+    catalog = replace(catalog, issuers=issuers)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
     by_name = named(resolved.callers.values(), catalog)
@@ -107,12 +111,12 @@ def make_ready(
         tuple(warnings),
         memory,
         prices,
+        problems,
     )
 
 
 def with_certificates(catalog: Catalog) -> Catalog:
-    """The catalog with what the files of certificates hold now, as digests, and those of keys. Misconfigured
-    where the keys of an issuer can't be had."""
+    """The catalog with what the files of certificates hold now, as digests."""
     providers = {
         name: replace(provider, ca_digest=file_digest(provider.ca_file)) if provider.ca_file else provider
         for name, provider in catalog.providers.items()
@@ -122,8 +126,7 @@ def with_certificates(catalog: Catalog) -> Catalog:
         files = [listen.tls_cert_file, listen.tls_key_file]
         files += [listen.client_ca_file] if listen.client_ca_file else []
         listen = replace(listen, tls_digest=content_hash(*map(file_digest, files)))
-    issuers = tuple(map(with_keys, catalog.issuers))
-    return replace(catalog, providers=MappingProxyType(providers), listen=listen, issuers=issuers)
+    return replace(catalog, providers=MappingProxyType(providers), listen=listen)
 
 
 def prepare_path(

@@ -34,6 +34,7 @@ class Proof(NamedTuple):
 
 NO_PROOF = Proof()
 
+_BAD_SIGNATURE = "Jwt verification fails"
 # Envoy's words for a token that is not good → our code and what a client is told. What is not here is a token
 # that no issuer of ours has signed, or none at all. Source: jwt_verify_lib, status.cc.
 _TOLD: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -48,7 +49,7 @@ _TOLD: Mapping[str, tuple[str, str]] = MappingProxyType(
             "token_issuer",
             "the token is of an issuer that the broker does not know (`iss`)",
         ),
-        "Jwt verification fails": ("token_invalid", "the token's signature is wrong"),
+        _BAD_SIGNATURE: ("token_invalid", "the token's signature is wrong"),
         "Jwks doesn't have key to match kid or alg from Jwt": (
             "token_invalid",
             "the token is signed with a key that its issuer does not have (any more)",
@@ -124,26 +125,30 @@ def _not_good(key: str, proof: Proof, view: View) -> CallError:
             "the keys of the token's issuer can't be had at the moment: nobody can tell whether it is good",
             retry_after_s=5,
         )
+    said = _said_by(key)
     for failure in proof.failures:
+        if failure == _BAD_SIGNATURE and "exp" not in said:
+            return Refused(401, "token_invalid", "the token has no end: get one with `exp`")
         if failure in _TOLD:
             return Refused(401, *_TOLD[failure])
-    if not proof.failures:
-        # Envoy tells nothing where it can't say whose the token is, or can't read it at all.
-        known = {issuer.issuer for issuer in view.catalog.issuers}
-        if _said_issuer(key) not in known:
-            return Refused(401, *_TOLD["Jwt issuer is not configured"])
-        return Refused(401, "token_invalid", "the token is not signed in a way that can be verified")
-    return Refused(401, "token_invalid", f"the token is not good: {proof.failures[0][:200]}")
+    if proof.failures:
+        return Refused(401, "token_invalid", f"the token is not good: {proof.failures[0][:200]}")
+    # Envoy tells nothing where it can't say whose the token is, or can't read it at all.
+    if not said:
+        return Refused(401, "token_invalid", "the token can't be read: it has three parts, and is no JWT")
+    if str(said.get("iss", "")) not in {issuer.issuer for issuer in view.catalog.issuers}:
+        return Refused(401, *_TOLD["Jwt issuer is not configured"])
+    return Refused(401, "token_invalid", "the token is not signed in a way that can be verified")
 
 
-def _said_issuer(token: str) -> str:
-    """What a token that nobody has verified says of its issuer: good for telling its sender what is wrong."""
+def _said_by(token: str) -> Mapping[str, Any]:
+    """What a token says that nobody has verified: good for telling its sender what is wrong with it."""
     part = token.split(".")[1]
     try:
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except ValueError:
-        return ""
-    return str(claims.get("iss", "")) if isinstance(claims, dict) else ""
+        said = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 # -- who a handed-back call's caller was

@@ -21,6 +21,7 @@ COMMAND_ERRORS = {
     "drill_failed",
     "envoy_refuses",
     "folder_in_use",
+    "jwks_unreadable",
     "no_body",
     "no_callers",
     "no_such_fault",
