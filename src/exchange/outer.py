@@ -386,9 +386,10 @@ class OuterCall:
         """Take `caller` as verified, instead of a key in a header."""
         self._caller = caller
 
-    def facts(self, inbound: Inbound, body: bytes) -> Facts:
+    def facts(self, inbound: Inbound, body: bytes, proof: Proof = NO_PROOF) -> Facts:
         """What is known of the call. Raises CallError where it would be refused before any decision."""
         self._inbound = inbound
+        self._proof = proof
         self._admit(inbound.first(":path").partition("?")[0], ends=False)
         return self._read(body)[0]
 

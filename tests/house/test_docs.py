@@ -23,6 +23,7 @@ COMMAND_ERRORS = {
     "folder_in_use",
     "jwks_unreadable",
     "no_body",
+    "no_claims",
     "no_callers",
     "no_such_fault",
     "no_status",
