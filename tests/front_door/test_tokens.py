@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import anthropic
 import httpx
 import openai
 import pytest
+import trustme
 from support.broker import KEY, KEY_SHA256, Broker, provider
 from support.records import lines_of, record_with
 from support.simulators import Simulators
@@ -30,16 +33,25 @@ def sims() -> Iterator[Simulators]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[KeyServer]:
-    with KeyServer() as running:
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server(authority: trustme.CA) -> Iterator[KeyServer]:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    with KeyServer(tls) as running:
         running.text = jwks(REMOTE_KEY)
         yield running
 
 
 @pytest.fixture(scope="module")
-def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def key_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside it the authority of the server of keys."""
     path = tmp_path_factory.mktemp("keys") / "jwks.json"
     path.write_text(jwks(RSA, EC, ED))
+    authority.cert_pem.write_to_path(str(path.with_name("ca.pem")))
     return path
 
 
@@ -48,6 +60,9 @@ def config(sims: Simulators, key_file: Path, server: KeyServer) -> dict[str, Any
         members = [{"provider": p, "model": "m", "priority": level} for level, p in enumerate(providers)]
         return {"name": name, "ejection": "off", "members": members}
 
+    fetched = {"url": server.url, "cache": "10s"}
+    if server.url.startswith("https:"):
+        fetched["ca_file"] = str(key_file.with_name("ca.pem"))
     return {
         "providers": [provider(sim.name, sim.port, "openai-chat", "/v1") for sim in sims],
         "issuers": [
@@ -68,7 +83,7 @@ def config(sims: Simulators, key_file: Path, server: KeyServer) -> dict[str, Any
                 "name": "remote",
                 "issuer": REMOTE,
                 "audiences": "any",
-                "jwks": {"url": server.url, "cache": "10s"},
+                "jwks": fetched,
             },
         ],
         "callers": [
@@ -194,6 +209,24 @@ def test_a_token_that_does_not_hold_is_refused(
     assert sims["a"].settled_calls() == []
 
 
+def test_no_change_of_a_token_gets_in(broker: Broker, sims: Simulators) -> None:
+    """A letter that is another one, is missing or is there twice: a 401, and nothing worse."""
+    draw = random.Random(7)
+    with httpx.Client(timeout=30) as client:
+        for number in range(240):
+            good = (RSA, EC, ED)[number % 3].token(verified=True)
+            # Of the last letter some bits mean nothing.
+            at = draw.randrange(len(good) - 1)
+            letter = draw.choice([c for c in "abcXYZ019-_.=~" if c != good[at]])
+            bad = good[:at] + ("", letter, good[at] * 2)[number // 3 % 3] + good[at + 1 :]
+            reply = client.get(f"{broker.url}/v1/models", headers=bearer(bad))
+            told = reply.json()["error"]["code"]
+            assert (reply.status_code, told.startswith(("token_", "invalid_api_key"))) == (401, True), (
+                bad,
+                told,
+            )
+
+
 def test_nothing_that_a_client_says_of_itself_is_believed(broker: Broker) -> None:
     """No header stands in for what Envoy verified."""
     payload = RSA.token(verified=True).split(".")[1]
@@ -300,12 +333,14 @@ def test_keys_that_are_fetched(broker: Broker, server: KeyServer) -> None:
     server.fails = False
 
 
-def test_keys_that_were_never_there(
-    sims: Simulators, key_file: Path, server: KeyServer, tmp_path: Path
-) -> None:
+def test_keys_that_were_never_there(sims: Simulators, key_file: Path, tmp_path: Path) -> None:
     """Whether the token is good can't be told: that is nothing for its client to change."""
-    server.fails = True
-    with Broker(tmp_path / "broker", config(sims, key_file, server)) as broker:
+    with (
+        KeyServer() as server,
+        Broker(tmp_path / "broker", config(sims, key_file, server)) as broker,
+    ):
+        server.text = jwks(REMOTE_KEY)
+        server.fails = True
         reply = post(broker, bearer(REMOTE_KEY.token(REMOTE)))
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "token_keys_unavailable")
         assert reply.headers["retry-after"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -61,13 +62,17 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 class KeyServer:
-    """`with KeyServer() as server:` serves `server.text` at `server.url`; `fails`: it answers 500."""
+    """`with KeyServer() as server:` serves `server.text` at `server.url`; `fails`: it answers 500. With `tls`
+    it is at `https://localhost`."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.text, self.fails, self.asked = "", False, 0
         handler = self._handler()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/keys?of=tests"
+        place = f"{'http://127.0.0.1' if tls is None else 'https://localhost'}:{self._server.server_port}"
+        self.url = f"{place}/keys?of=tests"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
