@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.call import Caller
-from ..core.catalog import Auth, CallerEntry, Catalog, LedgerPlace, Provider, SecretRef
+from ..core.call import Caller, caller_of
+from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef
 from ..core.errors import Misconfigured
 from ..ledger.place import checked
 from ..policy import State
@@ -86,19 +86,6 @@ def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, 
     return url, ""
 
 
-def caller_of(entry: CallerEntry) -> Caller:
-    return Caller(
-        name=entry.name,
-        agent=entry.agent,
-        user=entry.user,
-        team=entry.team,
-        customer=entry.customer,
-        tier=entry.tier,
-        pools=entry.pools,
-        trusted_for=entry.trusted_for,
-    )
-
-
 def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Iterable[Path]:
     """Files to watch: a mounted secret that changes is a rotation, and what Envoy refused for the want of a
     certificate may be good once it is there."""
@@ -113,6 +100,9 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
                 yield Path(ref.name)
     if catalog.ledger.secret is not None and catalog.ledger.secret.kind == "file":
         yield Path(catalog.ledger.secret.name)
+    for issuer in catalog.issuers:
+        if issuer.jwks.file:
+            yield Path(issuer.jwks.file)
     yield from certificate_files(catalog)
 
 
@@ -124,6 +114,11 @@ def certificate_files(catalog: Catalog) -> Iterable[Path]:
     if catalog.listen.tls_cert_file:
         yield Path(catalog.listen.tls_cert_file)
         yield Path(catalog.listen.tls_key_file)
+    if catalog.listen.client_ca_file:
+        yield Path(catalog.listen.client_ca_file)
+    for issuer in catalog.issuers:
+        if issuer.jwks.ca_file:
+            yield Path(issuer.jwks.ca_file)
 
 
 def file_digest(path: str) -> str:

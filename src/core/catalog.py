@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .causes import DEFAULT_ACTIONS, Action, Cause
+from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
 
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
@@ -246,7 +247,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class CallerEntry:
-    """A caller as configured: what a verified key stands for."""
+    """A caller as configured: what a verified key, token or client's certificate stands for. Of several that
+    one token or certificate could stand for, the first by `order` counts."""
 
     name: str
     keys: tuple[SecretRef, ...]
@@ -257,6 +259,9 @@ class CallerEntry:
     tier: str = ""
     pools: tuple[str, ...] = ("*",)  # names or globs of the pools that it may use
     trusted_for: frozenset[str] = frozenset()  # of {"feature", "customer"}: facts it may set by header
+    token: TokenMatch | None = None
+    spiffe: tuple[str, ...] = ()  # patterns of the SPIFFE ID in its certificate
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +280,9 @@ class Listen:
     port: int = 8080
     tls_cert_file: str = ""
     tls_key_file: str = ""
-    tls_digest: str = ""  # of both files' contents when they were read
+    client_ca_file: str = ""  # the authorities of clients' certificates; "": clients need none
+    require_client_cert: bool = False
+    tls_digest: str = ""  # of all three files' contents when they were read
     undecided_file: str = ""  # where Envoy writes of calls for which no member was asked
 
     @property
@@ -309,5 +316,6 @@ class Catalog:
     fact_headers: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # fact → header that sets it
     # Dialect → what a call can hold that is translated into it.
     wires: Mapping[str, Capabilities] = field(default_factory=lambda: _NO_WIRES)
+    issuers: tuple[Issuer, ...] = ()
     prices: tuple[PriceTerm, ...] = ()  # over those that come with the broker, in rising order of precedence
     ledger: LedgerPlace = LedgerPlace()

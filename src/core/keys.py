@@ -36,6 +36,15 @@ BLAME_HEADER = "broker-blame"
 BLAMELESS_HEADER = "broker-blameless"
 
 
+# The filter that verifies tokens: its name is that of its resource, and of what it tells ext_proc. There the
+# claims of a good token stand behind one of these with the issuer's name, and why one is not good behind the
+# other. CEL: the first URI of the client's certificate.
+JWT_FILTER = "envoy.filters.http.jwt_authn"
+VOUCHED = "good:"
+UNVOUCHED = "bad:"
+CERTIFICATE_URI = "connection.uri_san_peer_certificate"
+
+
 def content_hash(*parts: object) -> str:
     """12 hex digits that stand for the content of `parts`."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]

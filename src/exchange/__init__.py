@@ -3,6 +3,7 @@
 from .affinity import Belongs, belongs, key_in
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
+from .identity import NO_PROOF, Proof
 from .inbound import Inbound
 from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
@@ -14,6 +15,7 @@ from .view import View
 __all__ = [
     "HOSTS",
     "NOTHING_TOLD",
+    "NO_PROOF",
     "Answer",
     "Belongs",
     "FilteredStream",
@@ -28,6 +30,7 @@ __all__ = [
     "Move",
     "NotSent",
     "OuterCall",
+    "Proof",
     "Reply",
     "Send",
     "Spoken",

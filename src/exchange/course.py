@@ -32,6 +32,7 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     pools: tuple[str, ...]
     tried: tuple[tuple[str, str], ...] = ()
     waited_ms: int = 0
+    claimed: tuple[str, ...] = ()  # agent, user, team, tier, where a token told of them
 
     def failed(self) -> tuple[Tried, ...]:
         return tuple(Tried(member, Cause(cause)) for member, cause in self.tried)

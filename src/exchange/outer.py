@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..core.call import Caller, Facts, Surface
 from ..core.catalog import NO_ITEMS
-from ..core.errors import BadRequest, CallError, Misconfigured, Refused, Unavailable
+from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
 from ..core.keys import ATTEMPTS_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..dialects import (
     SURFACES,
@@ -30,14 +29,14 @@ from ..policy.hedging import HedgeTally
 from .asked import asked
 from .cheapest import priced
 from .course import COURSE_HEADER, Course, opened, sealed
-from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
+from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
+from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .routing import Hold, Moment, Patience, Routing
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
 _OPERATIONS = "there are " + ", ".join(f"POST {surface.path}" for surface in SURFACES)
-_ANYONE = Caller()
 _LEFT_HEADER = "x-envoy-upstream-rq-timeout-ms"
 _FIRST_DIALECT = dialect_named("openai-chat")  # until the path says more
 
@@ -131,6 +130,7 @@ class OuterCall:
     book: Book = dataclasses.field(default_factory=Book)
     hedges: HedgeTally = dataclasses.field(default_factory=HedgeTally)
     _inbound: Inbound = NO_HEADERS
+    _proof: Proof = NO_PROOF
     _course: Course | None = None  # of a call that was handed back
     _read_body: RequestFacts | None = None
     _body: bytes = b""
@@ -142,9 +142,10 @@ class OuterCall:
     _facts: Facts | None = None
     _refusal: CallError | None = None  # told when the body is here
 
-    def on_headers(self, inbound: Inbound, ends: bool) -> Reply | Strip | None:
+    def on_headers(self, inbound: Inbound, ends: bool, proof: Proof = NO_PROOF) -> Reply | Strip | None:
         """None or Strip: wait for the body. `ends`: there is no body to wait for."""
         self._inbound = inbound
+        self._proof = proof
         self._take_up(inbound)
         path = inbound.first(":path").partition("?")[0]
         self._dialect = dialect_for_path(path)
@@ -181,13 +182,7 @@ class OuterCall:
         self._course = course.after(inbound.first(MEMBER_HEADER), inbound.first(CAUSE_HEADER), attempts)
         self.request_id = course.request_id
         self._started_ms = course.started_ms
-        known = self.view.callers_by_name.get(course.caller)
-        if known is None and not self.view.catalog.callers:
-            known = _ANYONE
-        if known is not None:
-            self._caller = replace(
-                known, feature=course.feature or known.feature, customer=course.customer or known.customer
-            )
+        self._caller = taken_up(course, self.view)
 
     def _admit(self, path: str, ends: bool) -> Reply | None:
         method = self._inbound.first(":method")
@@ -195,7 +190,7 @@ class OuterCall:
             return self._reply(200, b'{"status":"ok"}')
         if self._inbound.first("upgrade") or method == "CONNECT":
             raise BadRequest(426, "upgrade_not_supported", "upgrades are not supported: use HTTP")
-        self._caller = self._caller or self._authenticate()
+        self._caller = self._caller or identify(self._inbound, self._proof, self.view, self._course)
         if path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
             if method not in ("GET", "HEAD"):
                 raise BadRequest(405, "method_not_allowed", f"{MODELS_PATH} takes GET, not {method[:20]}")
@@ -333,6 +328,7 @@ class OuterCall:
             routed.pools,
             tried,
             self._waited_ms(moment),
+            claimed(caller, self.view.callers_by_name.get(caller.name)),
         )
         return sealed(course, self.seal)
 
@@ -390,44 +386,12 @@ class OuterCall:
         """Take `caller` as verified, instead of a key in a header."""
         self._caller = caller
 
-    def facts(self, inbound: Inbound, body: bytes) -> Facts:
+    def facts(self, inbound: Inbound, body: bytes, proof: Proof = NO_PROOF) -> Facts:
         """What is known of the call. Raises CallError where it would be refused before any decision."""
         self._inbound = inbound
+        self._proof = proof
         self._admit(inbound.first(":path").partition("?")[0], ends=False)
         return self._read(body)[0]
-
-    def _authenticate(self) -> Caller:
-        """Who sends this, from the key alone; with no callers configured anyone (on loopback) may."""
-        caller = self._known_caller()
-        if not caller.trusted_for:
-            return caller
-        feature, customer = self._claim("feature", caller), self._claim("customer", caller)
-        if not (feature or customer):
-            return caller
-        return replace(caller, feature=feature or caller.feature, customer=customer or caller.customer)
-
-    def _claim(self, fact: str, caller: Caller) -> str:
-        """What the caller says of itself, where the configuration trusts it to."""
-        return self._inbound.first(BROKERS_PREFIX + fact) if fact in caller.trusted_for else ""
-
-    def _known_caller(self) -> Caller:
-        if not self.view.catalog.callers:
-            return _ANYONE
-        scheme, _, token = self._inbound.first("authorization").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else ""
-        key = key or self._inbound.first("x-api-key").strip()
-        if not key and self._course is not None:
-            raise Refused(401, "invalid_api_key", "this key is not one of the broker's callers any more")
-        if not key:
-            raise Refused(
-                401,
-                "missing_api_key",
-                "no key: send the broker's key as 'Authorization: Bearer KEY' or 'x-api-key: KEY'",
-            )
-        caller = self.view.callers.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
-        if caller is None:
-            raise Refused(401, "invalid_api_key", "this key is not one of the broker's callers")
-        return caller
 
     def _fact_headers(self) -> Mapping[str, str]:
         declared = self.view.catalog.fact_headers
@@ -446,7 +410,7 @@ class OuterCall:
         return self._dialect.model_body(name)
 
     def _model_names(self) -> list[str]:
-        return allowed_pools(self._caller or _ANYONE, self.view.catalog)
+        return allowed_pools(self._caller or ANYONE, self.view.catalog)
 
     def _too_large(self, limit: int) -> BadRequest:
         return BadRequest(413, "request_too_large", f"the body is larger than {limit} bytes")
@@ -457,7 +421,7 @@ class OuterCall:
         if error.retry_after_s is not None:
             extra = (("retry-after", str(error.retry_after_s)),)
         if error.status == 401:
-            extra += (("www-authenticate", "Bearer"),)
+            extra += (("www-authenticate", challenge(error)),)
         if error.status == 405:
             extra += (("allow", "POST" if self._surface else "GET, HEAD"),)
         if error.knob and self._surface is not None:
@@ -478,7 +442,7 @@ class OuterCall:
             ("revision", self.view.catalog.revision),
             ("attempt", str(len(self._course.tried) + 1) if self._course else ""),
         )
-        return tuple(one for one in known if one[1]) + _known_of(self._caller or _ANYONE)
+        return tuple(one for one in known if one[1]) + _known_of(self._caller or ANYONE)
 
     def _reply(
         self,

@@ -18,6 +18,7 @@ from ..dialects import Upstream, client_dialect
 from ..policy import State
 from ..policy.chances import chances
 from ..policy.estimates import Estimates, asks_cost
+from ..policy.identity import Identities, identities_of, uses_identities
 from .course import COURSE_HEADER
 
 # By when a stream has to have its first event, of the monotonic clock.
@@ -76,6 +77,15 @@ class View:
     def asks_cost(self) -> bool:
         """Does any rule want to know what a call would cost?"""
         return asks_cost(self.catalog)
+
+    @functools.cached_property
+    def identities(self) -> Identities:
+        """Who is known by a token or certificate."""
+        return identities_of(self.catalog)
+
+    @functools.cached_property
+    def uses_identities(self) -> bool:
+        return uses_identities(self.catalog)
 
     def target(
         self,

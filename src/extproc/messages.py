@@ -9,12 +9,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
 
 from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Misconfigured
-from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS, CODE_HEADER, MOST_MESSAGE_MS
+from ..core.keys import (
+    BLAMELESS_HEADER,
+    BROKER_DETAILS,
+    CERTIFICATE_URI,
+    CODE_HEADER,
+    JWT_FILTER,
+    MOST_MESSAGE_MS,
+    UNVOUCHED,
+    VOUCHED,
+)
 from ..envoyapi import AnyMessage, EnvoyApi
-from ..exchange import NOTHING_TOLD, Answer, Forward, NotSent, Reply, Send, Strip, Told
+from ..exchange import NO_PROOF, NOTHING_TOLD, Answer, Forward, NotSent, Proof, Reply, Send, Strip, Told
 from ..policy.limits import says_when
 
 _PLAIN = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))  # no control characters
@@ -84,6 +96,21 @@ class Messages:
         """What Envoy told beside a message, by the expressions that asked for it; texts only."""
         told = message.attributes.get("envoy.filters.http.ext_proc")
         return {name: value.string_value for name, value in told.fields.items()} if told is not None else {}
+
+    def proof(self, message: AnyMessage) -> Proof:
+        """What Envoy has verified of who calls: tokens (`xds/identity.py` names them) and the certificate."""
+        certificate = self.attributes(message).get(CERTIFICATE_URI, "")
+        told = message.metadata_context.filter_metadata.get(JWT_FILTER)
+        if told is None:
+            return Proof(certificate=certificate) if certificate else NO_PROOF
+        claims: dict[str, Mapping[str, Any]] = {}
+        failures: list[str] = []
+        for name, value in told.fields.items():
+            if name.startswith(VOUCHED):
+                claims[name.removeprefix(VOUCHED)] = MessageToDict(value.struct_value)
+            elif name.startswith(UNVOUCHED):
+                failures.append(value.struct_value.fields["message"].string_value)
+        return Proof(claims, tuple(failures), certificate)
 
     def immediate(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes, code: str = ""

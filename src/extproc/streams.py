@@ -16,7 +16,7 @@ from ..core.ids import RANDOM_BYTES, request_id_of
 from ..core.opened import Opened
 from ..dialects import BUILT
 from ..envoyapi import AnyMessage
-from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
+from ..exchange import NO_PROOF, Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
 from ..policy import Book
 from ..policy.hedging import HedgeTally
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
@@ -109,7 +109,8 @@ class OuterStream:
             case "request_headers":
                 request = message.request_headers
                 inbound = Inbound.of(self._messages.first_values(request))
-                answer = self._call.on_headers(inbound, request.end_of_stream)
+                proof = self._messages.proof(message) if self._call.view.uses_identities else NO_PROOF
+                answer = self._call.on_headers(inbound, request.end_of_stream, proof)
                 match answer:
                     case None:
                         return self._messages.go_on(self._call.request_id)

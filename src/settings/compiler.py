@@ -11,7 +11,6 @@ from typing import Any
 from ..core.call import FACT_KINDS
 from ..core.catalog import (
     Affinity,
-    CallerEntry,
     Catalog,
     Ejection,
     Hedge,
@@ -28,8 +27,10 @@ from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.prices import NO_PRICES, PriceBook
 from . import match
+from .callers import is_glob, read_callers, read_issuers
 from .explain import read_list, read_one
 from .files import read_files
+from .identity import IssuerIn
 from .ledger import LedgerIn
 from .merge import Merged, merge
 from .models import overlaid, wires
@@ -39,7 +40,7 @@ from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
-from .values import HOW_TO_HASH, duration_text
+from .values import duration_text
 from .yamltext import Path
 
 # Envoy draws by weight until it meets a member that it has not tried, and not for ever.
@@ -94,6 +95,7 @@ def compile_texts(
     declared = read_list(merged, "providers", ProviderIn)
     pools_in = read_list(merged, "pools", PoolIn)
     callers_in = read_list(merged, "callers", CallerIn)
+    issuers_in = read_list(merged, "issuers", IssuerIn)
     rules_in = read_list(merged, "rules", RuleIn)
     limits_in = read_one(merged, ("limits",), LimitsIn, merged.mappings["limits"])
     listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
@@ -104,7 +106,9 @@ def compile_texts(
     providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
     pools = _pools(merged, pools_in, providers)
-    callers = _callers(merged, callers_in)
+    has_client_ca = listen_in is None or (listen_in.tls is not None and bool(listen_in.tls.client_ca_file))
+    callers = read_callers(merged, callers_in, has_client_ca)
+    issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
     rules = _rules(merged, rules_in, facts)
     limits = _limits(merged, limits_in)
@@ -116,6 +120,7 @@ def compile_texts(
     parts: dict[str, Any] = {
         "providers": provider_map,
         "callers": callers,
+        "issuers": issuers,
         "pools": pools,
         "rules": rules,
         "limits": limits,
@@ -172,7 +177,7 @@ def _aliases(merged: Merged, path: Path, entry: PoolIn, taken: dict[str, Path]) 
         if alias not in taken:
             taken[alias] = here
             continue
-        what = "the pattern" if _is_glob(alias) else "the name"
+        what = "the pattern" if is_glob(alias) else "the name"
         wrong = f"{what} {show(alias)} is taken already at {{also}}"
         merged.wrong(here, wrong, "let one pool have it", also=taken[alias])
 
@@ -313,51 +318,6 @@ def _on(merged: Merged, path: Path, entry: PoolIn) -> tuple[tuple[Cause, Action 
     return tuple(sorted(result, key=lambda one: one[0].value))
 
 
-def _callers(merged: Merged, entries: list[CallerIn | None]) -> tuple[CallerEntry, ...]:
-    names, pools = merged.names("callers"), merged.names("pools")
-    result: dict[str, CallerEntry] = {}
-    digests: dict[str, Path] = {}
-    for index, entry in enumerate(entries):
-        if entry is None:
-            continue
-        path: Path = ("callers", index)
-        if names[entry.name] != index:
-            wrong = f"the name {show(entry.name)} is taken already at {{also}}"
-            right = "give each caller its own name; one with two keys lists them in `keys`"
-            merged.wrong((*path, "name"), wrong, right, also=("callers", names[entry.name], "name"))
-        keys = [(entry.key, (*path, "key"))] if entry.key else []
-        keys += [(key, (*path, "keys", i)) for i, key in enumerate(entry.keys)]
-        if entry.key and entry.keys:
-            merged.wrong((*path, "key"), "has both key and keys", "put all of its keys into `keys`")
-        elif not keys:
-            merged.wrong((*path, "key"), "the caller has no key", HOW_TO_HASH)
-        for key, here in keys:
-            if str(key) in digests:
-                right = "give each caller keys of its own"
-                merged.wrong(here, "the same key stands already at {also}", right, also=digests[str(key)])
-            digests.setdefault(str(key), here)
-        for i, name in enumerate(entry.pools):
-            if not _is_glob(name) and name not in pools:
-                right = suggestion(name, pools, f"the pools are {listing(pools) or 'none so far'}")
-                merged.wrong((*path, "pools", i), f"there is no pool {show(name)}", right)
-        for i, word in enumerate(entry.trusted_for):
-            if word not in ("feature", "customer"):
-                right = suggestion(word, ("feature", "customer"), "give feature or customer")
-                merged.wrong((*path, "trusted_for", i), f"{show(word)} can't be set by header", right)
-        result[entry.name] = CallerEntry(
-            name=entry.name,
-            keys=tuple(key for key, _ in keys),
-            agent=entry.agent,
-            user=entry.user,
-            team=entry.team,
-            customer=entry.customer,
-            tier=entry.tier,
-            pools=tuple(entry.pools),
-            trusted_for=frozenset(entry.trusted_for),
-        )
-    return tuple(caller for _, caller in sorted(result.items()))
-
-
 def _facts(merged: Merged, entry: FactsIn | None) -> Mapping[str, str]:
     headers = entry.headers if entry else {}
     for name in headers:
@@ -422,13 +382,16 @@ def _listen(merged: Merged, entry: ListenIn | None) -> Listen:
     if entry is None:
         return Listen()
     tls = entry.tls
-    listen = Listen(entry.address, entry.port, tls.cert_file if tls else "", tls.key_file if tls else "")
+    listen = Listen(entry.address, entry.port)
+    if tls is not None:
+        client_ca_file = tls.client_ca_file or ""
+        if tls.require_client_cert and not client_ca_file:
+            wrong = "is asked for, and no authority is named that could have signed one"
+            merged.wrong(("listen", "tls", "require_client_cert"), wrong, "add client_ca_file: PATH")
+        files = (tls.cert_file, tls.key_file, client_ca_file)
+        listen = Listen(entry.address, entry.port, *files, tls.require_client_cert)
     if not listen.is_loopback and not merged.lists["callers"]:
         wrong = f"{listen.address} is open to others, and without callers only loopback listeners start"
         right = "add e.g. `callers: [{name: my-agent, key: {env: MY_AGENT_KEY}}]`, or listen on 127.0.0.1"
         merged.wrong(("listen", "address"), wrong, right)
     return listen
-
-
-def _is_glob(name: str) -> bool:
-    return "*" in name or "?" in name

@@ -69,6 +69,17 @@ callers:
     tier: premium
     pools: [reasoning-tier, "*-mini"]
     trusted_for: [customer]
+  - {name: data-science, jwt: {issuer: corp, match: {groups: data-*}}, tier: premium}
+  - {name: staff, jwt: corp, pools: ["*-mini"]}
+  - {name: indexer, spiffe: "spiffe://prod.example.com/ns/agents/sa/indexer-*"}
+""",
+    "issuers": """\
+issuers:
+  - name: corp
+    issuer: https://login.example.com
+    audiences: [modelbroker]
+    jwks: https://login.example.com/.well-known/jwks.json
+    claims: {user: sub, team: realm.team}
 """,
     "pools": """\
 pools:
@@ -110,7 +121,10 @@ prices:
 listen:
   address: 0.0.0.0
   port: 8443
-  tls: {cert_file: /etc/modelbroker/tls.crt, key_file: /etc/modelbroker/tls.key}
+  tls:
+    cert_file: /etc/modelbroker/tls.crt
+    key_file: /etc/modelbroker/tls.key
+    client_ca_file: /etc/modelbroker/agents-ca.crt
 """,
     "facts": """\
 facts:
