@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..core.call import Caller
 from ..core.catalog import Auth, CallerEntry, Catalog, Provider, SecretRef
+from ..extproc.cache_redis import check_redis_is_installed
 from ..policy import State
 
 _AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -27,6 +29,7 @@ class Resolved:
     callers: Mapping[str, Caller]
     state: State
     warnings: tuple[str, ...]
+    cache_redis: str = ""  # the URL of the Redis that the caches of a fleet share; "": none
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
@@ -57,7 +60,26 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
         for name, value in credentials.items()
         if catalog.providers[name].auth is Auth.AWS_SIGV4
     }
-    return Resolved(credentials, callers, State(out, signing), tuple(warnings))
+    cache_redis, why = redis_of(catalog, environ)
+    if why:
+        warnings.append(f"cache.redis: {why}; replies are kept in this broker's memory alone")
+    return Resolved(credentials, callers, State(out, signing), tuple(warnings), cache_redis)
+
+
+def redis_of(catalog: Catalog, environ: Mapping[str, str]) -> tuple[str, str]:
+    """(URL, why there is none), of the caches' Redis. Misconfigured where it can't be used at all."""
+    ref = catalog.cache.redis
+    if ref is None or not any(pool.cache for pool in catalog.pools.values()):
+        return "", ""
+    check_redis_is_installed()
+    if ref.kind == "url":
+        return ref.name, ""
+    value, why = _read(ref, environ)
+    if value is None:
+        return "", why
+    parts = urlsplit(value)
+    is_good = parts.scheme in ("redis", "rediss", "unix") and (parts.hostname or parts.path)
+    return (value, "") if is_good else ("", f"{_place(ref)} does not hold the URL of a Redis (redis://…)")
 
 
 def caller_of(entry: CallerEntry) -> Caller:
@@ -81,6 +103,8 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
             yield Path(provider.credential.name)
         elif provider.credential is not None and provider.credential.kind == "aws":
             yield _aws_file(environ)
+    if catalog.cache.redis is not None and catalog.cache.redis.kind == "file":
+        yield Path(catalog.cache.redis.name)
     for entry in catalog.callers:
         for ref in entry.keys:
             if ref.kind == "file":

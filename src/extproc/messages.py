@@ -36,6 +36,20 @@ class Messages:
         go_on = self._response()
         go_on.response_body.SetInParent()
         self.continue_response_body: bytes = go_on.SerializeToString()
+        # The same with a word on what is to be shown next: of a call that may be cached.
+        self.show_reply_headers = self._mode("NONE")
+        self.show_reply_body: bytes = self.continue_response_headers + self._mode("STREAMED")
+
+    def _mode(self, reply_body: str) -> bytes:
+        """mode_override, as it is for a call whose request has been shown. Envoy takes it only beside
+        answers to headers."""
+        response = self._response()
+        response.mode_override.request_header_mode = response.mode_override.SEND
+        response.mode_override.request_body_mode = response.mode_override.BUFFERED
+        response.mode_override.response_header_mode = response.mode_override.SEND
+        response.mode_override.response_body_mode = getattr(response.mode_override, reply_body)
+        serialized: bytes = response.SerializeToString()
+        return serialized
 
     def decode(self, serialized: bytes) -> AnyMessage:
         """DecodeError where the bytes are no ProcessingRequest."""
@@ -169,6 +183,11 @@ class Messages:
         if told.cause is not None:
             known += _own_text("cause", told.cause.value)
         return piece + _field(8, _struct("modelbroker", known))
+
+    def last_shown(self, known: Iterable[tuple[str, str]]) -> bytes:
+        """Let the last piece of a reply through, with what the record has to know of it."""
+        facts = b"".join([_own_text(name, value) for name, value in known])
+        return self.continue_response_body + _field(8, _struct("modelbroker", facts))
 
     def more_time(self, milliseconds: int) -> bytes:
         """Envoy is to wait this long for the answer to the message in hand. It takes one such word a message,

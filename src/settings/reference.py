@@ -116,6 +116,9 @@ listen:
 facts:
   headers: {task: x-task}  # rules may then say: match: {task: summarize}
 """,
+    "cache": """\
+cache: {bytes: 256MiB, redis: {env: REDIS_URL}}
+""",
 }
 
 _MATCH = """\

@@ -17,6 +17,8 @@ ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfig
 # Never seen by a client: these end a command.
 COMMAND_ERRORS = {
     "address_in_use",
+    "bad_redis_url",
+    "missing_extra",
     "certificate_unreadable",
     "drill_failed",
     "envoy_refuses",
