@@ -4,6 +4,7 @@ under way, and is its own reply kept for others?"""
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -323,13 +324,19 @@ def _is_good(head: Head, wants_stream: bool) -> bool:
     return kind.startswith("text/event-stream" if wants_stream else _JSON)
 
 
+@functools.lru_cache(maxsize=256)
+def _keyed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Asked with the same few tuples, since agents send the same headers all day."""
+    return tuple(sorted(name for name in names if name.startswith(_KEYED_HEADERS)))
+
+
 def _key(tenant: Tenant, call: Question, pool: Pool, known: Asked) -> CacheKey:
     inbound, surface = call.inbound, call.facts.surface
-    said = sorted((name, inbound.first(name)) for name in inbound.names if name.startswith(_KEYED_HEADERS))
+    said = tuple((name, inbound.first(name)) for name in _keyed(inbound.names))
     query = inbound.first(":path").partition("?")[2]
     members = call.view.members_revision(pool)
     # Where no reply can be turned, nobody has to wait for one in another form.
     form = known.form if known.names or call.facts.same_dialect else ""
     version = pool.cache.version if pool.cache is not None else ""
-    told = (pool.name, version, members, pool.usage_event, surface.name, query, tuple(said), form)
+    told = (pool.name, version, members, pool.usage_event, surface.name, query, said, form)
     return cache_key(tenant, *told, content=known.content)

@@ -89,10 +89,18 @@ class Messages:
         return _field(8, _struct("modelbroker", _own_text("request_id", request_id)))
 
     def reply(self, reply: Reply) -> bytes:
-        metadata = _struct("modelbroker", b"".join([_own_text(name, value) for name, value in reply.facts]))
+        """{immediate_response: {status: {code}, headers, body, details}, dynamic_metadata}"""
         headers = (*reply.headers, (CODE_HEADER, reply.code)) if reply.code else reply.headers
-        answer = self.immediate(reply.status, headers, reply.body, reply.code)
-        return answer + _field(8, metadata) if reply.facts else answer
+        set_headers = b"".join([_own_plain_header(name, value) for name, value in headers])
+        details = f"{BROKER_DETAILS}_{reply.code}" if reply.code else BROKER_DETAILS
+        head = _field(1, b"\x08" + _varint(reply.status)) + _field(2, set_headers)
+        if reply.body:
+            head += _head(3, len(reply.body))
+        tail = _field(5, details.encode())
+        whole = _head(7, len(head) + len(reply.body) + len(tail))
+        facts = b"".join([_own_text(name, value) for name, value in reply.facts])
+        metadata = _field(8, _struct("modelbroker", facts)) if reply.facts else b""
+        return b"".join((whole, head, reply.body, tail, metadata))
 
     def attributes(self, message: AnyMessage) -> dict[str, str]:
         """What Envoy told beside a message, by the expressions that asked for it; texts only."""
@@ -240,12 +248,16 @@ def _head(number: int, size: int) -> bytes:
     """What stands in front of such a field's value."""
     if size < 0x80:
         return bytes((number << 3 | 2, size))
-    head = [number << 3 | 2]
-    while size >= 0x80:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head)
+    return bytes((number << 3 | 2,)) + _varint(size)
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number >= 0x80:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
 
 
 def _header_mutation(forward: Forward) -> bytes:
@@ -289,6 +301,12 @@ def _text_head(name: str, size: int) -> bytes:
 
 def _own_header(name: str, value: str) -> bytes:
     raw = value.encode("latin-1", "replace")
+    return _header_head(name, len(raw)) + raw + _APPEND_ACTION
+
+
+def _own_plain_header(name: str, value: str) -> bytes:
+    """What others said may be in it, and Envoy takes none with a line's end."""
+    raw = value.encode("latin-1", "replace").translate(_PLAIN)
     return _header_head(name, len(raw)) + raw + _APPEND_ACTION
 
 
