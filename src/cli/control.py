@@ -18,11 +18,14 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client import Counter, Gauge
 
+from ..core.catalog import CacheStore
 from ..core.errors import Misconfigured
 from ..core.prices import NO_PRICES
 from ..core.record import Record
 from ..envoyapi import api
 from ..exchange import View
+from ..extproc.cache import CacheDesk
+from ..extproc.cache_redis import RedisReplies
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
@@ -97,7 +100,10 @@ class ControlPlane:
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
         hedges = HedgeTally()
         seal = call_key(options.state_dir)
-        self._streams = Streams(Messages(self._api), seal, self._health.book, hedges, self._opens.open)
+        self._cache = CacheDesk(CacheStore().bytes)
+        self._cache_redis: tuple[str, RedisReplies | None] = "", None
+        book = self._health.book
+        self._streams = Streams(Messages(self._api), seal, book, hedges, self._opens.open, self._cache)
         undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
@@ -107,6 +113,7 @@ class ControlPlane:
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
             opens=self._opens,
             undecided=UndecidedFile(undecided) if undecided is not None else None,
+            paid=self._cache.settle,
         )
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
@@ -145,6 +152,7 @@ class ControlPlane:
             self._records.run(),
             self._health.run(),
             self._ledger.run(),
+            self._cache.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -154,7 +162,9 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._cache.let_go()
             await ext_proc.close(options.drain_timeout_s)
+            await self._cache.close()
             await xds.close(_XDS_GRACE_S)
             admin.stop()
             self._writer.close(_WRITE_PATIENCE_S)
@@ -224,10 +234,17 @@ class ControlPlane:
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, _mended(before, ready))
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
+        self._configure_cache(ready)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
         log.info("configuration %s: %d pools%s", ready.catalog.revision, len(ready.catalog.pools), kept)
+
+    def _configure_cache(self, ready: Ready) -> None:
+        url = ready.resolved.cache_redis
+        if url != self._cache_redis[0]:
+            self._cache_redis = url, RedisReplies(url) if url else None
+        self._cache.configure(ready.catalog.cache.bytes, self._cache_redis[1])
 
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
@@ -298,6 +315,7 @@ class ControlPlane:
             self._ready = self._served
             self._health.configured(self._served.catalog)
             self._ledger.configured(self._served.catalog.ledger, self._served.resolved)
+            self._configure_cache(self._served)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
@@ -449,6 +467,7 @@ def _same(old: Ready, new: Ready) -> bool:
         and old.resolved.credentials == new.resolved.credentials
         and old.resolved.callers == new.resolved.callers
         and old.resolved.ledger_url == new.resolved.ledger_url
+        and old.resolved.cache_redis == new.resolved.cache_redis
     )
 
 

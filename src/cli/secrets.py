@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..core.call import Caller, caller_of
 from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef
 from ..core.errors import Misconfigured
+from ..extproc.cache_redis import check_redis_is_installed
 from ..ledger.place import checked
 from ..policy import State
 
@@ -32,6 +34,7 @@ class Resolved:
     warnings: tuple[str, ...]
     ledger_url: str = ""
     ledger_why: str = ""  # why its URL can't be read
+    cache_redis: str = ""  # the URL of the Redis that the caches of a fleet share; "": none
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
@@ -65,7 +68,27 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
     ledger_url, ledger_why = ledger_url_of(catalog.ledger, environ)
     if ledger_why:
         warnings.append(f"ledger: {ledger_why}; records wait in calls.jsonl")
-    return Resolved(credentials, callers, State(out, signing), tuple(warnings), ledger_url, ledger_why)
+    cache_redis, why = redis_of(catalog, environ)
+    if why:
+        warnings.append(f"cache.redis: {why}; replies are kept in this broker's memory alone")
+    state = State(out, signing)
+    return Resolved(credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis)
+
+
+def redis_of(catalog: Catalog, environ: Mapping[str, str]) -> tuple[str, str]:
+    """(URL, why there is none), of the caches' Redis. Misconfigured where it can't be used at all."""
+    ref = catalog.cache.redis
+    if ref is None or not any(pool.cache for pool in catalog.pools.values()):
+        return "", ""
+    check_redis_is_installed()
+    if ref.kind == "url":
+        return ref.name, ""
+    value, why = _read(ref, environ)
+    if value is None:
+        return "", why
+    parts = urlsplit(value)
+    is_good = parts.scheme in ("redis", "rediss", "unix") and (parts.hostname or parts.path)
+    return (value, "") if is_good else ("", f"{_place(ref)} does not hold the URL of a Redis (redis://…)")
 
 
 def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
@@ -94,6 +117,8 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
             yield Path(provider.credential.name)
         elif provider.credential is not None and provider.credential.kind == "aws":
             yield _aws_file(environ)
+    if catalog.cache.redis is not None and catalog.cache.redis.kind == "file":
+        yield Path(catalog.cache.redis.name)
     for entry in catalog.callers:
         for ref in entry.keys:
             if ref.kind == "file":

@@ -193,12 +193,39 @@ class Hedge:
 
 
 @dataclass(frozen=True, slots=True)
+class Caching:
+    """Which of a pool's calls may be answered by a reply that an equal call had: those with a context of at
+    most so many (estimated) tokens. `scope`: who shares replies with whom, a word of CACHE_SCOPES.
+    `tool_effects`: also replies that call tools, and calls with tools that run at the provider. With another
+    `version` nothing of before is found any more."""
+
+    max_context_tokens: int = 4_000
+    ttl_ms: int = 3_600_000
+    scope: str = "caller"
+    max_reply_bytes: int = 1 << 20
+    tool_effects: bool = False
+    version: str = ""
+
+
+CACHE_SCOPES = ("caller", "user", "team", "customer", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStore:
+    """Where replies are kept: at most so many bytes in the broker's memory, and in a Redis for a fleet.
+    `redis` says where its URL is: a SecretRef of kind `env`, `file` or `url` (the URL itself)."""
+
+    bytes: int = 64 << 20
+    redis: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     name: str
     members: tuple[Member, ...]
     routing: Routing = Routing()
     failover: int = 3  # further attempts after the first
-    cache: str = ""
+    cache: Caching | None = None
     aliases: tuple[str, ...] = ()
     timeouts: Timeouts = Timeouts()
     ejection: Ejection = Ejection()
@@ -317,5 +344,6 @@ class Catalog:
     # Dialect → what a call can hold that is translated into it.
     wires: Mapping[str, Capabilities] = field(default_factory=lambda: _NO_WIRES)
     issuers: tuple[Issuer, ...] = ()
+    cache: CacheStore = CacheStore()
     prices: tuple[PriceTerm, ...] = ()  # over those that come with the broker, in rising order of precedence
     ledger: LedgerPlace = LedgerPlace()

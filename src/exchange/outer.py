@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import unquote
 
-from ..core.call import Caller, Facts, Surface
+from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
-from ..core.keys import ATTEMPTS_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..dialects import (
     SURFACES,
     Dialect,
@@ -25,12 +23,17 @@ from ..dialects import (
     surface_for_path,
 )
 from ..policy import Book, allowed_pools, unknown_model
+from ..policy.decide import decide
 from ..policy.hedging import HedgeTally
+from ..policy.kept import ReplyCache
 from .asked import asked
+from .caching import CallCache, Question
 from .cheapest import priced
+from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
 from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
+from .known import known_of, known_of_call
 from .routing import Hold, Moment, Patience, Routing
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
@@ -45,63 +48,6 @@ MOST_OVER_LIMIT = 2
 
 
 _NO_OWNERS: Mapping[str, str] = {}
-
-
-class Forward(NamedTuple):
-    """Go on: to the pool's cluster, at `pick`: a `class`, of whose members Envoy picks one, or one `member`.
-
-    What is shared is the same for many calls, so that it need not be encoded for each of them. `facts` are
-    for the record: who, what for, what was decided.
-    """
-
-    shared_headers: tuple[tuple[str, str], ...]
-    own_headers: tuple[tuple[str, str], ...]
-    remove_headers: tuple[str, ...]
-    pick: tuple[str, str]
-    shared_facts: tuple[tuple[str, str], ...]
-    own_facts: tuple[tuple[str, str], ...]
-
-    @property
-    def set_headers(self) -> tuple[tuple[str, str], ...]:
-        return self.shared_headers + self.own_headers
-
-    @property
-    def facts(self) -> tuple[tuple[str, str], ...]:
-        return self.shared_facts + self.own_facts
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The broker answers itself."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    code: str = ""
-    facts: tuple[tuple[str, str], ...] = ()  # for the record: what was known by then
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Go on to the body, without these headers of the client's, and with the call's own id."""
-
-    request_id: str
-    remove_headers: tuple[str, ...]
-
-
-@functools.lru_cache(maxsize=256)
-def _known_of(caller: Caller) -> tuple[tuple[str, str], ...]:
-    """What the record will say of the caller; what is not known is left out."""
-    known = (
-        ("caller", caller.name),
-        ("agent", caller.agent),
-        ("user", caller.user),
-        ("team", caller.team),
-        ("customer", caller.customer),
-        ("feature", caller.feature),
-        ("tier", caller.tier),
-    )
-    return tuple(one for one in known if one[1])
 
 
 def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], str]:
@@ -129,6 +75,8 @@ class OuterCall:
     seal: bytes = b""
     book: Book = dataclasses.field(default_factory=Book)
     hedges: HedgeTally = dataclasses.field(default_factory=HedgeTally)
+    replies: ReplyCache | None = None  # None: nothing is cached
+    cache: CallCache | None = None  # where a pool has one
     _inbound: Inbound = NO_HEADERS
     _proof: Proof = NO_PROOF
     _course: Course | None = None  # of a call that was handed back
@@ -220,7 +168,7 @@ class OuterCall:
             raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")
         return None
 
-    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold:
+    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold | Pending:
         """`has_room`: may this call wait where nobody takes it now?"""
         try:
             if self._refusal is not None:
@@ -233,8 +181,8 @@ class OuterCall:
         except CallError as error:
             return self.refuse(error)
 
-    def on_ready(self, moment: Moment) -> Forward | Reply | Hold:
-        """The time of a Hold is over."""
+    def on_ready(self, moment: Moment) -> Forward | Reply | Hold | Pending:
+        """The time of a Hold is over, or what a Pending waits for is known."""
         try:
             return self._route(moment)
         except CallError as error:
@@ -246,21 +194,47 @@ class OuterCall:
         since_ms = self._held_since_ms
         return before_ms if since_ms is None else before_ms + moment.monotonic_ms - since_ms
 
-    def _route(self, moment: Moment, has_room: bool = True) -> Forward | Hold:
+    def _route(self, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold | Pending:
         facts, read = self._facts, self._read_body
         if facts is None or read is None:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
         patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), has_room)
         routing = Routing(self.view, self.book, facts, self.request_id, moment, patience, self.hedges)
         if self._course is None:
-            routed = routing.first(self._inbound, self._body)
+            decision = decide(facts, self.view.catalog, self.view.state)
+            if self.view.caches and (known := self._from_cache(decision, facts, read, patience, moment)):
+                return known
+            routed = routing.first(decision, self._inbound, self._body)
         else:
             routed = routing.further(self._course, self._inbound, self._body)
         if isinstance(routed, Hold):
             if self._held_since_ms is None:
                 self._held_since_ms = moment.monotonic_ms
             return routed
+        if self.cache is None and self._course is not None and self.view.caches:
+            self._resume_cache(facts, routed)
         return self._forward(facts, read, routed, moment)
+
+    def _from_cache(
+        self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
+    ) -> Reply | Pending | None:
+        """The reply that an equal call had, or the wait for one that is under way. None: a member is
+        asked."""
+        pool = self.view.catalog.pools[decision.pool]
+        if pool.cache is None or self.replies is None:
+            return None
+        self.cache = self.cache or CallCache(self.replies, self.request_id)
+        wait_s = max(0.0, min(pool.timeouts.reply_ms, patience.deadline_ms - moment.monotonic_ms)) / 1000
+        call = Question(self.view, decision, facts, read, self._inbound, self._body)
+        return self.cache.answer(call, moment.unix_s, wait_s)
+
+    def _resume_cache(self, facts: Facts, routed: Routed) -> None:
+        """The call was handed back, and may be one that others wait for."""
+        if self.replies is None or not (said := self._inbound.first(CACHE_HEADER)):
+            return
+        self.cache = CallCache(self.replies, self.request_id)
+        pool = self.view.catalog.pools.get(routed.pools[0])
+        self.cache.resume(said, facts, self._body, pool, len(routed.pools) == 1)
 
     def _forward(self, facts: Facts, read: RequestFacts, routed: Routed, moment: Moment) -> Forward:
         target = self.view.target(
@@ -296,13 +270,18 @@ class OuterCall:
             own_facts.append(told_of(routed.chances))
         if waited_ms := self._waited_ms(moment):
             own_facts.append(("queue_ms", str(waited_ms)))
+        if self.cache is not None and (said := self.cache.header):
+            own.append((CACHE_HEADER, said))
+            names = (*names, CACHE_HEADER)
+            own_facts += self.cache.facts()
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),
             remove_headers=not_to_go_on(self._inbound.names, names),
             pick=target.pick,
-            shared_facts=target.facts + _known_of(facts.caller),
+            shared_facts=target.facts + known_of(facts.caller),
             own_facts=tuple(own_facts),
+            watched=self.cache is not None and self.cache.watched,
         )
 
     def _left_ms(self, routed: Routed, moment: Moment) -> int | None:
@@ -431,18 +410,16 @@ class OuterCall:
 
     def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
         """Who was refused, what for, and how far the decision got."""
-        facts, surface = self._facts, self._surface
-        known = (
-            ("request_id", self.request_id),
-            ("dialect", surface.dialect if surface else ""),
-            ("model", facts.model if facts else ""),
-            ("stream", "1" if facts and facts.stream else ""),
-            ("rule", error.rule),
-            ("pool", error.pool),
-            ("revision", self.view.catalog.revision),
-            ("attempt", str(len(self._course.tried) + 1) if self._course else ""),
+        return known_of_call(
+            self.request_id,
+            self._surface,
+            self._facts,
+            self._caller or ANYONE,
+            rule=error.rule,
+            pool=error.pool,
+            revision=self.view.catalog.revision,
+            attempt=len(self._course.tried) + 1 if self._course else 0,
         )
-        return tuple(one for one in known if one[1]) + _known_of(self._caller or ANYONE)
 
     def _reply(
         self,

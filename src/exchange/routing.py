@@ -83,9 +83,8 @@ class Routing:
         self._patience = patience
         self._hedges = hedges
 
-    def first(self, inbound: Inbound, body: bytes) -> Routed | Hold:
+    def first(self, decision: Decision, inbound: Inbound, body: bytes) -> Routed | Hold:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
-        decision = decide(self._facts, self._view.catalog, self._view.state)
         pool, outlook = self._pool(decision), self._outlook(decision)
         by_cost = self._by_cost(pool, decision, inbound, body) if pool.routing.is_cheapest else None
         if not self._patience.waited_ms and not any(map(outlook.out_for_s, decision.eligible)):

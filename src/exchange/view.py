@@ -16,6 +16,7 @@ from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, memb
 from ..core.record import Eligible
 from ..dialects import Upstream, client_dialect
 from ..policy import State
+from ..policy.caching import members_revision
 from ..policy.chances import chances
 from ..policy.estimates import Estimates, asks_cost
 from ..policy.identity import Identities, identities_of, uses_identities
@@ -72,6 +73,18 @@ class View:
     callers_by_name: Mapping[str, Caller] = field(default_factory=dict, repr=False)
     estimates: Estimates = field(default_factory=Estimates, repr=False)
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
+    _members: dict[str, str] = field(default_factory=dict, repr=False)  # pool → its members' revision
+
+    @functools.cached_property
+    def caches(self) -> bool:
+        """Has a pool a cache?"""
+        return any(pool.cache is not None for pool in self.catalog.pools.values())
+
+    def members_revision(self, pool: Pool) -> str:
+        """As the function of this name says; kept."""
+        if (known := self._members.get(pool.name)) is None:
+            known = self._members[pool.name] = members_revision(pool, self.catalog)
+        return known
 
     @functools.cached_property
     def asks_cost(self) -> bool:

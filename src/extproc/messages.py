@@ -48,6 +48,20 @@ class Messages:
         go_on = self._response()
         go_on.response_body.SetInParent()
         self.continue_response_body: bytes = go_on.SerializeToString()
+        # The same with a word on what is to be shown next: of a call that may be cached.
+        self.show_reply_headers = self._mode("NONE")
+        self.show_reply_body: bytes = self.continue_response_headers + self._mode("STREAMED")
+
+    def _mode(self, reply_body: str) -> bytes:
+        """mode_override, as it is for a call whose request has been shown. Envoy takes it only beside
+        answers to headers."""
+        response = self._response()
+        response.mode_override.request_header_mode = response.mode_override.SEND
+        response.mode_override.request_body_mode = response.mode_override.BUFFERED
+        response.mode_override.response_header_mode = response.mode_override.SEND
+        response.mode_override.response_body_mode = getattr(response.mode_override, reply_body)
+        serialized: bytes = response.SerializeToString()
+        return serialized
 
     def decode(self, serialized: bytes) -> AnyMessage:
         """DecodeError where the bytes are no ProcessingRequest."""
@@ -87,10 +101,18 @@ class Messages:
         return _field(8, _struct("modelbroker", _own_text("request_id", request_id)))
 
     def reply(self, reply: Reply) -> bytes:
-        metadata = _struct("modelbroker", b"".join([_own_text(name, value) for name, value in reply.facts]))
+        """{immediate_response: {status: {code}, headers, body, details}, dynamic_metadata}"""
         headers = (*reply.headers, (CODE_HEADER, reply.code)) if reply.code else reply.headers
-        answer = self.immediate(reply.status, headers, reply.body, reply.code)
-        return answer + _field(8, metadata) if reply.facts else answer
+        set_headers = b"".join([_own_plain_header(name, value) for name, value in headers])
+        details = f"{BROKER_DETAILS}_{reply.code}" if reply.code else BROKER_DETAILS
+        head = _field(1, b"\x08" + _varint(reply.status)) + _field(2, set_headers)
+        if reply.body:
+            head += _head(3, len(reply.body))
+        tail = _field(5, details.encode())
+        whole = _head(7, len(head) + len(reply.body) + len(tail))
+        facts = b"".join([_own_text(name, value) for name, value in reply.facts])
+        metadata = _field(8, _struct("modelbroker", facts)) if reply.facts else b""
+        return b"".join((whole, head, reply.body, tail, metadata))
 
     def attributes(self, message: AnyMessage) -> dict[str, str]:
         """What Envoy told beside a message, by the expressions that asked for it; texts only."""
@@ -197,6 +219,11 @@ class Messages:
             known += _own_text("cause", told.cause.value)
         return piece + _field(8, _struct("modelbroker", known))
 
+    def last_shown(self, known: Iterable[tuple[str, str]]) -> bytes:
+        """Let the last piece of a reply through, with what the record has to know of it."""
+        facts = b"".join([_own_text(name, value) for name, value in known])
+        return self.continue_response_body + _field(8, _struct("modelbroker", facts))
+
     def more_time(self, milliseconds: int) -> bytes:
         """Envoy is to wait this long for the answer to the message in hand. It takes one such word a message,
         and none of more than an hour."""
@@ -248,12 +275,16 @@ def _head(number: int, size: int) -> bytes:
     """What stands in front of such a field's value."""
     if size < 0x80:
         return bytes((number << 3 | 2, size))
-    head = [number << 3 | 2]
-    while size >= 0x80:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head)
+    return bytes((number << 3 | 2,)) + _varint(size)
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number >= 0x80:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
 
 
 def _header_mutation(forward: Forward) -> bytes:
@@ -297,6 +328,12 @@ def _text_head(name: str, size: int) -> bytes:
 
 def _own_header(name: str, value: str) -> bytes:
     raw = value.encode("latin-1", "replace")
+    return _header_head(name, len(raw)) + raw + _APPEND_ACTION
+
+
+def _own_plain_header(name: str, value: str) -> bytes:
+    """What others said may be in it, and Envoy takes none with a line's end."""
+    raw = value.encode("latin-1", "replace").translate(_PLAIN)
     return _header_head(name, len(raw)) + raw + _APPEND_ACTION
 
 

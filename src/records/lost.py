@@ -11,6 +11,7 @@ from ..core.record import Attempt, Record
 from ..core.usage import NOTHING, UNKNOWN
 from .facts import eligible_of, tell_asked
 from .join import in_order
+from .savings import saved_in
 
 # Facts that a record has under the same name.
 _NAMED = (
@@ -26,6 +27,9 @@ _NAMED = (
     "rule",
     "pool",
     "revision",
+    "cache",
+    "cache_reason",
+    "cached_request_id",
 )
 
 
@@ -73,6 +77,7 @@ def lost_record(opened: Opened, attempts: list[Attempt]) -> Record:
         usage_state=UNKNOWN,
     )
     tell(record, facts)
+    record.saved = saved_in(facts) if record.cached_request_id else None
     if opened.status:
         record.outcome, record.error_source = outcome_of(opened.status, opened.code, made)
     else:

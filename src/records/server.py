@@ -23,6 +23,7 @@ from .lost import go_on_from, lost_record
 from .opens import OpenCalls
 from .pricing import price
 from .repair import repaired
+from .savings import Savings, count_cache
 from .undecided import Undecided, UndecidedFile
 
 log = logging.getLogger("modelbroker.records")
@@ -67,7 +68,8 @@ class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
     must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each
     call (its id, and whether two attempts ran side by side). `prices`: the book that holds now. `opens`:
-    calls that were answered; `undecided`: Envoy's file of those for which no member was asked."""
+    calls that were answered; `undecided`: Envoy's file of those for which no member was asked. `paid` is
+    told what calls used whose replies are kept."""
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class AccessLogServer:
         prices: Callable[[], PriceBook] = lambda: NO_PRICES,
         opens: OpenCalls | None = None,
         undecided: UndecidedFile | None = None,
+        paid: Callable[[str, str], None] = lambda request_id, used: None,
     ) -> None:
         self._api = api
         self._sinks = sinks
@@ -87,6 +90,7 @@ class AccessLogServer:
         self._opens = opens
         self._undecided = Undecided()
         self._undecided_file = undecided
+        self._savings = Savings(paid)
         self._joiner = Joiner()
         self._warned_s: dict[str, float] = {}  # member → when
 
@@ -126,6 +130,7 @@ class AccessLogServer:
             if self._undecided.is_idle:
                 self._undecided_file.empty()
         self._give(late)
+        self._give_out(self._savings.due(now_s))
 
     def recall(self, written: Callable[[], Collection[str]]) -> None:
         """Read what Envoy wrote before this process began; `written` gives the ids of calls that have their
@@ -219,12 +224,19 @@ class AccessLogServer:
         )
 
     def _give(self, records: Sequence[Record]) -> None:
+        if any(record.cache for record in records):
+            records = self._savings.take(records, time.monotonic())
+        self._give_out(records)
+
+    def _give_out(self, records: Sequence[Record]) -> None:
         if not records:
             return
         book = self._prices()
         for record in records:
             price(record, book)
             _count_costs(record)
+            if record.cache:
+                count_cache(record)
             _call_count(record.pool, record.status).inc()
             if self._hedged is not None:
                 self._hedged(record.request_id, record.hedged)

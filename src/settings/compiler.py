@@ -11,6 +11,8 @@ from typing import Any
 from ..core.call import FACT_KINDS
 from ..core.catalog import (
     Affinity,
+    CacheStore,
+    Caching,
     Catalog,
     Ejection,
     Hedge,
@@ -27,6 +29,7 @@ from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.prices import NO_PRICES, PriceBook
 from . import match
+from .caching import CacheStoreIn
 from .callers import is_glob, read_callers, read_issuers
 from .explain import read_list, read_one
 from .files import read_files
@@ -101,6 +104,7 @@ def compile_texts(
     listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
     facts_in = read_one(merged, ("facts",), FactsIn, merged.mappings["facts"])
     ledger_in = read_one(merged, ("ledger",), LedgerIn, merged.mappings["ledger"])
+    cache_in = read_one(merged, ("cache",), CacheStoreIn, merged.mappings["cache"])
     prices_in = read_list(merged, "prices", PriceIn)
 
     providers = Providers(merged, declared, dialects, built, deviations)
@@ -127,6 +131,7 @@ def compile_texts(
         "listen": listen,
         "fact_headers": facts,
         "wires": wires(),
+        "cache": CacheStore(cache_in.bytes, cache_in.redis) if cache_in else CacheStore(),
     }
     models = ((member.provider, member.model) for pool in pools.values() for member in pool.members)
     book = price_book(provider_map, models, terms, price_list)
@@ -155,9 +160,6 @@ def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -
         _aliases(merged, path, entry, taken)
         _check_members(merged, path, entry.members)
         result[entry.name] = _pool(merged, path, entry, providers)
-        if entry.cache:
-            wrong = f"cache {entry.cache} has no effect in this version"
-            merged.warn((*path, "cache"), wrong, "it can stay: the cache comes with a later version")
     return MappingProxyType(dict(sorted(result.items())))
 
 
@@ -231,7 +233,7 @@ def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Po
         members=tuple([_member(m, providers) for m in entry.members]),
         routing=_routing(merged, path, entry),
         failover=entry.failover,
-        cache=entry.cache,
+        cache=_caching(merged, path, entry),
         aliases=tuple(entry.aliases),
         timeouts=Timeouts(
             waits.connect, waits.first_event, waits.reply, waits.between_events, waits.call, waits.wait
@@ -280,6 +282,23 @@ def _hedge(merged: Merged, path: Path, entry: PoolIn) -> Hedge | None:
             wrong += ", and nearly every call has a prefix to go by"
         merged.warn((*path, "hedge"), wrong, "leave one of the two out, or have a pool for each")
     return Hedge(said.after, said.share, said.reply_after)
+
+
+def _caching(merged: Merged, path: Path, entry: PoolIn) -> Caching | None:
+    said = entry.cache
+    if said is None:
+        return None
+    if said.scope != "all" and not merged.lists["callers"]:
+        wrong = f"without callers there is no {said.scope} to keep replies for, and nothing is cached"
+        merged.warn((*path, "cache"), wrong, "add callers, or say scope: all")
+    return Caching(
+        said.max_context_tokens,
+        said.ttl,
+        said.scope,
+        said.max_reply_bytes,
+        said.tool_effects,
+        said.version,
+    )
 
 
 def _affinity(merged: Merged, path: Path, entry: PoolIn) -> Affinity | None:

@@ -135,6 +135,9 @@ ledger:
   url: {env: LEDGER_URL}  # e.g. postgresql://broker:secret@db.internal/ledger
   retention: 800d
 """,
+    "cache": """\
+cache: {bytes: 256MiB, redis: {env: REDIS_URL}}
+""",
 }
 
 _MATCH = """\

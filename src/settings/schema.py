@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from ..core.catalog import Limits, Listen, SecretRef
 from . import values
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
+from .caching import CacheIn, CacheStoreIn
 from .fields import HOUR, Flag, Model, field
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
@@ -239,12 +240,11 @@ class PoolIn(Model):
         "give `up to 3`, a whole number from 0 to 10, or `none`",
         3,
     )
-    cache: Annotated[str, PlainValidator(values.cache)] = field(
-        "`short-context`: answer short calls that were answered before from the cache. "
-        "Kept, but without effect in this version.",
-        "word",
-        "give short-context, or leave it out",
-        "",
+    cache: Annotated[CacheIn | None, BeforeValidator(values.cache)] = field(
+        "Answer short calls that were answered before from the cache: docs/cache.md.",
+        "`short-context` or mapping",
+        "give short-context, or e.g. {max_context_tokens: 4k, ttl: 1h, scope: team}",
+        None,
     )
     aliases: Annotated[list[PoolPattern], BeforeValidator(values.one_or_more)] = field(
         "Other names for it, or patterns: `claude-*` lets clients keep the model names that they have.",
@@ -400,6 +400,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "listen": ListenIn,
     "facts": FactsIn,
     "ledger": LedgerIn,
+    "cache": CacheStoreIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 

@@ -7,6 +7,7 @@ from ..core.keys import (
     ATTEMPTS_HEADER,
     BLAME_HEADER,
     BLAMELESS_HEADER,
+    CACHE_HEADER,
     CAUSE_HEADER,
     CERTIFICATE_URI,
     CODE_HEADER,
@@ -63,6 +64,8 @@ def outer_listener(catalog: Catalog) -> Tree:
             "response_header_mode": "SKIP",
             "response_body_mode": "NONE",
         },
+        # Of calls that may be cached ext_proc wants to see the reply, too.
+        allow_mode_override=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options=metadata,
         **told,
@@ -135,6 +138,7 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
         set_header("x-broker-request-id", "%REQ(X-BROKER-REQUEST-ID)%"),
         set_header("x-broker-pool", "%REQ(X-BROKER-POOL)%"),
         set_header("x-broker-revision", "%REQ(X-BROKER-REVISION)%"),
+        set_header(CACHE_HEADER, "%REQ(X-BROKER-CACHE)%"),
     ]
     unrouted = {
         "match": {"prefix": "/"},

@@ -19,6 +19,8 @@ ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfig
 COMMAND_ERRORS = {
     "address_in_use",
     "bad_invoice",
+    "bad_redis_url",
+    "missing_extra",
     "certificate_unreadable",
     "drill_failed",
     "envoy_refuses",
