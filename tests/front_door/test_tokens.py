@@ -209,7 +209,7 @@ def test_a_token_that_does_not_hold_is_refused(
     assert sims["a"].settled_calls() == []
 
 
-def test_no_change_of_a_token_gets_in(broker: Broker, sims: Simulators) -> None:
+def test_no_change_of_a_token_gets_in(broker: Broker) -> None:
     """A letter that is another one, is missing or is there twice: a 401, and nothing worse."""
     draw = random.Random(7)
     with httpx.Client(timeout=30) as client:
@@ -221,10 +221,8 @@ def test_no_change_of_a_token_gets_in(broker: Broker, sims: Simulators) -> None:
             bad = good[:at] + ("", letter, good[at] * 2)[number // 3 % 3] + good[at + 1 :]
             reply = client.get(f"{broker.url}/v1/models", headers=bearer(bad))
             told = reply.json()["error"]["code"]
-            assert (reply.status_code, told.startswith(("token_", "invalid_api_key"))) == (401, True), (
-                bad,
-                told,
-            )
+            assert reply.status_code == 401, bad
+            assert told.startswith(("token_", "invalid_api_key")), bad
 
 
 def test_nothing_that_a_client_says_of_itself_is_believed(broker: Broker) -> None:
