@@ -78,7 +78,7 @@ _CALLS = [record(n, NOW_S - n * 11 * DAY_S, team=f"t{n % 2}") for n in range(8)]
 _WRITTEN = st.permutations([*_CALLS, *(lost(one) for one in _CALLS[:4]), *_CALLS[2:6]])
 
 
-@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_same_ledger_whatever_the_order_and_however_often(
     new_ledger: NewLedger, data: st.DataObject
