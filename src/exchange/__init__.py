@@ -1,6 +1,7 @@
 """Floor 2: one call's life as a state machine. Events in, commands out; no I/O, clock or randomness."""
 
 from .affinity import Belongs, belongs, key_in
+from .caching import looked_at
 from .commands import Forward, Pending, Reply, Strip
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
@@ -46,6 +47,7 @@ __all__ = [
     "belongs",
     "identity_dialects",
     "key_in",
+    "looked_at",
     "passing_dialects",
     "spoken",
     "spoken_of",
