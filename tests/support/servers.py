@@ -1,0 +1,194 @@
+"""Real servers under tests: PostgreSQL and Redis from the system's packages, each in a temporary folder of its
+own, as children of the test run. `postgres` and `redis` are fixtures of the whole run (tests/conftest.py).
+
+Where the programs are not installed the tests that need them fail, and say what to install.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from .waiting import wait_until
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+_START_S = 60
+
+
+class Postgres:
+    """A PostgreSQL that listens on a Unix socket alone. `new_database()` gives the URL of an empty database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._data = folder / "data"
+        self._numbers = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        # PostgreSQL refuses to run as root.
+        self._user = pwd.getpwnam("postgres") if os.getuid() == 0 else None
+        if self._user is not None:
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        folder.chmod(0o755)
+        made = [_program("initdb", "postgresql"), "-D", str(self._data), "-U", "postgres"]
+        self._start([*made, "-A", "trust", "-E", "UTF8", "--no-sync"]).wait(_START_S)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={self._folder}"
+
+    def new_database(self) -> str:
+        import psycopg
+
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        return self.url(name)
+
+    def start(self) -> None:
+        """And wait until it takes connections."""
+        settings = ("listen_addresses=", "fsync=off", "max_connections=50", "shared_buffers=32MB")
+        command = [_program("postgres", "postgresql"), "-D", str(self._data), "-k", str(self._folder)]
+        command += [word for setting in settings for word in ("-c", setting)]
+        self._process = self._start(command)
+        ready = [_program("pg_isready", "postgresql"), "-q", "-h", str(self._folder)]
+        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, _START_S)
+
+    def kill(self) -> None:
+        """kill -9 of all of its processes, as if the machine had lost its power."""
+        assert self._process is not None
+        pids = [self._process.pid, *_children(self._process.pid)]
+        for pid in pids:  # the postmaster first: it would start others in their place
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids[1:]))
+        self._process = None
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(_START_S)
+            self._process = None
+
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                user=self._user.pw_uid if self._user else None,
+                group=self._user.pw_gid if self._user else None,
+                extra_groups=() if self._user else None,
+                preexec_fn=_end_with_parent,
+            )
+
+
+class Redis:
+    """A Redis that keeps nothing on the disk. `url` is by TCP, `unix_url` by a Unix socket; both stay the same
+    over `kill` and `start`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket = folder / "redis.sock"
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.unix_url = f"unix://{self._socket}?db=0"
+
+    def start(self) -> None:
+        """And wait until it answers."""
+        command = [_program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                preexec_fn=_end_with_parent,
+            )
+        wait_until(self._answers, _START_S)
+
+    def kill(self) -> None:
+        """kill -9: all that it held is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self.kill()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(5) == b"+PONG"
+        return False
+
+
+def _program(name: str, package: str) -> str:
+    """The newest of that name; Debian has PostgreSQL's beside the path."""
+    versions = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
+    newest = max(versions, key=lambda path: int(path.parts[-3]), default=None)
+    found = str(newest) if newest is not None else shutil.which(name)
+    if not found:
+        pytest.fail(f"{name} is not installed: `apt-get install {package}` (tests run against the real one)")
+    return found
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _end_with_parent() -> None:
+    """In the child, before exec: it ends with the test run, however that ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Not pytest's: the path of a Unix socket may have 107 bytes, and another user must get there."""
+    folder = Path(tempfile.mkdtemp(prefix="mb-server-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with _folder() as folder:
+        server = Postgres(folder)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    with _folder() as folder:
+        server = Redis(folder)
+        server.start()
+        yield server
+        server.stop()
