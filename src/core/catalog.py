@@ -12,6 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from .budgets import Budget, Fleet
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .prices import PriceTerm
 
@@ -276,3 +277,5 @@ class Catalog:
     # Dialect → what a call can hold that is translated into it.
     wires: Mapping[str, Capabilities] = field(default_factory=lambda: _NO_WIRES)
     prices: tuple[PriceTerm, ...] = ()  # over those that come with the broker, in rising order of precedence
+    budgets: tuple[Budget, ...] = ()  # rate limits among them; who borrows stands before its lender
+    fleet: Fleet | None = None

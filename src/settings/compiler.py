@@ -26,6 +26,8 @@ from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.prices import NO_PRICES, PriceBook
 from . import match
+from .budgeting import BudgetIn, RateLimitIn, RedisIn
+from .budgets import read_budgets, read_fleet
 from .explain import read_list, read_one
 from .files import read_files
 from .merge import Merged, merge
@@ -96,6 +98,10 @@ def compile_texts(
     listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
     facts_in = read_one(merged, ("facts",), FactsIn, merged.mappings["facts"])
     prices_in = read_list(merged, "prices", PriceIn)
+    budgets_in = read_list(merged, "budgets", BudgetIn)
+    rate_limits_in = read_list(merged, "rate_limits", RateLimitIn)
+    redis = merged.mappings["redis"]
+    redis_in = read_one(merged, ("redis",), RedisIn, redis) if redis else None
 
     providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
@@ -107,6 +113,8 @@ def compile_texts(
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
     terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
+    budgets = read_budgets(merged, budgets_in, rate_limits_in)
+    fleet = read_fleet(merged, redis_in, bool(budgets))
     provider_map = providers.finish()
     merged.stop_if_wrong()
     parts: dict[str, Any] = {
@@ -125,6 +133,8 @@ def compile_texts(
         names = merged.names("pools")
         idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
         warn_of_unpriced(merged, [(names[name], pools[name]) for name in pools], book, priced_at_s, idle)
+    if budgets:
+        parts |= {"budgets": budgets, "fleet": fleet}
     name = revision({**parts, "prices": without_sources(terms)} if terms else parts)
     return Loaded(Catalog(revision=name, prices=terms, **parts), merged.all_warnings(), book)
 

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from ..core.catalog import Limits, Listen, SecretRef
 from . import values
 from .availability import AffinityIn, EjectionIn, HedgeIn, TimeoutsIn
+from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .fields import HOUR, Flag, Model, field
 from .pricing import PriceIn
 
@@ -377,8 +378,10 @@ LISTS: dict[str, type[Model]] = {
     "pools": PoolIn,
     "rules": RuleIn,
     "prices": PriceIn,
+    "budgets": BudgetIn,
+    "rate_limits": RateLimitIn,
 }
-MAPPINGS: dict[str, type[Model]] = {"limits": LimitsIn, "listen": ListenIn, "facts": FactsIn}
+MAPPINGS: dict[str, type[Model]] = {"limits": LimitsIn, "listen": ListenIn, "facts": FactsIn, "redis": RedisIn}
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 
 
