@@ -8,6 +8,7 @@ from typing import Any
 import targets
 import yaml
 from messages import Envoys, NoWire
+from modelbroker.budgets import Keeper
 from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.core.call import Caller, Facts
 from modelbroker.dialects import dialect_named, surface_for_path
@@ -76,7 +77,7 @@ class _Wire:
         envoy = api()
         self.messages = Messages(envoy)
         self._envoys = Envoys(envoy)
-        self._streams = Streams(self.messages, b"bench", Book(), HedgeTally())
+        self._streams = Streams(self.messages, b"bench", Book(), HedgeTally(), Keeper())
         self._streams.set_views(seen, {})
         self._generation = seen.generation
         self.request_headers = self._envoys.headers("request_headers", _headers())

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client import Counter, Gauge
 
+from ..budgets import Keeper
 from ..core.errors import Misconfigured
 from ..core.prices import NO_PRICES
 from ..envoyapi import api
@@ -85,13 +86,17 @@ class ControlPlane:
         self._writer = Writer(self._record_file.write, self._record_file.count_dropped)
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
         hedges = HedgeTally()
-        self._streams = Streams(Messages(self._api), call_key(options.state_dir), self._health.book, hedges)
+        self._budgets = Keeper()
+        key = call_key(options.state_dir)
+        self._streams = Streams(Messages(self._api), key, self._health.book, hedges, self._budgets)
         self._records = AccessLogServer(
             self._api,
             self._writer.put,
             observe=self._health.observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
+            reserved=self._budgets.adopt,
+            settle=self._budgets.settle,
         )
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
@@ -190,6 +195,7 @@ class ControlPlane:
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, _mended(before, ready))
+        self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
@@ -263,6 +269,7 @@ class ControlPlane:
         if good is not None and self._served is not None:
             self._ready = self._served
             self._health.configured(self._served.catalog)
+            self._budgets.configured(self._served.catalog.budgets, self._served.catalog.fleet)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration

@@ -15,6 +15,7 @@ from ..core.keys import content_hash
 from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
+from ..policy.seats import Plan
 from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
@@ -89,7 +90,9 @@ def make_ready(
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
     by_name = {caller.name: caller for caller in resolved.callers.values()}
-    view = View(generation, catalog, resolved.state, resolved.callers, by_name)
+    book = prices if prices is not None else before.prices if before else NO_PRICES
+    plan = Plan(catalog.budgets) if catalog.budgets else None
+    view = View(generation, catalog, resolved.state, resolved.callers, by_name, book, plan)
     memory = before.memory if before else Memory()
     resources = build(catalog, resolved.state, SURFACES, resolved.credentials, memory)
     return Ready(
@@ -100,7 +103,7 @@ def make_ready(
         snapshot(generation, catalog.revision, resources, before.snapshot if before else None),
         tuple(warnings),
         memory,
-        prices if prices is not None else before.prices if before else NO_PRICES,
+        book,
     )
 
 

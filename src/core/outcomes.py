@@ -19,7 +19,8 @@ _CODES = {
         "unsupported_encoding upgrade_not_supported upstream_refused"
     ),
     "policy": (
-        "denied_by_rule invalid_api_key missing_api_key model_not_found no_eligible_member pool_not_allowed"
+        "budget_cost_unknown budget_exceeded denied_by_rule invalid_api_key missing_api_key model_not_found "
+        "no_eligible_member pool_not_allowed rate_limited"
     ),
     "broker": "broker_defect broker_error broker_overloaded broker_reloading broker_unavailable",
     "provider": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .budgets import Charge
 from .causes import Cause
 from .prices import Cost
 from .usage import UNKNOWN, Usage
@@ -65,7 +66,8 @@ class Record:
 
     `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
     `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
-    of them ran side by side. `usage` and `usage_state` are those of the attempt that answered, `cost` that of
+    of them ran side by side. `budgets` is what it was charged where, `degraded_from` the pool that it was for where
+    a budget sent it to another one, `budget` that one, or the one that denied it. `usage` and `usage_state` are those of the attempt that answered, `cost` that of
     all attempts together.
     """
 
@@ -103,4 +105,7 @@ class Record:
     usage_state: str = UNKNOWN
     cost: Cost | None = None
     price_revision: str = ""
+    budgets: tuple[Charge, ...] = ()
+    degraded_from: str = ""
+    budget: str = ""
     attempts: tuple[Attempt, ...] = ()

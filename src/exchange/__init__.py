@@ -1,12 +1,14 @@
 """Floor 2: one call's life as a state machine. Events in, commands out; no I/O, clock or randomness."""
 
 from .affinity import Belongs, belongs, key_in
+from .budgeting import Funds
+from .commands import Forward, Reply, Strip
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
 from .inbound import Inbound
 from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
-from .outer import Forward, OuterCall, Reply, Strip
+from .outer import OuterCall
 from .routing import Hold, Moment
 from .translated import NOTHING_TOLD, Answer, Told, Translated, TranslatedStream, WholeReply
 from .view import View
@@ -19,6 +21,7 @@ __all__ = [
     "FilteredStream",
     "Foreseen",
     "Forward",
+    "Funds",
     "Hold",
     "Inbound",
     "MemberCall",

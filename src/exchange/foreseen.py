@@ -10,9 +10,9 @@ from ..core.catalog import Member, Provider
 from ..dialects import CLIENT_DIALECTS, Upstream, client_dialect
 from ..dialects.base import decode_json
 from ..policy import served_dialect
+from .commands import Forward
 from .inbound import Inbound
 from .member_call import HOSTS, MemberCall, NotSent, Spoken
-from .outer import Forward
 
 Way = Literal["passes", "mended", "translated", "impossible"]
 

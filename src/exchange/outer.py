@@ -8,7 +8,6 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..core.call import Caller, Facts, Surface
@@ -26,10 +25,13 @@ from ..dialects import (
     surface_for_path,
 )
 from ..policy import Book, allowed_pools, unknown_model
+from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
+from .budgeting import NO_FUNDS, Budgeting, Funds
+from .commands import Forward, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
-from .routing import Hold, Moment, Patience, Routing
+from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .view import FIRST_EVENT_HEADER, Routed, View
 
 MODELS_PATH = "/v1/models"
@@ -44,48 +46,6 @@ MOST_OVER_LIMIT = 2
 
 
 _NO_OWNERS: Mapping[str, str] = {}
-
-
-class Forward(NamedTuple):
-    """Go on: to the pool's cluster, at `pick`: a `class`, of whose members Envoy picks one, or one `member`.
-
-    What is shared is the same for many calls, so that it need not be encoded for each of them. `facts` are
-    for the record: who, what for, what was decided.
-    """
-
-    shared_headers: tuple[tuple[str, str], ...]
-    own_headers: tuple[tuple[str, str], ...]
-    remove_headers: tuple[str, ...]
-    pick: tuple[str, str]
-    shared_facts: tuple[tuple[str, str], ...]
-    own_facts: tuple[tuple[str, str], ...]
-
-    @property
-    def set_headers(self) -> tuple[tuple[str, str], ...]:
-        return self.shared_headers + self.own_headers
-
-    @property
-    def facts(self) -> tuple[tuple[str, str], ...]:
-        return self.shared_facts + self.own_facts
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The broker answers itself."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    code: str = ""
-    facts: tuple[tuple[str, str], ...] = ()  # for the record: what was known by then
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Go on to the body, without these headers of the client's, and with the call's own id."""
-
-    request_id: str
-    remove_headers: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -128,6 +88,8 @@ class OuterCall:
     seal: bytes = b""
     book: Book = dataclasses.field(default_factory=Book)
     hedges: HedgeTally = dataclasses.field(default_factory=HedgeTally)
+    funds: Funds = NO_FUNDS
+    _budgeting: Budgeting | None = None
     _inbound: Inbound = NO_HEADERS
     _course: Course | None = None  # of a call that was handed back
     _read_body: RequestFacts | None = None
@@ -223,7 +185,7 @@ class OuterCall:
             raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")
         return None
 
-    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold:
+    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold | Ask:
         """`has_room`: may this call wait where nobody takes it now?"""
         try:
             if self._refusal is not None:
@@ -235,10 +197,10 @@ class OuterCall:
         except CallError as error:
             return self.refuse(error)
 
-    def on_ready(self, moment: Moment) -> Forward | Reply | Hold:
-        """The time of a Hold is over."""
+    def on_ready(self, moment: Moment, verdict: Verdict | None = None) -> Forward | Reply | Hold | Ask:
+        """The time of a Hold is over, or here is the verdict on an Ask."""
         try:
-            return self._route(moment)
+            return self._route(moment, verdict=verdict)
         except CallError as error:
             return self.refuse(error)
 
@@ -248,16 +210,31 @@ class OuterCall:
         since_ms = self._held_since_ms
         return before_ms if since_ms is None else before_ms + moment.monotonic_ms - since_ms
 
-    def _route(self, moment: Moment, has_room: bool = True) -> Forward | Hold:
+    def _route(
+        self, moment: Moment, has_room: bool = True, verdict: Verdict | None = None
+    ) -> Forward | Hold | Ask:
         facts, read = self._facts, self._read_body
         if facts is None or read is None:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
         patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), has_room)
-        routing = Routing(self.view, self.book, facts, self.request_id, moment, patience, self.hedges)
-        if self._course is None:
-            routed = routing.first(self._inbound, self._body)
+        course = self._course
+
+        def route(narrowed: Narrowed | None) -> Routed | Hold:
+            known = (self.view, self.book, facts, self.request_id, moment, patience, self.hedges, narrowed)
+            if course is None:
+                return Routing(*known).first(self._inbound, self._body)
+            return Routing(*known).further(course, self._inbound, self._body)
+
+        if self.view.plan is None:
+            routed: Routed | Hold | Ask = route(None)
         else:
-            routed = routing.further(self._course, self._inbound, self._body)
+            self._budgeting = self._budgeting or Budgeting(
+                self.view, self.view.plan, self.request_id, self.funds
+            )
+            tried = course.failed() if course else ()
+            routed = self._budgeting.next(route, facts, tried, moment.unix_s, verdict)
+        if isinstance(routed, Ask):
+            return routed
         if isinstance(routed, Hold):
             if self._held_since_ms is None:
                 self._held_since_ms = moment.monotonic_ms
@@ -293,6 +270,8 @@ class OuterCall:
         own_facts = [("request_id", self.request_id), ("model", facts.model)]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
+        if self._budgeting is not None:
+            own_facts += self._budgeting.told()
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),
@@ -448,6 +427,8 @@ class OuterCall:
         extra: tuple[tuple[str, str], ...] = ()
         if error.retry_after_s is not None:
             extra = (("retry-after", str(error.retry_after_s)),)
+        if error.is_final:  # OpenAI's and Anthropic's SDKs heed it
+            extra += (("x-should-retry", "false"),)
         if error.status == 401:
             extra += (("www-authenticate", "Bearer"),)
         if error.status == 405:
@@ -470,7 +451,8 @@ class OuterCall:
             ("revision", self.view.catalog.revision),
             ("attempt", str(len(self._course.tried) + 1) if self._course else ""),
         )
-        return tuple(one for one in known if one[1]) + _known_of(self._caller or _ANYONE)
+        budgets = self._budgeting.told_refused(error.budget) if self._budgeting else ()
+        return tuple(one for one in known if one[1]) + budgets + _known_of(self._caller or _ANYONE)
 
     def _reply(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,6 +60,17 @@ class Patience(NamedTuple):
     has_room: bool = True
 
 
+class Narrowed(NamedTuple):
+    """What budgets leave of a decision. `pool`: where the call was degraded to, "" where it was not; `without`:
+    providers and members that it can't pay; `names_member`: of a pool, whether the member has to be known
+    before the call is let go. `denial` is told where nobody is left."""
+
+    names_member: Callable[[str], bool]
+    pool: str = ""
+    without: frozenset[str] = frozenset()
+    denial: CallError | None = None
+
+
 class Routing:
     """Of one call at one moment."""
 
@@ -72,6 +83,7 @@ class Routing:
         moment: Moment,
         patience: Patience,
         hedges: HedgeTally,
+        narrowed: Narrowed | None = None,
     ) -> None:
         self._view = view
         self._book = book
@@ -80,12 +92,18 @@ class Routing:
         self._moment = moment
         self._patience = patience
         self._hedges = hedges
+        self._narrowed = narrowed
 
     def first(self, inbound: Inbound, body: bytes) -> Routed | Hold:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
         decision = decide(self._facts, self._view.catalog, self._view.state)
+        names_member = False
+        if self._narrowed is not None:
+            decision = self._without(self._degraded(decision))
+            names_member = self._names_member(decision)
         pool, outlook = self._pool(decision), self._outlook(decision)
-        if not self._patience.waited_ms and not any(map(outlook.out_for_s, decision.eligible)):
+        takes_all = not self._patience.waited_ms and not any(map(outlook.out_for_s, decision.eligible))
+        if takes_all and not names_member:
             # Nearly always: all of them take calls, so that their order means nothing.
             owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
             return self._first_of(
@@ -97,7 +115,7 @@ class Routing:
         owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
         member = owner.member if owner is not None and owner.member in chosen.now else None
         is_news = self._patience.waited_ms > 0 or any(map(outlook.is_news, decision.eligible))
-        if chosen.is_probe or (member is None and is_news):
+        if chosen.is_probe or (member is None and (is_news or names_member)):
             # Envoy leaves it out, or does not know yet whom to leave out and who is in again.
             member = chosen.now[0]
         return self._first_of(decision, pool, member, chosen.now, chosen.soon)
@@ -130,7 +148,14 @@ class Routing:
         if not isinstance(action, Action):
             decision = decide_in(action, decision.rule, self._facts, self._view.catalog, self._view.state)
             pool, pools = self._pool(decision), (*pools, action)
+        if self._narrowed is not None:
+            decision = self._degraded(decision)
+            if decision.pool != pools[-1]:
+                pool, pools = self._pool(decision), (*pools, decision.pool)
+            decision = self._without(decision)
         members = untried(decision.eligible, tried)
+        if not members and self._narrowed is not None and self._narrowed.denial is not None:
+            raise self._narrowed.denial
         if action is Action.NEXT_PRIORITY:
             # Where there is none any more, it is too late for the member's own answer.
             members = later(members, _member(pool, tried[-1].member)) or members
@@ -149,6 +174,31 @@ class Routing:
         member, others = now[0], (*now[1:], *chosen.soon)
         worth = self._worth(pool, decision.eligible, others, member, tried, pools)
         return Routed(decision, pool, member, worth, len(tried) + 1, pools)
+
+    def _degraded(self, decision: Decision) -> Decision:
+        """In the pool that a budget says, where it says one: that is the operator's to say."""
+        name = self._narrowed.pool if self._narrowed is not None else ""
+        if not name or name == decision.pool:
+            return decision
+        return decide_in(name, decision.rule, self._facts, self._view.catalog, self._view.state)
+
+    def _without(self, decision: Decision) -> Decision:
+        """Without those that a budget can't pay."""
+        narrowed = self._narrowed
+        if narrowed is None or not narrowed.without:
+            return decision
+        left = tuple(
+            member
+            for member in decision.eligible
+            if member.provider not in narrowed.without and member.id not in narrowed.without
+        )
+        if not left and narrowed.denial is not None:
+            raise narrowed.denial
+        return decision._replace(eligible=left)
+
+    def _names_member(self, decision: Decision) -> bool:
+        narrowed = self._narrowed
+        return narrowed is not None and (bool(narrowed.without) or narrowed.names_member(decision.pool))
 
     def _hedge(self, pool: Pool, now: Sequence[Member]) -> int:
         """May another member be tried beside the first? It is one of the budget's further attempts."""

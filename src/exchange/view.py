@@ -10,8 +10,10 @@ from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog, Member, Pool
 from ..core.causes import Cause
 from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, member_key, pool_cluster
+from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import Upstream, client_dialect
 from ..policy import State
+from ..policy.seats import Plan
 from .course import COURSE_HEADER
 
 # By when a stream has to have its first event, of the monotonic clock.
@@ -57,6 +59,8 @@ class View:
     callers: Mapping[str, Caller]
     # Name → caller, of those that have a key.
     callers_by_name: Mapping[str, Caller] = field(default_factory=dict, repr=False)
+    prices: PriceBook = NO_PRICES
+    plan: Plan | None = None  # None: there are no budgets
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
 
     def target(

@@ -17,7 +17,9 @@ from ..dialects import BUILT
 from ..envoyapi import AnyMessage
 from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
 from ..policy import Book
+from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
+from .asking import Desk, ask_for
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
 from .waiting import Waiting
@@ -46,11 +48,13 @@ class OuterStream:
         book: Book,
         hedges: HedgeTally,
         waiting: Waiting,
+        funds: Desk,
     ) -> None:
         self._messages = messages
         self._wire = wire
         request_id = request_id_of(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
-        self._call = OuterCall(view, request_id, seal, book, hedges)
+        self._call = OuterCall(view, request_id, seal, book, hedges, funds)
+        self._funds = funds
         self._waiting = waiting
         self._lag_s = 0.0
         self._size = 0  # of the body, in bytes
@@ -69,10 +73,14 @@ class OuterStream:
         if answer is not None:
             self._wire.send(answer)
 
-    def _end(self, outcome: Forward | Reply | Hold) -> None:
-        """All is said but for a Hold: without a stream to the broker a call in flight outlives the broker."""
+    def _end(self, outcome: Forward | Reply | Hold | Ask) -> None:
+        """All is said but for a Hold or an Ask: without a stream to the broker a call in flight outlives the
+        broker."""
         if isinstance(outcome, Hold):
             self._hold(outcome)
+            return
+        if isinstance(outcome, Ask):
+            ask_for(self._funds, outcome, self)
             return
         if self._leave is not None:
             self._leave()
@@ -90,9 +98,13 @@ class OuterStream:
             self._wire.send(self._messages.more_time(math.ceil(hold.most_s * 1000) + _GRACE_MS))
         self._wire.call_later(min(hold.wait_s + self._lag_s, hold.most_s), self._ready)
 
-    def _ready(self) -> None:
+    def on_verdict(self, verdict: Verdict) -> None:
+        """What budgets say to the Ask."""
+        self._ready(verdict)
+
+    def _ready(self, verdict: Verdict | None = None) -> None:
         try:
-            outcome = self._call.on_ready(_now())
+            outcome = self._call.on_ready(_now(), verdict)
         except Exception as error:
             log.exception("call %s failed in the broker", self._call.request_id)
             outcome = self._call.refuse(defect(error))
@@ -121,11 +133,12 @@ class Streams:
     """Opens the broker's side of each stream, by the role that its metadata names.
 
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
-    configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
+    configured before this process started). `funds` pay for calls. `seal` is the key of the courses that calls carry, `book` what is
     known of members, and `hedges` counts.
     """
 
-    def __init__(self, messages: Messages, seal: bytes, book: Book, hedges: HedgeTally) -> None:
+    def __init__(self, messages: Messages, seal: bytes, book: Book, hedges: HedgeTally, funds: Desk) -> None:
+        self._funds = funds
         self._messages = messages
         self._seal = seal
         self._book = book
@@ -144,7 +157,14 @@ class Streams:
             case "outer" if self._newest is not None:
                 view = self._views.get(metadata.get("x-broker-generation", ""), self._newest)
                 return OuterStream(
-                    self._messages, wire, view, self._seal, self._book, self._hedges, self._waiting
+                    self._messages,
+                    wire,
+                    view,
+                    self._seal,
+                    self._book,
+                    self._hedges,
+                    self._waiting,
+                    self._funds,
                 )
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))

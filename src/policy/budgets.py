@@ -13,7 +13,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..core.budgets import CONCURRENCY, DEGRADE, DENY, STEPS, Budget, Charge, Span, Step, Window
+from ..core.budgets import (
+    CALLS,
+    CONCURRENCY,
+    DEGRADE,
+    DENY,
+    NANO_DOLLARS,
+    STEPS,
+    Budget,
+    Charge,
+    Span,
+    Step,
+    Window,
+)
 
 GRANTED, DEGRADED, DENIED = "granted", "degraded", "denied"
 Spans = Callable[[Window, float], Span]
@@ -83,17 +95,17 @@ class Stage(msgspec.Struct, array_like=True):
 
 
 class Used(NamedTuple):
-    """What a stage's attempts used, as far as it is known; `is_whole`: all of it is."""
+    """What a stage's attempts used, as far as it is known, and whether that is all of it. `is_made`: there were
+    any."""
 
     nano_dollars: int
     tokens: int
     is_money_whole: bool
     are_tokens_whole: bool
+    is_made: bool = True
 
 
-def judge(
-    claims: Sequence[Claim], used: Sequence[int]
-) -> tuple[str, int, list[int], list[int]]:
+def judge(claims: Sequence[Claim], used: Sequence[int]) -> tuple[str, int, list[int], list[int]]:
     """(outcome, row, taken, passed): the whole law, which the script in Redis repeats line by line."""
     for row, claim in enumerate(claims):
         if claim.degrade is not None and used[row] + claim.amount > claim.degrade:
@@ -191,7 +203,9 @@ class Accounts:
         parts = []
         for row, claim in enumerate(ask.claims):
             seat = claim.seat
-            parts.append(Part(seat.account, spans[row].slot, taken[row], passed[row], seat.lender, seat.is_own))
+            parts.append(
+                Part(seat.account, spans[row].slot, taken[row], passed[row], seat.lender, seat.is_own)
+            )
             if taken[row]:
                 self._account(seat.account, seat.budget.window).add(spans[row].slot, 0, taken[row])
         stages = self.held.setdefault(ask.request_id, [])
@@ -239,14 +253,20 @@ class Accounts:
 
     # -- behind it
 
-    def settle(
-        self, request_id: str, told: str = "", used: Callable[[int, int | None], Used] | None = None
-    ) -> list[Charge]:
-        """The call has ended: what it is charged. `told`: what its record says was reserved, which counts where
-        nothing is known here (this process began while the call was under way). `used(since, until)`: what
-        the attempts between these two used; None: nobody knows, and what was reserved is spent."""
-        live = self.held.pop(request_id, None)
-        stages = live if live is not None else stages_of(told)
+    def adopt(self, request_id: str, told: str) -> None:
+        """A call of which this process knows nothing, since it began while the call was under way. `told`: what
+        its record says was reserved."""
+        if request_id in self.held or not (stages := stages_of(told)):
+            return
+        self.held[request_id] = stages
+        for part in (part for stage in stages for part in stage.parts):
+            account = self._account(part.account, window_named(part.account.split("|", 3)[2]))
+            account.add(part.slot, 0, part.taken)
+
+    def settle(self, request_id: str, used: Callable[[int, int | None], Used] | None = None) -> list[Charge]:
+        """The call has ended: what it is charged. `used(since, until)`: what the attempts between these two
+        used; None: nobody knows, and what was reserved is spent."""
+        stages = self.held.pop(request_id, ())
         charges: list[Charge] = []
         for number, stage in enumerate(stages):
             until = stages[number + 1].since if number + 1 < len(stages) else None
@@ -254,7 +274,7 @@ class Accounts:
             for part, amount in zip(stage.parts, amounts, strict=True):
                 name, unit, window, scope = part.account.split("|", 3)
                 account = self._account(part.account, window_named(window))
-                account.add(part.slot, amount, -part.taken if live is not None else 0)
+                account.add(part.slot, amount, -part.taken)
                 if unit == CONCURRENCY or not (part.taken or amount or part.is_own):
                     continue
                 charges.append(Charge(name, scope, unit, window, part.taken, amount, stage.at_s))
@@ -296,12 +316,12 @@ def charged(stage: Stage, used: Used | None) -> list[int]:
 
 def _amount(part: Part, unit: str, used: Used | None) -> int:
     whole = part.taken + part.passed
-    if unit == CONCURRENCY:
+    if unit == CONCURRENCY or (used is not None and not used.is_made):
         return 0
-    if unit == "calls" or used is None:
+    if unit == CALLS or used is None:
         return whole
-    known = used.nano_dollars if unit == "nano_dollars" else used.tokens
-    is_whole = used.is_money_whole if unit == "nano_dollars" else used.are_tokens_whole
+    known = used.nano_dollars if unit == NANO_DOLLARS else used.tokens
+    is_whole = used.is_money_whole if unit == NANO_DOLLARS else used.are_tokens_whole
     return known if is_whole else max(known, whole)
 
 

@@ -22,8 +22,9 @@ from .match import holds
 
 # Callers are few; users and customers that callers name may be many.
 _MOST_KEPT = 20_000
-_Key, _Value = TypeVar("_Key"), TypeVar("_Value")
-_INPUTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "audio_input")
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+_INPUTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h")
 _OUTPUTS = ("output", "reasoning")
 
 
@@ -154,7 +155,8 @@ def _money(
     most, untold = 0, []
     for member in members:
         price = book.find(member.provider, member.model, now_s)
-        cost = dearest(price, *_sizes(budget, facts, member)) if facts.surface.operation != "count" else 0
+        is_free = facts.surface.operation == "count"
+        cost = 0 if is_free else dearest(price, *_sizes(budget, facts, member), facts.audio)
         if cost is not None:
             most = max(most, cost)
         elif isinstance(budget.unknown_cost, int):
@@ -184,9 +186,9 @@ def _sizes(budget: Budget, facts: Facts, member: Member) -> tuple[int, int]:
     return facts.context_tokens, most * max(1, facts.choices)
 
 
-def dearest(price: Price | None, input_tokens: int, output_tokens: int) -> int | None:
+def dearest(price: Price | None, input_tokens: int, output_tokens: int, hears: bool = False) -> int | None:
     """Nano-dollars of a call whose every token is of the dearest kind that the price knows; None where it does
-    not say."""
+    not say. `hears`: there is audio in it."""
     if price is None:
         return None
     if price.commitment:
@@ -195,6 +197,8 @@ def dearest(price: Price | None, input_tokens: int, output_tokens: int) -> int |
     if (input_tokens and rates.input is None) or (output_tokens and rates.output is None):
         return None
     inputs = max(getattr(rates, bucket) or 0 for bucket in _INPUTS)
+    if hears:
+        inputs = max(inputs, rates.audio_input or 0)
     outputs = max(getattr(rates, bucket) or 0 for bucket in _OUTPUTS)
     whole = input_tokens * inputs + output_tokens * outputs
     return -(-(whole + (rates.request or 0)) // MILLION)

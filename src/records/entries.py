@@ -67,7 +67,15 @@ def record_of(entry: AnyMessage) -> Record:
         rule=facts.get("rule", ""),
         pool=facts.get("pool", ""),
         revision=facts.get("revision", ""),
+        degraded_from=facts.get("degraded_from", ""),
+        budget=facts.get("budget", ""),
     )
+
+
+def reserved_of(entry: AnyMessage) -> str:
+    """What was reserved for the call in its budgets; "": nothing."""
+    told = _told(entry.common_properties)
+    return told["reserved"].string_value if told is not None and "reserved" in told else ""
 
 
 def hedge_of(entry: AnyMessage) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from ..core.logs import FAILURES_LOG, HEDGE_LOG, MEMBER_LOG, OUTER_LOG, is_urgen
 from ..core.prices import NO_PRICES, PriceBook
 from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
-from .entries import attempt_of, hedge_of, is_handed_back, observed_of, record_of
+from .entries import attempt_of, hedge_of, is_handed_back, observed_of, record_of, reserved_of
 from .join import Joiner, winner
 from .pricing import price
 from .repair import repaired
@@ -63,7 +63,8 @@ _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an at
 class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
     must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each
-    call (its id, and whether two attempts ran side by side). `prices`: the book that holds now."""
+    call (its id, and whether two attempts ran side by side). `prices`: the book that holds now. `reserved` is
+    told what a call's entry says was reserved in budgets, `settle` gets each record before the sinks do."""
 
     def __init__(
         self,
@@ -72,12 +73,16 @@ class AccessLogServer:
         observe: Callable[[Observed], None] | None = None,
         hedged: Callable[[str, bool], None] | None = None,
         prices: Callable[[], PriceBook] = lambda: NO_PRICES,
+        reserved: Callable[[str, str], None] | None = None,
+        settle: Callable[[Record], None] | None = None,
     ) -> None:
         self._api = api
         self._sinks = sinks
         self._observe = observe
         self._hedged = hedged
         self._prices = prices
+        self._reserved = reserved
+        self._settle = settle
         self._joiner = Joiner()
         self._warned_s: dict[str, float] = {}  # member → when
 
@@ -129,7 +134,11 @@ class AccessLogServer:
             # A probe is no call.
             if record.path == _HEALTH_PATH:
                 return None
-            return None if is_handed_back(record) else self._joiner.outer(record, now_s)
+            if is_handed_back(record):
+                return None
+            if self._reserved is not None and (reserved := reserved_of(entry)):
+                self._reserved(record.request_id, reserved)
+            return self._joiner.outer(record, now_s)
         if name == MEMBER_LOG:
             request_id, attempt = attempt_of(entry)
             if not is_urgent(entry.response.response_code.value, attempt.flags):
@@ -168,6 +177,8 @@ class AccessLogServer:
         book = self._prices()
         for record in records:
             price(record, book)
+            if self._settle is not None:
+                self._settle(record)
             _count_costs(record)
             _call_count(record.pool, record.status).inc()
             if self._hedged is not None:

@@ -37,7 +37,7 @@ def read_budgets(
         if entry is not None:
             path: Path = ("budgets", index)
             _take_name(merged, (*path, "name"), entry.name, taken)
-            found[entry.name] = _budget(merged, path, entry)
+            found[entry.name] = _budget(merged, index, entry)
     for index, limit in enumerate(rate_limits):
         if limit is not None:
             path = ("rate_limits", index)
@@ -55,10 +55,11 @@ def _take_name(merged: Merged, path: Path, name: str, taken: dict[str, Path]) ->
     taken.setdefault(name, path)
 
 
-def _budget(merged: Merged, path: Path, entry: BudgetIn) -> Budget:
+def _budget(merged: Merged, index: int, entry: BudgetIn) -> Budget:
+    path: Path = ("budgets", index)
     limit, unit = entry.amount
     window = entry.per
-    raw: Any = merged.lists["budgets"][path[1]]
+    raw: Any = merged.lists["budgets"][index]
     if window.unit:
         window = replace(window, time_zone=entry.time_zone)
     elif "time_zone" in raw:
@@ -172,12 +173,12 @@ def read_fleet(merged: Merged, entry: RedisIn | None, has_budgets: bool) -> Flee
     if entry is None:
         return None
     if entry.beyond not in ("deny", "allow"):
-        merged.wrong(("redis", "beyond"), f"{show(entry.beyond)} is neither deny nor allow", "give one of the two")
+        merged.wrong(
+            ("redis", "beyond"), f"{show(entry.beyond)} is neither deny nor allow", "give one of the two"
+        )
     if not has_budgets:
         wrong = "there are no budgets and no rate limits, so that nothing is kept there"
         merged.warn(("redis", "url"), wrong, "add budgets or rate_limits, or leave redis out")
     return Fleet(
         entry.url, entry.credential, entry.prefix, entry.timeout, entry.share, entry.beyond == "allow"
     )
-
-

@@ -381,7 +381,12 @@ LISTS: dict[str, type[Model]] = {
     "budgets": BudgetIn,
     "rate_limits": RateLimitIn,
 }
-MAPPINGS: dict[str, type[Model]] = {"limits": LimitsIn, "listen": ListenIn, "facts": FactsIn, "redis": RedisIn}
+MAPPINGS: dict[str, type[Model]] = {
+    "limits": LimitsIn,
+    "listen": ListenIn,
+    "facts": FactsIn,
+    "redis": RedisIn,
+}
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 
 

@@ -99,7 +99,10 @@ class Edits:
                 {"name": "rotating", "members": members("rotated")},
                 {"name": "referencing", "members": members("referenced")},
                 {"name": "relocating", "members": members("moving")},
-                {"name": "ejecting", "members": [{**members("failing")[0], "weight": 1_000_000}, *members("a")]},
+                {
+                    "name": "ejecting",
+                    "members": [{**members("failing")[0], "weight": 1_000_000}, *members("a")],
+                },
                 # Each first attempt fails, some while after it was decided: it retries by an older decision.
                 {
                     "name": "retrying",

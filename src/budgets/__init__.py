@@ -1,0 +1,6 @@
+"""Floor 3: what is spent, kept: in this process and its state folder, and for a fleet in Redis."""
+
+from .calendars import spans
+from .keeper import Keeper
+
+__all__ = ["Keeper", "spans"]

@@ -1,0 +1,178 @@
+"""What calls reserve and are charged, in this process: decided on the event loop, told to people and metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prometheus_client import Counter
+
+from ..core.budgets import CONCURRENCY, WARN, Budget, Charge, Fleet
+from ..core.record import Record
+from ..core.usage import NOTHING
+from ..policy.budgets import DEGRADED, DENIED, GRANTED, Accounts, Ask, Used, Verdict, most_of
+from .calendars import spans
+
+log = logging.getLogger("modelbroker.budgets")
+
+_DENIED = Counter("modelbroker_budget_denied", "Calls that a budget or rate limit refused", ["budget"])
+_DEGRADED = Counter("modelbroker_budget_degraded", "Calls that a budget sent to another pool", ["budget"])
+_WARNED = Counter(
+    "modelbroker_budget_warnings", "Times that a part of a budget was used up", ["budget", "at"]
+)
+_LOST = Counter("modelbroker_budget_lost_calls", "Calls whose end was never told: charged what they reserved")
+
+# A call whose record never came has ended by now, one way or another.
+LOST_AFTER_S = 3_600.0
+SWEEP_EVERY_S = 60.0
+
+
+class Keeper:
+    """`reserve` answers at once. `charged` is told of every charge, before the record is given on."""
+
+    def __init__(self, now_s: Callable[[], float] = time.time) -> None:
+        self.accounts = Accounts(spans)
+        self.budgets: tuple[Budget, ...] = ()
+        self._now_s = now_s
+        self._warned: set[tuple[str, int]] = set()  # (account, part of its limit)
+        self._swept_s = now_s()
+
+    def configured(self, budgets: Sequence[Budget], fleet: Fleet | None = None) -> None:
+        self.budgets = tuple(budgets)
+
+    # -- calls
+
+    def reserve(self, ask: Ask) -> Verdict | None:
+        verdict = self.accounts.reserve(ask)
+        self._tell(ask, verdict)
+        return verdict
+
+    async def decide(self, ask: Ask) -> Verdict:
+        """The same, for those that take a while."""
+        verdict = self.accounts.reserve(ask)
+        self._tell(ask, verdict)
+        return verdict
+
+    def holds(self, request_id: str, account: str) -> bool:
+        return self.accounts.holds(request_id, account)
+
+    def adopt(self, request_id: str, told: str) -> None:
+        """What the record of a call says was reserved."""
+        self.accounts.adopt(request_id, told)
+
+    def settle(self, record: Record) -> None:
+        """The call has ended: its record gets what it is charged."""
+        if record.request_id in self.accounts.held:
+            record.budgets = tuple(self.accounts.settle(record.request_id, used_by(record)))
+
+    def release(self, request_id: str) -> None:
+        """The call was never let go: its client had left while its budgets were asked."""
+        while self.accounts.give_back(request_id):
+            pass
+
+    def _tell(self, ask: Ask, verdict: Verdict) -> None:
+        if verdict.outcome == DENIED:
+            _DENIED.labels(ask.claims[verdict.row].seat.budget.name).inc()
+        elif verdict.outcome == DEGRADED:
+            _DEGRADED.labels(ask.claims[verdict.row].seat.budget.name).inc()
+        for row, claim in enumerate(ask.claims if verdict.outcome == GRANTED else ()):
+            budget = claim.seat.budget
+            if len(budget.steps) > 1 or (budget.steps[:1] != () and budget.steps[0].action == WARN):
+                self._warn(budget, claim.seat.account, verdict.used[row] + claim.amount)
+
+    def _warn(self, budget: Budget, account: str, used: int) -> None:
+        for step in budget.steps:
+            if step.action != WARN:
+                continue
+            key = (account, step.ppm)
+            if used < budget.at(step):
+                self._warned.discard(key)
+            elif key not in self._warned:
+                self._warned.add(key)
+                part = f"{step.ppm / 10_000:g}%"
+                _WARNED.labels(budget.name, part).inc()
+                log.warning(
+                    "budget %s (%s): %s of it are used or reserved", budget.name, _scope(account), part
+                )
+
+    # -- its life
+
+    def sweep(self) -> None:
+        """What nobody will settle any more is spent; what counts no longer is forgotten."""
+        now_s = self._now_s()
+        old_s = now_s - LOST_AFTER_S
+        lost = [name for name, stages in self.accounts.held.items() if stages[-1].at_s < old_s]
+        for request_id in lost:
+            self.lost(request_id)
+        self.accounts.sweep(now_s)
+        self._warned = {key for key in self._warned if key[0] in self.accounts.accounts}
+
+    def lost(self, request_id: str) -> list[Charge]:
+        """The call's record never came, or says that nobody knows what became of it."""
+        _LOST.inc()
+        return self.accounts.settle(request_id)
+
+    # -- what people ask
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Where each account stands; from any thread."""
+        now_s = self._now_s()
+        by_name = {(one.name, one.unit): one for one in self.budgets}
+        rows = []
+        for name, account in sorted(self.accounts.accounts.copy().items()):
+            budget_name, unit, window, scope = name.split("|", 3)
+            budget = by_name.get((budget_name, unit))
+            if budget is None or str(budget.window) != window:
+                continue
+            span = spans(budget.window, now_s)
+            slots = [held for slot, held in account.slots.copy().items() if slot >= span.first]
+            spent, reserved = sum(one[0] for one in slots), sum(one[1] for one in slots)
+            rows.append(shown_row(budget, scope, spent, reserved, span.until_s))
+        return rows
+
+
+def shown_row(budget: Budget, scope: str, spent: int, reserved: int, until_s: float) -> dict[str, Any]:
+    """One account, for `/budgets`. Amounts are in `unit`; `resets_s` is unix time, null where it rolls on."""
+    return {
+        "budget": budget.name,
+        "kind": budget.kind,
+        "scope": scope,
+        "unit": budget.unit,
+        "window": str(budget.window),
+        "limit": budget.limit,
+        "denies_at": most_of(budget),
+        "spent": spent if budget.unit != CONCURRENCY else 0,
+        "reserved": reserved,
+        "resets_s": until_s if budget.window.unit else None,
+    }
+
+
+def _scope(account: str) -> str:
+    return account.split("|", 3)[3] or "all"
+
+
+def used_by(record: Record) -> Callable[[int, int | None], Used]:
+    """What attempts of a call used, as far as its record knows."""
+    attempts = record.attempts
+    is_complete = len(attempts) >= record.attempts_made
+
+    def used(since: int, until: int | None) -> Used:
+        if not record.attempts_made:
+            return Used(0, 0, True, True, is_made=False)
+        # What misses an attempt can't tell which one that is.
+        mine = attempts[since:until] if is_complete else attempts
+        money = tokens = 0
+        knows_money = knows_tokens = is_complete and (bool(mine) or until is not None)
+        for attempt in mine:
+            if attempt.cost is None or attempt.cost.total is None:
+                knows_money = False
+            money += sum(attempt.cost.buckets.values()) if attempt.cost is not None else 0
+            if attempt.usage is not None:
+                tokens += attempt.usage.prompt + attempt.usage.output
+                tokens += sum(one.usage.prompt + one.usage.output for one in attempt.usage.beside)
+            knows_tokens = knows_tokens and attempt.usage_state in (NOTHING, "exact")
+        return Used(money, tokens, knows_money, knows_tokens)
+
+    return used
