@@ -2,5 +2,6 @@
 
 from .calendars import spans
 from .keeper import Keeper
+from .kept import Kept
 
-__all__ = ["Keeper", "spans"]
+__all__ = ["Keeper", "Kept", "spans"]

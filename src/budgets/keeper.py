@@ -1,10 +1,12 @@
-"""What calls reserve and are charged, in this process: decided on the event loop, told to people and metrics."""
+"""What calls reserve and are charged, in this process: decided on the event loop, told to people and
+metrics."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import Counter
@@ -14,6 +16,9 @@ from ..core.record import Record
 from ..core.usage import NOTHING
 from ..policy.budgets import DEGRADED, DENIED, GRANTED, Accounts, Ask, Used, Verdict, most_of
 from .calendars import spans
+from .fleet import Away, Shared
+from .kept import Kept
+from .metrics import register, unregister
 
 log = logging.getLogger("modelbroker.budgets")
 
@@ -30,30 +35,73 @@ SWEEP_EVERY_S = 60.0
 
 
 class Keeper:
-    """`reserve` answers at once. `charged` is told of every charge, before the record is given on."""
+    """`reserve` answers at once, or says that Redis has to be asked (`decide`). `kept` keeps what is spent
+    over restarts, `broker` is this one's name among others."""
 
-    def __init__(self, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        kept: Kept | None = None,
+        broker: str = "",
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         self.accounts = Accounts(spans)
         self.budgets: tuple[Budget, ...] = ()
+        self._kept = kept
+        self._broker = broker
         self._now_s = now_s
         self._warned: set[tuple[str, int]] = set()  # (account, part of its limit)
-        self._swept_s = now_s()
+        self._fleet: tuple[Fleet | None, str | None] = (None, None)
+        self._shared: Shared | None = None
+        self._sharing: asyncio.Task[None] | None = None
+        for account, slot, spent in kept.read() if kept is not None else ():
+            self.accounts.restore(account, slot, spent)
 
-    def configured(self, budgets: Sequence[Budget], fleet: Fleet | None = None) -> None:
+    def configured(
+        self, budgets: Sequence[Budget], fleet: Fleet | None = None, password: str | None = None
+    ) -> None:
+        """On the event loop, where there is a fleet. `password` is that of its Redis."""
         self.budgets = tuple(budgets)
+        if (fleet, password) == self._fleet:
+            return
+        self._fleet = (fleet, password)
+        shared = None
+        if fleet is not None:
+            shared = Shared(fleet, self.accounts, self._broker or "alone", password)
+        if self._sharing is not None:
+            self._sharing.cancel()
+        self._shared, self.accounts.log = shared, None
+        self._sharing = asyncio.create_task(shared.run()) if shared is not None else None
 
     # -- calls
 
     def reserve(self, ask: Ask) -> Verdict | None:
+        if self._shared is not None:
+            return None
         verdict = self.accounts.reserve(ask)
         self._tell(ask, verdict)
         return verdict
 
     async def decide(self, ask: Ask) -> Verdict:
-        """The same, for those that take a while."""
-        verdict = self.accounts.reserve(ask)
+        """By Redis; while it is away as its policy says. Never raises."""
+        verdict = await self._decide(ask)
         self._tell(ask, verdict)
         return verdict
+
+    async def _decide(self, ask: Ask) -> Verdict:
+        shared = self._shared
+        if shared is None:  # it was, when the call was asked for
+            return self.accounts.reserve(ask)
+        if ask.reuses:
+            self.accounts.give_back(ask.request_id)
+            ask = ask._replace(reuses=False)
+            shared.wake()
+        await shared.ready()
+        if not shared.is_away:
+            try:
+                return await shared.reserve(ask)
+            except Away:
+                pass
+        return shared.alone(ask)
 
     def holds(self, request_id: str, account: str) -> bool:
         return self.accounts.holds(request_id, account)
@@ -66,11 +114,17 @@ class Keeper:
         """The call has ended: its record gets what it is charged."""
         if record.request_id in self.accounts.held:
             record.budgets = tuple(self.accounts.settle(record.request_id, used_by(record)))
+            self._wake()
 
     def release(self, request_id: str) -> None:
         """The call was never let go: its client had left while its budgets were asked."""
         while self.accounts.give_back(request_id):
             pass
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._shared is not None:
+            self._shared.wake()
 
     def _tell(self, ask: Ask, verdict: Verdict) -> None:
         if verdict.outcome == DENIED:
@@ -99,6 +153,21 @@ class Keeper:
 
     # -- its life
 
+    async def run(self) -> None:
+        """Until cancelled."""
+        standing = register(self.here)
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_EVERY_S)
+                try:
+                    self.sweep()
+                except Exception:
+                    log.exception("budgets could not be looked through")
+        finally:
+            unregister(standing)
+            if self._sharing is not None:
+                self._sharing.cancel()
+
     def sweep(self) -> None:
         """What nobody will settle any more is spent; what counts no longer is forgotten."""
         now_s = self._now_s()
@@ -112,23 +181,41 @@ class Keeper:
     def lost(self, request_id: str) -> list[Charge]:
         """The call's record never came, or says that nobody knows what became of it."""
         _LOST.inc()
-        return self.accounts.settle(request_id)
+        charges = self.accounts.settle(request_id)
+        if self._kept is not None:
+            self._kept.add(charges)
+        self._wake()
+        return charges
 
     # -- what people ask
 
-    def shown(self) -> list[dict[str, Any]]:
-        """Where each account stands; from any thread."""
+    def here(self) -> list[dict[str, Any]]:
+        """Where each account stands, as far as this broker is concerned; from any thread."""
+        accounts = self.accounts.accounts.copy()
+        return self._rows({name: dict(account.slots) for name, account in accounts.items()})
+
+    async def shown(self) -> dict[str, Any]:
+        """Where each account stands; `kept`: `here`, with all brokers in `redis`, or, while that is `away`,
+        here."""
+        if self._shared is None:
+            return {"kept": "here", "budgets": self.here()}
+        try:
+            return {"kept": "redis", "budgets": self._rows(await self._shared.figures())}
+        except Away:
+            return {"kept": "away", "budgets": self.here()}
+
+    def _rows(self, accounts: Mapping[str, Mapping[int, Sequence[int]]]) -> list[dict[str, Any]]:
         now_s = self._now_s()
         by_name = {(one.name, one.unit): one for one in self.budgets}
         rows = []
-        for name, account in sorted(self.accounts.accounts.copy().items()):
+        for name, slots in sorted(accounts.items()):
             budget_name, unit, window, scope = name.split("|", 3)
             budget = by_name.get((budget_name, unit))
             if budget is None or str(budget.window) != window:
                 continue
             span = spans(budget.window, now_s)
-            slots = [held for slot, held in account.slots.copy().items() if slot >= span.first]
-            spent, reserved = sum(one[0] for one in slots), sum(one[1] for one in slots)
+            counted = [held for slot, held in slots.items() if slot >= span.first]
+            spent, reserved = sum(one[0] for one in counted), sum(one[1] for one in counted)
             rows.append(shown_row(budget, scope, spent, reserved, span.until_s))
         return rows
 

@@ -18,14 +18,17 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client import Counter, Gauge
 
-from ..budgets import Keeper
+from ..budgets import Keeper, Kept
 from ..core.errors import Misconfigured
+from ..core.keys import content_hash
 from ..core.prices import NO_PRICES
+from ..core.record import Record
 from ..envoyapi import api
 from ..exchange import View
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
+from ..records.file import FILE_NAME as RECORDS
 from ..records.file import RecordFile
 from ..records.server import AccessLogServer
 from ..records.writer import Writer
@@ -83,11 +86,12 @@ class ControlPlane:
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._record_file = RecordFile(options.state_dir)
-        self._writer = Writer(self._record_file.write, self._record_file.count_dropped)
+        self._kept = Kept(options.state_dir, options.state_dir / RECORDS)
+        self._writer = Writer(self._write, self._record_file.count_dropped)
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
         hedges = HedgeTally()
-        self._budgets = Keeper()
         key = call_key(options.state_dir)
+        self._budgets = Keeper(self._kept, content_hash(key.hex()))
         self._streams = Streams(Messages(self._api), key, self._health.book, hedges, self._budgets)
         self._records = AccessLogServer(
             self._api,
@@ -125,9 +129,13 @@ class ControlPlane:
         def forget(names: list[str]) -> list[str]:
             return _on(loop, lambda: self.forget(names))
 
-        admin = AdminServer(options.admin, self.status, forget, Pulse(loop))
+        def budgets() -> dict[str, Any]:
+            return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
+
+        admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets)
         admin.start()
-        background = (self._follow(), self._expire(), self._records.run(), self._health.run())
+        records, budgets_run = self._records.run(), self._budgets.run()
+        background = (self._follow(), self._expire(), records, self._health.run(), budgets_run)
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
         try:
@@ -140,8 +148,13 @@ class ControlPlane:
             await xds.close(_XDS_GRACE_S)
             admin.stop()
             self._writer.close(_WRITE_PATIENCE_S)
+            self._kept.write()
             self._record_file.close()
             self._health.close()
+
+    def _write(self, records: Sequence[Record]) -> None:
+        self._record_file.write(records)
+        self._kept.written(records)
 
     # -- the configuration's life
 
@@ -195,7 +208,7 @@ class ControlPlane:
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, _mended(before, ready))
-        self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet)
+        self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
@@ -269,7 +282,8 @@ class ControlPlane:
         if good is not None and self._served is not None:
             self._ready = self._served
             self._health.configured(self._served.catalog)
-            self._budgets.configured(self._served.catalog.budgets, self._served.catalog.fleet)
+            served = self._served
+            self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from ..budgets.fleet import needs_redis
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
@@ -19,7 +20,7 @@ from ..policy.seats import Plan
 from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
-from .secrets import Resolved, file_digest, resolve
+from .secrets import Resolved, file_digest, redis_password, resolve
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -47,6 +48,7 @@ class Ready:
     compile_warnings: tuple[str, ...]
     memory: Memory
     prices: PriceBook = NO_PRICES
+    redis_password: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -87,6 +89,10 @@ def make_ready(
 ) -> Ready:
     """Secrets are read here: call it again when one has changed. Without `prices` those of `before` stay."""
     catalog = with_certificates(catalog)
+    password = None
+    if catalog.fleet is not None:
+        needs_redis()
+        password = redis_password(catalog.fleet, environ)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
     by_name = {caller.name: caller for caller in resolved.callers.values()}
@@ -104,6 +110,7 @@ def make_ready(
         tuple(warnings),
         memory,
         book,
+        password,
     )
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.budgets import Fleet
 from ..core.call import Caller
 from ..core.catalog import Auth, CallerEntry, Catalog, Provider, SecretRef
+from ..core.errors import Misconfigured
 from ..policy import State
 
 _AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -166,6 +168,16 @@ def _digest(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str
         return ref.name, ""
     value, why = _read(ref, environ)
     return (None, why) if value is None else (hashlib.sha256(value.encode()).hexdigest(), "")
+
+
+def redis_password(fleet: Fleet, environ: Mapping[str, str]) -> str | None:
+    """Raises Misconfigured where it can't be read."""
+    if fleet.credential is None:
+        return None
+    value, why = _read(fleet.credential, environ)
+    if value is None:
+        raise Misconfigured(500, "no_redis_password", f"redis.credential: {why}")
+    return value
 
 
 def _read(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:

@@ -47,8 +47,8 @@ class Window:
 
 
 class Span(NamedTuple):
-    """A window at a moment: what is charged now is charged in `slot`, those from `first` on count, and what is
-    in slot n counts no longer from the unix time `until_s` + (n - slot) * `step_s` on; math.inf: never."""
+    """A window at a moment: what is charged now is charged in `slot`, those from `first` on count, and what
+    is in slot n counts no longer from the unix time `until_s` + (n - slot) * `step_s` on; math.inf: never."""
 
     slot: int
     first: int
@@ -72,10 +72,10 @@ DENY_AT_ALL = (Step(1_000_000, DENY),)
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`limit` in `unit`, in each `window`, for each value of `by`, of calls for which all of `conditions` hold.
-    `steps` are in rising order. `lender` is the name of the budget of the same unit from whose rest it borrows.
-    `unknown_cost`: an OnUnknown, or nano-dollars that such a call is charged. `output_tokens`: the most that
-    are reserved for an answer, 0: as many as the call and its member allow. `kind` is `budget` or
+    """`limit` in `unit`, in each `window`, for each value of `by`, of calls for which all of `conditions`
+    hold. `steps` are in rising order. `lender` is the name of the budget of the same unit from whose rest it
+    borrows. `unknown_cost`: an OnUnknown, or nano-dollars that such a call is charged. `output_tokens`: the
+    most that are reserved for an answer, 0: as many as the call and its member allow. `kind` is `budget` or
     `rate_limit`: two words for the same thing."""
 
     name: str
@@ -110,9 +110,9 @@ class Fleet:
 
 @dataclass(slots=True)
 class Charge:
-    """What a call was charged in one account. It counts in the `window` (`day@Europe/Berlin`) in which `at_s` is
-    (unix time), when it was reserved. `scope` is whose account it is (`team=research`), "" where there is one
-    for all."""
+    """What a call was charged in one account. It counts in the `window` (`day@Europe/Berlin`) in which `at_s`
+    is (unix time), when it was reserved. `scope` is whose account it is (`team=research`), "" where there is
+    one for all."""
 
     budget: str
     scope: str

@@ -64,12 +64,11 @@ class Record:
     """One call. Empty text where a field is not known: a call that was refused has no pool. `outcome` and
     `error_source`: `core.outcomes`.
 
-    `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
-    `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
-    of them ran side by side. `budgets` is what it was charged where, `degraded_from` the pool that it was for where
-    a budget sent it to another one, `budget` that one, or the one that denied it. `usage` and `usage_state` are those of the attempt that answered, `cost` that of
-    all attempts together.
-    """
+    `started_s` is unix time in seconds; `attempts` are in the order in which they began, and `attempts_made`
+    counts them by the outer route's own word, also those that are not listed. `hedged`: two of them ran side
+    by side. `budgets` is what it was charged where, `degraded_from` the pool that it was for where a budget
+    sent it to another one, `budget` that one, or the one that denied it. `usage` and `usage_state` are those
+    of the attempt that answered, `cost` that of all attempts together."""
 
     request_id: str
     started_s: float

@@ -34,8 +34,8 @@ class Funds(Protocol):
 
 
 class Budgeting:
-    """Of one call, from its decision to its way out. `degraded_from` is the pool that it was for, where a budget
-    sent it on, `budget` the one that did, or that denied it."""
+    """Of one call, from its decision to its way out. `degraded_from` is the pool that it was for, where a
+    budget sent it on, `budget` the one that did, or that denied it."""
 
     def __init__(self, view: View, plan: Plan, request_id: str, funds: Funds) -> None:
         self._view = view
@@ -200,8 +200,8 @@ def _untold(member: str, routed: Routed) -> Refused:
     return Refused(
         403,
         "budget_cost_unknown",
-        f"a budget in dollars holds for this call, and {member} has no price: what it would cost is not known; "
-        "add the model to `prices`, or give the budget an `on_unknown_cost`",
+        f"a budget in dollars holds for this call, and {member} has no price: what it would cost is not "
+        "known; add the model to `prices`, or give the budget an `on_unknown_cost`",
         rule=routed.decision.rule,
         pool=routed.pool.name,
     )
@@ -218,10 +218,8 @@ def _denied(claim: Claim, used: int, ready_s: float | None, now_s: float, routed
         wait_s = 1
         what = f"allows {most} calls at a time, and {used} are under way"
     else:
-        what = (
-            f"allows {shown(most, budget.unit)} {_window(budget)}, and {shown(used, budget.unit)} are used or "
-            f"reserved"
-        )
+        allowed, taken = shown(most, budget.unit), shown(used, budget.unit)
+        what = f"allows {allowed} {_window(budget)}, and {taken} are used or reserved"
         if claim.amount > 1 or budget.unit == NANO_DOLLARS:
             what += f"; this call may take {shown(claim.amount, budget.unit)}"
         if wait_s is not None:

@@ -61,9 +61,9 @@ class Patience(NamedTuple):
 
 
 class Narrowed(NamedTuple):
-    """What budgets leave of a decision. `pool`: where the call was degraded to, "" where it was not; `without`:
-    providers and members that it can't pay; `names_member`: of a pool, whether the member has to be known
-    before the call is let go. `denial` is told where nobody is left."""
+    """What budgets leave of a decision. `pool`: where the call was degraded to, "" where it was not;
+    `without`: providers and members that it can't pay; `names_member`: of a pool, whether the member has to
+    be known before the call is let go. `denial` is told where nobody is left."""
 
     names_member: Callable[[str], bool]
     pool: str = ""

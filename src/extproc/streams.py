@@ -133,9 +133,8 @@ class Streams:
     """Opens the broker's side of each stream, by the role that its metadata names.
 
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
-    configured before this process started). `funds` pay for calls. `seal` is the key of the courses that calls carry, `book` what is
-    known of members, and `hedges` counts.
-    """
+    configured before this process started). `funds` pay for calls. `seal` is the key of the courses that
+    calls carry, `book` what is known of members, and `hedges` counts."""
 
     def __init__(self, messages: Messages, seal: bytes, book: Book, hedges: HedgeTally, funds: Desk) -> None:
         self._funds = funds

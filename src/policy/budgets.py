@@ -1,9 +1,8 @@
 """Who is charged what: reserve before a call, settle behind it. Integers, and a clock that is given.
 
-A call has a *claim* in each account that it falls into. All of them fit, or nothing is reserved. What does not
-fit in an account may be taken from its lender's rest. What a call did cost counts in the window in which it was
-reserved, whenever it ends.
-"""
+A call has a *claim* in each account that it falls into. All of them fit, or nothing is reserved. What does
+not fit in an account may be taken from its lender's rest. What a call did cost counts in the window in which
+it was reserved, whenever it ends."""
 
 from __future__ import annotations
 
@@ -43,8 +42,8 @@ class Seat(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """`amount` is what the call may cost at most, in the budget's unit. `most`: what the account may hold, None:
-    without end; `degrade`: from where on the call goes on elsewhere, None: nowhere."""
+    """`amount` is what the call may cost at most, in the budget's unit. `most`: what the account may hold,
+    None: without end; `degrade`: from where on the call goes on elsewhere, None: nowhere."""
 
     seat: Seat
     amount: int
@@ -95,8 +94,8 @@ class Stage(msgspec.Struct, array_like=True):
 
 
 class Used(NamedTuple):
-    """What a stage's attempts used, as far as it is known, and whether that is all of it. `is_made`: there were
-    any."""
+    """What a stage's attempts used, as far as it is known, and whether that is all of it. `is_made`: there
+    were any."""
 
     nano_dollars: int
     tokens: int
@@ -178,10 +177,12 @@ def ready_s(slots: Mapping[int, int], span: Span, too_much: int, window: Window)
 
 
 class Accounts:
-    """All of them, and what calls under way hold. `spans`: where windows are at a time."""
+    """All of them, and what calls under way hold. `spans`: where windows are at a time. `log`: who keeps the
+    same elsewhere gets each move that is not known there: (account, slot) → what is reserved more."""
 
     def __init__(self, spans: Spans) -> None:
         self.spans = spans
+        self.log: dict[tuple[str, int], int] | None = None
         self.accounts: dict[str, Account] = {}
         self.held: dict[str, list[Stage]] = {}
 
@@ -198,7 +199,14 @@ class Accounts:
             return Verdict(GRANTED, used=tuple(used), held=held)
         return Verdict(outcome, row, tuple(used), self._ready_s(ask.claims[row], spans[row], used[row]))
 
-    def hold(self, ask: Ask, spans: Sequence[Span], taken: Sequence[int], passed: Sequence[int]) -> str:
+    def hold(
+        self,
+        ask: Ask,
+        spans: Sequence[Span],
+        taken: Sequence[int],
+        passed: Sequence[int],
+        is_known: bool = False,
+    ) -> str:
         """Keep what was granted; what the record is to say of it."""
         parts = []
         for row, claim in enumerate(ask.claims):
@@ -207,7 +215,8 @@ class Accounts:
                 Part(seat.account, spans[row].slot, taken[row], passed[row], seat.lender, seat.is_own)
             )
             if taken[row]:
-                self._account(seat.account, seat.budget.window).add(spans[row].slot, 0, taken[row])
+                window = seat.budget.window
+                self._move(seat.account, window, spans[row].slot, 0, taken[row], is_known=is_known)
         stages = self.held.setdefault(ask.request_id, [])
         stages.append(Stage(ask.since, ask.now_s, parts))
         return msgspec.json.encode(stages).decode()
@@ -224,8 +233,7 @@ class Accounts:
             return []
         parts = stages.pop().parts
         for part in parts:
-            if (account := self.accounts.get(part.account)) is not None:
-                account.add(part.slot, 0, -part.taken)
+            self._move(part.account, None, part.slot, 0, -part.taken)
         if not stages:
             del self.held[request_id]
         return parts
@@ -237,11 +245,24 @@ class Accounts:
         account.move(span.first)
         return account.used
 
-    def _account(self, name: str, window: Window) -> Account:
+    def _move(
+        self,
+        name: str,
+        window: Window | None,
+        slot: int,
+        spent: int,
+        reserved: int,
+        *,
+        is_known: bool = False,
+    ) -> None:
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = Account(window)
-        return account
+            account = Account(window or window_named(name.split("|", 3)[2]))
+            self.accounts[name] = account
+        account.add(slot, spent, reserved)
+        if self.log is not None and not is_known:
+            key = (name, slot)
+            self.log[key] = self.log.get(key, 0) + reserved
 
     def _ready_s(self, claim: Claim, span: Span, used: int) -> float | None:
         most = claim.most or 0
@@ -254,14 +275,13 @@ class Accounts:
     # -- behind it
 
     def adopt(self, request_id: str, told: str) -> None:
-        """A call of which this process knows nothing, since it began while the call was under way. `told`: what
-        its record says was reserved."""
+        """A call of which this process knows nothing, since it began while the call was under way. `told`:
+        what its record says was reserved."""
         if request_id in self.held or not (stages := stages_of(told)):
             return
         self.held[request_id] = stages
         for part in (part for stage in stages for part in stage.parts):
-            account = self._account(part.account, window_named(part.account.split("|", 3)[2]))
-            account.add(part.slot, 0, part.taken)
+            self._move(part.account, None, part.slot, 0, part.taken)
 
     def settle(self, request_id: str, used: Callable[[int, int | None], Used] | None = None) -> list[Charge]:
         """The call has ended: what it is charged. `used(since, until)`: what the attempts between these two
@@ -273,8 +293,7 @@ class Accounts:
             amounts = charged(stage, used(stage.since, until) if used is not None else None)
             for part, amount in zip(stage.parts, amounts, strict=True):
                 name, unit, window, scope = part.account.split("|", 3)
-                account = self._account(part.account, window_named(window))
-                account.add(part.slot, amount, -part.taken)
+                self._move(part.account, None, part.slot, amount, -part.taken)
                 if unit == CONCURRENCY or not (part.taken or amount or part.is_own):
                     continue
                 charges.append(Charge(name, scope, unit, window, part.taken, amount, stage.at_s))
@@ -282,7 +301,7 @@ class Accounts:
 
     def restore(self, account: str, slot: int, spent: int) -> None:
         """What is known from before."""
-        self._account(account, window_named(account.split("|", 3)[2])).add(slot, spent, 0)
+        self._move(account, None, slot, spent, 0)
 
     def replay(self, charge: Charge) -> None:
         """What a record of an earlier process says."""
@@ -303,10 +322,7 @@ def charged(stage: Stage, used: Used | None) -> list[int]:
     amounts = [0] * len(stage.parts)
     lent = [0] * len(stage.parts)
     for row, part in enumerate(stage.parts):
-        if not part.is_own:
-            amount = lent[row]
-        else:
-            amount = _amount(part, part.account.split("|", 2)[1], used)
+        amount = _amount(part, part.account.split("|", 2)[1], used) if part.is_own else lent[row]
         over = min(max(0, amount - part.taken), part.passed)
         if over:
             lent[part.lender] += over

@@ -187,8 +187,8 @@ def _sizes(budget: Budget, facts: Facts, member: Member) -> tuple[int, int]:
 
 
 def dearest(price: Price | None, input_tokens: int, output_tokens: int, hears: bool = False) -> int | None:
-    """Nano-dollars of a call whose every token is of the dearest kind that the price knows; None where it does
-    not say. `hears`: there is audio in it."""
+    """Nano-dollars of a call whose every token is of the dearest kind that the price knows; None where it
+    does not say. `hears`: there is audio in it."""
     if price is None:
         return None
     if price.commitment:

@@ -94,7 +94,8 @@ def time_zone(value: Any) -> str:
 
 
 def steps(value: Any) -> tuple[Step, ...]:
-    """`[{50%: warn}, {90%: {degrade: cheap-tier}}, {100%: deny}]` → in rising order. Pools are checked later."""
+    """`[{50%: warn}, {90%: {degrade: cheap-tier}}, {100%: deny}]` → in rising order. Pools are checked
+    later."""
     right = "give e.g. at: [{50%: warn}, {90%: {degrade: cheap-tier}}, {100%: deny}]"
     if not isinstance(value, list) or not value:
         refuse(f"{show(value)} is not a list of parts of the limit", right)

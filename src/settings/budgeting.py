@@ -20,8 +20,8 @@ _SCOPES = ", ".join(f"`{name}`" for name in SCOPES)
 class _ScopeIn(Model):
     name: BudgetName = field("What refusals, records and metrics call it.", "name", _NAME)
     by: Annotated[list[str], BeforeValidator(values.one_or_more)] = field(
-        f"Each value has an account of its own, or each combination of values: {_SCOPES}. A call of which one "
-        "of them is not known is in no account. Left out: one account for all.",
+        f"Each value has an account of its own, or each combination of values: {_SCOPES}. A call of which "
+        "one of them is not known is in no account. Left out: one account for all.",
         "list of facts",
         "give e.g. [team], or [team, feature]",
         list,
@@ -42,8 +42,8 @@ class BudgetIn(_ScopeIn):
         "How much: `$50`, `2M tokens` or `1000 calls`.", "amount", "give $50, 2M tokens or 1000 calls"
     )
     per: Annotated[Window, PlainValidator(amounts.window)] = field(
-        "In which time: `minute`, `hour`, `day`, `month` (of the calendar), or e.g. `rolling 24h` (always the "
-        "last 24 hours).",
+        "In which time: `minute`, `hour`, `day`, `month` (of the calendar), or e.g. `rolling 24h` (always "
+        "the last 24 hours).",
         "window",
         "give minute, hour, day, month, or e.g. rolling 24h",
     )
@@ -60,15 +60,15 @@ class BudgetIn(_ScopeIn):
         "",
     )
     at: Annotated[tuple[Step, ...], PlainValidator(amounts.steps)] = field(
-        "What is done from which part of the amount on: `warn` (log, metric), `{degrade: POOL}` (calls go on in "
-        "that pool) or `deny`. Left out: `[{100%: deny}]`. A list without `deny` denies nothing.",
+        "What is done from which part of the amount on: `warn` (log, metric), `{degrade: POOL}` (calls go on "
+        "in that pool) or `deny`. Left out: `[{100%: deny}]`. A list without `deny` denies nothing.",
         "list of percentage: action",
         "give e.g. [{50%: warn}, {90%: {degrade: cheap-tier}}, {100%: deny}]",
         DENY_AT_ALL,
     )
     on_unknown_cost: Annotated[str | int, PlainValidator(amounts.unknown_cost)] = field(
-        "Of an amount in dollars: what becomes of a call whose cost can't be told before, since a member has no "
-        "price. `deny`; `allow` (it is charged what is known of it afterwards); or what it counts as.",
+        "Of an amount in dollars: what becomes of a call whose cost can't be told before, since a member has "
+        "no price. `deny`; `allow` (it is charged what is known of it afterwards); or what it counts as.",
         "`deny`, `allow` or dollars",
         "give deny, allow, or e.g. $0.05",
         OnUnknown.DENY,
