@@ -35,6 +35,7 @@ LEASE_S = 30
 _BEAT_S = 5.0
 _GATHER_S = 0.02  # what calls settle is said together
 _AGAIN_S = 0.25
+_MOST_ASKED = 100  # calls in one message
 _MOST_TOLD = 500  # accounts in one message
 _KEPT_S = 86_400  # an account's key, beyond its window
 
@@ -57,6 +58,8 @@ class Shared:
         self._scripts: dict[str, str] = {}  # name → SHA-1
         self._timeout_s = fleet.timeout_ms / 1000
         self._news = asyncio.Event()
+        self._asked: list[tuple[tuple[str | int, ...], asyncio.Future[Any]]] = []
+        self._asks = asyncio.Event()
         self._first = asyncio.Event()  # it was asked once, whatever came of it
         self._was_away = False
 
@@ -74,11 +77,11 @@ class Shared:
         values: list[str | int] = [self._broker, self._epoch, LEASE_S, len(ask.claims)]
         for claim, span in zip(ask.claims, spans, strict=True):
             values += _row(claim, span)
+        waits: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append(((len(keys), *keys, *values), waits))
+        self._asks.set()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer: Any = await self._redis.evalsha(  # type: ignore[misc]
-                    self._scripts["reserve"], len(keys), *keys, *values
-                )
+            answer = await asyncio.wait_for(waits, self._timeout_s)
         except Exception as error:  # of redis-py, of sockets, of time: all the same to a call
             self._lose(error)
             raise Away from None
@@ -120,28 +123,65 @@ class Shared:
         self._news.set()
 
     async def run(self) -> None:
-        """Say what changes, and come back after Redis was away; until cancelled."""
+        """Ask and tell, and come back after Redis was away; until cancelled."""
         try:
-            while True:
-                try:
-                    if self.is_away:
-                        await self._come_in()
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._news.wait(), _BEAT_S)
-                    self._news.clear()
-                    if not self.is_away:
-                        await asyncio.sleep(_GATHER_S)
-                        await self._tell()
-                except Away:
-                    await asyncio.sleep(_AGAIN_S)
-                except Exception as error:
-                    self._lose(error)
-                    await asyncio.sleep(_AGAIN_S)
-                finally:
-                    self._first.set()
+            await asyncio.gather(self._ask_all(), self._tell_all())
         finally:
             with contextlib.suppress(Exception):
                 await self._redis.aclose()
+
+    async def _ask_all(self) -> None:
+        """What calls ask while an answer is on its way is asked together, next."""
+        while True:
+            await self._asks.wait()
+            self._asks.clear()
+            while self._asked:
+                batch, self._asked = self._asked[:_MOST_ASKED], self._asked[_MOST_ASKED:]
+                # Nobody waits any more for what was given up.
+                batch = [one for one in batch if not one[1].done()]
+                try:
+                    await self._ask(batch)
+                except Exception as error:
+                    for _, waits in batch:
+                        if not waits.done():
+                            waits.set_exception(error)
+
+    async def _ask(self, batch: Sequence[tuple[tuple[str | int, ...], asyncio.Future[Any]]]) -> None:
+        script = self._scripts["reserve"]
+        async with asyncio.timeout(self._timeout_s):
+            if len(batch) == 1:
+                answers: list[Any] = [await self._redis.evalsha(script, *batch[0][0])]  # type: ignore[arg-type,misc]
+            else:
+                pipe = self._redis.pipeline(transaction=False)
+                for values, _ in batch:
+                    pipe.evalsha(script, *values)  # type: ignore[arg-type]
+                answers = await pipe.execute(raise_on_error=False)
+        for (_, waits), answer in zip(batch, answers, strict=True):
+            if waits.done():
+                continue
+            if isinstance(answer, Exception):
+                waits.set_exception(answer)
+            else:
+                waits.set_result(answer)
+
+    async def _tell_all(self) -> None:
+        while True:
+            try:
+                if self.is_away:
+                    await self._come_in()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), _BEAT_S)
+                self._news.clear()
+                if not self.is_away:
+                    await asyncio.sleep(_GATHER_S)
+                    await self._tell()
+            except Away:
+                await asyncio.sleep(_AGAIN_S)
+            except Exception as error:
+                self._lose(error)
+                await asyncio.sleep(_AGAIN_S)
+            finally:
+                self._first.set()
 
     async def _come_in(self) -> None:
         """Under a new epoch, with the whole of this broker's part."""
@@ -296,5 +336,4 @@ def _client(fleet: Fleet, password: str | None) -> Redis:
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
-        max_connections=64,
     )

@@ -103,7 +103,7 @@ class Fleet:
     url: str
     credential: SecretRef | None = None  # its password
     prefix: str = "modelbroker"
-    timeout_ms: int = 100
+    timeout_ms: int = 250
     share_ppm: int = 100_000
     allows_beyond: bool = False
 

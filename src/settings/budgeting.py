@@ -119,7 +119,7 @@ class RedisIn(Model):
     timeout: Annotated[int, BeforeValidator(values.duration(1, 5_000))] = field(
         "How long a call waits for Redis. Behind that it counts as away.",
         "duration",
-        "give e.g. 100ms",
+        "give e.g. 250ms",
         Fleet("").timeout_ms,
     )
     share: Annotated[int, PlainValidator(amounts.share)] = field(

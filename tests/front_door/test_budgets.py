@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -260,19 +261,18 @@ def test_who_leaves_leaves_nothing_reserved(broker: Broker, sims: Simulators, re
     wait_until(lambda: standing(broker, "left") == (before + 10 * CALL, 0), 30)
 
 
-def test_a_broker_that_is_killed_loses_no_spend(broker: Broker) -> None:
+def test_a_broker_that_is_killed_loses_no_spend(broker: Broker, sims: Simulators) -> None:
     """Killed under load, again and again: what stands is what the records say, to the nano-dollar."""
-
-    def calls(number: int) -> list[Got]:
-        return make(broker.url, [asked("kill", "dear") for _ in range(number)], parallel=10)
-
-    for _ in range(2):
-        calls(40)
-        (pid,) = broker.child_pids("serve")
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: broker.child_pids("serve") not in ([], [pid]) and broker.status(), 30)
-    calls(10)
-    wait_until(
-        lambda: standing(broker, "kill") == (charged(broker, "kill"), 0) and charged(broker, "kill"), 30
+    sims["a"].script(
+        replies=[{"text": "hello", "tokens": USED}], faults=[{"delay_headers_ms": 100, "rate": 0.5}]
     )
-    assert charged(broker, "kill") >= 10 * CALL
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(make, broker.url, [asked("kill", "dear") for _ in range(600)], 10)
+        for least in (50, 150):
+            wait_until(lambda least=least: charged(broker, "kill") >= least * CALL, 60)
+            (pid,) = broker.child_pids("serve")
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: broker.child_pids("serve") not in ([], [pid]) and broker.status(), 30)
+        load.result()
+    wait_until(lambda: standing(broker, "kill") == (charged(broker, "kill"), 0), 30)
+    assert charged(broker, "kill") >= 200 * CALL
