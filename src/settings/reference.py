@@ -114,7 +114,7 @@ budgets:
     per: day
     time_zone: Europe/Berlin
     borrows_from: company
-    at: [{50%: warn}, {90%: {degrade: standard-tier}}, {100%: deny}]
+    at: [{50%: warn}, {90%: {degrade: small-mini}}, {100%: deny}]
   - {name: free-users, by: user, match: {tier: free}, amount: 200k tokens, per: rolling 24h}
 """,
     "rate_limits": """\
