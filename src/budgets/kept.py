@@ -49,6 +49,7 @@ class Kept:
         self._more: queue.SimpleQueue[Charge] = queue.SimpleQueue()
         self._written_s = time.monotonic()
         self._is_new = False
+        self._mark = (0, 0)  # inode and size of the newest file of records
 
     def read(self) -> Iterator[tuple[str, int, int]]:
         """(account, slot, spent) of all that was spent before, while nothing is written yet."""
@@ -67,6 +68,9 @@ class Kept:
             self._spent.replay(charge)
             count += 1
         self._is_new = count > 0
+        if self._records.exists():
+            newest = self._records.stat()
+            self._mark = newest.st_ino, newest.st_size
         self._spent.sweep(time.time())
         for name, known in self._spent.accounts.items():
             for slot, (spent, _) in known.slots.items():
@@ -77,8 +81,10 @@ class Kept:
         for charge in charges:
             self._more.put(charge)
 
-    def written(self, records: Sequence[Record]) -> None:
-        """These records are in their file, or never will be. In the thread that writes them."""
+    def written(self, records: Sequence[Record], inode: int, size: int) -> None:
+        """These records are in the file with this inode, which has so many bytes now. In the thread that
+        writes them."""
+        self._mark = inode, size
         for record in records:
             for charge in record.budgets:
                 self._spent.replay(charge)
@@ -98,8 +104,7 @@ class Kept:
         }
         fresh = self._file.with_suffix(".new")
         try:
-            mark = self._records.stat() if self._records.exists() else None
-            kept = _Snapshot(spent, mark.st_ino if mark else 0, mark.st_size if mark else 0)
+            kept = _Snapshot(spent, *self._mark)
             fresh.touch(mode=0o600)
             with fresh.open("wb") as file:
                 file.write(msgspec.json.encode(kept))

@@ -49,7 +49,7 @@ def serve(options: argparse.Namespace) -> int:
             xds=options.xds,
             ext_proc=options.ext_proc,
             admin=options.admin,
-            overrides=Overrides(options.address, options.port, options.mock_providers),
+            overrides=Overrides(options.address, options.port, options.mock_providers, options.undecided),
             drain_timeout_s=options.drain_timeout,
             ext_proc_fd=options.ext_proc_fd,
             transport=options.ext_proc_transport,

@@ -29,8 +29,12 @@ from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
 from ..records.file import FILE_NAME as RECORDS
-from ..records.file import RecordFile
+from ..records.file import RecordFile, written_since
+from ..records.opens import OpenCalls
 from ..records.server import AccessLogServer
+from ..records.undecided import UndecidedFile
+from ..records.write_ahead import FOLDER as OPEN_FOLDER
+from ..records.write_ahead import Mark, Segments
 from ..records.writer import Writer
 from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
@@ -86,19 +90,30 @@ class ControlPlane:
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._record_file = RecordFile(options.state_dir)
-        self._kept = Kept(options.state_dir, options.state_dir / RECORDS)
-        self._writer = Writer(self._write, self._record_file.count_dropped)
+        self._writer = Writer(self._record_file.write, self._dropped, self._written)
+        self._opens = OpenCalls(
+            Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
         hedges = HedgeTally()
-        key = call_key(options.state_dir)
-        self._budgets = Keeper(self._kept, content_hash(key.hex()))
-        self._streams = Streams(Messages(self._api), key, self._health.book, hedges, self._budgets)
+        seal = call_key(options.state_dir)
+        self._kept = Kept(options.state_dir, options.state_dir / RECORDS)
+        self._budgets = Keeper(self._kept, content_hash(seal.hex()))
+        for opened in self._opens.waiting():
+            self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))
+        self._streams = Streams(
+            Messages(self._api), seal, self._health.book, hedges, self._budgets, self._opens.open
+        )
+        undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
             self._writer.put,
             observe=self._health.observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
+            opens=self._opens,
+            undecided=UndecidedFile(undecided) if undecided is not None else None,
             reserved=self._budgets.adopt,
             settle=self._budgets.settle,
         )
@@ -120,6 +135,8 @@ class ControlPlane:
             await self._start_configuration()
         self._health.start()
         options = self._options
+        self._loop = asyncio.get_running_loop()
+        self._records.recall(lambda: written_since(options.state_dir, None))
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
         ext_proc = await serve_ext_proc(
             self._streams.open, options.ext_proc, options.transport, options.ext_proc_fd
@@ -150,11 +167,23 @@ class ControlPlane:
             self._writer.close(_WRITE_PATIENCE_S)
             self._kept.write()
             self._record_file.close()
+            self._opens.close()
             self._health.close()
 
-    def _write(self, records: Sequence[Record]) -> None:
-        self._record_file.write(records)
-        self._kept.written(records)
+    def _dropped(self, records: Sequence[Record]) -> None:
+        """The disk never had room for these."""
+        self._record_file.count_dropped(records)
+        for record in records:
+            self._kept.add(record.budgets)
+
+    def _written(self, records: Sequence[Record], mark: Mark) -> None:
+        """In the writer's thread: these have their lines. Once the loop has ended what a later process finds
+        tells it the same."""
+        self._kept.written(records, mark.inode, mark.size)
+        ids = [record.request_id for record in records]
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._opens.closed, ids, mark)
 
     # -- the configuration's life
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.call import FACT_KINDS, Caller, Decision, Facts
-from ..core.catalog import Member
+from ..core.catalog import Member, Pool
 from ..core.errors import CallError, Misconfigured, Refused
-from ..core.prices import PriceBook
+from ..core.prices import PriceBook, dollars
 from ..dialects import likely_path
 from ..exchange import Belongs, Foreseen, Forward, Inbound, Moment, OuterCall, View, at_member, belongs
+from ..exchange.cheapest import in_reach
 from ..policy import State, decide
+from ..policy.cheapest import Costs, by_cost, chances
+from ..policy.estimates import COST_FACT, with_estimate
 from .prices import in_short, price_list_here
 from .runtime import Overrides, prepare_path
 from .secrets import caller_of
@@ -44,11 +48,14 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
         call.assume(_named(view, question.caller))
     story: dict[str, Any] = {"revision": view.catalog.revision, "path": path, "guessed": not question.path}
     try:
-        facts = call.facts(inbound, question.body)
+        now_s = time.time()
+        facts = with_estimate(
+            call.facts(inbound, question.body), view.catalog, view.state, view.estimates, now_s
+        )
         story["facts"] = {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]}
         story["facts"] |= _further(facts)
         decision = decide(facts, view.catalog, view.state)
-        outcome = call.on_body(question.body, Moment(0.0, 0))
+        outcome = call.on_body(question.body, Moment(now_s, 0))
         if not isinstance(outcome, Forward):
             raise Misconfigured(500, "broker_defect", "a call was decided, and then refused")
         ends = [
@@ -56,8 +63,9 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
             for member in decision.eligible
         ]
         pool = view.catalog.pools[decision.pool]
-        owner = belongs(pool, decision, facts, inbound.first, question.body, lambda member: 1.0)
-        story |= _story(decision, facts, ends, owner, ready.prices)
+        costs = view.estimates.costs(facts, pool, decision.eligible, now_s)
+        owner = belongs(pool, in_reach(pool, decision, costs), facts, inbound.first, question.body, _all_well)
+        story |= _story(pool, decision, facts, ends, owner, costs, ready.prices)
         if pool.affinity is not None:
             story["affinity"] = {
                 "by": pool.affinity.by,
@@ -106,30 +114,41 @@ def _further(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _all_well(member: Member) -> float:
+    return 1.0
+
+
 def _story(
+    pool: Pool,
     decision: Decision,
     facts: Facts,
     ends: Sequence[Foreseen],
     owner: Belongs | None,
+    costs: Costs,
     prices: PriceBook,
 ) -> dict[str, Any]:
+    order = by_cost("", decision.eligible, costs, pool.routing.tolerance_ppm)
+    chance = chances(in_reach(pool, decision, costs).eligible)
     eligible = [
         {
             "member": member.id,
             "weight": member.weight,
             "priority": member.priority,
-            "chance": _chance(member, decision, owner),
+            "chance": float(member == owner.member) if owner else round(chance.get(member, 0.0), 4),
             "dialect": end.dialect,
             "way": end.way,
             "dropped": list(end.dropped),
             "why": end.why or None,
             "price": in_short(prices, member.provider, member.model),
+            "estimate": costs[member.id],
         }
         for member, end in zip(decision.eligible, ends, strict=True)
     ]
     return {
         "rule": decision.rule or None,
         "pool": decision.pool,
+        "routing": pool.routing.by,
+        "order": [member.id for member in order] if pool.routing.is_cheapest else None,
         "dialect": facts.surface.dialect,
         "failover": decision.failover,
         "eligible": eligible,
@@ -137,20 +156,11 @@ def _story(
     }
 
 
-def _chance(member: Member, decision: Decision, owner: Belongs | None) -> float:
-    """Of being the first one tried, while all are well."""
-    if owner is not None:
-        return float(member == owner.member)
-    level = min(other.priority for other in decision.eligible)
-    total = sum(other.weight for other in decision.eligible if other.priority == level)
-    return round(member.weight / total, 4) if member.priority == level else 0.0
-
-
 def _text(story: dict[str, Any]) -> str:
     guessed = "  (guessed from the body; --path says another)" if story["guessed"] else ""
     lines = [f"call     POST {story['path']}{guessed}", "facts"]
     facts = story.get("facts", {})
-    lines += [f"  {name:18} {_shown(value)}" for name, value in facts.items() if value is not None]
+    lines += [f"  {name:18} {_shown(name, value)}" for name, value in facts.items() if value is not None]
     if refused := story.get("refused"):
         lines.append(f"refused  {refused['status']} {refused['code']}: {refused['message']}")
         lines += [f"  - {name}: {why}" for name, why in story["providers_out"].items()]
@@ -162,14 +172,19 @@ def _text(story: dict[str, Any]) -> str:
         by = f"by {found}: first at {member}" if found else "which nothing in the call names: by weight"
         lines.append(f"affinity {affinity['by']}, {by}")
     lines.append("members")
+    first = min(member["priority"] for member in story["eligible"])
     for member in story["eligible"]:
         chance = f"first with {member['chance']:.0%}" if member["chance"] else f"level {member['priority']}"
+        if not member["chance"] and story["order"] and member["priority"] == first:
+            chance = "not among the cheapest"
         lines.append(f"  + {member['member']:40} weight {member['weight']}, {chance}: {_becomes(member)}")
         if member["dropped"]:
             lines.append(f"      without {', '.join(member['dropped'])}")
     lines += [f"  - {out['member']:40} {out['why']} ({out['code']})" for out in story["ruled_out"]]
     lines.append("prices")
-    lines += [f"  {member['member']:42} {member['price']}" for member in story["eligible"]]
+    lines += [f"  {member['member']:42} {member['price']}{_cost(member)}" for member in story["eligible"]]
+    if story["order"]:
+        lines.append(f"cheapest {', '.join(story['order'])}")
     lines.append(f"revision {story['revision']}")
     return "\n".join(lines)
 
@@ -185,5 +200,12 @@ def _becomes(member: dict[str, Any]) -> str:
     return f"can't be said in {member['dialect']}: {member['why']}"
 
 
-def _shown(value: Any) -> str:
+def _cost(member: dict[str, Any]) -> str:
+    estimate = member["estimate"]
+    return "" if estimate is None else f"; this call ${dollars(estimate)}"
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == COST_FACT:
+        return f"${dollars(value)}"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -225,6 +225,13 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="where Envoy's own admin interface is, for /status?envoy: HOST:PORT or unix:/PATH",
     )
     _ejections(command)
+    command.add_argument(
+        "--undecided",
+        type=Path,
+        metavar="FILE",
+        help="file in which Envoy writes of calls for which no member was asked, so that those which come "
+        "while this process is away have records; on a disk that both have; default: none",
+    )
     command.add_argument("--ext-proc-fd", type=int, help=argparse.SUPPRESS)  # `up` holds the socket
     # `up` knows them; /status says them.
     command.add_argument("--mock-controls", type=_mocks, default={}, help=argparse.SUPPRESS)

@@ -16,6 +16,7 @@ from ..core.keys import content_hash
 from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
+from ..policy.estimates import Estimates
 from ..policy.seats import Plan
 from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
@@ -29,11 +30,13 @@ ANY_PROVIDER = "*"
 @dataclass(frozen=True, slots=True)
 class Overrides:
     """What the command line says over the configuration. `mocks`: provider name → `host:port` of the
-    simulator in its place; ANY_PROVIDER stands for those that are not named."""
+    simulator in its place; ANY_PROVIDER stands for those that are not named. `undecided`: the file in which
+    Envoy is to write of calls for which no member was asked."""
 
     address: str | None = None
     port: int | None = None
     mocks: Mapping[str, str] | None = None
+    undecided: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,10 @@ def make_ready(
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
     by_name = {caller.name: caller for caller in resolved.callers.values()}
-    book = prices if prices is not None else before.prices if before else NO_PRICES
+    prices = prices if prices is not None else before.prices if before else NO_PRICES
     plan = Plan(catalog.budgets) if catalog.budgets else None
-    view = View(generation, catalog, resolved.state, resolved.callers, by_name, book, plan)
+    callers, estimates = resolved.callers, Estimates(prices)
+    view = View(generation, catalog, resolved.state, callers, by_name, estimates, prices, plan)
     memory = before.memory if before else Memory()
     resources = build(catalog, resolved.state, SURFACES, resolved.credentials, memory)
     return Ready(
@@ -109,7 +113,7 @@ def make_ready(
         snapshot(generation, catalog.revision, resources, before.snapshot if before else None),
         tuple(warnings),
         memory,
-        book,
+        prices,
         password,
     )
 
@@ -143,6 +147,8 @@ def override(catalog: Catalog, overrides: Overrides) -> Catalog:
     listen = catalog.listen
     if overrides.port is not None:
         listen = replace(listen, port=overrides.port)
+    if overrides.undecided is not None:
+        listen = replace(listen, undecided_file=str(overrides.undecided))
     if overrides.address is not None:
         listen = replace(listen, address=overrides.address)
         if not listen.is_loopback and not catalog.callers:

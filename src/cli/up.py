@@ -28,6 +28,7 @@ import yaml
 from ..core.catalog import Auth
 from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
+from ..records.undecided import FILE_NAME as UNDECIDED_FILE
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from .envoy_admin import EnvoyAdmin, http_get_status
 from .runtime import ANY_PROVIDER, Overrides, Ready, prepare_path
@@ -125,6 +126,7 @@ class _Supervisor:
         self._ext_proc_socket = _listening(self._ext_proc)
         self._envoy_admin = EnvoyAdmin(f"unix:{self._run_dir}/envoy-admin.sock")
         self._ejections = self._run_dir / "ejections.log"
+        self._undecided = options.state_dir.absolute() / UNDECIDED_FILE
         self._mock_ports: dict[str, tuple[int, int]] | None = None  # each one's own, and its control's
         self._mock_specs = _mock_specs(ready) if options.mock_providers else {}
 
@@ -278,6 +280,7 @@ class _Supervisor:
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
         command += ["--envoy-admin", self._envoy_admin.address, "--ejections", str(self._ejections)]
+        command += ["--undecided", str(self._undecided)]
         if self._mock_ports is not None:
             for flag, which in (("--mock-providers", 0), ("--mock-controls", 1)):
                 where = {name: f"127.0.0.1:{ports[which]}" for name, ports in self._mock_ports.items()}
@@ -287,6 +290,9 @@ class _Supervisor:
     def _envoy_command(self) -> Sequence[str]:
         # A new Envoy has ejected nobody yet.
         self._ejections.write_bytes(b"")
+        with contextlib.suppress(OSError):
+            self._undecided.parent.mkdir(parents=True, exist_ok=True)
+            self._undecided.touch(mode=0o600)  # Envoy would let others read it
         return [
             str(envoy_binary()),
             *("-c", str(self._run_dir / "envoy.yaml")),
@@ -294,7 +300,7 @@ class _Supervisor:
             *("--drain-time-s", str(_ENVOY_DRAIN_S)),
             *("--drain-strategy", "immediate"),
             *("--log-level", "warning"),
-            *("--file-flush-interval-msec", "100"),  # of ejections; the default is 10 s
+            *("--file-flush-interval-msec", "100"),  # the default is 10 s
             "--disable-hot-restart",
         ]
 

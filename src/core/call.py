@@ -92,6 +92,10 @@ class Facts(NamedTuple):
         return self.headers.get(name)
 
 
+class Money(int):
+    """The kind of facts that are amounts of money: nano-dollars, written as dollars."""
+
+
 # Every fact a rule may match on, beside the declared headers, with the kind of value it has.
 FACT_KINDS: Mapping[str, type] = {
     "caller": str,
@@ -112,7 +116,7 @@ FACT_KINDS: Mapping[str, type] = {
     "schema": bool,
     "reasoning": bool,
     "stream": bool,
-    "cost.estimate": int,
+    "cost.estimate": Money,
 }
 
 

@@ -160,6 +160,27 @@ class Affinity:
     header: str = ""
 
 
+CHEAPEST = "cheapest"
+# What an answer is taken to have where neither the call nor its pool says how long it may be.
+USUAL_OUTPUT_TOKENS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Who of a priority is first: `priority-weighted` is by weight; CHEAPEST is who is estimated to cost
+    least, and weights decide among those that cost at most `tolerance_ppm` parts of a million more.
+
+    `output_tokens` is how long answers are as a rule; 0: as long as the call allows."""
+
+    by: str = "priority-weighted"
+    tolerance_ppm: int = 0
+    output_tokens: int = 0
+
+    @property
+    def is_cheapest(self) -> bool:
+        return self.by == CHEAPEST
+
+
 @dataclass(frozen=True, slots=True)
 class Hedge:
     """A second member is tried beside the first where a stream gave no first event for `after_ms`, or a whole
@@ -175,7 +196,7 @@ class Hedge:
 class Pool:
     name: str
     members: tuple[Member, ...]
-    routing: str = "priority-weighted"
+    routing: Routing = Routing()
     failover: int = 3  # further attempts after the first
     cache: str = ""
     aliases: tuple[str, ...] = ()
@@ -256,6 +277,7 @@ class Listen:
     tls_cert_file: str = ""
     tls_key_file: str = ""
     tls_digest: str = ""  # of both files' contents when they were read
+    undecided_file: str = ""  # where Envoy writes of calls for which no member was asked
 
     @property
     def is_loopback(self) -> bool:

@@ -9,6 +9,7 @@ from .record import CANCELLED, CLIENT_GONE
 
 OK = "ok"
 REFUSED = "refused"  # nobody was asked
+LOST = "lost"  # nobody told its end
 ERROR = "error"  # also behind a good status, in the middle of a reply
 
 _CODES = {

@@ -160,6 +160,15 @@ class PriceBook:
     revision: str
     prices: Mapping[tuple[str, str], tuple[Price, ...]]
 
+    def span(self, provider: str, model: str, at_s: int) -> tuple[int, int]:
+        """For how long what holds at `at_s` holds at least: from when on, and until when (exclusive)."""
+        day_s = at_s - at_s % DAY_S
+        edges = {day_s, day_s + DAY_S}
+        for price in self.prices.get((provider, model), ()):
+            edges.update(edge for edge in (price.from_s, price.until_s) if edge is not None)
+            edges.update(day_s + second for second in price.daily or ())
+        return max(edge for edge in edges if edge <= at_s), min(edge for edge in edges if edge > at_s)
+
     def find(self, provider: str, model: str, at_s: int) -> Price | None:
         """The price in effect at `at_s` (Unix seconds); None: not known."""
         for price in reversed(self.prices.get((provider, model), ())):

@@ -28,6 +28,7 @@ from ..policy import Book, allowed_pools, unknown_model
 from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
 from .budgeting import NO_FUNDS, Budgeting, Funds
+from .cheapest import priced
 from .commands import Forward, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
@@ -191,7 +192,8 @@ class OuterCall:
             if self._refusal is not None:
                 raise self._refusal
             self._started_ms = self._started_ms or moment.monotonic_ms
-            self._facts, self._read_body = self._read(body)
+            facts, self._read_body = self._read(body)
+            self._facts = priced(facts, self.view, moment.unix_s)
             self._body = body
             return self._route(moment, has_room)
         except CallError as error:
@@ -267,7 +269,7 @@ class OuterCall:
             names = (*names, _LEFT_HEADER)
         if routed.handed_back:
             own.append((COURSE_HEADER, self._sealed(facts.caller, routed, moment)))
-        own_facts = [("request_id", self.request_id), ("model", facts.model)]
+        own_facts = [("model", facts.model)]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
         if self._budgeting is not None:

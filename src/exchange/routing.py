@@ -12,7 +12,7 @@ from ..core.call import Decision, Facts
 from ..core.catalog import Member, Pool
 from ..core.causes import Action, Cause
 from ..core.errors import CallError, Unavailable
-from ..policy import Book, decide
+from ..policy import Book, decide, preference
 from ..policy.attempts import (
     MOST_ATTEMPTS,
     Outlook,
@@ -29,6 +29,7 @@ from ..policy.attempts import (
 from ..policy.decide import decide_in
 from ..policy.hedging import HedgeTally
 from .affinity import belongs, key_in
+from .cheapest import ByCost
 from .course import Course
 from .inbound import Inbound
 from .view import Routed, View
@@ -103,22 +104,31 @@ class Routing:
             names_member = self._names_member(decision)
         pool, outlook = self._pool(decision), self._outlook(decision)
         takes_all = not self._patience.waited_ms and not any(map(outlook.out_for_s, decision.eligible))
+        by_cost = self._by_cost(pool, decision, inbound, body) if pool.routing.is_cheapest else None
         if takes_all and not names_member:
             # Nearly always: all of them take calls, so that their order means nothing.
-            owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
-            return self._first_of(
-                decision, pool, owner.member if owner is not None else None, decision.eligible
-            )
-        chosen = takers(decision.eligible, outlook, self._request_id, self._lasts_s(pool, (pool.name,)))
+            member = self._owner(decision, outlook, by_cost, inbound, body)
+            return self._first_of(decision, pool, member, decision.eligible)
+        order = by_cost.order if by_cost is not None else preference
+        lasts_s = self._lasts_s(pool, (pool.name,))
+        chosen = takers(decision.eligible, outlook, self._request_id, lasts_s, order)
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, (), (pool.name,))
-        owner = belongs(pool, decision, self._facts, inbound.first, body, outlook.share_of)
-        member = owner.member if owner is not None and owner.member in chosen.now else None
+        member = self._owner(decision._replace(eligible=chosen.now), outlook, by_cost, inbound, body)
         is_news = self._patience.waited_ms > 0 or any(map(outlook.is_news, decision.eligible))
         if chosen.is_probe or (member is None and (is_news or names_member)):
             # Envoy leaves it out, or does not know yet whom to leave out and who is in again.
             member = chosen.now[0]
         return self._first_of(decision, pool, member, chosen.now, chosen.soon)
+
+    def _owner(
+        self, decision: Decision, outlook: Outlook, by_cost: ByCost | None, inbound: Inbound, body: bytes
+    ) -> Member | None:
+        """The member for the first attempt, of those that take it; None: Envoy picks."""
+        if by_cost is not None:
+            return by_cost.first(decision.eligible, outlook)
+        owner = belongs(self._pool(decision), decision, self._facts, inbound.first, body, outlook.share_of)
+        return owner.member if owner is not None else None
 
     def _first_of(
         self,
@@ -162,7 +172,9 @@ class Routing:
         outlook = self._outlook(decision)
         key = key_in(pool, self._facts, inbound.first, body)
         lot = key.value if key else self._request_id
-        chosen = takers(members, outlook, lot, self._lasts_s(pool, pools))
+        by_cost = self._by_cost(pool, decision, inbound, body) if pool.routing.is_cheapest else None
+        order = by_cost.order if by_cost is not None else preference
+        chosen = takers(members, outlook, lot, self._lasts_s(pool, pools), order)
         if sent(tried) > self._budget(pools) or chosen.wait_s is None:
             raise _told(tried, decision, pools, outlook)
         if not chosen.now:
@@ -199,6 +211,11 @@ class Routing:
     def _names_member(self, decision: Decision) -> bool:
         narrowed = self._narrowed
         return narrowed is not None and (bool(narrowed.without) or narrowed.names_member(decision.pool))
+
+    def _by_cost(self, pool: Pool, decision: Decision, inbound: Inbound, body: bytes) -> ByCost:
+        key = key_in(pool, self._facts, inbound.first, body)
+        costs = self._view.estimates.costs(self._facts, pool, decision.eligible, self._moment.unix_s)
+        return ByCost(costs, pool, key.value if key else "", self._request_id)
 
     def _hedge(self, pool: Pool, now: Sequence[Member]) -> int:
         """May another member be tried beside the first? It is one of the budget's further attempts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, memb
 from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import Upstream, client_dialect
 from ..policy import State
+from ..policy.estimates import Estimates, asks_cost
 from ..policy.seats import Plan
 from .course import COURSE_HEADER
 
@@ -59,9 +61,15 @@ class View:
     callers: Mapping[str, Caller]
     # Name → caller, of those that have a key.
     callers_by_name: Mapping[str, Caller] = field(default_factory=dict, repr=False)
+    estimates: Estimates = field(default_factory=Estimates, repr=False)
     prices: PriceBook = NO_PRICES
     plan: Plan | None = None  # None: there are no budgets
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def asks_cost(self) -> bool:
+        """Does any rule want to know what a call would cost?"""
+        return asks_cost(self.catalog)
 
     def target(
         self,

@@ -64,7 +64,15 @@ class Messages:
         ours = (("x-broker-request-id", strip.request_id),)
         _mutate(response.request_headers.response.header_mutation, ours, strip.remove_headers)
         serialized: bytes = response.SerializeToString()
-        return serialized
+        return serialized + self._known_as(strip.request_id)
+
+    def go_on(self, request_id: str) -> bytes:
+        """To the body. From now on Envoy knows the call by its id, wherever it may end."""
+        return self.continue_request_headers + self._known_as(request_id)
+
+    @staticmethod
+    def _known_as(request_id: str) -> bytes:
+        return _field(8, _struct("modelbroker", _own_text("request_id", request_id)))
 
     def reply(self, reply: Reply) -> bytes:
         metadata = _struct("modelbroker", b"".join([_own_text(name, value) for name, value in reply.facts]))

@@ -10,9 +10,10 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ..core.ids import RANDOM_BYTES, request_id_of
+from ..core.opened import Opened
 from ..dialects import BUILT
 from ..envoyapi import AnyMessage
 from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
@@ -48,9 +49,11 @@ class OuterStream:
         book: Book,
         hedges: HedgeTally,
         waiting: Waiting,
+        opened: Callable[[Opened], None],
         funds: Desk,
     ) -> None:
         self._messages = messages
+        self._opened = opened
         self._wire = wire
         request_id = request_id_of(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
         self._call = OuterCall(view, request_id, seal, book, hedges, funds)
@@ -84,9 +87,12 @@ class OuterStream:
             return
         if self._leave is not None:
             self._leave()
+        request_id = self._call.request_id
         if isinstance(outcome, Forward):
+            self._opened(Opened(request_id, outcome.shared_facts, outcome.own_facts))
             self._wire.send(self._messages.forward(outcome))
         else:
+            self._opened(Opened(request_id, outcome.facts, (), outcome.status, outcome.code))
             self._wire.send(self._messages.reply(outcome))
         self._wire.close()
 
@@ -118,7 +124,7 @@ class OuterStream:
                 answer = self._call.on_headers(inbound, request.end_of_stream)
                 match answer:
                     case None:
-                        return self._messages.continue_request_headers
+                        return self._messages.go_on(self._call.request_id)
                     case Strip():
                         return self._messages.strip(answer)
                 return self._messages.reply(answer)
@@ -134,11 +140,21 @@ class Streams:
 
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `funds` pay for calls. `seal` is the key of the courses that
-    calls carry, `book` what is known of members, and `hedges` counts."""
+    calls carry, `book` what is known of members, and `hedges` counts. `opened` is told of each call whose
+    body came, before it is answered. """
 
-    def __init__(self, messages: Messages, seal: bytes, book: Book, hedges: HedgeTally, funds: Desk) -> None:
+    def __init__(
+        self,
+        messages: Messages,
+        seal: bytes,
+        book: Book,
+        hedges: HedgeTally,
+        funds: Desk,
+        opened: Callable[[Opened], None] = lambda opened: None,
+    ) -> None:
         self._funds = funds
         self._messages = messages
+        self._opened = opened
         self._seal = seal
         self._book = book
         self._hedges = hedges
@@ -163,6 +179,7 @@ class Streams:
                     self._book,
                     self._hedges,
                     self._waiting,
+                    self._opened,
                     self._funds,
                 )
             case "member" if metadata.get("x-broker-member"):

@@ -8,7 +8,7 @@ has said that it takes no calls now is left out, or waited for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,6 +105,13 @@ class Outlook:
             return 0.0
         return effect.share if effect.state == "ramping" else 1.0
 
+    def eased_share_of(self, member: Member) -> float:
+        """The same of calls that belong to nobody: who is close to its limit gets fewer of them, too."""
+        share = self.share_of(member)
+        if share < 1 or member.id not in self._book.standings:  # nearly always
+            return share
+        return self._effect(member).share
+
     def _effect(self, member: Member) -> Effect:
         ramp_s = self._pool.ejection.ramp_ms / 1000
         return self._book.effect(member.id, self._now_s, self._pool.name, ramp_s)
@@ -122,13 +129,19 @@ class Takers:
     wait_s: float | None = 0.0
 
 
-def takers(members: Collection[Member], outlook: Outlook, key: str, patience_s: float) -> Takers:
+def takers(
+    members: Collection[Member],
+    outlook: Outlook,
+    key: str,
+    patience_s: float,
+    order: Callable[[str, Collection[Member]], Sequence[Member]] = preference,
+) -> Takers:
     """`members` could all serve; `key` is the call's own, so that another call draws other lots; `patience_s`
-    is how long an attempt and the wait behind it may last."""
+    is how long an attempt and the wait behind it may last; `order` is that of trying, while all are well."""
     waits = {member: outlook.out_for_s(member) for member in members}
     able = [member for member, wait_s in waits.items() if not wait_s]
     if len(able) > 1:
-        able = sorted(preference(key, able), key=outlook.is_shaky)
+        able = sorted(order(key, able), key=outlook.is_shaky)
     # Who is out for a guess alone is tried where there is nobody else.
     soon = tuple(
         member

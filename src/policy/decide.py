@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 
 from ..core.call import Caller, Decision, Facts, RuledOut
-from ..core.catalog import Catalog, Pool
+from ..core.catalog import Catalog, Member, Pool
 from ..core.errors import BadRequest, CallError, Refused, Unavailable
 from ..core.globs import glob_matches
 from .eligible import (
     ASKED_BY,
     BY_CONTENT,
     State,
+    Wants,
     at_best,
     eligible_members,
     is_out_now,
@@ -59,11 +60,7 @@ def _decide_in(
             pool=pool.name,
         )
     _refuse_unusable_ids(facts, catalog, rule_name, pool)
-    wants = wants_of(facts, only_model)
-    eligible, ruled_out = eligible_members(wants, pool, catalog, state)
-    if not eligible and "reasoning" in wants.needs:
-        wants = without_reasoning(wants)
-        eligible, ruled_out = eligible_members(wants, pool, catalog, state)
+    wants, eligible, ruled_out = able_members(facts, only_model, pool, catalog, state)
     at_their_best = at_best(ruled_out, wants, catalog) if facts.unowned_ids or not eligible else []
     if facts.unowned_ids:
         # Who is out at the moment may be the very one that issued the id.
@@ -74,6 +71,18 @@ def _decide_in(
     if not eligible:
         raise _nobody(facts, rule_name, pool, at_their_best)
     return Decision(catalog.revision, rule_name, pool.name, eligible, ruled_out, pool.failover)
+
+
+def able_members(
+    facts: Facts, only_model: str | None, pool: Pool, catalog: Catalog, state: State
+) -> tuple[Wants, tuple[Member, ...], tuple[RuledOut, ...]]:
+    """(what it takes to serve the call, who can, the others and why not)."""
+    wants = wants_of(facts, only_model)
+    eligible, ruled_out = eligible_members(wants, pool, catalog, state)
+    if not eligible and "reasoning" in wants.needs:
+        wants = without_reasoning(wants)
+        eligible, ruled_out = eligible_members(wants, pool, catalog, state)
+    return wants, eligible, ruled_out
 
 
 def _refuse_unusable_ids(facts: Facts, catalog: Catalog, rule: str, pool: Pool) -> None:
@@ -149,11 +158,19 @@ def _choose_pool(facts: Facts, catalog: Catalog) -> tuple[str, Pool, str | None]
                 message = rule.deny or f"the rule {rule.name} denies this call"
                 raise Refused(403, "denied_by_rule", message, rule=rule.name)
             return rule.name, catalog.pools[rule.pool], None
+    if (named := named_pool(facts, catalog)) is not None:
+        return "", *named
+    raise _unknown_pool(facts, catalog)
+
+
+def named_pool(facts: Facts, catalog: Catalog) -> tuple[Pool, str | None] | None:
+    """What the call asks for in `model`: (pool, the one model that members may have); None: nothing that is
+    there."""
     if pool := catalog.pools.get(facts.model):
-        return "", pool, None
+        return pool, None
     for pool in catalog.pools.values():
         if facts.model in pool.aliases:
-            return "", pool, None
+            return pool, None
     globs = [
         (-len(alias), name)
         for name, pool in catalog.pools.items()
@@ -161,12 +178,12 @@ def _choose_pool(facts: Facts, catalog: Catalog) -> tuple[str, Pool, str | None]
         if glob_matches(alias, facts.model)
     ]
     if globs:  # the most specific pattern wins, then the first name
-        return "", catalog.pools[min(globs)[1]], None
+        return catalog.pools[min(globs)[1]], None
     if catalog.limits.concrete_models:
         for pool in catalog.pools.values():
             if _may_use(facts.caller, pool.name) and any(m.model == facts.model for m in pool.members):
-                return "", pool, facts.model
-    raise _unknown_pool(facts, catalog)
+                return pool, facts.model
+    return None
 
 
 def _unknown_pool(facts: Facts, catalog: Catalog) -> Refused:

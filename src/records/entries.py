@@ -33,12 +33,7 @@ def record_of(entry: AnyMessage) -> Record:
     # A client that resets an HTTP/2 stream without an error leaves no flag.
     is_gone = not _LEFT.isdisjoint(flags) or (status == 0 and not flags)
     return Record(
-        # A client that leaves between two attempts leaves before anything is decided about the next one: then
-        # the request itself has the id.
-        request_id=facts.get("request_id")
-        or replied.get("x-broker-request-id")
-        or request.request_headers.get("x-broker-request-id")
-        or common.stream_id,
+        request_id=facts.get("request_id") or id_of(entry),
         started_s=_unix_s(common.start_time),
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_downstream_tx_byte"),
@@ -76,6 +71,28 @@ def reserved_of(entry: AnyMessage) -> str:
     """What was reserved for the call in its budgets; "": nothing."""
     told = _told(entry.common_properties)
     return told["reserved"].string_value if told is not None and "reserved" in told else ""
+
+
+def goes_on(entry: AnyMessage) -> bool:
+    """It tells only that its call is not over."""
+    return bool(entry.common_properties.access_log_type == _PERIODIC)
+
+
+_PERIODIC = 5  # envoy.data.accesslog.v3.AccessLogType.DownstreamPeriodic
+
+
+def id_of(entry: AnyMessage) -> str:
+    """A request's id, as far as Envoy knows it: ext_proc tells it with its first answer. A client that leaves
+    between two attempts leaves before that: then the request itself has it."""
+    common = entry.common_properties
+    told = _told(common)
+    said = told["request_id"].string_value if told is not None and "request_id" in told else ""
+    return (
+        said
+        or entry.response.response_headers.get("x-broker-request-id")
+        or entry.request.request_headers.get("x-broker-request-id")
+        or common.stream_id
+    )
 
 
 def hedge_of(entry: AnyMessage) -> tuple[str, int]:

@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client import Counter
 
 from ..core.record import Record
+from .write_ahead import Mark
 
 log = logging.getLogger("modelbroker.records")
 
@@ -25,8 +26,8 @@ _UNWRITTEN = Counter("modelbroker_records_unwritten", "Records for which the dis
 
 
 class RecordFile:
-    """`write` appends a line a record. A disk that is full costs no call: the records are counted, that is
-    said now and then, and the file goes on when there is room again."""
+    """`write` appends a line a record. A disk that is full costs no call: that is said now and then, and the
+    file goes on when there is room again."""
 
     def __init__(self, folder: Path, file_bytes: int = FILE_BYTES) -> None:
         self._path = folder / FILE_NAME
@@ -34,11 +35,11 @@ class RecordFile:
         self._encoder = msgspec.json.Encoder()
         self._file: FileIO | None = None
         self._size = 0
-        self._unwritten = 0  # since the last one that was written
+        self._is_full = False
         self._said_s: float | None = None
 
-    def write(self, records: Sequence[Record]) -> None:
-        """All of them with one write, or none: a line is never cut."""
+    def write(self, records: Sequence[Record]) -> Mark | None:
+        """All of them with one write, or none (None): a line is never cut. Up to where they are written."""
         lines = self._encoder.encode_lines(records)
         try:
             file = self._open()
@@ -46,11 +47,12 @@ class RecordFile:
                 file = self._next()
             self._append(file, lines)
         except OSError as error:
-            self._count(len(records), error)
-        else:
-            if self._unwritten:
-                log.warning("records are written again; %d were not", self._unwritten)
-                self._unwritten, self._said_s = 0, None
+            self._complain(error)
+            return None
+        if self._is_full:
+            log.warning("records are written again")
+            self._is_full, self._said_s = False, None
+        return Mark(os.fstat(file.fileno()).st_ino, self._size)
 
     def close(self) -> None:
         if self._file is not None:
@@ -58,16 +60,16 @@ class RecordFile:
             self._file = None
 
     def count_dropped(self, records: Sequence[Record]) -> None:
-        """Those that came while the disk made too many wait. From any thread."""
+        """Those that came while the disk made too many wait, or that it never had room for. From any
+        thread."""
         _UNWRITTEN.inc(len(records))
 
-    def _count(self, records: int, error: OSError) -> None:
-        _UNWRITTEN.inc(records)
-        self._unwritten += records
+    def _complain(self, error: OSError) -> None:
+        self._is_full = True
         now_s = time.monotonic()
         if self._said_s is None or now_s - self._said_s >= _SAY_EVERY_S:
             self._said_s = now_s
-            log.error("records can't be written to %s: %s (%d so far)", self._path, error, self._unwritten)
+            log.error("records wait, for they can't be written to %s: %s", self._path, error)
 
     def _open(self) -> FileIO:
         if self._file is None:
@@ -96,6 +98,32 @@ class RecordFile:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{FILE_NAME}.{number}") if number else self._path
+
+
+class _Known(msgspec.Struct):
+    request_id: str
+
+
+def written_since(folder: Path, mark: Mark | None) -> frozenset[str]:
+    """The ids of all records behind the mark; of all that are kept where there is none, or where what it
+    marks is gone."""
+    paths = [folder / FILE_NAME, *(folder / f"{FILE_NAME}.{number}" for number in range(1, FILES + 1))]
+    ids: set[str] = set()
+    decoder = msgspec.json.Decoder(_Known)
+    for path in paths:  # the newest first
+        try:
+            with path.open("rb") as file:
+                is_marked = mark is not None and os.fstat(file.fileno()).st_ino == mark.inode
+                if mark is not None and is_marked:
+                    file.seek(mark.size)
+                for line in file:
+                    with contextlib.suppress(msgspec.DecodeError):  # one that was cut by a kill
+                        ids.add(decoder.decode(line).request_id)
+        except FileNotFoundError:
+            continue
+        if is_marked:
+            break
+    return frozenset(ids)
 
 
 def _private(path: str, flags: int) -> int:

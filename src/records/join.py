@@ -53,6 +53,11 @@ class Joiner:
         waiting = self._waiting.get(request_id)
         return self._finish(request_id, waiting) if waiting is not None else None
 
+    def take(self, request_id: str) -> list[Attempt]:
+        """The attempts of a call whose own end is not waited for any more."""
+        waiting = self._waiting.pop(request_id, None)
+        return waiting.attempts if waiting is not None and waiting.record is None else []
+
     def due(self, now_s: float) -> list[Record]:
         """Records that miss an attempt and wait no longer."""
         while self._hedges and now_s - (oldest := next(iter(self._hedges.items())))[1][0] >= 2 * WAIT_S:
@@ -92,14 +97,19 @@ class Joiner:
         self.forgotten += 1
 
 
-def _complete(record: Record, attempts: list[Attempt]) -> Record:
-    """The record with its attempts. A call that failed has the code of the attempt that the client saw."""
+def in_order(attempts: list[Attempt]) -> None:
+    """Sorted by their beginning, with the hedges among them marked."""
     if len(attempts) > 1:  # they came in the order in which they ended
         attempts.sort(key=lambda attempt: attempt.started_s)
         ended_s = 0.0
         for attempt in attempts:  # what follows a failure begins behind its end
             attempt.hedge = attempt.started_s < ended_s - _CLOCK_S
             ended_s = max(ended_s, attempt.started_s + attempt.duration_ms / 1000)
+
+
+def _complete(record: Record, attempts: list[Attempt]) -> Record:
+    """The record with its attempts. A call that failed has the code of the attempt that the client saw."""
+    in_order(attempts)
     record.attempts = tuple(attempts)
     if record.hedged:  # how many there were was never told
         record.attempts_made = len(attempts)

@@ -9,6 +9,8 @@ from ..core.record import Attempt, Record
 from ..core.usage import NOTHING, PARTIAL
 from ..policy.prices import NO_COST, cost_of
 
+_UNTOLD = Cost(None, unknown=("usage",))
+
 
 def price(record: Record, book: PriceBook) -> None:
     """Give the record and its attempts their costs, by the prices that held when each attempt began."""
@@ -16,6 +18,8 @@ def price(record: Record, book: PriceBook) -> None:
     costs = [cost_of_attempt(attempt, book) for attempt in record.attempts]
     for attempt, cost in zip(record.attempts, costs, strict=True):
         attempt.cost = cost
+    if record.attempts_made > len(costs):  # of one of them nobody told
+        costs.append(_UNTOLD)
     record.cost = total_of(costs)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -17,10 +17,13 @@ from ..core.logs import FAILURES_LOG, HEDGE_LOG, MEMBER_LOG, OUTER_LOG, is_urgen
 from ..core.prices import NO_PRICES, PriceBook
 from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
-from .entries import attempt_of, hedge_of, is_handed_back, observed_of, record_of, reserved_of
+from .entries import attempt_of, goes_on, hedge_of, id_of, is_handed_back, observed_of, record_of, reserved_of
 from .join import Joiner, winner
+from .lost import lost_record
+from .opens import OpenCalls
 from .pricing import price
 from .repair import repaired
+from .undecided import Undecided, UndecidedFile
 
 log = logging.getLogger("modelbroker.records")
 
@@ -63,7 +66,8 @@ _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an at
 class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
     must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each
-    call (its id, and whether two attempts ran side by side). `prices`: the book that holds now. `reserved` is
+    call (its id, and whether two attempts ran side by side). `prices`: the book that holds now. `opens`:
+    calls that were answered; `undecided`: Envoy's file of those for which no member was asked. `reserved` is
     told what a call's entry says was reserved in budgets, `settle` gets each record before the sinks do."""
 
     def __init__(
@@ -73,6 +77,8 @@ class AccessLogServer:
         observe: Callable[[Observed], None] | None = None,
         hedged: Callable[[str, bool], None] | None = None,
         prices: Callable[[], PriceBook] = lambda: NO_PRICES,
+        opens: OpenCalls | None = None,
+        undecided: UndecidedFile | None = None,
         reserved: Callable[[str, str], None] | None = None,
         settle: Callable[[Record], None] | None = None,
     ) -> None:
@@ -81,6 +87,9 @@ class AccessLogServer:
         self._observe = observe
         self._hedged = hedged
         self._prices = prices
+        self._opens = opens
+        self._undecided = Undecided()
+        self._undecided_file = undecided
         self._reserved = reserved
         self._settle = settle
         self._joiner = Joiner()
@@ -98,12 +107,37 @@ class AccessLogServer:
 
     async def run(self) -> None:
         """Give out what waited long enough, until cancelled."""
+        before_s = time.monotonic()
         while True:
             await asyncio.sleep(1)
-            late = self._joiner.due(time.monotonic())
-            _INCOMPLETE.inc(len(late))
-            _LOST.set(self._joiner.forgotten)
-            self._give(late)
+            now_s = time.monotonic()
+            try:
+                self._look(now_s, now_s - before_s)
+            except Exception:
+                log.exception("records that wait were not given out")
+            before_s = now_s
+
+    def _look(self, now_s: float, elapsed_s: float) -> None:
+        """For what does not come by itself."""
+        late = self._joiner.due(now_s)
+        _INCOMPLETE.inc(len(late))
+        _LOST.set(self._joiner.forgotten)
+        if self._opens is not None:
+            late += [lost_record(it, self._joiner.take(it.request_id)) for it in self._opens.tick(elapsed_s)]
+        if self._undecided_file is not None:
+            self._undecided.take(self._undecided_file.read(), now_s)
+            late += self._undecided.due(now_s)
+            if self._undecided.is_idle:
+                self._undecided_file.empty()
+        self._give(late)
+
+    def recall(self, written: Callable[[], Collection[str]]) -> None:
+        """Read what Envoy wrote before this process began; `written` gives the ids of calls that have their
+        records."""
+        if self._undecided_file is None or not (records := self._undecided_file.read()):
+            return
+        known, now_s = written(), time.monotonic()
+        self._undecided.take([record for record in records if record.request_id not in known], now_s)
 
     async def _stream(
         self, requests: AsyncIterator[AnyMessage], context: grpc.aio.ServicerContext[Any, Any]
@@ -130,15 +164,7 @@ class AccessLogServer:
 
     def _take(self, name: str, entry: AnyMessage, now_s: float) -> Record | None:
         if name == OUTER_LOG:
-            record = record_of(entry)
-            # A probe is no call.
-            if record.path == _HEALTH_PATH:
-                return None
-            if is_handed_back(record):
-                return None
-            if self._reserved is not None and (reserved := reserved_of(entry)):
-                self._reserved(record.request_id, reserved)
-            return self._joiner.outer(record, now_s)
+            return self._take_outer(entry, now_s)
         if name == MEMBER_LOG:
             request_id, attempt = attempt_of(entry)
             if not is_urgent(entry.response.response_code.value, attempt.flags):
@@ -153,6 +179,23 @@ class AccessLogServer:
         if name == FAILURES_LOG:
             self._tell(entry, *attempt_of(entry))
         return None
+
+    def _take_outer(self, entry: AnyMessage, now_s: float) -> Record | None:
+        if goes_on(entry):
+            if self._opens is not None:
+                self._opens.seen(id_of(entry))
+            return None
+        record = record_of(entry)
+        # A probe is no call.
+        if record.path == _HEALTH_PATH or is_handed_back(record):
+            return None
+        if self._reserved is not None and (reserved := reserved_of(entry)):
+            self._reserved(record.request_id, reserved)
+        if self._opens is not None:
+            self._opens.ended(record.request_id)
+        if self._undecided_file is not None and not record.attempts_made:
+            self._undecided.told(record.request_id, now_s)
+        return self._joiner.outer(record, now_s)
 
     def _tell(self, entry: AnyMessage, request_id: str, attempt: Attempt) -> None:
         if self._observe is None:

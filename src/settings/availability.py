@@ -62,6 +62,32 @@ class EjectionIn(Model):
     )
 
 
+class RoutingIn(Model):
+    """Which member is first. `routing: cheapest` is short for `routing: {by: cheapest}`."""
+
+    by: Annotated[str, PlainValidator(values.routing_by)] = field(
+        "`priority-weighted`: by weight. `cheapest`: who is estimated to cost least for this very call; who "
+        "has no price is last. Both are in the lowest priority that is up.",
+        "word",
+        "give priority-weighted or cheapest",
+        "priority-weighted",
+    )
+    tolerance: Annotated[int, BeforeValidator(values.discount)] = field(
+        "With `cheapest`: weights decide among members that cost at most so much more than the cheapest. "
+        "Left out: among those that cost the same.",
+        "percentage",
+        "give e.g. 10%",
+        0,
+    )
+    output: Annotated[int, BeforeValidator(values.tokens)] = field(
+        "How long answers are as a rule, for estimates of what a call costs. Left out: as long as the call "
+        "allows, and 1k where it does not say.",
+        "number of tokens",
+        "give e.g. 500",
+        0,
+    )
+
+
 class AffinityIn(Model):
     """Calls that belong together go to one member. `affinity: user` is short for `affinity: {by: user}`."""
 

@@ -19,6 +19,7 @@ from ..core.catalog import (
     Listen,
     Member,
     Pool,
+    Routing,
     Rule,
     Timeouts,
 )
@@ -227,7 +228,7 @@ def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Po
     return Pool(
         name=entry.name,
         members=tuple([_member(m, providers) for m in entry.members]),
-        routing=entry.routing,
+        routing=_routing(merged, path, entry),
         failover=entry.failover,
         cache=entry.cache,
         aliases=tuple(entry.aliases),
@@ -241,6 +242,18 @@ def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Po
         affinity=_affinity(merged, path, entry),
         guard=entry.guard,
     )
+
+
+def _routing(merged: Merged, path: Path, entry: PoolIn) -> Routing:
+    said = Routing(entry.routing.by, entry.routing.tolerance, entry.routing.output)
+    if said.tolerance_ppm and not said.is_cheapest:
+        wrong = f"routing {said.by} is by weight, whatever members cost"
+        merged.wrong((*path, "routing", "tolerance"), wrong, "say `by: cheapest`, or leave it out")
+    if said.is_cheapest and entry.hedge is not None:
+        wrong = "a call that is for the cheapest member is not hedged"
+        right = "leave one of the two out, or give a tolerance that takes in all members of a priority"
+        merged.warn((*path, "hedge"), wrong, right)
+    return said
 
 
 def _hedge(merged: Merged, path: Path, entry: PoolIn) -> Hedge | None:

@@ -5,23 +5,27 @@
 | `claude-*` | a pattern, for facts that are text: `*` any text, `?` one character |
 | `[a, b-*]` | any of these |
 | `">100k"`, `">="`, `"<"`, `"<="` | compared, for facts that are numbers; k, M, G are thousands |
+| `"> $0.05"`, `$0.05` | the same for facts that are amounts of money |
 | `"!a"`, `{not: a}`, `{not: [a, b]}` | not |
 | `{all: [">10k", "<=100k"]}` | all of these |
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, NoReturn
 
-from ..core.call import FACT_KINDS
+from ..core.call import FACT_KINDS, Money
 from ..core.catalog import Condition, Op
 from .problems import kind as yaml_kind
 from .problems import listing, show, suggestion
 
 _NUMBER = re.compile(r"([0-9][0-9_]*)(?:\.([0-9]+))?\s*([kKMG]?)")
+_DOLLARS = re.compile(r"\$?\s*([0-9]{1,12})(?:\.([0-9]{1,9}))?")
 _SCALE = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _COMPARE = re.compile(r"(>=|<=|>|<)\s*(.*)", re.DOTALL)
 _OPS = {op.value: op for op in (Op.GT, Op.GE, Op.LT, Op.LE)}
@@ -64,6 +68,7 @@ class _Fact:
 
     def __init__(self, name: str, kind: type) -> None:
         self.name, self.kind = name, kind
+        self.is_compared = issubclass(kind, int) and kind is not bool
 
     def read(self, value: Any, path: tuple[str | int, ...], *, inside: str = "") -> list[Condition]:
         """Conditions that all have to hold. `inside` is the word that stands around: "not" or "all"."""
@@ -96,7 +101,7 @@ class _Fact:
             raise MatchProblem(path, "an empty list never matches", "list at least one value")
         plain: list[str | int | bool] = []
         for i, value in enumerate(values):
-            if isinstance(value, str) and (self.kind is int and _COMPARE.match(value)):
+            if isinstance(value, str) and (self.is_compared and _COMPARE.match(value)):
                 right = f"to have all of them hold, write {{all: [{', '.join(map(show, values))[:80]}]}}"
                 raise MatchProblem((*path, i), "a list means any of these values, not comparisons", right)
             if isinstance(value, str) and value.startswith("!"):
@@ -107,7 +112,7 @@ class _Fact:
 
     def _one(self, value: Any, path: tuple[str | int, ...]) -> list[Condition]:
         found = _COMPARE.fullmatch(value) if isinstance(value, str) else None
-        if found and self.kind is int:
+        if found and self.is_compared:
             return [Condition(self.name, _OPS[found[1]], (self._scalar(found[2], path),))]
         return [self._equal([self._scalar(value, path)])]
 
@@ -120,6 +125,8 @@ class _Fact:
             return self._bool(value, path)
         if self.kind is int:
             return self._number(value, path)
+        if self.kind is Money:
+            return self._money(value, path)
         if not isinstance(value, str):
             right = f'put it in quotes: "{show(value)}"' if yaml_kind(value) == "a number" else "give text"
             raise self._kind(value, path, right)
@@ -152,8 +159,22 @@ class _Fact:
             raise MatchProblem(path, f"{show(value)} is not a whole number in range", right)
         return number
 
+    def _money(self, value: Any, path: tuple[str | int, ...]) -> int:
+        """Dollars → nano-dollars."""
+        right = 'give dollars, e.g. "> $0.05"'
+        if isinstance(value, float) and math.isfinite(value):
+            value = format(Decimal(repr(value)), "f")  # what was written, and not 5e-05
+        text = "" if isinstance(value, bool) else str(value).strip()
+        found = _DOLLARS.fullmatch(text)
+        if not found:
+            raise self._kind(value, path, right)
+        nano = int(found[1] + str(found[2] or "").ljust(9, "0"))
+        if nano > _MOST:
+            raise MatchProblem(path, f"{show(value)} is more than any call costs", right)
+        return nano
+
     def _kind(self, value: Any, path: tuple[str | int, ...], right: str) -> MatchProblem:
-        wanted = {str: "text", int: "a number", bool: "true or false"}[self.kind]
+        wanted = {str: "text", int: "a number", bool: "true or false", Money: "money"}[self.kind]
         said = "nothing" if value is None else show(value)
         return MatchProblem(path, f"{self.name} is {wanted}, and {said} is not good for it", right)
 

@@ -191,11 +191,14 @@ def warn_of_unpriced(
     without = set(idle)
     for index, pool in pools:
         for i, member in enumerate(pool.members):
-            if member.id in told or member.provider in without:
+            is_last = pool.routing.is_cheapest
+            if member.provider in without or (member.id in told and not is_last):
                 continue
             told.add(member.id)
             if lacking := _lacking(book.find(member.provider, member.model, at_s), member):
                 wrong = f"{member.id} has no {lacking}, so what its calls cost is unknown"
+                if is_last:
+                    wrong += ", and it is the last to be tried (routing: cheapest)"
                 entry = f"{{provider: {member.provider}, model: {show(member.model)}, input: …, output: …}}"
                 right = f"add to `prices`: - {entry} in dollars per million tokens, or commitment: true"
                 merged.warn(("pools", index, "members", i, "model"), wrong, right)

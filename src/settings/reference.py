@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from ..core.call import FACT_KINDS
+from ..core.call import FACT_KINDS, Money
 from . import values
 from .builtin import builtins
 from .fields import Model
@@ -179,9 +179,10 @@ _FACTS = {
     "schema": "the call asks for output by a schema",
     "reasoning": "the call asks for reasoning",
     "stream": "the call asks for a stream",
-    "cost.estimate": "what the call will cost, estimated, in nano-dollars (1 dollar is 1G)",
+    "cost.estimate": "what the call would cost in the pool that it asks for, estimated "
+    '([how](routing-by-cost.md#the-fact-costestimate)), in dollars: `"> $0.05"`',
 }
-_KINDS = {str: "text", int: "number", bool: "true or false"}
+_KINDS = {str: "text", int: "number", bool: "true or false", Money: "money"}
 
 
 def reference() -> str:

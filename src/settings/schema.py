@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ..core.catalog import Limits, Listen, SecretRef
 from . import values
-from .availability import AffinityIn, EjectionIn, HedgeIn, TimeoutsIn
+from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .fields import HOUR, Flag, Model, field
 from .pricing import PriceIn
@@ -221,11 +221,12 @@ class PoolIn(Model):
     """What an agent asks for by name in `model`: members that can stand in for one another."""
 
     name: PoolName = field("What clients put in `model`.", "name", _POOL)
-    routing: Annotated[str, PlainValidator(values.routing)] = field(
-        "How the first member is picked. `priority-weighted`: by weight, in the lowest priority that is up.",
-        "word",
-        "give priority-weighted",
-        "priority-weighted",
+    routing: Annotated[RoutingIn, BeforeValidator(values.routing)] = field(
+        "How the first member is picked, in the lowest priority that is up: `priority-weighted` (by weight) "
+        "or `cheapest` (docs/routing-by-cost.md).",
+        "word or mapping",
+        "give priority-weighted or cheapest",
+        RoutingIn,
     )
     failover: Annotated[int, PlainValidator(values.failover)] = field(
         "How many other members may be tried after the first fails: `up to 3`, `3`, or `none`. At most 10. "

@@ -276,12 +276,20 @@ def denial(value: Any) -> str:
     return value
 
 
-def routing(value: Any) -> str:
-    """`priority-weighted`, so far the only one."""
-    if value != "priority-weighted":
-        right = suggestion(str(value), ["priority-weighted"], "the only routing so far is priority-weighted")
+_ROUTINGS = ("priority-weighted", "cheapest")
+
+
+def routing_by(value: Any) -> str:
+    """`priority-weighted` or `cheapest`."""
+    if value not in _ROUTINGS:
+        right = suggestion(str(value), _ROUTINGS, "give priority-weighted or cheapest")
         refuse(f"{show(value)} is not a routing", right)
-    return "priority-weighted"
+    return str(value)
+
+
+def routing(value: Any) -> Any:
+    """A word stands for a mapping with just `by`."""
+    return {"by": value} if isinstance(value, str) else value
 
 
 def cache(value: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.catalog import Limits
-from ..core.logs import FAILURES_LOG, MEMBER_LOG, SETTLED_STATUSES, UPSTREAM_FLAGS
+from ..core.logs import FAILURES_LOG, MEMBER_LOG, SETTLED_STATUSES, UNDECIDED_FORMAT, UPSTREAM_FLAGS
 from ..policy.limits import limit_headers
 from .types import EXT_PROC_CLUSTER, XDS_CLUSTER, Tree, duration, extension
 
@@ -91,6 +91,23 @@ def access_log(
         additional_request_headers_to_log=list(request_headers),
         additional_response_headers_to_log=list(reply_headers),
     )
+
+
+def undecided_log(path: str) -> Tree:
+    """A line in a file for each call that has ended with no member to be asked: ext_proc names a pool for all
+    others."""
+    decided = {"filter": "modelbroker", "path": [{"key": "pool"}], "value": {"string_match": {"exact": "-"}}}
+    log = extension(
+        "envoy.access_loggers.file",
+        "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        path=path,
+        log_format={"json_format": UNDECIDED_FORMAT},
+    )
+    ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
+    undecided = {"metadata_filter": {"matcher": decided, "match_if_key_not_found": True}}
+    probe = {"name": ":path", "string_match": {"prefix": "/healthz"}, "invert_match": True}
+    log["filter"] = {"and_filter": {"filters": [ended, undecided, {"header_filter": {"header": probe}}]}}
+    return log
 
 
 def member_logs(dialects: Iterable[str]) -> list[Tree]:

@@ -13,6 +13,7 @@ from ..core.keys import (
     MEMBER_HEADER,
     MOST_MESSAGE_MS,
 )
+from ..core.logs import HEARTBEAT_S, OUTER_LOG
 from ..exchange.outer import MOST_OVER_LIMIT
 from ..policy.attempts import MOST_ATTEMPTS
 from .clusters import buffer_bytes
@@ -26,6 +27,7 @@ from .filters import (
     grpc_service,
     retries,
     router,
+    undecided_log,
 )
 from .local_replies import outer_mappers
 from .types import ADS, OUTER_LISTENER, OUTER_ROUTES, Tree, duration, extension, set_header, typed
@@ -60,9 +62,11 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
         http_filters=[ext_proc, router()],
         access_log=[
             access_log(
-                "outer", ("x-broker-request-id", "x-broker-member", CODE_HEADER), ("x-broker-request-id",)
-            )
+                OUTER_LOG, ("x-broker-request-id", "x-broker-member", CODE_HEADER), ("x-broker-request-id",)
+            ),
+            *([undecided_log(listen.undecided_file)] if listen.undecided_file else []),
         ],
+        access_log_options={"access_log_flush_interval": f"{HEARTBEAT_S}s"},
         local_reply_config={"mappers": outer_mappers()},
         use_remote_address=True,
         request_headers_timeout=duration(_REQUEST_HEADERS_MS),

@@ -42,8 +42,9 @@ def test_killed_at_any_moment(
     file, kept = begin()
     for number, (amount, is_kept, ends) in enumerate(calls):
         one = record(number, amount)
-        file.write([one])
-        kept.written([one])
+        mark = file.write([one])
+        assert mark is not None
+        kept.written([one], mark.inode, mark.size)
         total += amount
         if is_kept:
             kept.write()

@@ -131,9 +131,59 @@ def test_explain_says_what_a_member_costs(
     asked = ("explain", "--config", "CONFIG", "--caller", "tester", "--assume-credentials", str(body))
     lines = told(*asked)[1].splitlines()
     begin = lines.index("prices") + 1
+    # 16 tokens in, and 1,000 out where nobody says how many they may be.
     assert dict(line.split(maxsplit=1) for line in lines[begin:-1]) == {
-        "anthropic/claude-opus-4-7": "$4.5 in, $22.5 out a million tokens",
-        "openai/gpt-5.4": "$2.5 in, $15 out a million tokens",
+        "anthropic/claude-opus-4-7": "$4.5 in, $22.5 out a million tokens; this call $0.022572",
+        "openai/gpt-5.4": "$2.5 in, $15 out a million tokens; this call $0.01504",
         "openai/gpt-nobody-knows": "its price is not known",
-        "vllm/qwen": "paid otherwise",
+        "vllm/qwen": "paid otherwise; this call $0",
     }
+
+
+CHEAPEST = """\
+pools:
+  - name: p
+    routing: {by: cheapest, tolerance: 60%}
+    hedge: 1s
+    members:
+      - {provider: openai, model: gpt-nobody-knows, weight: 90}
+      - {provider: anthropic, model: claude-opus-4-7}
+      - {provider: openai, model: gpt-5.4, weight: 3}
+      - {provider: openai, model: gpt-5.4-pro}
+prices:
+  - {provider: anthropic, model: claude-*, input: 4.50, output: 22.50}
+  - {provider: openai, model: gpt-5.4, input: 2.50, output: 15}
+  - {provider: openai, model: gpt-5.4-pro, input: 30, output: 180}
+callers:
+  - {name: tester, key: {env: TESTERS_KEY}}
+"""
+
+
+def test_check_and_explain_of_a_pool_that_wants_the_cheapest(
+    told: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTERS_KEY", "secret")
+    (tmp_path / "broker.yaml").write_text(CHEAPEST)
+    code, _, err = told("check", "--no-envoy", "CONFIG")
+    assert code == 0
+    assert "pools[0].hedge: a call that is for the cheapest member is not hedged" in err
+    assert (
+        "pools[0].members[0].model: openai/gpt-nobody-knows has no price, so what its calls cost is unknown, "
+        "and it is the last to be tried (routing: cheapest)"
+    ) in err
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"model": "p", "messages": [{"role": "user", "content": "hi"}]}))
+    asked = ("explain", "--config", "CONFIG", "--caller", "tester", "--assume-credentials", str(body))
+    text, story = told(*asked)[1], json.loads(told(*asked[:-1], "--json", asked[-1])[1])
+    chances = {one["member"]: one["chance"] for one in story["eligible"]}
+    assert chances == {
+        "openai/gpt-nobody-knows": 0.0,
+        "anthropic/claude-opus-4-7": 0.25,
+        "openai/gpt-5.4": 0.75,
+        "openai/gpt-5.4-pro": 0.0,
+    }
+    assert story["facts"]["cost.estimate"] == 22_572_000, "of those that may be first the dearest"
+    assert story["order"][2:] == ["openai/gpt-5.4-pro", "openai/gpt-nobody-knows"]
+    assert f"cheapest {', '.join(story['order'])}" in text
+    assert "openai/gpt-5.4-pro                       weight 1, not among the cheapest" in text
+    assert "cost.estimate      $0.022572" in text

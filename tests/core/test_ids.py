@@ -6,7 +6,6 @@ import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from modelbroker.core.ids import RANDOM_BYTES, request_id_of, unix_ms_of
 
 times = st.integers(0, 2**48 - 1)

@@ -157,7 +157,7 @@ def test_who_was_told_of_keeps_its_name_and_its_beginning() -> None:
     call.ms += 5_000
     second = call.failed(B1, "reset")
     assert isinstance(second, Forward)
-    assert dict(second.facts)["request_id"] == "id-1"
+    assert call.outer.request_id == "id-1"
     assert dict(second.facts)["customer"] == "acme"
     assert dict(second.facts)["attempt"] == "2"
     assert dict(second.set_headers)["x-envoy-upstream-rq-timeout-ms"] == "15000"

@@ -299,7 +299,12 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("pools", 0, "ejection", "base"), "5s"),
     (("pools", 0, "ejection", "max"), "50s"),
     (("pools", 1, "ejection"), "on"),
+    (("pools", 1, "routing"), "cheapest"),
+    (("pools", 1, "routing"), {"by": "cheapest", "tolerance": "10%"}),
+    (("pools", 1, "routing"), {"by": "cheapest", "output": "2k"}),
     (("rules", 0, "match", "tier"), "y"),
+    (("rules", 0, "match", "cost.estimate"), "> $0.05"),
+    (("rules", 0, "match", "cost.estimate"), "> $0.5"),
     (("rules", 0, "match", "context.tokens"), ">=1k"),
     (("rules", 0, "match", "context.tokens"), ">2k"),
     (("rules", 0, "match", "context.tokens"), {"not": ">1k"}),
@@ -330,7 +335,7 @@ def test_every_change_of_meaning_changes_the_revision() -> None:
 
 def test_the_revision_is_the_same_in_every_process() -> None:
     # Golden: a change here means that every deployed revision changes with this release.
-    assert loaded({"a": dump(BASE)}).catalog.revision == "e093f09e6cf0"
+    assert loaded({"a": dump(BASE)}).catalog.revision == "9b6eddf7ff8f"
 
 
 def test_a_bomb_of_aliases_is_refused() -> None:

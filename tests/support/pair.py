@@ -65,6 +65,7 @@ class Pair:
         command = [*_PROGRAM, "serve", "--config", str(self._config), "--port", str(self._port)]
         command += ["--xds", self._addresses[0], "--ext-proc", self._addresses[1]]
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--state-dir", str(self.folder / "state")]
+        command += ["--undecided", str(self.folder / "undecided.jsonl")]
         environ = {**os.environ, "KEY_OF_PROVIDERS": "sk-provider-secret"}
         with (self.folder / "serve.log").open("ab") as log:
             self.control = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
@@ -76,6 +77,7 @@ class Pair:
         (self.folder / "envoy.yaml").write_bytes(bootstrap)
         command = [str(envoy_binary()), "-c", str(self.folder / "envoy.yaml"), "--concurrency", "1"]
         command += ["--drain-strategy", "immediate", "--disable-hot-restart", "--log-level", "warning"]
+        command += ["--file-flush-interval-msec", "100"]
         with (self.folder / "envoy.log").open("ab") as log:
             self.envoy = subprocess.Popen(command, stdout=log, stderr=log)
 

@@ -51,7 +51,7 @@ up to 3|up to 99|10s|-1s|1 year|32MiB|1KB|>100k|">100k"|"<=0"|"*"|"a*b*c*d*e*f*"
 http://u:p@h/|ftp://h|http://[::1]:8/|http://h:99999|unix:/x|::1|0.0.0.0|localhost|bearer|x-api-key
 openai-chat|anthropic-messages|gemini|anthropic|openai|bedrock|p1|reasoning-tier|standard-tier
 {env: A}|{file: /etc/passwd}|{sha256: abc}|{env: ""}|"\\0"|"\\ud800"|"\\U0001F600"|größe
-priority-weighted|short-context|host|x-broker-pool|authorization|content-length|:path|"a\\r\\nb: c"
+priority-weighted|cheapest|short-context|host|x-broker-pool|authorization|content-length|:path|"a\\r\\nb: c"
 *_|{not: x}|
 """.replace("\n", "|").split("|")
 

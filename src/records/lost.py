@@ -1,0 +1,70 @@
+"""The record of a call whose end nobody told: made of what was written before it was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..core.ids import unix_ms_of
+from ..core.opened import Opened
+from ..core.outcomes import LOST, outcome_of
+from ..core.record import Attempt, Record
+from ..core.usage import NOTHING, UNKNOWN
+from .join import in_order
+
+# Facts that a record has under the same name.
+_NAMED = (
+    "caller",
+    "agent",
+    "user",
+    "team",
+    "customer",
+    "feature",
+    "tier",
+    "dialect",
+    "model",
+    "rule",
+    "pool",
+    "revision",
+    "degraded_from",
+    "budget",
+)
+
+
+def tell(record: Record, facts: Mapping[str, str]) -> None:
+    """Give the record what the facts name."""
+    for name in _NAMED:
+        setattr(record, name, facts.get(name, ""))
+
+
+def lost_record(opened: Opened, attempts: list[Attempt]) -> Record:
+    """`attempts`: those of which Envoy told before it went silent. A call that the broker answered itself is
+    what it was, though nobody knows whether the answer arrived; of any other the provider may have worked."""
+    facts = opened.facts
+    in_order(attempts)
+    begun = int(facts.get("attempt", "1"))
+    made = max(len(attempts), begun - 1 if opened.status else begun)
+    record = Record(
+        request_id=opened.request_id,
+        started_s=(unix_ms_of(opened.request_id) or 0) / 1000,
+        duration_ms=0.0,
+        first_byte_ms=None,
+        status=opened.status,
+        method="POST",
+        path="",
+        stream=facts.get("stream") == "1",
+        code=opened.code,
+        attempts_made=made,
+        hedged=any(attempt.hedge for attempt in attempts),
+        attempts=tuple(attempts),
+        usage_state=UNKNOWN,
+    )
+    tell(record, facts)
+    if opened.status:
+        record.outcome, record.error_source = outcome_of(opened.status, opened.code, made)
+    else:
+        record.outcome, record.error_source = LOST, "broker"
+    if not made:
+        record.usage_state = NOTHING
+    elif len(attempts) == made:
+        record.usage, record.usage_state = attempts[-1].usage, attempts[-1].usage_state
+    return record
