@@ -58,4 +58,6 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _window(text: str) -> str:
     unit, _, rest = text.partition("@")
-    return f"last {int(rest) // 1000} s" if unit == "rolling" else text.replace("@", " ")
+    if unit == "rolling":
+        return f"last {int(rest) // 1000} s"
+    return f"{unit}, {rest}" if rest else "at a time"

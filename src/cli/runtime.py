@@ -16,6 +16,7 @@ from ..core.keys import content_hash
 from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
+from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
 from ..policy.seats import Plan
 from ..settings import PriceList, compile_texts, read_files
@@ -102,7 +103,8 @@ def make_ready(
     prices = prices if prices is not None else before.prices if before else NO_PRICES
     plan = Plan(catalog.budgets) if catalog.budgets else None
     callers, estimates = resolved.callers, Estimates(prices)
-    view = View(generation, catalog, resolved.state, callers, by_name, estimates, prices, plan)
+    ceilings = Ceilings(prices)
+    view = View(generation, catalog, resolved.state, callers, by_name, estimates, ceilings, plan)
     memory = before.memory if before else Memory()
     resources = build(catalog, resolved.state, SURFACES, resolved.credentials, memory)
     return Ready(

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..core.budgets import CALLS, CONCURRENCY, NANO_DOLLARS, Budget, Step
+from ..core.budgets import CALLS, CONCURRENCY, NANO_DOLLARS, Budget
 from ..core.call import Facts
 from ..core.causes import Cause
 from ..core.errors import CallError, Misconfigured, Refused
 from ..core.prices import dollars
 from ..policy.attempts import Tried
-from ..policy.budgets import DEGRADED, GRANTED, Ask, Claim, Verdict, step_beyond
+from ..policy.budgets import DEGRADED, GRANTED, Ask, Claim, Verdict, pool_beyond
 from ..policy.seats import Plan, claims_of
 from .routing import Hold, Narrowed
 from .view import Routed, View
@@ -35,9 +35,29 @@ class Funds(Protocol):
 
 class Budgeting:
     """Of one call, from its decision to its way out. `degraded_from` is the pool that it was for, where a
-    budget sent it on, `budget` the one that did, or that denied it."""
+    budget sent it on, `budget` the one that did, or that denied it; `degraded` is both, where an earlier
+    attempt of the call was sent on."""
 
-    def __init__(self, view: View, plan: Plan, request_id: str, funds: Funds) -> None:
+    __slots__ = (
+        "_ask",
+        "_denial",
+        "_funds",
+        "_off",
+        "_plan",
+        "_pool",
+        "_pool_before",
+        "_request_id",
+        "_routed",
+        "_view",
+        "_without",
+        "budget",
+        "degraded_from",
+        "held",
+    )
+
+    def __init__(
+        self, view: View, plan: Plan, request_id: str, funds: Funds, degraded: tuple[str, str] = ("", "")
+    ) -> None:
         self._view = view
         self._plan = plan
         self._request_id = request_id
@@ -49,18 +69,8 @@ class Budgeting:
         self._pool = ""  # where it was degraded to
         self._pool_before = ""
         self._off: frozenset[str] = frozenset()  # pools that it is not degraded to
-        self.degraded_from = ""
-        self.budget = ""
+        self.degraded_from, self.budget = degraded
         self.held = ""
-
-    def _narrowed(self, facts: Facts) -> Narrowed:
-        """What is left to route by."""
-        caller = facts.caller
-
-        def names_member(pool: str) -> bool:
-            return self._plan.depends_on_provider(caller, pool)
-
-        return Narrowed(names_member, self._pool, self._without, self._denial)
 
     def next(
         self,
@@ -76,7 +86,7 @@ class Budgeting:
             return self._routed
         while True:  # each time there is one pool, provider or member less
             try:
-                routed = route(self._narrowed(facts))
+                routed = route(Narrowed(self._plan, self._pool, self._without, self._denial))
             except CallError as error:
                 if error is self._denial or not self._falls_back():
                     raise
@@ -106,7 +116,7 @@ class Budgeting:
         members = (member,) if member is not None else routed.decision.eligible
         entered = (*self._off, *routed.pools)
         side_by_side = 2 if routed.hedge else 1
-        claims, untold = claims_of(seats, facts, members, self._view.prices, now_s, side_by_side, entered)
+        claims, untold = claims_of(seats, facts, members, self._view.ceilings, now_s, side_by_side, entered)
         if untold:
             self._leave_out(frozenset(one.id for one in untold), _untold(untold[0].id, routed))
             return None
@@ -136,8 +146,8 @@ class Budgeting:
         used = verdict.used[verdict.row]
         budget = claim.seat.budget
         if verdict.outcome == DEGRADED:
-            step = step_beyond(budget, used + claim.amount, (*self._off, *routed.pools))
-            self._degrade(budget, step, routed)
+            entered = (*self._off, *routed.pools)
+            self._degrade(budget, pool_beyond(claim.seat.degrades, used + claim.amount, entered), routed)
             return False
         denial = _denied(claim, used, verdict.ready_s, ask.now_s, routed)
         if routed.member is not None and _is_providers(budget):
@@ -151,13 +161,11 @@ class Budgeting:
         self._without |= names
         self._denial = denial
 
-    def _degrade(self, budget: Budget, step: Step | None, routed: Routed) -> None:
-        if step is None:
-            return
+    def _degrade(self, budget: Budget, pool: str, routed: Routed) -> None:
         self.degraded_from = self.degraded_from or routed.pool.name
         self.budget = budget.name
-        self._off |= {step.pool}
-        self._pool_before, self._pool = self._pool, step.pool
+        self._off |= {pool}
+        self._pool_before, self._pool = self._pool, pool
 
     def _falls_back(self) -> bool:
         """The pool that it was degraded to can't take it: it stays where it was."""
@@ -168,8 +176,14 @@ class Budgeting:
             self.degraded_from = self.budget = ""
         return True
 
+    @property
+    def degraded(self) -> tuple[str, str]:
+        return (self.degraded_from, self.budget) if self.degraded_from else ("", "")
+
     def told(self) -> tuple[tuple[str, str], ...]:
         """For the record."""
+        if not self.budget:  # nearly always
+            return (("reserved", self.held),) if self.held else ()
         known = (("reserved", self.held), ("degraded_from", self.degraded_from), ("budget", self.budget))
         return tuple(one for one in known if one[1])
 
@@ -240,7 +254,9 @@ def _denied(claim: Claim, used: int, ready_s: float | None, now_s: float, routed
 
 def shown(amount: int, unit: str) -> str:
     """As people write it: `$1.25`, `1200 tokens`."""
-    return f"${dollars(amount)}" if unit == NANO_DOLLARS else f"{amount} {unit}"
+    if unit == NANO_DOLLARS:
+        return f"${dollars(amount)}"
+    return f"{amount} {CALLS if unit == CONCURRENCY else unit}"
 
 
 def _window(budget: Budget) -> str:

@@ -230,8 +230,9 @@ class OuterCall:
         if self.view.plan is None:
             routed: Routed | Hold | Ask = route(None)
         else:
+            degraded = course.degraded if course else ("", "")
             self._budgeting = self._budgeting or Budgeting(
-                self.view, self.view.plan, self.request_id, self.funds
+                self.view, self.view.plan, self.request_id, self.funds, degraded
             )
             tried = course.failed() if course else ()
             routed = self._budgeting.next(route, facts, tried, moment.unix_s, verdict)
@@ -306,6 +307,7 @@ class OuterCall:
             routed.pools,
             tried,
             self._waited_ms(moment),
+            self._budgeting.degraded if self._budgeting is not None else ("", ""),
         )
         return sealed(course, self.seal)
 

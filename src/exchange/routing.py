@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from ..policy.attempts import (
 )
 from ..policy.decide import decide_in
 from ..policy.hedging import HedgeTally
+from ..policy.seats import Plan
 from .affinity import belongs, key_in
 from .cheapest import ByCost
 from .course import Course
@@ -63,10 +64,10 @@ class Patience(NamedTuple):
 
 class Narrowed(NamedTuple):
     """What budgets leave of a decision. `pool`: where the call was degraded to, "" where it was not;
-    `without`: providers and members that it can't pay; `names_member`: of a pool, whether the member has to
-    be known before the call is let go. `denial` is told where nobody is left."""
+    `without`: providers and members that it can't pay; `plan` knows where the member has to be known
+    before the call is let go. `denial` is told where nobody is left."""
 
-    names_member: Callable[[str], bool]
+    plan: Plan
     pool: str = ""
     without: frozenset[str] = frozenset()
     denial: CallError | None = None
@@ -210,7 +211,10 @@ class Routing:
 
     def _names_member(self, decision: Decision) -> bool:
         narrowed = self._narrowed
-        return narrowed is not None and (bool(narrowed.without) or narrowed.names_member(decision.pool))
+        if narrowed is None:
+            return False
+        caller = self._facts.caller
+        return bool(narrowed.without) or narrowed.plan.depends_on_provider(caller, decision.pool)
 
     def _by_cost(self, pool: Pool, decision: Decision, inbound: Inbound, body: bytes) -> ByCost:
         key = key_in(pool, self._facts, inbound.first, body)

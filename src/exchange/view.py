@@ -11,9 +11,9 @@ from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog, Member, Pool
 from ..core.causes import Cause
 from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, member_key, pool_cluster
-from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import Upstream, client_dialect
 from ..policy import State
+from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates, asks_cost
 from ..policy.seats import Plan
 from .course import COURSE_HEADER
@@ -62,7 +62,7 @@ class View:
     # Name → caller, of those that have a key.
     callers_by_name: Mapping[str, Caller] = field(default_factory=dict, repr=False)
     estimates: Estimates = field(default_factory=Estimates, repr=False)
-    prices: PriceBook = NO_PRICES
+    ceilings: Ceilings = field(default_factory=Ceilings, repr=False)
     plan: Plan | None = None  # None: there are no budgets
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
 

@@ -141,7 +141,7 @@ class Streams:
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `funds` pay for calls. `seal` is the key of the courses that
     calls carry, `book` what is known of members, and `hedges` counts. `opened` is told of each call whose
-    body came, before it is answered. """
+    body came, before it is answered."""
 
     def __init__(
         self,

@@ -6,8 +6,9 @@ it was reserved, whenever it ends."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -22,23 +23,35 @@ from ..core.budgets import (
     Budget,
     Charge,
     Span,
-    Step,
     Window,
 )
 
+_ENCODER = msgspec.json.Encoder()
 GRANTED, DEGRADED, DENIED = "granted", "degraded", "denied"
 Spans = Callable[[Window, float], Span]
 
 
 class Seat(NamedTuple):
     """A budget's account that a call falls into; `lender`: where in the same list its lender is, -1: it has
-    none. `is_own`: the call is charged there; else it is there to be borrowed from alone."""
+    none. `is_own`: the call is charged there; else it is there to be borrowed from alone. The rest follows
+    from the budget: `most` that the account may hold (None: without end), `degrades`: from where on the call
+    goes on in which pool, `counts`: a call is one, whatever it costs."""
 
     budget: Budget
     account: str
     scope: str
     lender: int = -1
     is_own: bool = True
+    most: int | None = None
+    degrades: tuple[tuple[int, str], ...] = ()
+    counts: bool = False
+
+
+def seat_of(budget: Budget, scope: str = "", lender: int = -1, is_own: bool = True) -> Seat:
+    degrades = tuple((budget.at(step), step.pool) for step in budget.steps if step.action == DEGRADE)
+    counts = is_own and budget.unit in (CALLS, CONCURRENCY)
+    account = account_id(budget, scope)
+    return Seat(budget, account, scope, lender, is_own, most_of(budget), degrades if is_own else (), counts)
 
 
 class Claim(NamedTuple):
@@ -140,27 +153,11 @@ class Account:
 
     def move(self, first: int) -> None:
         """Slots before `first` count no longer."""
-        if first <= self.first:
-            return
         self.first = first
         for slot in [slot for slot in self.slots if slot < first]:
             spent, reserved = self.slots.pop(slot)
             self.spent -= spent
             self.reserved -= reserved
-
-    def add(self, slot: int, spent: int, reserved: int) -> None:
-        """What belongs to a slot that counts no longer is nobody's any more."""
-        if slot < self.first:
-            return
-        held = self.slots.setdefault(slot, [0, 0])
-        held[0] += spent
-        held[1] += reserved
-        self.spent += spent
-        self.reserved += reserved
-
-    @property
-    def used(self) -> int:
-        return self.spent + self.reserved
 
 
 def ready_s(slots: Mapping[int, int], span: Span, too_much: int, window: Window) -> float | None:
@@ -209,17 +206,14 @@ class Accounts:
     ) -> str:
         """Keep what was granted; what the record is to say of it."""
         parts = []
-        for row, claim in enumerate(ask.claims):
+        for claim, span, amount, more in zip(ask.claims, spans, taken, passed, strict=True):
             seat = claim.seat
-            parts.append(
-                Part(seat.account, spans[row].slot, taken[row], passed[row], seat.lender, seat.is_own)
-            )
-            if taken[row]:
-                window = seat.budget.window
-                self._move(seat.account, window, spans[row].slot, 0, taken[row], is_known=is_known)
+            parts.append(Part(seat.account, span.slot, amount, more, seat.lender, seat.is_own))
+            if amount:
+                self._move(seat.account, seat.budget.window, span.slot, 0, amount, is_known=is_known)
         stages = self.held.setdefault(ask.request_id, [])
         stages.append(Stage(ask.since, ask.now_s, parts))
-        return msgspec.json.encode(stages).decode()
+        return _ENCODER.encode(stages).decode()
 
     def holds(self, request_id: str, account: str) -> bool:
         """Has the call something of this account already?"""
@@ -242,8 +236,9 @@ class Accounts:
         account = self.accounts.get(name)
         if account is None:
             return 0
-        account.move(span.first)
-        return account.used
+        if span.first > account.first:
+            account.move(span.first)
+        return account.spent + account.reserved
 
     def _move(
         self,
@@ -257,9 +252,17 @@ class Accounts:
     ) -> None:
         account = self.accounts.get(name)
         if account is None:
-            account = Account(window or window_named(name.split("|", 3)[2]))
+            account = Account(window or window_named(named(name)[2]))
             self.accounts[name] = account
-        account.add(slot, spent, reserved)
+        if slot >= account.first:  # else it is nobody's any more
+            held = account.slots.get(slot)
+            if held is None:
+                account.slots[slot] = [spent, reserved]
+            else:
+                held[0] += spent
+                held[1] += reserved
+            account.spent += spent
+            account.reserved += reserved
         if self.log is not None and not is_known:
             key = (name, slot)
             self.log[key] = self.log.get(key, 0) + reserved
@@ -292,9 +295,12 @@ class Accounts:
             until = stages[number + 1].since if number + 1 < len(stages) else None
             amounts = charged(stage, used(stage.since, until) if used is not None else None)
             for part, amount in zip(stage.parts, amounts, strict=True):
-                name, unit, window, scope = part.account.split("|", 3)
-                self._move(part.account, None, part.slot, amount, -part.taken)
-                if unit == CONCURRENCY or not (part.taken or amount or part.is_own):
+                if part.taken or amount:
+                    self._move(part.account, None, part.slot, amount, -part.taken)
+                elif not part.is_own:
+                    continue
+                name, unit, window, scope = named(part.account)
+                if unit == CONCURRENCY:
                     continue
                 charges.append(Charge(name, scope, unit, window, part.taken, amount, stage.at_s))
         return charges
@@ -317,16 +323,24 @@ class Accounts:
                 del self.accounts[name]
 
 
+@functools.lru_cache(maxsize=16_384)
+def named(account: str) -> tuple[str, str, str, str]:
+    """(budget, unit, window, scope)"""
+    budget, unit, window, scope = account.split("|", 3)
+    return budget, unit, window, scope
+
+
 def charged(stage: Stage, used: Used | None) -> list[int]:
     """What each part is charged. Where nobody knows, what was reserved, or more where more is known."""
-    amounts = [0] * len(stage.parts)
-    lent = [0] * len(stage.parts)
+    amounts: list[int] = []
+    lent: dict[int, int] = {}
     for row, part in enumerate(stage.parts):
-        amount = _amount(part, part.account.split("|", 2)[1], used) if part.is_own else lent[row]
-        over = min(max(0, amount - part.taken), part.passed)
-        if over:
-            lent[part.lender] += over
-        amounts[row] = amount - over
+        amount = _amount(part, named(part.account)[1], used) if part.is_own else lent.get(row, 0)
+        if part.passed and amount > part.taken:
+            over = min(amount - part.taken, part.passed)
+            lent[part.lender] = lent.get(part.lender, 0) + over
+            amount -= over
+        amounts.append(amount)
     return amounts
 
 
@@ -375,15 +389,18 @@ def rolling_span(window: Window, now_s: float) -> Span:
 NOW = Span(0, 0, math.inf)  # of what has no window
 
 
-def step_beyond(budget: Budget, used: int, off: Iterable[str]) -> Step | None:
-    """The step of degradation that this much is beyond, the last of them; `off`: pools that are none."""
-    without = frozenset(off)
-    found = [
-        step
-        for step in budget.steps
-        if step.action == DEGRADE and step.pool not in without and used > budget.at(step)
-    ]
-    return found[-1] if found else None
+def degrades_left(degrades: Sequence[tuple[int, str]], entered: Collection[str]) -> Sequence[tuple[int, str]]:
+    """Of (from where on, pool) in rising order, those that are for a call that has entered these pools: what
+    comes behind the last of them."""
+    last = max((place for place, (_, pool) in enumerate(degrades) if pool in entered), default=-1)
+    return degrades[last + 1 :]
+
+
+def pool_beyond(degrades: Sequence[tuple[int, str]], used: int, entered: Collection[str]) -> str:
+    """Where a call goes on that does not fit below one of them: at the last that it is beyond; at the first
+    where a smaller share of the budget counts."""
+    left = degrades_left(degrades, entered)
+    return next((pool for at, pool in reversed(left) if used > at), left[0][1])
 
 
 def most_of(budget: Budget) -> int | None:

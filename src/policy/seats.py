@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
-from ..core.budgets import (
-    CALLS,
-    CONCURRENCY,
-    DEFAULT_OUTPUT_TOKENS,
-    DEGRADE,
-    NANO_DOLLARS,
-    Budget,
-)
+from ..core.budgets import TOKENS, Budget, OnUnknown
 from ..core.call import Caller, Facts
 from ..core.catalog import Member
-from ..core.prices import MILLION, Price, PriceBook
-from .budgets import Claim, Seat, account_id, most_of
+from .budgets import Claim, Seat, degrades_left, seat_of
+from .ceilings import Ceilings, sizes
 from .match import holds
 
 # Callers are few; users and customers that callers name may be many.
 _MOST_KEPT = 20_000
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
-_INPUTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h")
-_OUTPUTS = ("output", "reasoning")
 
 
 class Plan:
@@ -80,9 +71,8 @@ class Plan:
                 lenders.add(budget.lender)
         places = {name: place for place, name in enumerate(scopes)}
         return tuple(
-            Seat(
+            seat_of(
                 budget,
-                account_id(budget, scope),
                 scope,
                 places.get(f"{budget.lender} {budget.unit}", -1) if budget.lender else -1,
                 is_own,
@@ -113,11 +103,20 @@ def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
     kept[key] = value
 
 
+class _Ceiling(NamedTuple):
+    """Of one call at the dearest of some members: tokens, and nano-dollars as far as they are known; `untold`
+    are those of which they are not."""
+
+    tokens: int
+    nano: int
+    untold: tuple[Member, ...]
+
+
 def claims_of(
     seats: Sequence[Seat],
     facts: Facts,
     members: Sequence[Member],
-    book: PriceBook,
+    ceilings: Ceilings,
     now_s: float,
     attempts: int,
     entered: Sequence[str],
@@ -126,79 +125,48 @@ def claims_of(
     them whose cost can't be told, where a budget does not allow that: then the claims mean nothing.
     `entered` are pools that the call is in already: it is not degraded to them."""
     claims = []
+    found: dict[int, _Ceiling] = {}
     for seat in seats:
-        budget = seat.budget
         amount = 0
-        if seat.is_own:
-            if budget.unit == NANO_DOLLARS:
-                amount, untold = _money(budget, facts, members, book, int(now_s))
-                if untold:
-                    return (), untold
-            elif budget.unit not in (CALLS, CONCURRENCY):
-                amount = max(tokens_of(budget, facts, member) for member in members)
-            amount = 1 if budget.unit in (CALLS, CONCURRENCY) else amount * attempts
-        claims.append(Claim(seat, amount, most_of(budget), _degrade_from(seat, entered)))
+        if seat.counts:
+            amount = 1
+        elif seat.is_own:
+            budget = seat.budget
+            most_output = budget.output_tokens
+            if (ceiling := found.get(most_output)) is None:
+                ceiling = found[most_output] = _ceiling(facts, members, most_output, ceilings, now_s)
+            if budget.unit == TOKENS:
+                amount = ceiling.tokens
+            else:
+                amount = ceiling.nano
+                if ceiling.untold:
+                    if budget.unknown_cost == OnUnknown.DENY:
+                        return (), ceiling.untold
+                    if isinstance(budget.unknown_cost, int):
+                        amount = max(amount, budget.unknown_cost)
+            if attempts > 1:
+                amount *= attempts
+        degrade = None
+        if seat.degrades:
+            left = degrades_left(seat.degrades, entered)
+            degrade = left[0][0] if left else None
+        claims.append(Claim(seat, amount, seat.most, degrade))
     return tuple(claims), ()
 
 
-def _degrade_from(seat: Seat, entered: Sequence[str]) -> int | None:
-    if not seat.is_own:
-        return None
-    budget = seat.budget
-    found = [budget.at(step) for step in budget.steps if step.action == DEGRADE and step.pool not in entered]
-    return min(found, default=None)
-
-
-def _money(
-    budget: Budget, facts: Facts, members: Sequence[Member], book: PriceBook, now_s: int
-) -> tuple[int, list[Member]]:
-    most, untold = 0, []
+def _ceiling(
+    facts: Facts, members: Sequence[Member], most_output: int, ceilings: Ceilings, now_s: float
+) -> _Ceiling:
+    tokens = nano = 0
+    untold: tuple[Member, ...] = ()
     for member in members:
-        price = book.find(member.provider, member.model, now_s)
-        is_free = facts.surface.operation == "count"
-        cost = 0 if is_free else dearest(price, *_sizes(budget, facts, member), facts.audio)
-        if cost is not None:
-            most = max(most, cost)
-        elif isinstance(budget.unknown_cost, int):
-            most = max(most, budget.unknown_cost)
-        elif budget.unknown_cost == "deny":
-            untold.append(member)
-    return most, untold
-
-
-def tokens_of(budget: Budget, facts: Facts, member: Member) -> int:
-    """The most that a call is expected to use."""
-    return 0 if facts.surface.operation == "count" else sum(_sizes(budget, facts, member))
-
-
-def _sizes(budget: Budget, facts: Facts, member: Member) -> tuple[int, int]:
-    """(input, output): the estimate of the one, and the bound of the other as far as it is reserved."""
-    if facts.surface.operation != "chat":
-        return facts.context_tokens, 0
-    most = facts.max_output_tokens
-    if most is None:
-        most = budget.output_tokens or DEFAULT_OUTPUT_TOKENS
-    elif budget.output_tokens:
-        most = min(most, budget.output_tokens)
-    can = member.capabilities.max_output_tokens
-    if can is not None and can < most:
-        most = can
-    return facts.context_tokens, most * max(1, facts.choices)
-
-
-def dearest(price: Price | None, input_tokens: int, output_tokens: int, hears: bool = False) -> int | None:
-    """Nano-dollars of a call whose every token is of the dearest kind that the price knows; None where it
-    does not say. `hears`: there is audio in it."""
-    if price is None:
-        return None
-    if price.commitment:
-        return 0
-    rates = price.scale.at(input_tokens)
-    if (input_tokens and rates.input is None) or (output_tokens and rates.output is None):
-        return None
-    inputs = max(getattr(rates, bucket) or 0 for bucket in _INPUTS)
-    if hears:
-        inputs = max(inputs, rates.audio_input or 0)
-    outputs = max(getattr(rates, bucket) or 0 for bucket in _OUTPUTS)
-    whole = input_tokens * inputs + output_tokens * outputs
-    return -(-(whole + (rates.request or 0)) // MILLION)
+        given, output = sizes(facts, member, most_output)
+        if given + output > tokens:
+            tokens = given + output
+        cost = ceilings.nano(member, now_s, given, output, facts.audio)
+        if cost is None:
+            if given or output:
+                untold += (member,)
+        elif cost > nano:
+            nano = cost
+    return _Ceiling(tokens, nano, untold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,8 +44,12 @@ async def broker(fleet: Fleet, name: str, accounts: Accounts | None = None) -> A
 
 
 async def came_in(shared: Shared) -> None:
+    await until(lambda: not shared.is_away)
+
+
+async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while shared.is_away:
+        while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -217,11 +221,8 @@ def test_a_broker_that_begins_again_holds_nothing_of_its_last_life(redis: Redis)
             async with broker(fleet, "one", second) as one:
                 await settled(other, (25, 0))
                 # The record of the call that outlived it says what was reserved.
-                second.adopt(
-                    "b",
-                    '[[0,4000000000.0,[["%s",%d,30,0,-1,true]]]]'
-                    % (SEAT.account, spans(BUDGETS[2].window, NOW_S).slot),
-                )
+                slot = spans(BUDGETS[2].window, NOW_S).slot
+                second.adopt("b", f'[[0,{NOW_S},[["{SEAT.account}",{slot},30,0,-1,true]]]]')
                 spend(one, "b", 28)
                 await settled(other, (53, 0))
 

@@ -77,8 +77,8 @@ def test_two_hundred_calls_at_three_brokers(brokers: Sequence[Broker]) -> None:
 
 
 def test_redis_goes_away_and_comes_back_empty(brokers: Sequence[Broker], redis: Redis) -> None:
-    """No call is an error of ours. Each broker has a quarter of the limit to itself, five calls; and when Redis
-    is back, it knows all that was spent: before it went, while it was away, and by other teams."""
+    """No call is an error of ours. Each broker has a quarter of the limit to itself, five calls; and when
+    Redis is back, it knows all that was spent: before it went, while it was away, and by other teams."""
     got = spread(brokers, [asked("away", "dear") for _ in range(6)])
     assert [one.status for one in got] == [200] * 6
     for broker in brokers:

@@ -21,10 +21,10 @@ from modelbroker.policy.budgets import (
     Seat,
     Stage,
     Used,
-    account_id,
     charged,
     most_of,
     rolling_span,
+    seat_of,
     window_named,
 )
 
@@ -40,7 +40,7 @@ def budget(name: str = "b", limit: int = 100, unit: str = "nano_dollars", **more
 
 
 def seat(one: Budget, lender: int = -1, is_own: bool = True, scope: str = "") -> Seat:
-    return Seat(one, account_id(one, scope), scope, lender, is_own)
+    return seat_of(one, scope, lender, is_own)
 
 
 def claim(one: Seat, amount: int, degrade: int | None = None) -> Claim:
@@ -66,8 +66,8 @@ CALLS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 90), st.booleans()
 def test_never_more_than_the_limit_and_one_bound(
     calls: Sequence[tuple[int, int, bool]], order: Sequence[int]
 ) -> None:
-    """The bound: what calls under way cost beyond what was reserved for them. Calls are (reserved, cost, is it
-    settled at once); those that are not are settled in any order at the end."""
+    """The bound: what calls under way cost beyond what was reserved for them. Calls are (reserved, cost, is
+    it settled at once); those that are not are settled in any order at the end."""
     accounts, one, let_go = Accounts(spans), budget(), []
     bound = spent = 0
     for number, (amount, cost, at_once) in enumerate(calls):
