@@ -176,7 +176,7 @@ class HealthKeeper:
         return _FORGET_EVERY_S if change_s is None else min(_FORGET_EVERY_S, change_s - now_s)
 
     def _push(self) -> None:
-        notable = self.notable()
+        notable = self.book.eased = self.notable()
         self._publish(notable, self.share_of)
         self._tell(notable)
 

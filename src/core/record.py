@@ -20,7 +20,8 @@ CANCELLED = "cancelled"  # an attempt for which nobody waited any more
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at one member. `first_byte_ms` is None where nothing came; `flags` are Envoy's; `started_s` is
+    """One try at one member. `first_byte_ms` is None where nothing came, `first_event_ms` where that was no
+    stream's first event; `flags` are Envoy's; `started_s` is
     unix time. `usage_state`: what is known of its usage (core/usage.py); `service_tier` is the provider's own
     name of it, "" where it says none."""
 
@@ -28,6 +29,7 @@ class Attempt:
     status: int
     duration_ms: float
     first_byte_ms: float | None = None
+    first_event_ms: float | None = None
     flags: tuple[str, ...] = ()
     details: str = ""
     code: str = ""  # docs/errors.md; "" where it went well
@@ -59,16 +61,27 @@ class Observed:
     is_stream: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Eligible:
+    """A member that could serve a call, and how likely it was to have its first attempt: 0 to 1."""
+
+    member: str
+    chance: float
+
+
 @dataclass(slots=True)
 class Record:
     """One call. Empty text where a field is not known: a call that was refused has no pool. `outcome` and
     `error_source`: `core.outcomes`.
 
-    `started_s` is unix time in seconds; `attempts` are in the order in which they began, and `attempts_made`
-    counts them by the outer route's own word, also those that are not listed. `hedged`: two of them ran side
-    by side. `budgets` is what it was charged where, `degraded_from` the pool that it was for where a budget
-    sent it to another one, `budget` that one, or the one that denied it. `usage` and `usage_state` are those
-    of the attempt that answered, `cost` that of all attempts together."""
+    `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
+    `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
+    of them ran side by side. `eligible` are those of the first attempt; `queue_ms` is how long the call
+    waited for members, `added_ms` what the broker added to what members took; `holds` is what of the facts of
+    content is true, by their names. `budgets` is what it was charged where, `degraded_from` the pool that it
+    was for where a budget sent it to another one, `budget` that one, or the one that denied it. `usage` and
+    `usage_state` are those of the attempt that answered, `cost` that of all attempts together.
+    """
 
     request_id: str
     started_s: float
@@ -104,6 +117,14 @@ class Record:
     usage_state: str = UNKNOWN
     cost: Cost | None = None
     price_revision: str = ""
+    eligible: tuple[Eligible, ...] = ()
+    upload_ms: float | None = None
+    queue_ms: float = 0.0
+    added_ms: float | None = None
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    choices: int = 1
+    holds: tuple[str, ...] = ()
     budgets: tuple[Charge, ...] = ()
     degraded_from: str = ""
     budget: str = ""

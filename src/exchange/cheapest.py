@@ -38,6 +38,13 @@ class ByCost:
         is_away = away(self._key, outlook.share_of if self._draws else outlook.eased_share_of)
         return cheapest(self._key, members, self.costs, self._tolerance_ppm, is_away, draws=self._draws)
 
+    def candidates(self, members: Collection[Member], outlook: Outlook) -> tuple[Member, ...]:
+        """Those of the members among whom weights decide who is first."""
+        here = [member for member in members if outlook.eased_share_of(member) > 0] or list(members)
+        first = min(member.priority for member in here)
+        level = [member for member in here if member.priority == first]
+        return first_group(level, self.costs, self._tolerance_ppm)
+
     def order(self, key: str, members: Collection[Member]) -> tuple[Member, ...]:
         """Of further attempts."""
         return by_cost(key, members, self.costs, self._tolerance_ppm)

@@ -27,13 +27,14 @@ from ..dialects import (
 from ..policy import Book, allowed_pools, unknown_model
 from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
+from .asked import asked
 from .budgeting import NO_FUNDS, Budgeting, Funds
 from .cheapest import priced
 from .commands import Forward, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
 from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .routing import Hold, Moment, Narrowed, Patience, Routing
-from .view import FIRST_EVENT_HEADER, Routed, View
+from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
@@ -270,9 +271,13 @@ class OuterCall:
             names = (*names, _LEFT_HEADER)
         if routed.handed_back:
             own.append((COURSE_HEADER, self._sealed(facts.caller, routed, moment)))
-        own_facts = [("model", facts.model)]
+        own_facts = [("model", facts.model), ("asks", asked(facts))]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
+        if routed.chances is not None:
+            own_facts.append(told_of(routed.chances))
+        if waited_ms := self._waited_ms(moment):
+            own_facts.append(("queue_ms", str(waited_ms)))
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
         return Forward(

@@ -26,6 +26,7 @@ from ..policy.attempts import (
     tells,
     untried,
 )
+from ..policy.chances import chances
 from ..policy.decide import decide_in
 from ..policy.hedging import HedgeTally
 from ..policy.seats import Plan
@@ -109,7 +110,10 @@ class Routing:
         if takes_all and not names_member:
             # Nearly always: all of them take calls, so that their order means nothing.
             member = self._owner(decision, outlook, by_cost, inbound, body)
-            return self._first_of(decision, pool, member, decision.eligible)
+            routed = self._first_of(decision, pool, member, decision.eligible)
+            if by_cost is None and self._book.eased.isdisjoint([m.id for m in decision.eligible]):
+                return routed
+            return self._with_chances(routed, decision.eligible, outlook, by_cost)
         order = by_cost.order if by_cost is not None else preference
         lasts_s = self._lasts_s(pool, (pool.name,))
         chosen = takers(decision.eligible, outlook, self._request_id, lasts_s, order)
@@ -120,7 +124,18 @@ class Routing:
         if chosen.is_probe or (member is None and (is_news or names_member)):
             # Envoy leaves it out, or does not know yet whom to leave out and who is in again.
             member = chosen.now[0]
-        return self._first_of(decision, pool, member, chosen.now, chosen.soon)
+        routed = self._first_of(decision, pool, member, chosen.now, chosen.soon)
+        able = chosen.now[:1] if chosen.is_probe else chosen.now
+        return self._with_chances(routed, able, outlook, by_cost)
+
+    def _with_chances(
+        self, routed: Routed, able: Sequence[Member], outlook: Outlook, by_cost: ByCost | None
+    ) -> Routed:
+        """`able`: who takes the call. Nearly always weights alone decide, and that is told without this."""
+        if by_cost is not None:
+            able = by_cost.candidates(able, outlook)
+        made = chances(routed.decision.eligible, able, outlook.eased_share_of)
+        return routed._replace(chances=made)
 
     def _owner(
         self, decision: Decision, outlook: Outlook, by_cost: ByCost | None, inbound: Inbound, body: bytes

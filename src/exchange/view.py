@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog, Member, Pool
 from ..core.causes import Cause
 from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, member_key, pool_cluster
+from ..core.record import Eligible
 from ..dialects import Upstream, client_dialect
 from ..policy import State
 from ..policy.ceilings import Ceilings
+from ..policy.chances import chances
 from ..policy.estimates import Estimates, asks_cost
 from ..policy.seats import Plan
 from .course import COURSE_HEADER
@@ -28,10 +32,15 @@ _MOST_TARGETS = 20_000
 _OWN_HEADERS = ("x-broker-request-id", "x-broker-model-span", "x-broker-suffix")
 
 
+def told_of(eligible: tuple[Eligible, ...]) -> tuple[str, str]:
+    """As the record's fact: records/entries.py reads it."""
+    return "eligible", msgspec.json.encode([(one.member, one.chance) for one in eligible]).decode()
+
+
 class Routed(NamedTuple):
     """One attempt. `member` None: Envoy picks among the eligible by weight. `handed_back`: the causes for
     which a failure comes back. `attempt` counts from 1. `hedge` 0: no other member is tried beside it;
-    else so many attempts are for a level before the next one."""
+    else so many attempts are for a level before the next one. `chances` None: weights alone decide."""
 
     decision: Decision
     pool: Pool
@@ -40,6 +49,7 @@ class Routed(NamedTuple):
     attempt: int
     pools: tuple[str, ...]
     hedge: int = 0
+    chances: tuple[Eligible, ...] | None = None
 
 
 class Target(NamedTuple):
@@ -146,6 +156,8 @@ class View:
             ("pool", decision.pool),
             ("revision", decision.revision),
         ]
+        if routed.attempt == 1:
+            facts.append(told_of(chances(decision.eligible, decision.eligible)))
         if routed.hedge:
             facts.append(("hedge", "1"))
         if decision.rule:

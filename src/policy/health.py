@@ -271,6 +271,7 @@ class Book:
 
     standings: dict[str, Standing] = field(default_factory=dict)
     ejections: dict[tuple[str, str], Ejection] = field(default_factory=dict)
+    eased: frozenset[str] = frozenset()  # `notable`, when Envoys were last told
 
     # -- what happens
 

@@ -14,6 +14,7 @@ from ..core.keys import BROKER_DETAILS, CODE_HEADER
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..core.usage import EXACT
 from ..envoyapi import AnyMessage
+from .facts import eligible_of, tell_asked
 from .usage import usage_in
 
 # Dynamic metadata in which ext_proc and the member listeners leave what they know of a call.
@@ -32,7 +33,7 @@ def record_of(entry: AnyMessage) -> Record:
     status = response.response_code.value
     # A client that resets an HTTP/2 stream without an error leaves no flag.
     is_gone = not _LEFT.isdisjoint(flags) or (status == 0 and not flags)
-    return Record(
+    record = Record(
         request_id=facts.get("request_id") or id_of(entry),
         started_s=_unix_s(common.start_time),
         duration_ms=_ms(common, "duration") or 0.0,
@@ -62,9 +63,14 @@ def record_of(entry: AnyMessage) -> Record:
         rule=facts.get("rule", ""),
         pool=facts.get("pool", ""),
         revision=facts.get("revision", ""),
+        eligible=eligible_of(facts.get("eligible", "")),
+        queue_ms=float(facts.get("queue_ms", "0")),
+        upload_ms=_ms(common, "time_to_last_rx_byte"),
         degraded_from=facts.get("degraded_from", ""),
         budget=facts.get("budget", ""),
     )
+    tell_asked(record, facts.get("asks", ""))
+    return record
 
 
 def reserved_of(entry: AnyMessage) -> str:
@@ -141,6 +147,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
         started_s=_unix_s(common.start_time),
         duration_ms=_ms(common, "duration") or 0.0,
         first_byte_ms=_ms(common, "time_to_first_upstream_rx_byte"),
+        first_event_ms=_ms(common, "time_to_first_downstream_tx_byte") if _OF_A_STREAM in left else None,
         flags=flags,
         details=details,
         code=code.string_value if code is not None else own,

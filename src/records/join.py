@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..core.outcomes import outcome_of
-from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Record
+from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Eligible, Record
 from ..core.usage import EXACT, NOTHING
 
 # Envoy sends each listener's entries on its own, every _FLUSH of `listeners.py`: later than that is lost.
@@ -20,6 +20,7 @@ _CLOCK_S = 0.0005  # Envoy's clock of days and the one of durations are two
 @dataclass(slots=True)
 class _Waiting:
     since_s: float
+    eligible: tuple[Eligible, ...] = ()
     record: Record | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -40,6 +41,11 @@ class Joiner:
         waiting = self._wait(record.request_id, now_s)
         waiting.record, waiting.since_s = record, now_s
         return self._finish(record.request_id, waiting)
+
+    def handed_back(self, record: Record, now_s: float) -> None:
+        """A call goes on behind this; its first entry says who could have served it."""
+        if record.eligible:
+            self._wait(record.request_id, now_s).eligible = record.eligible
 
     def attempt(self, request_id: str, attempt: Attempt, now_s: float) -> Record | None:
         """An attempt has ended; the call's record if that was all that it waited for."""
@@ -66,7 +72,7 @@ class Joiner:
         for request_id, waiting in list(self._waiting.items()):
             age_s = now_s - waiting.since_s
             if waiting.record is not None and age_s >= WAIT_S:
-                records.append(_complete(waiting.record, waiting.attempts))
+                records.append(_complete(waiting.record, waiting.attempts, waiting.eligible))
                 del self._waiting[request_id]
             elif waiting.record is None and age_s >= FORGET_S:
                 self._forget(request_id)
@@ -90,7 +96,7 @@ class Joiner:
         if len(waiting.attempts) < record.attempts_made:
             return None
         del self._waiting[request_id]
-        return _complete(record, waiting.attempts)
+        return _complete(record, waiting.attempts, waiting.eligible)
 
     def _forget(self, request_id: str) -> None:
         del self._waiting[request_id]
@@ -107,9 +113,11 @@ def in_order(attempts: list[Attempt]) -> None:
             ended_s = max(ended_s, attempt.started_s + attempt.duration_ms / 1000)
 
 
-def _complete(record: Record, attempts: list[Attempt]) -> Record:
-    """The record with its attempts. A call that failed has the code of the attempt that the client saw."""
+def _complete(record: Record, attempts: list[Attempt], eligible: tuple[Eligible, ...] = ()) -> Record:
+    """The record with its attempts, and with who could have had the first. A call that failed has the code of
+    the attempt that the client saw."""
     in_order(attempts)
+    record.eligible = record.eligible or eligible
     record.attempts = tuple(attempts)
     if record.hedged:  # how many there were was never told
         record.attempts_made = len(attempts)
@@ -125,8 +133,28 @@ def _complete(record: Record, attempts: list[Attempt]) -> Record:
             record.code = CLIENT_GONE
         elif code:  # of an error, or of a reply that broke off behind a good status
             record.code = code
+    record.added_ms = _added_ms(record, attempts, answer)
     record.outcome, record.error_source = outcome_of(record.status, record.code, record.attempts_made)
     return record
+
+
+def _added_ms(record: Record, attempts: Sequence[Attempt], answer: Attempt | None) -> float | None:
+    """What of the time until the client had its reply was no member's, and no wait for one. (Of a broken-off
+    attempt beside the answer it is not known when it was let go: it counts to its end.)"""
+    if answer is None or not record.member or record.first_byte_ms is None:
+        return None
+    is_stream = answer.first_event_ms is not None
+    began_s = record.started_s + (record.upload_ms or 0.0) / 1000
+    until_s = record.started_s + (record.first_byte_ms if is_stream else record.duration_ms) / 1000
+    busy_s, free_s = 0.0, began_s
+    for attempt in attempts:  # in the order in which they began
+        lasted_ms = attempt.duration_ms
+        if attempt is answer and answer.first_event_ms is not None:
+            lasted_ms = answer.first_event_ms
+        end_s = min(until_s, attempt.started_s + lasted_ms / 1000)
+        busy_s += max(0.0, end_s - max(free_s, attempt.started_s))
+        free_s = max(free_s, end_s)
+    return max(0.0, round((until_s - began_s - busy_s) * 1000 - record.queue_ms, 3))
 
 
 def _answer(record: Record, attempts: Sequence[Attempt]) -> Attempt | None:

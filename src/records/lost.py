@@ -9,6 +9,7 @@ from ..core.opened import Opened
 from ..core.outcomes import LOST, outcome_of
 from ..core.record import Attempt, Record
 from ..core.usage import NOTHING, UNKNOWN
+from .facts import eligible_of, tell_asked
 from .join import in_order
 
 # Facts that a record has under the same name.
@@ -34,6 +35,9 @@ def tell(record: Record, facts: Mapping[str, str]) -> None:
     """Give the record what the facts name."""
     for name in _NAMED:
         setattr(record, name, facts.get(name, ""))
+    record.eligible = eligible_of(facts.get("eligible", ""))
+    record.queue_ms = float(facts.get("queue_ms", "0"))
+    tell_asked(record, facts.get("asks", ""))
 
 
 def lost_record(opened: Opened, attempts: list[Attempt]) -> Record:

@@ -187,7 +187,10 @@ class AccessLogServer:
             return None
         record = record_of(entry)
         # A probe is no call.
-        if record.path == _HEALTH_PATH or is_handed_back(record):
+        if record.path == _HEALTH_PATH:
+            return None
+        if is_handed_back(record):
+            self._joiner.handed_back(record, now_s)
             return None
         if self._reserved is not None and (reserved := reserved_of(entry)):
             self._reserved(record.request_id, reserved)

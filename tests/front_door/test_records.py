@@ -79,12 +79,36 @@ def test_a_call_that_went_well(broker: Broker) -> None:
     assert record["response_bytes"] == len(reply.content)
 
 
+def test_who_could_have_served_it_what_it_asked_for_and_where_its_time_went(
+    broker: Broker, sims: Simulators
+) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    for sim in sims:
+        sim.script(faults=[{"delay_headers_ms": 50}])
+    asked = {"tools": [tool], "max_completion_tokens": 77, "stream": True}
+    record = record_with(broker, call(broker, **asked).headers["x-broker-request-id"])
+    assert record["eligible"] == [{"member": "a/m-a", "chance": 1.0}, {"member": "b/m-b", "chance": 0.0}]
+    assert (record["holds"], record["max_output_tokens"], record["choices"]) == (["tools"], 77, 1)
+    assert 0 < record["context_tokens"] < 200
+    assert record["queue_ms"] == 0
+    (attempt,) = record["attempts"]
+    assert 50 <= attempt["first_byte_ms"] <= attempt["first_event_ms"] <= attempt["duration_ms"]
+    for is_stream in (True, False):
+        record = record_with(broker, call(broker, stream=is_stream).headers["x-broker-request-id"])
+        (attempt,) = record["attempts"]
+        took_ms = attempt["first_event_ms"] if is_stream else attempt["duration_ms"]
+        all_ms = record["first_byte_ms"] if is_stream else record["duration_ms"]
+        assert 0 < record["added_ms"] <= all_ms - took_ms + 0.01
+        assert 0 <= record["upload_ms"] < all_ms
+
+
 def test_a_failover_shows_both_attempts(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"status": 529}])
     record = record_with(broker, call(broker).headers["x-broker-request-id"])
     assert (record["status"], record["attempts_made"], record["member"]) == (200, 2, "b/m-b")
     tried = [(a["member"], a["status"], a["code"], a["hedge"]) for a in record["attempts"]]
     assert tried == [("a/m-a", 529, "upstream_overloaded", False), ("b/m-b", 200, "", False)]
+    assert [one["chance"] for one in record["eligible"]] == [1.0, 0.0]
 
 
 def test_a_providers_failure_has_its_code(broker: Broker, sims: Simulators) -> None:

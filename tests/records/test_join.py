@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelbroker.core.record import Attempt, Record
+from modelbroker.core.record import Attempt, Eligible, Record
 from modelbroker.core.usage import EXACT, PARTIAL, Usage
 from modelbroker.records.join import FORGET_S, MAX_WAITING, WAIT_S, Joiner, winner
 
@@ -175,3 +175,43 @@ def test_who_won() -> None:
     assert winner([tried(), tried("cancelled")]) == "first"
     assert winner([tried("upstream_reset"), tried("upstream_reset"), tried()]) == "later"
     assert winner([tried("cancelled"), tried("upstream_reset")]) == "none"
+
+
+def test_what_the_broker_added_is_what_was_no_members_time() -> None:
+    """By hand: 10 ms of upload, 40 of waiting, two failed attempts of which a hedge overlaps, an answer."""
+    whole = Record("r", 100.0, 500.0, 480.0, 200, "POST", "/", member="m/3", attempts_made=3)
+    whole.upload_ms, whole.queue_ms = 10.0, 40.0
+    joiner = Joiner()
+    joiner.attempt("r", Attempt("m/1", 503, 100.0, started_s=100.060), 0.0)
+    joiner.attempt("r", Attempt("m/2", 503, 100.0, started_s=100.110), 0.0)
+    joiner.attempt("r", Attempt("m/3", 200, 280.0, started_s=100.215), 0.0)
+    done = joiner.outer(whole, 0.0)
+    assert done is not None
+    # 500 - 10 - 40 - (60..160 and 110..210: 150) - (215..495: 280)
+    assert done.added_ms == pytest.approx(20.0)
+
+
+def test_of_a_stream_it_ends_with_the_first_event() -> None:
+    stream = Record("r", 100.0, 9_000.0, 130.0, 200, "POST", "/", member="m/1", attempts_made=1, stream=True)
+    stream.upload_ms = 2.0
+    joiner = Joiner()
+    joiner.attempt("r", Attempt("m/1", 200, 8_990.0, 50.0, 120.0, started_s=100.005), 0.0)
+    done = joiner.outer(stream, 0.0)
+    assert done is not None
+    assert done.added_ms == pytest.approx(130 - 2 - 120)
+
+
+def test_where_no_member_answered_nothing_was_added_to_it() -> None:
+    done = Joiner().outer(Record("r", 0.0, 1.0, 1.0, 401, "POST", "/"), 0.0)
+    assert done is not None and done.added_ms is None
+
+
+def test_who_was_eligible_at_the_first_attempt_is_told_by_the_first_entry() -> None:
+    first, last = record("r", 2), record("r", 2)
+    first.eligible = (Eligible("m/0", 1.0),)
+    joiner = Joiner()
+    joiner.handed_back(first, 0.0)
+    joiner.attempt("r", attempt(0), 0.0)
+    joiner.attempt("r", attempt(1), 0.0)
+    done = joiner.outer(last, 0.0)
+    assert done is not None and done.eligible == first.eligible

@@ -1,0 +1,33 @@
+"""What ext_proc tells of a call in texts of its own making: exchange/asked.py and exchange/view.py."""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+
+from ..core.record import Eligible, Record
+
+_DECODER = msgspec.json.Decoder(list[tuple[str, float]])
+
+
+@functools.lru_cache(maxsize=4096)
+def eligible_of(text: str) -> tuple[Eligible, ...]:
+    """The same few come again and again."""
+    return tuple(Eligible(member, chance) for member, chance in _DECODER.decode(text)) if text else ()
+
+
+def tell_asked(record: Record, text: str) -> None:
+    """Give the record what the call asked for; nothing where that never came whole."""
+    if not text:
+        return
+    context, most, choices, holds = text.split(",", 3)
+    record.context_tokens = int(context)
+    record.max_output_tokens = int(most) if most else None
+    record.choices = int(choices)
+    record.holds = _words(holds)
+
+
+@functools.lru_cache(maxsize=512)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
