@@ -152,7 +152,8 @@ class Account:
         self.first = -(2**62)
 
     def move(self, first: int) -> None:
-        """Slots before `first` count no longer."""
+        """Slots before `first` count no longer. A clock that is set back takes `first` with it: what was charged
+        in what is the future now counts on."""
         self.first = first
         for slot in [slot for slot in self.slots if slot < first]:
             spent, reserved = self.slots.pop(slot)
@@ -236,7 +237,7 @@ class Accounts:
         account = self.accounts.get(name)
         if account is None:
             return 0
-        if span.first > account.first:
+        if span.first != account.first:
             account.move(span.first)
         return account.spent + account.reserved
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +16,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from modelbroker.core.prices import dollars
 from support.broker import Broker, provider
 from support.budgets import DOLLAR, asked, charged, standing, team, told
 from support.calls import Got, leave, make
@@ -52,7 +56,7 @@ def config(sims: Simulators) -> dict[str, Any]:
         listed = [{"provider": p, "model": m, "priority": number} for number, (p, m) in enumerate(parts)]
         return {"name": name, "ejection": "off", "members": listed}
 
-    def dollars(name: str, amount: str, **more: Any) -> dict[str, Any]:
+    def daily(name: str, amount: str, **more: Any) -> dict[str, Any]:
         return {"name": name, "match": {"team": name}, "amount": amount, "per": "day", **more}
 
     steps = [{"40%": "warn"}, {"50%": {"degrade": "cheap"}}, {"100%": "deny"}]
@@ -77,9 +81,9 @@ def config(sims: Simulators) -> dict[str, Any]:
                 "amount": "$0.02",
                 "per": "day",
             },
-            dollars("deg", "$0.01", at=steps),
-            dollars("child", "$0.003", borrows_from="lender", time_zone="Europe/Berlin"),
-            dollars("deny", "1 calls"),
+            daily("deg", "$0.01", at=steps),
+            daily("child", "$0.003", borrows_from="lender", time_zone="Europe/Berlin"),
+            daily("deny", "1 calls"),
             {"name": "lender", "match": {"team": "nobody"}, "amount": "$0.002", "per": "rolling 30d"},
             {
                 "name": "of-a",
@@ -88,12 +92,12 @@ def config(sims: Simulators) -> dict[str, Any]:
                 "amount": "2 calls",
                 "per": "month",
             },
-            dollars("tried", "$1"),
+            daily("tried", "$1"),
             {"name": "tries", "match": {"team": "tried"}, "amount": "1000 calls", "per": "day"},
-            dollars("unknown", "$1"),
-            dollars("known", "$1", on_unknown_cost="$0.4"),
-            dollars("left", "$1"),
-            dollars("kill", "$1"),
+            daily("unknown", "$1"),
+            daily("known", "$1", on_unknown_cost="$0.4"),
+            daily("left", "$1"),
+            daily("kill", "$1"),
         ],
         "rate_limits": [
             {"name": "places", "match": {"team": "places"}, "concurrency": 2},
@@ -258,6 +262,26 @@ def test_who_leaves_leaves_nothing_reserved(broker: Broker, sims: Simulators, re
     asks = [asked("left", "dear", stream=True) for _ in range(10)]
     asyncio.run(leave(broker.url, sims["a"], asks, reads))
     wait_until(lambda: standing(broker, "left") == (before + 10 * CALL, 0), 30)
+
+
+def test_where_they_stand(broker: Broker) -> None:
+    """The command says what `/budgets` says, and the metrics too."""
+    make(broker.url, [asked("tried", "cheap")])
+    wait_until(lambda: standing(broker, "tried")[1] == 0 and standing(broker, "tried")[0] > 0)
+    spent, _ = standing(broker, "tried")
+    command = [sys.executable, "-m", "modelbroker.cli.main", "budgets", "--admin", broker.admin_url]
+    table = subprocess.run(
+        [*command, "tried"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert table[0] == "figures of this broker alone"
+    assert table[2].split()[:6] == ["tried", "all", "$1", "day,", "UTC", f"${dollars(spent)}"]
+    shown = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=True).stdout
+    (row,) = [row for row in json.loads(shown)["budgets"] if row["budget"] == "tried"]
+    assert (row["limit"], row["spent"], row["reserved"], row["window"]) == (DOLLAR, spent, 0, "day@UTC")
+    metric = broker.metrics("modelbroker_budget_spent")
+    assert metric['{budget="tried",scope="",unit="nano_dollars"}'] == spent
+    nothing = subprocess.run([*command, "no-such"], capture_output=True, text=True, check=False)
+    assert (nothing.returncode, nothing.stdout) == (1, "no account has been used (this broker alone)\n")
 
 
 def test_a_broker_that_is_killed_loses_no_spend(broker: Broker, sims: Simulators) -> None:

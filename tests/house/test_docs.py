@@ -22,6 +22,8 @@ COMMAND_ERRORS = {
     "envoy_refuses",
     "folder_in_use",
     "no_body",
+    "no_redis",
+    "no_redis_password",
     "no_callers",
     "no_such_fault",
     "no_status",

@@ -199,6 +199,17 @@ def test_what_ends_behind_its_window_counts_in_the_window_of_its_beginning() -> 
     assert not accounts.accounts
 
 
+def test_a_clock_that_is_set_back_lifts_no_limit() -> None:
+    accounts, one = Accounts(spans), budget(window=Window(length_ms=60_000))
+    assert accounts.reserve(ask("a", claim(seat(one), 60), now_s=100_000)).outcome == GRANTED
+    assert accounts.reserve(ask("b", claim(seat(one), 50), now_s=1_000)).outcome == DENIED
+    assert accounts.reserve(ask("b", claim(seat(one), 40), now_s=1_000)).outcome == GRANTED
+    accounts.settle("a", used(50))
+    assert accounts.reserve(ask("c", claim(seat(one), 11), now_s=1_001)).outcome == DENIED
+    assert accounts.reserve(ask("c", claim(seat(one), 10), now_s=1_001)).outcome == GRANTED
+    assert accounts.reserve(ask("d", claim(seat(one), 100), now_s=200_000)).outcome == GRANTED
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 40)), max_size=12), st.randoms())
 def test_the_order_of_settling_means_nothing(calls: Sequence[tuple[str, int]], random: Any) -> None:
     ends = []
