@@ -12,7 +12,7 @@ from ..core.causes import Cause
 from ..core.errors import CallError, Misconfigured, Refused
 from ..core.prices import dollars
 from ..policy.attempts import Tried
-from ..policy.budgets import DEGRADED, GRANTED, Ask, Claim, Verdict, pool_beyond
+from ..policy.budgets import DEGRADED, GRANTED, Ask, Claim, Seat, Verdict, pool_beyond
 from ..policy.seats import Plan, claims_of
 from .routing import Hold, Narrowed
 from .view import Routed, View
@@ -93,26 +93,24 @@ class Budgeting:
                 continue
             if isinstance(routed, Hold):
                 return routed
-            ask = self._ask_for(routed, facts, tried, now_s)
+            member = routed.member
+            seats = self._plan.seats(facts.caller, routed.pool.name, member.provider if member else "")
+            if not seats:
+                return routed
+            ask = self._ask_for(seats, routed, facts, tried, now_s)
             if ask is None:
                 continue
-            if ask.claims:
-                verdict = self._funds.reserve(ask)
-                if verdict is None:
-                    return ask
-                if not self._may_go(verdict):
-                    continue
-            return routed
+            verdict = self._funds.reserve(ask)
+            if verdict is None:
+                return ask
+            if self._may_go(verdict):
+                return routed
 
-    def _ask_for(self, routed: Routed, facts: Facts, tried: Sequence[Tried], now_s: float) -> Ask | None:
-        """What is asked for this attempt, which may be nothing; None: another decision is needed first."""
-        member = routed.member
-        seats = self._plan.seats(facts.caller, routed.pool.name, member.provider if member else "")
-        if self._pool and routed.pool.name != self._pool:
-            self._pool = ""  # it went on from there
-        self._routed = routed
-        if not seats:
-            return Ask(self._request_id, (), now_s)
+    def _ask_for(
+        self, seats: Sequence[Seat], routed: Routed, facts: Facts, tried: Sequence[Tried], now_s: float
+    ) -> Ask | None:
+        """What is asked for this attempt; None: another decision is needed first."""
+        member, self._routed = routed.member, routed
         members = (member,) if member is not None else routed.decision.eligible
         entered = (*self._off, *routed.pools)
         side_by_side = 2 if routed.hedge else 1

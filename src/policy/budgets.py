@@ -152,8 +152,8 @@ class Account:
         self.first = -(2**62)
 
     def move(self, first: int) -> None:
-        """Slots before `first` count no longer. A clock that is set back takes `first` with it: what was charged
-        in what is the future now counts on."""
+        """Slots before `first` count no longer. A clock that is set back takes `first` with it: what was
+        charged in what is the future now counts on."""
         self.first = first
         for slot in [slot for slot in self.slots if slot < first]:
             spent, reserved = self.slots.pop(slot)
