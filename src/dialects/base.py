@@ -42,6 +42,7 @@ class RequestFacts(msgspec.Struct, frozen=True):
     # The reply will hold what only its own account can use again: a kept response, encrypted reasoning.
     binds: bool = False
     adds_usage: bool = False  # a stream that tells usage only if it is asked to, and the client says nothing
+    hides_usage: bool = False  # the same, and the client says that it wants none
 
 
 class Stage(Enum):

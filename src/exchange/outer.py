@@ -254,6 +254,7 @@ class OuterCall:
             binds=read.binds,
             bound=bool(facts.owners),
             adds_usage=read.adds_usage,
+            hides_usage=read.hides_usage,
         )
         span = read.model_span
         _, question, query = self._inbound.first(":path").partition("?")

@@ -91,14 +91,15 @@ class View:
         binds: bool = False,
         bound: bool = False,
         adds_usage: bool = False,
+        hides_usage: bool = False,
     ) -> Target:
         """Derived from the configuration alone; kept, since the same few come again and again.
 
         `rewrite`: the body can't pass even to a member of its own dialect. `binds`: the reply will hold what
         only its own account can use again. `bound`: the call holds ids of one account, with its name.
-        `adds_usage`: a chat stream that does not say how it wants usage.
+        `adds_usage`: a chat stream that does not say how it wants usage; `hides_usage`: one that wants none.
         """
-        traits = (rewrite, binds, bound, adds_usage)
+        traits = (rewrite, binds, bound, adds_usage, hides_usage)
         decision = routed.decision
         who = decision.eligible if routed.member is None else routed.member
         course = (who, routed.handed_back, routed.attempt, routed.hedge)
@@ -133,6 +134,7 @@ class View:
         binds: bool,
         bound: bool,
         adds_usage: bool,
+        hides_usage: bool,
     ) -> Target:
         dialect, decision, pool = surface.dialect, routed.decision, routed.pool
         wait_ms = pool.timeouts.first_event_ms if stream else pool.timeouts.reply_ms
@@ -172,8 +174,8 @@ class View:
             headers.append(("x-broker-rewrite", "1"))
         if owned:
             headers.append(("x-broker-owned", BOUND if bound else "1"))
-        if adds_usage and stream:
-            headers.append(("x-broker-usage", pool.usage_event))
+        if stream and (adds_usage or hides_usage):
+            headers.append(("x-broker-usage", "strip" if hides_usage else pool.usage_event))
         names = (*_OWN_HEADERS, *(name for name, _ in headers))
         if routed.handed_back:
             names += (COURSE_HEADER,)

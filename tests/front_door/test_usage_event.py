@@ -10,7 +10,9 @@ import openai
 import pytest
 from support.broker import KEY, KEY_SHA256, Broker, provider
 from support.calls import Ask, make
+from support.records import lines_of
 from support.simulators import Simulators
+from support.waiting import wait_until
 
 ASK: list[Any] = [{"role": "user", "content": "Hello ❄"}]
 # What another provider said, as a client sends it back: with the broker's tag, which no provider may see.
@@ -111,10 +113,20 @@ def test_who_asks_sees_it(broker: Broker, sims: Simulators, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_who_says_otherwise_is_left_alone(broker: Broker, sims: Simulators, way: str) -> None:
-    got = chunks(broker, **WAYS[way], stream_options={"include_usage": False})
-    assert not any(chunk.usage for chunk in got)
-    assert asked(sims) == {"include_usage": False}
+def test_nobody_hides_usage_from_the_record(broker: Broker, sims: Simulators, way: str) -> None:
+    """Who wants no usage event gets none, and its call is paid for all the same."""
+    options = {"include_usage": False, "include_obfuscation": False}
+    got = chunks(broker, **WAYS[way], stream_options=options)
+    assert all(chunk.choices for chunk in got) and not any(chunk.usage for chunk in got)
+    assert asked(sims) == {**options, "include_usage": True}
+    wait_until(lambda: lines_of(broker, '"usage_state":"exact"') == lines_of(broker))
+
+
+def test_who_wants_none_gets_none_whatever_its_pool_passes(broker: Broker, sims: Simulators) -> None:
+    assert not any(chunk.usage for chunk in chunks(broker, "pass", stream_options={"include_usage": False}))
+    sims.reset()
+    assert any(chunk.usage for chunk in chunks(broker, "pass", stream_options=None))
+    assert asked(sims) == {"include_usage": True}
 
 
 @pytest.mark.parametrize("messages", [ASK, TAGGED], ids=["passing", "tagged"])

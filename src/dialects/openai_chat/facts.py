@@ -159,7 +159,9 @@ def read(body: bytes) -> RequestFacts:
         choices=1 if is_usual else openai.positive_int(request.n) or 1,
         same_dialect=own or own_tool or content.foreign,
         ids=tuple(content.ids),
-        marked=body.rfind(_MARK) >= 0 or (bool(content.ids) and _is_owned(content)),
+        marked=body.rfind(_MARK) >= 0
+        or (bool(content.ids) and _is_owned(content))
+        or (is_stream and request.stream_options is not ABSENT and not _ASKS_USAGE(request.stream_options)),
         stateful=not is_usual and bytes(request.store) == b"true",
         hosted_tools=(own_tool != "" and holds(bytes(request.tools), _HOSTED))
         or (not is_usual and _searches(request)),
@@ -167,8 +169,18 @@ def read(body: bytes) -> RequestFacts:
         image_urls=content.image_urls,
         document_urls=content.document_urls,
         binds=not is_usual and (b'"audio"' in bytes(request.modalities) or openai.is_set(request.audio)),
-        adds_usage=is_stream and request.stream_options is ABSENT,
+        adds_usage=is_stream
+        and (request.stream_options is ABSENT or bytes(request.stream_options) == b"null"),
+        hides_usage=is_stream and _hides_usage(request.stream_options),
     )
+
+
+# What is in there are flags: no text could hold this.
+_ASKS_USAGE = re.compile(rb'"include_usage"\s*:\s*true').search
+
+
+def _hides_usage(options: msgspec.Raw) -> bool:
+    return options is not ABSENT and bytes(options) != b"null" and not _ASKS_USAGE(options)
 
 
 def _is_owned(content: _Content) -> bool:

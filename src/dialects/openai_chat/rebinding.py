@@ -27,9 +27,11 @@ def rebind(body: bytes, upstream: Upstream) -> Rebound:
     request = base.decode_request(_decoder, body)
     said = deviations_of(upstream)
     request["model"] = upstream.model
-    if request.get("stream") is True and "stream_options" not in request and said.stream_usage:
-        # For the record, as in calls that pass: the client gets the usage event only where its pool says so.
-        request["stream_options"] = {"include_usage": True}
+    options = request.get("stream_options")
+    if request.get("stream") is True and said.stream_usage and (options is None or isinstance(options, dict)):
+        # For the record, as in calls that pass: the client gets the usage event only where it asked, or where
+        # its pool says so.
+        request["stream_options"] = {**(options or {}), "include_usage": True}
     messages = request.get("messages")
     for n, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict):

@@ -80,6 +80,13 @@ FACTS: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
     ((), {"stream": True}, {"adds_usage": True}),
     ((), {"stream": True, "stream_options": {"include_usage": True}}, {"adds_usage": False}),
     ((), {}, {"adds_usage": False}),
+    (
+        (),
+        {"stream": True, "stream_options": None},
+        {"adds_usage": True, "hides_usage": False, "marked": True},
+    ),
+    ((), {"stream": True, "stream_options": {}}, {"adds_usage": False, "hides_usage": True, "marked": True}),
+    ((), {"stream_options": {}}, {"adds_usage": False, "hides_usage": False, "marked": False}),
     ((), {"reasoning": {"effort": "low"}}, {"reasoning": True}),
     ((), {"reasoning": {"enabled": False}}, {"reasoning": False}),
     ((), {"reasoning": {"effort": "none"}}, {"reasoning": False}),
@@ -140,7 +147,10 @@ def test_of_a_request_without_tags_only_the_model_changes(row: Recorded) -> None
 
 def test_of_usage_only_providers_are_asked_that_know_it() -> None:
     assert rebound(stream=True)["stream_options"] == {"include_usage": True}
-    assert rebound(stream=True, stream_options=None)["stream_options"] is None
+    assert rebound(stream=True, stream_options=None)["stream_options"] == {"include_usage": True}
+    said = {"include_usage": False, "include_obfuscation": True}
+    assert rebound(stream=True, stream_options=said)["stream_options"] == {**said, "include_usage": True}
+    assert rebound(stream=True, stream_options=[1])["stream_options"] == [1]
     assert "stream_options" not in rebound(stream=False) and "stream_options" not in rebound()
     old = msgspec.structs.replace(UPSTREAM, deviations={"stream_usage": False})
     assert "stream_options" not in rebound(stream=True, upstream=old)
