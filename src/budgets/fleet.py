@@ -130,6 +130,12 @@ class Shared:
             with contextlib.suppress(Exception):
                 await self._redis.aclose()
 
+    async def last_word(self) -> None:
+        """Before the end: what has changed since the last word."""
+        with contextlib.suppress(Exception):
+            if not self.is_away:
+                await self._tell()
+
     async def _ask_all(self) -> None:
         """What calls ask while an answer is on its way is asked together, next."""
         while True:
@@ -273,7 +279,7 @@ class Shared:
             raise Away from None
 
     def _key(self, name: str) -> str:
-        return f"{{{self.fleet.prefix}}}:{name}"  # braces: all in one place of a cluster
+        return f"{self.fleet.prefix}:{name}"
 
     def _account_key(self, account: str) -> str:
         return self._key(f"account:{account}")

@@ -165,8 +165,13 @@ class Keeper:
                     log.exception("budgets could not be looked through")
         finally:
             unregister(standing)
-            if self._sharing is not None:
-                self._sharing.cancel()
+
+    async def close(self) -> None:
+        """All calls have ended."""
+        if self._shared is not None and self._sharing is not None:
+            await self._shared.last_word()
+            self._sharing.cancel()
+            await asyncio.gather(self._sharing, return_exceptions=True)
 
     def sweep(self) -> None:
         """What nobody will settle any more is spent; what counts no longer is forgotten."""

@@ -163,6 +163,7 @@ class ControlPlane:
             await asyncio.gather(*tasks, return_exceptions=True)
             await ext_proc.close(options.drain_timeout_s)
             await xds.close(_XDS_GRACE_S)
+            await self._budgets.close()
             admin.stop()
             self._writer.close(_WRITE_PATIENCE_S)
             self._kept.write()
