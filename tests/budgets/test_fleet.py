@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -225,5 +227,30 @@ def test_a_broker_that_begins_again_holds_nothing_of_its_last_life(redis: Redis)
                 second.adopt("b", f'[[0,{NOW_S},[["{SEAT.account}",{slot},30,0,-1,true]]]]')
                 spend(one, "b", 28)
                 await settled(other, (53, 0))
+
+    asyncio.run(run())
+
+
+def test_what_redis_does_late_counts_nowhere(redis: Redis) -> None:
+    """Redis stands still with a question on its way, which it takes up when it goes on: nobody waits for that
+    any more, and what it reserved holds nobody up."""
+
+    async def run() -> None:
+        fleet = replace(fleet_of(redis), timeout_ms=200)
+        async with broker(fleet, "one") as one:
+            assert (await one.reserve(ask("a", 10))).outcome == GRANTED
+            assert redis._process is not None
+            redis._process.send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises(Away):
+                    await one.reserve(ask("b", 70))
+                spend(one, "a", 4)
+            finally:
+                redis._process.send_signal(signal.SIGCONT)
+            await came_in(one)
+            await settled(one, (4, 0))
+            assert (await one.reserve(ask("c", 76))).outcome == GRANTED
+            spend(one, "c", 76)
+            await settled(one, (80, 0))
 
     asyncio.run(run())
