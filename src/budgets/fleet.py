@@ -76,7 +76,7 @@ class Shared:
         keys = [self._key("brokers"), *(self._account_key(claim.seat.account) for claim in ask.claims)]
         values: list[str | int] = [self._broker, self._epoch, LEASE_S, len(ask.claims)]
         for claim, span in zip(ask.claims, spans, strict=True):
-            values += _row(claim, span)
+            values.append(_row(claim, span))
         waits: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked.append(((len(keys), *keys, *values), waits))
         self._asks.set()
@@ -227,7 +227,7 @@ class Shared:
                 spent = account.slots.get(slot, (0, 0))[0]
                 keys.append(self._account_key(name))
                 until_s = self._accounts.spans(account.window, 0 if not account.window.unit else slot).until_s
-                values += [str(slot), str(spent), str(reserved), str(_expires(account.window, slot, until_s))]
+                values.append(f"{slot} {spent} {reserved} {_expires(account.window, slot, until_s)}")
             async with asyncio.timeout(max(1.0, self._timeout_s)):
                 done: Any = await self._redis.evalsha(  # type: ignore[misc]
                     self._scripts["tell"], len(keys), *keys, *values
@@ -285,21 +285,15 @@ class Shared:
         return self._key(f"account:{account}")
 
 
-def _row(claim: Claim, span: Span) -> Sequence[int]:
+def _row(claim: Claim, span: Span) -> str:
     window = claim.seat.budget.window
     # Another broker's clock may be behind.
     kept = span.first - (2 * int(span.until_s - span.slot) if window.unit else STEPS)
-    return (
-        claim.amount,
-        -1 if claim.most is None else claim.most,
-        -1 if claim.degrade is None else claim.degrade,
-        span.slot,
-        span.first,
-        kept,
-        claim.seat.lender + 1,
-        1 if claim.seat.is_own else 0,
-        _expires(window, span.slot, span.until_s),
-    )
+    most = -1 if claim.most is None else claim.most
+    degrade = -1 if claim.degrade is None else claim.degrade
+    lender, own = claim.seat.lender + 1, 1 if claim.seat.is_own else 0
+    expires = _expires(window, span.slot, span.until_s)
+    return f"{claim.amount} {most} {degrade} {span.slot} {span.first} {kept} {lender} {own} {expires}"
 
 
 def _expires(window: Window, slot: int, until_s: float) -> int:

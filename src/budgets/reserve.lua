@@ -1,8 +1,8 @@
 -- What `policy.budgets.judge` says, over what all brokers hold together; and where it is granted, this broker's part
 -- of it. KEYS: the brokers, then the account of each claim. ARGV: this broker, its epoch, how long a broker's word
--- holds (s), how many claims; then nine of each claim: amount, most (-1: no end), degrade (-1: nowhere), slot, first
--- slot that counts, first slot that is kept, lender (from 1; 0: none), is it the call's own (1 or 0), and when the
--- account is of no use any more (unix time; 0: never).
+-- holds (s), how many claims; then one text of each claim, with its numbers: amount, most (-1: no end), degrade (-1:
+-- nowhere), slot, first slot that counts, first slot that is kept, lender (from 1; 0: none), is it the call's own (1 or
+-- 0), and when the account is of no use any more (unix time; 0: never).
 -- {0 granted | 1 degraded | 2 denied | 3 not known: come in again, row, used, taken, passed, slots of that row}
 local broker, epoch, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = tonumber(redis.call('TIME')[1])
@@ -19,11 +19,12 @@ for i = 1, #known, 2 do
 end
 if not alive[broker .. '.' .. epoch] then return {3} end
 
-local function claim(row, field) return tonumber(ARGV[4 + (row - 1) * 9 + field]) end
-
-local used, slots = {}, {}
+local claims, used, slots = {}, {}, {}
 for row = 1, count do
-  local first, kept, sum, old, by_slot = claim(row, 5), claim(row, 6), 0, {}, {}
+  local claim = {}
+  for number in string.gmatch(ARGV[4 + row], '%S+') do claim[#claim + 1] = tonumber(number) end
+  claims[row] = claim
+  local first, kept, sum, old, by_slot = claim[5], claim[6], 0, {}, {}
   local fields = redis.call('HGETALL', KEYS[row + 1])
   for i = 1, #fields, 2 do
     local whose, kind, at = string.match(fields[i], '^(%S+) ([sr]) (-?%d+)$')
@@ -49,18 +50,18 @@ local function flat(by_slot)
 end
 
 for row = 1, count do
-  if claim(row, 3) >= 0 and used[row] + claim(row, 1) > claim(row, 3) then
+  if claims[row][3] >= 0 and used[row] + claims[row][1] > claims[row][3] then
     return {1, row, used, {}, {}, flat(slots[row])}
   end
 end
 local need, passed = {}, {}
-for row = 1, count do need[row], passed[row] = claim(row, 1), 0 end
+for row = 1, count do need[row], passed[row] = claims[row][1], 0 end
 for row = 1, count do
-  local most = claim(row, 2)
+  local most = claims[row][2]
   if most >= 0 and need[row] > 0 and used[row] + need[row] > most then
-    local lender = claim(row, 7)
+    local lender = claims[row][7]
     if lender == 0 then return {2, row, used, {}, {}, flat(slots[row])} end
-    if claim(lender, 8) == 0 then
+    if claims[lender][8] == 0 then
       local room = math.max(0, most - used[row])
       passed[row] = need[row] - room
       need[lender] = need[lender] + passed[row]
@@ -70,8 +71,8 @@ for row = 1, count do
 end
 for row = 1, count do
   if need[row] > 0 then
-    redis.call('HINCRBY', KEYS[row + 1], broker .. '.' .. epoch .. ' r ' .. ARGV[4 + (row - 1) * 9 + 4], need[row])
-    if claim(row, 9) > 0 then redis.call('EXPIREAT', KEYS[row + 1], claim(row, 9)) end
+    redis.call('HINCRBY', KEYS[row + 1], broker .. '.' .. epoch .. ' r ' .. string.format('%d', claims[row][4]), need[row])
+    if claims[row][9] > 0 then redis.call('EXPIREAT', KEYS[row + 1], claims[row][9]) end
   end
 end
 return {0, 0, used, need, passed, {}}
