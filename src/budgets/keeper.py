@@ -256,7 +256,7 @@ def used_by(record: Record) -> Callable[[int, int | None], Used]:
         # What misses an attempt can't tell which one that is.
         mine = attempts[since:until] if is_complete else attempts
         money = tokens = 0
-        knows_money = knows_tokens = is_complete and (bool(mine) or until is not None)
+        knows_money = knows_tokens = is_complete
         for attempt in mine:
             if attempt.cost is None or attempt.cost.total is None:
                 knows_money = False

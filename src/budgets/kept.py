@@ -17,7 +17,7 @@ import msgspec
 
 from ..core.budgets import Charge
 from ..core.record import Record
-from ..policy.budgets import Accounts
+from ..policy.budgets import Accounts, named, window_named
 from .calendars import spans
 
 log = logging.getLogger("modelbroker.budgets")
@@ -55,6 +55,11 @@ class Kept:
         """(account, slot, spent) of all that was spent before, while nothing is written yet."""
         kept = self._read_snapshot()
         for account, slots in kept.spent.items():
+            try:
+                spans(window_named(named(account)[2]), time.time())
+            except (KeyError, ValueError) as error:  # of another version, or a time zone that is no more
+                log.warning("what was spent in %s is not known any more: %s", account, error)
+                continue
             for slot, spent in slots:
                 self._spent.restore(account, slot, spent)
         found = self._behind(kept)
@@ -65,7 +70,10 @@ class Kept:
             )
         count = 0
         for charge in _charges(found or ()):
-            self._spent.replay(charge)
+            try:
+                self._spent.replay(charge)
+            except (KeyError, ValueError) as error:
+                log.warning("a charge of %s is not known any more: %s", charge.budget, error)
             count += 1
         self._is_new = count > 0
         if self._records.exists():

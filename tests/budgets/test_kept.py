@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -71,4 +72,15 @@ def test_a_snapshot_that_cant_be_read_is_not_the_end(tmp_path: Path) -> None:
     file.write([record(1, 7), record(2, 8)])
     file.close()
     (tmp_path / "budgets.json").write_text("{")
+    assert spent(tmp_path) == 15
+
+
+def test_a_time_zone_that_is_no_more_loses_its_own_account_alone(tmp_path: Path) -> None:
+    kept = {"spent": {"old|calls|day@Mars/Olympus|": [[1, 5]], "b|calls|month@UTC|": [[4_000_000_000, 7]]}}
+    (tmp_path / "budgets.json").write_text(json.dumps(kept))
+    file = RecordFile(tmp_path)
+    odd = record(1, 9)
+    odd.budgets[0].window = "day@Mars/Olympus"
+    file.write([odd, record(2, 8)])
+    file.close()
     assert spent(tmp_path) == 15

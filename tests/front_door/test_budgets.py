@@ -284,6 +284,19 @@ def test_where_they_stand(broker: Broker) -> None:
     assert (nothing.returncode, nothing.stdout) == (1, "no account has been used (this broker alone)\n")
 
 
+def test_an_edit_holds_for_what_was_spent_already(broker: Broker, sims: Simulators) -> None:
+    (before,) = make(broker.url, [asked("deny", "cheap")])
+    assert before.status in (200, 429)
+    wait_until(lambda: standing(broker, "deny") == (1, 0))
+    edited = config(sims)
+    (deny,) = [one for one in edited["budgets"] if one["name"] == "deny"]
+    deny["amount"] = "3 calls"
+    broker.edit(edited)
+    got = [one for _ in range(3) for one in make(broker.url, [asked("deny", "cheap")])]
+    assert [one.status for one in got] == [200, 200, 429]
+    quiet(broker, "deny", "", 3)
+
+
 def test_a_broker_that_is_killed_loses_no_spend(broker: Broker, sims: Simulators) -> None:
     """Killed under load, again and again: what stands is what the records say, to the nano-dollar."""
     sims["a"].script(
