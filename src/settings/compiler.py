@@ -133,7 +133,9 @@ def compile_texts(
     if priced_at_s is not None:
         names = merged.names("pools")
         idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
-        warn_of_unpriced(merged, [(names[name], pools[name]) for name in pools], book, priced_at_s, idle)
+        warn_of_unpriced(
+            merged, [(names[name], pools[name]) for name in pools], book, priced_at_s, idle, budgets
+        )
     if budgets:
         parts |= {"budgets": budgets, "fleet": fleet}
     name = revision({**parts, "prices": without_sources(terms)} if terms else parts)
