@@ -15,13 +15,14 @@ _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _SHOWN = 200
 
 
-def request_bytes(host: str, body: bytes, key: str) -> bytes:
-    """The whole request, as an SDK would send it, but for compression: that is not what is measured."""
+def request_bytes(host: str, body: bytes, key: str, fresh: bool = False) -> bytes:
+    """The whole request, as an SDK would send it, but for compression: that is not what is measured.
+    `fresh`: no answer from a cache is wanted."""
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n"
         "accept: application/json\r\naccept-encoding: identity\r\nuser-agent: OpenAI/Python 3.52.0\r\n"
         "x-stainless-lang: python\r\nx-stainless-retry-count: 0\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"{'cache-control: no-cache' + chr(13) + chr(10) if fresh else ''}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

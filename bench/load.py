@@ -57,11 +57,18 @@ class Load:
         self._connect: Any = None
 
     async def open(
-        self, port: int, connections: int, size: int, stream: bool, spaced: bool, key: str
+        self,
+        port: int,
+        connections: int,
+        size: int,
+        stream: bool,
+        spaced: bool,
+        key: str,
+        fresh: bool,
     ) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         body = request_body(size, stream=stream, spaced=spaced)
-        self._request = request_bytes(f"127.0.0.1:{port}", body, key)
+        self._request = request_bytes(f"127.0.0.1:{port}", body, key, fresh)
 
         async def connect() -> Connection:
             _, protocol = await loop.create_connection(lambda: Connection(stream), "127.0.0.1", port)

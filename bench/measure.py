@@ -161,6 +161,7 @@ class Bench:
             stream=scenario.stream,
             spaced=scenario.spaced,
             key=KEY,
+            fresh=target.fresh,
         )
         roles = {pid: processes.role(pid) for pid in target.pids()}
         upstream_s = processes.cpu_seconds(self._upstream.pid)

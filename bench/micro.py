@@ -17,12 +17,13 @@ from modelbroker.core.usage import EXACT, Usage
 from modelbroker.dialects import dialect_named, surface_for_path
 from modelbroker.envoyapi import api
 from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, View
+from modelbroker.extproc.cache import CacheDesk
 from modelbroker.extproc.messages import Messages
 from modelbroker.extproc.streams import Streams
 from modelbroker.policy import Book, decide
 from modelbroker.policy.hedging import HedgeTally
 from stopwatch import timed
-from traffic import MODEL, PATH, request_body, stream_events
+from traffic import MODEL, PATH, request_body, stream_events, whole_reply
 
 _DIALECT = "openai-chat"
 
@@ -103,6 +104,24 @@ def works() -> dict[str, Callable[[], Any]]:
         "outer stream, 1 KB: all but the transport": wire.outer(small),
         "outer stream, 100 KB: all but the transport": wire.outer(large),
         "member stream up to the commit point": wire.member(),
+        **cached_works(small),
+    }
+
+
+def cached_works(body: bytes) -> dict[str, Callable[[], Any]]:
+    """The same call where the pool has a cache."""
+    config = targets.broker_config(1, cache={"max_context_tokens": "100k"})
+    seen = prepare(
+        {"broker.yaml": yaml.safe_dump(config)}, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}
+    ).view
+    streamed = b"{" + b'"stream":true,' + body[1:]
+    whole_head = [(":status", "200"), ("content-type", "application/json")]
+    stream_head = [(":status", "200"), ("content-type", "text/event-stream")]
+    return {
+        "... where the reply is kept, 1 KB whole": _Wire(seen).kept(body, whole_head, [whole_reply()]),
+        "... where the reply is kept, 53 events": _Wire(seen).kept(streamed, stream_head, stream_events()),
+        "... where a kept reply answers": _Wire(seen).hit(body, whole_head, [whole_reply()]),
+        "... where a kept stream answers": _Wire(seen).hit(streamed, stream_head, stream_events()),
     }
 
 
@@ -113,7 +132,8 @@ class _Wire:
         envoy = api()
         self.messages = Messages(envoy)
         self._envoys = Envoys(envoy)
-        self._streams = Streams(self.messages, b"bench", Book(), HedgeTally(), Keeper())
+        self._desk = CacheDesk(1 << 26)
+        self._streams = Streams(self.messages, b"bench", Book(), HedgeTally(), desk=self._desk)
         self._streams.set_views(seen, {})
         self._generation = seen.generation
         self.request_headers = self._envoys.headers("request_headers", _headers())
@@ -135,6 +155,30 @@ class _Wire:
             stream.receive(message)
 
         return work
+
+    def kept(self, body: bytes, head: list[tuple[str, str]], pieces: list[bytes]) -> Callable[[], None]:
+        """A call that wants a fresh answer, and its reply."""
+        asks = [*_headers(), ("cache-control", "no-cache")]
+        serialized = [
+            self._envoys.headers("request_headers", asks),
+            self._envoys.body(body),
+            self._envoys.headers("response_headers", head),
+            *(self._envoys.body(piece, "response_body", ends=piece is pieces[-1]) for piece in pieces),
+        ]
+        metadata = {"x-broker-role": "outer", "x-broker-generation": self._generation}
+
+        def work() -> None:
+            stream = self._streams.open(metadata, NoWire())
+            for message in serialized:
+                stream.receive(message)
+
+        work()
+        assert len(self._desk.replies.memory) == 1
+        return work
+
+    def hit(self, body: bytes, head: list[tuple[str, str]], pieces: list[bytes]) -> Callable[[], None]:
+        self.kept(body, head, pieces)
+        return self.outer(body)
 
     def member(self) -> Callable[[], None]:
         """The reply's headers, the preamble, the first word."""

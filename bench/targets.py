@@ -1,4 +1,4 @@
-"""What stands in front of the upstream: nothing, bare Envoy, the broker in three ways, LiteLLM's proxy."""
+"""What stands in front of the upstream: nothing, bare Envoy, the broker in five ways, LiteLLM's proxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 import processes
@@ -37,6 +37,7 @@ class Target(Protocol):
 
     name: str
     port: int
+    fresh: bool  # its calls say that they want no answer from a cache
 
     def pids(self) -> list[int]:
         """Its processes, all that a call may burn CPU in."""
@@ -48,6 +49,7 @@ class Direct:
     """No proxy: what the client and the upstream give by themselves."""
 
     name = "direct"
+    fresh = False
 
     def __init__(self, upstream: int, folder: Path) -> None:
         self.port = upstream
@@ -63,6 +65,7 @@ class BareEnvoy:
     """One listener, one route, one cluster, only the router filter: the limit of what Envoy can do."""
 
     name = "envoy"
+    fresh = False
 
     def __init__(self, upstream: int, folder: Path) -> None:
         self.port = free_port("127.0.0.1")
@@ -142,11 +145,15 @@ class TheBroker:
     """`modelbroker up`, as a user starts it: one pool of three members, a caller with a key."""
 
     name = "broker"
+    fresh = False
     dialects = ("openai-chat", "openai-responses")
     guard = "first-event"
+    cache: ClassVar[dict[str, Any] | None] = None
 
     def __init__(self, upstream: int, folder: Path) -> None:
-        self._broker = Broker(folder / self.name, broker_config(upstream, self.dialects, self.guard))
+        self._broker = Broker(
+            folder / self.name, broker_config(upstream, self.dialects, self.guard, self.cache)
+        )
         try:
             self._broker.start()
         except AssertionError as error:
@@ -175,15 +182,33 @@ class Guarded(TheBroker):
     guard = "full"
 
 
+class Kept(TheBroker):
+    """The same, but that the pool has a cache: each reply is kept, and none is answered by one that was."""
+
+    name = "kept"
+    cache: ClassVar[dict[str, Any] | None] = {"max_context_tokens": "100k"}
+    fresh = True
+
+
+class Cached(Kept):
+    """The same, but that all calls but the first are answered from there."""
+
+    name = "cached"
+    fresh = False
+
+
 def broker_config(
-    upstream: int, dialects: Sequence[str] = TheBroker.dialects, guard: str = TheBroker.guard
+    upstream: int,
+    dialects: Sequence[str] = TheBroker.dialects,
+    guard: str = TheBroker.guard,
+    cache: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     members = [{"provider": "bench", "model": model, "weight": weight} for model, weight in _MEMBERS.items()]
     path = "" if "anthropic-messages" in dialects else "/v1"
     return {
         "providers": [provider("bench", upstream, list(dialects), path)],
         "callers": [{"name": "bench", "key": {"sha256": KEY_SHA256}}],
-        "pools": [{"name": MODEL, "members": members, "guard": guard}],
+        "pools": [{"name": MODEL, "members": members, "guard": guard, "cache": cache or "off"}],
     }
 
 
@@ -191,6 +216,7 @@ class LiteLlm:
     """LiteLLM's proxy from PyPI, one worker, three weighted deployments, a key: no database, no logging."""
 
     name = "litellm"
+    fresh = False
 
     def __init__(self, upstream: int, folder: Path) -> None:
         program = install_litellm(folder / "litellm-install.log")
@@ -281,5 +307,7 @@ STARTERS: dict[str, Callable[[int, Path], Target]] = {
     "broker": TheBroker,
     "translated": Translated,
     "guarded": Guarded,
+    "kept": Kept,
+    "cached": Cached,
     "litellm": LiteLlm,
 }

@@ -15,7 +15,6 @@ import conversations
 import msgspec
 from conversations import CLIENTS, MODELS, THOUGHT
 from messages import Envoys, NoWire
-from modelbroker.budgets import Keeper
 from modelbroker.dialects import SURFACES, Context, Upstream, client_dialect, provider_dialect
 from modelbroker.envoyapi import api
 from modelbroker.exchange import Spoken, TranslatedStream
@@ -117,7 +116,7 @@ class Pair:
         self._upstream = Upstream("bench", provider, MODELS[provider], region="us-east-1")
         self.names = client, provider
         self._envoys = Envoys(api())
-        self._streams = Streams(Messages(api()), b"bench", Book(), HedgeTally(), Keeper())
+        self._streams = Streams(Messages(api()), b"bench", Book(), HedgeTally())
         spoken = Spoken((provider,), self._upstream)
         self._metadata = {"x-broker-role": "member", "x-broker-member": msgspec.json.encode(spoken).decode()}
 

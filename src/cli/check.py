@@ -15,7 +15,7 @@ from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from ..xds.snapshot import Versions
-from ..xds.types import ADS, CLUSTER, ENDPOINTS, LISTENER, OUTER_ROUTES, ROUTES, SECRET
+from ..xds.types import ADS, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, OUTER_ROUTES, ROUTES, SECRET
 from .prices import price_list_or_warning
 from .runtime import Overrides, prepare_path
 
@@ -26,7 +26,10 @@ def check_path(path: Path, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
     for warning in ready.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        if warning not in ready.problems:
+            print(f"warning: {warning}", file=sys.stderr)
+    if ready.problems:
+        raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
     judged = ""
     if with_envoy:
         complaint = envoy_complaint(ready.snapshot.resources)
@@ -86,6 +89,8 @@ def _without_ads(tree: Any, resources: Versions) -> Any:
     if "rds" in tree:
         rest = {key: value for key, value in tree.items() if key != "rds"}
         return _without_ads({**rest, "route_config": resources[ROUTES][OUTER_ROUTES].tree}, resources)
+    if "config_discovery" in tree:
+        return resources[EXTENSION][tree["name"]].tree
     if tree.get("sds_config") == ADS:
         return {"name": tree["name"]}
     return {key: _without_ads(value, resources) for key, value in tree.items()}

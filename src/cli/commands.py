@@ -111,7 +111,15 @@ def explain(options: argparse.Namespace) -> int:
             print(f"modelbroker explain: --header {header!r}: give NAME=VALUE", file=sys.stderr)
             return 2
         headers.append((name.strip().lower(), value))
-    question = Question(headers, body, options.path, options.caller, options.assume_credentials)
+    question = Question(
+        headers,
+        body,
+        options.path,
+        options.caller,
+        options.assume_credentials,
+        options.claims,
+        options.certificate,
+    )
     return explain_call(options.config, question, options.json)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import itertools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +17,15 @@ import msgspec
 from prometheus_client import Counter, Gauge
 
 from ..budgets import Keeper, Kept
+from ..core.catalog import CacheStore
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
 from ..core.prices import NO_PRICES
 from ..core.record import Record
 from ..envoyapi import api
 from ..exchange import View
+from ..extproc.cache import CacheDesk
+from ..extproc.cache_redis import RedisReplies
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
@@ -40,8 +41,10 @@ from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
+from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
+from .ledger import LedgerKeeper
 from .prices import price_list_here
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
@@ -57,7 +60,6 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
 
-_LOOKED_THROUGH_AFTER = 50
 _WRITE_PATIENCE_S = 2.0
 _KEEP_AGAIN_S = 2.0
 _SAID_EACH = 30  # of the times that it fails
@@ -89,7 +91,8 @@ class ControlPlane:
         self._options = options
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
-        self._record_file = RecordFile(options.state_dir)
+        self._ledger = LedgerKeeper(options.state_dir)
+        self._record_file = RecordFile(options.state_dir, reader=self._ledger)
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
             Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
@@ -102,9 +105,10 @@ class ControlPlane:
         self._budgets = Keeper(self._kept, content_hash(seal.hex()))
         for opened in self._opens.waiting():
             self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))
-        self._streams = Streams(
-            Messages(self._api), seal, self._health.book, hedges, self._budgets, self._opens.open
-        )
+        self._cache = CacheDesk(CacheStore().bytes)
+        self._cache_redis: tuple[str, RedisReplies | None] = "", None
+        known = (hedges, self._opens.open, self._cache, self._budgets)
+        self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
@@ -114,6 +118,7 @@ class ControlPlane:
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
             opens=self._opens,
             undecided=UndecidedFile(undecided) if undecided is not None else None,
+            paid=self._cache.settle,
             reserved=self._budgets.adopt,
             settle=self._budgets.settle,
         )
@@ -131,7 +136,7 @@ class ControlPlane:
 
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
-        with _no_collection():
+        with no_collection():
             await self._start_configuration()
         self._health.start()
         options = self._options
@@ -151,8 +156,15 @@ class ControlPlane:
 
         admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets)
         admin.start()
-        records, budgets_run = self._records.run(), self._budgets.run()
-        background = (self._follow(), self._expire(), records, self._health.run(), budgets_run)
+        background = (
+            self._follow(),
+            self._expire(),
+            self._records.run(),
+            self._health.run(),
+            self._ledger.run(),
+            self._cache.run(),
+            self._budgets.run(),
+        )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
         try:
@@ -161,7 +173,9 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._cache.let_go()
             await ext_proc.close(options.drain_timeout_s)
+            await self._cache.close()
             await xds.close(_XDS_GRACE_S)
             await self._budgets.close()
             admin.stop()
@@ -169,6 +183,7 @@ class ControlPlane:
             self._kept.write()
             self._record_file.close()
             self._opens.close()
+            await self._ledger.close()
             self._health.close()
 
     def _dropped(self, records: Sequence[Record]) -> None:
@@ -239,15 +254,23 @@ class ControlPlane:
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, _mended(before, ready))
         self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
+        self._ledger.configured(ready.catalog.ledger, ready.resolved)
+        self._configure_cache(ready)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
         log.info("configuration %s: %d pools%s", ready.catalog.revision, len(ready.catalog.pools), kept)
 
+    def _configure_cache(self, ready: Ready) -> None:
+        url = ready.resolved.cache_redis
+        if url != self._cache_redis[0]:
+            self._cache_redis = url, RedisReplies(url) if url else None
+        self._cache.configure(ready.catalog.cache.bytes, self._cache_redis[1])
+
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
         async with self._reload_lock:
-            with _no_collection():
+            with no_collection():
                 await self._reload()
 
     async def _reload(self) -> None:
@@ -314,6 +337,8 @@ class ControlPlane:
             self._health.configured(self._served.catalog)
             served = self._served
             self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
+            self._ledger.configured(served.catalog.ledger, served.resolved)
+            self._configure_cache(served)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
@@ -392,6 +417,7 @@ class ControlPlane:
                 else None
             ),
             "simulators": self._simulators(),
+            "ledger": self._ledger.status(),
             "members": shown_members(self._health, time.time()),
             "pools": self._pools_of(ready, asks_envoy),
         }
@@ -437,32 +463,14 @@ def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], _Result]) -> _Result
     return asyncio.run_coroutine_threadsafe(run(), loop).result(10)
 
 
-_reloads = itertools.count(1)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """While a configuration is read, and for all that it leaves: looking through a large one for cycles, of
-    which it has none, stops every call for 100 ms. What calls have left is looked through before, or it would
-    stay with the configuration; and now and then everything is, for what they leave meanwhile."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if next(_reloads) % _LOOKED_THROUGH_AFTER == 0:
-            gc.unfreeze()
-            gc.collect()
-        gc.freeze()
-        gc.enable()
-
-
 def _same(old: Ready, new: Ready) -> bool:
     """Nothing that is served differs: a comment was edited, or a file was touched."""
     return (
         old.snapshot.generation == new.snapshot.generation
         and old.resolved.credentials == new.resolved.credentials
         and old.resolved.callers == new.resolved.callers
+        and old.resolved.ledger_url == new.resolved.ledger_url
+        and old.resolved.cache_redis == new.resolved.cache_redis
     )
 
 

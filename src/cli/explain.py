@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.call import FACT_KINDS, Caller, Decision, Facts
+from ..core.call import FACT_KINDS, Caller, Decision, Facts, caller_of
 from ..core.catalog import Member, Pool
 from ..core.errors import CallError, Misconfigured, Refused
 from ..core.prices import PriceBook, dollars
 from ..dialects import likely_path
-from ..exchange import Belongs, Foreseen, Forward, Inbound, Moment, OuterCall, View, at_member, belongs
+from ..exchange import Belongs, Foreseen, Forward, Inbound, Moment, OuterCall, Proof, View, at_member, belongs
 from ..exchange.budgeting import shown
 from ..exchange.cheapest import in_reach
 from ..policy import State, decide
@@ -23,18 +23,20 @@ from ..policy.estimates import COST_FACT, with_estimate
 from ..policy.seats import claims_of
 from .prices import in_short, price_list_here
 from .runtime import Overrides, prepare_path
-from .secrets import caller_of
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A call that is not sent. `path` "": told from the body. `caller` "": told from the headers."""
+    """A call that is not sent. `path` "": told from the body. `caller` "": told from the headers, and from
+    what Envoy would have verified: `claims` (JSON) of a good token, and the `certificate`'s SPIFFE ID."""
 
     headers: Sequence[tuple[str, str]]
     body: bytes
     path: str = ""
     caller: str = ""
     assume_credentials: bool = False
+    claims: str = ""
+    certificate: str = ""
 
 
 def explain_call(config: Path, question: Question, as_json: bool) -> int:
@@ -48,12 +50,12 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
     inbound = Inbound([(":method", "POST"), (":path", path), *question.headers])
     if question.caller:
         call.assume(_named(view, question.caller))
+    proof = _proof(view, question)
     story: dict[str, Any] = {"revision": view.catalog.revision, "path": path, "guessed": not question.path}
     try:
         now_s = time.time()
-        facts = with_estimate(
-            call.facts(inbound, question.body), view.catalog, view.state, view.estimates, now_s
-        )
+        known = call.facts(inbound, question.body, proof)
+        facts = with_estimate(known, view.catalog, view.state, view.estimates, now_s)
         story["facts"] = {name: facts.get(name) for name in [*FACT_KINDS, *view.catalog.fact_headers]}
         story["facts"] |= _further(facts)
         decision = decide(facts, view.catalog, view.state)
@@ -104,6 +106,22 @@ def _named(view: View, name: str) -> Caller:
             return caller_of(entry)
     known = ", ".join(entry.name for entry in view.catalog.callers) or "none"
     raise Misconfigured(500, "unknown_caller", f"there is no caller {name!r}; there are: {known}")
+
+
+def _proof(view: View, question: Question) -> Proof:
+    """What Envoy would tell of a client with this token and certificate."""
+    if not question.claims:
+        return Proof(certificate=question.certificate)
+    try:
+        claims = json.loads(question.claims)
+    except ValueError as error:
+        raise Misconfigured(500, "no_claims", f"--claims is not JSON ({error})") from None
+    issuers = {issuer.issuer: issuer.name for issuer in view.catalog.issuers}
+    said = claims.get("iss") if isinstance(claims, dict) else None
+    if not isinstance(said, str) or said not in issuers:
+        known = ", ".join(issuers) or "none"
+        raise Misconfigured(500, "no_claims", f"--claims names no issuer in `iss`; there are: {known}")
+    return Proof({issuers[said]: claims}, certificate=question.certificate)
 
 
 def _further(facts: Facts) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands
+from . import commands, ledger_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _check(commands_of)
     _explain(commands_of)
     _prices(commands_of)
+    ledger_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _budgets(commands_of)
@@ -289,6 +290,15 @@ def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--header", action="append", default=[], metavar="K=V", help="may be given often")
     command.add_argument("--path", default="", help="e.g. /v1/responses; default: guessed from the body")
     command.add_argument("--caller", default="", help="the caller's name, instead of a key in a header")
+    command.add_argument(
+        "--claims",
+        default="",
+        metavar="JSON",
+        help="of a good token, with its `iss`, instead of a key",
+    )
+    command.add_argument(
+        "--certificate", default="", metavar="ID", help="the SPIFFE ID in the client's certificate"
+    )
     command.add_argument("--assume-credentials", action="store_true", help="as if every key were there")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("body", metavar="BODY.json", help="the request's body; - for standard input")

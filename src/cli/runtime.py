@@ -18,10 +18,12 @@ from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
 from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
+from ..policy.identity import named
 from ..policy.seats import Plan
 from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
+from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, redis_password, resolve
 
 # In a table of simulators: the one that serves providers which have none of their own.
@@ -52,11 +54,12 @@ class Ready:
     compile_warnings: tuple[str, ...]
     memory: Memory
     prices: PriceBook = NO_PRICES
+    problems: tuple[str, ...] = ()  # what does not hold up the rest, and is no mere warning
     redis_password: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self.compile_warnings, *self.resolved.warnings)
+        return (*self.compile_warnings, *self.resolved.warnings, *self.problems)
 
 
 def prepare(
@@ -91,15 +94,18 @@ def make_ready(
     before: Ready | None = None,
     prices: PriceBook | None = None,
 ) -> Ready:
-    """Secrets are read here: call it again when one has changed. Without `prices` those of `before` stay."""
+    """Secrets and keys are read here: call it again when one has changed. Without `prices` those of `before`
+    stay. Misconfigured where keys that were there before, or of a new issuer, can't be had."""
     catalog = with_certificates(catalog)
+    issuers, problems = all_with_keys(catalog.issuers, before.catalog.issuers if before else None)
+    catalog = replace(catalog, issuers=issuers)
     password = None
     if catalog.fleet is not None:
         needs_redis()
         password = redis_password(catalog.fleet, environ)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
-    by_name = {caller.name: caller for caller in resolved.callers.values()}
+    by_name = named(resolved.callers.values(), catalog)
     prices = prices if prices is not None else before.prices if before else NO_PRICES
     plan = Plan(catalog.budgets) if catalog.budgets else None
     callers, estimates = resolved.callers, Estimates(prices)
@@ -116,6 +122,7 @@ def make_ready(
         tuple(warnings),
         memory,
         prices,
+        problems,
         password,
     )
 
@@ -128,8 +135,9 @@ def with_certificates(catalog: Catalog) -> Catalog:
     }
     listen = catalog.listen
     if listen.tls_cert_file:
-        both = content_hash(file_digest(listen.tls_cert_file), file_digest(listen.tls_key_file))
-        listen = replace(listen, tls_digest=both)
+        files = [listen.tls_cert_file, listen.tls_key_file]
+        files += [listen.client_ca_file] if listen.client_ca_file else []
+        listen = replace(listen, tls_digest=content_hash(*map(file_digest, files)))
     return replace(catalog, providers=MappingProxyType(providers), listen=listen)
 
 

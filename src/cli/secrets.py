@@ -8,11 +8,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..core.budgets import Fleet
-from ..core.call import Caller
-from ..core.catalog import Auth, CallerEntry, Catalog, Provider, SecretRef
+from ..core.call import Caller, caller_of
+from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef
 from ..core.errors import Misconfigured
+from ..extproc.cache_redis import check_redis_is_installed
+from ..ledger.place import checked
 from ..policy import State
 
 _AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -23,12 +26,16 @@ _ENVIRONMENT = "the environment"
 class Resolved:
     """What could be read: provider → credential, key digest → caller, and what is wrong with the rest.
 
-    `files` tells the state of the files that Envoy will read itself."""
+    `files` tells the state of the files that Envoy will read itself. `ledger_url`: "" where it
+    is the default or can't be read."""
 
     credentials: Mapping[str, str]
     callers: Mapping[str, Caller]
     state: State
     warnings: tuple[str, ...]
+    ledger_url: str = ""
+    ledger_why: str = ""  # why its URL can't be read
+    cache_redis: str = ""  # the URL of the Redis that the caches of a fleet share; "": none
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
@@ -59,20 +66,48 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
         for name, value in credentials.items()
         if catalog.providers[name].auth is Auth.AWS_SIGV4
     }
-    return Resolved(credentials, callers, State(out, signing), tuple(warnings))
+    ledger_url, ledger_why = ledger_url_of(catalog.ledger, environ)
+    if ledger_why:
+        warnings.append(f"ledger: {ledger_why}; records wait in calls.jsonl")
+    cache_redis, why = redis_of(catalog, environ)
+    if why:
+        warnings.append(f"cache.redis: {why}; replies are kept in this broker's memory alone")
+    state = State(out, signing)
+    return Resolved(credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis)
 
 
-def caller_of(entry: CallerEntry) -> Caller:
-    return Caller(
-        name=entry.name,
-        agent=entry.agent,
-        user=entry.user,
-        team=entry.team,
-        customer=entry.customer,
-        tier=entry.tier,
-        pools=entry.pools,
-        trusted_for=entry.trusted_for,
-    )
+def redis_of(catalog: Catalog, environ: Mapping[str, str]) -> tuple[str, str]:
+    """(URL, why there is none), of the caches' Redis. Misconfigured where it can't be used at all."""
+    ref = catalog.cache.redis
+    if ref is None or not any(pool.cache for pool in catalog.pools.values()):
+        return "", ""
+    check_redis_is_installed()
+    if ref.kind == "url":
+        return ref.name, ""
+    value, why = _read(ref, environ)
+    if value is None:
+        return "", why
+    parts = urlsplit(value)
+    is_good = parts.scheme in ("redis", "rediss", "unix") and (parts.hostname or parts.path)
+    return (value, "") if is_good else ("", f"{_place(ref)} does not hold the URL of a Redis (redis://…)")
+
+
+def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
+    """(URL, why not): "" is the default. Misconfigured where what it needs is not installed."""
+    if place.secret is None:
+        if place.url and place.is_on:
+            checked(place.url)
+        return place.url, ""
+    url, why = _read(place.secret, environ)
+    if url is None:
+        return "", why
+    try:
+        checked(url)
+    except Misconfigured as error:
+        if error.code != "ledger_url":
+            raise
+        return "", f"{_place(place.secret)}: {error.message}"
+    return url, ""
 
 
 def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Iterable[Path]:
@@ -83,10 +118,17 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
             yield Path(provider.credential.name)
         elif provider.credential is not None and provider.credential.kind == "aws":
             yield _aws_file(environ)
+    if catalog.cache.redis is not None and catalog.cache.redis.kind == "file":
+        yield Path(catalog.cache.redis.name)
     for entry in catalog.callers:
         for ref in entry.keys:
             if ref.kind == "file":
                 yield Path(ref.name)
+    if catalog.ledger.secret is not None and catalog.ledger.secret.kind == "file":
+        yield Path(catalog.ledger.secret.name)
+    for issuer in catalog.issuers:
+        if issuer.jwks.file:
+            yield Path(issuer.jwks.file)
     yield from certificate_files(catalog)
 
 
@@ -98,6 +140,11 @@ def certificate_files(catalog: Catalog) -> Iterable[Path]:
     if catalog.listen.tls_cert_file:
         yield Path(catalog.listen.tls_cert_file)
         yield Path(catalog.listen.tls_key_file)
+    if catalog.listen.client_ca_file:
+        yield Path(catalog.listen.client_ca_file)
+    for issuer in catalog.issuers:
+        if issuer.jwks.ca_file:
+            yield Path(issuer.jwks.ca_file)
 
 
 def file_digest(path: str) -> str:

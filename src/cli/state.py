@@ -42,6 +42,11 @@ def state_folder(given: Path | None, config: Path, role: str) -> Iterator[Path]:
     raise Misconfigured(500, "state_dir", message)
 
 
+def state_folder_of(given: Path | None, config: Path) -> Path:
+    """Where a broker on this configuration keeps its state: the first one, where several run. Not locked."""
+    return given if given is not None else next(_defaults(config))
+
+
 def _defaults(config: Path) -> Iterator[Path]:
     """`~/.local/state/modelbroker/<name of the configuration>-<hash of its path>`, then `….2`, `….3` …"""
     base = os.environ.get("XDG_STATE_HOME")

@@ -143,7 +143,13 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
-def aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+def aligned(rows: Sequence[tuple[str, ...]], right: int | None = None) -> Iterable[str]:
+    """Rows of text as lines; the columns from `right` on are numbers, and stand at the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    first = len(widths) if right is None else right
     for row in rows:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        cells = [
+            text.rjust(width) if column >= first else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .catalog import NO_ITEMS, Member
+from .catalog import NO_ITEMS, CallerEntry, Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,20 @@ class Caller:
     tier: str = ""
     pools: tuple[str, ...] = ("*",)
     trusted_for: frozenset[str] = frozenset()
+
+
+def caller_of(entry: CallerEntry) -> Caller:
+    """What a caller's credential stands for."""
+    return Caller(
+        name=entry.name,
+        agent=entry.agent,
+        user=entry.user,
+        team=entry.team,
+        customer=entry.customer,
+        tier=entry.tier,
+        pools=entry.pools,
+        trusted_for=entry.trusted_for,
+    )
 
 
 class Facts(NamedTuple):

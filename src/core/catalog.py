@@ -14,6 +14,7 @@ from typing import Any
 
 from .budgets import Budget, Fleet
 from .causes import DEFAULT_ACTIONS, Action, Cause
+from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
 
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
@@ -193,12 +194,39 @@ class Hedge:
 
 
 @dataclass(frozen=True, slots=True)
+class Caching:
+    """Which of a pool's calls may be answered by a reply that an equal call had: those with a context of at
+    most so many (estimated) tokens. `scope`: who shares replies with whom, a word of CACHE_SCOPES.
+    `tool_effects`: also replies that call tools, and calls with tools that run at the provider. With another
+    `version` nothing of before is found any more."""
+
+    max_context_tokens: int = 4_000
+    ttl_ms: int = 3_600_000
+    scope: str = "caller"
+    max_reply_bytes: int = 1 << 20
+    tool_effects: bool = False
+    version: str = ""
+
+
+CACHE_SCOPES = ("caller", "user", "team", "customer", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStore:
+    """Where replies are kept: at most so many bytes in the broker's memory, and in a Redis for a fleet.
+    `redis` says where its URL is: a SecretRef of kind `env`, `file` or `url` (the URL itself)."""
+
+    bytes: int = 64 << 20
+    redis: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     name: str
     members: tuple[Member, ...]
     routing: Routing = Routing()
     failover: int = 3  # further attempts after the first
-    cache: str = ""
+    cache: Caching | None = None
     aliases: tuple[str, ...] = ()
     timeouts: Timeouts = Timeouts()
     ejection: Ejection = Ejection()
@@ -247,7 +275,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class CallerEntry:
-    """A caller as configured: what a verified key stands for."""
+    """A caller as configured: what a verified key, token or client's certificate stands for. Of several that
+    one token or certificate could stand for, the first by `order` counts."""
 
     name: str
     keys: tuple[SecretRef, ...]
@@ -258,6 +287,9 @@ class CallerEntry:
     tier: str = ""
     pools: tuple[str, ...] = ("*",)  # names or globs of the pools that it may use
     trusted_for: frozenset[str] = frozenset()  # of {"feature", "customer"}: facts it may set by header
+    token: TokenMatch | None = None
+    spiffe: tuple[str, ...] = ()  # patterns of the SPIFFE ID in its certificate
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +308,26 @@ class Listen:
     port: int = 8080
     tls_cert_file: str = ""
     tls_key_file: str = ""
-    tls_digest: str = ""  # of both files' contents when they were read
+    client_ca_file: str = ""  # the authorities of clients' certificates; "": clients need none
+    require_client_cert: bool = False
+    tls_digest: str = ""  # of all three files' contents when they were read
     undecided_file: str = ""  # where Envoy writes of calls for which no member was asked
 
     @property
     def is_loopback(self) -> bool:
         return self.address in ("localhost", "::1") or self.address.startswith("127.")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPlace:
+    """The database of all calls. `url`: as it stands in the configuration; with `secret` it is to be found
+    there. Neither: SQLite in the state folder. `is_on`: false where there is to be none. `retention_s`: how
+    long calls are kept; 0: for ever."""
+
+    url: str = ""
+    secret: SecretRef | None = None
+    is_on: bool = True
+    retention_s: int = 400 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +344,9 @@ class Catalog:
     fact_headers: Mapping[str, str] = field(default_factory=lambda: NO_ITEMS)  # fact → header that sets it
     # Dialect → what a call can hold that is translated into it.
     wires: Mapping[str, Capabilities] = field(default_factory=lambda: _NO_WIRES)
+    issuers: tuple[Issuer, ...] = ()
+    cache: CacheStore = CacheStore()
     prices: tuple[PriceTerm, ...] = ()  # over those that come with the broker, in rising order of precedence
     budgets: tuple[Budget, ...] = ()  # rate limits among them; who borrows stands before its lender
     fleet: Fleet | None = None
+    ledger: LedgerPlace = LedgerPlace()

@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from .catalog import Limits, Member, Pool, Provider, Timeouts
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
-RENDERING = "5"
+RENDERING = "6"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
 LOCAL_REPLY_HEADER = "x-broker-local-reply"
 # The code of an answer that is no member's (docs/errors.md), for the client and for the record.
 CODE_HEADER = "x-broker-code"
+# What a call had to do with its pool's cache: for the client, and from one attempt to the next.
+CACHE_HEADER = "x-broker-cache"
 # Of a reply that hands an attempt back to the outer listener: why it failed, and at which member. They begin
 # otherwise than the headers that a client may see: those are taken off behind the member.
 CAUSE_HEADER = "broker-cause"
@@ -34,6 +36,15 @@ MOST_MESSAGE_MS = 3_600_000
 # Whether a failed reply counts against the member.
 BLAME_HEADER = "broker-blame"
 BLAMELESS_HEADER = "broker-blameless"
+
+
+# The filter that verifies tokens: its name is that of its resource, and of what it tells ext_proc. There the
+# claims of a good token stand behind one of these with the issuer's name, and why one is not good behind the
+# other. CEL: the first URI of the client's certificate.
+JWT_FILTER = "envoy.filters.http.jwt_authn"
+VOUCHED = "good:"
+UNVOUCHED = "bad:"
+CERTIFICATE_URI = "connection.uri_san_peer_certificate"
 
 
 def content_hash(*parts: object) -> str:

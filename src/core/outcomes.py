@@ -20,10 +20,14 @@ _CODES = {
         "unsupported_encoding upgrade_not_supported upstream_refused"
     ),
     "policy": (
-        "budget_cost_unknown budget_exceeded denied_by_rule invalid_api_key missing_api_key model_not_found "
-        "no_eligible_member pool_not_allowed rate_limited"
+        "budget_cost_unknown budget_exceeded denied_by_rule identity_not_allowed invalid_api_key "
+        "missing_api_key model_not_found no_eligible_member pool_not_allowed rate_limited token_audience "
+        "token_expired token_invalid token_issuer"
     ),
-    "broker": "broker_defect broker_error broker_overloaded broker_reloading broker_unavailable",
+    "broker": (
+        "broker_defect broker_error broker_overloaded broker_reloading broker_unavailable "
+        "token_keys_unavailable"
+    ),
     "provider": (
         "no_healthy_member no_member_left no_member_ready pool_rate_limited upstream_at_capacity "
         "upstream_billing upstream_connect_failed upstream_credential_refused upstream_cut upstream_error "

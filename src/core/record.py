@@ -15,6 +15,10 @@ from .prices import Cost
 from .usage import UNKNOWN, Usage
 
 CLIENT_GONE = "client_gone"  # a call whose client went away before its end
+# What a call had to do with its pool's cache.
+HIT = "hit"
+JOINED = "joined"
+STORED = "stored"
 CANCELLED = "cancelled"  # an attempt for which nobody waited any more
 
 
@@ -40,6 +44,16 @@ class Attempt:
     hedge: bool = False  # begun while an earlier one was still under way
     usage: Usage | None = None
     usage_state: str = UNKNOWN
+    service_tier: str = ""
+    cost: Cost | None = None
+
+
+@dataclass(slots=True)
+class Saved:
+    """What a reply from the cache would have cost: the usage of the call that it was for (None: not known),
+    its service tier as an Attempt has it, and the price of that at the time of this call."""
+
+    usage: Usage | None = None
     service_tier: str = ""
     cost: Cost | None = None
 
@@ -78,8 +92,9 @@ class Record:
     `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
     of them ran side by side. `eligible` are those of the first attempt; `queue_ms` is how long the call
     waited for members, `added_ms` what the broker added to what members took; `holds` is what of the facts of
-    content is true, by their names. `budgets` is what it was charged where, `degraded_from` the pool that it
-    was for where a budget sent it to another one, `budget` that one, or the one that denied it. `usage` and
+    content is true, by their names. `cache`: what the call had to do with its pool's cache. `budgets` is what
+    it was charged where, `degraded_from` the pool that it was for where a budget sent it to another one,
+    `budget` that one, or the one that denied it. `usage` and
     `usage_state` are those of the attempt that answered, `cost` that of all attempts together.
     """
 
@@ -128,4 +143,8 @@ class Record:
     budgets: tuple[Charge, ...] = ()
     degraded_from: str = ""
     budget: str = ""
+    cache: str = ""
+    cache_reason: str = ""
+    cached_request_id: str = ""
+    saved: Saved | None = None
     attempts: tuple[Attempt, ...] = ()

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..core.catalog import Catalog, Pool
+from ..policy.identity import uses_identities
 from ..settings.yamltext import parse
 from .scenarios import CALLER
 
@@ -54,6 +55,7 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
                 _shorten(entry, catalog.pools[entry["name"]], shortened)
         tree.pop("rules", None)
         tree.pop("listen", None)
+        _keep_keys_alone(tree)
         files[f"{number + 1:03d}.yaml"] = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     own = {
         "listen": {"address": "127.0.0.1", "port": 0},
@@ -68,12 +70,25 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
     files[_OWN_FILE] = yaml.safe_dump(own)
     if catalog.rules:
         notes.append(f"{len(catalog.rules)} rules are not drilled: each pool is asked for by its name")
+    if uses_identities(catalog):
+        notes.append("tokens and certificates of callers are not drilled")
     if catalog.listen.tls_cert_file:
         notes.append("TLS of the listener is not drilled: the drill's clients speak plain HTTP on loopback")
     if shortened:
         waits = ", ".join(f"{what} {most}" for what, most in shortened.items())
         notes.append(f"time-lapse: longer waits than these run as {waits}; --real-times keeps them")
     return Overlay(files, tuple(notes))
+
+
+def _keep_keys_alone(tree: dict[str, Any]) -> None:
+    """The drill's clients have no certificate, and nobody issues them tokens."""
+    tree.pop("issuers", None)
+    kept = []
+    for entry in tree.get("callers") or ():
+        entry = {name: value for name, value in entry.items() if name not in ("jwt", "spiffe")}
+        if entry.keys() & {"key", "keys"}:
+            kept.append(entry)
+    tree["callers"] = kept
 
 
 def _shorten(entry: dict[str, Any], pool: Pool, shortened: dict[str, str]) -> None:

@@ -2,13 +2,14 @@
 
 from .affinity import Belongs, belongs, key_in
 from .budgeting import Funds
-from .commands import Forward, Reply, Strip
+from .commands import Forward, Pending, Reply, Strip
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
+from .identity import NO_PROOF, Proof
 from .inbound import Inbound
 from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
-from .outer import OuterCall
+from .outer import Outcome, OuterCall
 from .routing import Hold, Moment
 from .translated import NOTHING_TOLD, Answer, Told, Translated, TranslatedStream, WholeReply
 from .view import View
@@ -16,6 +17,7 @@ from .view import View
 __all__ = [
     "HOSTS",
     "NOTHING_TOLD",
+    "NO_PROOF",
     "Answer",
     "Belongs",
     "FilteredStream",
@@ -30,7 +32,10 @@ __all__ = [
     "Moment",
     "Move",
     "NotSent",
+    "Outcome",
     "OuterCall",
+    "Pending",
+    "Proof",
     "Reply",
     "Send",
     "Spoken",

@@ -1,9 +1,11 @@
-"""What is to become of a call: the commands of the outer listener's conversation."""
+"""What the exchange tells the outer listener to do with a call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from ..policy.caching import CacheKey
 
 
 class Forward(NamedTuple):
@@ -19,6 +21,7 @@ class Forward(NamedTuple):
     pick: tuple[str, str]
     shared_facts: tuple[tuple[str, str], ...]
     own_facts: tuple[tuple[str, str], ...]
+    watched: bool = False  # the reply is to be shown to the call, for the cache
 
     @property
     def set_headers(self) -> tuple[tuple[str, str], ...]:
@@ -46,3 +49,14 @@ class Strip:
 
     request_id: str
     remove_headers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The reply may come without a call to a provider: go on as soon as it is known, after `most_s` at the
+    latest. `asks`: the fleet's store is to be asked for it; else another call is under way for it. `all_s`:
+    how long the call may wait from now on, for whatever it may wait for."""
+
+    most_s: float
+    all_s: float
+    asks: CacheKey | None = None

@@ -33,6 +33,7 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     pools: tuple[str, ...]
     tried: tuple[tuple[str, str], ...] = ()
     waited_ms: int = 0
+    claimed: tuple[str, ...] = ()  # agent, user, team, tier, where a token told of them
     degraded: tuple[str, str] = ("", "")
 
     def failed(self) -> tuple[Tried, ...]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import unquote
 
-from ..core.call import Caller, Facts, Surface
+from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import NO_ITEMS
-from ..core.errors import BadRequest, CallError, Misconfigured, Refused, Unavailable
-from ..core.keys import ATTEMPTS_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
+from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..dialects import (
     SURFACES,
     Dialect,
@@ -26,20 +24,25 @@ from ..dialects import (
 )
 from ..policy import Book, allowed_pools, unknown_model
 from ..policy.budgets import Ask, Verdict
+from ..policy.decide import decide
 from ..policy.hedging import HedgeTally
+from ..policy.kept import ReplyCache
 from .asked import asked
 from .budgeting import NO_FUNDS, Budgeting, Funds
+from .caching import CallCache, Question
 from .cheapest import priced
-from .commands import Forward, Reply, Strip
+from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
-from .inbound import BROKERS_PREFIX, ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
+from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
+from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
+from .known import known_of, known_of_call
 from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
+Outcome = Forward | Reply | Hold | Pending | Ask
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
 _OPERATIONS = "there are " + ", ".join(f"POST {surface.path}" for surface in SURFACES)
-_ANYONE = Caller()
 _LEFT_HEADER = "x-envoy-upstream-rq-timeout-ms"
 _FIRST_DIALECT = dialect_named("openai-chat")  # until the path says more
 
@@ -48,21 +51,6 @@ MOST_OVER_LIMIT = 2
 
 
 _NO_OWNERS: Mapping[str, str] = {}
-
-
-@functools.lru_cache(maxsize=256)
-def _known_of(caller: Caller) -> tuple[tuple[str, str], ...]:
-    """What the record will say of the caller; what is not known is left out."""
-    known = (
-        ("caller", caller.name),
-        ("agent", caller.agent),
-        ("user", caller.user),
-        ("team", caller.team),
-        ("customer", caller.customer),
-        ("feature", caller.feature),
-        ("tier", caller.tier),
-    )
-    return tuple(one for one in known if one[1])
 
 
 def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], str]:
@@ -90,9 +78,12 @@ class OuterCall:
     seal: bytes = b""
     book: Book = dataclasses.field(default_factory=Book)
     hedges: HedgeTally = dataclasses.field(default_factory=HedgeTally)
+    replies: ReplyCache | None = None  # None: nothing is cached
+    cache: CallCache | None = None  # where a pool has one
     funds: Funds = NO_FUNDS
     _budgeting: Budgeting | None = None
     _inbound: Inbound = NO_HEADERS
+    _proof: Proof = NO_PROOF
     _course: Course | None = None  # of a call that was handed back
     _read_body: RequestFacts | None = None
     _body: bytes = b""
@@ -104,9 +95,10 @@ class OuterCall:
     _facts: Facts | None = None
     _refusal: CallError | None = None  # told when the body is here
 
-    def on_headers(self, inbound: Inbound, ends: bool) -> Reply | Strip | None:
+    def on_headers(self, inbound: Inbound, ends: bool, proof: Proof = NO_PROOF) -> Reply | Strip | None:
         """None or Strip: wait for the body. `ends`: there is no body to wait for."""
         self._inbound = inbound
+        self._proof = proof
         self._take_up(inbound)
         path = inbound.first(":path").partition("?")[0]
         self._dialect = dialect_for_path(path)
@@ -143,13 +135,7 @@ class OuterCall:
         self._course = course.after(inbound.first(MEMBER_HEADER), inbound.first(CAUSE_HEADER), attempts)
         self.request_id = course.request_id
         self._started_ms = course.started_ms
-        known = self.view.callers_by_name.get(course.caller)
-        if known is None and not self.view.catalog.callers:
-            known = _ANYONE
-        if known is not None:
-            self._caller = replace(
-                known, feature=course.feature or known.feature, customer=course.customer or known.customer
-            )
+        self._caller = taken_up(course, self.view)
 
     def _admit(self, path: str, ends: bool) -> Reply | None:
         method = self._inbound.first(":method")
@@ -157,7 +143,7 @@ class OuterCall:
             return self._reply(200, b'{"status":"ok"}')
         if self._inbound.first("upgrade") or method == "CONNECT":
             raise BadRequest(426, "upgrade_not_supported", "upgrades are not supported: use HTTP")
-        self._caller = self._caller or self._authenticate()
+        self._caller = self._caller or identify(self._inbound, self._proof, self.view, self._course)
         if path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
             if method not in ("GET", "HEAD"):
                 raise BadRequest(405, "method_not_allowed", f"{MODELS_PATH} takes GET, not {method[:20]}")
@@ -187,7 +173,7 @@ class OuterCall:
             raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")
         return None
 
-    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold | Ask:
+    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Outcome:
         """`has_room`: may this call wait where nobody takes it now?"""
         try:
             if self._refusal is not None:
@@ -200,8 +186,8 @@ class OuterCall:
         except CallError as error:
             return self.refuse(error)
 
-    def on_ready(self, moment: Moment, verdict: Verdict | None = None) -> Forward | Reply | Hold | Ask:
-        """The time of a Hold is over, or here is the verdict on an Ask."""
+    def on_ready(self, moment: Moment, verdict: Verdict | None = None) -> Outcome:
+        """The time of a Hold is over, what a Pending waits for is known, or here is the verdict on an Ask."""
         try:
             return self._route(moment, verdict=verdict)
         except CallError as error:
@@ -213,20 +199,25 @@ class OuterCall:
         since_ms = self._held_since_ms
         return before_ms if since_ms is None else before_ms + moment.monotonic_ms - since_ms
 
-    def _route(
-        self, moment: Moment, has_room: bool = True, verdict: Verdict | None = None
-    ) -> Forward | Hold | Ask:
+    def _route(self, moment: Moment, has_room: bool = True, verdict: Verdict | None = None) -> Outcome:
         facts, read = self._facts, self._read_body
         if facts is None or read is None:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
         patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), has_room)
-        course = self._course
+        course, decision = self._course, None
+        if course is None:
+            decision = decide(facts, self.view.catalog, self.view.state)
+            may_be_known = self.view.caches and verdict is None
+            if may_be_known and (known := self._from_cache(decision, facts, read, patience, moment)):
+                return known
 
         def route(narrowed: Narrowed | None) -> Routed | Hold:
-            known = (self.view, self.book, facts, self.request_id, moment, patience, self.hedges, narrowed)
+            told = (self.view, self.book, facts, self.request_id, moment, patience, self.hedges, narrowed)
+            if decision is not None:
+                return Routing(*told).first(decision, self._inbound, self._body)
             if course is None:
-                return Routing(*known).first(self._inbound, self._body)
-            return Routing(*known).further(course, self._inbound, self._body)
+                raise Misconfigured(500, "broker_defect", "a call is routed before it is decided")
+            return Routing(*told).further(course, self._inbound, self._body)
 
         if self.view.plan is None:
             routed: Routed | Hold | Ask = route(None)
@@ -243,7 +234,32 @@ class OuterCall:
             if self._held_since_ms is None:
                 self._held_since_ms = moment.monotonic_ms
             return routed
+        if self.cache is None and self._course is not None and self.view.caches:
+            self._resume_cache(facts, routed)
+        if self.cache is not None and self._budgeting is not None and self._budgeting.degraded_from:
+            self.cache.quit()  # the reply of another pool is nobody's to keep
         return self._forward(facts, read, routed, moment)
+
+    def _from_cache(
+        self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
+    ) -> Reply | Pending | None:
+        """The reply that an equal call had, or the wait for one that is under way. None: a member is
+        asked."""
+        pool = self.view.catalog.pools[decision.pool]
+        if pool.cache is None or self.replies is None:
+            return None
+        self.cache = self.cache or CallCache(self.replies, self.request_id)
+        wait_s = max(0.0, min(pool.timeouts.reply_ms, patience.deadline_ms - moment.monotonic_ms)) / 1000
+        call = Question(self.view, decision, facts, read, self._inbound, self._body)
+        return self.cache.answer(call, moment.unix_s, wait_s)
+
+    def _resume_cache(self, facts: Facts, routed: Routed) -> None:
+        """The call was handed back, and may be one that others wait for."""
+        if self.replies is None or not (said := self._inbound.first(CACHE_HEADER)):
+            return
+        self.cache = CallCache(self.replies, self.request_id)
+        pool = self.view.catalog.pools.get(routed.pools[0])
+        self.cache.resume(said, facts, self._body, pool, len(routed.pools) == 1)
 
     def _forward(self, facts: Facts, read: RequestFacts, routed: Routed, moment: Moment) -> Forward:
         target = self.view.target(
@@ -279,6 +295,10 @@ class OuterCall:
             own_facts.append(told_of(routed.chances))
         if waited_ms := self._waited_ms(moment):
             own_facts.append(("queue_ms", str(waited_ms)))
+        if self.cache is not None and (said := self.cache.header):
+            own.append((CACHE_HEADER, said))
+            names = (*names, CACHE_HEADER)
+            own_facts += self.cache.facts()
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
         return Forward(
@@ -286,8 +306,9 @@ class OuterCall:
             own_headers=tuple(own),
             remove_headers=not_to_go_on(self._inbound.names, names),
             pick=target.pick,
-            shared_facts=target.facts + _known_of(facts.caller),
+            shared_facts=target.facts + known_of(facts.caller),
             own_facts=tuple(own_facts),
+            watched=self.cache is not None and self.cache.watched,
         )
 
     def _left_ms(self, routed: Routed, moment: Moment) -> int | None:
@@ -313,6 +334,7 @@ class OuterCall:
             routed.pools,
             tried,
             self._waited_ms(moment),
+            claimed(caller, self.view.callers_by_name.get(caller.name)),
             self._budgeting.degraded if self._budgeting is not None else ("", ""),
         )
         return sealed(course, self.seal)
@@ -371,44 +393,12 @@ class OuterCall:
         """Take `caller` as verified, instead of a key in a header."""
         self._caller = caller
 
-    def facts(self, inbound: Inbound, body: bytes) -> Facts:
+    def facts(self, inbound: Inbound, body: bytes, proof: Proof = NO_PROOF) -> Facts:
         """What is known of the call. Raises CallError where it would be refused before any decision."""
         self._inbound = inbound
+        self._proof = proof
         self._admit(inbound.first(":path").partition("?")[0], ends=False)
         return self._read(body)[0]
-
-    def _authenticate(self) -> Caller:
-        """Who sends this, from the key alone; with no callers configured anyone (on loopback) may."""
-        caller = self._known_caller()
-        if not caller.trusted_for:
-            return caller
-        feature, customer = self._claim("feature", caller), self._claim("customer", caller)
-        if not (feature or customer):
-            return caller
-        return replace(caller, feature=feature or caller.feature, customer=customer or caller.customer)
-
-    def _claim(self, fact: str, caller: Caller) -> str:
-        """What the caller says of itself, where the configuration trusts it to."""
-        return self._inbound.first(BROKERS_PREFIX + fact) if fact in caller.trusted_for else ""
-
-    def _known_caller(self) -> Caller:
-        if not self.view.catalog.callers:
-            return _ANYONE
-        scheme, _, token = self._inbound.first("authorization").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else ""
-        key = key or self._inbound.first("x-api-key").strip()
-        if not key and self._course is not None:
-            raise Refused(401, "invalid_api_key", "this key is not one of the broker's callers any more")
-        if not key:
-            raise Refused(
-                401,
-                "missing_api_key",
-                "no key: send the broker's key as 'Authorization: Bearer KEY' or 'x-api-key: KEY'",
-            )
-        caller = self.view.callers.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
-        if caller is None:
-            raise Refused(401, "invalid_api_key", "this key is not one of the broker's callers")
-        return caller
 
     def _fact_headers(self) -> Mapping[str, str]:
         declared = self.view.catalog.fact_headers
@@ -427,7 +417,7 @@ class OuterCall:
         return self._dialect.model_body(name)
 
     def _model_names(self) -> list[str]:
-        return allowed_pools(self._caller or _ANYONE, self.view.catalog)
+        return allowed_pools(self._caller or ANYONE, self.view.catalog)
 
     def _too_large(self, limit: int) -> BadRequest:
         return BadRequest(413, "request_too_large", f"the body is larger than {limit} bytes")
@@ -440,7 +430,7 @@ class OuterCall:
         if error.is_final:  # OpenAI's and Anthropic's SDKs heed it
             extra += (("x-should-retry", "false"),)
         if error.status == 401:
-            extra += (("www-authenticate", "Bearer"),)
+            extra += (("www-authenticate", challenge(error)),)
         if error.status == 405:
             extra += (("allow", "POST" if self._surface else "GET, HEAD"),)
         if error.knob and self._surface is not None:
@@ -450,19 +440,17 @@ class OuterCall:
 
     def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
         """Who was refused, what for, and how far the decision got."""
-        facts, surface = self._facts, self._surface
-        known = (
-            ("request_id", self.request_id),
-            ("dialect", surface.dialect if surface else ""),
-            ("model", facts.model if facts else ""),
-            ("stream", "1" if facts and facts.stream else ""),
-            ("rule", error.rule),
-            ("pool", error.pool),
-            ("revision", self.view.catalog.revision),
-            ("attempt", str(len(self._course.tried) + 1) if self._course else ""),
-        )
         budgets = self._budgeting.told_refused(error.budget) if self._budgeting else ()
-        return tuple(one for one in known if one[1]) + budgets + _known_of(self._caller or _ANYONE)
+        return budgets + known_of_call(
+            self.request_id,
+            self._surface,
+            self._facts,
+            self._caller or ANYONE,
+            rule=error.rule,
+            pool=error.pool,
+            revision=self.view.catalog.revision,
+            attempt=len(self._course.tried) + 1 if self._course else 0,
+        )
 
     def _reply(
         self,

@@ -97,9 +97,8 @@ class Routing:
         self._hedges = hedges
         self._narrowed = narrowed
 
-    def first(self, inbound: Inbound, body: bytes) -> Routed | Hold:
+    def first(self, decision: Decision, inbound: Inbound, body: bytes) -> Routed | Hold:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
-        decision = decide(self._facts, self._view.catalog, self._view.state)
         names_member = False
         if self._narrowed is not None:
             decision = self._without(self._degraded(decision))

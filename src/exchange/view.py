@@ -16,9 +16,11 @@ from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, memb
 from ..core.record import Eligible
 from ..dialects import Upstream, client_dialect
 from ..policy import State
+from ..policy.caching import members_revision
 from ..policy.ceilings import Ceilings
 from ..policy.chances import chances
 from ..policy.estimates import Estimates, asks_cost
+from ..policy.identity import Identities, identities_of, uses_identities
 from ..policy.seats import Plan
 from .course import COURSE_HEADER
 
@@ -75,11 +77,32 @@ class View:
     ceilings: Ceilings = field(default_factory=Ceilings, repr=False)
     plan: Plan | None = None  # None: there are no budgets
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
+    _members: dict[str, str] = field(default_factory=dict, repr=False)  # pool → its members' revision
+
+    @functools.cached_property
+    def caches(self) -> bool:
+        """Has a pool a cache?"""
+        return any(pool.cache is not None for pool in self.catalog.pools.values())
+
+    def members_revision(self, pool: Pool) -> str:
+        """As the function of this name says; kept."""
+        if (known := self._members.get(pool.name)) is None:
+            known = self._members[pool.name] = members_revision(pool, self.catalog)
+        return known
 
     @functools.cached_property
     def asks_cost(self) -> bool:
         """Does any rule want to know what a call would cost?"""
         return asks_cost(self.catalog)
+
+    @functools.cached_property
+    def identities(self) -> Identities:
+        """Who is known by a token or certificate."""
+        return identities_of(self.catalog)
+
+    @functools.cached_property
+    def uses_identities(self) -> bool:
+        return uses_identities(self.catalog)
 
     def target(
         self,

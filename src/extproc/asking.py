@@ -24,6 +24,25 @@ class Desk(Funds, Protocol):
         """The call that this was reserved for is no more."""
 
 
+class _NoDesk:
+    """Nobody pays."""
+
+    def reserve(self, ask: Ask) -> Verdict | None:
+        return Verdict(GRANTED)
+
+    async def decide(self, ask: Ask) -> Verdict:
+        return Verdict(GRANTED)
+
+    def holds(self, request_id: str, account: str) -> bool:
+        return False
+
+    def release(self, request_id: str) -> None:
+        """Nothing was reserved."""
+
+
+NO_DESK: Desk = _NoDesk()
+
+
 class Asker(Protocol):
     """Who waits for a verdict."""
 

@@ -9,12 +9,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
 
 from ..core.causes import BLAMELESS, Cause
 from ..core.errors import Misconfigured
-from ..core.keys import BLAMELESS_HEADER, BROKER_DETAILS, CODE_HEADER, MOST_MESSAGE_MS
+from ..core.keys import (
+    BLAMELESS_HEADER,
+    BROKER_DETAILS,
+    CERTIFICATE_URI,
+    CODE_HEADER,
+    JWT_FILTER,
+    MOST_MESSAGE_MS,
+    UNVOUCHED,
+    VOUCHED,
+)
 from ..envoyapi import AnyMessage, EnvoyApi
-from ..exchange import NOTHING_TOLD, Answer, Forward, NotSent, Reply, Send, Strip, Told
+from ..exchange import NO_PROOF, NOTHING_TOLD, Answer, Forward, NotSent, Proof, Reply, Send, Strip, Told
 from ..policy.limits import says_when
 
 _PLAIN = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in range(256))  # no control characters
@@ -36,6 +48,20 @@ class Messages:
         go_on = self._response()
         go_on.response_body.SetInParent()
         self.continue_response_body: bytes = go_on.SerializeToString()
+        # The same with a word on what is to be shown next: of a call that may be cached.
+        self.show_reply_headers = self._mode("NONE")
+        self.show_reply_body: bytes = self.continue_response_headers + self._mode("STREAMED")
+
+    def _mode(self, reply_body: str) -> bytes:
+        """mode_override, as it is for a call whose request has been shown. Envoy takes it only beside
+        answers to headers."""
+        response = self._response()
+        response.mode_override.request_header_mode = response.mode_override.SEND
+        response.mode_override.request_body_mode = response.mode_override.BUFFERED
+        response.mode_override.response_header_mode = response.mode_override.SEND
+        response.mode_override.response_body_mode = getattr(response.mode_override, reply_body)
+        serialized: bytes = response.SerializeToString()
+        return serialized
 
     def decode(self, serialized: bytes) -> AnyMessage:
         """DecodeError where the bytes are no ProcessingRequest."""
@@ -75,15 +101,38 @@ class Messages:
         return _field(8, _struct("modelbroker", _own_text("request_id", request_id)))
 
     def reply(self, reply: Reply) -> bytes:
-        metadata = _struct("modelbroker", b"".join([_own_text(name, value) for name, value in reply.facts]))
+        """{immediate_response: {status: {code}, headers, body, details}, dynamic_metadata}"""
         headers = (*reply.headers, (CODE_HEADER, reply.code)) if reply.code else reply.headers
-        answer = self.immediate(reply.status, headers, reply.body, reply.code)
-        return answer + _field(8, metadata) if reply.facts else answer
+        set_headers = b"".join([_own_plain_header(name, value) for name, value in headers])
+        details = f"{BROKER_DETAILS}_{reply.code}" if reply.code else BROKER_DETAILS
+        head = _field(1, b"\x08" + _varint(reply.status)) + _field(2, set_headers)
+        if reply.body:
+            head += _head(3, len(reply.body))
+        tail = _field(5, details.encode())
+        whole = _head(7, len(head) + len(reply.body) + len(tail))
+        facts = b"".join([_own_text(name, value) for name, value in reply.facts])
+        metadata = _field(8, _struct("modelbroker", facts)) if reply.facts else b""
+        return b"".join((whole, head, reply.body, tail, metadata))
 
     def attributes(self, message: AnyMessage) -> dict[str, str]:
         """What Envoy told beside a message, by the expressions that asked for it; texts only."""
         told = message.attributes.get("envoy.filters.http.ext_proc")
         return {name: value.string_value for name, value in told.fields.items()} if told is not None else {}
+
+    def proof(self, message: AnyMessage) -> Proof:
+        """What Envoy has verified of who calls: tokens (`xds/identity.py` names them) and the certificate."""
+        certificate = self.attributes(message).get(CERTIFICATE_URI, "")
+        told = message.metadata_context.filter_metadata.get(JWT_FILTER)
+        if told is None:
+            return Proof(certificate=certificate) if certificate else NO_PROOF
+        claims: dict[str, Mapping[str, Any]] = {}
+        failures: list[str] = []
+        for name, value in told.fields.items():
+            if name.startswith(VOUCHED):
+                claims[name.removeprefix(VOUCHED)] = MessageToDict(value.struct_value)
+            elif name.startswith(UNVOUCHED):
+                failures.append(value.struct_value.fields["message"].string_value)
+        return Proof(claims, tuple(failures), certificate)
 
     def immediate(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes, code: str = ""
@@ -170,6 +219,11 @@ class Messages:
             known += _own_text("cause", told.cause.value)
         return piece + _field(8, _struct("modelbroker", known))
 
+    def last_shown(self, known: Iterable[tuple[str, str]]) -> bytes:
+        """Let the last piece of a reply through, with what the record has to know of it."""
+        facts = b"".join([_own_text(name, value) for name, value in known])
+        return self.continue_response_body + _field(8, _struct("modelbroker", facts))
+
     def more_time(self, milliseconds: int) -> bytes:
         """Envoy is to wait this long for the answer to the message in hand. It takes one such word a message,
         and none of more than an hour."""
@@ -221,12 +275,16 @@ def _head(number: int, size: int) -> bytes:
     """What stands in front of such a field's value."""
     if size < 0x80:
         return bytes((number << 3 | 2, size))
-    head = [number << 3 | 2]
-    while size >= 0x80:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head)
+    return bytes((number << 3 | 2,)) + _varint(size)
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number >= 0x80:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
 
 
 def _header_mutation(forward: Forward) -> bytes:
@@ -270,6 +328,12 @@ def _text_head(name: str, size: int) -> bytes:
 
 def _own_header(name: str, value: str) -> bytes:
     raw = value.encode("latin-1", "replace")
+    return _header_head(name, len(raw)) + raw + _APPEND_ACTION
+
+
+def _own_plain_header(name: str, value: str) -> bytes:
+    """What others said may be in it, and Envoy takes none with a line's end."""
+    raw = value.encode("latin-1", "replace").translate(_PLAIN)
     return _header_head(name, len(raw)) + raw + _APPEND_ACTION
 
 

@@ -5,6 +5,7 @@ No call's memory outlives its stream; what a member's stream must know comes in 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -16,11 +17,24 @@ from ..core.ids import RANDOM_BYTES, request_id_of
 from ..core.opened import Opened
 from ..dialects import BUILT
 from ..envoyapi import AnyMessage
-from ..exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View, spoken
+from ..exchange import (
+    NO_PROOF,
+    Forward,
+    Hold,
+    Inbound,
+    Moment,
+    Outcome,
+    OuterCall,
+    Pending,
+    Reply,
+    View,
+    spoken,
+)
 from ..policy import Book
 from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
-from .asking import Desk, ask_for
+from .asking import NO_DESK, Desk, ask_for
+from .cache import CacheDesk
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
 from .waiting import Waiting
@@ -38,7 +52,8 @@ def _now() -> Moment:
 
 
 class OuterStream:
-    """Decides: headers, then the whole body; where nobody takes the call now, once somebody does."""
+    """Decides: headers, then the whole body; where nobody takes the call now, once somebody does. Of a call
+    whose reply may be kept for others it sees the reply, too."""
 
     def __init__(
         self,
@@ -50,23 +65,35 @@ class OuterStream:
         hedges: HedgeTally,
         waiting: Waiting,
         opened: Callable[[Opened], None],
-        funds: Desk,
+        desk: CacheDesk | None = None,
+        funds: Desk = NO_DESK,
     ) -> None:
         self._messages = messages
         self._opened = opened
         self._wire = wire
         request_id = request_id_of(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
-        self._call = OuterCall(view, request_id, seal, book, hedges, funds)
         self._funds = funds
+        self._desk = desk if view.caches else None
+        replies = self._desk.replies if self._desk is not None else None
+        self._call = OuterCall(view, request_id, seal, book, hedges, replies, funds=funds)
         self._waiting = waiting
         self._lag_s = 0.0
         self._size = 0  # of the body, in bytes
         # Ends the wait, once: here, or where the stream is let go of because its client has left.
         self._leave: weakref.finalize[..., OuterStream] | None = None
+        # Envoy was told how long it may take: it takes only one such word for a message.
+        self._has_time = False
+        # Of a call that others wait for, or that waits for another one: the desk hears of its end.
+        self._ended: weakref.finalize[..., OuterStream] | None = None
+        self._waits = 0  # how many there were
+        self._waits_in = 0  # the number of the one that is on; 0: none
 
     def receive(self, serialized: bytes) -> None:
         message = self._messages.decode(serialized)
         kind = message.WhichOneof("request")
+        if kind in ("response_headers", "response_body"):
+            self._shown(kind, message)
+            return
         try:
             answer = self._answer(kind, message)
         except Exception as error:  # a bug of ours is one call's error, never the process's
@@ -76,14 +103,19 @@ class OuterStream:
         if answer is not None:
             self._wire.send(answer)
 
-    def _end(self, outcome: Forward | Reply | Hold | Ask) -> None:
-        """All is said but for a Hold or an Ask: without a stream to the broker a call in flight outlives the
-        broker."""
+    def _end(self, outcome: Outcome) -> None:
+        """All is said but for a wait, or where the reply is to be seen: without a stream to the broker a
+        call in flight outlives the broker."""
         if isinstance(outcome, Hold):
             self._hold(outcome)
             return
         if isinstance(outcome, Ask):
+            if self._call.cache is not None:
+                self._tell_end(may_return=False)
             ask_for(self._funds, outcome, self)
+            return
+        if isinstance(outcome, Pending):
+            self._pend(outcome)
             return
         if self._leave is not None:
             self._leave()
@@ -91,18 +123,29 @@ class OuterStream:
         if isinstance(outcome, Forward):
             self._opened(Opened(request_id, outcome.shared_facts, outcome.own_facts))
             self._wire.send(self._messages.forward(outcome))
+            if outcome.watched and self._desk is not None:
+                self._desk.watching.add(self)
+                self._tell_end(may_return=True)
+                return
         else:
             self._opened(Opened(request_id, outcome.facts, (), outcome.status, outcome.code))
             self._wire.send(self._messages.reply(outcome))
+            if self._call.cache is not None:
+                self._call.cache.quit()
         self._wire.close()
 
     def _hold(self, hold: Hold) -> None:
         if self._leave is None:
             self._lag_s = self._waiting.enter(self._size)
             self._leave = weakref.finalize(self, self._waiting.leave, self._size)
-            # Envoy takes only one such word for a message: it has to be good for all of the wait.
-            self._wire.send(self._messages.more_time(math.ceil(hold.most_s * 1000) + _GRACE_MS))
+            self._take_time(hold.most_s)
         self._wire.call_later(min(hold.wait_s + self._lag_s, hold.most_s), self._ready)
+
+    def _take_time(self, most_s: float) -> None:
+        """It has to be good for all of the wait."""
+        if not self._has_time:
+            self._has_time = True
+            self._wire.send(self._messages.more_time(math.ceil(most_s * 1000) + _GRACE_MS))
 
     def on_verdict(self, verdict: Verdict) -> None:
         """What budgets say to the Ask."""
@@ -116,18 +159,88 @@ class OuterStream:
             outcome = self._call.refuse(defect(error))
         self._end(outcome)
 
+    # -- the cache
+
+    def _pend(self, pending: Pending) -> None:
+        if self._desk is None:
+            raise RuntimeError("a call waits for a cache that is not there")
+        self._take_time(pending.all_s)
+        self._tell_end(may_return=False)
+        self._waits += 1
+        self._waits_in = self._waits
+        self._desk.wait(self._call.request_id, self._news, pending.asks)
+        self._wire.call_later(pending.most_s, functools.partial(self._wait_over, self._waits))
+
+    def _news(self) -> None:
+        self._wait_over(self._waits_in)
+
+    def _wait_over(self, number: int) -> None:
+        if number and number == self._waits_in:
+            self._waits_in = 0
+            self._ready()
+
+    def let_go(self) -> None:
+        """The broker ends: its calls go on without it."""
+        if self._call.cache is not None:
+            self._call.cache.quit()
+        self._wire.close()
+
+    def _tell_end(self, *, may_return: bool) -> None:
+        if self._ended is not None:
+            self._ended.detach()
+        if self._desk is not None:
+            self._ended = weakref.finalize(self, self._desk.ended, self._call.request_id, may_return)
+
+    def _shown(self, kind: str, message: AnyMessage) -> None:
+        """The reply as its client gets it. Whatever happens here, it gets it."""
+        is_headers = kind == "response_headers"
+        try:
+            answer, has_more = self._look_at_headers(message) if is_headers else self._look_at_body(message)
+        except Exception:
+            log.exception("the reply of call %s could not be kept", self._call.request_id)
+            answer, has_more = b"", False
+            if self._call.cache is not None:
+                self._call.cache.quit()
+        plain = (
+            self._messages.continue_response_headers if is_headers else self._messages.continue_response_body
+        )
+        self._wire.send(answer or plain)
+        if not has_more:
+            self._wire.close()
+
+    def _look_at_headers(self, message: AnyMessage) -> tuple[bytes, bool]:
+        """(the answer, b"" for the plain one; is there more to be shown?)"""
+        cache, told = self._call.cache, message.response_headers
+        if cache is None or not cache.on_reply_headers(self._messages.headers(told), told.end_of_stream):
+            return b"", False
+        self._tell_end(may_return=False)
+        return self._messages.show_reply_body, True
+
+    def _look_at_body(self, message: AnyMessage) -> tuple[bytes, bool]:
+        cache, told = self._call.cache, message.response_body
+        if cache is None or self._desk is None:
+            return b"", False
+        has_more, entry = cache.on_reply_body(told.body, told.end_of_stream, time.time())
+        if has_more:
+            return b"", True
+        if entry is not None:
+            self._desk.kept()
+        return self._messages.last_shown(cache.facts()), False
+
     def _answer(self, kind: str | None, message: AnyMessage) -> bytes | None:
         match kind:
             case "request_headers":
                 request = message.request_headers
                 inbound = Inbound.of(self._messages.first_values(request))
-                answer = self._call.on_headers(inbound, request.end_of_stream)
-                match answer:
-                    case None:
-                        return self._messages.go_on(self._call.request_id)
-                    case Strip():
-                        return self._messages.strip(answer)
-                return self._messages.reply(answer)
+                proof = self._messages.proof(message) if self._call.view.uses_identities else NO_PROOF
+                answer = self._call.on_headers(inbound, request.end_of_stream, proof)
+                if isinstance(answer, Reply):
+                    return self._messages.reply(answer)
+                request_id = self._call.request_id
+                if self._desk is not None and self._desk.came_back(request_id):
+                    self._tell_end(may_return=True)
+                go_on = self._messages.strip(answer) if answer else self._messages.go_on(request_id)
+                return go_on + self._messages.show_reply_headers if self._desk is not None else go_on
             case "request_body":
                 body = message.request_body.body
                 self._size = len(body)
@@ -139,9 +252,10 @@ class Streams:
     """Opens the broker's side of each stream, by the role that its metadata names.
 
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
-    configured before this process started). `funds` pay for calls. `seal` is the key of the courses that
-    calls carry, `book` what is known of members, and `hedges` counts. `opened` is told of each call whose
-    body came, before it is answered."""
+    configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
+    known of members, and `hedges` counts. `opened` is told of each call whose body came, before it is
+    answered. `desk`: where replies are kept; `funds` pay for calls.
+    """
 
     def __init__(
         self,
@@ -149,8 +263,9 @@ class Streams:
         seal: bytes,
         book: Book,
         hedges: HedgeTally,
-        funds: Desk,
         opened: Callable[[Opened], None] = lambda opened: None,
+        desk: CacheDesk | None = None,
+        funds: Desk = NO_DESK,
     ) -> None:
         self._funds = funds
         self._messages = messages
@@ -158,6 +273,7 @@ class Streams:
         self._seal = seal
         self._book = book
         self._hedges = hedges
+        self._desk = desk
         self._waiting = Waiting()
         self._views: dict[str, View] = {}
         self._newest: View | None = None
@@ -180,6 +296,7 @@ class Streams:
                     self._hedges,
                     self._waiting,
                     self._opened,
+                    self._desk,
                     self._funds,
                 )
             case "member" if metadata.get("x-broker-member"):

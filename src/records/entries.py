@@ -15,6 +15,7 @@ from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..core.usage import EXACT
 from ..envoyapi import AnyMessage
 from .facts import eligible_of, tell_asked
+from .savings import saved_in
 from .usage import usage_in
 
 # Dynamic metadata in which ext_proc and the member listeners leave what they know of a call.
@@ -68,6 +69,10 @@ def record_of(entry: AnyMessage) -> Record:
         upload_ms=_ms(common, "time_to_last_rx_byte"),
         degraded_from=facts.get("degraded_from", ""),
         budget=facts.get("budget", ""),
+        cache=facts.get("cache", ""),
+        cache_reason=facts.get("cache_reason", ""),
+        cached_request_id=facts.get("cached_request_id", ""),
+        saved=saved_in(facts) if "cached_request_id" in facts else None,
     )
     tell_asked(record, facts.get("asks", ""))
     return record

@@ -11,6 +11,7 @@ from ..core.record import Attempt, Record
 from ..core.usage import NOTHING, UNKNOWN
 from .facts import eligible_of, tell_asked
 from .join import in_order
+from .savings import saved_in
 
 # Facts that a record has under the same name.
 _NAMED = (
@@ -28,6 +29,9 @@ _NAMED = (
     "revision",
     "degraded_from",
     "budget",
+    "cache",
+    "cache_reason",
+    "cached_request_id",
 )
 
 
@@ -40,13 +44,25 @@ def tell(record: Record, facts: Mapping[str, str]) -> None:
     tell_asked(record, facts.get("asks", ""))
 
 
+def go_on_from(record: Record, opened: Opened) -> None:
+    """A call that ended before anything was decided about a further attempt: what is known of those before is
+    what was written ahead."""
+    tell(record, opened.facts)
+    record.attempts_made = max(record.attempts_made, _made(opened))
+
+
+def _made(opened: Opened) -> int:
+    """Attempts that it was sent to."""
+    begun = int(opened.facts.get("attempt", "1"))
+    return begun - 1 if opened.status else begun
+
+
 def lost_record(opened: Opened, attempts: list[Attempt]) -> Record:
     """`attempts`: those of which Envoy told before it went silent. A call that the broker answered itself is
     what it was, though nobody knows whether the answer arrived; of any other the provider may have worked."""
     facts = opened.facts
     in_order(attempts)
-    begun = int(facts.get("attempt", "1"))
-    made = max(len(attempts), begun - 1 if opened.status else begun)
+    made = max(len(attempts), _made(opened))
     record = Record(
         request_id=opened.request_id,
         started_s=(unix_ms_of(opened.request_id) or 0) / 1000,
@@ -63,6 +79,7 @@ def lost_record(opened: Opened, attempts: list[Attempt]) -> Record:
         usage_state=UNKNOWN,
     )
     tell(record, facts)
+    record.saved = saved_in(facts) if record.cached_request_id else None
     if opened.status:
         record.outcome, record.error_source = outcome_of(opened.status, opened.code, made)
     else:

@@ -51,12 +51,15 @@ class OpenCalls:
         self._is_told = False
         self._mark: Mark | None = None
         self._recover(written)
+        _OPEN.set(len(self._calls))
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._calls
+    def opened(self, request_id: str) -> Opened | None:
+        """What was written of a call that has no record yet."""
+        call = self._calls.get(request_id)
+        return call.opened if call is not None else None
 
     def waiting(self) -> list[Opened]:
         """Calls that have no record yet."""

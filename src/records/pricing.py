@@ -21,6 +21,10 @@ def price(record: Record, book: PriceBook) -> None:
     if record.attempts_made > len(costs):  # of one of them nobody told
         costs.append(_UNTOLD)
     record.cost = total_of(costs)
+    if record.saved is not None:
+        provider, _, model = record.member.partition("/")
+        found = book.find(provider, model, int(record.started_s))
+        record.saved.cost = cost_of(record.saved.usage, found, record.saved.service_tier)
 
 
 def cost_of_attempt(attempt: Attempt, book: PriceBook) -> Cost:

@@ -19,10 +19,11 @@ from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
 from .entries import attempt_of, goes_on, hedge_of, id_of, is_handed_back, observed_of, record_of, reserved_of
 from .join import Joiner, winner
-from .lost import lost_record
+from .lost import go_on_from, lost_record
 from .opens import OpenCalls
 from .pricing import price
 from .repair import repaired
+from .savings import Savings, count_cache
 from .undecided import Undecided, UndecidedFile
 
 log = logging.getLogger("modelbroker.records")
@@ -67,8 +68,9 @@ class AccessLogServer:
     """`sinks` get each record once, those that are whole at the same time together, on the event loop: they
     must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each
     call (its id, and whether two attempts ran side by side). `prices`: the book that holds now. `opens`:
-    calls that were answered; `undecided`: Envoy's file of those for which no member was asked. `reserved` is
-    told what a call's entry says was reserved in budgets, `settle` gets each record before the sinks do."""
+    calls that were answered; `undecided`: Envoy's file of those for which no member was asked. `paid` is
+    told what calls used whose replies are kept. `reserved` is told what a call's entry says was reserved in
+    budgets, `settle` gets each record before the sinks do."""
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class AccessLogServer:
         prices: Callable[[], PriceBook] = lambda: NO_PRICES,
         opens: OpenCalls | None = None,
         undecided: UndecidedFile | None = None,
+        paid: Callable[[str, str], None] = lambda request_id, used: None,
         reserved: Callable[[str, str], None] | None = None,
         settle: Callable[[Record], None] | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class AccessLogServer:
         self._opens = opens
         self._undecided = Undecided()
         self._undecided_file = undecided
+        self._savings = Savings(paid)
         self._reserved = reserved
         self._settle = settle
         self._joiner = Joiner()
@@ -126,10 +130,12 @@ class AccessLogServer:
             late += [lost_record(it, self._joiner.take(it.request_id)) for it in self._opens.tick(elapsed_s)]
         if self._undecided_file is not None:
             self._undecided.take(self._undecided_file.read(), now_s)
-            late += self._undecided.due(now_s)
+            ended = [self._ended(record, now_s) for record in self._undecided.due(now_s)]
+            late += [record for record in ended if record is not None]
             if self._undecided.is_idle:
                 self._undecided_file.empty()
         self._give(late)
+        self._give_out(self._savings.due(now_s))
 
     def recall(self, written: Callable[[], Collection[str]]) -> None:
         """Read what Envoy wrote before this process began; `written` gives the ids of calls that have their
@@ -192,12 +198,19 @@ class AccessLogServer:
         if is_handed_back(record):
             self._joiner.handed_back(record, now_s)
             return None
+        if self._undecided_file is not None and not record.pool:
+            self._undecided.told(record.request_id, now_s)
         if self._reserved is not None and (reserved := reserved_of(entry)):
             self._reserved(record.request_id, reserved)
+        return self._ended(record, now_s)
+
+    def _ended(self, record: Record, now_s: float) -> Record | None:
+        """A call has ended; its record if nothing is missing."""
         if self._opens is not None:
             self._opens.ended(record.request_id)
-        if self._undecided_file is not None and not record.attempts_made:
-            self._undecided.told(record.request_id, now_s)
+            opened = self._opens.opened(record.request_id)
+            if opened is not None and not record.revision:
+                go_on_from(record, opened)
         return self._joiner.outer(record, now_s)
 
     def _tell(self, entry: AnyMessage, request_id: str, attempt: Attempt) -> None:
@@ -218,6 +231,11 @@ class AccessLogServer:
         )
 
     def _give(self, records: Sequence[Record]) -> None:
+        if any(record.cache for record in records):
+            records = self._savings.take(records, time.monotonic())
+        self._give_out(records)
+
+    def _give_out(self, records: Sequence[Record]) -> None:
         if not records:
             return
         book = self._prices()
@@ -226,6 +244,8 @@ class AccessLogServer:
             if self._settle is not None:
                 self._settle(record)
             _count_costs(record)
+            if record.cache:
+                count_cache(record)
             _call_count(record.pool, record.status).inc()
             if self._hedged is not None:
                 self._hedged(record.request_id, record.hedged)

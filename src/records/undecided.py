@@ -14,9 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.outcomes import outcome_of
 from ..core.record import CLIENT_GONE, Record
-from ..core.usage import NOTHING
 from .lost import tell
 
 log = logging.getLogger("modelbroker.records")
@@ -50,7 +48,7 @@ class _Line(msgspec.Struct):
 
 
 def undecided_record(line: bytes) -> Record | None:
-    """None where the line is none."""
+    """What is known of the call before it is joined with its attempts. None where the line is none."""
     try:
         told = msgspec.json.decode(line, type=_Line)
         started_s, duration_us = float(told.started_s or 0), float(told.duration_us or 0)
@@ -61,7 +59,6 @@ def undecided_record(line: bytes) -> Record | None:
     facts = {name: value for name, value in (told.facts or {}).items() if isinstance(value, str)}
     flags = _flags(told.flags or "")
     status = told.status or 0
-    made = int(facts["attempt"]) - 1 if facts.get("attempt", "").isdigit() else 0
     code = told.code or ""
     if any(flag in _GONE for flag in flags) or (status == 0 and not flags):
         code = CLIENT_GONE
@@ -79,11 +76,9 @@ def undecided_record(line: bytes) -> Record | None:
         details=told.details or "",
         request_bytes=told.request_bytes or 0,
         response_bytes=told.response_bytes or 0,
-        attempts_made=made,
-        usage_state=NOTHING,
+        attempts_made=int(facts["attempt"]) - 1 if facts.get("attempt", "").isdigit() else 0,
     )
     tell(record, facts)
-    record.outcome, record.error_source = outcome_of(status, code, made)
     return record
 
 

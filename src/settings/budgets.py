@@ -20,11 +20,21 @@ from ..core.budgets import (
 from ..core.catalog import Condition
 from . import match
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
+from .explain import read_list, read_one
 from .merge import Merged
 from .problems import listing, show, suggestion
 from .yamltext import Path
 
 _TEXTS = dict.fromkeys(SCOPES, "")  # for `match`: facts that are text
+
+
+def budgets_of(merged: Merged) -> tuple[tuple[Budget, ...], Fleet | None]:
+    """All budgets and rate limits, and where a fleet keeps them. What is wrong is noted."""
+    budgets = read_list(merged, "budgets", BudgetIn)
+    found = read_budgets(merged, budgets, read_list(merged, "rate_limits", RateLimitIn))
+    redis = merged.mappings["redis"]
+    entry = read_one(merged, ("redis",), RedisIn, redis) if redis else None
+    return found, read_fleet(merged, entry, bool(found))
 
 
 def read_budgets(

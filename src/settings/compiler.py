@@ -11,10 +11,12 @@ from typing import Any
 from ..core.call import FACT_KINDS
 from ..core.catalog import (
     Affinity,
-    CallerEntry,
+    CacheStore,
+    Caching,
     Catalog,
     Ejection,
     Hedge,
+    LedgerPlace,
     Limits,
     Listen,
     Member,
@@ -27,10 +29,13 @@ from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.prices import NO_PRICES, PriceBook
 from . import match
-from .budgeting import BudgetIn, RateLimitIn, RedisIn
-from .budgets import read_budgets, read_fleet
+from .budgets import budgets_of
+from .caching import CacheStoreIn
+from .callers import is_glob, read_callers, read_issuers
 from .explain import read_list, read_one
 from .files import read_files
+from .identity import IssuerIn
+from .ledger import LedgerIn
 from .merge import Merged, merge
 from .models import overlaid, wires
 from .prices import PriceList, price_book, read_terms, warn_of_unpriced, without_sources
@@ -39,7 +44,7 @@ from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
-from .values import HOW_TO_HASH, duration_text
+from .values import duration_text
 from .yamltext import Path
 
 # Envoy draws by weight until it meets a member that it has not tried, and not for ever.
@@ -94,52 +99,56 @@ def compile_texts(
     declared = read_list(merged, "providers", ProviderIn)
     pools_in = read_list(merged, "pools", PoolIn)
     callers_in = read_list(merged, "callers", CallerIn)
+    issuers_in = read_list(merged, "issuers", IssuerIn)
     rules_in = read_list(merged, "rules", RuleIn)
     limits_in = read_one(merged, ("limits",), LimitsIn, merged.mappings["limits"])
     listen_in = read_one(merged, ("listen",), ListenIn, merged.mappings["listen"])
     facts_in = read_one(merged, ("facts",), FactsIn, merged.mappings["facts"])
+    ledger_in = read_one(merged, ("ledger",), LedgerIn, merged.mappings["ledger"])
+    cache_in = read_one(merged, ("cache",), CacheStoreIn, merged.mappings["cache"])
     prices_in = read_list(merged, "prices", PriceIn)
-    budgets_in = read_list(merged, "budgets", BudgetIn)
-    rate_limits_in = read_list(merged, "rate_limits", RateLimitIn)
-    redis = merged.mappings["redis"]
-    redis_in = read_one(merged, ("redis",), RedisIn, redis) if redis else None
 
     providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
     pools = _pools(merged, pools_in, providers)
-    callers = _callers(merged, callers_in)
+    has_client_ca = listen_in is None or (listen_in.tls is not None and bool(listen_in.tls.client_ca_file))
+    callers = read_callers(merged, callers_in, has_client_ca)
+    issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
     rules = _rules(merged, rules_in, facts)
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
     terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
-    budgets = read_budgets(merged, budgets_in, rate_limits_in)
-    fleet = read_fleet(merged, redis_in, bool(budgets))
+    budgets, fleet = budgets_of(merged)
     provider_map = providers.finish()
     merged.stop_if_wrong()
     parts: dict[str, Any] = {
         "providers": provider_map,
         "callers": callers,
+        "issuers": issuers,
         "pools": pools,
         "rules": rules,
         "limits": limits,
         "listen": listen,
         "fact_headers": facts,
         "wires": wires(),
+        "cache": CacheStore(cache_in.bytes, cache_in.redis) if cache_in else CacheStore(),
     }
     models = ((member.provider, member.model) for pool in pools.values() for member in pool.members)
     book = price_book(provider_map, models, terms, price_list)
     if priced_at_s is not None:
         names = merged.names("pools")
         idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
-        warn_of_unpriced(
-            merged, [(names[name], pools[name]) for name in pools], book, priced_at_s, idle, budgets
-        )
+        shown = [(names[name], pools[name]) for name in pools]
+        warn_of_unpriced(merged, shown, book, priced_at_s, idle, budgets)
+    ledger = ledger_in.place() if ledger_in else LedgerPlace()
     if budgets:
         parts |= {"budgets": budgets, "fleet": fleet}
-    name = revision({**parts, "prices": without_sources(terms)} if terms else parts)
-    return Loaded(Catalog(revision=name, prices=terms, **parts), merged.all_warnings(), book)
+    said: dict[str, Any] = {"prices": without_sources(terms)} if terms else {}
+    said |= {"ledger": ledger} if ledger != LedgerPlace() else {}
+    name = revision({**parts, **said})
+    return Loaded(Catalog(revision=name, prices=terms, ledger=ledger, **parts), merged.all_warnings(), book)
 
 
 def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:
@@ -156,9 +165,6 @@ def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -
         _aliases(merged, path, entry, taken)
         _check_members(merged, path, entry.members)
         result[entry.name] = _pool(merged, path, entry, providers)
-        if entry.cache:
-            wrong = f"cache {entry.cache} has no effect in this version"
-            merged.warn((*path, "cache"), wrong, "it can stay: the cache comes with a later version")
     return MappingProxyType(dict(sorted(result.items())))
 
 
@@ -178,7 +184,7 @@ def _aliases(merged: Merged, path: Path, entry: PoolIn, taken: dict[str, Path]) 
         if alias not in taken:
             taken[alias] = here
             continue
-        what = "the pattern" if _is_glob(alias) else "the name"
+        what = "the pattern" if is_glob(alias) else "the name"
         wrong = f"{what} {show(alias)} is taken already at {{also}}"
         merged.wrong(here, wrong, "let one pool have it", also=taken[alias])
 
@@ -232,7 +238,7 @@ def _pool(merged: Merged, path: Path, entry: PoolIn, providers: Providers) -> Po
         members=tuple([_member(m, providers) for m in entry.members]),
         routing=_routing(merged, path, entry),
         failover=entry.failover,
-        cache=entry.cache,
+        cache=_caching(merged, path, entry),
         aliases=tuple(entry.aliases),
         timeouts=Timeouts(
             waits.connect, waits.first_event, waits.reply, waits.between_events, waits.call, waits.wait
@@ -283,6 +289,23 @@ def _hedge(merged: Merged, path: Path, entry: PoolIn) -> Hedge | None:
     return Hedge(said.after, said.share, said.reply_after)
 
 
+def _caching(merged: Merged, path: Path, entry: PoolIn) -> Caching | None:
+    said = entry.cache
+    if said is None:
+        return None
+    if said.scope != "all" and not merged.lists["callers"]:
+        wrong = f"without callers there is no {said.scope} to keep replies for, and nothing is cached"
+        merged.warn((*path, "cache"), wrong, "add callers, or say scope: all")
+    return Caching(
+        said.max_context_tokens,
+        said.ttl,
+        said.scope,
+        said.max_reply_bytes,
+        said.tool_effects,
+        said.version,
+    )
+
+
 def _affinity(merged: Merged, path: Path, entry: PoolIn) -> Affinity | None:
     said = entry.affinity
     if said is None:
@@ -317,51 +340,6 @@ def _on(merged: Merged, path: Path, entry: PoolIn) -> tuple[tuple[Cause, Action 
             merged.wrong(here, f"{show(said)} is this very pool", "name another pool, or give next")
         result.append((_CAUSES[name], _ACTIONS.get(said, said)))
     return tuple(sorted(result, key=lambda one: one[0].value))
-
-
-def _callers(merged: Merged, entries: list[CallerIn | None]) -> tuple[CallerEntry, ...]:
-    names, pools = merged.names("callers"), merged.names("pools")
-    result: dict[str, CallerEntry] = {}
-    digests: dict[str, Path] = {}
-    for index, entry in enumerate(entries):
-        if entry is None:
-            continue
-        path: Path = ("callers", index)
-        if names[entry.name] != index:
-            wrong = f"the name {show(entry.name)} is taken already at {{also}}"
-            right = "give each caller its own name; one with two keys lists them in `keys`"
-            merged.wrong((*path, "name"), wrong, right, also=("callers", names[entry.name], "name"))
-        keys = [(entry.key, (*path, "key"))] if entry.key else []
-        keys += [(key, (*path, "keys", i)) for i, key in enumerate(entry.keys)]
-        if entry.key and entry.keys:
-            merged.wrong((*path, "key"), "has both key and keys", "put all of its keys into `keys`")
-        elif not keys:
-            merged.wrong((*path, "key"), "the caller has no key", HOW_TO_HASH)
-        for key, here in keys:
-            if str(key) in digests:
-                right = "give each caller keys of its own"
-                merged.wrong(here, "the same key stands already at {also}", right, also=digests[str(key)])
-            digests.setdefault(str(key), here)
-        for i, name in enumerate(entry.pools):
-            if not _is_glob(name) and name not in pools:
-                right = suggestion(name, pools, f"the pools are {listing(pools) or 'none so far'}")
-                merged.wrong((*path, "pools", i), f"there is no pool {show(name)}", right)
-        for i, word in enumerate(entry.trusted_for):
-            if word not in ("feature", "customer"):
-                right = suggestion(word, ("feature", "customer"), "give feature or customer")
-                merged.wrong((*path, "trusted_for", i), f"{show(word)} can't be set by header", right)
-        result[entry.name] = CallerEntry(
-            name=entry.name,
-            keys=tuple(key for key, _ in keys),
-            agent=entry.agent,
-            user=entry.user,
-            team=entry.team,
-            customer=entry.customer,
-            tier=entry.tier,
-            pools=tuple(entry.pools),
-            trusted_for=frozenset(entry.trusted_for),
-        )
-    return tuple(caller for _, caller in sorted(result.items()))
 
 
 def _facts(merged: Merged, entry: FactsIn | None) -> Mapping[str, str]:
@@ -428,13 +406,16 @@ def _listen(merged: Merged, entry: ListenIn | None) -> Listen:
     if entry is None:
         return Listen()
     tls = entry.tls
-    listen = Listen(entry.address, entry.port, tls.cert_file if tls else "", tls.key_file if tls else "")
+    listen = Listen(entry.address, entry.port)
+    if tls is not None:
+        client_ca_file = tls.client_ca_file or ""
+        if tls.require_client_cert and not client_ca_file:
+            wrong = "is asked for, and no authority is named that could have signed one"
+            merged.wrong(("listen", "tls", "require_client_cert"), wrong, "add client_ca_file: PATH")
+        files = (tls.cert_file, tls.key_file, client_ca_file)
+        listen = Listen(entry.address, entry.port, *files, tls.require_client_cert)
     if not listen.is_loopback and not merged.lists["callers"]:
         wrong = f"{listen.address} is open to others, and without callers only loopback listeners start"
         right = "add e.g. `callers: [{name: my-agent, key: {env: MY_AGENT_KEY}}]`, or listen on 127.0.0.1"
         merged.wrong(("listen", "address"), wrong, right)
     return listen
-
-
-def _is_glob(name: str) -> bool:
-    return "*" in name or "?" in name

@@ -92,6 +92,8 @@ def _scalar(code: str, value: Any) -> str:
         return f"{show(value)} is too small"
     if code.startswith("less"):
         return f"{show(value)} is too large"
+    if code == "string_type" and isinstance(value, (dict, list)):
+        return f"is {kind(value)}, not text"
     if code == "string_type":
         return f"{show(value)} is {kind(value)}, not text"
     if isinstance(value, (dict, list)):

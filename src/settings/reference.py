@@ -69,6 +69,17 @@ callers:
     tier: premium
     pools: [reasoning-tier, "*-mini"]
     trusted_for: [customer]
+  - {name: data-science, jwt: {issuer: corp, match: {groups: data-*}}, tier: premium}
+  - {name: staff, jwt: corp, pools: ["*-mini"]}
+  - {name: indexer, spiffe: "spiffe://prod.example.com/ns/agents/sa/indexer-*"}
+""",
+    "issuers": """\
+issuers:
+  - name: corp
+    issuer: https://login.example.com
+    audiences: [modelbroker]
+    jwks: https://login.example.com/.well-known/jwks.json
+    claims: {user: sub, team: realm.team}
 """,
     "pools": """\
 pools:
@@ -130,11 +141,22 @@ redis: {url: redis://redis.internal:6379/0, credential: {env: REDIS_PASSWORD}, s
 listen:
   address: 0.0.0.0
   port: 8443
-  tls: {cert_file: /etc/modelbroker/tls.crt, key_file: /etc/modelbroker/tls.key}
+  tls:
+    cert_file: /etc/modelbroker/tls.crt
+    key_file: /etc/modelbroker/tls.key
+    client_ca_file: /etc/modelbroker/agents-ca.crt
 """,
     "facts": """\
 facts:
   headers: {task: x-task}  # rules may then say: match: {task: summarize}
+""",
+    "ledger": """\
+ledger:
+  url: {env: LEDGER_URL}  # e.g. postgresql://broker:secret@db.internal/ledger
+  retention: 800d
+""",
+    "cache": """\
+cache: {bytes: 256MiB, redis: {env: REDIS_URL}}
 """,
 }
 
@@ -251,6 +273,8 @@ def _default(info: FieldInfo) -> str:
             return "`none`"
         if kind.startswith("duration"):
             return f"`{values.duration_text(value)}`"
+        if kind.startswith("days"):
+            return f"`{value // 86_400}d`"
         if kind == "size":
             return f"`{values.size_text(value)}`"
         return f"`up to {value}`" if "up to" in kind else f"`{value}`"

@@ -15,7 +15,10 @@ from ..core.catalog import Limits, Listen, SecretRef
 from . import values
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
+from .caching import CacheIn, CacheStoreIn
 from .fields import HOUR, Flag, Model, field
+from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
+from .ledger import LedgerIn
 from .pricing import PriceIn
 
 PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -156,7 +159,8 @@ _PERSON = "Put into the facts and records of its calls."
 
 
 class CallerIn(Model):
-    """Who may call, by the key that it sends (`Authorization: Bearer …` or `x-api-key`)."""
+    """Who may call: by the key that it sends (`Authorization: Bearer …` or `x-api-key`), by a token of an
+    issuer's in its place, or by a client's certificate. docs/identity.md"""
 
     name: PoolName = field("What records call it. The fact `caller`.", "name", _POOL)
     key: KeyRef | None = field(
@@ -171,6 +175,8 @@ class CallerIn(Model):
         "give a list, e.g. [{env: KEY_OLD}, {env: KEY_NEW}]",
         list,
     )
+    jwt: Token = token_field()
+    spiffe: SpiffeIds = spiffe_field()
     agent: Text = field(f"The agent. {_PERSON}", "text", _TEXT, "")
     user: Text = field(f"The person behind it. {_PERSON}", "text", _TEXT, "")
     team: Text = field(f"The team. {_PERSON}", "text", _TEXT, "")
@@ -235,12 +241,11 @@ class PoolIn(Model):
         "give `up to 3`, a whole number from 0 to 10, or `none`",
         3,
     )
-    cache: Annotated[str, PlainValidator(values.cache)] = field(
-        "`short-context`: answer short calls that were answered before from the cache. "
-        "Kept, but without effect in this version.",
-        "word",
-        "give short-context, or leave it out",
-        "",
+    cache: Annotated[CacheIn | None, BeforeValidator(values.cache)] = field(
+        "Answer short calls that were answered before from the cache: docs/cache.md.",
+        "`short-context` or mapping",
+        "give short-context, or e.g. {max_context_tokens: 4k, ttl: 1h, scope: team}",
+        None,
     )
     aliases: Annotated[list[PoolPattern], BeforeValidator(values.one_or_more)] = field(
         "Other names for it, or patterns: `claude-*` lets clients keep the model names that they have.",
@@ -345,6 +350,16 @@ class TlsIn(Model):
 
     cert_file: Text = field("PEM file of the certificate and its chain.", "path", _PEM)
     key_file: Text = field("PEM file of its private key.", "path", _PEM)
+    client_ca_file: Text | None = field(
+        "PEM file of the authorities that sign clients' certificates. Who has one is known by `spiffe` of "
+        "`callers`; one that is not good is refused.",
+        "path",
+        _PEM,
+        None,
+    )
+    require_client_cert: Flag = field(
+        "Whether a client has to have a certificate to connect at all.", *_BOOL, False
+    )
 
 
 class ListenIn(Model):
@@ -376,6 +391,7 @@ class FactsIn(Model):
 LISTS: dict[str, type[Model]] = {
     "providers": ProviderIn,
     "callers": CallerIn,
+    "issuers": IssuerIn,
     "pools": PoolIn,
     "rules": RuleIn,
     "prices": PriceIn,
@@ -386,6 +402,8 @@ MAPPINGS: dict[str, type[Model]] = {
     "limits": LimitsIn,
     "listen": ListenIn,
     "facts": FactsIn,
+    "ledger": LedgerIn,
+    "cache": CacheStoreIn,
     "redis": RedisIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}

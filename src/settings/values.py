@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..core.catalog import SecretRef
+from ..core.catalog import CACHE_SCOPES, SecretRef
 from .problems import kind, listing, refuse, show, suggestion
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
@@ -179,17 +179,18 @@ def credential(value: Any) -> SecretRef | None:
         return SecretRef("aws", "")
     if isinstance(value, str):
         refuse("holds a credential in plain text", f"never write a credential itself here: {right}")
-    return _secret(value, ("env", "file"), right)
+    return secret(value, ("env", "file"), right)
 
 
 def caller_key(value: Any) -> SecretRef:
     """`{sha256: …}`, `{env: NAME}` or `{file: PATH}`, for a caller."""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         refuse("holds a key in plain text", HOW_TO_HASH)
-    return _secret(value, ("sha256", "env", "file"), "give {sha256: …}, {env: NAME} or {file: PATH}")
+    return secret(value, ("sha256", "env", "file"), "give {sha256: …}, {env: NAME} or {file: PATH}")
 
 
-def _secret(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
+def secret(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
+    """A reference to a secret, of one of these kinds."""
     if not isinstance(value, dict):
         refuse(f"is {kind(value)}, not a mapping" if value is not None else "is empty", right)
     if len(value) != 1 or next(iter(value)) not in kinds:
@@ -292,13 +293,40 @@ def routing(value: Any) -> Any:
     return {"by": value} if isinstance(value, str) else value
 
 
-def cache(value: Any) -> str:
-    """`short-context`, or "" for none."""
-    if value in (None, "", False, "off", "none"):
-        return ""
-    if value != "short-context":
-        refuse(f"{show(value)} is not a cache", "the only cache so far is short-context")
-    return "short-context"
+def cache(value: Any) -> Any:
+    """`short-context` stands for a mapping that says nothing else; `off` for none."""
+    if value in (False, "off", "none", ""):
+        return None
+    if isinstance(value, str):
+        if value != "short-context":
+            right = "give short-context, or a mapping such as {max_context_tokens: 4k, ttl: 1h, scope: team}"
+            refuse(f"{show(value)} is not a cache", suggestion(value, ("short-context",), right))
+        return {}
+    return value
+
+
+def cache_scope(value: Any) -> str:
+    """Who shares cached replies."""
+    if value not in CACHE_SCOPES:
+        right = suggestion(str(value), CACHE_SCOPES, f"give {listing(CACHE_SCOPES)}")
+        refuse(f"{show(value)} is not a scope", right)
+    return str(value)
+
+
+def redis_url(value: Any) -> SecretRef:
+    """A URL without a password, or where a URL is to be found. It is not repeated in messages."""
+    right = (
+        "give redis://HOST:PORT/DB, rediss://… or unix:///PATH; {env: NAME} or {file: PATH} with a password"
+    )
+    if not isinstance(value, str):
+        return secret(value, ("env", "file"), right)
+    parts = urlsplit(value)
+    if parts.password or (parts.username and parts.scheme != "unix"):
+        refuse("holds a password in plain text", "put the whole URL into the environment: {env: REDIS_URL}")
+    is_good = parts.path if parts.scheme == "unix" else parts.hostname
+    if parts.scheme not in ("redis", "rediss", "unix") or not is_good:
+        refuse(f"{show(value)} is not the URL of a Redis", right)
+    return SecretRef("url", value)
 
 
 def usage_event(value: Any) -> str:

@@ -9,6 +9,7 @@ from ..core.call import Surface
 from ..core.catalog import Auth, Catalog, Member, Pool, Provider
 from ..core.errors import Misconfigured
 from ..core.keys import (
+    JWT_FILTER,
     content_hash,
     hedge_name,
     listener_name,
@@ -20,11 +21,13 @@ from ..core.keys import (
 from ..policy import State, class_members
 from .clusters import endpoints_tree, pool_cluster_tree, provider_cluster_tree
 from .hedge import hedge_cluster, hedge_listener
+from .identity import jwks_cluster, jwks_cluster_tree, jwt_resource
 from .listeners import outer_listener, outer_routes
 from .member_listener import member_listener
 from .types import (
     CLUSTER,
     ENDPOINTS,
+    EXTENSION,
     LISTENER,
     OUTER_LISTENER,
     OUTER_ROUTES,
@@ -40,7 +43,9 @@ MAX_CLASSES = 64
 def generation_of(catalog: Catalog, state: State) -> str:
     """A revision together with what could be used when it was pushed: `revision.state`."""
     certificates = (catalog.listen.tls_digest, sorted(p.ca_digest for p in catalog.providers.values()))
-    known = (sorted(state.providers_out), sorted(state.signing.items()))
+    known: tuple[object, ...] = (sorted(state.providers_out), sorted(state.signing.items()))
+    if catalog.issuers:
+        known += tuple((issuer.jwks.keys, issuer.jwks.ca_digest) for issuer in catalog.issuers)
     return f"{catalog.revision}.{content_hash(known, certificates)[:6]}"
 
 
@@ -79,7 +84,7 @@ def build(
     shapes = {name: repr(provider) for name, provider in catalog.providers.items()}
     clusters: dict[str, Tree] = {}
     endpoints: dict[str, Tree] = {}
-    listeners: dict[str, Tree] = {OUTER_LISTENER: outer_listener(catalog.listen, catalog.limits)}
+    listeners: dict[str, Tree] = {OUTER_LISTENER: outer_listener(catalog)}
     used: dict[str, Provider] = {}
     for pool in catalog.pools.values():
         names = {member.provider for member in pool.members}
@@ -92,6 +97,9 @@ def build(
         endpoints[parts.cluster] = parts.endpoints
         listeners |= parts.listeners
         used |= {provider.name: provider for provider in parts.providers}
+    for issuer in catalog.issuers:
+        if issuer.jwks.url:
+            clusters[jwks_cluster(issuer)] = jwks_cluster_tree(issuer)
     memory.pools, memory.trees = kept, {**listeners, **clusters}
     return {
         SECRET: {
@@ -101,6 +109,7 @@ def build(
         },
         CLUSTER: clusters,
         ENDPOINTS: endpoints,
+        EXTENSION: {JWT_FILTER: jwt_resource(catalog.issuers)} if catalog.issuers else {},
         LISTENER: listeners,
         ROUTES: {OUTER_ROUTES: outer_routes(generation_of(catalog, state), catalog)},
     }

@@ -130,7 +130,7 @@ def provider_cluster_tree(provider: Provider, member: Member, catalog: Catalog, 
     tree: Tree = {
         "name": name,
         "alt_stat_name": f"provider.{provider.name}",
-        "type": "STATIC" if _is_ip(host) else "LOGICAL_DNS",
+        "type": "STATIC" if is_ip(host) else "LOGICAL_DNS",
         "connect_timeout": duration(connect_ms),
         "per_connection_buffer_limit_bytes": buffer_bytes(catalog.limits),
         "circuit_breakers": circuit_breakers(catalog.limits.concurrency, cap),
@@ -139,21 +139,21 @@ def provider_cluster_tree(provider: Provider, member: Member, catalog: Catalog, 
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }
-    if not _is_ip(host):
+    if not is_ip(host):
         tree |= {"dns_lookup_family": "V4_PREFERRED", "respect_dns_ttl": True}
     # A provider's first connection may offer HTTP/2; plain text is HTTP/1.1.
     http: Tree = {"common_http_protocol_options": {"idle_timeout": duration(_PROVIDER_IDLE_MS)}}
     if is_tls:
         http["auto_config"] = {"http_protocol_options": {}, "http2_protocol_options": {}}
-        tree["transport_socket"] = _tls(host, provider.ca_file)
+        tree["transport_socket"] = upstream_tls(host, provider.ca_file)
     else:
         http["explicit_http_config"] = {"http_protocol_options": {}}
     tree["typed_extension_protocol_options"] = {_HTTP_OPTIONS: typed(_HTTP_OPTIONS, **http)}
     return tree
 
 
-def _tls(host: str, ca_file: str) -> Tree:
-    san: Tree = {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
+def upstream_tls(host: str, ca_file: str) -> Tree:
+    san: Tree = {"san_type": "IP_ADDRESS" if is_ip(host) else "DNS", "matcher": {"exact": host}}
     context: Tree = {
         "validation_context": {
             "trusted_ca": {"filename": ca_file or system_ca_file()},
@@ -161,7 +161,7 @@ def _tls(host: str, ca_file: str) -> Tree:
         }
     }
     fields: Tree = {"common_tls_context": context}
-    if not _is_ip(host):
+    if not is_ip(host):
         fields["sni"] = host
     return extension(
         "envoy.transport_sockets.tls",
@@ -179,7 +179,7 @@ def system_ca_file() -> str:
     return common if found is None or Path(common).exists() else found
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ..core.catalog import Catalog, Limits, Listen
+from ..core.catalog import Catalog, Listen
 from ..core.keys import (
     ATTEMPTS_HEADER,
     BLAME_HEADER,
     BLAMELESS_HEADER,
+    CACHE_HEADER,
     CAUSE_HEADER,
+    CERTIFICATE_URI,
     CODE_HEADER,
     HEDGE_HEADER,
+    JWT_FILTER,
     MEMBER_HEADER,
     MOST_MESSAGE_MS,
 )
@@ -29,6 +32,7 @@ from .filters import (
     router,
     undecided_log,
 )
+from .identity import jwt_filter
 from .local_replies import outer_mappers
 from .types import ADS, OUTER_LISTENER, OUTER_ROUTES, Tree, duration, extension, set_header, typed
 
@@ -38,7 +42,15 @@ _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 _BETWEEN_LISTENERS = (CAUSE_HEADER, MEMBER_HEADER, ATTEMPTS_HEADER, BLAME_HEADER, BLAMELESS_HEADER)
 
 
-def outer_listener(listen: Listen, limits: Limits) -> Tree:
+def outer_listener(catalog: Catalog) -> Tree:
+    listen, limits = catalog.listen, catalog.limits
+    receives = {"untyped": ["envoy.lb", "modelbroker"]}
+    metadata: Tree = {"receiving_namespaces": receives}
+    told: Tree = {}
+    if catalog.issuers:
+        metadata["forwarding_namespaces"] = {"untyped": [JWT_FILTER]}
+    if any(entry.spiffe for entry in catalog.callers):
+        told["request_attributes"] = [CERTIFICATE_URI]
     ext_proc = extension(
         EXT_PROC_NAME,
         EXT_PROC,
@@ -52,14 +64,17 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
             "response_header_mode": "SKIP",
             "response_body_mode": "NONE",
         },
+        # Of calls that may be cached ext_proc wants to see the reply, too.
+        allow_mode_override=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
-        metadata_options={"receiving_namespaces": {"untyped": ["envoy.lb", "modelbroker"]}},
+        metadata_options=metadata,
+        **told,
     )
     manager = connection_manager(
         "outer",
         limits,
         rds={"route_config_name": OUTER_ROUTES, "config_source": ADS},
-        http_filters=[ext_proc, router()],
+        http_filters=[*([jwt_filter()] if catalog.issuers else ()), ext_proc, router()],
         access_log=[
             access_log(
                 OUTER_LOG, ("x-broker-request-id", "x-broker-member", CODE_HEADER), ("x-broker-request-id",)
@@ -80,15 +95,7 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
     )
     chain: Tree = {"filters": [manager]}
     if listen.tls_cert_file:
-        certificate = {
-            "certificate_chain": {"filename": listen.tls_cert_file},
-            "private_key": {"filename": listen.tls_key_file},
-        }
-        chain["transport_socket"] = extension(
-            "envoy.transport_sockets.tls",
-            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            common_tls_context={"tls_certificates": [certificate], "alpn_protocols": ["h2", "http/1.1"]},
-        )
+        chain["transport_socket"] = _downstream_tls(listen)
     address = "127.0.0.1" if listen.address == "localhost" else listen.address
     return {
         "name": OUTER_LISTENER,
@@ -102,6 +109,25 @@ def outer_listener(listen: Listen, limits: Limits) -> Tree:
     }
 
 
+def _downstream_tls(listen: Listen) -> Tree:
+    certificate = {
+        "certificate_chain": {"filename": listen.tls_cert_file},
+        "private_key": {"filename": listen.tls_key_file},
+    }
+    context: Tree = {"tls_certificates": [certificate], "alpn_protocols": ["h2", "http/1.1"]}
+    required: Tree = {}
+    if listen.client_ca_file:
+        # Who sends a certificate that is not good can't connect; who sends none can, unless it is required.
+        context["validation_context"] = {"trusted_ca": {"filename": listen.client_ca_file}}
+        required = {"require_client_certificate": listen.require_client_cert}
+    return extension(
+        "envoy.transport_sockets.tls",
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context=context,
+        **required,
+    )
+
+
 def outer_routes(generation: str, catalog: Catalog) -> Tree:
     """One route for calls that are decided, and one for those among them that may be hedged. The broker's
     ext_proc names the cluster in a header.
@@ -112,6 +138,7 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
         set_header("x-broker-request-id", "%REQ(X-BROKER-REQUEST-ID)%"),
         set_header("x-broker-pool", "%REQ(X-BROKER-POOL)%"),
         set_header("x-broker-revision", "%REQ(X-BROKER-REVISION)%"),
+        set_header(CACHE_HEADER, "%REQ(X-BROKER-CACHE)%"),
     ]
     unrouted = {
         "match": {"prefix": "/"},

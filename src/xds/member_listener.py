@@ -16,6 +16,7 @@ from ..core.errors import Unavailable
 from ..core.keys import (
     BLAME_HEADER,
     BLAMELESS_HEADER,
+    CACHE_HEADER,
     CAUSE_HEADER,
     CLASS_HEADER,
     FIRST_EVENT_BY,
@@ -62,6 +63,7 @@ INTERNAL_HEADERS = (
     CAUSE_HEADER,
     MEMBER_HEADER,
     "x-broker-attempt",
+    CACHE_HEADER,
     "x-broker-call",
     CLASS_HEADER,
     "x-broker-cluster",

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .snapshot import Versions
-from .types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+from .types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
 
-_BEFORE_ROUTES = (SECRET, CLUSTER, ENDPOINTS, LISTENER)
+_BEFORE_ROUTES = (SECRET, CLUSTER, ENDPOINTS, EXTENSION, LISTENER)
 _ORDER = (*_BEFORE_ROUTES, ROUTES)
 
 
@@ -126,8 +126,8 @@ class Session:
                 continue
             if type_url == ROUTES and not self._all_acknowledged():
                 continue
-            # Listeners name clusters, and endpoints name listeners: each waits for what it names.
-            if type_url == LISTENER and self._is_under_way(CLUSTER):
+            # Listeners and filters name clusters, and endpoints name listeners: each waits for what it names.
+            if type_url in (LISTENER, EXTENSION) and self._is_under_way(CLUSTER):
                 continue
             changed = self._changed(type_url)
             if type_url == ENDPOINTS and self._is_under_way(LISTENER):
@@ -213,15 +213,17 @@ class Session:
             return False
         if any(self._is_under_way(type_url) for type_url in _BEFORE_ROUTES):
             return False
-        # A cluster warms when its endpoints are asked for and answered; a listener with its secrets. Envoy
-        # acknowledges before it asks. Of those that it refused it asks nothing.
+        # A cluster warms when its endpoints are asked for and answered; a listener with its secrets and
+        # filters. Envoy acknowledges before it asks. Of those that it refused it asks nothing.
         refused = {
             (type_url, name) for type_url, name, v in self._refused if self._wanted[type_url].get(name) == v
         }
-        endpoints, secrets = self._subscriptions[ENDPOINTS].names, self._subscriptions[SECRET].names
+        endpoints = self._subscriptions[ENDPOINTS].names
         if any(n not in endpoints and (CLUSTER, n) not in refused for n in self._wanted[ENDPOINTS]):
             return False
-        return any(type_url == LISTENER for type_url, _ in refused) or secrets >= self._wanted[SECRET].keys()
+        return any(type_url == LISTENER for type_url, _ in refused) or all(
+            self._subscriptions[of].names >= self._wanted[of].keys() for of in (SECRET, EXTENSION)
+        )
 
     def _send(self, type_url: str, changed: Iterable[str], removed: Iterable[str]) -> DeltaResponse:
         subscription, wanted = self._subscriptions[type_url], self._wanted[type_url]

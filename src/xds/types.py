@@ -11,6 +11,7 @@ CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+EXTENSION = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 ADS: Tree = {"ads": {}, "resource_api_version": "V3"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from modelbroker.cli.secrets import files_of, resolve
-from modelbroker.core.catalog import Auth, Catalog, Provider, SecretRef
+from modelbroker.core.catalog import Auth, CacheStore, Caching, Catalog, Pool, Provider, SecretRef
 
 AWS = SecretRef("aws", "")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s/e+cret"}
@@ -122,3 +122,36 @@ def test_a_provider_without_an_address_serves_nothing_and_is_warned_of_elsewhere
     resolved = resolve(catalog(AWS, base_url=""), KEYS)
     assert "region" in resolved.state.providers_out["p"]
     assert resolved.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("ref", "environ", "url", "warned"),
+    [
+        (SecretRef("url", "redis://h"), {}, "redis://h", ""),
+        (SecretRef("env", "R"), {"R": " rediss://u:pw@h:1/2 "}, "rediss://u:pw@h:1/2", ""),
+        (SecretRef("env", "R"), {}, "", "the environment variable R is not set"),
+        (
+            SecretRef("env", "R"),
+            {"R": "pw@h"},
+            "",
+            "the environment variable R does not hold the URL of a Redis",
+        ),
+        (None, {}, "", ""),
+    ],
+)
+def test_the_redis_of_the_cache(
+    ref: SecretRef | None, environ: dict[str, str], url: str, warned: str
+) -> None:
+    pools = {"p": Pool("p", (), cache=Caching())}
+    resolved = resolve(Catalog("r", {}, (), pools, (), cache=CacheStore(redis=ref)), environ)
+    assert resolved.cache_redis == url
+    assert [warned in warning for warning in resolved.warnings] == ([True] if warned else [])
+    assert not any("pw" in warning for warning in resolved.warnings)
+    nobody = Catalog("r", {}, (), {}, (), cache=CacheStore(redis=ref))
+    assert resolve(nobody, environ).cache_redis == ""  # no pool has a cache
+
+
+def test_a_redis_whose_url_is_in_a_file_is_watched(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    nobody = Catalog("r", {}, (), {}, (), cache=CacheStore(redis=SecretRef("file", str(path))))
+    assert list(files_of(nobody)) == [path]

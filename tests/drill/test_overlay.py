@@ -58,6 +58,25 @@ def test_the_drill_has_a_caller_of_its_own_beside_the_others() -> None:
     assert callers[CALLER].trusted_for == {"feature"}
 
 
+VOUCHED = """
+listen: {tls: {cert_file: c.pem, key_file: k.pem, client_ca_file: a.pem, require_client_cert: true}}
+issuers: [{name: corp, issuer: i, audiences: any, jwks: not/there.json}]
+callers:
+  - {name: me, key: {env: MY_KEY}, spiffe: "spiffe://prod/me"}
+  - {name: staff, jwt: corp}
+pools: [{name: p, members: [{provider: openai, model: m}]}]
+"""
+
+
+def test_callers_without_a_key_are_not_drilled() -> None:
+    """No token of theirs is there, nor a certificate; and the keys of their issuers need not be."""
+    made = overlay({"own.yaml": VOUCHED}, compiled({"own.yaml": VOUCHED}), "a-key")
+    after = compiled(dict(made.files))
+    assert {caller.name for caller in after.callers} == {"me", CALLER}
+    assert (after.issuers, after.listen.client_ca_file) == ((), "")
+    assert "tokens and certificates of callers are not drilled" in made.notes
+
+
 def test_what_is_other_than_in_the_users_files_is_said() -> None:
     notes = "\n".join(overlay({"own.yaml": OWN}, compiled({"own.yaml": OWN}), "k").notes)
     assert "1 rules are not drilled" in notes

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from modelbroker.cli.secrets import caller_of, resolve
+from modelbroker.cli.secrets import resolve
+from modelbroker.core.call import caller_of
 from modelbroker.core.causes import Cause
 from modelbroker.core.keys import member_key
 from modelbroker.core.prices import Price, Rates, Scale, book_of

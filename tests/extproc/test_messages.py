@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from modelbroker.core.causes import Cause
 from modelbroker.core.keys import BLAMELESS_HEADER
 from modelbroker.envoyapi import AnyMessage, api
-from modelbroker.exchange import NOTHING_TOLD, Answer, Forward, Inbound, Send, Told
+from modelbroker.exchange import NOTHING_TOLD, Answer, Forward, Inbound, Reply, Send, Told
 from modelbroker.extproc.messages import Messages
 
 MESSAGES = Messages(api())
@@ -149,3 +149,51 @@ def test_a_whole_reply_takes_its_usage_along() -> None:
     assert fields["used"].string_value == "what it used"
     plain = RESPONSE.FromString(MESSAGES.whole(Answer(200, (), (), b"{}")))
     assert not plain.HasField("dynamic_metadata")
+
+
+@given(
+    status=st.integers(200, 599),
+    headers=PAIRS,
+    body=st.binary(max_size=30) | LENGTHS.map(bytes),
+    code=st.sampled_from(["", "denied_by_rule"]),
+    facts=PAIRS,
+)
+@example(status=200, headers=(("content-type", "a\r\nb"),), body=bytes(2_097_152), code="", facts=())
+def test_an_answer_of_our_own_is_what_protobuf_would_say(
+    status: int,
+    headers: tuple[tuple[str, str], ...],
+    body: bytes,
+    code: str,
+    facts: tuple[tuple[str, str], ...],
+) -> None:
+    wanted = RESPONSE()
+    answer = wanted.immediate_response
+    answer.status.code = status
+    answer.body = body
+    answer.details = f"modelbroker_{code}" if code else "modelbroker"
+    for name, value in (*headers, ("x-broker-code", code)) if code else headers:
+        plain = "".join(" " if ord(each) < 32 or ord(each) == 127 else each for each in value)
+        answer.headers.set_headers.add(
+            header={"key": name, "raw_value": plain.encode("latin-1", "replace")}, append_action=2
+        )
+    answer.headers.SetInParent()
+    for name, value in facts:
+        wanted.dynamic_metadata.fields["modelbroker"].struct_value.fields[name].string_value = value
+    assert RESPONSE.FromString(MESSAGES.reply(Reply(status, headers, body, code, facts))) == wanted
+
+
+def test_what_is_to_be_shown_of_a_reply() -> None:
+    go_on = RESPONSE.FromString(MESSAGES.go_on("id") + MESSAGES.show_reply_headers)
+    assert go_on.HasField("request_headers") and go_on.dynamic_metadata.fields["modelbroker"].HasField(
+        "struct_value"
+    )
+    mode = go_on.mode_override
+    assert (mode.request_body_mode, mode.response_header_mode) == (mode.BUFFERED, mode.SEND)
+    assert mode.response_body_mode == mode.NONE
+    shown = RESPONSE.FromString(MESSAGES.show_reply_body)
+    assert shown.HasField("response_headers")
+    assert shown.mode_override.response_body_mode == shown.mode_override.STREAMED
+    last = RESPONSE.FromString(MESSAGES.last_shown([("cache", "stored")]))
+    assert last.HasField("response_body")
+    told = last.dynamic_metadata.fields["modelbroker"].struct_value.fields
+    assert told["cache"].string_value == "stored"

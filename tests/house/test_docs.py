@@ -11,23 +11,38 @@ import pytest
 from modelbroker.cli.main import build_parser
 from modelbroker.core.record import Attempt, Record
 from modelbroker.dialects import cause_reference, reference
+from modelbroker.ledger import reference as ledger_reference
 
 ROOT = Path(__file__).parents[2]
 ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfigured", "EnvoyError"}
 # Never seen by a client: these end a command.
 COMMAND_ERRORS = {
     "address_in_use",
+    "bad_invoice",
+    "bad_redis_url",
+    "missing_extra",
     "certificate_unreadable",
     "drill_failed",
     "envoy_refuses",
     "folder_in_use",
+    "ledger_away",
+    "ledger_driver",
+    "ledger_newer",
+    "ledger_url",
+    "jwks_unreadable",
     "no_body",
+    "no_claims",
     "no_redis",
     "no_redis_password",
     "no_callers",
+    "no_export",
+    "no_ledger",
+    "no_parquet",
     "no_such_fault",
+    "no_such_member",
     "no_status",
     "no_such_pool",
+    "no_such_provider",
     "nothing_to_drill",
     "run_dir",
     "state_dir",
@@ -74,6 +89,13 @@ def test_the_table_of_causes_is_up_to_date() -> None:
     assert cause_reference.page_with_causes(page) == page, "run: ./dev docs"
     with pytest.raises(ValueError, match="has no lines"):
         cause_reference.page_with_causes("a page without marks")
+
+
+def test_the_tables_of_the_ledger_are_up_to_date() -> None:
+    page = (ROOT / "docs" / "ledger.md").read_text()
+    assert ledger_reference.page(page) == page, "run: ./dev docs"
+    with pytest.raises(ValueError, match="has no <!-- tables"):
+        ledger_reference.page("a page without marks")
 
 
 def test_every_command_is_in_the_readme() -> None:

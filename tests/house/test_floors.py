@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "records": {"core", "dialects", "policy", "envoyapi"},
     "budgets": {"core", "policy"},
     "prices": {"core"},
+    "ledger": {"core", "policy", "records"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "cli": {
@@ -37,6 +38,7 @@ MAY_IMPORT = {
         "records",
         "budgets",
         "prices",
+        "ledger",
         "simulator",
         "drill",
     },

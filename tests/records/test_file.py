@@ -7,11 +7,13 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from modelbroker.core.record import Attempt, Record
 from modelbroker.records.file import FILE_NAME, FILES, RecordFile
+from prometheus_client import REGISTRY
 
 
 def record(number: int) -> Record:
@@ -34,14 +36,14 @@ def test_records_are_there_at_once_and_stay_over_a_restart(tmp_path: Path) -> No
 
 
 def test_files_are_of_bounded_size_and_number(tmp_path: Path) -> None:
-    file = RecordFile(tmp_path, file_bytes=2000)
+    file = RecordFile(tmp_path, file_bytes=2500)
     for number in range(0, 60, 2):
         file.write([record(number), record(number + 1)])
     file.close()
     older = [tmp_path / f"{FILE_NAME}.{n}" for n in range(FILES, 0, -1)]
     files = [*older, tmp_path / FILE_NAME]
     assert sorted(tmp_path.iterdir()) == sorted(files)
-    assert all(path.stat().st_size <= 2000 for path in files)
+    assert all(path.stat().st_size <= 2500 for path in files)
     kept = [request_id for path in files for request_id in ids(path)]
     assert kept == [f"r{n}" for n in range(60 - len(kept), 60)]
 
@@ -84,6 +86,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
     """The limit on a file's size makes the kernel take a part of a write, as a disk does that fills up."""
     script = """
 import resource, sys
+from collections.abc import Sequence
 from pathlib import Path
 from test_file import record
 from modelbroker.records.file import RecordFile
@@ -109,3 +112,76 @@ def test_records_are_for_the_brokers_own_user(tmp_path: Path) -> None:
     file.write([Record("r", 0.0, 1.0, None, 200, "POST", "/v1/messages")])
     file.close()
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
+
+
+class Follower:
+    """As the ledger's: it has read so many of the files, and so much of each."""
+
+    def __init__(self, files: int, offset: int = 0) -> None:
+        self.files, self.at = files, offset
+
+    def done(self, inodes: Sequence[int]) -> int:
+        return self.files
+
+    def offset(self, inode: int) -> int:
+        return self.at
+
+
+def test_files_that_the_ledger_has_not_read_are_kept_up_to_a_bound(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = not_taken()
+    file = RecordFile(tmp_path, file_bytes=100, reader=Follower(0), most_files=FILES + 2)
+    for number in range(FILES + 3):
+        file.write([record(number)])
+    assert not caplog.text and not_taken() == before
+    assert ids(tmp_path / f"{FILE_NAME}.{FILES + 2}") == ["r0"]
+    file.write([record(99)])
+    file.close()
+    assert "1 of its records are not in the ledger" in caplog.text and not_taken() == before + 1
+    assert ids(tmp_path / f"{FILE_NAME}.{FILES + 2}") == ["r1"]
+    assert not (tmp_path / f"{FILE_NAME}.{FILES + 3}").exists()
+
+
+def test_files_that_are_needed_no_longer_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reader = Follower(0)
+    file = RecordFile(tmp_path, file_bytes=100, reader=reader)
+    for number in range(2 * FILES):
+        file.write([record(number)])
+    reader.files = 2 * FILES
+    file.write([record(99)])
+    file.close()
+    assert len(list(tmp_path.iterdir())) == FILES + 1 and not caplog.text
+
+
+def test_only_what_was_not_read_is_counted_as_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reader = Follower(0)
+    file = RecordFile(tmp_path, file_bytes=3500, reader=reader, most_files=FILES)
+    file.write([record(0), record(1)])
+    reader.at = (tmp_path / FILE_NAME).stat().st_size  # all of it but what comes now
+    file.write([record(2)])
+    for _ in range(FILES + 1):
+        file.write([record(3)] * 5)
+    file.close()
+    assert "1 of its records are not in the ledger" in caplog.text
+
+
+def not_taken() -> float:
+    return REGISTRY.get_sample_value("modelbroker_records_not_in_ledger_total") or 0
+
+
+@pytest.mark.parametrize("torn", [b'{"request_id": "r9', b"x" * (3 << 20)])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_line_that_was_never_ended_is_cut(
+    tmp_path: Path, before: int, torn: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = RecordFile(tmp_path)
+    file.write([record(number) for number in range(before)])
+    file.close()
+    with (tmp_path / FILE_NAME).open("ab") as killed:
+        killed.write(torn)
+    file = RecordFile(tmp_path)
+    file.write([record(10)])
+    file.close()
+    assert ids(tmp_path / FILE_NAME) == [*(f"r{number}" for number in range(before)), "r10"]
+    assert "was cut" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 from modelbroker.core.catalog import (
     Affinity,
     Auth,
+    Caching,
     Capabilities,
     Catalog,
     Condition,
@@ -101,7 +102,15 @@ def test_match(written: str, conditions: list[Any]) -> None:
         ("failover: up to 5", "failover", 5),
         ("failover: 0", "failover", 0),
         ("failover: none", "failover", 0),
-        ("cache: ''", "cache", ""),
+        ("cache: ''", "cache", None),
+        ("cache: off", "cache", None),
+        ("cache: short-context", "cache", Caching()),
+        ("cache: {}", "cache", Caching(4_000, 3_600_000, "caller", 1 << 20, False)),
+        (
+            "cache: {max_context_tokens: 8k, ttl: 2m, scope: team, max_reply_bytes: 64KiB, tool_effects: on}",
+            "cache",
+            Caching(8_000, 120_000, "team", 1 << 16, True),
+        ),
         ("aliases: claude-*", "aliases", ("claude-*",)),
         ("ejection: off", "ejection", Ejection(enabled=False)),
         ("ejection: false", "ejection", Ejection(enabled=False)),
@@ -390,8 +399,8 @@ rules:
 - {match: {tier: x}, deny: true}
 """
     assert [str(w) for w in load(text).warnings] == [
-        "a.yaml:4: pools[0].cache: cache short-context has no effect in this version; it can stay: the cache "
-        "comes with a later version",
+        "a.yaml:4: pools[0].cache: without callers there is no caller to keep replies for, and nothing is "
+        "cached; add callers, or say scope: all",
         "a.yaml:5: pools[0].members[0].weight: openai/a has weight 0 and gets no calls; give it a weight "
         "of 1 or more, or take it out",
         "a.yaml:7: pools[1].timeouts.reply: calls that are silent for 15m (limits.idle) end before that; "

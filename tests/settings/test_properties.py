@@ -320,6 +320,18 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("listen", "port"), 100),
     (("listen", "address"), "::1"),
     (("listen", "tls"), {"cert_file": "c", "key_file": "k"}),
+    (("listen", "tls"), {"cert_file": "c", "key_file": "k", "client_ca_file": "a"}),
+    (
+        ("listen", "tls"),
+        {"cert_file": "c", "key_file": "k", "client_ca_file": "a", "require_client_cert": True},
+    ),
+    (("issuers",), [{"name": "n", "issuer": "i", "audiences": ["a"], "jwks": "/k"}]),
+    (("issuers",), [{"name": "n", "issuer": "i", "audiences": "any", "jwks": "/k"}]),
+    (("issuers",), [{"name": "n", "issuer": "i", "audiences": ["a"], "jwks": "https://h/k"}]),
+    (
+        ("issuers",),
+        [{"name": "n", "issuer": "i", "audiences": "a", "jwks": "/k", "claims": {"user": "sub"}}],
+    ),
     (("facts", "headers", "task"), "x-other"),
     (("facts", "headers", "more"), "x-task"),
 ]
@@ -335,7 +347,7 @@ def test_every_change_of_meaning_changes_the_revision() -> None:
 
 def test_the_revision_is_the_same_in_every_process() -> None:
     # Golden: a change here means that every deployed revision changes with this release.
-    assert loaded({"a": dump(BASE)}).catalog.revision == "9b6eddf7ff8f"
+    assert loaded({"a": dump(BASE)}).catalog.revision == "053bf0ac03a2"
 
 
 def test_a_bomb_of_aliases_is_refused() -> None:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from anthropic.types import ModelParam as ClaudeModel
 from modelbroker.core.call import FACT_KINDS
-from modelbroker.core.catalog import UNKNOWN
+from modelbroker.core.catalog import UNKNOWN, Caching
 from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN
 from modelbroker.settings import compile_texts, load, read_files
 from modelbroker.settings.builtin import builtins
@@ -61,11 +61,12 @@ MORE_POOLS = """\
 
 
 def test_the_example_of_the_brief_loads_as_it_stands() -> None:
-    """With the two pools that its rules name, and nothing else: what has no effect yet is only warned of."""
+    """With the two pools that its rules name, and nothing else: what can't work without callers and a
+    region is only warned of."""
     loaded = compile_texts({"a.yaml": BRIEF + MORE_POOLS + BRIEF_RULES}, dialects=KNOWN, built=BUILT)
     assert [w.field for w in loaded.warnings] == ["pools[0].cache", "pools[0].members[2].provider"]
     pool = loaded.catalog.pools["reasoning-tier"]
-    assert (pool.cache, pool.failover) == ("short-context", 3)
+    assert (pool.cache, pool.failover) == (Caching(), 3)
     assert [member.id for member in pool.members] == [
         "anthropic/claude-opus-4-7",
         "openai/gpt-5-thinking",
@@ -74,7 +75,9 @@ def test_the_example_of_the_brief_loads_as_it_stands() -> None:
     assert [rule.pool for rule in loaded.catalog.rules] == ["standard-tier", "long-context-tier"]
 
 
-def test_config_is_the_example_of_the_brief_but_for_what_has_no_effect_yet() -> None:
+def test_config_is_the_example_of_the_brief_but_for_the_cache_that_would_answer_the_tours_second_call() -> (
+    None
+):
     text = (ROOT / "config/modelbroker.yaml").read_text()
     assert BRIEF.replace("    cache: short-context\n", "") in text
     assert BRIEF_RULES in text

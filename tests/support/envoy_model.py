@@ -8,9 +8,18 @@ from typing import Any
 
 from modelbroker.xds.session import DeltaRequest, DeltaResponse, Session
 from modelbroker.xds.snapshot import Versioned, Versions, endpoint_names
-from modelbroker.xds.types import CLUSTER, ENDPOINTS, LISTENER, OUTER_LISTENER, OUTER_ROUTES, ROUTES, SECRET
+from modelbroker.xds.types import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    LISTENER,
+    OUTER_LISTENER,
+    OUTER_ROUTES,
+    ROUTES,
+    SECRET,
+)
 
-TYPES = (SECRET, CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+TYPES = (SECRET, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES)
 
 
 @dataclass
@@ -74,6 +83,7 @@ class EnvoyModel:
         pools = {name for name, cluster in self.has[CLUSTER].items() if cluster.tree["type"] == "EDS"}
         self._ask(ENDPOINTS, pools)
         self._ask(SECRET, {name for r in self.has[LISTENER].values() for name in secrets_of(r.tree)})
+        self._ask(EXTENSION, {name for r in self.has[LISTENER].values() for name in filters_of(r.tree)})
         self._ask(ROUTES, {OUTER_ROUTES} if OUTER_LISTENER in self.has[LISTENER] else set())
 
     def _ask(self, of: str, names: set[str]) -> None:
@@ -97,6 +107,9 @@ class EnvoyModel:
         for name, resource in self.has[LISTENER].items():
             clusters = {route["cluster"] for route in routes_of(resource.tree)}
             missing += [f"{name} → {cluster}" for cluster in clusters if cluster not in self.has[CLUSTER]]
+        for name, resource in self.has[EXTENSION].items():
+            clusters = {part["cluster"] for part in walk(resource.tree) if "cluster" in part}
+            missing += [f"{name} → {cluster}" for cluster in clusters if cluster not in self.has[CLUSTER]]
         return missing
 
 
@@ -112,6 +125,11 @@ def walk(tree: Any) -> Iterator[dict[str, Any]]:
 
 def secrets_of(listener: Any) -> set[str]:
     return {part["name"] for part in walk(listener) if "sds_config" in part}
+
+
+def filters_of(listener: Any) -> set[str]:
+    """Those that come over ADS."""
+    return {part["name"] for part in walk(listener) if "config_discovery" in part}
 
 
 def routes_of(listener: Any) -> Iterator[dict[str, Any]]:

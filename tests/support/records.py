@@ -18,14 +18,19 @@ def record_of(broker: Broker, got: Got) -> dict[str, Any]:
 
 def record_with(broker: Broker, request_id: str) -> dict[str, Any]:
     """The same, by the call's id."""
-    found = wait_until(lambda: lines_of(broker, request_id), 15)
+    found = wait_until(lambda: lines_with(broker, request_id), 20)
     assert len(found) == 1, found
     return found[0]
 
 
+def lines_with(broker: Broker, request_id: str) -> list[dict[str, Any]]:
+    """All that there are now of the call of this id. (Those that its reply answered name it, too.)"""
+    return [line for line in lines_of(broker, request_id) if line["request_id"] == request_id]
+
+
 def records_of(broker: Broker, got: Got) -> list[dict[str, Any]]:
     """All that there is now of one call."""
-    return lines_of(broker, got.headers["x-broker-request-id"])
+    return lines_with(broker, got.headers["x-broker-request-id"])
 
 
 def lines_of(broker: Broker, holding: str = "") -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
-"""Real servers under tests: PostgreSQL and Redis from the system's packages, each in a temporary folder of its
-own, as children of the test run. `postgres` and `redis` are fixtures of the whole run (tests/conftest.py).
+"""Real servers under tests: PostgreSQL and Redis from the system's packages, each in a temporary folder of
+its own, as children of the test run. `postgres` and `redis` are fixtures of the whole run (conftest.py).
 
 Where the programs are not installed the tests that need them fail, and say what to install.
 """
@@ -17,7 +17,9 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,11 +27,13 @@ from .waiting import wait_until
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+# The kernel ends a child with the *thread* that started it: this one lives as long as the test run.
+_STARTER = ThreadPoolExecutor(1, "servers")
 _START_S = 60
 
 
 class Postgres:
-    """A PostgreSQL that listens on a Unix socket alone. `new_database()` gives the URL of an empty database."""
+    """A PostgreSQL that listens on a Unix socket alone. `new_database()`: the URL of an empty one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,6 +54,8 @@ class Postgres:
     def new_database(self) -> str:
         import psycopg
 
+        if self.is_down:  # a test that failed left it so
+            self.start()
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
@@ -61,8 +67,12 @@ class Postgres:
         command = [_program("postgres", "postgresql"), "-D", str(self._data), "-k", str(self._folder)]
         command += [word for setting in settings for word in ("-c", setting)]
         self._process = self._start(command)
-        ready = [_program("pg_isready", "postgresql"), "-q", "-h", str(self._folder)]
+        ready = [_program("pg_isready", "postgresql"), "-q", "-U", "postgres", "-h", str(self._folder)]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, _START_S)
+
+    @property
+    def is_down(self) -> bool:
+        return self._process is None
 
     def kill(self) -> None:
         """kill -9 of all of its processes, as if the machine had lost its power."""
@@ -75,6 +85,13 @@ class Postgres:
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids[1:]))
         self._process = None
 
+    def freeze(self, *, thaws: bool = False) -> None:
+        """None of its processes does anything, and connections stay; `thaws`: they go on."""
+        assert self._process is not None
+        for pid in (self._process.pid, *_children(self._process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT if thaws else signal.SIGSTOP)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
@@ -83,22 +100,20 @@ class Postgres:
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(
+            return _popen(
                 command,
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
                 user=self._user.pw_uid if self._user else None,
                 group=self._user.pw_gid if self._user else None,
                 extra_groups=() if self._user else None,
-                preexec_fn=_end_with_parent,
             )
 
 
 class Redis:
-    """A Redis that keeps nothing on the disk. `url` is by TCP, `unix_url` by a Unix socket; both stay the same
-    over `kill` and `start`."""
+    """A Redis that keeps nothing on the disk. `url` is by TCP, `unix_url` by a Unix socket; both stay the
+    same over `kill` and `start`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -114,14 +129,7 @@ class Redis:
         command = [_program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
         with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                preexec_fn=_end_with_parent,
-            )
+            self._process = _popen(command, stdout=log, stderr=log, cwd=self._folder)
         wait_until(self._answers, _START_S)
 
     def kill(self) -> None:
@@ -136,10 +144,18 @@ class Redis:
             self.kill()
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), 1) as connection,
+        ):
             connection.sendall(b"PING\r\n")
             return connection.recv(5) == b"+PONG"
         return False
+
+
+def _popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    options |= {"stdin": subprocess.DEVNULL, "preexec_fn": _end_with_parent}
+    return _STARTER.submit(lambda: subprocess.Popen(command, **options)).result()
 
 
 def _program(name: str, package: str) -> str:

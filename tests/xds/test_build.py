@@ -50,6 +50,20 @@ CASES: dict[str, dict[str, Any]] = {
             {"name": "b", "dialect": "openai-chat", "base_url": "http://127.0.0.1:9", "auth": "none"},
         ],
         "limits": {"request_bytes": "1MiB", "concrete_models": True},
+        "listen": {"tls": {"cert_file": "/c.pem", "key_file": "/k.pem", "client_ca_file": "/a.pem"}},
+        "issuers": [
+            {
+                "name": "corp",
+                "issuer": "https://login.example.com",
+                "audiences": ["modelbroker"],
+                "jwks": {"url": "https://login.example.com/keys", "cache": "1h", "ca_file": "/ca.pem"},
+            },
+            {"name": "own", "issuer": "own", "audiences": "any", "jwks": "/keys.json"},
+        ],
+        "callers": [
+            {"name": "staff", "jwt": "corp"},
+            {"name": "jobs", "jwt": "own", "spiffe": "spiffe://prod/jobs/*"},
+        ],
         "pools": [
             {
                 "name": "levels",

@@ -14,16 +14,18 @@ from modelbroker.xds.build import build, generation_of
 from modelbroker.xds.session import DeltaRequest, DeltaResponse, Session
 from modelbroker.xds.snapshot import Snapshot, Versions, snapshot
 from modelbroker.xds.store import LINGER_S, Store
-from modelbroker.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+from modelbroker.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
 from support.catalogs import catalog
-from support.envoy_model import TYPES, EnvoyModel, secrets_of
+from support.envoy_model import TYPES, EnvoyModel, filters_of, secrets_of
 
 MEMBERS = ("a/x", "b/x", "b/y", "c/x")
 Pools = dict[str, dict[str, int]]  # pool → member → weight
 
 
 @functools.cache
-def _snapshot(pools: tuple[tuple[str, tuple[tuple[str, int], ...]], ...], size: str, key: str) -> Snapshot:
+def _snapshot(
+    pools: tuple[tuple[str, tuple[tuple[str, int], ...]], ...], size: str, key: str, issuers: str
+) -> Snapshot:
     entries = [
         {
             "name": name,
@@ -33,13 +35,20 @@ def _snapshot(pools: tuple[tuple[str, tuple[tuple[str, int], ...]], ...], size: 
         }
         for name, members in pools
     ]
-    made = catalog(pools=entries, limits={"request_bytes": size})
+    vouching = [
+        {"name": name, "issuer": name, "audiences": "any", "jwks": f"https://{name}.example.com/keys"}
+        for name in issuers
+    ]
+    callers = [{"name": name, "jwt": name} for name in issuers]
+    made = catalog(pools=entries, limits={"request_bytes": size}, issuers=vouching, callers=callers)
     resources = build(made, State(), SURFACES, dict.fromkeys("abc", key))
     return snapshot(generation_of(made, State()), made.revision, resources)
 
 
-def snapshot_of(pools: Pools, size: str = "1MiB", key: str = "k") -> Snapshot:
-    return _snapshot(tuple((name, tuple(members.items())) for name, members in pools.items()), size, key)
+def snapshot_of(pools: Pools, size: str = "1MiB", key: str = "k", issuers: str = "") -> Snapshot:
+    """`issuers`: a letter for each that vouches for callers."""
+    members = tuple((name, tuple(members.items())) for name, members in pools.items())
+    return _snapshot(members, size, key, issuers)
 
 
 class World:
@@ -94,7 +103,7 @@ class World:
     def check_routes(self, target: Versions) -> None:
         """All that calls decided from now on rest on is there and acknowledged, and listeners are warm."""
         assert not self.envoy.received, "routes went out while something was under way"
-        for of in (CLUSTER, LISTENER, ENDPOINTS):
+        for of in (CLUSTER, LISTENER, ENDPOINTS, EXTENSION):
             lacking = {
                 name
                 for name, resource in target[of].items()
@@ -104,6 +113,7 @@ class World:
         for name in self.envoy.has[LISTENER].keys() & target[LISTENER].keys():
             resource = self.envoy.has[LISTENER][name]
             assert secrets_of(resource.tree) <= self.envoy.has[SECRET].keys()
+            assert filters_of(resource.tree) <= self.envoy.has[EXTENSION].keys()
 
     def take(self) -> bool:
         """One response reaches Envoy."""
@@ -111,7 +121,7 @@ class World:
             return False
         before = set(self.envoy.dangling())
         response = self.envoy.take(self.bad)
-        if response.removed and response.type_url in (CLUSTER, LISTENER):
+        if response.type_url == EXTENSION or (response.removed and response.type_url in (CLUSTER, LISTENER)):
             assert set(self.envoy.dangling()) <= before, response
         return True
 
@@ -134,7 +144,13 @@ POOLS: st.SearchStrategy[Pools] = st.dictionaries(
     st.dictionaries(st.sampled_from(MEMBERS), st.integers(1, 3), min_size=1),
     min_size=1,
 )
-SNAPSHOTS = st.builds(snapshot_of, POOLS, st.sampled_from(["1MiB", "2MiB"]), st.sampled_from(["k", "l"]))
+SNAPSHOTS = st.builds(
+    snapshot_of,
+    POOLS,
+    st.sampled_from(["1MiB", "2MiB"]),
+    st.sampled_from(["k", "l"]),
+    st.sampled_from(["", "", "i", "j", "ij"]),
+)
 # Mostly steps of messages; an edit or another event now and then.
 EVENTS = st.one_of(
     *[st.just(("take", None))] * 4,
@@ -182,7 +198,7 @@ def test_refusals_end_with_the_last_good_one(
         {
             (of, r.version)
             for new in snapshots
-            for of in (CLUSTER, LISTENER)
+            for of in (CLUSTER, LISTENER, EXTENSION)
             for r in new.resources[of].values()
             if r.version not in known
         }
@@ -251,6 +267,18 @@ def test_a_rotated_key_sends_its_secret_alone() -> None:
     world.publish(snapshot_of({"p": {"a/x": 1, "b/x": 1}}, key="new"))
     world.settle()
     assert [(r.type_url, len(r.changed)) for r in world.envoy.taken] == [(SECRET, 2)]
+    world.check_settled()
+
+
+def test_another_issuer_sends_the_filter_and_its_cluster_and_no_listener() -> None:
+    world = World()
+    world.publish(snapshot_of({"p": {"a/x": 1}}, issuers="i"))
+    world.settle()
+    world.envoy.taken.clear()
+    world.publish(snapshot_of({"p": {"a/x": 1}}, issuers="j"))
+    world.settle()
+    sent = [r.type_url for r in world.envoy.taken if r.changed]
+    assert sent == [CLUSTER, EXTENSION, ROUTES]
     world.check_settled()
 
 

@@ -1,0 +1,104 @@
+"""How commands get at the ledger of a configuration, whether its broker runs or not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from ..core.catalog import Catalog
+from ..core.errors import Misconfigured
+from ..core.prices import PriceBook
+from ..dialects import BUILT, DEVIATIONS, KNOWN
+from ..ledger.database import Ledger
+from ..ledger.follow import Follower, locked
+from ..ledger.place import default_url, is_sqlite
+from ..ledger.reports import Settings
+from ..records.file import FILE_NAME
+from ..settings import load, price_book
+from .prices import price_list_or_warning
+from .secrets import ledger_url_of
+from .state import state_folder_of
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    ledger: Ledger
+    catalog: Catalog
+
+    def book(self, models: Iterable[tuple[str, str]]) -> PriceBook:
+        """The prices of these models, (provider, model as members name it) each, as they are known today."""
+        return price_book(self.catalog.providers, models, self.catalog.prices, price_list_or_warning())
+
+
+@contextlib.contextmanager
+def opened(config: Path, state_dir: Path | None) -> Iterator[Opened]:
+    """The ledger with all that the journal holds. Misconfigured where there is none, or nobody gets at it."""
+    catalog = load(config, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
+    folder = state_folder_of(state_dir, config)
+    if not catalog.ledger.is_on:
+        raise Misconfigured(500, "no_ledger", "the configuration says `ledger: {url: none}`: there is none")
+    url, why = ledger_url_of(catalog.ledger, os.environ)
+    if why:
+        raise Misconfigured(500, "no_ledger", f"the ledger's URL: {why}")
+    url = url or default_url(folder)
+    try:
+        _catch_up(folder, url, catalog.ledger.retention_s)
+        if is_sqlite(url) and not folder.is_dir() and not catalog.ledger.url:
+            message = f"there is no state folder {folder}: say --state-dir, as its broker does"
+            raise Misconfigured(500, "no_ledger", message)
+        with Ledger(url, creates=False) as ledger:
+            yield Opened(ledger, catalog)
+    except SQLAlchemyError as error:
+        told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        said = str(told).strip().splitlines() or [type(told).__name__]
+        raise Misconfigured(500, "ledger_away", f"the ledger can't be asked: {said[0]}") from None
+
+
+def _catch_up(folder: Path, url: str, retention_s: int) -> None:
+    """What a broker left in its journal when it was ended at once. Where it runs, it does that itself."""
+    if not (folder / FILE_NAME).exists():
+        return
+    try:
+        with locked(folder, waits=False) as is_ours:
+            if not is_ours:
+                return
+            follower = Follower(Settings(str(folder), url, retention_s))
+            with contextlib.closing(follower):
+                while follower.step():
+                    pass
+    except PermissionError as error:
+        print(f"warning: the journal in {folder} can't be read: {error.strerror}", file=sys.stderr)
+
+
+class Progress:
+    """How far a long work is, on a terminal, once it takes long."""
+
+    _LONG_S = 1.0
+
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+        self._since_s = time.monotonic()
+        self._shown = ""
+
+    def __call__(self, done: int, of: int) -> None:
+        if self._shows and time.monotonic() - self._since_s > self._LONG_S:
+            self._say(f"{done * 100 // max(of, 1):3d} %")
+
+    def say(self, text: str) -> None:
+        if self._shows and time.monotonic() - self._since_s > self._LONG_S:
+            self._say(text)
+
+    def end(self) -> None:
+        if self._shown:
+            self._say("")
+
+    def _say(self, text: str) -> None:
+        print(f"\r{text:{len(self._shown)}}\r{text}", end="", file=sys.stderr, flush=True)
+        self._shown = text

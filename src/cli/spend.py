@@ -1,0 +1,188 @@
+"""`spend`: what calls cost, as a table, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import Misconfigured
+from ..core.prices import dollars
+from ..ledger.elsewhere import Compared, Elsewhere, elsewhere
+from ..ledger.questions import OF_TIME, Question
+from ..ledger.spend import Spend, Sums, spend
+from .ledger_access import Progress, opened
+from .status_table import aligned
+
+_MONEY = ("cost", "at_least", "saved", "vain_cost", "hedge_cost", "here", "there")
+
+
+@dataclass(frozen=True, slots=True)
+class SpendOptions:
+    config: Path
+    state_dir: Path | None
+    question: Question
+    failovers: bool = False
+    as_member: str = ""
+    format: str = "table"
+
+
+def print_spend(options: SpendOptions) -> int:
+    progress = Progress()
+    with opened(options.config, options.state_dir) as found:
+        if options.as_member:
+            provider, separator, model = options.as_member.partition("/")
+            if not separator or provider not in found.catalog.providers:
+                known = ", ".join(sorted(found.catalog.providers))
+                message = (
+                    f"there is no member {options.as_member!r}: give PROVIDER/MODEL; providers are {known}"
+                )
+                raise Misconfigured(500, "no_such_member", message)
+            book = found.book([(provider, model)])
+            there = elsewhere(found.ledger, options.question, options.as_member, book, progress)
+        else:
+            there = None
+        sums = spend(found.ledger, options.question, failovers=options.failovers, heard=progress)
+        progress.end()
+    shown = Shown(sums, there, options.failovers)
+    {"table": _print_table, "csv": _print_csv, "json": _print_json}[options.format](shown)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    spend: Spend
+    there: Elsewhere | None
+    failovers: bool
+
+    def order(self) -> list[tuple[str, ...]]:
+        """By time where time is asked for first; else the dearest first, and by name."""
+        groups = self.spend.groups
+        if self.spend.question.by[:1] and self.spend.question.by[0] in OF_TIME:
+            return sorted(groups)
+        return sorted(groups, key=lambda key: (-groups[key].cost, -groups[key].unknown, key))
+
+
+def _print_table(shown: Shown) -> None:
+    by = shown.spend.question.by
+    columns = _columns(shown)
+    head = (*(name.upper() for name in by), *(name for name, _ in columns))
+    rows = [head]
+    rows += [(*(word or "-" for word in key), *_cells(columns, shown, key)) for key in shown.order()]
+    if by:
+        rows.append((*("ALL", *[""] * (len(by) - 1)), *_cells(columns, shown, None)))
+    elif not shown.spend.total.calls:
+        rows = [head, tuple("0" if name == "CALLS" else "" for name in head)]
+    print("\n".join(aligned(rows, right=len(by))))
+    if shown.spend.total.unknown:
+        print("\nDollars. ?: more, which is not known; UNKNOWN counts what it is.")
+
+
+_Column = tuple[str, Callable[[Sums, Compared], str]]
+
+
+def _columns(shown: Shown) -> list[_Column]:
+    columns: list[_Column] = [
+        ("CALLS", lambda s, _: str(s.calls)),
+        ("INPUT", lambda s, _: str(s.input)),
+        ("CACHE READ", lambda s, _: str(s.cache_read)),
+        ("CACHE WRITE", lambda s, _: str(s.cache_write)),
+        ("OUTPUT", lambda s, _: str(s.output)),
+        ("COST", lambda s, _: money(s.cost + s.at_least, s.unknown, s.calls)),
+        ("UNKNOWN", lambda s, _: str(s.unknown) if s.unknown else ""),
+    ]
+    if shown.spend.total.cache_hits:
+        columns.append(("CACHE HITS", lambda s, _: str(s.cache_hits)))
+        columns.append(("SAVED", lambda s, _: money(s.saved, s.saved_unknown, s.cache_hits)))
+    if shown.failovers:
+        columns.append(("IN VAIN", lambda s, _: str(s.vain)))
+        columns.append(("COST IN VAIN", lambda s, _: money(s.vain_cost, s.vain_unknown, s.vain)))
+        columns.append(("HEDGES IN VAIN", lambda s, _: str(s.hedges)))
+        columns.append(("COST OF HEDGES", lambda s, _: money(s.hedge_cost, s.hedge_unknown, s.hedges)))
+    if shown.there is not None:
+        columns.append((f"AT {shown.there.member}", lambda _, c: money(c.cost, c.unknown, c.calls)))
+        columns.append(("DIFFERENCE", lambda _, c: _signed(c.there - c.here) if c.both else "?"))
+    return columns
+
+
+def _cells(columns: Iterable[_Column], shown: Shown, key: tuple[str, ...] | None) -> list[str]:
+    """Of a group, or of all."""
+    sums = shown.spend.total if key is None else shown.spend.groups[key]
+    compared = Compared()
+    if shown.there is not None:
+        compared = shown.there.total if key is None else shown.there.groups.get(key, compared)
+    return [show(sums, compared) for _, show in columns]
+
+
+def money(known: int, unknown: int, of: int) -> str:
+    """Never zero for what nobody knows."""
+    if unknown and not known:
+        return "?" if unknown >= of else "0 + ?"
+    return f"{dollars(known)} + ?" if unknown else dollars(known)
+
+
+def _signed(nano: int) -> str:
+    return f"-{dollars(-nano)}" if nano < 0 else f"+{dollars(nano)}"
+
+
+# -- for programs
+
+
+def _fields_of(sums: Sums, compared: Compared | None, failovers: bool) -> dict[str, Any]:
+    """Counts as they are; money in nano-dollars and in dollars, as text that is exact."""
+    names = [one.name for one in fields(Sums)]
+    kept = names if failovers else [n for n in names if not n.startswith(("vain", "hedge"))]
+    told: dict[str, Any] = {}
+    for name in kept:
+        _tell(told, name, getattr(sums, name))
+    if compared is not None:
+        for name, value in asdict(compared).items():
+            if name != "calls":
+                _tell(told, f"as_{name}", value)
+    return told
+
+
+def _tell(told: dict[str, Any], name: str, value: int) -> None:
+    if name.removeprefix("as_") in _MONEY:
+        told[f"{name}_nano"] = value
+        told[f"{name}_usd"] = dollars(value) if value >= 0 else f"-{dollars(-value)}"
+    else:
+        told[name] = value
+
+
+def _lines(shown: Shown) -> Iterable[tuple[Sequence[str], Mapping[str, Any]]]:
+    for key in shown.order():
+        compared = shown.there.groups.get(key, Compared()) if shown.there else None
+        yield key, _fields_of(shown.spend.groups[key], compared, shown.failovers)
+
+
+def _print_csv(shown: Shown) -> None:
+    there = Compared() if shown.there else None
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*shown.spend.question.by, *_fields_of(Sums(), there, shown.failovers)])
+    for key, told in _lines(shown):
+        writer.writerow([*key, *told.values()])
+
+
+def _print_json(shown: Shown) -> None:
+    question = shown.spend.question
+    there = shown.there.total if shown.there else None
+    groups = [{**dict(zip(question.by, key, strict=True)), **told} for key, told in _lines(shown)]
+    tree = {
+        "since": _moment(question.since_ms),
+        "until": _moment(question.until_ms),
+        "by": question.by,
+        "as": shown.there.member if shown.there else None,
+        "groups": groups,
+        "total": _fields_of(shown.spend.total, there, shown.failovers),
+    }
+    print(json.dumps(tree, indent=2))
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,93 @@
+"""What is asked of the ledger: dimensions, and spans of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, literal_column, select
+
+from .rows import DAY_MS, day_of
+from .tables import ATTEMPTS, CALLS
+
+_HOUR_MS = 3_600_000
+_MOST_SPANS = 64
+
+OF_CALLS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        **{
+            name: CALLS.c[name]
+            for name in (
+                *("team", "customer", "feature", "agent", "user", "caller", "tier", "pool", "rule"),
+                *("dialect", "outcome", "code", "revision"),
+            )
+        },
+        "asked": CALLS.c.model,
+        "day": CALLS.c.day,
+        "hour": CALLS.c.at_ms - CALLS.c.at_ms % literal_column(str(_HOUR_MS)),
+        "month": func.substr(CALLS.c.day, literal_column("1"), literal_column("7")),
+    }
+)
+_NONE: ColumnElement[str] = literal_column("''")  # no parameter: in GROUP BY it would be another one
+# A call without an attempt has the empty text in their places.
+OF_ATTEMPTS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        "member": func.coalesce(ATTEMPTS.c.member, _NONE),
+        "provider": func.coalesce(ATTEMPTS.c.provider, _NONE),
+        "model": func.coalesce(ATTEMPTS.c.member_model, _NONE),
+    }
+)
+DIMENSIONS: Mapping[str, ColumnElement[Any]] = MappingProxyType({**OF_CALLS, **OF_ATTEMPTS})
+OF_TIME = ("hour", "day", "month")
+FILTERS = tuple(name for name in DIMENSIONS if name not in OF_TIME)
+_SAME_CALL = and_(CALLS.c.request_id == ATTEMPTS.c.request_id, CALLS.c.at_ms == ATTEMPTS.c.at_ms)
+WITH_ATTEMPTS: FromClause = CALLS.outerjoin(ATTEMPTS, _SAME_CALL)
+WITH_ANSWERS: FromClause = CALLS.outerjoin(ATTEMPTS, and_(_SAME_CALL, ATTEMPTS.c.answered))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`by`: the dimensions that make the groups. `where`: dimension → values, one of which it has to have.
+    `since_ms` is in it, `until_ms` is not."""
+
+    by: tuple[str, ...] = ()
+    since_ms: int = 0
+    until_ms: int = 1 << 62
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def needs_attempts(self) -> bool:
+        return any(name in OF_ATTEMPTS for name in (*self.by, *self.where))
+
+    def conditions(self, span: tuple[int, int]) -> list[ColumnElement[bool]]:
+        kept: list[ColumnElement[bool]] = [CALLS.c.at_ms >= span[0], CALLS.c.at_ms < span[1]]
+        return kept + [DIMENSIONS[name].in_(values) for name, values in self.where.items()]
+
+    def groups(self) -> list[ColumnElement[Any]]:
+        return [DIMENSIONS[name].label(f"by_{number}") for number, name in enumerate(self.by)]
+
+    def key(self, row: Any) -> tuple[str, ...]:
+        """The values of the dimensions, which are the first of a row, as people write them."""
+        return tuple(
+            hour_text(int(row[number])) if name == "hour" else str(row[number])
+            for number, name in enumerate(self.by)
+        )
+
+
+def hour_text(at_ms: int) -> str:
+    """`2026-11-29T20:00Z`"""
+    return f"{day_of(at_ms)}T{at_ms // _HOUR_MS % 24:02d}:00Z"
+
+
+def spans_of(connection: Connection, question: Question) -> list[tuple[int, int]]:
+    """The question's time in spans, for one query each: progress can be told, and none takes for ever."""
+    times = [CALLS.c.at_ms >= question.since_ms, CALLS.c.at_ms < question.until_ms]
+    first = connection.execute(select(func.min(CALLS.c.at_ms)).where(*times)).scalar()
+    last = connection.execute(select(func.max(CALLS.c.at_ms)).where(*times)).scalar()
+    if first is None or last is None:
+        return []
+    days = (last - first) // DAY_MS + 1
+    width = -(-days // _MOST_SPANS) * DAY_MS
+    return [(at, min(at + width, last + 1)) for at in range(first, last + 1, width)]

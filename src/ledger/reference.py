@@ -1,0 +1,57 @@
+"""The part of docs/ledger.md that is made from the tables.
+
+`python -m modelbroker.ledger.reference <page` writes the page with that part made again; `./dev docs` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, Text
+
+from .tables import ATTEMPTS, CALLS, SCHEMA_VERSION, SOURCES, VERSION, since
+
+BEGIN, END = "<!-- tables: made by ./dev docs -->\n", "<!-- end of tables -->\n"
+_KINDS = {
+    BigInteger: "whole number (64 bits)",
+    Integer: "whole number",
+    Double: "number",
+    Boolean: "true or false",
+    Text: "text",
+}
+_ABOUT = {
+    CALLS: "a row for each call",
+    ATTEMPTS: "a row for each attempt of a call",
+    SOURCES: "how far each broker's journal is taken",
+    SCHEMA_VERSION: "which versions of the schema this database has had",
+}
+
+
+def tables() -> str:
+    parts = [f"\nVersion {VERSION} of the schema.\n"]
+    for table, about in _ABOUT.items():
+        key = ", ".join(f"`{column.name}`" for column in table.primary_key)
+        parts.append(f"\n**`{table.name}`**: {about}. Key: {key}.\n\n")
+        parts.append("| column | | what it is |\n|---|---|---|\n")
+        parts += [_row(column) for column in table.columns]
+    return "".join(parts)
+
+
+def _row(column: Column[Any]) -> str:
+    kind = _KINDS[type(column.type)] + (" or null" if column.nullable else "")
+    brought = f" (since version {since(column)})" if since(column) > 1 else ""
+    return f"| `{column.name}` | {kind} | {column.comment}{brought} |\n"
+
+
+def page(text: str) -> str:
+    """docs/ledger.md with its tables made again."""
+    before, found, rest = text.partition(BEGIN)
+    _, ends, after = rest.partition(END)
+    if not found or not ends:
+        raise ValueError(f"the page has no {BEGIN.strip()} … {END.strip()}")
+    return f"{before}{BEGIN}{tables()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page(sys.stdin.read()))

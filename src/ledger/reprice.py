@@ -1,0 +1,173 @@
+"""What old calls cost by the prices that are known today.
+
+In batches, each a transaction: a run that is broken off goes on where it was, for a call says by which book
+its cost was reckoned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, RowMapping, bindparam, distinct, func, select, update
+
+from ..core.outcomes import LOST
+from ..core.prices import Cost, PriceBook
+from ..core.record import Attempt
+from ..core.usage import Usage
+from ..records.pricing import cost_of_attempt, total_of
+from .database import Ledger
+from .questions import WITH_ATTEMPTS, Question
+from .rows import cost_columns
+from .spend import Heard
+from .tables import ATTEMPTS, CALLS
+
+_AT_ONCE = 500
+_COST = ("cost_total", "cost_known", "cost_buckets", "cost_unknown")
+_usage = msgspec.json.Decoder(Usage)
+
+
+@dataclass(slots=True)
+class Change:
+    """Of a member's attempts: how many cost otherwise now, what those that are known cost before and after,
+    how many became known or unknown, and how many keep their cost, for the book has no price of theirs."""
+
+    attempts: int = 0
+    changed: int = 0
+    before: int = 0
+    after: int = 0
+    now_known: int = 0
+    now_unknown: int = 0
+    kept: int = 0
+
+    def take(self, old: int | None, new: int | None) -> None:
+        self.before += old or 0
+        self.after += new or 0
+        self.changed += old != new
+        self.now_known += old is None and new is not None
+        self.now_unknown += old is not None and new is None
+
+
+@dataclass(slots=True)
+class Repriced:
+    revision: str
+    calls: int = 0
+    members: dict[str, Change] = field(default_factory=dict)
+
+
+def models_in(ledger: Ledger, question: Question) -> list[tuple[str, str]]:
+    """(provider, model as members name it) of all attempts."""
+    columns = (ATTEMPTS.c.provider, ATTEMPTS.c.member_model)
+    query = select(*columns).select_from(WITH_ATTEMPTS).distinct()
+    query = query.where(*question.conditions((question.since_ms, question.until_ms)))
+    with ledger.reading() as connection:
+        return sorted((row[0], row[1]) for row in connection.execute(query) if row[0] is not None)
+
+
+def reprice(
+    ledger: Ledger, question: Question, book: PriceBook, *, writes: bool, heard: Heard | None = None
+) -> Repriced:
+    """Of the calls with an attempt that the question is about. What is `lost` stays unknown."""
+    result = Repriced(book.revision)
+    with ledger.reading() as connection:
+        query = select(func.count(distinct(CALLS.c.request_id))).select_from(WITH_ATTEMPTS)
+        of = connection.execute(query.where(*_due(question, book))).scalar() or 0
+    after = (question.since_ms, "")
+    while True:
+        scope = ledger.writing() if writes else ledger.reading()
+        with scope as connection:
+            calls = _next_calls(connection, question, book, after)
+            if not calls:
+                return result
+            _reprice(connection, calls, book, result, writes=writes)
+        after = (calls[-1].at_ms, calls[-1].request_id)
+        result.calls += len(calls)
+        if heard is not None:
+            heard(result.calls, of)
+
+
+def _due(question: Question, book: PriceBook) -> Iterator[Any]:
+    yield from question.conditions((question.since_ms, question.until_ms))
+    yield CALLS.c.price_revision != book.revision
+    yield CALLS.c.outcome != LOST
+    yield ATTEMPTS.c.number.is_not(None)
+
+
+def _next_calls(
+    connection: Connection, question: Question, book: PriceBook, after: tuple[int, str]
+) -> list[Any]:
+    at_ms, request_id = CALLS.c.at_ms, CALLS.c.request_id
+    query = select(request_id, at_ms).select_from(WITH_ATTEMPTS).where(*_due(question, book)).distinct()
+    query = query.where((at_ms > after[0]) | ((at_ms == after[0]) & (request_id > after[1])))
+    return list(connection.execute(query.order_by(at_ms, request_id).limit(_AT_ONCE)).all())
+
+
+def _reprice(
+    connection: Connection,
+    calls: list[Any],
+    book: PriceBook,
+    result: Repriced,
+    *,
+    writes: bool,
+) -> None:
+    ids = [call.request_id for call in calls]
+    query = select(ATTEMPTS).where(
+        ATTEMPTS.c.request_id.in_(ids), ATTEMPTS.c.at_ms.between(calls[0].at_ms, calls[-1].at_ms)
+    )
+    if writes:
+        query = query.with_for_update()
+    found: dict[str, list[RowMapping]] = {}
+    for row in connection.execute(query.order_by(ATTEMPTS.c.number)).mappings():
+        found.setdefault(row["request_id"], []).append(row)
+    new_calls: list[dict[str, Any]] = []
+    new_attempts: list[dict[str, Any]] = []
+    for call in calls:
+        key = {"b_request_id": call.request_id, "b_at_ms": call.at_ms}
+        costs = []
+        for row in found.get(call.request_id, ()):
+            cost = _cost_now(row, book, result.members.setdefault(row["member"], Change()))
+            costs.append(cost)
+            new_attempts.append({**key, "b_number": row["number"], **_columns(cost)})
+        new_calls.append({**key, "price_revision": book.revision, **_columns(total_of(costs))})
+    if writes:
+        _update(connection, CALLS, new_calls)
+        _update(connection, ATTEMPTS, new_attempts)
+
+
+def _cost_now(row: RowMapping, book: PriceBook, change: Change) -> Cost:
+    """By the book; where that has no price of the model, a cost that was known stays."""
+    change.attempts += 1
+    at_s = int(row["started_s"])
+    old: int | None = row["cost_total"]
+    if old is not None and book.find(row["provider"], row["member_model"], at_s) is None:
+        change.kept += row["usage_state"] != "none"
+        change.take(old, old)
+        return Cost(old, msgspec.json.decode(row["cost_buckets"], type=dict[str, int]))
+    usage = _usage.decode(row["usage"]) if row["usage"] else None
+    attempt = Attempt(
+        row["member"],
+        row["status"],
+        0.0,
+        started_s=row["started_s"],
+        usage=usage,
+        usage_state=row["usage_state"],
+        service_tier=row["service_tier"],
+    )
+    cost = cost_of_attempt(attempt, book)
+    change.take(old, cost.total)
+    return cost
+
+
+def _columns(cost: Cost) -> dict[str, Any]:
+    return cost_columns({"total": cost.total, "buckets": cost.buckets, "unknown": cost.unknown})
+
+
+def _update(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    keys = [name for name in rows[0] if name.startswith("b_")]
+    query = update(table).where(*(table.c[name.removeprefix("b_")] == bindparam(name) for name in keys))
+    values: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name not in keys}
+    connection.execute(query.values(values), rows)

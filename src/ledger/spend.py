@@ -1,0 +1,139 @@
+"""What calls cost, by any of their dimensions: exact sums of nano-dollars, and how many are unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, func, select
+
+from .database import Ledger
+from .questions import WITH_ATTEMPTS, Question, spans_of
+from .tables import ATTEMPTS, CALLS
+
+Heard = Callable[[int, int], None]  # of how many steps so many are done
+_IS_HIT = CALLS.c.cache.in_(("hit", "joined"))
+
+
+@dataclass(slots=True)
+class Sums:
+    """Of a group. `cost` is that of the calls whose cost is known; `unknown` counts the others, whose known
+    parts are `at_least`. Where groups are made by member, model or provider, each attempt is in the group of
+    its own member, `calls` are those that were answered there, and `unknown` counts attempts.
+
+    `cache_hits` were answered by the broker's cache, which `saved` so much; of `saved_unknown` of them
+    nobody knows what they would have cost. `vain…`: attempts that gave no answer, hedges aside; `hedge…`:
+    hedges that gave none. Of these, `…_unknown` are of unknown cost."""
+
+    calls: int = 0
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    cost: int = 0
+    unknown: int = 0
+    at_least: int = 0
+    cache_hits: int = 0
+    saved: int = 0
+    saved_unknown: int = 0
+    vain: int = 0
+    vain_cost: int = 0
+    vain_unknown: int = 0
+    hedges: int = 0
+    hedge_cost: int = 0
+    hedge_unknown: int = 0
+
+    def add(self, other: Sums) -> None:
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+
+@dataclass(slots=True)
+class Spend:
+    """Group → its sums, and those of all together."""
+
+    question: Question
+    groups: dict[tuple[str, ...], Sums] = field(default_factory=dict)
+    total: Sums = field(default_factory=Sums)
+
+
+def spend(
+    ledger: Ledger, question: Question, *, failovers: bool = False, heard: Heard | None = None
+) -> Spend:
+    """`failovers`: also what attempts in vain and hedges cost."""
+    result = Spend(question)
+    each = failovers or question.needs_attempts
+    names, columns = zip(*(_each_attempt(failovers) if each else _each_call()).items(), strict=True)
+    groups = question.groups()
+    with ledger.reading() as connection:
+        spans = spans_of(connection, question)
+        for number, span in enumerate(spans):
+            query = select(*groups, *columns).select_from(WITH_ATTEMPTS if each else CALLS)
+            query = query.where(*question.conditions(span)).group_by(*groups)
+            for row in connection.execute(query):
+                told = dict(zip(names, (int(value or 0) for value in row[len(groups) :]), strict=True))
+                sums = Sums(**told)
+                if groups or sums.calls:
+                    result.groups.setdefault(question.key(row), Sums()).add(sums)
+                    result.total.add(sums)
+            if heard is not None:
+                heard(number + 1, len(spans))
+    return result
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    return func.sum(case((condition, 1), else_=0))
+
+
+def _sum_where(condition: ColumnElement[bool], value: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.sum(case((condition, value), else_=0))
+
+
+def _each_call() -> dict[str, ColumnElement[Any]]:
+    c = CALLS.c
+    is_unknown = c.cost_total.is_(None)
+    return {
+        "calls": func.count(),
+        "input": func.sum(c.input),
+        "cache_read": func.sum(c.cache_read),
+        "cache_write": func.sum(c.cache_write_5m + c.cache_write_1h),
+        "output": func.sum(c.output),
+        "cost": func.sum(c.cost_total),
+        "unknown": _count(is_unknown),
+        "at_least": _sum_where(is_unknown, c.cost_known),
+        "cache_hits": _count(_IS_HIT),
+        "saved": func.sum(c.saved_nano),
+        "saved_unknown": _count(_IS_HIT & c.saved_nano.is_(None)),
+    }
+
+
+def _each_attempt(failovers: bool) -> dict[str, ColumnElement[Any]]:
+    """A call without an attempt (it was refused, came from the cache, or is lost) counts by itself."""
+    c, a = CALLS.c, ATTEMPTS.c
+    is_none = a.number.is_(None)
+    ends = is_none | a.answered
+    cost = case((is_none, c.cost_total), else_=a.cost_total)
+    known = case((is_none, c.cost_known), else_=a.cost_known)
+    found = {
+        "calls": _count(ends),
+        "input": func.sum(a.input),
+        "cache_read": func.sum(a.cache_read),
+        "cache_write": func.sum(a.cache_write_5m + a.cache_write_1h),
+        "output": func.sum(a.output),
+        "cost": func.sum(cost),
+        "unknown": _count(cost.is_(None)),
+        "at_least": _sum_where(cost.is_(None), known),
+        "cache_hits": _count(ends & _IS_HIT),
+        "saved": _sum_where(ends, c.saved_nano),
+        "saved_unknown": _count(ends & _IS_HIT & c.saved_nano.is_(None)),
+    }
+    if not failovers:
+        return found
+    for name, which in (("vain", ~a.answered & ~a.hedge), ("hedge", ~a.answered & a.hedge)):
+        found |= {
+            "hedges" if name == "hedge" else name: _count(which),
+            f"{name}_cost": _sum_where(which, a.cost_total),
+            f"{name}_unknown": _count(which & a.cost_total.is_(None)),
+        }
+    return found

@@ -1,0 +1,261 @@
+"""The commands that ask the ledger, in this process and without a broker: `spend`, `reconcile`, `reprice`,
+`export`; and what `check` says of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from modelbroker.cli import ledger_parser
+from modelbroker.cli.main import main
+from modelbroker.core.prices import Cost
+from modelbroker.core.usage import Usage
+from modelbroker.ledger import questions
+from modelbroker.records.file import FILE_NAME
+from support.ledgers import DAY_S, NOW_S, attempt, lines, lost, record
+from support.servers import Postgres
+
+CONFIG = """\
+pools:
+  - name: p
+    members:
+      - {provider: vllm, model: big}
+      - {provider: vllm, model: small}
+providers:
+  - {name: vllm, base_url: "http://127.0.0.1:1/v1", models: {big: llama-4-big}}
+prices:
+  - {provider: vllm, model: big, input: 2, output: 2}
+  - {provider: vllm, model: small, input: 1, output: 1}
+callers:
+  - {name: tester, key: {env: TESTERS_KEY}}
+"""
+SPAN = ("--since", "2026-11-01", "--until", "2026-11-30")
+Told = tuple[int, str, str]
+Tell = Callable[..., Told]
+
+
+def used(member: str, tokens: int, nano: int | None, at_s: float = NOW_S) -> object:
+    cost = Cost(nano, {"input": nano}) if nano is not None else Cost(None, {}, ("usage",))
+    return attempt(member, at_s, usage=Usage(tokens), cost=cost)
+
+
+@pytest.fixture
+def told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Exit code, stdout and stderr of a command on a state folder with a journal and nothing else; HERE
+    stands for the folder."""
+    (tmp_path / "broker.yaml").write_text(CONFIG)
+    state = tmp_path / "state"
+    state.mkdir()
+    written = [
+        record(1, attempts=[used("vllm/big", 1000, 3_000_000)], team="search", customer="a"),
+        record(2, attempts=[used("vllm/big", 2000, 6_000_000)], team="search", customer="b"),
+        record(3, NOW_S - DAY_S, [used("vllm/small", 10, 10_000, NOW_S - DAY_S)], team="ads"),
+        record(4, attempts=[used("vllm/big", 0, None)], team="ads"),
+        lost(record(5)),
+    ]
+    (state / FILE_NAME).write_bytes(lines(written))
+
+    def run(name: str, *arguments: str) -> Told:
+        where = ["--config", str(tmp_path / "broker.yaml"), "--state-dir", str(state)]
+        try:
+            code = main([name, *where, *(word.replace("HERE", str(tmp_path)) for word in arguments)])
+        except SystemExit as end:
+            code = int(str(end.code))
+        out, err = capsys.readouterr()
+        return code, out, err.replace(str(tmp_path), "HERE")
+
+    return run
+
+
+def test_the_words_are_the_ledgers() -> None:
+    assert ledger_parser.OF_TIME == questions.OF_TIME
+    assert set(ledger_parser.FILTERS) == set(questions.FILTERS)
+
+
+def test_spend_as_a_table(told: Tell) -> None:
+    code, out, err = told("spend", "--by", "team,model", *SPAN)
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[1] == ["search", "big", "2", "3000", "0", "0", "0", "0.009"]
+    assert rows[2] == ["ads", "small", "1", "10", "0", "0", "0", "0.00001"]
+    assert sorted(rows[3:5]) == [
+        ["-", "-", "1", "0", "0", "0", "0", "?", "1"],
+        ["ads", "big", "1", "0", "0", "0", "0", "?", "1"],
+    ]
+    assert rows[5] == ["ALL", "5", "3010", "0", "0", "0", "0.00901", "+", "?", "2"]
+    assert "?: more, which is not known" in out
+
+
+def test_spend_for_programs(told: Tell) -> None:
+    _, out, _ = told("spend", "--by", "day", *SPAN, "--team", "ads", "--team", "search", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [(row["day"], row["calls"], row["cost_usd"], row["unknown"]) for row in rows] == [
+        ("2026-11-28", "1", "0.00001", "0"),
+        ("2026-11-29", "3", "0.009", "1"),
+    ]
+    _, out, _ = told(
+        "spend", *SPAN, "--customer", "a", "--format", "json", "--as", "vllm/small", "--failovers"
+    )
+    tree = json.loads(out)
+    total = tree["total"]
+    assert (tree["since"], tree["until"]) == ("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z")
+    assert (total["calls"], total["cost_nano"], total["as_cost_nano"], total["vain"]) == (
+        1,
+        3_000_000,
+        1_000_000,
+        0,
+    )
+
+
+def test_nothing_was_spent(told: Tell) -> None:
+    code, out, _ = told("spend", "--since", "2026-01-01", "--until", "2026-01-31")
+    assert code == 0 and [line.split() for line in out.splitlines()][1][0] == "0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("spend", "--by", "teem"), 2, "there is no 'teem' to group by; there are team, customer"),
+        (("spend", "--since", "soon"), 2, "'soon' is no time: give e.g. 7d, 2026-06-01"),
+        (
+            ("spend", "--as", "nobody/x"),
+            1,
+            "there is no member 'nobody/x': give PROVIDER/MODEL; providers are vllm",
+        ),
+        (
+            ("reconcile", "--provider", "nobody", "HERE/bill.csv"),
+            1,
+            "there is no provider 'nobody'; there are vllm",
+        ),
+        (("reconcile", "--provider", "vllm", "HERE/none.csv"), 1, "none.csv can't be read: No such file"),
+        (("reconcile", "--provider", "vllm", "HERE/odd.csv"), 1, "HERE/odd.csv is not UTF-8 text"),
+        (
+            ("reconcile", "--provider", "vllm", "--columns", "day=A", "x.csv"),
+            2,
+            "day, model and at least one",
+        ),
+        (("reconcile", "--provider", "vllm", "--model", "a", "x.csv"), 2, "give THEIRS=OURS"),
+        (
+            ("reconcile", "--provider", "vllm", "--time-zone", "Moon", "x.csv"),
+            2,
+            "there is no time zone 'Moon'",
+        ),
+        (("export", "--out", "HERE/no/where.csv"), 1, "where.csv can't be written: No such file"),
+    ],
+)
+def test_bad_use_is_said_clearly(
+    told: Tell, tmp_path: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    (tmp_path / "bill.csv").write_text("start_time,amount_value,line_item\n")
+    (tmp_path / "odd.csv").write_bytes(b"\xff\xfe")
+    found, _, err = told(*arguments)
+    assert found == code and says in err and "Traceback" not in err
+
+
+def test_there_is_no_ledger(told: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = told("spend", "--state-dir", "HERE/elsewhere")
+    assert code == 1 and "there is no state folder HERE/elsewhere: say --state-dir" in err
+    (tmp_path / "broker.yaml").write_text(CONFIG + "ledger: {url: none}\n")
+    code, _, err = told("spend")
+    assert code == 1 and "`ledger: {url: none}`" in err
+    (tmp_path / "broker.yaml").write_text(CONFIG + "ledger: {url: {env: LEDGER_URL}}\n")
+    monkeypatch.delenv("LEDGER_URL", raising=False)
+    code, _, err = told("spend")
+    assert code == 1 and "the environment variable LEDGER_URL is not set" in err
+    monkeypatch.setenv("LEDGER_URL", "postgresql://u:hidden@127.0.0.1:1/none")
+    code, _, err = told("spend")
+    assert code == 1 and "the ledger can't be asked: " in err and "hidden" not in err
+
+
+def test_reconcile(told: Tell, tmp_path: Path) -> None:
+    bill = "Day,What,In,USD\n2026-11-28,small,10,0.00001\n2026-11-29,Llama 4 Big,3000,0.0081\n"
+    (tmp_path / "bill.csv").write_text(bill)
+    columns = ("--columns", "day=Day,model=What,input=In,cost=USD")
+    code, out, _ = told("reconcile", "--provider", "vllm", *columns, "HERE/bill.csv")
+    rows = out.splitlines()
+    assert code == 0
+    assert rows[1].split() == ["2026-11-28", "small", "10", "10", "0.00001", "0.00001", "0"]
+    assert rows[2].split()[:9] == [
+        "2026-11-29",
+        "big",
+        "3000",
+        "3000",
+        "0.009",
+        "+",
+        "?",
+        "0.0081",
+        "-0.0009",
+    ]
+    assert "1 attempts of unknown cost (1 of exact usage)" in rows[2]
+    assert "2026-11-29: 1 calls of unknown end, whatever their model." in rows
+    code, out, _ = told("reconcile", "--provider", "vllm", *columns, "HERE/bill.csv", "--format", "json")
+    assert [entry["difference_nano"] for entry in json.loads(out)["entries"]] == [0, -900_000]
+    code, out, _ = told("reconcile", "--provider", "vllm", *columns, "HERE/bill.csv", "--format", "csv")
+    assert [row["theirs_usd"] for row in csv.DictReader(io.StringIO(out))] == ["0.00001", "0.0081"]
+
+
+def test_reprice(told: Tell) -> None:
+    code, out, _ = told("reprice", *SPAN, "--dry-run")
+    rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    # $2 a million now: 2,000,000 and 4,000,000 in place of 3 and 6; the one without tokens is known to be 0.
+    assert rows[1] == ["vllm/big", "3", "3", "0.009", "0.006", "-0.003", "1", "0", "0"]
+    assert "4 calls would be reckoned again" in out
+    assert "0.009" in told("spend", *SPAN)[1]
+    told("reprice", *SPAN)
+    total = json.loads(told("spend", *SPAN, "--format", "json")[1])["total"]
+    assert (total["cost_nano"], total["unknown"]) == (6_010_000, 1)
+    assert "0 calls are reckoned again" in told("reprice", *SPAN)[1]
+
+
+def test_export(told: Tell, tmp_path: Path) -> None:
+    code, _, err = told("export", *SPAN, "--out", "HERE/calls.jsonl")
+    assert code == 0 and "5 rows of calls are in HERE/calls.jsonl" in err
+    assert len((tmp_path / "calls.jsonl").read_text().splitlines()) == 5
+    code, out, _ = told("export", *SPAN, "--table", "attempts", "--member", "vllm/small", "--out", "-")
+    assert code == 0 and [row["member"] for row in csv.DictReader(io.StringIO(out))] == ["vllm/small"]
+    told("export", *SPAN, "--out", "HERE/calls.parquet")
+    assert (tmp_path / "calls.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_check_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "broker.yaml"
+
+    def checked(ledger: str) -> Told:
+        path.write_text(CONFIG + ledger)
+        code = main(["check", "--no-envoy", str(path)])
+        return code, *capsys.readouterr()
+
+    monkeypatch.delenv("LEDGER_URL", raising=False)
+    code, _, err = checked("ledger: {url: {env: LEDGER_URL}}\n")
+    assert (
+        code == 0 and "warning: ledger: the environment variable LEDGER_URL is not set; records wait" in err
+    )
+    assert checked("ledger: {url: 'postgresql://h/d', retention: forever}\n")[0] == 0
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = checked("ledger: {url: 'postgresql://h/d'}\n")
+    assert code == 1 and "pip install 'modelbroker[postgres]'" in err
+
+
+def test_progress_is_for_terminals(told: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelbroker.cli.ledger_access import Progress
+
+    monkeypatch.setattr(Progress, "_LONG_S", -1.0)
+    assert told("spend", *SPAN)[2] == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert "100 %" in told("spend", *SPAN)[2]
+
+
+def test_many_ask_one_in_postgres(told: Tell, tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.new_database()
+    (tmp_path / "broker.yaml").write_text(CONFIG + f"ledger: {{url: '{url}'}}\n")
+    first = told("spend", "--by", "team,model", *SPAN)
+    assert first[0] == 0 and told("spend", "--by", "team,model", *SPAN) == first
+    assert told("export", *SPAN, "--out", "HERE/calls.csv")[0] == 0
+    assert told("reprice", *SPAN)[0] == 0
