@@ -8,8 +8,12 @@ from typing import Any
 import targets
 import yaml
 from messages import Envoys, NoWire
+from modelbroker.budgets import Keeper
 from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.core.call import Caller, Facts
+from modelbroker.core.prices import Cost
+from modelbroker.core.record import Attempt, Record
+from modelbroker.core.usage import EXACT, Usage
 from modelbroker.dialects import dialect_named, surface_for_path
 from modelbroker.envoyapi import api
 from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, View
@@ -36,6 +40,22 @@ def view() -> View:
     return prepare(texts, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}).view
 
 
+def with_budgets(count: int) -> View:
+    """The same with so many accounts that each call falls into: of dollars, tokens, calls, and at a time."""
+    config = targets.broker_config(1)
+    provider = config["providers"][0]["name"]
+    day = {"amount": "$1000000", "per": "day"}
+    budgets = [{"name": "all", **day}, {"name": "each", "by": "caller", "borrows_from": "all", **day}]
+    limits = {"by": "caller", "calls": "1G/m", "tokens": "1000G/m", "concurrency": 1_000_000}
+    more = {
+        "prices": [{"provider": provider, "model": "*", "input": 1, "output": 2}],
+        "budgets": budgets[:count],
+        "rate_limits": [{"name": "rates", **limits}] if count > len(budgets) else [],
+    }
+    texts = {"broker.yaml": yaml.safe_dump({**config, **more})}
+    return prepare(texts, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}).view
+
+
 def works() -> dict[str, Callable[[], Any]]:
     seen = view()
     small, large = request_body(1024), request_body(100 * 1024)
@@ -52,6 +72,21 @@ def works() -> dict[str, Callable[[], Any]]:
         assert isinstance(forward, Forward)
         return forward
 
+    def budgeted(paid: View) -> Callable[[], None]:
+        keeper = Keeper()
+        keeper.configured(paid.catalog.budgets)
+        cost = Cost(1000, {"output": 1000})
+        attempt = Attempt("a/m", 200, 1.0, usage=Usage(10, output=10), usage_state=EXACT, cost=cost)
+        record = Record("0" * 32, 0.0, 1.0, 1.0, 200, "POST", PATH, attempts=(attempt,), attempts_made=1)
+
+        def work() -> None:
+            call = OuterCall(paid, "0" * 32, funds=keeper)
+            call.on_headers(inbound, ends=False)
+            call.on_body(small, Moment(1_800_000_000.0, 0))
+            keeper.settle(record)
+
+        return work
+
     wire = _Wire(seen)
     forward = outer_call(small)
     return {
@@ -59,6 +94,8 @@ def works() -> dict[str, Callable[[], Any]]:
         "read the facts of a 100 KB body": lambda: dialect.read(large),
         "decide": lambda: decide(facts, seen.catalog, seen.state),
         "OuterCall, headers and 1 KB body to Forward": lambda: outer_call(small),
+        "... with one budget, and settled": budgeted(with_budgets(1)),
+        "... with two budgets and three rate limits, and settled": budgeted(with_budgets(3)),
         "OuterCall, headers and 100 KB body to Forward": lambda: outer_call(large),
         "decode the request headers' message": lambda: wire.messages.decode(wire.request_headers),
         "... and list its headers": lambda: wire.list_headers(),

@@ -1,4 +1,4 @@
-"""The admin port: /status, /healthz, /metrics and /forget, for people, probes and Prometheus."""
+"""The admin port: /status, /budgets, /healthz, /metrics and /forget, for people, probes and Prometheus."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Pulse:
 
 class AdminServer:
     """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own. `forget` takes members'
-    ids and gives those that were kept from their whole share; LookupError where there is no such member."""
+    ids and gives those that were kept from their whole share; LookupError where there is no such member.
+    `budgets` says where they stand."""
 
     def __init__(
         self,
@@ -46,10 +47,11 @@ class AdminServer:
         status: Callable[..., dict[str, Any]],
         forget: Callable[[list[str]], list[str]],
         pulse: Pulse,
+        budgets: Callable[[], dict[str, Any]],
     ) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server = _Server((host.strip("[]"), int(port)), _handler(status, forget, pulse))
+            self._server = _Server((host.strip("[]"), int(port)), _handler(status, forget, pulse, budgets))
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
             raise Misconfigured(500, "address_in_use", message) from None
@@ -73,7 +75,10 @@ class _Server(ThreadingHTTPServer):
 
 
 def _handler(
-    status: Callable[..., dict[str, Any]], forget: Callable[[list[str]], list[str]], pulse: Pulse
+    status: Callable[..., dict[str, Any]],
+    forget: Callable[[list[str]], list[str]],
+    pulse: Pulse,
+    budgets: Callable[[], dict[str, Any]],
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -86,6 +91,9 @@ def _handler(
                     # A large configuration's status is asked for while calls are served: json takes 50 ms.
                     shown = status(asks_envoy=query == "envoy")
                     text = msgspec.json.format(msgspec.json.encode(shown), indent=2)
+                    self._answer(200, "application/json", text + b"\n")
+                case "/budgets":
+                    text = msgspec.json.format(msgspec.json.encode(budgets()), indent=2)
                     self._answer(200, "application/json", text + b"\n")
                 case "/healthz":
                     # This thread answers whatever becomes of calls: they are served by the event loop.
@@ -101,7 +109,7 @@ def _handler(
                 case "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
                 case path:
-                    known = "/status, /healthz, /ready, /metrics"
+                    known = "/status, /budgets, /healthz, /ready, /metrics"
                     self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
 
         def do_POST(self) -> None:

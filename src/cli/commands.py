@@ -129,6 +129,12 @@ def prices(options: argparse.Namespace) -> int:
     return print_prices(options.config, options.model, options.at, options.format)
 
 
+def budgets(options: argparse.Namespace) -> int:
+    from .budgets import print_budgets
+
+    return print_budgets(options.admin, options.budget, options.format)
+
+
 def status(options: argparse.Namespace) -> int:
     from .status_table import print_status
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import itertools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +16,10 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client import Counter, Gauge
 
+from ..budgets import Keeper, Kept
 from ..core.catalog import CacheStore
 from ..core.errors import Misconfigured
+from ..core.keys import content_hash
 from ..core.prices import NO_PRICES
 from ..core.record import Record
 from ..envoyapi import api
@@ -29,6 +29,7 @@ from ..extproc.cache_redis import RedisReplies
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
+from ..records.file import FILE_NAME as RECORDS
 from ..records.file import RecordFile, written_since
 from ..records.opens import OpenCalls
 from ..records.server import AccessLogServer
@@ -40,6 +41,7 @@ from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
+from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
@@ -58,7 +60,6 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
 
-_LOOKED_THROUGH_AFTER = 50
 _WRITE_PATIENCE_S = 2.0
 _KEEP_AGAIN_S = 2.0
 _SAID_EACH = 30  # of the times that it fails
@@ -92,7 +93,7 @@ class ControlPlane:
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._ledger = LedgerKeeper(options.state_dir)
         self._record_file = RecordFile(options.state_dir, reader=self._ledger)
-        self._writer = Writer(self._record_file.write, self._record_file.count_dropped, self._written)
+        self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
             Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
         )
@@ -100,10 +101,14 @@ class ControlPlane:
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
         hedges = HedgeTally()
         seal = call_key(options.state_dir)
+        self._kept = Kept(options.state_dir, options.state_dir / RECORDS)
+        self._budgets = Keeper(self._kept, content_hash(seal.hex()))
+        for opened in self._opens.waiting():
+            self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
-        book = self._health.book
-        self._streams = Streams(Messages(self._api), seal, book, hedges, self._opens.open, self._cache)
+        known = (hedges, self._opens.open, self._cache, self._budgets)
+        self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
@@ -114,6 +119,8 @@ class ControlPlane:
             opens=self._opens,
             undecided=UndecidedFile(undecided) if undecided is not None else None,
             paid=self._cache.settle,
+            reserved=self._budgets.adopt,
+            settle=self._budgets.settle,
         )
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
@@ -129,7 +136,7 @@ class ControlPlane:
 
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
-        with _no_collection():
+        with no_collection():
             await self._start_configuration()
         self._health.start()
         options = self._options
@@ -144,7 +151,10 @@ class ControlPlane:
         def forget(names: list[str]) -> list[str]:
             return _on(loop, lambda: self.forget(names))
 
-        admin = AdminServer(options.admin, self.status, forget, Pulse(loop))
+        def budgets() -> dict[str, Any]:
+            return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
+
+        admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets)
         admin.start()
         background = (
             self._follow(),
@@ -153,6 +163,7 @@ class ControlPlane:
             self._health.run(),
             self._ledger.run(),
             self._cache.run(),
+            self._budgets.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -166,16 +177,25 @@ class ControlPlane:
             await ext_proc.close(options.drain_timeout_s)
             await self._cache.close()
             await xds.close(_XDS_GRACE_S)
+            await self._budgets.close()
             admin.stop()
             self._writer.close(_WRITE_PATIENCE_S)
+            self._kept.write()
             self._record_file.close()
             self._opens.close()
             await self._ledger.close()
             self._health.close()
 
+    def _dropped(self, records: Sequence[Record]) -> None:
+        """The disk never had room for these."""
+        self._record_file.count_dropped(records)
+        for record in records:
+            self._kept.add(record.budgets)
+
     def _written(self, records: Sequence[Record], mark: Mark) -> None:
         """In the writer's thread: these have their lines. Once the loop has ended what a later process finds
         tells it the same."""
+        self._kept.written(records, mark.inode, mark.size)
         ids = [record.request_id for record in records]
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
@@ -233,6 +253,7 @@ class ControlPlane:
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, _mended(before, ready))
+        self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
         self._configure_cache(ready)
         _REVISION.clear()
@@ -249,7 +270,7 @@ class ControlPlane:
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
         async with self._reload_lock:
-            with _no_collection():
+            with no_collection():
                 await self._reload()
 
     async def _reload(self) -> None:
@@ -314,8 +335,10 @@ class ControlPlane:
         if good is not None and self._served is not None:
             self._ready = self._served
             self._health.configured(self._served.catalog)
-            self._ledger.configured(self._served.catalog.ledger, self._served.resolved)
-            self._configure_cache(self._served)
+            served = self._served
+            self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
+            self._ledger.configured(served.catalog.ledger, served.resolved)
+            self._configure_cache(served)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
@@ -438,26 +461,6 @@ def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], _Result]) -> _Result
         return work()
 
     return asyncio.run_coroutine_threadsafe(run(), loop).result(10)
-
-
-_reloads = itertools.count(1)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """While a configuration is read, and for all that it leaves: looking through a large one for cycles, of
-    which it has none, stops every call for 100 ms. What calls have left is looked through before, or it would
-    stay with the configuration; and now and then everything is, for what they leave meanwhile."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if next(_reloads) % _LOOKED_THROUGH_AFTER == 0:
-            gc.unfreeze()
-            gc.collect()
-        gc.freeze()
-        gc.enable()
 
 
 def _same(old: Ready, new: Ready) -> bool:

@@ -27,10 +27,12 @@ from ..exchange import (
     belongs,
     looked_at,
 )
+from ..exchange.budgeting import shown
 from ..exchange.cheapest import in_reach
 from ..policy import State, decide
 from ..policy.cheapest import Costs, by_cost, chances
 from ..policy.estimates import COST_FACT, with_estimate
+from ..policy.seats import claims_of
 from .prices import in_short, price_list_here
 from .runtime import Overrides, prepare_path
 
@@ -80,6 +82,7 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
         costs = view.estimates.costs(facts, pool, decision.eligible, now_s)
         owner = belongs(pool, in_reach(pool, decision, costs), facts, inbound.first, question.body, _all_well)
         story |= _story(pool, decision, facts, ends, owner, costs, ready.prices)
+        story["budgets"] = _budgets(view, facts, decision, now_s)
         if pool.affinity is not None:
             story["affinity"] = {
                 "by": pool.affinity.by,
@@ -190,6 +193,41 @@ def _story(
     }
 
 
+def _budgets(view: View, facts: Facts, decision: Decision, now_s: float) -> list[dict[str, Any]]:
+    """The accounts that the call falls into, and what it would reserve in each; those of providers wherever
+    it may go."""
+    if view.plan is None:
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for member in decision.eligible:
+        seats = view.plan.seats(facts.caller, decision.pool, member.provider)
+        claims, _ = claims_of(seats, facts, (member,), view.ceilings, now_s, 1, (decision.pool,))
+        for place, seat in enumerate(seats):
+            # A member whose cost is not known is left out; where all are, the call is denied.
+            amount = claims[place].amount if claims else 1 if seat.counts else None
+            known = found[seat.account]["reserves"] if seat.account in found else None
+            if known is not None:
+                amount = max(amount or 0, known)
+            found[seat.account] = {
+                "budget": seat.budget.name,
+                "scope": seat.scope,
+                "unit": seat.budget.unit,
+                "limit": seat.budget.limit,
+                "lends": not seat.is_own,
+                "reserves": amount,
+            }
+    return list(found.values())
+
+
+def _reserves(one: dict[str, Any]) -> str:
+    whose = f" ({one['scope']})" if one["scope"] else ""
+    limit = shown(one["limit"], one["unit"])
+    if one["lends"]:
+        return f"  {one['budget']}{whose}: lends of {limit}"
+    reserved = "?" if one["reserves"] is None else shown(one["reserves"], one["unit"])
+    return f"  {one['budget']}{whose}: reserves {reserved} of {limit}"
+
+
 def _text(story: dict[str, Any]) -> str:
     guessed = "  (guessed from the body; --path says another)" if story["guessed"] else ""
     lines = [f"call     POST {story['path']}{guessed}", "facts"]
@@ -220,6 +258,8 @@ def _text(story: dict[str, Any]) -> str:
     lines += [f"  - {out['member']:40} {out['why']} ({out['code']})" for out in story["ruled_out"]]
     lines.append("prices")
     lines += [f"  {member['member']:42} {member['price']}{_cost(member)}" for member in story["eligible"]]
+    if story["budgets"]:
+        lines += ["budgets", *map(_reserves, story["budgets"])]
     if story["order"]:
         lines.append(f"cheapest {', '.join(story['order'])}")
     lines.append(f"revision {story['revision']}")

@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     ledger_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
+    _budgets(commands_of)
     _forget(commands_of)
     _drill(commands_of)
     return parser
@@ -341,6 +342,21 @@ def _status(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     command.set_defaults(run=commands.status)
+
+
+def _budgets(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands_of,
+        "budgets",
+        "say where a running broker's budgets and rate limits stand",
+        "  modelbroker budgets\n  modelbroker budgets team-daily --format json",
+    )
+    command.add_argument(
+        "--admin", default="http://127.0.0.1:8081", metavar="URL", help="default: http://127.0.0.1:8081"
+    )
+    command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+    command.add_argument("budget", nargs="*", metavar="BUDGET", help="default: all")
+    command.set_defaults(run=commands.budgets)
 
 
 def _forget(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -9,19 +9,22 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from ..budgets.fleet import needs_redis
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
 from ..core.prices import NO_PRICES, PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from ..exchange import View
+from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
 from ..policy.identity import named
+from ..policy.seats import Plan
 from ..settings import PriceList, compile_texts, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .jwks import all_with_keys
-from .secrets import Resolved, file_digest, resolve
+from .secrets import Resolved, file_digest, redis_password, resolve
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -52,6 +55,7 @@ class Ready:
     memory: Memory
     prices: PriceBook = NO_PRICES
     problems: tuple[str, ...] = ()  # what does not hold up the rest, and is no mere warning
+    redis_password: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -95,11 +99,18 @@ def make_ready(
     catalog = with_certificates(catalog)
     issuers, problems = all_with_keys(catalog.issuers, before.catalog.issuers if before else None)
     catalog = replace(catalog, issuers=issuers)
+    password = None
+    if catalog.fleet is not None:
+        needs_redis()
+        password = redis_password(catalog.fleet, environ)
     resolved = resolve(catalog, environ)
     generation = generation_of(catalog, resolved.state)
     by_name = named(resolved.callers.values(), catalog)
     prices = prices if prices is not None else before.prices if before else NO_PRICES
-    view = View(generation, catalog, resolved.state, resolved.callers, by_name, Estimates(prices))
+    plan = Plan(catalog.budgets) if catalog.budgets else None
+    callers, estimates = resolved.callers, Estimates(prices)
+    ceilings = Ceilings(prices)
+    view = View(generation, catalog, resolved.state, callers, by_name, estimates, ceilings, plan)
     memory = before.memory if before else Memory()
     resources = build(catalog, resolved.state, SURFACES, resolved.credentials, memory)
     return Ready(
@@ -112,6 +123,7 @@ def make_ready(
         memory,
         prices,
         problems,
+        password,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..core.budgets import Fleet
 from ..core.call import Caller, caller_of
 from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef
 from ..core.errors import Misconfigured
@@ -214,6 +215,16 @@ def _digest(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str
         return ref.name, ""
     value, why = _read(ref, environ)
     return (None, why) if value is None else (hashlib.sha256(value.encode()).hexdigest(), "")
+
+
+def redis_password(fleet: Fleet, environ: Mapping[str, str]) -> str | None:
+    """Raises Misconfigured where it can't be read."""
+    if fleet.credential is None:
+        return None
+    value, why = _read(fleet.credential, environ)
+    if value is None:
+        raise Misconfigured(500, "no_redis_password", f"redis.credential: {why}")
+    return value
 
 
 def _read(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:

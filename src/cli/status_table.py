@@ -39,6 +39,11 @@ def ask(admin_url: str) -> Tree:
     return _open(f"{_base(admin_url)}/status?envoy")
 
 
+def fetch(admin_url: str, path: str) -> Tree:
+    """What the admin port answers at `path`."""
+    return _open(f"{_base(admin_url)}{path}")
+
+
 def _base(admin_url: str) -> str:
     return admin_url.rstrip("/").removesuffix("/status")
 

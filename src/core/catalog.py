@@ -12,6 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from .budgets import Budget, Fleet
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
@@ -346,4 +347,6 @@ class Catalog:
     issuers: tuple[Issuer, ...] = ()
     cache: CacheStore = CacheStore()
     prices: tuple[PriceTerm, ...] = ()  # over those that come with the broker, in rising order of precedence
+    budgets: tuple[Budget, ...] = ()  # rate limits among them; who borrows stands before its lender
+    fleet: Fleet | None = None
     ledger: LedgerPlace = LedgerPlace()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 
 class CallError(Exception):
-    """A call that ends here. `status` is HTTP's, `code` is stable across versions, `message` tells a
-    person what is wrong and what would be right. `param` is the request's field by the
-    client's own name; where only the name in the canonical conversation is known, that is `knob`.
-    `retry_after_s` is set where waiting helps; `rule` and `pool` are for the record, where the decision got
-    so far."""
+    """A call that ends here. `status` is HTTP's, `code` is stable across versions, `message` tells a person
+    what is wrong and what would be right. `param` is the request's field by the client's own name; where only
+    the name in the canonical conversation is known, that is `knob`. `retry_after_s` is set where waiting
+    helps; `is_final`: asking again soon does not, whatever the status says. `rule`, `pool` and `budget` are
+    for the record, where the decision got so far."""
 
     source = "broker"
 
@@ -26,6 +26,8 @@ class CallError(Exception):
         retry_after_s: int | None = None,
         rule: str = "",
         pool: str = "",
+        budget: str = "",
+        is_final: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -36,6 +38,8 @@ class CallError(Exception):
         self.retry_after_s = retry_after_s
         self.rule = rule
         self.pool = pool
+        self.budget = budget
+        self.is_final = is_final
 
 
 class Refused(CallError):

@@ -20,8 +20,9 @@ _CODES = {
         "unsupported_encoding upgrade_not_supported upstream_refused"
     ),
     "policy": (
-        "denied_by_rule identity_not_allowed invalid_api_key missing_api_key model_not_found "
-        "no_eligible_member pool_not_allowed token_audience token_expired token_invalid token_issuer"
+        "budget_cost_unknown budget_exceeded denied_by_rule identity_not_allowed invalid_api_key "
+        "missing_api_key model_not_found no_eligible_member pool_not_allowed rate_limited token_audience "
+        "token_expired token_invalid token_issuer"
     ),
     "broker": (
         "broker_defect broker_error broker_overloaded broker_reloading broker_unavailable "

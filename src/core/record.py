@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .budgets import Charge
 from .causes import Cause
 from .prices import Cost
 from .usage import UNKNOWN, Usage
@@ -91,7 +92,9 @@ class Record:
     `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
     of them ran side by side. `eligible` are those of the first attempt; `queue_ms` is how long the call
     waited for members, `added_ms` what the broker added to what members took; `holds` is what of the facts of
-    content is true, by their names. `cache`: what the call had to do with its pool's cache. `usage` and
+    content is true, by their names. `cache`: what the call had to do with its pool's cache. `budgets` is what
+    it was charged where, `degraded_from` the pool that it was for where a budget sent it to another one,
+    `budget` that one, or the one that denied it. `usage` and
     `usage_state` are those of the attempt that answered, `cost` that of all attempts together.
     """
 
@@ -137,6 +140,9 @@ class Record:
     max_output_tokens: int | None = None
     choices: int = 1
     holds: tuple[str, ...] = ()
+    budgets: tuple[Charge, ...] = ()
+    degraded_from: str = ""
+    budget: str = ""
     cache: str = ""
     cache_reason: str = ""
     cached_request_id: str = ""

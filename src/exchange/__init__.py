@@ -1,6 +1,7 @@
 """Floor 2: one call's life as a state machine. Events in, commands out; no I/O, clock or randomness."""
 
 from .affinity import Belongs, belongs, key_in
+from .budgeting import Funds
 from .caching import looked_at
 from .commands import Forward, Pending, Reply, Strip
 from .filtered import FilteredStream
@@ -9,7 +10,7 @@ from .identity import NO_PROOF, Proof
 from .inbound import Inbound
 from .member import MemberStream, Move
 from .member_call import HOSTS, MemberCall, Mode, NotSent, Send, Spoken, spoken
-from .outer import OuterCall
+from .outer import Outcome, OuterCall
 from .routing import Hold, Moment
 from .translated import NOTHING_TOLD, Answer, Told, Translated, TranslatedStream, WholeReply
 from .view import View
@@ -23,6 +24,7 @@ __all__ = [
     "FilteredStream",
     "Foreseen",
     "Forward",
+    "Funds",
     "Hold",
     "Inbound",
     "MemberCall",
@@ -31,6 +33,7 @@ __all__ = [
     "Moment",
     "Move",
     "NotSent",
+    "Outcome",
     "OuterCall",
     "Pending",
     "Proof",

@@ -22,7 +22,8 @@ _MAC_BYTES = 16
 class Course(msgspec.Struct, frozen=True, array_like=True):
     """A call under way. `started_ms`: of the machine's monotonic clock. `caller`: who it is, by name;
     `feature` and `customer` as its headers said. `pools`: where it was decided to go, and where it went on.
-    `tried`: (member id, cause). `waited_ms`: how long it has waited for members that take no calls."""
+    `tried`: (member id, cause). `waited_ms`: how long it has waited for members that take no calls.
+    `degraded`: the pool that it was for and the budget that sent it on, where one did."""
 
     request_id: str
     started_ms: int
@@ -33,6 +34,7 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     tried: tuple[tuple[str, str], ...] = ()
     waited_ms: int = 0
     claimed: tuple[str, ...] = ()  # agent, user, team, tier, where a token told of them
+    degraded: tuple[str, str] = ("", "")
 
     def failed(self) -> tuple[Tried, ...]:
         return tuple(Tried(member, Cause(cause)) for member, cause in self.tried)

@@ -23,10 +23,12 @@ from ..dialects import (
     surface_for_path,
 )
 from ..policy import Book, allowed_pools, unknown_model
+from ..policy.budgets import Ask, Verdict
 from ..policy.decide import decide
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ReplyCache
 from .asked import asked
+from .budgeting import NO_FUNDS, Budgeting, Funds
 from .caching import CallCache, Question
 from .cheapest import priced
 from .commands import Forward, Pending, Reply, Strip
@@ -34,9 +36,10 @@ from .course import COURSE_HEADER, Course, opened, sealed
 from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import known_of, known_of_call
-from .routing import Hold, Moment, Patience, Routing
+from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
+Outcome = Forward | Reply | Hold | Pending | Ask
 MODELS_PATH = "/v1/models"
 HEALTH_PATH = "/healthz"
 _OPERATIONS = "there are " + ", ".join(f"POST {surface.path}" for surface in SURFACES)
@@ -77,6 +80,8 @@ class OuterCall:
     hedges: HedgeTally = dataclasses.field(default_factory=HedgeTally)
     replies: ReplyCache | None = None  # None: nothing is cached
     cache: CallCache | None = None  # where a pool has one
+    funds: Funds = NO_FUNDS
+    _budgeting: Budgeting | None = None
     _inbound: Inbound = NO_HEADERS
     _proof: Proof = NO_PROOF
     _course: Course | None = None  # of a call that was handed back
@@ -168,7 +173,7 @@ class OuterCall:
             raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")
         return None
 
-    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold | Pending:
+    def on_body(self, body: bytes, moment: Moment, has_room: bool = True) -> Outcome:
         """`has_room`: may this call wait where nobody takes it now?"""
         try:
             if self._refusal is not None:
@@ -181,10 +186,10 @@ class OuterCall:
         except CallError as error:
             return self.refuse(error)
 
-    def on_ready(self, moment: Moment) -> Forward | Reply | Hold | Pending:
-        """The time of a Hold is over, or what a Pending waits for is known."""
+    def on_ready(self, moment: Moment, verdict: Verdict | None = None) -> Outcome:
+        """The time of a Hold is over, what a Pending waits for is known, or here is the verdict on an Ask."""
         try:
-            return self._route(moment)
+            return self._route(moment, verdict=verdict)
         except CallError as error:
             return self.refuse(error)
 
@@ -194,25 +199,45 @@ class OuterCall:
         since_ms = self._held_since_ms
         return before_ms if since_ms is None else before_ms + moment.monotonic_ms - since_ms
 
-    def _route(self, moment: Moment, has_room: bool = True) -> Forward | Reply | Hold | Pending:
+    def _route(self, moment: Moment, has_room: bool = True, verdict: Verdict | None = None) -> Outcome:
         facts, read = self._facts, self._read_body
         if facts is None or read is None:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
         patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), has_room)
-        routing = Routing(self.view, self.book, facts, self.request_id, moment, patience, self.hedges)
-        if self._course is None:
+        course, decision = self._course, None
+        if course is None:
             decision = decide(facts, self.view.catalog, self.view.state)
-            if self.view.caches and (known := self._from_cache(decision, facts, read, patience, moment)):
+            may_be_known = self.view.caches and verdict is None
+            if may_be_known and (known := self._from_cache(decision, facts, read, patience, moment)):
                 return known
-            routed = routing.first(decision, self._inbound, self._body)
+
+        def route(narrowed: Narrowed | None) -> Routed | Hold:
+            told = (self.view, self.book, facts, self.request_id, moment, patience, self.hedges, narrowed)
+            if decision is not None:
+                return Routing(*told).first(decision, self._inbound, self._body)
+            if course is None:
+                raise Misconfigured(500, "broker_defect", "a call is routed before it is decided")
+            return Routing(*told).further(course, self._inbound, self._body)
+
+        if self.view.plan is None:
+            routed: Routed | Hold | Ask = route(None)
         else:
-            routed = routing.further(self._course, self._inbound, self._body)
+            degraded = course.degraded if course else ("", "")
+            self._budgeting = self._budgeting or Budgeting(
+                self.view, self.view.plan, self.request_id, self.funds, degraded
+            )
+            tried = course.failed() if course else ()
+            routed = self._budgeting.next(route, facts, tried, moment.unix_s, verdict)
+        if isinstance(routed, Ask):
+            return routed
         if isinstance(routed, Hold):
             if self._held_since_ms is None:
                 self._held_since_ms = moment.monotonic_ms
             return routed
         if self.cache is None and self._course is not None and self.view.caches:
             self._resume_cache(facts, routed)
+        if self.cache is not None and self._budgeting is not None and self._budgeting.degraded_from:
+            self.cache.quit()  # the reply of another pool is nobody's to keep
         return self._forward(facts, read, routed, moment)
 
     def _from_cache(
@@ -274,6 +299,8 @@ class OuterCall:
             own.append((CACHE_HEADER, said))
             names = (*names, CACHE_HEADER)
             own_facts += self.cache.facts()
+        if self._budgeting is not None:
+            own_facts += self._budgeting.told()
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),
@@ -308,6 +335,7 @@ class OuterCall:
             tried,
             self._waited_ms(moment),
             claimed(caller, self.view.callers_by_name.get(caller.name)),
+            self._budgeting.degraded if self._budgeting is not None else ("", ""),
         )
         return sealed(course, self.seal)
 
@@ -399,6 +427,8 @@ class OuterCall:
         extra: tuple[tuple[str, str], ...] = ()
         if error.retry_after_s is not None:
             extra = (("retry-after", str(error.retry_after_s)),)
+        if error.is_final:  # OpenAI's and Anthropic's SDKs heed it
+            extra += (("x-should-retry", "false"),)
         if error.status == 401:
             extra += (("www-authenticate", challenge(error)),)
         if error.status == 405:
@@ -410,7 +440,8 @@ class OuterCall:
 
     def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
         """Who was refused, what for, and how far the decision got."""
-        return known_of_call(
+        budgets = self._budgeting.told_refused(error.budget) if self._budgeting else ()
+        return budgets + known_of_call(
             self.request_id,
             self._surface,
             self._facts,

@@ -29,6 +29,7 @@ from ..policy.attempts import (
 from ..policy.chances import chances
 from ..policy.decide import decide_in
 from ..policy.hedging import HedgeTally
+from ..policy.seats import Plan
 from .affinity import belongs, key_in
 from .cheapest import ByCost
 from .course import Course
@@ -62,6 +63,17 @@ class Patience(NamedTuple):
     has_room: bool = True
 
 
+class Narrowed(NamedTuple):
+    """What budgets leave of a decision. `pool`: where the call was degraded to, "" where it was not;
+    `without`: providers and members that it can't pay; `plan` knows where the member has to be known
+    before the call is let go. `denial` is told where nobody is left."""
+
+    plan: Plan
+    pool: str = ""
+    without: frozenset[str] = frozenset()
+    denial: CallError | None = None
+
+
 class Routing:
     """Of one call at one moment."""
 
@@ -74,6 +86,7 @@ class Routing:
         moment: Moment,
         patience: Patience,
         hedges: HedgeTally,
+        narrowed: Narrowed | None = None,
     ) -> None:
         self._view = view
         self._book = book
@@ -82,12 +95,18 @@ class Routing:
         self._moment = moment
         self._patience = patience
         self._hedges = hedges
+        self._narrowed = narrowed
 
     def first(self, decision: Decision, inbound: Inbound, body: bytes) -> Routed | Hold:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
+        names_member = False
+        if self._narrowed is not None:
+            decision = self._without(self._degraded(decision))
+            names_member = self._names_member(decision)
         pool, outlook = self._pool(decision), self._outlook(decision)
+        takes_all = not self._patience.waited_ms and not any(map(outlook.out_for_s, decision.eligible))
         by_cost = self._by_cost(pool, decision, inbound, body) if pool.routing.is_cheapest else None
-        if not self._patience.waited_ms and not any(map(outlook.out_for_s, decision.eligible)):
+        if takes_all and not names_member:
             # Nearly always: all of them take calls, so that their order means nothing.
             member = self._owner(decision, outlook, by_cost, inbound, body)
             routed = self._first_of(decision, pool, member, decision.eligible)
@@ -101,7 +120,7 @@ class Routing:
             return self._hold(chosen, pool, decision, outlook, (), (pool.name,))
         member = self._owner(decision._replace(eligible=chosen.now), outlook, by_cost, inbound, body)
         is_news = self._patience.waited_ms > 0 or any(map(outlook.is_news, decision.eligible))
-        if chosen.is_probe or (member is None and is_news):
+        if chosen.is_probe or (member is None and (is_news or names_member)):
             # Envoy leaves it out, or does not know yet whom to leave out and who is in again.
             member = chosen.now[0]
         routed = self._first_of(decision, pool, member, chosen.now, chosen.soon)
@@ -154,7 +173,14 @@ class Routing:
         if not isinstance(action, Action):
             decision = decide_in(action, decision.rule, self._facts, self._view.catalog, self._view.state)
             pool, pools = self._pool(decision), (*pools, action)
+        if self._narrowed is not None:
+            decision = self._degraded(decision)
+            if decision.pool != pools[-1]:
+                pool, pools = self._pool(decision), (*pools, decision.pool)
+            decision = self._without(decision)
         members = untried(decision.eligible, tried)
+        if not members and self._narrowed is not None and self._narrowed.denial is not None:
+            raise self._narrowed.denial
         if action is Action.NEXT_PRIORITY:
             # Where there is none any more, it is too late for the member's own answer.
             members = later(members, _member(pool, tried[-1].member)) or members
@@ -175,6 +201,34 @@ class Routing:
         member, others = now[0], (*now[1:], *chosen.soon)
         worth = self._worth(pool, decision.eligible, others, member, tried, pools)
         return Routed(decision, pool, member, worth, len(tried) + 1, pools)
+
+    def _degraded(self, decision: Decision) -> Decision:
+        """In the pool that a budget says, where it says one: that is the operator's to say."""
+        name = self._narrowed.pool if self._narrowed is not None else ""
+        if not name or name == decision.pool:
+            return decision
+        return decide_in(name, decision.rule, self._facts, self._view.catalog, self._view.state)
+
+    def _without(self, decision: Decision) -> Decision:
+        """Without those that a budget can't pay."""
+        narrowed = self._narrowed
+        if narrowed is None or not narrowed.without:
+            return decision
+        left = tuple(
+            member
+            for member in decision.eligible
+            if member.provider not in narrowed.without and member.id not in narrowed.without
+        )
+        if not left and narrowed.denial is not None:
+            raise narrowed.denial
+        return decision._replace(eligible=left)
+
+    def _names_member(self, decision: Decision) -> bool:
+        narrowed = self._narrowed
+        if narrowed is None:
+            return False
+        caller = self._facts.caller
+        return bool(narrowed.without) or narrowed.plan.depends_on_provider(caller, decision.pool)
 
     def _by_cost(self, pool: Pool, decision: Decision, inbound: Inbound, body: bytes) -> ByCost:
         key = key_in(pool, self._facts, inbound.first, body)

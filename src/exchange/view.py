@@ -17,9 +17,11 @@ from ..core.record import Eligible
 from ..dialects import Upstream, client_dialect
 from ..policy import State
 from ..policy.caching import members_revision
+from ..policy.ceilings import Ceilings
 from ..policy.chances import chances
 from ..policy.estimates import Estimates, asks_cost
 from ..policy.identity import Identities, identities_of, uses_identities
+from ..policy.seats import Plan
 from .course import COURSE_HEADER
 
 # By when a stream has to have its first event, of the monotonic clock.
@@ -72,6 +74,8 @@ class View:
     # Name → caller, of those that have a key.
     callers_by_name: Mapping[str, Caller] = field(default_factory=dict, repr=False)
     estimates: Estimates = field(default_factory=Estimates, repr=False)
+    ceilings: Ceilings = field(default_factory=Ceilings, repr=False)
+    plan: Plan | None = None  # None: there are no budgets
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
     _members: dict[str, str] = field(default_factory=dict, repr=False)  # pool → its members' revision
 

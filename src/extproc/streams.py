@@ -17,9 +17,23 @@ from ..core.ids import RANDOM_BYTES, request_id_of
 from ..core.opened import Opened
 from ..dialects import BUILT
 from ..envoyapi import AnyMessage
-from ..exchange import NO_PROOF, Forward, Hold, Inbound, Moment, OuterCall, Pending, Reply, View, spoken
+from ..exchange import (
+    NO_PROOF,
+    Forward,
+    Hold,
+    Inbound,
+    Moment,
+    Outcome,
+    OuterCall,
+    Pending,
+    Reply,
+    View,
+    spoken,
+)
 from ..policy import Book
+from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
+from .asking import NO_DESK, Desk, ask_for
 from .cache import CacheDesk
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
@@ -52,14 +66,16 @@ class OuterStream:
         waiting: Waiting,
         opened: Callable[[Opened], None],
         desk: CacheDesk | None = None,
+        funds: Desk = NO_DESK,
     ) -> None:
         self._messages = messages
         self._opened = opened
         self._wire = wire
         request_id = request_id_of(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
+        self._funds = funds
         self._desk = desk if view.caches else None
         replies = self._desk.replies if self._desk is not None else None
-        self._call = OuterCall(view, request_id, seal, book, hedges, replies)
+        self._call = OuterCall(view, request_id, seal, book, hedges, replies, funds=funds)
         self._waiting = waiting
         self._lag_s = 0.0
         self._size = 0  # of the body, in bytes
@@ -87,11 +103,16 @@ class OuterStream:
         if answer is not None:
             self._wire.send(answer)
 
-    def _end(self, outcome: Forward | Reply | Hold | Pending) -> None:
+    def _end(self, outcome: Outcome) -> None:
         """All is said but for a wait, or where the reply is to be seen: without a stream to the broker a
         call in flight outlives the broker."""
         if isinstance(outcome, Hold):
             self._hold(outcome)
+            return
+        if isinstance(outcome, Ask):
+            if self._call.cache is not None:
+                self._tell_end(may_return=False)
+            ask_for(self._funds, outcome, self)
             return
         if isinstance(outcome, Pending):
             self._pend(outcome)
@@ -126,9 +147,13 @@ class OuterStream:
             self._has_time = True
             self._wire.send(self._messages.more_time(math.ceil(most_s * 1000) + _GRACE_MS))
 
-    def _ready(self) -> None:
+    def on_verdict(self, verdict: Verdict) -> None:
+        """What budgets say to the Ask."""
+        self._ready(verdict)
+
+    def _ready(self, verdict: Verdict | None = None) -> None:
         try:
-            outcome = self._call.on_ready(_now())
+            outcome = self._call.on_ready(_now(), verdict)
         except Exception as error:
             log.exception("call %s failed in the broker", self._call.request_id)
             outcome = self._call.refuse(defect(error))
@@ -230,7 +255,7 @@ class Streams:
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
     known of members, and `hedges` counts. `opened` is told of each call whose body came, before it is
-    answered. `desk`: where replies are kept.
+    answered. `desk`: where replies are kept; `funds` pay for calls.
     """
 
     def __init__(
@@ -241,7 +266,9 @@ class Streams:
         hedges: HedgeTally,
         opened: Callable[[Opened], None] = lambda opened: None,
         desk: CacheDesk | None = None,
+        funds: Desk = NO_DESK,
     ) -> None:
+        self._funds = funds
         self._messages = messages
         self._opened = opened
         self._seal = seal
@@ -271,6 +298,7 @@ class Streams:
                     self._waiting,
                     self._opened,
                     self._desk,
+                    self._funds,
                 )
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ..core.call import Facts
 from ..core.catalog import Condition, Op, Rule
 from ..core.globs import glob_matches
+
+
+class Known(Protocol):
+    """Facts, by name."""
+
+    def get(self, name: str, /) -> str | int | bool | None: ...
 
 
 def rule_matches(rule: Rule, facts: Facts) -> bool:
     return all(holds(condition, facts) for condition in rule.conditions)
 
 
-def holds(condition: Condition, facts: Facts) -> bool:
+def holds(condition: Condition, facts: Known) -> bool:
     """An unknown fact compares false, so its negation holds: who has no team is not in team sales."""
     value = facts.get(condition.fact)
     answer = value is not None and _compares(condition, value)

@@ -67,6 +67,8 @@ def record_of(entry: AnyMessage) -> Record:
         eligible=eligible_of(facts.get("eligible", "")),
         queue_ms=float(facts.get("queue_ms", "0")),
         upload_ms=_ms(common, "time_to_last_rx_byte"),
+        degraded_from=facts.get("degraded_from", ""),
+        budget=facts.get("budget", ""),
         cache=facts.get("cache", ""),
         cache_reason=facts.get("cache_reason", ""),
         cached_request_id=facts.get("cached_request_id", ""),
@@ -74,6 +76,12 @@ def record_of(entry: AnyMessage) -> Record:
     )
     tell_asked(record, facts.get("asks", ""))
     return record
+
+
+def reserved_of(entry: AnyMessage) -> str:
+    """What was reserved for the call in its budgets; "": nothing."""
+    told = _told(entry.common_properties)
+    return told["reserved"].string_value if told is not None and "reserved" in told else ""
 
 
 def goes_on(entry: AnyMessage) -> bool:

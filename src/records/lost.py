@@ -27,6 +27,8 @@ _NAMED = (
     "rule",
     "pool",
     "revision",
+    "degraded_from",
+    "budget",
     "cache",
     "cache_reason",
     "cached_request_id",

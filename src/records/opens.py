@@ -61,6 +61,10 @@ class OpenCalls:
         call = self._calls.get(request_id)
         return call.opened if call is not None else None
 
+    def waiting(self) -> list[Opened]:
+        """Calls that have no record yet."""
+        return [call.opened for call in self._calls.values()]
+
     def open(self, opened: Opened) -> None:
         """A call is about to be answered; or decided once more, after a failed attempt."""
         request_id = opened.request_id

@@ -17,7 +17,7 @@ from ..core.logs import FAILURES_LOG, HEDGE_LOG, MEMBER_LOG, OUTER_LOG, is_urgen
 from ..core.prices import NO_PRICES, PriceBook
 from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
-from .entries import attempt_of, goes_on, hedge_of, id_of, is_handed_back, observed_of, record_of
+from .entries import attempt_of, goes_on, hedge_of, id_of, is_handed_back, observed_of, record_of, reserved_of
 from .join import Joiner, winner
 from .lost import go_on_from, lost_record
 from .opens import OpenCalls
@@ -69,7 +69,8 @@ class AccessLogServer:
     must be quick. `observe` is told of each attempt once, of failed ones at once; `hedged` of each
     call (its id, and whether two attempts ran side by side). `prices`: the book that holds now. `opens`:
     calls that were answered; `undecided`: Envoy's file of those for which no member was asked. `paid` is
-    told what calls used whose replies are kept."""
+    told what calls used whose replies are kept. `reserved` is told what a call's entry says was reserved in
+    budgets, `settle` gets each record before the sinks do."""
 
     def __init__(
         self,
@@ -81,6 +82,8 @@ class AccessLogServer:
         opens: OpenCalls | None = None,
         undecided: UndecidedFile | None = None,
         paid: Callable[[str, str], None] = lambda request_id, used: None,
+        reserved: Callable[[str, str], None] | None = None,
+        settle: Callable[[Record], None] | None = None,
     ) -> None:
         self._api = api
         self._sinks = sinks
@@ -91,6 +94,8 @@ class AccessLogServer:
         self._undecided = Undecided()
         self._undecided_file = undecided
         self._savings = Savings(paid)
+        self._reserved = reserved
+        self._settle = settle
         self._joiner = Joiner()
         self._warned_s: dict[str, float] = {}  # member → when
 
@@ -195,6 +200,8 @@ class AccessLogServer:
             return None
         if self._undecided_file is not None and not record.pool:
             self._undecided.told(record.request_id, now_s)
+        if self._reserved is not None and (reserved := reserved_of(entry)):
+            self._reserved(record.request_id, reserved)
         return self._ended(record, now_s)
 
     def _ended(self, record: Record, now_s: float) -> Record | None:
@@ -234,6 +241,8 @@ class AccessLogServer:
         book = self._prices()
         for record in records:
             price(record, book)
+            if self._settle is not None:
+                self._settle(record)
             _count_costs(record)
             if record.cache:
                 count_cache(record)

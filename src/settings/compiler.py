@@ -31,6 +31,7 @@ from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook
 from . import match
+from .budgets import budgets_of
 from .caching import CacheStoreIn
 from .callers import is_glob, read_callers, read_issuers
 from .explain import read_list, read_one
@@ -122,6 +123,7 @@ def compile_texts(
     _check_waits(merged, pools_in, limits)
     _check_sharing(merged, pools_in, callers, issuers)
     terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
+    budgets, fleet = budgets_of(merged)
     provider_map = providers.finish()
     merged.stop_if_wrong()
     parts: dict[str, Any] = {
@@ -141,8 +143,11 @@ def compile_texts(
     if priced_at_s is not None:
         names = merged.names("pools")
         idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
-        warn_of_unpriced(merged, [(names[name], pools[name]) for name in pools], book, priced_at_s, idle)
+        shown = [(names[name], pools[name]) for name in pools]
+        warn_of_unpriced(merged, shown, book, priced_at_s, idle, budgets)
     ledger = ledger_in.place() if ledger_in else LedgerPlace()
+    if budgets:
+        parts |= {"budgets": budgets, "fleet": fleet}
     said: dict[str, Any] = {"prices": without_sources(terms)} if terms else {}
     said |= {"ledger": ledger} if ledger != LedgerPlace() else {}
     name = revision({**parts, **said})

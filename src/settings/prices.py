@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from ..core.budgets import NANO_DOLLARS, Budget, OnUnknown
 from ..core.catalog import Member, Pool, Provider
 from ..core.globs import glob_matches
 from ..core.prices import DAY_S, FREE, SERVICE_TIERS, Price, PriceBook, PriceTerm, Scale, book_of
@@ -183,10 +184,16 @@ def _in_effect(listed: tuple[Price, ...], terms: list[PriceTerm]) -> tuple[Price
 
 
 def warn_of_unpriced(
-    merged: Merged, pools: Iterable[tuple[int, Pool]], book: PriceBook, at_s: int, idle: Iterable[str]
+    merged: Merged,
+    pools: Iterable[tuple[int, Pool]],
+    book: PriceBook,
+    at_s: int,
+    idle: Iterable[str],
+    budgets: Iterable[Budget] = (),
 ) -> None:
     """One warning for each member whose calls' cost is unknown at `at_s`. `pools` are (index of the entry,
-    pool); `idle` are providers whose members serve no calls."""
+    pool); `idle` are providers whose members serve no calls; `budgets` may leave such members out."""
+    denies = any(one.unit == NANO_DOLLARS and one.unknown_cost == OnUnknown.DENY for one in budgets)
     told: set[str] = set()
     without = set(idle)
     for index, pool in pools:
@@ -197,6 +204,8 @@ def warn_of_unpriced(
             told.add(member.id)
             if lacking := _lacking(book.find(member.provider, member.model, at_s), member):
                 wrong = f"{member.id} has no {lacking}, so what its calls cost is unknown"
+                if denies:
+                    wrong += ", and it gets none for which a budget in dollars holds"
                 if is_last:
                     wrong += ", and it is the last to be tried (routing: cheapest)"
                 entry = f"{{provider: {member.provider}, model: {show(member.model)}, input: …, output: …}}"

@@ -116,6 +116,26 @@ prices:
     above: {200k: {input: 9, output: 33.75}}
     batch: {input: 2.25, output: 11.25}
 """,
+    "budgets": """\
+budgets:
+  - {name: company, amount: $20000, per: month, time_zone: Europe/Berlin}
+  - name: team-daily
+    by: [team]
+    amount: $50
+    per: day
+    time_zone: Europe/Berlin
+    borrows_from: company
+    at: [{50%: warn}, {90%: {degrade: small-mini}}, {100%: deny}]
+  - {name: free-users, by: user, match: {tier: free}, amount: 200k tokens, per: rolling 24h}
+""",
+    "rate_limits": """\
+rate_limits:
+  - {name: per-caller, by: caller, calls: 600/m, tokens: 2M/m, concurrency: 50}
+  - {name: batch-jobs, match: {feature: "batch-*"}, concurrency: 4}
+""",
+    "redis": """\
+redis: {url: redis://redis.internal:6379/0, credential: {env: REDIS_PASSWORD}, share: 25%}
+""",
     "limits": "limits: {request_bytes: 64MiB, idle: 30m}\n",
     "listen": """\
 listen:
@@ -244,7 +264,11 @@ def _default(info: FieldInfo) -> str:
     kind = extra(info, "kind")
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return ""  # the text says it
     if isinstance(value, int):
+        if kind == "percentage":
+            return f"`{value / 10_000:g}%`"
         if "none" in kind and not value:
             return "`none`"
         if kind.startswith("duration"):

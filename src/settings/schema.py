@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from ..core.catalog import Limits, Listen, SecretRef
 from . import values
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
+from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .caching import CacheIn, CacheStoreIn
 from .fields import HOUR, Flag, Model, field
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
@@ -394,6 +395,8 @@ LISTS: dict[str, type[Model]] = {
     "pools": PoolIn,
     "rules": RuleIn,
     "prices": PriceIn,
+    "budgets": BudgetIn,
+    "rate_limits": RateLimitIn,
 }
 MAPPINGS: dict[str, type[Model]] = {
     "limits": LimitsIn,
@@ -401,6 +404,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "facts": FactsIn,
     "ledger": LedgerIn,
     "cache": CacheStoreIn,
+    "redis": RedisIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 

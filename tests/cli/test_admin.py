@@ -26,7 +26,7 @@ def failing_status(asks_envoy: bool = False) -> dict[str, Any]:
 
 @pytest.fixture
 def server() -> Iterator[AdminServer]:
-    server = AdminServer("127.0.0.1:0", failing_status, list, Alive())  # type: ignore[arg-type]
+    server = AdminServer("127.0.0.1:0", failing_status, list, Alive(), dict)  # type: ignore[arg-type]
     server.start()
     yield server
     server.stop()

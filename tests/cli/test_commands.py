@@ -225,6 +225,39 @@ def test_explain_says_what_becomes_of_the_call_at_each_member(explained: Callabl
     assert [len(member["dropped"]) for member in members] == [0, 1, 2, 2]
 
 
+def test_explain_says_what_the_call_reserves(tmp_path: Path) -> None:
+    budgets = """
+prices: [{provider: own, model: "*", input: 1, output: 10}, {provider: mistral, model: "*", commitment: true}]
+budgets:
+- {name: company, amount: $100, per: month}
+- {name: each, by: caller, amount: $5, per: day, borrows_from: spare}
+- {name: spare, match: {team: nobody}, amount: $1, per: day}
+- {name: others, match: {team: others}, amount: $1, per: day}
+rate_limits: [{name: rates, by: provider, concurrency: 9}]
+"""
+    path = tmp_path / "broker.yaml"
+    path.write_text(EXPLAINED + budgets)
+    asked = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000}
+    said = run(
+        "explain",
+        "--config",
+        str(path),
+        "--caller",
+        "tester",
+        "--assume-credentials",
+        "-",
+        stdin=json.dumps(asked),
+    )
+    _, _, told = said.stdout.partition("\nbudgets\n")
+    lines = [line.strip() for line in told.splitlines()]
+    assert lines[0].startswith("each (caller=tester): reserves ")
+    assert lines[1].startswith("company: reserves ")
+    assert "spare: lends of $1" in lines
+    assert "rates (provider=own): reserves 1 calls of 9 calls" in lines
+    assert "rates (provider=mistral): reserves 1 calls of 9 calls" in lines
+    assert "others" not in told
+
+
 def test_explain_says_what_a_dialect_cannot_say(explained: Callable[..., Any]) -> None:
     """The pool's members are eligible as far as facts tell, and an encoder finds what no fact holds."""
     image = {"type": "image_url", "image_url": {"url": "data:image/bmp;base64,Qk0="}}

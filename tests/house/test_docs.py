@@ -32,6 +32,8 @@ COMMAND_ERRORS = {
     "jwks_unreadable",
     "no_body",
     "no_claims",
+    "no_redis",
+    "no_redis_password",
     "no_callers",
     "no_export",
     "no_ledger",

@@ -12,6 +12,7 @@ import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
+from modelbroker.core.budgets import Charge
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Attempt, Eligible, Record, Saved
 from modelbroker.core.usage import Beside, Usage
@@ -20,7 +21,7 @@ from modelbroker.records.reference import contract, page, tables
 FILE = contract()
 MESSAGES = {message.name: message for message in FILE.message_type}
 PAGE = Path(__file__).parents[2] / "docs" / "records.md"
-NOUNS = {noun.__name__: noun for noun in (Record, Eligible, Attempt, Saved, Usage, Beside, Cost)}
+NOUNS = {noun.__name__: noun for noun in (Record, Eligible, Attempt, Saved, Usage, Beside, Cost, Charge)}
 KINDS = {
     "string": str,
     "bool": bool,
@@ -86,6 +87,7 @@ VALUES[Usage] = filled(Usage)
 VALUES[Usage | None] = st.none() | VALUES[Usage]
 VALUES[tuple[Beside, ...]] = st.lists(filled(Beside), max_size=2).map(tuple)
 VALUES[Cost | None] = st.none() | filled(Cost)
+VALUES[tuple[Charge, ...]] = st.lists(filled(Charge), max_size=2).map(tuple)
 VALUES[Saved | None] = st.none() | filled(Saved)
 VALUES[tuple[Attempt, ...]] = st.lists(filled(Attempt), max_size=2).map(tuple)
 VALUES[tuple[Eligible, ...]] = st.lists(filled(Eligible), max_size=2).map(tuple)

@@ -36,14 +36,14 @@ def test_records_are_there_at_once_and_stay_over_a_restart(tmp_path: Path) -> No
 
 
 def test_files_are_of_bounded_size_and_number(tmp_path: Path) -> None:
-    file = RecordFile(tmp_path, file_bytes=2000)
+    file = RecordFile(tmp_path, file_bytes=2500)
     for number in range(0, 60, 2):
         file.write([record(number), record(number + 1)])
     file.close()
     older = [tmp_path / f"{FILE_NAME}.{n}" for n in range(FILES, 0, -1)]
     files = [*older, tmp_path / FILE_NAME]
     assert sorted(tmp_path.iterdir()) == sorted(files)
-    assert all(path.stat().st_size <= 2000 for path in files)
+    assert all(path.stat().st_size <= 2500 for path in files)
     kept = [request_id for path in files for request_id in ids(path)]
     assert kept == [f"r{n}" for n in range(60 - len(kept), 60)]
 
@@ -156,7 +156,7 @@ def test_files_that_are_needed_no_longer_go(tmp_path: Path, caplog: pytest.LogCa
 
 def test_only_what_was_not_read_is_counted_as_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     reader = Follower(0)
-    file = RecordFile(tmp_path, file_bytes=3000, reader=reader, most_files=FILES)
+    file = RecordFile(tmp_path, file_bytes=3500, reader=reader, most_files=FILES)
     file.write([record(0), record(1)])
     reader.at = (tmp_path / FILE_NAME).stat().st_size  # all of it but what comes now
     file.write([record(2)])

@@ -381,3 +381,16 @@ def test_prices_may_stand_in_any_file() -> None:
         "0.yaml: prices[0]",
         "z.yaml: prices[0]",
     }
+
+
+@pytest.mark.parametrize(
+    ("budget", "is_told"),
+    [
+        ("{name: b, amount: $1, per: day}", True),
+        ("{name: b, amount: $1, per: day, on_unknown_cost: allow}", False),
+        ("{name: b, amount: 1 calls, per: day}", False),
+    ],
+)
+def test_a_budget_in_dollars_leaves_out_who_has_no_price(budget: str, is_told: bool) -> None:
+    (told,) = warnings(f"budgets: [{budget}]\n", B)
+    assert ("and it gets none for which a budget in dollars holds; add" in told) is is_told

@@ -153,7 +153,7 @@ def make(url: str, asks: Iterable[Ask], parallel: int = 50) -> list[Got]:
 async def opened(url: str, ask: Ask) -> AsyncIterator[httpx.Response]:
     """The call's reply, to be read as it comes."""
     async with client(url) as http:
-        request = {"json": ask.body, "headers": {"anthropic-version": "2023-06-01"}}
+        request = {"json": ask.body, "headers": {"anthropic-version": "2023-06-01", **ask.headers}}
         async with http.stream("POST", PATHS[ask.dialect], **request) as reply:
             yield reply
 

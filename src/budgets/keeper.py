@@ -1,0 +1,270 @@
+"""What calls reserve and are charged, in this process: decided on the event loop, told to people and
+metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from prometheus_client import Counter
+
+from ..core.budgets import CONCURRENCY, WARN, Budget, Charge, Fleet
+from ..core.record import Record
+from ..core.usage import NOTHING
+from ..policy.budgets import DEGRADED, DENIED, GRANTED, Accounts, Ask, Used, Verdict, most_of
+from .calendars import spans
+from .fleet import Away, Shared
+from .kept import Kept
+from .metrics import register, unregister
+
+log = logging.getLogger("modelbroker.budgets")
+
+_DENIED = Counter("modelbroker_budget_denied", "Calls that a budget or rate limit refused", ["budget"])
+_DEGRADED = Counter("modelbroker_budget_degraded", "Calls that a budget sent to another pool", ["budget"])
+_WARNED = Counter(
+    "modelbroker_budget_warnings", "Times that a part of a budget was used up", ["budget", "at"]
+)
+_LOST = Counter("modelbroker_budget_lost_calls", "Calls whose end was never told: charged what they reserved")
+
+# A call whose record never came has ended by now, one way or another.
+LOST_AFTER_S = 3_600.0
+SWEEP_EVERY_S = 60.0
+
+
+class Keeper:
+    """`reserve` answers at once, or says that Redis has to be asked (`decide`). `kept` keeps what is spent
+    over restarts, `broker` is this one's name among others."""
+
+    def __init__(
+        self,
+        kept: Kept | None = None,
+        broker: str = "",
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.accounts = Accounts(spans)
+        self.budgets: tuple[Budget, ...] = ()
+        self._kept = kept
+        self._broker = broker
+        self._now_s = now_s
+        self._warned: set[tuple[str, int]] = set()  # (account, part of its limit)
+        self._fleet: tuple[Fleet | None, str | None] = (None, None)
+        self._shared: Shared | None = None
+        self._sharing: asyncio.Task[None] | None = None
+        for account, slot, spent in kept.read() if kept is not None else ():
+            self.accounts.restore(account, slot, spent)
+
+    def configured(
+        self, budgets: Sequence[Budget], fleet: Fleet | None = None, password: str | None = None
+    ) -> None:
+        """On the event loop, where there is a fleet. `password` is that of its Redis."""
+        self.budgets = tuple(budgets)
+        if (fleet, password) == self._fleet:
+            return
+        self._fleet = (fleet, password)
+        shared = None
+        if fleet is not None:
+            shared = Shared(fleet, self.accounts, self._broker or "alone", password)
+        if self._sharing is not None:
+            self._sharing.cancel()
+        self._shared, self.accounts.log = shared, None
+        self._sharing = asyncio.create_task(shared.run()) if shared is not None else None
+
+    # -- calls
+
+    def reserve(self, ask: Ask) -> Verdict | None:
+        if self._shared is not None:
+            return None
+        verdict = self.accounts.reserve(ask)
+        self._tell(ask, verdict)
+        return verdict
+
+    async def decide(self, ask: Ask) -> Verdict:
+        """By Redis; while it is away as its policy says. Never raises."""
+        verdict = await self._decide(ask)
+        self._tell(ask, verdict)
+        return verdict
+
+    async def _decide(self, ask: Ask) -> Verdict:
+        shared = self._shared
+        if shared is None:  # it was, when the call was asked for
+            return self.accounts.reserve(ask)
+        if ask.reuses:
+            self.accounts.give_back(ask.request_id)
+            ask = ask._replace(reuses=False)
+            shared.wake()
+        await shared.ready()
+        if not shared.is_away:
+            try:
+                return await shared.reserve(ask)
+            except Away:
+                pass
+        return shared.alone(ask)
+
+    def holds(self, request_id: str, account: str) -> bool:
+        return self.accounts.holds(request_id, account)
+
+    def adopt(self, request_id: str, told: str) -> None:
+        """What the record of a call says was reserved."""
+        self.accounts.adopt(request_id, told)
+
+    def settle(self, record: Record) -> None:
+        """The call has ended: its record gets what it is charged."""
+        if record.request_id in self.accounts.held:
+            record.budgets = tuple(self.accounts.settle(record.request_id, used_by(record)))
+            self._wake()
+
+    def release(self, request_id: str) -> None:
+        """The call was never let go: its client had left while its budgets were asked."""
+        while self.accounts.give_back(request_id):
+            pass
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._shared is not None:
+            self._shared.wake()
+
+    def _tell(self, ask: Ask, verdict: Verdict) -> None:
+        if verdict.outcome == DENIED:
+            _DENIED.labels(ask.claims[verdict.row].seat.budget.name).inc()
+        elif verdict.outcome == DEGRADED:
+            _DEGRADED.labels(ask.claims[verdict.row].seat.budget.name).inc()
+        for row, claim in enumerate(ask.claims if verdict.outcome == GRANTED else ()):
+            budget = claim.seat.budget
+            if len(budget.steps) > 1 or (budget.steps[:1] != () and budget.steps[0].action == WARN):
+                self._warn(budget, claim.seat.account, verdict.used[row] + claim.amount)
+
+    def _warn(self, budget: Budget, account: str, used: int) -> None:
+        for step in budget.steps:
+            if step.action != WARN:
+                continue
+            key = (account, step.ppm)
+            if used < budget.at(step):
+                self._warned.discard(key)
+            elif key not in self._warned:
+                self._warned.add(key)
+                part = f"{step.ppm / 10_000:g}%"
+                _WARNED.labels(budget.name, part).inc()
+                log.warning(
+                    "budget %s (%s): %s of it are used or reserved", budget.name, _scope(account), part
+                )
+
+    # -- its life
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        standing = register(self.here)
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_EVERY_S)
+                try:
+                    self.sweep()
+                except Exception:
+                    log.exception("budgets could not be looked through")
+        finally:
+            unregister(standing)
+
+    async def close(self) -> None:
+        """All calls have ended."""
+        if self._shared is not None and self._sharing is not None:
+            await self._shared.last_word()
+            self._sharing.cancel()
+            await asyncio.gather(self._sharing, return_exceptions=True)
+
+    def sweep(self) -> None:
+        """What nobody will settle any more is spent; what counts no longer is forgotten."""
+        now_s = self._now_s()
+        old_s = now_s - LOST_AFTER_S
+        lost = [name for name, stages in self.accounts.held.items() if stages[-1].at_s < old_s]
+        for request_id in lost:
+            self.lost(request_id)
+        self.accounts.sweep(now_s)
+        self._warned = {key for key in self._warned if key[0] in self.accounts.accounts}
+
+    def lost(self, request_id: str) -> list[Charge]:
+        """The call's record never came, or says that nobody knows what became of it."""
+        _LOST.inc()
+        charges = self.accounts.settle(request_id)
+        if self._kept is not None:
+            self._kept.add(charges)
+        self._wake()
+        return charges
+
+    # -- what people ask
+
+    def here(self) -> list[dict[str, Any]]:
+        """Where each account stands, as far as this broker is concerned; from any thread."""
+        accounts = self.accounts.accounts.copy()
+        return self._rows({name: dict(account.slots) for name, account in accounts.items()})
+
+    async def shown(self) -> dict[str, Any]:
+        """Where each account stands; `kept`: `here`, with all brokers in `redis`, or, while that is `away`,
+        here."""
+        if self._shared is None:
+            return {"kept": "here", "budgets": self.here()}
+        try:
+            return {"kept": "redis", "budgets": self._rows(await self._shared.figures())}
+        except Away:
+            return {"kept": "away", "budgets": self.here()}
+
+    def _rows(self, accounts: Mapping[str, Mapping[int, Sequence[int]]]) -> list[dict[str, Any]]:
+        now_s = self._now_s()
+        by_name = {(one.name, one.unit): one for one in self.budgets}
+        rows = []
+        for name, slots in sorted(accounts.items()):
+            budget_name, unit, window, scope = name.split("|", 3)
+            budget = by_name.get((budget_name, unit))
+            if budget is None or str(budget.window) != window:
+                continue
+            span = spans(budget.window, now_s)
+            counted = [held for slot, held in slots.items() if slot >= span.first]
+            spent, reserved = sum(one[0] for one in counted), sum(one[1] for one in counted)
+            rows.append(shown_row(budget, scope, spent, reserved, span.until_s))
+        return rows
+
+
+def shown_row(budget: Budget, scope: str, spent: int, reserved: int, until_s: float) -> dict[str, Any]:
+    """One account, for `/budgets`. Amounts are in `unit`; `resets_s` is unix time, null where it rolls on."""
+    return {
+        "budget": budget.name,
+        "kind": budget.kind,
+        "scope": scope,
+        "unit": budget.unit,
+        "window": str(budget.window),
+        "limit": budget.limit,
+        "denies_at": most_of(budget),
+        "spent": spent if budget.unit != CONCURRENCY else 0,
+        "reserved": reserved,
+        "resets_s": until_s if budget.window.unit else None,
+    }
+
+
+def _scope(account: str) -> str:
+    return account.split("|", 3)[3] or "all"
+
+
+def used_by(record: Record) -> Callable[[int, int | None], Used]:
+    """What attempts of a call used, as far as its record knows."""
+    attempts = record.attempts
+    is_complete = len(attempts) >= record.attempts_made
+
+    def used(since: int, until: int | None) -> Used:
+        if not record.attempts_made:
+            return Used(0, 0, True, True, is_made=False)
+        # What misses an attempt can't tell which one that is.
+        mine = attempts[since:until] if is_complete else attempts
+        money = tokens = 0
+        knows_money = knows_tokens = is_complete
+        for attempt in mine:
+            if attempt.cost is None or attempt.cost.total is None:
+                knows_money = False
+            money += sum(attempt.cost.buckets.values()) if attempt.cost is not None else 0
+            if attempt.usage is not None:
+                tokens += attempt.usage.prompt + attempt.usage.output
+                tokens += sum(one.usage.prompt + one.usage.output for one in attempt.usage.beside)
+            knows_tokens = knows_tokens and attempt.usage_state in (NOTHING, "exact")
+        return Used(money, tokens, knows_money, knows_tokens)
+
+    return used

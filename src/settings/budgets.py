@@ -1,0 +1,194 @@
+"""The budgets and rate limits of a configuration → the catalog's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..core.budgets import (
+    CALLS,
+    CONCURRENCY,
+    DEGRADE,
+    DENY,
+    NANO_DOLLARS,
+    SCOPES,
+    TOKENS,
+    Budget,
+    Fleet,
+    Window,
+)
+from ..core.catalog import Condition
+from . import match
+from .budgeting import BudgetIn, RateLimitIn, RedisIn
+from .explain import read_list, read_one
+from .merge import Merged
+from .problems import listing, show, suggestion
+from .yamltext import Path
+
+_TEXTS = dict.fromkeys(SCOPES, "")  # for `match`: facts that are text
+
+
+def budgets_of(merged: Merged) -> tuple[tuple[Budget, ...], Fleet | None]:
+    """All budgets and rate limits, and where a fleet keeps them. What is wrong is noted."""
+    budgets = read_list(merged, "budgets", BudgetIn)
+    found = read_budgets(merged, budgets, read_list(merged, "rate_limits", RateLimitIn))
+    redis = merged.mappings["redis"]
+    entry = read_one(merged, ("redis",), RedisIn, redis) if redis else None
+    return found, read_fleet(merged, entry, bool(found))
+
+
+def read_budgets(
+    merged: Merged, budgets: list[BudgetIn | None], rate_limits: list[RateLimitIn | None]
+) -> tuple[Budget, ...]:
+    """All of them, sorted by name, but who borrows before its lender. What is wrong is noted."""
+    found: dict[str, Budget] = {}
+    taken: dict[str, Path] = {}
+    for index, entry in enumerate(budgets):
+        if entry is not None:
+            path: Path = ("budgets", index)
+            _take_name(merged, (*path, "name"), entry.name, taken)
+            found[entry.name] = _budget(merged, index, entry)
+    for index, limit in enumerate(rate_limits):
+        if limit is not None:
+            path = ("rate_limits", index)
+            _take_name(merged, (*path, "name"), limit.name, taken)
+            for one in _rate_limits(merged, path, limit):
+                found[f"{one.name} {one.unit}"] = one
+    _check_lenders(merged, budgets, found)
+    return _in_order(found)
+
+
+def _take_name(merged: Merged, path: Path, name: str, taken: dict[str, Path]) -> None:
+    if name in taken:
+        wrong = f"the name {show(name)} is taken already at {{also}}"
+        merged.wrong(path, wrong, "give each budget and rate limit its own name", also=taken[name])
+    taken.setdefault(name, path)
+
+
+def _budget(merged: Merged, index: int, entry: BudgetIn) -> Budget:
+    path: Path = ("budgets", index)
+    limit, unit = entry.amount
+    window = entry.per
+    raw: Any = merged.lists["budgets"][index]
+    if window.unit:
+        window = replace(window, time_zone=entry.time_zone)
+    elif "time_zone" in raw:
+        wrong = "a window that rolls on begins nowhere"
+        merged.wrong((*path, "time_zone"), wrong, "leave it out, or say `per: day`")
+    if unit != NANO_DOLLARS and "on_unknown_cost" in raw:
+        merged.wrong((*path, "on_unknown_cost"), "the amount is not in dollars", "leave it out")
+    if unit == CALLS and "reserve_output" in raw:
+        merged.wrong((*path, "reserve_output"), "calls are counted, not what they answer", "leave it out")
+    pools = merged.names("pools")
+    deny = next((step.ppm for step in entry.at if step.action == DENY), None)
+    for step in entry.at:
+        if step.action != DEGRADE:
+            continue
+        if step.pool not in pools:
+            right = suggestion(step.pool, pools, f"the pools are {listing(pools) or 'none so far'}")
+            merged.wrong((*path, "at"), f"there is no pool {show(step.pool)}", right)
+        if deny is not None and step.ppm >= deny:
+            wrong = f"calls are denied before they go to {step.pool}"
+            merged.wrong((*path, "at"), wrong, "let deny come behind degrade")
+    return Budget(
+        name=entry.name,
+        limit=limit,
+        unit=unit,
+        window=window,
+        by=_by(merged, path, entry.by),
+        conditions=_conditions(merged, path, entry.match),
+        steps=entry.at,
+        lender=entry.borrows_from,
+        unknown_cost=entry.on_unknown_cost,
+        output_tokens=entry.reserve_output or 0,
+    )
+
+
+def _rate_limits(merged: Merged, path: Path, entry: RateLimitIn) -> list[Budget]:
+    by, conditions = _by(merged, path, entry.by), _conditions(merged, path, entry.match)
+    rates = [(CALLS, entry.calls), (TOKENS, entry.tokens)]
+    found = [
+        Budget(entry.name, rate[0], unit, rate[1], by, conditions, kind="rate_limit")
+        for unit, rate in rates
+        if rate is not None
+    ]
+    if entry.concurrency is not None:
+        found.append(
+            Budget(entry.name, entry.concurrency, CONCURRENCY, Window(), by, conditions, kind="rate_limit")
+        )
+    if not found:
+        merged.wrong(path, "limits nothing", "give calls, tokens or concurrency, e.g. calls: 60/m")
+    return found
+
+
+def _by(merged: Merged, path: Path, facts: list[str]) -> tuple[str, ...]:
+    for i, fact in enumerate(facts):
+        if fact not in SCOPES:
+            right = suggestion(fact, SCOPES, f"give {listing(SCOPES)}")
+            merged.wrong((*path, "by", i), f"nothing can be counted by {show(fact)}", right)
+        elif fact in facts[:i]:
+            merged.wrong((*path, "by", i), f"{show(fact)} stands twice", "keep one")
+    return tuple(fact for fact in SCOPES if fact in facts)
+
+
+def _conditions(merged: Merged, path: Path, said: dict[str, Any]) -> tuple[Condition, ...]:
+    known = {fact: value for fact, value in said.items() if fact in SCOPES}
+    for fact in said.keys() - known.keys():
+        right = suggestion(fact, SCOPES, f"give {listing(SCOPES)}")
+        merged.wrong((*path, "match", fact), f"a budget can't match on {show(fact)}", right)
+    conditions, problems = match.conditions(known, _TEXTS)
+    for problem in problems:
+        merged.wrong((*path, "match", *problem.path), problem.wrong, problem.right)
+    return conditions
+
+
+def _check_lenders(merged: Merged, entries: list[BudgetIn | None], found: dict[str, Budget]) -> None:
+    names = {entry.name for entry in entries if entry is not None}
+    for index, entry in enumerate(entries):
+        if entry is None or not entry.borrows_from:
+            continue
+        path: Path = ("budgets", index, "borrows_from")
+        if entry.borrows_from not in names:
+            right = suggestion(entry.borrows_from, names, f"the budgets are {listing(sorted(names))}")
+            merged.wrong(path, f"there is no budget {show(entry.borrows_from)}", right)
+            continue
+        lender = found[entry.borrows_from]
+        if lender.unit != found[entry.name].unit:
+            wrong = f"{lender.name} is in {lender.unit.replace('_', '-')}, and this one is not"
+            merged.wrong(path, wrong, "borrow from a budget in the same unit")
+        if "provider" in lender.by or any(one.fact == "provider" for one in lender.conditions):
+            wrong = f"{lender.name} is a provider's"
+            merged.wrong(path, wrong, "borrow from a budget that does not depend on the provider")
+        if entry.name in _lenders_of(entry.borrows_from, found):
+            merged.wrong(path, "it would borrow from itself", "let one of the two borrow from nobody")
+
+
+def _lenders_of(name: str, found: dict[str, Budget]) -> list[str]:
+    chain: list[str] = []
+    while name and name not in chain:
+        chain.append(name)
+        name = found[name].lender if name in found else ""
+    return chain
+
+
+def _in_order(found: dict[str, Budget]) -> tuple[Budget, ...]:
+    """Who borrows stands before whom it borrows from: the longest chains first."""
+    return tuple(
+        found[key]
+        for key in sorted(found, key=lambda key: (-len(_lenders_of(found[key].lender, found)), key))
+    )
+
+
+def read_fleet(merged: Merged, entry: RedisIn | None, has_budgets: bool) -> Fleet | None:
+    if entry is None:
+        return None
+    if entry.beyond not in ("deny", "allow"):
+        merged.wrong(
+            ("redis", "beyond"), f"{show(entry.beyond)} is neither deny nor allow", "give one of the two"
+        )
+    if not has_budgets:
+        wrong = "there are no budgets and no rate limits, so that nothing is kept there"
+        merged.warn(("redis", "url"), wrong, "add budgets or rate_limits, or leave redis out")
+    return Fleet(
+        entry.url, entry.credential, entry.prefix, entry.timeout, entry.share, entry.beyond == "allow"
+    )
