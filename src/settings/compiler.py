@@ -29,7 +29,7 @@ from ..core.catalog import (
 from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.identity import Issuer
-from ..core.prices import NO_PRICES, PriceBook
+from ..core.prices import NO_PRICES, PriceBook, PriceTerm
 from . import match
 from .budgets import budgets_of
 from .caching import CacheStoreIn
@@ -142,16 +142,19 @@ def compile_texts(
     book = price_book(provider_map, models, terms, price_list)
     if priced_at_s is not None:
         names = merged.names("pools")
-        idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
         shown = [(names[name], pools[name]) for name in pools]
-        warn_of_unpriced(merged, shown, book, priced_at_s, idle, budgets)
-    ledger = ledger_in.place() if ledger_in else LedgerPlace()
+        warn_of_unpriced(merged, shown, book, priced_at_s, providers.idle(provider_map), budgets)
     if budgets:
         parts |= {"budgets": budgets, "fleet": fleet}
+    catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
+    return Loaded(catalog, merged.all_warnings(), book)
+
+
+def _named(parts: dict[str, Any], terms: tuple[PriceTerm, ...], ledger: LedgerPlace) -> Catalog:
+    """The whole, with its revision. What says nothing else than its default is no part of that."""
     said: dict[str, Any] = {"prices": without_sources(terms)} if terms else {}
     said |= {"ledger": ledger} if ledger != LedgerPlace() else {}
-    name = revision({**parts, **said})
-    return Loaded(Catalog(revision=name, prices=terms, ledger=ledger, **parts), merged.all_warnings(), book)
+    return Catalog(revision=revision({**parts, **said}), prices=terms, ledger=ledger, **parts)
 
 
 def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:
