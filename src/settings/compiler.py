@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from ..core.catalog import (
     Affinity,
     CacheStore,
     Caching,
+    CallerEntry,
     Catalog,
     Ejection,
     Hedge,
@@ -27,6 +28,7 @@ from ..core.catalog import (
 )
 from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
+from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook
 from . import match
 from .caching import CacheStoreIn
@@ -118,6 +120,7 @@ def compile_texts(
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
+    _check_sharing(merged, pools_in, callers, issuers)
     terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
     provider_map = providers.finish()
     merged.stop_if_wrong()
@@ -299,6 +302,19 @@ def _caching(merged: Merged, path: Path, entry: PoolIn) -> Caching | None:
         said.tool_effects,
         said.version,
     )
+
+
+def _check_sharing(
+    merged: Merged, entries: list[PoolIn | None], callers: Sequence[CallerEntry], issuers: Sequence[Issuer]
+) -> None:
+    """A caller's cached replies are those of all whose tokens stand for it, unless tokens tell the user."""
+    with_user = {issuer.name for issuer in issuers if "user" in dict(issuer.claims)}
+    many = [one.name for one in callers if one.token and not one.user and one.token.issuer not in with_user]
+    for index, entry in enumerate(entries):
+        if many and entry is not None and entry.cache is not None and entry.cache.scope == "caller":
+            wrong = f"all whose tokens stand for {listing(many)} share replies: no claim tells who they are"
+            right = "let `claims` of their issuer tell the user (e.g. user: sub), or choose another scope"
+            merged.warn(("pools", index, "cache"), wrong, right)
 
 
 def _affinity(merged: Merged, path: Path, entry: PoolIn) -> Affinity | None:
