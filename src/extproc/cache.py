@@ -55,6 +55,9 @@ class CacheDesk:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._evicted = 0
+        memory = self.replies.memory
+        _BYTES.set_function(lambda: memory.bytes)
+        _ENTRIES.set_function(lambda: len(memory))
 
     def configure(self, most_bytes: int, shared: Shared | None) -> None:
         """What the configuration says now."""
@@ -158,11 +161,9 @@ class CacheDesk:
         task.add_done_callback(self._tasks.discard)
 
     def _count(self) -> None:
-        memory = self.replies.memory
-        _BYTES.set(memory.bytes)
-        _ENTRIES.set(len(memory))
-        _EVICTIONS.inc(memory.evicted - self._evicted)
-        self._evicted = memory.evicted
+        if evicted := self.replies.memory.evicted - self._evicted:
+            self._evicted += evicted
+            _EVICTIONS.inc(evicted)
 
 
 def _called(waker: weakref.WeakMethod[Callable[[], None]]) -> None:
