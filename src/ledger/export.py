@@ -72,7 +72,7 @@ def _csv(table: Table, out: IO[bytes]) -> Any:
         text.detach()
 
 
-_JSON = ("flags", "eligible", "holds", "dropped", "cost_buckets", "cost_unknown", "more", "usage")
+_JSON = ("flags", "eligible", "holds", "saved", "dropped", "cost_buckets", "cost_unknown", "more", "usage")
 
 
 def _jsonl(table: Table, out: IO[bytes]) -> Any:

@@ -75,13 +75,11 @@ class Question:
         kept: list[ColumnElement[bool]] = [CALLS.c.at_ms >= span[0], CALLS.c.at_ms < span[1]]
         return kept + [DIMENSIONS[name].in_(values) for name, values in self.where.items()]
 
-    def of_calls(self, *, tried: bool = False) -> list[ColumnElement[bool]]:
-        """What chooses rows of `calls` alone, in any order that an index gives. `tried`: with an attempt."""
+    def of_calls(self) -> list[ColumnElement[bool]]:
+        """What chooses rows of `calls` alone, in any order that an index gives."""
         time = [CALLS.c.at_ms >= self.since_ms, CALLS.c.at_ms < self.until_ms]
         calls, attempts = self._apart()
-        return (
-            [*time, *calls, exists().where(_SAME_CALL, *attempts)] if attempts or tried else [*time, *calls]
-        )
+        return [*time, *calls, exists().where(_SAME_CALL, *attempts)] if attempts else [*time, *calls]
 
     def of_attempts(self) -> list[ColumnElement[bool]]:
         """The same of `attempts`: of calls, and at members, that are asked for."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, or_, select, update
 
 from ..core.outcomes import LOST
 from ..core.prices import Cost, PriceBook
-from ..core.record import Attempt
+from ..core.record import Attempt, Saved
 from ..core.usage import Usage
+from ..policy.prices import cost_of
 from ..records.pricing import cost_of_attempt, total_of
 from .database import Ledger
 from .questions import Question, behind
@@ -57,16 +58,19 @@ class Repriced:
 
 
 def models_in(ledger: Ledger, question: Question) -> list[tuple[str, str]]:
-    """(provider, model as members name it) of all attempts."""
-    query = select(ATTEMPTS.c.provider, ATTEMPTS.c.member_model).distinct().where(*question.of_attempts())
+    """(provider, model as members name it) of all attempts, and of answers from the cache."""
+    tried = select(ATTEMPTS.c.member).distinct().where(*question.of_attempts())
+    cached = select(CALLS.c.member).distinct().where(*question.of_calls(), CALLS.c.saved.is_not(None))
     with ledger.reading() as connection:
-        return sorted((row[0], row[1]) for row in connection.execute(query))
+        members = {row[0] for query in (tried, cached) for row in connection.execute(query)} - {""}
+    return sorted((provider, model) for provider, _, model in (one.partition("/") for one in members))
 
 
 def reprice(
     ledger: Ledger, question: Question, book: PriceBook, *, writes: bool, heard: Heard | None = None
 ) -> Repriced:
-    """Of the calls with an attempt that the question is about. What is `lost` stays unknown."""
+    """Of the calls with an attempt, or from the cache, that the question is about. What is `lost` stays
+    unknown."""
     result = Repriced(book.revision)
     with ledger.reading() as connection:
         query = select(func.count()).select_from(CALLS).where(*_due(question, book))
@@ -86,15 +90,16 @@ def reprice(
 
 
 def _due(question: Question, book: PriceBook) -> list[ColumnElement[bool]]:
-    due = [CALLS.c.price_revision != book.revision, CALLS.c.outcome != LOST]
-    return [*question.of_calls(tried=True), *due]
+    something = or_(CALLS.c.attempts_made > 0, CALLS.c.saved.is_not(None))
+    return [*question.of_calls(), CALLS.c.price_revision != book.revision, CALLS.c.outcome != LOST, something]
 
 
 def _next_calls(
     connection: Connection, question: Question, book: PriceBook, after: tuple[int, str]
 ) -> list[Any]:
     key = (CALLS.c.at_ms, CALLS.c.request_id)
-    query = select(*key).where(*_due(question, book), *behind(key, after))
+    of_saving = (CALLS.c.saved, CALLS.c.member, CALLS.c.started_s)
+    query = select(*key, *of_saving).where(*_due(question, book), *behind(key, after))
     return list(connection.execute(query.order_by(*key).limit(_AT_ONCE)).all())
 
 
@@ -121,17 +126,33 @@ def _reprice(
         key = {"b_request_id": call.request_id, "b_at_ms": call.at_ms}
         costs = []
         for row in found.get(call.request_id, ()):
-            cost = _cost_now(row, book, result.members.setdefault(row["member"], Change()))
+            change = result.members.setdefault(row["member"], Change()) if row["member"] else Change()
+            cost = _cost_now(row, book, change)
             costs.append(cost)
             new_attempts.append({**key, "b_number": row["number"], **_columns(cost)})
-        new_calls.append({**key, "price_revision": book.revision, **_columns(total_of(costs))})
+        new = {"price_revision": book.revision, **_columns(total_of(costs))}
+        new_calls.append({**key, **new, **_saving(call, book)})
     if writes:
         _update(connection, CALLS, new_calls)
         _update(connection, ATTEMPTS, new_attempts)
 
 
+def _saving(call: Any, book: PriceBook) -> dict[str, Any]:
+    """What an answer from the cache saved, as `records.pricing` reckons it."""
+    if call.saved is None:
+        return {"saved": None, "saved_nano": None}
+    saved = msgspec.json.decode(call.saved, type=Saved)
+    provider, _, model = call.member.partition("/")
+    found = book.find(provider, model, int(call.started_s))
+    if found is not None or saved.cost is None or saved.cost.total is None:
+        saved.cost = cost_of(saved.usage, found, saved.service_tier)
+    return {"saved": msgspec.json.encode(saved).decode(), "saved_nano": saved.cost.total}
+
+
 def _cost_now(row: RowMapping, book: PriceBook, change: Change) -> Cost:
     """By the book; where that has no price of the model, a cost that was known stays."""
+    if not row["member"]:  # nobody told of it
+        return Cost(None, {}, ("usage",))
     change.attempts += 1
     at_s = int(row["started_s"])
     old: int | None = row["cost_total"]

@@ -15,6 +15,7 @@ import msgspec
 
 from ..core.ids import unix_ms_of
 from ..core.outcomes import LOST
+from ..core.usage import UNKNOWN
 from .tables import ATTEMPTS, CALLS, COUNTS, PARTS
 
 Row = dict[str, Any]
@@ -22,6 +23,7 @@ DAY_MS = 86_400_000
 _MOST_MS = 4_102_444_800_000  # 2100: a time behind that is none
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _USAGE = (*COUNTS, *PARTS)
+_UNTOLD: Row = {"total": None, "buckets": {}, "unknown": ["usage"]}
 _NO_USAGE: Row = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(PARTS)}
 
 # Empty in most calls' records, and null here.
@@ -47,7 +49,7 @@ _OF_ATTEMPT: Row = {
 }
 _LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds", "budgets"), ("flags", "dropped")
 # Fields that are told otherwise.
-_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts"))
+_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts", "saved"))
 _TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
 _json = msgspec.json.Encoder()
 _days: dict[int, str] = {}
@@ -81,6 +83,9 @@ def rows_of(records: Iterable[Mapping[str, Any]], source: str) -> Rows:
             for number, attempt in enumerate(record.get("attempts") or (), 1)
         ]
         _mark_answer(record, attempts)
+        if attempts and _hides_more(record, attempts):
+            untold = {"member": "", "usage_state": UNKNOWN, "cost": _UNTOLD}
+            attempts.append(_attempt_row(untold, record["request_id"], at_ms, len(attempts) + 1))
         rows.attempts += attempts
         rows.calls.append(_call_row(record, at_ms, attempts, source))
     return rows
@@ -104,6 +109,14 @@ def day_of(at_ms: int) -> str:
     return day
 
 
+def _hides_more(record: Mapping[str, Any], attempts: list[Row]) -> bool:
+    """Its cost is unknown though that of each attempt is not: there was another, of which nobody told. It
+    gets a row, or sums over attempts would know more than sums over calls."""
+    cost = record.get("cost")
+    is_unknown = cost is None or cost["total"] is None
+    return is_unknown and all(row["cost_total"] is not None for row in attempts)
+
+
 def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source: str) -> Row:
     row = {
         name: value if (value := record.get(name)) is not None else empty for name, empty in _OF_CALL.items()
@@ -115,7 +128,9 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
         row[name] = _text(record.get(name) or ())
     row |= _sum_of(attempts)
     row |= cost_columns(record.get("cost"))
-    row["saved_nano"] = _saved_nano(record.get("saved"))
+    saved = record.get("saved")
+    row["saved"] = _text(saved) if saved else None
+    row["saved_nano"] = saved["cost"]["total"] if saved and saved.get("cost") else None
     row["more"] = _rest(record, _TAKEN_OF_CALL)
     return row
 
@@ -150,12 +165,6 @@ def cost_columns(cost: Mapping[str, Any] | None) -> Row:
         "cost_buckets": _text(buckets),
         "cost_unknown": _text(cost["unknown"]),
     }
-
-
-def _saved_nano(saved: Mapping[str, Any] | None) -> int | None:
-    """What an answer from the cache would have cost; the whole of it is in `more`."""
-    cost = saved.get("cost") if saved else None
-    return cost["total"] if cost else None
 
 
 def _sum_of(attempts: list[Row]) -> Row:
@@ -205,7 +214,7 @@ _FILLED_CALL = {
     "day",
     "source",
 }
-if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved_nano", "more"}:
+if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved", "saved_nano", "more"}:
     raise AssertionError("rows and tables disagree about calls")
 _FILLED_ATTEMPT = {*_OF_ATTEMPT, *_USAGE, *cost_columns(None), *_LISTS_OF_ATTEMPT, "request_id", "at_ms"}
 if {column.name for column in ATTEMPTS.c} != _FILLED_ATTEMPT | {

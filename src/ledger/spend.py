@@ -130,7 +130,8 @@ def _each_attempt(failovers: bool) -> dict[str, ColumnElement[Any]]:
     }
     if not failovers:
         return found
-    for name, which in (("vain", ~a.answered & ~a.hedge), ("hedge", ~a.answered & a.hedge)):
+    told = ~a.answered & (a.member != "")
+    for name, which in (("vain", told & ~a.hedge), ("hedge", told & a.hedge)):
         found |= {
             "hedges" if name == "hedge" else name: _count(which),
             f"{name}_cost": _sum_where(which, a.cost_total),

@@ -137,19 +137,13 @@ CALLS = Table(
     *(_text(name, "JSON: as in the record") for name in ("eligible", "holds")),
     _text("source", "whose journal it came from: `sources`"),
     _text("more", "JSON: what else the record holds, for which there is no column yet"),
-    _column("cache", Text, "as in the record; null: nothing", since=2, null=True),
-    _column("cache_reason", Text, "as in the record", since=2, null=True),
-    _column("cached_request_id", Text, "as in the record", since=2, null=True),
-    _column("budgets", Text, "JSON: as in the record", since=2, null=True),
-    _column("degraded_from", Text, "as in the record; null: no budget did that", since=2, null=True),
-    _column("budget", Text, "as in the record; null: none had its say", since=2, null=True),
-    _column(
-        "saved_nano",
-        BigInteger,
-        "what an answer from the cache saved; null: unknown, or none",
-        since=2,
-        null=True,
+    *(
+        _column(name, Text, "as in the record; null: nothing", since=2, null=True)
+        for name in ("cache", "cache_reason", "cached_request_id", "degraded_from", "budget")
     ),
+    _column("budgets", Text, "JSON: as in the record", since=2, null=True),
+    _column("saved", Text, "JSON: the record's; null: no answer from the cache", since=2, null=True),
+    _column("saved_nano", BigInteger, "the total of its cost; null: unknown, or none", since=2, null=True),
 )
 
 ATTEMPTS = Table(
@@ -157,7 +151,7 @@ ATTEMPTS = Table(
     METADATA,
     *_keys("the call's `at_ms`"),
     _column("number", Integer, "1 for the call's first", key=True),
-    _text("member", "provider/model"),
+    _text("member", "provider/model; empty: an attempt of which nobody told, whose cost is unknown"),
     _text("provider", "the first part of that"),
     _text("member_model", "the second part: the model as members name it"),
     _column("answered", Boolean, "the call's answer, or its last word, came from here; else it was in vain"),

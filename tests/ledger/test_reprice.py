@@ -6,7 +6,7 @@ import json
 
 import pytest
 from modelbroker.core.prices import Cost, Price, PriceBook, Rates, Scale, book_of
-from modelbroker.core.record import Record
+from modelbroker.core.record import Record, Saved
 from modelbroker.core.usage import PARTIAL, UNKNOWN, Usage
 from modelbroker.ledger import reprice as module
 from modelbroker.ledger.database import Ledger, Position
@@ -128,3 +128,21 @@ def test_what_is_written_again_keeps_the_new_price(filled: str) -> None:
         before = contents(filled)
         ledger.take(rows_of(trees(CALLS), "s"), "s", "here", Position("f", 1), 0)
     assert contents(filled) == before
+
+
+def test_what_nobody_told_stays_unknown_and_savings_follow_the_price(url: str) -> None:
+    untold = call(1)
+    untold.attempts_made, untold.cost = 2, Cost(None, {"input": 300_000}, ("usage",))
+    hit = record(2, NOW_S, [], cost=Cost(0), price_revision="old", cache="hit", member="anthropic/claude")
+    hit.saved = Saved(Usage(100), "", Cost(300_000, {"input": 300_000}))
+    gone = record(3, NOW_S, [], cost=Cost(0), price_revision="old", cache="hit", member="gone/model")
+    gone.saved = Saved(Usage(100), "", Cost(300_000, {"input": 300_000}))
+    with Ledger(url) as ledger:
+        ledger.take(rows_of(trees([untold, hit, gone]), "s"), "s", "here", Position("f", 1), 0)
+        assert models_in(ledger, Question()) == [("anthropic", "claude"), ("gone", "model")]
+        assert reprice(ledger, Question(), book(), writes=True).calls == 3
+        with ledger.reading() as connection:
+            query = text("SELECT request_id, cost_total, cost_known, saved_nano FROM calls")
+            found = {row[0]: tuple(row[1:]) for row in connection.execute(query)}
+    assert found[untold.request_id] == (None, 200_000, None)
+    assert found[hit.request_id] == (0, 0, 200_000) and found[gone.request_id] == (0, 0, 300_000)

@@ -128,6 +128,18 @@ def test_failovers_and_hedges(filled: str) -> None:
     assert vain == {("search",): (1, 0, 0, 0, 137), ("ads",): (2, 40, 1, 0, 45), ("",): (0, 0, 0, 0, 0)}
 
 
+def test_an_attempt_of_which_nobody_told_is_unknown_in_every_view(url: str) -> None:
+    one = call(1, used(OPUS, 9), team="search")
+    one.attempts_made, one.cost = 2, Cost(None, {"input": 9}, ("usage",))
+    with Ledger(url) as ledger:
+        ledger.take(rows_of(trees([one]), "s"), "s", "here", Position("f", 1), 0)
+    (by_team,) = asked(url, "team").values()
+    by_member = asked(url, "member", failovers=True)
+    assert (by_team.calls, by_team.cost, by_team.unknown, by_team.at_least) == (1, 0, 1, 9)
+    assert (by_member[(OPUS,)].calls, by_member[(OPUS,)].cost, by_member[(OPUS,)].unknown) == (1, 9, 0)
+    assert (by_member[("",)].calls, by_member[("",)].unknown, by_member[("",)].vain) == (0, 1, 0)
+
+
 def test_a_hedge_in_vain_is_one(url: str) -> None:
     slow = used(OPUS, 9, status=200)
     hedge = used(MINI, 4, hedge=True, code="cancelled", status=0)
