@@ -51,6 +51,7 @@ def config(sims: Simulators, **more: Any) -> dict[str, Any]:
         "pools": [
             {"name": "chat", "ejection": "off", "members": [{"provider": "a", "model": "m"}]},
             {"name": "messages", "ejection": "off", "members": [{"provider": "b", "model": "n"}]},
+            {"name": "kept", "cache": "short-context", "members": [{"provider": "a", "model": "m"}]},
             {"name": "dear", "ejection": "off", "members": [{"provider": "b", "model": "unpriced"}]},
         ],
         "prices": [
@@ -142,6 +143,19 @@ def test_without_set_up_it_is_a_file_beside_the_journal(sims: Simulators, tmp_pa
     assert command(broker, "spend", "--by", "team,model", "--since", "1d") == running  # it runs no more
     table = list(csv.DictReader(io.StringIO(command(broker, "spend", "--by", "pool", "--format", "csv"))))
     assert [row["cost_nano"] for row in table if row["pool"] == "chat"] == [str(2 * TOTAL)]
+
+
+def test_what_the_cache_saved(sims: Simulators, tmp_path: Path) -> None:
+    with Broker(tmp_path, config(sims)) as broker:
+        for _ in range(3):
+            (got,) = make(broker.url, [Ask("kept", question="the same as ever")])
+            assert got.is_whole
+        wait_until_taken(broker, f"sqlite:///{broker.folder}/state/ledger.db")
+        wait_until(lambda: len(journal(broker)) == 3)
+    (row,) = csv.DictReader(io.StringIO(command(broker, "spend", "--by", "pool", "--format", "csv")))
+    assert (row["calls"], row["cost_nano"], row["unknown"]) == ("3", str(TOTAL), "0")
+    assert (row["cache_hits"], row["saved_nano"], row["saved_unknown"]) == ("2", str(2 * TOTAL), "0")
+    assert "CACHE HITS" in command(broker, "spend")
 
 
 def test_what_a_killed_broker_left_is_there_when_spend_is_asked(sims: Simulators, tmp_path: Path) -> None:
