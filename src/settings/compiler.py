@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from types import MappingProxyType
@@ -27,7 +27,7 @@ from ..core.catalog import (
 )
 from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
-from ..core.prices import NO_PRICES, PriceBook
+from ..core.prices import NO_PRICES, PriceBook, PriceTerm
 from . import match
 from .budgets import budgets_of
 from .caching import CacheStoreIn
@@ -145,10 +145,15 @@ def compile_texts(
     ledger = ledger_in.place() if ledger_in else LedgerPlace()
     if budgets:
         parts |= {"budgets": budgets, "fleet": fleet}
+    name = _named(parts, terms, ledger)
+    return Loaded(Catalog(revision=name, prices=terms, ledger=ledger, **parts), merged.all_warnings(), book)
+
+
+def _named(parts: Mapping[str, Any], terms: Sequence[PriceTerm], ledger: LedgerPlace) -> str:
+    """The revision; what is not said changes nothing."""
     said: dict[str, Any] = {"prices": without_sources(terms)} if terms else {}
     said |= {"ledger": ledger} if ledger != LedgerPlace() else {}
-    name = revision({**parts, **said})
-    return Loaded(Catalog(revision=name, prices=terms, ledger=ledger, **parts), merged.all_warnings(), book)
+    return revision({**parts, **said})
 
 
 def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:
