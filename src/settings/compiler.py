@@ -140,8 +140,7 @@ def compile_texts(
     if priced_at_s is not None:
         names = merged.names("pools")
         idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
-        shown = [(names[name], pools[name]) for name in pools]
-        warn_of_unpriced(merged, shown, book, priced_at_s, idle, budgets)
+        warn_of_unpriced(merged, [(names[n], pools[n]) for n in pools], book, priced_at_s, idle, budgets)
     ledger = ledger_in.place() if ledger_in else LedgerPlace()
     if budgets:
         parts |= {"budgets": budgets, "fleet": fleet}
