@@ -14,7 +14,19 @@ from ..core.catalog import Member, Pool
 from ..core.errors import CallError, Misconfigured, Refused
 from ..core.prices import PriceBook, dollars
 from ..dialects import likely_path
-from ..exchange import Belongs, Foreseen, Forward, Inbound, Moment, OuterCall, Proof, View, at_member, belongs
+from ..exchange import (
+    Belongs,
+    Foreseen,
+    Forward,
+    Inbound,
+    Moment,
+    OuterCall,
+    Proof,
+    View,
+    at_member,
+    belongs,
+    looked_at,
+)
 from ..exchange.budgeting import shown
 from ..exchange.cheapest import in_reach
 from ..policy import State, decide
@@ -77,6 +89,10 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
                 "found": owner.source if owner else None,
                 "member": owner.member.id if owner else None,
             }
+        if pool.cache is not None:
+            looked = looked_at(pool.cache, facts, inbound, question.body)
+            bypass = looked if isinstance(looked, str) else None
+            story["cache"] = {"scope": pool.cache.scope, "bypass": bypass}
     except CallError as error:
         story["refused"] = {"status": error.status, "code": error.code, "message": error.message}
         story["providers_out"] = _out_in_pool(error, view)
@@ -227,6 +243,9 @@ def _text(story: dict[str, Any]) -> str:
         found, member = affinity["found"], affinity["member"]
         by = f"by {found}: first at {member}" if found else "which nothing in the call names: by weight"
         lines.append(f"affinity {affinity['by']}, {by}")
+    if cache := story.get("cache"):
+        told = f"none: {cache['bypass']}" if cache["bypass"] else f"a reply may be there, by {cache['scope']}"
+        lines.append(f"cache    {told} (docs/cache.md)")
     lines.append("members")
     first = min(member["priority"] for member in story["eligible"])
     for member in story["eligible"]:

@@ -2,6 +2,7 @@
 
 from .affinity import Belongs, belongs, key_in
 from .budgeting import Funds
+from .caching import looked_at
 from .commands import Forward, Pending, Reply, Strip
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
@@ -49,6 +50,7 @@ __all__ = [
     "belongs",
     "identity_dialects",
     "key_in",
+    "looked_at",
     "passing_dialects",
     "spoken",
     "spoken_of",

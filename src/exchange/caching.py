@@ -14,7 +14,7 @@ from ..core.errors import CallError
 from ..core.keys import CACHE_HEADER
 from ..dialects import Context, RequestFacts
 from ..dialects.repeats import INCOMPLETE, Again, Asked, Kept, asked, is_stream, kept, repeated
-from ..policy.caching import CacheKey, Tenant, cache_key, tenant_of, why_not, wish_of
+from ..policy.caching import CacheKey, Tenant, Wish, cache_key, tenant_of, why_not, wish_of
 from ..policy.kept import Entry, ReplyCache
 from .asked import asked as what_is_asked
 from .commands import Pending, Reply
@@ -95,21 +95,11 @@ class CallCache:
 
     def _takes_part(self, call: Question, pool: Pool, caching: Caching) -> bool:
         facts = call.facts
-        self.reason = why_not(facts, caching, len(call.body))
-        if self.reason:
+        looked = looked_at(caching, facts, call.inbound, call.body)
+        if isinstance(looked, str):
+            self.reason = looked
             return False
-        wish = wish_of(call.inbound.first("cache-control"))
-        if not wish.stores:
-            self.reason = "no-store"
-            return False
-        tenant = tenant_of(caching.scope, facts.caller)
-        if tenant is None:
-            self.reason = "no-" + caching.scope
-            return False
-        known = asked(facts.surface.dialect, call.body)
-        if known is None:
-            self.reason = "unclear"
-            return False
+        tenant, known, wish = looked
         self._asked, self._caching, self._surface = known, caching, facts.surface
         self._reads, self._is_foreign = wish.reads, bool(facts.same_dialect)
         most_s = caching.ttl_ms / 1000
@@ -294,6 +284,22 @@ class CallCache:
         if self._key is not None:
             self._cache.flights.note_barren(self._key, now_s)
         self.quit()
+
+
+def looked_at(
+    caching: Caching, facts: Facts, inbound: Inbound, body: bytes
+) -> tuple[Tenant, Asked, Wish] | str:
+    """A call as the cache sees it; a word says why it is a bypass."""
+    if reason := why_not(facts, caching, len(body)):
+        return reason
+    wish = wish_of(inbound.first("cache-control"))
+    if not wish.stores:
+        return "no-store"
+    tenant = tenant_of(caching.scope, facts.caller)
+    if tenant is None:
+        return "no-" + caching.scope
+    known = asked(facts.surface.dialect, body)
+    return (tenant, known, wish) if known is not None else "unclear"
 
 
 class _Capture:

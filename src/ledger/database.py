@@ -167,7 +167,7 @@ class Ledger:
     def _drop_partition(self, before_ms: int) -> int | None:
         """The calls in the oldest month if it ended before that, which is dropped; None: there is none."""
         with self.writing() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_OF_PARTITIONS})"))
             months = sorted(_months(connection, CALLS.name))
             if not months or _start_ms(months[0] + 1) > before_ms:
@@ -197,7 +197,6 @@ class Ledger:
                 connect_args={
                     "connect_timeout": _CONNECT_S,
                     "application_name": "modelbroker",
-                    "options": "-c timezone=UTC",
                     # A database that is gone without a word is given up after half a minute.
                     **{"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
                     "tcp_user_timeout": 30_000,

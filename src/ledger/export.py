@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Double, Integer, Table, select, tuple_
+from sqlalchemy import BigInteger, Boolean, Double, Integer, Table, select
 
 from ..core.errors import Misconfigured
 from .database import Ledger
-from .questions import OF_ATTEMPTS, WITH_ATTEMPTS, Question
+from .questions import Question, behind
 from .spend import Heard
 from .tables import ATTEMPTS, CALLS
 
@@ -44,18 +44,13 @@ def _batches(ledger: Ledger, table: Table, question: Question) -> Iterator[tuple
     """In the order of time, each with how much of the whole it ends, in parts of a hundred."""
     key = [table.c.at_ms, *(column for column in table.primary_key if column.name != "at_ms")]
     place = [list(table.c).index(column) for column in key]
-    of_both = table is ATTEMPTS or any(name in OF_ATTEMPTS for name in question.where)
-    query = select(table).select_from(WITH_ATTEMPTS if of_both else table).order_by(*key).limit(_AT_ONCE)
-    query = query.where(*question.conditions((question.since_ms, question.until_ms)))
-    if table is ATTEMPTS:
-        query = query.where(ATTEMPTS.c.number.is_not(None))
-    elif of_both:
-        query = query.distinct()
+    chosen = question.of_attempts() if table is ATTEMPTS else question.of_calls()
+    query = select(table).where(*chosen).order_by(*key).limit(_AT_ONCE)
     after: tuple[Any, ...] | None = None
     first: int | None = None
     while True:
         with ledger.reading() as connection:
-            more = query if after is None else query.where(tuple_(*key) > after)
+            more = query if after is None else query.where(*behind(key, after))
             rows: Rows = [tuple(row) for row in connection.execute(more)]
         if not rows:
             return

@@ -61,7 +61,7 @@ class Follower:
         self._position = Position()
         self._piece: Piece | None = None  # what is read and not yet written
         self._expired_s = 0.0
-        self.taken = self.refused = 0
+        self.taken = self.refused = self._torn = 0
 
     def step(self) -> bool:
         ledger, journal = self._open()
@@ -79,24 +79,27 @@ class Follower:
             "waiting" if error else "following",
             place_of(self._settings.url),
             error,
-            (journal or Journal(self._folder, Position())).behind(),
+            (journal or Journal(self._folder, self._position)).behind(),
             journal.inode if journal else 0,
             self._position.offset,
             self.taken,
             self.refused,
-            journal.torn if journal else 0,
+            self._torn + (journal.torn if journal else 0),
         )
 
     def disconnect(self) -> None:
-        """After an error of the database: the next step connects again."""
+        """After an error of the database: the next step connects again, and asks it how far it has read. It
+        may be another one that took the first one's place, and lacks what that had last."""
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
+        if self._journal is not None:
+            self._torn += self._journal.torn
+            self._journal.close()
+            self._journal, self._piece = None, None
 
     def close(self) -> None:
         self.disconnect()
-        if self._journal is not None:
-            self._journal.close()
 
     def _open(self) -> tuple[Ledger, Journal]:
         if self._ledger is None:
@@ -159,7 +162,15 @@ class Follower:
     def _expire(self, ledger: Ledger) -> bool:
         if not self._settings.retention_s or self._clock() - self._expired_s < _EXPIRE_EVERY_S:
             return False
-        if gone := ledger.expire(self._kept_from_ms()):
+        try:
+            gone = ledger.expire(self._kept_from_ms())
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            # Somebody reads what is to go, for long: records go on coming meanwhile.
+            log.warning("what is older than the ledger's retention stays for now: %s", _in_short(error))
+            gone = 0
+        if gone:
             log.info("%d calls are older than the ledger's retention and went", gone)
             return True
         self._expired_s = self._clock()

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    and_,
+    exists,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 
 from .rows import DAY_MS, day_of
 from .tables import ATTEMPTS, CALLS
@@ -65,6 +75,28 @@ class Question:
         kept: list[ColumnElement[bool]] = [CALLS.c.at_ms >= span[0], CALLS.c.at_ms < span[1]]
         return kept + [DIMENSIONS[name].in_(values) for name, values in self.where.items()]
 
+    def of_calls(self, *, tried: bool = False) -> list[ColumnElement[bool]]:
+        """What chooses rows of `calls` alone, in any order that an index gives. `tried`: with an attempt."""
+        time = [CALLS.c.at_ms >= self.since_ms, CALLS.c.at_ms < self.until_ms]
+        calls, attempts = self._apart()
+        return (
+            [*time, *calls, exists().where(_SAME_CALL, *attempts)] if attempts or tried else [*time, *calls]
+        )
+
+    def of_attempts(self) -> list[ColumnElement[bool]]:
+        """The same of `attempts`: of calls, and at members, that are asked for."""
+        time = [ATTEMPTS.c.at_ms >= self.since_ms, ATTEMPTS.c.at_ms < self.until_ms]
+        calls, attempts = self._apart()
+        return [*time, *attempts, exists().where(_SAME_CALL, *calls)] if calls else [*time, *attempts]
+
+    def _apart(self) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+        calls: list[ColumnElement[bool]] = []
+        attempts: list[ColumnElement[bool]] = []
+        for name, values in self.where.items():
+            into = attempts if name in OF_ATTEMPTS else calls
+            into.append(DIMENSIONS[name].in_(values))
+        return calls, attempts
+
     def groups(self) -> list[ColumnElement[Any]]:
         return [DIMENSIONS[name].label(f"by_{number}") for number, name in enumerate(self.by)]
 
@@ -74,6 +106,12 @@ class Question:
             hour_text(int(row[number])) if name == "hour" else str(row[number])
             for number, name in enumerate(self.by)
         )
+
+
+def behind(key: Sequence[ColumnElement[Any]], after: Sequence[Any]) -> list[ColumnElement[bool]]:
+    """Rows behind this one in the order of `key`. The first condition says no more than the second, and lets
+    an index find the place."""
+    return [key[0] >= after[0], tuple_(*key) > tuple(after)]
 
 
 def hour_text(at_ms: int) -> str:

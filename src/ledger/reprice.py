@@ -6,12 +6,11 @@ its cost was reckoned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, bindparam, distinct, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, select, update
 
 from ..core.outcomes import LOST
 from ..core.prices import Cost, PriceBook
@@ -19,7 +18,7 @@ from ..core.record import Attempt
 from ..core.usage import Usage
 from ..records.pricing import cost_of_attempt, total_of
 from .database import Ledger
-from .questions import WITH_ATTEMPTS, Question
+from .questions import Question, behind
 from .rows import cost_columns
 from .spend import Heard
 from .tables import ATTEMPTS, CALLS
@@ -59,11 +58,9 @@ class Repriced:
 
 def models_in(ledger: Ledger, question: Question) -> list[tuple[str, str]]:
     """(provider, model as members name it) of all attempts."""
-    columns = (ATTEMPTS.c.provider, ATTEMPTS.c.member_model)
-    query = select(*columns).select_from(WITH_ATTEMPTS).distinct()
-    query = query.where(*question.conditions((question.since_ms, question.until_ms)))
+    query = select(ATTEMPTS.c.provider, ATTEMPTS.c.member_model).distinct().where(*question.of_attempts())
     with ledger.reading() as connection:
-        return sorted((row[0], row[1]) for row in connection.execute(query) if row[0] is not None)
+        return sorted((row[0], row[1]) for row in connection.execute(query))
 
 
 def reprice(
@@ -72,8 +69,8 @@ def reprice(
     """Of the calls with an attempt that the question is about. What is `lost` stays unknown."""
     result = Repriced(book.revision)
     with ledger.reading() as connection:
-        query = select(func.count(distinct(CALLS.c.request_id))).select_from(WITH_ATTEMPTS)
-        of = connection.execute(query.where(*_due(question, book))).scalar() or 0
+        query = select(func.count()).select_from(CALLS).where(*_due(question, book))
+        of = connection.execute(query).scalar() or 0
     after = (question.since_ms, "")
     while True:
         scope = ledger.writing() if writes else ledger.reading()
@@ -88,20 +85,17 @@ def reprice(
             heard(result.calls, of)
 
 
-def _due(question: Question, book: PriceBook) -> Iterator[Any]:
-    yield from question.conditions((question.since_ms, question.until_ms))
-    yield CALLS.c.price_revision != book.revision
-    yield CALLS.c.outcome != LOST
-    yield ATTEMPTS.c.number.is_not(None)
+def _due(question: Question, book: PriceBook) -> list[ColumnElement[bool]]:
+    due = [CALLS.c.price_revision != book.revision, CALLS.c.outcome != LOST]
+    return [*question.of_calls(tried=True), *due]
 
 
 def _next_calls(
     connection: Connection, question: Question, book: PriceBook, after: tuple[int, str]
 ) -> list[Any]:
-    at_ms, request_id = CALLS.c.at_ms, CALLS.c.request_id
-    query = select(request_id, at_ms).select_from(WITH_ATTEMPTS).where(*_due(question, book)).distinct()
-    query = query.where((at_ms > after[0]) | ((at_ms == after[0]) & (request_id > after[1])))
-    return list(connection.execute(query.order_by(at_ms, request_id).limit(_AT_ONCE)).all())
+    key = (CALLS.c.at_ms, CALLS.c.request_id)
+    query = select(*key).where(*_due(question, book), *behind(key, after))
+    return list(connection.execute(query.order_by(*key).limit(_AT_ONCE)).all())
 
 
 def _reprice(

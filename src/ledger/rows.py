@@ -24,6 +24,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _USAGE = (*COUNTS, *PARTS)
 _NO_USAGE: Row = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(PARTS)}
 
+_OF_CACHE = ("cache", "cache_reason", "cached_request_id")
+_OF_BUDGETS = ("degraded_from", "budget")
 # Columns that are the record's own fields, with what is there where a line of an older broker has none.
 _OF_CALL: Row = {
     **dict.fromkeys(("method", "path", "caller", "agent", "user", "team", "customer", "feature"), ""),
@@ -34,7 +36,7 @@ _OF_CALL: Row = {
     **dict.fromkeys(("duration_ms", "started_s", "queue_ms"), 0.0),
     **dict.fromkeys(("first_byte_ms", "upload_ms", "added_ms", "context_tokens", "max_output_tokens")),
     "choices": 1,
-    "cache": None,
+    **dict.fromkeys((*_OF_CACHE, *_OF_BUDGETS)),
 }
 _OF_ATTEMPT: Row = {
     **dict.fromkeys(("details", "code", "cause", "usage_state", "service_tier"), ""),
@@ -45,7 +47,7 @@ _OF_ATTEMPT: Row = {
 }
 _LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds"), ("flags", "dropped")
 # Fields that are told otherwise.
-_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts"))
+_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts", "budgets"))
 _TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
 _json = msgspec.json.Encoder()
 _days: dict[int, str] = {}
@@ -106,6 +108,9 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
     row = {
         name: value if (value := record.get(name)) is not None else empty for name, empty in _OF_CALL.items()
     }
+    for name in (*_OF_CACHE, *_OF_BUDGETS):
+        row[name] = row[name] or None
+    row["budgets"] = _text(charges) if (charges := record.get("budgets")) else None
     row |= {"request_id": record["request_id"], "at_ms": at_ms, "day": day_of(at_ms), "source": source}
     for name in _LISTS_OF_CALL:
         row[name] = _text(record.get(name) or ())
@@ -182,7 +187,8 @@ def _mark_answer(record: Mapping[str, Any], attempts: list[Row]) -> None:
 def _rest(fields: Mapping[str, Any], taken: frozenset[str]) -> str:
     if fields.keys() <= taken:
         return "{}"
-    return _text({name: value for name, value in fields.items() if name not in taken})
+    rest = {name: value for name, value in fields.items() if name not in taken and value is not None}
+    return _text(rest)
 
 
 def _text(value: Any) -> str:
@@ -200,7 +206,7 @@ _FILLED_CALL = {
     "day",
     "source",
 }
-if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved_nano", "more"}:
+if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved_nano", "more", "budgets"}:
     raise AssertionError("rows and tables disagree about calls")
 _FILLED_ATTEMPT = {*_OF_ATTEMPT, *_USAGE, *cost_columns(None), *_LISTS_OF_ATTEMPT, "request_id", "at_ms"}
 if {column.name for column in ATTEMPTS.c} != _FILLED_ATTEMPT | {

@@ -138,6 +138,11 @@ CALLS = Table(
     _text("source", "whose journal it came from: `sources`"),
     _text("more", "JSON: what else the record holds, for which there is no column yet"),
     _column("cache", Text, "as in the record; null: nothing", since=2, null=True),
+    _column("cache_reason", Text, "as in the record", since=2, null=True),
+    _column("cached_request_id", Text, "as in the record", since=2, null=True),
+    _column("budgets", Text, "JSON: as in the record; null: none", since=2, null=True),
+    _column("degraded_from", Text, "as in the record", since=2, null=True),
+    _column("budget", Text, "as in the record", since=2, null=True),
     _column(
         "saved_nano",
         BigInteger,

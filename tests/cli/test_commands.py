@@ -181,6 +181,7 @@ pools:
       - {provider: anthropic, model: claude-x, weight: 20}
       - {provider: bedrock, model: claude-x, weight: 10, priority: 1}
   - {name: other, members: [{provider: groq, model: m}]}
+  - {name: kept, cache: short-context, members: [{provider: own, model: m}]}
   - name: sticky
     affinity: session
     members: [{provider: own, model: m}, {provider: mistral, model: m}]
@@ -281,6 +282,17 @@ def test_explain_guesses_the_path_and_says_so(explained: Callable[..., Any]) -> 
     hi = {"model": "fast", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
     assert explained(hi, "--header", "anthropic-version=2023-06-01")[1]["path"] == "/v1/messages"
     assert explained(hi)[1]["path"] == "/v1/chat/completions"
+
+
+def test_explain_says_what_a_call_has_to_do_with_the_cache(explained: Callable[..., Any]) -> None:
+    hi = {"model": "kept", "messages": [{"role": "user", "content": "hi"}]}
+    text, story = explained(hi, "--assume-credentials")
+    assert story["cache"] == {"scope": "caller", "bypass": None}
+    assert "cache    a reply may be there, by caller (docs/cache.md)" in text
+    text, story = explained(hi, "--assume-credentials", "--header", "cache-control=no-store")
+    assert story["cache"]["bypass"] == "no-store"
+    assert "cache    none: no-store (docs/cache.md)" in text
+    assert "cache" not in explained({**hi, "model": "fast"}, "--assume-credentials")[1]
 
 
 def test_explain_says_whom_a_conversation_belongs_to(explained: Callable[..., Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.broker import Broker
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -88,3 +89,24 @@ def test_the_question_of_the_tour() -> None:
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert "pool     reasoning-tier" in done.stdout
+
+
+def test_what_the_tour_cost(broker: Broker) -> None:
+    command = snippet("modelbroker spend")
+    assert "--state-dir .modelbroker" in command and "--config config/" in command
+    for written, ours in (
+        (".venv/bin/modelbroker", f"{sys.executable} -m modelbroker.cli.main"),
+        ("--state-dir .modelbroker", f"--state-dir {broker.folder}/state"),
+        ("--config config/", f"--config {broker.config_dir}"),
+    ):
+        command = command.replace(written, ours)
+    body = {"model": "reasoning-tier", "messages": [{"role": "user", "content": "Hello"}]}
+    key = {"authorization": "Bearer mb-demo-key"}
+    assert httpx.post(f"{broker.url}/v1/chat/completions", headers=key, json=body).status_code == 200
+
+    def told() -> list[str]:
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.splitlines()
+
+    rows = wait_until(lambda: lines if len(lines := told()) > 2 else [])
+    assert rows[0].split()[:3] == ["TEAM", "MODEL", "CALLS"] and rows[-1].split()[0] in ("ALL", "Dollars.")

@@ -13,7 +13,7 @@ def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], s
     """Makes a database that is empty and gives its URL."""
     if request.param == "postgres":
         server = request.getfixturevalue("postgres")
-        return lambda: str(server.new_database())
+        return lambda: str(server.new_schema())
     made = iter(range(1_000_000))
     return lambda: f"sqlite:///{tmp_path}/ledger-{next(made)}.db"
 

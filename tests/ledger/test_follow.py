@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -289,3 +291,50 @@ def test_two_followers_of_one_journal_take_turns(
     assert (report.state, report.taken) == ("following", 0)
     second.stdin.close()
     assert second.wait(30) == 0
+
+
+def test_a_database_that_lost_its_last_rows_gets_them_again(tmp_path: Path) -> None:
+    """As a replica that takes the place of one that is gone: it says how far it is."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    file = RecordFile(tmp_path)
+    follower = Follower(Settings(str(tmp_path), url))
+    written = [record(n) for n in range(6)]
+    for one in written[:3]:
+        file.write([one])
+    while follower.step():
+        pass
+    follower.disconnect()
+    copy = tmp_path / "replica.db"
+    shutil.copy(tmp_path / "ledger.db", copy)
+    for one in written[3:]:
+        file.write([one])
+    while follower.step():
+        pass
+    follower.disconnect()
+    copy.replace(tmp_path / "ledger.db")
+    while follower.step():
+        pass
+    follower.close()
+    assert ids_in(url) == sorted(one.request_id for one in written)
+    file.close()
+
+
+def test_retention_waits_for_who_reads_what_is_to_go(postgres: Postgres, tmp_path: Path) -> None:
+    url, old = postgres.new_database(), record(1, NOW_S - 40 * DAY_S)
+    file = RecordFile(tmp_path)
+    file.write([old])
+    follow_to_the_end(tmp_path, url)
+    now = NOW_S
+    follower = Follower(Settings(str(tmp_path), url, retention_s=10 * DAY_S), clock=lambda: now)
+    with psycopg.connect(url) as reader:
+        reader.execute("SELECT count(*) FROM calls")  # in a transaction that goes on
+        file.write([record(2)])
+        while follower.step():
+            pass
+        assert len(ids_in(url)) == 2
+    now += DAY_S
+    while follower.step():
+        pass
+    follower.close()
+    file.close()
+    assert ids_in(url) == [record(2).request_id]

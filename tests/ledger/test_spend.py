@@ -150,7 +150,7 @@ def test_each_dimension_alone_and_beside_a_member(filled: str, name: str) -> Non
     assert sum(sums.calls for sums in asked(filled, name, "model").values()) == 9
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 300)), max_size=30))
 def test_sums_are_exact_over_any_time(new_ledger: NewLedger, calls: list[tuple[int, int]]) -> None:
     url = new_ledger()

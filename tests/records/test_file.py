@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from modelbroker.core.record import Attempt, Record
-from modelbroker.records.file import FILE_NAME, FILES, RecordFile
+from modelbroker.records.file import FILE_NAME, FILES, RecordFile, written_since
 from prometheus_client import REGISTRY
 
 
@@ -185,3 +185,11 @@ def test_a_line_that_was_never_ended_is_cut(
     file.close()
     assert ids(tmp_path / FILE_NAME) == [*(f"r{number}" for number in range(before)), "r10"]
     assert "was cut" in caplog.text
+
+
+def test_what_is_kept_for_the_ledger_counts_as_written(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path, file_bytes=100, reader=Follower(0))
+    for number in range(FILES + 8):
+        file.write([record(number)])
+    file.close()
+    assert written_since(tmp_path, None) == {f"r{number}" for number in range(FILES + 8)}
