@@ -21,9 +21,7 @@ from modelbroker.records.reference import contract, page, tables
 FILE = contract()
 MESSAGES = {message.name: message for message in FILE.message_type}
 PAGE = Path(__file__).parents[2] / "docs" / "records.md"
-NOUNS = {
-    noun.__name__: noun for noun in (Record, Eligible, Attempt, Saved, Usage, Beside, Cost, Charge)
-}
+NOUNS = {noun.__name__: noun for noun in (Record, Eligible, Attempt, Saved, Usage, Beside, Cost, Charge)}
 KINDS = {
     "string": str,
     "bool": bool,
