@@ -47,9 +47,10 @@ _OF_ATTEMPT: Row = {
     "hedge": False,
     **dict.fromkeys(("first_byte_ms", "first_event_ms")),
 }
-_LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds", "budgets"), ("flags", "dropped")
+_LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds"), ("flags", "dropped")
 # Fields that are told otherwise.
-_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts", "saved"))
+_TOLD_OTHERWISE = ("request_id", "usage", "cost", "attempts", "saved", "budgets")
+_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, *_TOLD_OTHERWISE))
 _TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
 _json = msgspec.json.Encoder()
 _days: dict[int, str] = {}
@@ -123,6 +124,7 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
     }
     for name in _RARE:
         row[name] = row[name] or None
+    row["budgets"] = _text(charges) if (charges := record.get("budgets")) else None
     row |= {"request_id": record["request_id"], "at_ms": at_ms, "day": day_of(at_ms), "source": source}
     for name in _LISTS_OF_CALL:
         row[name] = _text(record.get(name) or ())
@@ -214,7 +216,7 @@ _FILLED_CALL = {
     "day",
     "source",
 }
-if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved", "saved_nano", "more"}:
+if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved", "saved_nano", "budgets", "more"}:
     raise AssertionError("rows and tables disagree about calls")
 _FILLED_ATTEMPT = {*_OF_ATTEMPT, *_USAGE, *cost_columns(None), *_LISTS_OF_ATTEMPT, "request_id", "at_ms"}
 if {column.name for column in ATTEMPTS.c} != _FILLED_ATTEMPT | {

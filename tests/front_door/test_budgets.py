@@ -38,6 +38,7 @@ TEAMS = (
     "known",
     "left",
     "kill",
+    "again",
 )
 # $10 a million tokens of an answer, and nothing for the question: 100 tokens are a tenth of a cent.
 CALL = DOLLAR // 1000
@@ -68,6 +69,7 @@ def config(sims: Simulators) -> dict[str, Any]:
             pool("cheap", "b/m"),
             pool("both", "a/m", "b/m"),
             pool("odd", "a/odd"),
+            {**pool("kept", "a/m"), "cache": "short-context"},
         ],
         "prices": [
             {"provider": "a", "model": "m", "input": 0, "output": 10},
@@ -98,6 +100,7 @@ def config(sims: Simulators) -> dict[str, Any]:
             daily("known", "$1", on_unknown_cost="$0.4"),
             daily("left", "$1"),
             daily("kill", "$1"),
+            daily("again", "2 calls", at=[{"60%": {"degrade": "cheap"}}, {"100%": "deny"}]),
         ],
         "rate_limits": [
             {"name": "places", "match": {"team": "places"}, "concurrency": 2},
@@ -282,6 +285,25 @@ def test_where_they_stand(broker: Broker) -> None:
     assert metric['{budget="tried",scope="",unit="nano_dollars"}'] == spent
     nothing = subprocess.run([*command, "no-such"], capture_output=True, text=True, check=False)
     assert (nothing.returncode, nothing.stdout) == (1, "no account has been used (this broker alone)\n")
+
+
+def test_what_is_answered_from_the_cache_costs_nothing(broker: Broker) -> None:
+    """And what a cheaper pool says in place of another one is not kept for those who ask that one."""
+
+    def ask(question: str) -> Got:
+        (got,) = make(broker.url, [asked("again", "kept", question=question)])
+        return got
+
+    first = ask("the same")
+    wait_until(lambda: standing(broker, "again") == (1, 0))
+    assert [ask("the same").headers["x-broker-cache"] for _ in range(3)] == ["hit"] * 3
+    assert first.status == 200
+    assert standing(broker, "again") == (1, 0)
+    degraded = ask("another")
+    assert degraded.headers["x-broker-pool"] == "cheap"
+    assert record_of(broker, degraded)["degraded_from"] == "kept"
+    quiet(broker, "again", "", 2)
+    assert ask("another").status == 429
 
 
 def test_an_edit_holds_for_what_was_spent_already(broker: Broker, sims: Simulators) -> None:
