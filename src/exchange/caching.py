@@ -270,7 +270,9 @@ class CallCache:
             dropped=capture.dropped,
         )
         self._cache.release(self._id)
-        self._cache.memory.put(key, entry)
+        if not self._cache.memory.put(key, entry):
+            self._barren("too-large", now_s)
+            return None
         self.part = Part.STORED
         self._cache.land(self._id)
         return entry

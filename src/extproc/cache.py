@@ -53,6 +53,7 @@ class CacheDesk:
         self.watching: weakref.WeakSet[Watching] = weakref.WeakSet()
         self._shared: Shared | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._evicted = 0
 
     def configure(self, most_bytes: int, shared: Shared | None) -> None:
@@ -75,13 +76,15 @@ class CacheDesk:
 
     def ended(self, request_id: str, may_return: bool) -> None:
         """The stream of this call is over. `may_return`: it may be handed back, and then come again."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the collector found it, and runs on another thread
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self.ended, request_id, may_return)
+            return
         self._wakers.pop(request_id, None)
         if not (may_return and self.replies.flights.leads(request_id)):
             self.replies.leave(request_id)
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # the process ends
             return
         self._orphans[request_id] = loop.call_later(_HANDBACK_S, self._give_up, request_id)
 
@@ -119,16 +122,19 @@ class CacheDesk:
             self._start(self._shared.put(key.text, entry))
 
     async def _ask(self, key: CacheKey, request_id: str) -> None:
-        entry = await self._shared.get(key.text) if self._shared is not None else None
-        if entry is not None:
-            self.replies.memory.put(key, entry)
-            self._count()
-        self._wake((request_id,))
+        try:
+            entry = await self._shared.get(key.text) if self._shared is not None else None
+            if entry is not None:
+                self.replies.memory.put(key, entry)
+                self._count()
+        finally:  # whatever came of it, the call goes on
+            self._wake((request_id,))
 
     # -- life
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_EXPIRE_EACH_S)
             self.replies.memory.expire(time.time())

@@ -190,6 +190,7 @@ class OuterStream:
             self._ended.detach()
         if self._desk is not None:
             self._ended = weakref.finalize(self, self._desk.ended, self._call.request_id, may_return)
+            self._ended.atexit = False
 
     def _shown(self, kind: str, message: AnyMessage) -> None:
         """The reply as its client gets it. Whatever happens here, it gets it."""

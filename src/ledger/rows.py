@@ -24,8 +24,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _USAGE = (*COUNTS, *PARTS)
 _NO_USAGE: Row = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(PARTS)}
 
-_OF_CACHE = ("cache", "cache_reason", "cached_request_id")
-_OF_BUDGETS = ("degraded_from", "budget")
+# Empty in most calls' records, and null here.
+_RARE = ("cache", "cache_reason", "cached_request_id", "degraded_from", "budget")
 # Columns that are the record's own fields, with what is there where a line of an older broker has none.
 _OF_CALL: Row = {
     **dict.fromkeys(("method", "path", "caller", "agent", "user", "team", "customer", "feature"), ""),
@@ -36,7 +36,7 @@ _OF_CALL: Row = {
     **dict.fromkeys(("duration_ms", "started_s", "queue_ms"), 0.0),
     **dict.fromkeys(("first_byte_ms", "upload_ms", "added_ms", "context_tokens", "max_output_tokens")),
     "choices": 1,
-    **dict.fromkeys((*_OF_CACHE, *_OF_BUDGETS)),
+    **dict.fromkeys(_RARE),
 }
 _OF_ATTEMPT: Row = {
     **dict.fromkeys(("details", "code", "cause", "usage_state", "service_tier"), ""),
@@ -45,9 +45,9 @@ _OF_ATTEMPT: Row = {
     "hedge": False,
     **dict.fromkeys(("first_byte_ms", "first_event_ms")),
 }
-_LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds"), ("flags", "dropped")
+_LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds", "budgets"), ("flags", "dropped")
 # Fields that are told otherwise.
-_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts", "budgets"))
+_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, "request_id", "usage", "cost", "attempts"))
 _TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
 _json = msgspec.json.Encoder()
 _days: dict[int, str] = {}
@@ -108,9 +108,8 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
     row = {
         name: value if (value := record.get(name)) is not None else empty for name, empty in _OF_CALL.items()
     }
-    for name in (*_OF_CACHE, *_OF_BUDGETS):
+    for name in _RARE:
         row[name] = row[name] or None
-    row["budgets"] = _text(charges) if (charges := record.get("budgets")) else None
     row |= {"request_id": record["request_id"], "at_ms": at_ms, "day": day_of(at_ms), "source": source}
     for name in _LISTS_OF_CALL:
         row[name] = _text(record.get(name) or ())
@@ -206,7 +205,7 @@ _FILLED_CALL = {
     "day",
     "source",
 }
-if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved_nano", "more", "budgets"}:
+if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved_nano", "more"}:
     raise AssertionError("rows and tables disagree about calls")
 _FILLED_ATTEMPT = {*_OF_ATTEMPT, *_USAGE, *cost_columns(None), *_LISTS_OF_ATTEMPT, "request_id", "at_ms"}
 if {column.name for column in ATTEMPTS.c} != _FILLED_ATTEMPT | {

@@ -140,9 +140,9 @@ CALLS = Table(
     _column("cache", Text, "as in the record; null: nothing", since=2, null=True),
     _column("cache_reason", Text, "as in the record", since=2, null=True),
     _column("cached_request_id", Text, "as in the record", since=2, null=True),
-    _column("budgets", Text, "JSON: as in the record; null: none", since=2, null=True),
-    _column("degraded_from", Text, "as in the record", since=2, null=True),
-    _column("budget", Text, "as in the record", since=2, null=True),
+    _column("budgets", Text, "JSON: as in the record", since=2, null=True),
+    _column("degraded_from", Text, "as in the record; null: no budget did that", since=2, null=True),
+    _column("budget", Text, "as in the record; null: none had its say", since=2, null=True),
     _column(
         "saved_nano",
         BigInteger,

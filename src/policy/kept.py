@@ -60,15 +60,16 @@ class Memory:
         self._entries.move_to_end(key)
         return entry
 
-    def put(self, key: CacheKey, entry: Entry) -> None:
-        """In the place of an older one."""
+    def put(self, key: CacheKey, entry: Entry) -> bool:
+        """In the place of an older one. False: it is larger than all there is room for."""
         self._drop(key)
         if entry.size > self.most_bytes:
-            return
+            return False
         self._entries[key] = entry
         self._filled[entry.filled_by] = key
         self.bytes += entry.size
         self.shrink(self.most_bytes)
+        return True
 
     def shrink(self, most_bytes: int) -> None:
         """There is room for so many bytes from now on."""

@@ -13,6 +13,7 @@ from ..core.catalog import (
     Affinity,
     CacheStore,
     Caching,
+    CallerEntry,
     Catalog,
     Ejection,
     Hedge,
@@ -27,6 +28,7 @@ from ..core.catalog import (
 )
 from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
+from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
 from . import match
 from .budgets import budgets_of
@@ -119,6 +121,7 @@ def compile_texts(
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
+    _check_sharing(merged, pools_in, callers, issuers)
     terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
     budgets, fleet = budgets_of(merged)
     provider_map = providers.finish()
@@ -139,20 +142,19 @@ def compile_texts(
     book = price_book(provider_map, models, terms, price_list)
     if priced_at_s is not None:
         names = merged.names("pools")
-        idle = [name for name, one in provider_map.items() if not one.built or name in providers.not_set_up]
-        warn_of_unpriced(merged, [(names[n], pools[n]) for n in pools], book, priced_at_s, idle, budgets)
-    ledger = ledger_in.place() if ledger_in else LedgerPlace()
+        shown = [(names[name], pools[name]) for name in pools]
+        warn_of_unpriced(merged, shown, book, priced_at_s, providers.idle(provider_map), budgets)
     if budgets:
         parts |= {"budgets": budgets, "fleet": fleet}
-    name = _named(parts, terms, ledger)
-    return Loaded(Catalog(revision=name, prices=terms, ledger=ledger, **parts), merged.all_warnings(), book)
+    catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
+    return Loaded(catalog, merged.all_warnings(), book)
 
 
-def _named(parts: Mapping[str, Any], terms: Sequence[PriceTerm], ledger: LedgerPlace) -> str:
-    """The revision; what is not said changes nothing."""
+def _named(parts: dict[str, Any], terms: tuple[PriceTerm, ...], ledger: LedgerPlace) -> Catalog:
+    """The whole, with its revision. What says nothing else than its default is no part of that."""
     said: dict[str, Any] = {"prices": without_sources(terms)} if terms else {}
     said |= {"ledger": ledger} if ledger != LedgerPlace() else {}
-    return revision({**parts, **said})
+    return Catalog(revision=revision({**parts, **said}), prices=terms, ledger=ledger, **parts)
 
 
 def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:
@@ -308,6 +310,19 @@ def _caching(merged: Merged, path: Path, entry: PoolIn) -> Caching | None:
         said.tool_effects,
         said.version,
     )
+
+
+def _check_sharing(
+    merged: Merged, entries: list[PoolIn | None], callers: Sequence[CallerEntry], issuers: Sequence[Issuer]
+) -> None:
+    """A caller's cached replies are those of all whose tokens stand for it, unless tokens tell the user."""
+    with_user = {issuer.name for issuer in issuers if "user" in dict(issuer.claims)}
+    many = [one.name for one in callers if one.token and not one.user and one.token.issuer not in with_user]
+    for index, entry in enumerate(entries):
+        if many and entry is not None and entry.cache is not None and entry.cache.scope == "caller":
+            wrong = f"all whose tokens stand for {listing(many)} share replies: no claim tells who they are"
+            right = "let `claims` of their issuer tell the user (e.g. user: sub), or choose another scope"
+            merged.warn(("pools", index, "cache"), wrong, right)
 
 
 def _affinity(merged: Merged, path: Path, entry: PoolIn) -> Affinity | None:

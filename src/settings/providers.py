@@ -120,6 +120,10 @@ class Providers:
         ]
         return overlaid(capabilities_of(own, model), *(_told_by(provider) if provider else ()), *said)
 
+    def idle(self, providers: Mapping[str, Provider]) -> list[str]:
+        """Those that can serve no call, by what the configuration says."""
+        return [name for name, one in providers.items() if not one.built or name in self.not_set_up]
+
     def finish(self) -> MappingProxyType[str, Provider]:
         """All of them by name. Those that are declared, not built and not used get their warning here."""
         for name, provider in self.result.items():

@@ -47,7 +47,7 @@ class Remembering(RuleBasedStateMachine):
     def put(self, number: int, size: int, lives_s: int) -> None:
         self.serial += 1
         new = entry(size, f"id-{self.serial}", self.now_s + lives_s)
-        self.memory.put(key(number), new)
+        assert self.memory.put(key(number), new) == (new.size <= self.most)
         self.model = [(n, e) for n, e in self.model if n != number]
         if new.size <= self.most:
             self.model.append((number, new))

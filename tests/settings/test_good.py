@@ -483,3 +483,22 @@ tagged: [!!str 5, !!int "5"]
         },
         False,
     )
+
+
+def test_callers_of_tokens_that_share_a_cache_are_warned_of() -> None:
+    text = """\
+pools:
+- {name: p, cache: short-context, members: [{provider: openai, model: m}]}
+- {name: q, cache: {scope: team}, members: [{provider: openai, model: m}]}
+issuers:
+- {name: corp, issuer: i, audiences: [a], jwks: /k, claims: CLAIMS}
+callers:
+- {name: bot, jwt: {issuer: corp, match: {azp: bot}}, user: bot}
+- {name: staff, jwt: corp}
+"""
+    warned = [str(each) for each in load(text.replace("CLAIMS", "{team: team}")).warnings]
+    assert warned == [
+        "a.yaml:2: pools[0].cache: all whose tokens stand for staff share replies: no claim tells who they "
+        "are; let `claims` of their issuer tell the user (e.g. user: sub), or choose another scope"
+    ]
+    assert load(text.replace("CLAIMS", "{team: team, user: sub}")).warnings == ()
