@@ -106,12 +106,12 @@ class OuterStream:
     def _end(self, outcome: Outcome) -> None:
         """All is said but for a wait, or where the reply is to be seen: without a stream to the broker a
         call in flight outlives the broker."""
+        if isinstance(outcome, (Hold, Ask)) and self._call.cache is not None:
+            self._tell_end(may_return=False)  # others may wait for it, and its client may leave meanwhile
         if isinstance(outcome, Hold):
             self._hold(outcome)
             return
         if isinstance(outcome, Ask):
-            if self._call.cache is not None:
-                self._tell_end(may_return=False)
             ask_for(self._funds, outcome, self)
             return
         if isinstance(outcome, Pending):

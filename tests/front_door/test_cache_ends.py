@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
-from support.calls import Ask, Got, call_all, make, opened
+from support.calls import PATHS, Ask, Got, call_all, client, make, opened
 from support.records import record_of
 from support.simulators import Simulators
 from support.waiting import wait_until
@@ -161,3 +161,29 @@ def test_where_the_pool_passes_usage_to_all_a_hit_has_it(broker: Broker, sims: S
     miss, hit = one(broker, whole), one(broker, stream)
     assert [word(each) for each in (miss, hit)] == ["miss", "hit"]
     assert tells_usage(hit)
+
+
+def test_who_leads_and_leaves_while_nobody_takes_calls_lets_the_next_one_lead(
+    broker: Broker, sims: Simulators
+) -> None:
+    """It waits for its member, which wants no call for a while: the others wait for it."""
+    sims["first"].script(faults=[{"first": 1, "status": 429, "retry_after_s": 3}])
+    one(broker, Ask("waiting"))
+    ask = Ask("plain", question="Who leads?")
+
+    async def run() -> list[Got]:
+        async with client(broker.url) as http:
+            leader = asyncio.create_task(http.post(PATHS[ask.dialect], json=ask.body))
+            await asyncio.to_thread(wait_until, lambda: metric(broker, "modelbroker_calls_waiting") == 1)
+            others = asyncio.create_task(call_all(broker.url, [ask] * 3, parallel=3))
+            await asyncio.to_thread(wait_until, lambda: waiting(broker) == 3)
+            leader.cancel()
+            return await others
+
+    got = asyncio.run(run())
+    assert [each.is_whole for each in got] == [True] * 3
+    assert sorted(map(word, got)) == ["hit", "hit", "miss"]
+
+
+def metric(broker: Broker, name: str) -> float:
+    return broker.metrics(name, labels=False).get("", 0.0)
