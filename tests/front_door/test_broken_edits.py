@@ -36,7 +36,7 @@ def config(sims: Simulators, **more: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with Broker(tmp_path_factory.mktemp("broker"), config(sims), may_be_refused=True) as running:
+    with Broker(tmp_path_factory.mktemp("broker"), config(sims), may_be_refused=True, with_ledger=True) as running:
         yield running
 
 
@@ -142,7 +142,7 @@ def test_kubernetes_swaps_a_link(broker: Broker, sims: Simulators, revision: str
 
 def test_the_configurations_folder_is_swapped(sims: Simulators, tmp_path: Path) -> None:
     """A deploy that points the link `current` at another release; then a folder that goes and comes back."""
-    running = Broker(tmp_path, config(sims))
+    running = Broker(tmp_path, config(sims), with_ledger=True)
     releases = [tmp_path / "release-1", tmp_path / "release-2"]
     for number, release in enumerate(releases):
         release.mkdir()

@@ -118,7 +118,7 @@ def assert_exact(url: str, records: list[dict[str, Any]]) -> None:
 
 
 def test_without_set_up_it_is_a_file_beside_the_journal(sims: Simulators, tmp_path: Path) -> None:
-    with Broker(tmp_path, config(sims)) as broker:
+    with Broker(tmp_path, config(sims), with_ledger=True) as broker:
         url = f"sqlite:///{broker.folder}/state/ledger.db"
         calls = [Ask("chat"), Ask("chat", stream=True), Ask("messages", "anthropic-messages"), Ask("dear")]
         assert all(got.is_whole for got in make(broker.url, calls))
@@ -146,7 +146,7 @@ def test_without_set_up_it_is_a_file_beside_the_journal(sims: Simulators, tmp_pa
 
 
 def test_what_the_cache_saved(sims: Simulators, tmp_path: Path) -> None:
-    with Broker(tmp_path, config(sims)) as broker:
+    with Broker(tmp_path, config(sims), with_ledger=True) as broker:
         for _ in range(3):
             (got,) = make(broker.url, [Ask("kept", question="the same as ever")])
             assert got.is_whole
@@ -159,7 +159,7 @@ def test_what_the_cache_saved(sims: Simulators, tmp_path: Path) -> None:
 
 
 def test_what_a_killed_broker_left_is_there_when_spend_is_asked(sims: Simulators, tmp_path: Path) -> None:
-    with Broker(tmp_path, config(sims)) as broker:
+    with Broker(tmp_path, config(sims), with_ledger=True) as broker:
         make(broker.url, asks(3, "chat"))
         wait_until(lambda: len(journal(broker)) == 3)
         pid = wait_until(lambda: follower_of(broker))
@@ -239,7 +239,7 @@ def test_an_edit_moves_it(sims: Simulators, postgres: Postgres, tmp_path: Path) 
     """The new one gets what the journal still has, too."""
     secret = tmp_path / "ledger-url"
     secret.write_text("mysql://root:hidden@nowhere/ledger")
-    with Broker(tmp_path, config(sims)) as broker:
+    with Broker(tmp_path, config(sims), with_ledger=True) as broker:
         make(broker.url, asks(3, "chat"))
         wait_until_taken(broker, f"sqlite:///{broker.folder}/state/ledger.db")
         broker.write(config(sims, ledger={"url": {"file": str(secret)}}))
