@@ -264,7 +264,7 @@ def _default(info: FieldInfo) -> str:
     kind = extra(info, "kind")
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) or (value == 0 and kind in ("percentage", "number of tokens")):
         return ""  # the text says it
     if isinstance(value, int):
         if kind == "percentage":

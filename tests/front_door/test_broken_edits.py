@@ -36,7 +36,9 @@ def config(sims: Simulators, **more: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with Broker(tmp_path_factory.mktemp("broker"), config(sims), may_be_refused=True, with_ledger=True) as running:
+    with Broker(
+        tmp_path_factory.mktemp("broker"), config(sims), may_be_refused=True, with_ledger=True
+    ) as running:
         yield running
 
 
