@@ -86,8 +86,8 @@ class Broker:
     """`with Broker(tmp_path, config) as broker:`; `config` is the YAML as a dict, or text.
 
     `url` is the front door, `admin_url` the admin port. `edit(config)` replaces the file at once. Unless it
-    `may_be_refused`, Envoy has to take all that it is sent. Without `with_ledger` a `config` that says nothing
-    of a ledger has none: its process is a good part of what a test costs.
+    `may_be_refused`, Envoy has to take all that it is sent. Without `with_ledger` a `config` that says
+    nothing of a ledger has none: its process is a good part of what a test costs.
     """
 
     def __init__(
