@@ -76,7 +76,7 @@ class Kept:
                 log.warning("a charge of %s is not known any more: %s", charge.budget, error)
             count += 1
         self._is_new = count > 0
-        if self._records.exists():
+        if self._records.is_file():
             newest = self._records.stat()
             self._mark = newest.st_ino, newest.st_size
         self._spent.sweep(time.time())
@@ -134,8 +134,8 @@ class Kept:
     def _behind(self, kept: _Snapshot) -> list[tuple[Path, int]] | None:
         """(file of records, from which byte on), the oldest first; None where the one of the mark is gone."""
         files = [
-            path for path in (self._records, *_older(self._records)) if path.exists()
-        ]  # the newest first
+            path for path in (self._records, *_older(self._records)) if path.is_file()
+        ]  # the newest first; a pipe would make one wait
         behind: list[tuple[Path, int]] = []
         for path in files:
             is_marked = kept.inode and path.stat().st_ino == kept.inode

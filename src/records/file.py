@@ -188,6 +188,8 @@ def written_since(folder: Path, mark: Mark | None) -> frozenset[str]:
     ids: set[str] = set()
     decoder = msgspec.json.Decoder(_Known)
     for path in paths:  # the newest first
+        if not path.is_file():  # there is none, or it is a pipe, which would make one wait
+            continue
         try:
             with path.open("rb") as file:
                 is_marked = mark is not None and os.fstat(file.fileno()).st_ino == mark.inode
