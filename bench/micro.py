@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import targets
@@ -11,17 +13,22 @@ from messages import Envoys, NoWire
 from modelbroker.budgets import Keeper
 from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.core.call import Caller, Facts
+from modelbroker.core.opened import Opened
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Attempt, Record
 from modelbroker.core.usage import EXACT, Usage
 from modelbroker.dialects import dialect_named, surface_for_path
 from modelbroker.envoyapi import api
 from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, View
+from modelbroker.extproc.asking import NO_DESK, Desk
 from modelbroker.extproc.cache import CacheDesk
 from modelbroker.extproc.messages import Messages
 from modelbroker.extproc.streams import Streams
 from modelbroker.policy import Book, decide
 from modelbroker.policy.hedging import HedgeTally
+from modelbroker.records.opens import OpenCalls
+from modelbroker.records.pricing import price
+from modelbroker.records.write_ahead import Mark, Segments
 from stopwatch import timed
 from traffic import MODEL, PATH, request_body, stream_events, whole_reply
 
@@ -41,18 +48,9 @@ def view() -> View:
 
 
 def with_budgets(count: int) -> View:
-    """The same with so many accounts that each call falls into: of dollars, tokens, calls, and at a time."""
-    config = targets.broker_config(1)
-    provider = config["providers"][0]["name"]
-    day = {"amount": "$1000000", "per": "day"}
-    budgets = [{"name": "all", **day}, {"name": "each", "by": "caller", "borrows_from": "all", **day}]
-    limits = {"by": "caller", "calls": "1G/m", "tokens": "1000G/m", "concurrency": 1_000_000}
-    more = {
-        "prices": [{"provider": provider, "model": "*", "input": 1, "output": 2}],
-        "budgets": budgets[:count],
-        "rate_limits": [{"name": "rates", **limits}] if count > len(budgets) else [],
-    }
-    texts = {"broker.yaml": yaml.safe_dump({**config, **more})}
+    """The same with so many budgets that each call falls into, and above two with rate limits."""
+    more = targets.budgets(count, limits=count > 2)
+    texts = {"broker.yaml": yaml.safe_dump({**targets.broker_config(1), **more})}
     return prepare(texts, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}).view
 
 
@@ -104,8 +102,46 @@ def works() -> dict[str, Callable[[], Any]]:
         "outer stream, 1 KB: all but the transport": wire.outer(small),
         "outer stream, 100 KB: all but the transport": wire.outer(large),
         "member stream up to the commit point": wire.member(),
+        "... and with all that is about money, to its end": paid_work(small),
         **cached_works(small),
     }
+
+
+def paid_work(body: bytes) -> Callable[[], None]:
+    """On the call's own way, and what follows from it: an open entry and its end, two budgets and three rate
+    limits that are reserved and settled, the price of its record, and a cache that has no answer."""
+    config = targets.broker_config(1, cache={"max_context_tokens": "100k"}) | targets.budgets(2)
+    seen = prepare(
+        {"broker.yaml": yaml.safe_dump(config)}, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}
+    )
+    keeper = Keeper()
+    keeper.configured(seen.catalog.budgets)
+    folder = tempfile.mkdtemp(prefix="bench-")
+    opens = OpenCalls(Segments(Path(folder)), lambda mark: frozenset())
+    opened: list[str] = []
+
+    def open_call(call: Opened) -> None:
+        opens.open(call)
+        opened.append(call.request_id)
+
+    wire = _Wire(seen.view, keeper, open_call)
+    begins = wire.outer(body)
+    usage = Usage(10, output=10)
+
+    def work() -> None:
+        begins()
+        request_id = opened.pop()
+        wire.desk.replies.land(request_id)
+        attempt = Attempt("bench/m", 200, 1.0, usage=usage, usage_state=EXACT, started_s=1_800_000_000.0)
+        record = Record(request_id, 0.0, 1.0, 1.0, 200, "POST", PATH, attempts=(attempt,), attempts_made=1)
+        price(record, seen.prices)
+        keeper.settle(record)
+        opens.ended(request_id)
+        opens.closed([request_id], Mark(1, 2))
+
+    work()
+    assert not keeper.accounts.held and not len(opens)
+    return work
 
 
 def cached_works(body: bytes) -> dict[str, Callable[[], Any]]:
@@ -128,12 +164,19 @@ def cached_works(body: bytes) -> dict[str, Callable[[], Any]]:
 class _Wire:
     """Messages as Envoy sends them, and the broker's side of the streams."""
 
-    def __init__(self, seen: View) -> None:
+    def __init__(
+        self,
+        seen: View,
+        funds: Desk = NO_DESK,
+        opened: Callable[[Opened], None] = lambda opened: None,
+    ) -> None:
         envoy = api()
         self.messages = Messages(envoy)
         self._envoys = Envoys(envoy)
-        self._desk = CacheDesk(1 << 26)
-        self._streams = Streams(self.messages, b"bench", Book(), HedgeTally(), desk=self._desk)
+        self.desk = CacheDesk(1 << 26)
+        self._streams = Streams(
+            self.messages, b"bench", Book(), HedgeTally(), opened=opened, funds=funds, desk=self.desk
+        )
         self._streams.set_views(seen, {})
         self._generation = seen.generation
         self.request_headers = self._envoys.headers("request_headers", _headers())
@@ -173,7 +216,7 @@ class _Wire:
                 stream.receive(message)
 
         work()
-        assert len(self._desk.replies.memory) == 1
+        assert len(self.desk.replies.memory) == 1
         return work
 
     def hit(self, body: bytes, head: list[tuple[str, str]], pieces: list[bytes]) -> Callable[[], None]:

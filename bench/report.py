@@ -44,7 +44,7 @@ def translated(slices: Sequence[Slice]) -> list[str]:
     return told
 
 
-_IDENTITY, _NOT_IDENTITY = "broker", ("translated", "guarded", "kept", "cached")
+_IDENTITY, _NOT_IDENTITY = "broker", ("translated", "guarded", "paid", "kept", "cached")
 _SATURATION = (
     "scenario",
     "target",

@@ -149,11 +149,13 @@ class TheBroker:
     dialects = ("openai-chat", "openai-responses")
     guard = "first-event"
     cache: ClassVar[dict[str, Any] | None] = None
+    pays = False
 
     def __init__(self, upstream: int, folder: Path) -> None:
-        self._broker = Broker(
-            folder / self.name, broker_config(upstream, self.dialects, self.guard, self.cache)
-        )
+        config = broker_config(upstream, self.dialects, self.guard, self.cache)
+        if self.pays:
+            config |= budgets(2)
+        self._broker = Broker(folder / self.name, config, with_ledger=self.pays)
         try:
             self._broker.start()
         except AssertionError as error:
@@ -180,6 +182,14 @@ class Guarded(TheBroker):
 
     name = "guarded"
     guard = "full"
+
+
+class Paid(TheBroker):
+    """The same as `broker`, with all that is about money: two budgets, three rate limits, and the ledger,
+    whose process counts, too."""
+
+    name = "paid"
+    pays = True
 
 
 class Kept(TheBroker):
@@ -209,6 +219,19 @@ def broker_config(
         "providers": [provider("bench", upstream, list(dialects), path)],
         "callers": [{"name": "bench", "key": {"sha256": KEY_SHA256}}],
         "pools": [{"name": MODEL, "members": members, "guard": guard, "cache": cache or "off"}],
+    }
+
+
+def budgets(count: int, limits: bool = True) -> dict[str, Any]:
+    """So many budgets, of which the second borrows, and rate limits of calls, tokens and calls at a time:
+    each call falls into all of them, and none is ever used up."""
+    day = {"amount": "$1000000", "per": "day"}
+    known = [{"name": "all", **day}, {"name": "each", "by": "caller", "borrows_from": "all", **day}]
+    rates = {"by": "caller", "calls": "1G/m", "tokens": "1000G/m", "concurrency": 1_000_000}
+    return {
+        "prices": [{"provider": "bench", "model": "*", "input": 1, "output": 2}],
+        "budgets": known[:count],
+        "rate_limits": [{"name": "rates", **rates}] if limits else [],
     }
 
 
@@ -307,6 +330,7 @@ STARTERS: dict[str, Callable[[int, Path], Target]] = {
     "broker": TheBroker,
     "translated": Translated,
     "guarded": Guarded,
+    "paid": Paid,
     "kept": Kept,
     "cached": Cached,
     "litellm": LiteLlm,

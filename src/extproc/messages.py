@@ -98,7 +98,7 @@ class Messages:
 
     @staticmethod
     def _known_as(request_id: str) -> bytes:
-        return _field(8, _struct("modelbroker", _own_text("request_id", request_id)))
+        return _known_head(len(request_id)) + request_id.encode()
 
     def reply(self, reply: Reply) -> bytes:
         """{immediate_response: {status: {code}, headers, body, details}, dynamic_metadata}"""
@@ -314,6 +314,12 @@ def _struct(name: str, entries: bytes) -> bytes:
 @functools.lru_cache(maxsize=4096)
 def _piece_head(size: int) -> bytes:
     return _field(4, _field(1, _field(3, _field(1, bytes(size)))))[: -size or None]
+
+
+@functools.lru_cache(maxsize=64)
+def _known_head(size: int) -> bytes:
+    """Ids are of ASCII, and of one length."""
+    return _field(8, _struct("modelbroker", _own_text("request_id", "0" * size)))[: -size or None]
 
 
 @functools.lru_cache(maxsize=2048)

@@ -182,6 +182,15 @@ def test_an_answer_of_our_own_is_what_protobuf_would_say(
     assert RESPONSE.FromString(MESSAGES.reply(Reply(status, headers, body, code, facts))) == wanted
 
 
+@given(st.text("0123456789abcdef-", max_size=200))
+def test_a_call_is_known_by_its_id_with_the_first_answer(request_id: str) -> None:
+    response = RESPONSE()
+    response.request_headers.SetInParent()
+    known = response.dynamic_metadata.fields["modelbroker"].struct_value
+    known.fields["request_id"].string_value = request_id
+    assert RESPONSE.FromString(MESSAGES.go_on(request_id)) == response
+
+
 def test_what_is_to_be_shown_of_a_reply() -> None:
     go_on = RESPONSE.FromString(MESSAGES.go_on("id") + MESSAGES.show_reply_headers)
     assert go_on.HasField("request_headers") and go_on.dynamic_metadata.fields["modelbroker"].HasField(
