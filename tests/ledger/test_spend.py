@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from modelbroker.core.prices import Cost, Price, Rates, Scale, book_of
 from modelbroker.core.record import Record
 from modelbroker.core.usage import Usage
+from modelbroker.ledger import tables
 from modelbroker.ledger.database import Ledger, Position
 from modelbroker.ledger.elsewhere import elsewhere
 from modelbroker.ledger.questions import DIMENSIONS, OF_ATTEMPTS, Question
 from modelbroker.ledger.rows import rows_of
 from modelbroker.ledger.spend import Sums, spend
+from sqlalchemy import func, select
 from support.ledgers import DAY_S, NOW_S, attempt, lost, record, trees
 
 NewLedger = Callable[[], str]
@@ -93,6 +95,30 @@ def test_by_member_each_attempt_is_at_its_own(filled: str) -> None:
         (MINI,): Sums(3, 30, 3, 0, 6, 12),
         ("",): Sums(3, unknown=1, cache_hits=2, saved=55, saved_unknown=1),
     }
+
+
+def test_a_reply_of_the_cache_is_at_the_member_that_gave_it(url: str) -> None:
+    """Also where a model's name has a slash; a call that reached nobody stays at nobody."""
+    deep = "openrouter/meta/llama-4"
+    calls = [call(1, used(OPUS, 100), member=OPUS)]
+    calls += [
+        record(n, NOW_S, [], cost=Cost(0), usage_state="none", member=member, cache=how)
+        for n, member, how in ((2, OPUS, "hit"), (3, deep, "joined"), (4, OPUS, None), (5, "", "hit"))
+    ]
+    with Ledger(url) as ledger:
+        ledger.take(rows_of(trees(calls), "s"), "s", "here", Position("f", 1), 0)
+    found = {key[0]: (s.calls, s.cost, s.cache_hits) for key, s in asked(url, "member").items()}
+    assert found == {OPUS: (2, 100, 1), deep: (1, 0, 1), "": (2, 0, 1)}
+    assert set(asked(url, "provider", "model")) == {
+        ("anthropic", "opus"),
+        ("openrouter", "meta/llama-4"),
+        ("", ""),
+    }
+    assert asked(url, where={"provider": ("openrouter",)})[()].cache_hits == 1
+    with Ledger(url) as ledger, ledger.reading() as connection:
+        for where, count in (({"model": ("opus",)}, 2), ({"member": (deep,)}, 1)):
+            query = select(func.count()).select_from(tables.CALLS).where(*Question(where=where).of_calls())
+            assert connection.execute(query).scalar() == count
 
 
 def test_by_customer_and_feature(filled: str) -> None:
