@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from .database import Ledger
 from .rows import DAY_MS, day_of
 from .tables import ATTEMPTS, CALLS
 
@@ -150,6 +151,24 @@ class Question:
             hour_text(int(row[number])) if name == "hour" else str(row[number])
             for number, name in enumerate(self.by)
         )
+
+
+_NAMES = ("asked", "pool", "member", "model", "provider")  # which people take for one another
+
+
+def has_calls(ledger: Ledger, question: Question) -> bool:
+    """Whether it is about any."""
+    with ledger.reading() as connection:
+        found = connection.execute(select(CALLS.c.at_ms).where(*question.of_calls()).limit(1))
+        return found.first() is not None
+
+
+def is_seen_as(ledger: Ledger, question: Question, name: str, value: str) -> list[str]:
+    """As what else than `name` calls of that time have this value, of `asked`, `pool`, `member` and so on."""
+    if name not in _NAMES:
+        return []
+    others = (other for other in _NAMES if other != name)
+    return [other for other in others if has_calls(ledger, replace(question, where={other: (value,)}))]
 
 
 def behind(key: Sequence[ColumnElement[Any]], after: Sequence[Any]) -> list[ColumnElement[bool]]:

@@ -73,7 +73,7 @@ def spend(
             for row in connection.execute(query):
                 told = dict(zip(names, (int(value or 0) for value in row[len(groups) :]), strict=True))
                 sums = Sums(**told)
-                if groups or sums.calls:
+                if groups or any(told.values()):  # also attempts in vain of calls that others answered
                     result.groups.setdefault(question.key(row), Sums()).add(sums)
                     result.total.add(sums)
             if heard is not None:

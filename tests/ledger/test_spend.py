@@ -154,6 +154,12 @@ def test_failovers_and_hedges(filled: str) -> None:
     assert vain == {("search",): (1, 0, 0, 0, 137), ("ads",): (2, 40, 1, 0, 45), ("",): (0, 0, 0, 0, 0)}
 
 
+def test_what_was_tried_in_vain_costs_also_where_no_call_was_answered(filled: str) -> None:
+    """Call 4 alone: it cost 40 there, and was answered elsewhere."""
+    sums = asked(filled, where={"member": (OPUS,), "team": ("ads",), "customer": ("a",)})[()]
+    assert (sums.calls, sums.cost, sums.input) == (0, 40, 10)
+
+
 def test_an_attempt_of_which_nobody_told_is_unknown_in_every_view(url: str) -> None:
     one = call(1, used(OPUS, 9), team="search")
     one.attempts_made, one.cost = 2, Cost(None, {"input": 9}, ("usage",))
