@@ -252,7 +252,30 @@ def test_reconcile(told: Tell, tmp_path: Path) -> None:
     code, out, _ = told("reconcile", "--provider", "vllm", *columns, "HERE/bill.csv", "--format", "json")
     assert [entry["difference_nano"] for entry in json.loads(out)["entries"]] == [0, -900_000]
     code, out, _ = told("reconcile", "--provider", "vllm", *columns, "HERE/bill.csv", "--format", "csv")
-    assert [row["theirs_usd"] for row in csv.DictReader(io.StringIO(out))] == ["0.00001", "0.0081"]
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["theirs_usd"] for row in rows] == ["0.00001", "0.0081"]
+    assert [(row["ours_usd"], row["ours_known_usd"], row["unknown"]) for row in rows] == [
+        ("0.00001", "0.00001", "0"),
+        ("", "0.009", "1"),
+    ]
+    assert [(row["by_price_usd"], row["explained"]) for row in rows] == [("", "yes"), ("-0.0009", "yes")]
+
+
+def test_reconcile_does_not_pass_what_nothing_explains(told: Tell, tmp_path: Path) -> None:
+    """10 tokens for $0.00001 here; a million times that there, and at 3.6 times the price."""
+    (tmp_path / "bill.csv").write_text("Day,What,In,USD\n2026-11-28,small,10000000,36\n")
+    columns = ("--columns", "day=Day,model=What,input=In,cost=USD", "HERE/bill.csv")
+    code, out, _ = told("reconcile", "--provider", "vllm", *columns)
+    assert code == 1
+    assert out.splitlines()[1].partition("NOT EXPLAINED; ")[2] == (
+        "tokens there: +9999990 input; calls that are not in the ledger; these tokens cost +9.99999 at our "
+        "price; the price differs: the same tokens cost +260.0% there (+26); no discount or tier is so far from "
+        "our price"
+    )
+    (entry,) = json.loads(told("reconcile", "--provider", "vllm", *columns, "--format", "json")[1])["entries"]
+    parts = [entry[f"by_{name}_nano"] for name in ("tokens", "unpriced", "price")]
+    assert parts == [9_999_990_000, 0, 26_000_000_000] and sum(parts) == entry["difference_nano"]
+    assert entry["explained"] is False
 
 
 def test_reprice(told: Tell) -> None:
