@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
-# As ledger.questions has them; tests/cli/test_spend.py holds the two together.
+# As ledger.questions has them; tests/cli/test_ledger.py holds the two together.
 OF_TIME = ("hour", "day", "month")
 FILTERS = (
     *("team", "customer", "feature", "agent", "user", "caller", "tier", "pool", "rule"),

@@ -269,8 +269,8 @@ def test_reconcile_does_not_pass_what_nothing_explains(told: Tell, tmp_path: Pat
     assert code == 1
     assert out.splitlines()[1].partition("NOT EXPLAINED; ")[2] == (
         "tokens there: +9999990 input; calls that are not in the ledger; these tokens cost +9.99999 at our "
-        "price; the price differs: the same tokens cost +260.0% there (+26); no discount or tier is so far from "
-        "our price"
+        "price; the price differs: the same tokens cost +260.0% there (+26); no discount or tier is so far "
+        "from our price"
     )
     (entry,) = json.loads(told("reconcile", "--provider", "vllm", *columns, "--format", "json")[1])["entries"]
     parts = [entry[f"by_{name}_nano"] for name in ("tokens", "unpriced", "price")]

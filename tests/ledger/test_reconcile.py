@@ -266,7 +266,8 @@ def test_what_is_unknown_here_is_a_part_of_its_own(url: str) -> None:
     unpriced = call(1, "opus", cost=Cost(None, {}, ("price",)))
     entry = only(compared(url, [unpriced, call(2, "opus")], "2026-11-29,Claude Opus 4.7,2000,0.002"))
     assert entry.parts == Parts(0, 1_000_000, 0) and not entry.is_open
-    alone = only(compared(url, [unpriced], "2026-11-29,Claude Opus 4.7,1000,0.001"))
+    unpriced = call(3, "haiku", cost=Cost(None, {}, ("price",)))
+    alone = compared(url, [unpriced], "2026-11-29,haiku,1000,0.001").entries[0]
     assert alone.why[-1] == "our price of input is not known" and alone.parts is None and not alone.is_open
 
 
