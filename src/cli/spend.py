@@ -60,7 +60,7 @@ def _book_of(member: str, found: Opened) -> PriceBook:
     book = found.book([(provider, model)])
     if (provider, model) not in book.prices:
         message = f"{member} has no price: is the model's name right? If so, add its price to `prices`"
-        raise Misconfigured(500, "no_price", message)
+        raise Misconfigured(500, "no_such_member", message)
     return book
 
 

@@ -67,7 +67,8 @@ class Parts:
 
 @dataclass(slots=True)
 class Entry:
-    """`why`: in words. `tokens_open`, `money_open`: there is a difference that nothing explains."""
+    """`why`: in words. `tokens_open`, `money_open`: there is a difference that nothing explains. `doubt`:
+    what of `why` holds while the tokens are not explained."""
 
     day: str
     model: str
@@ -77,6 +78,12 @@ class Entry:
     parts: Parts | None = None
     tokens_open: bool = False
     money_open: bool = False
+    doubt: str = ""
+
+    def settle(self, why: str) -> None:
+        """The tokens are explained."""
+        self.why = [word for word in self.why if word != self.doubt] + [why]
+        self.tokens_open, self.doubt = False, ""
 
     @property
     def is_open(self) -> bool:
@@ -131,15 +138,15 @@ def _explain_tokens(entry: Entry, missing: Mapping[str, int], lost: int) -> None
     shown = ", ".join(f"{count:+d} {name}" for name, count in missing.items())
     why.append(f"tokens there: {shown}")
     uncounted = lost + entry.ours.uncounted
-    entry.tokens_open = True
     if any(count < 0 for count in missing.values()):
-        why.append("no call that is lost or of unknown usage explains fewer of them there")
+        entry.doubt = "no call that is lost or of unknown usage explains fewer of them there"
     elif not uncounted:
-        why.append("calls that are not in the ledger")
+        entry.doubt = "calls that are not in the ledger"
     elif sum(missing.values()) > uncounted * _MOST_TOKENS:
-        why.append(f"more than {uncounted} calls of unknown usage can have used")
-    else:
-        entry.tokens_open = False
+        entry.doubt = f"more than {uncounted} calls of unknown usage can have used"
+    if entry.doubt:
+        why.append(entry.doubt)
+        entry.tokens_open = True
 
 
 def _explain_money(entry: Entry, difference: int, lost: int) -> None:
@@ -192,9 +199,8 @@ def explain_boundaries(entries: Iterable[Entry]) -> None:
     for one, other in itertools.pairwise(listed):
         here, there = one.missing(), other.missing()
         if here and {name: -count for name, count in here.items()} == there:
-            one.why.append(f"day boundary: the next day has it the other way round ({other.day})")
-            other.why.append(f"day boundary: with {one.day} together they agree")
-            one.tokens_open = other.tokens_open = False
+            one.settle(f"day boundary: the next day has it the other way round ({other.day})")
+            other.settle(f"day boundary: with {one.day} together they agree")
     total: dict[str, int] = {}
     for entry in listed:
         for name, count in entry.missing().items():
@@ -202,5 +208,4 @@ def explain_boundaries(entries: Iterable[Entry]) -> None:
     differ = [entry for entry in listed if entry.missing()]
     if len(differ) > 2 and not any(total.values()):
         for entry in differ:
-            entry.why.append("over all days they agree: another time zone? (--time-zone)")
-            entry.tokens_open = False
+            entry.settle("over all days they agree: another time zone? (--time-zone)")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,19 @@ def test_what_nobody_knows_is_never_zero_for_programs(told: Tell) -> None:
     assert (total["cost_nano"], total["cost_usd"], total["cost_known_usd"]) == (None, None, "0.00901")
     assert (total["saved_nano"], total["vain_cost_usd"], total["hedge_cost_known_nano"]) == (0, "0", 0)
     assert not {name for name in total if "at_least" in name}
+
+
+def test_each_column_for_programs_is_in_the_docs(told: Tell, tmp_path: Path) -> None:
+    (tmp_path / "bill.csv").write_text("Day,What,In,USD\n2026-11-28,small,10,1\n")
+    page = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    columns = ("--columns", "day=Day,model=What,input=In,cost=USD", "HERE/bill.csv")
+    for command in (
+        ("spend", *SPAN, "--failovers", "--as", "vllm/small"),
+        ("reconcile", "--provider", "vllm", *columns),
+    ):
+        head = told(*command, "--format", "csv")[1].splitlines()[0].split(",")
+        names = {re.sub("_(nano|usd)$", "_…", name) for name in head}
+        assert "unknown" in names and not {name for name in names if f"`{name}`" not in page}
 
 
 def test_what_it_would_have_cost_is_a_part_where_not_all_is_known(told: Tell) -> None:
