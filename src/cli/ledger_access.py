@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -19,6 +20,7 @@ from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..ledger.database import Ledger
 from ..ledger.follow import Follower, locked
 from ..ledger.place import default_url, is_sqlite
+from ..ledger.questions import Question, has_calls, is_seen_as
 from ..ledger.reports import Settings
 from ..records.file import FILE_NAME
 from ..settings import load, price_book
@@ -75,6 +77,40 @@ def _catch_up(folder: Path, url: str, retention_s: int) -> None:
                     pass
     except PermissionError as error:
         print(f"warning: the journal in {folder} can't be read: {error.strerror}", file=sys.stderr)
+
+
+def moment(at_ms: int, timespec: str = "auto") -> str:
+    """`2026-11-29T20:53:20Z`"""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def window(question: Question) -> str:
+    """`2026-11-01T00:00:00Z to 2026-12-01T00:00:00Z`"""
+    return f"{moment(question.since_ms, 'seconds')} to {moment(question.until_ms, 'seconds')}"
+
+
+def nothing_matches(ledger: Ledger, question: Question) -> str:
+    """ "" where a call matches the question; else that none does, and where its words are found."""
+    if has_calls(ledger, question):
+        return ""
+    where = " ".join(f"--{name} {value}" for name, values in question.where.items() for value in values)
+    if not where:
+        return f"no call in {window(question)}"
+    said = f"no call in {window(question)} matches {where}"
+    for name, values in question.where.items():
+        for value in values:
+            for other in is_seen_as(ledger, question, name, value):
+                said += f"; {value!r} is {_MEANINGS[other]}: --{other} {value}"
+    return said
+
+
+_MEANINGS = {
+    "asked": "what clients asked for",
+    "pool": "a pool",
+    "member": "a member",
+    "model": "a member's model",
+    "provider": "a provider",
+}
 
 
 class Progress:

@@ -10,13 +10,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
-# As ledger.questions has them; tests/cli/test_spend.py holds the two together.
+# As ledger.questions has them; tests/cli/test_ledger.py holds the two together.
 OF_TIME = ("hour", "day", "month")
 FILTERS = (
     *("team", "customer", "feature", "agent", "user", "caller", "tier", "pool", "rule"),
     *("dialect", "outcome", "code", "revision", "asked", "member", "provider", "model"),
 )
 _DEFAULT_DAYS = 30
+_FORMATS = ("csv", "jsonl", "parquet")
+_HELP = {
+    "asked": "what clients asked for in `model`: a member's model, an alias or a pool",
+    "member": "PROVIDER/MODEL",
+    "model": "of the member that was called; what clients asked for is --asked",
+}
 _AGO = re.compile(r"([0-9]{1,6})([mhdw])")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -128,7 +134,7 @@ def _export(commands_of: Commands, make: Make) -> None:
     filters(command)
     command.add_argument("--table", choices=("calls", "attempts"), default="calls", help="default: calls")
     command.add_argument(
-        "--format", choices=("csv", "jsonl", "parquet"), help="default: by the name of the file, else csv"
+        "--format", choices=_FORMATS, help="default: by the name of the file; on standard output csv"
     )
     command.add_argument("--out", required=True, metavar="FILE", help="- for standard output")
     command.set_defaults(run=_run_export)
@@ -160,7 +166,7 @@ def filters(command: argparse.ArgumentParser) -> None:
     """An option for each dimension."""
     group = command.add_argument_group("only calls that have this", "Each may be given often: any of them.")
     for name in FILTERS:
-        group.add_argument(f"--{name}", action="append", default=[], metavar="WORD")
+        group.add_argument(f"--{name}", action="append", default=[], metavar="WORD", help=_HELP.get(name))
 
 
 def question_of(options: argparse.Namespace) -> dict[str, object]:
@@ -221,11 +227,21 @@ def _run_export(options: argparse.Namespace) -> int:
     from .reprice import ExportOptions, run_export
 
     question = Question(**question_of(options))  # type: ignore[arg-type]
-    ending = Path(options.out).suffix.removeprefix(".")
-    how = options.format or (ending if ending in ("csv", "jsonl", "parquet") else "csv")
+    how = options.format or _format_of(options.out)
     return run_export(
         ExportOptions(options.config, options.state_dir, question, options.table, how, options.out)
     )
+
+
+def _format_of(out: str) -> str:
+    """By the name of the file."""
+    from ..core.errors import Misconfigured
+
+    ending = "csv" if out == "-" else Path(out).suffix.removeprefix(".")
+    if ending not in _FORMATS:
+        right = "give --format, or a name that ends in .csv, .jsonl or .parquet"
+        raise Misconfigured(500, "no_export", f"{out!r} does not say what it is to be: {right}")
+    return ending
 
 
 def _columns(text: str) -> dict[str, str]:

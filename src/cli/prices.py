@@ -56,6 +56,9 @@ def print_prices(config: Path, model: str, at: datetime | None, how: str) -> int
     rows = [_HEAD, *(row for p, name, price in found for row in _rows(f"{p}/{name}", price))]
     print("\n".join(aligned(rows)))
     print(f"\nDollars per million tokens; ?: not known. Revision {ready.prices.revision}")
+    for counted in ("web searches", "request"):
+        if any(counted in row[6] for row in rows[1:]):
+            print(f"{counted.capitalize()}: dollars per million of them, which are no tokens.")
     return 0
 
 

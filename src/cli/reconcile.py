@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any
 
 from ..core.errors import Misconfigured
 from ..core.prices import dollars
+from ..ledger.differences import Entry, Side
 from ..ledger.invoices import Invoice, read
-from ..ledger.reconcile import Entry, Reconciled, Side, reconcile, summed
+from ..ledger.reconcile import Reconciled, reconcile
 from .ledger_access import Progress, opened
-from .spend import money
+from .spend import amount, amounts, money
 from .status_table import aligned
 
 
@@ -51,11 +52,12 @@ def print_reconciled(options: ReconcileOptions) -> int:
             own_names=provider.models,
             renamed=options.renamed,
             zone=options.zone,
+            prices=found.book,
             heard=progress,
         )
         progress.end()
     {"table": _print_table, "csv": _print_csv, "json": _print_json}[options.format](result)
-    return 1 if any(_is_open(entry) for entry in result.entries) else 0
+    return 1 if any(entry.is_open for entry in result.entries) else 0
 
 
 def _read(options: ReconcileOptions) -> Invoice:
@@ -71,21 +73,17 @@ def _read(options: ReconcileOptions) -> Invoice:
         raise Misconfigured(500, "bad_invoice", f"{path} is no CSV: {error}") from None
 
 
-def _is_open(entry: Entry) -> bool:
-    return not entry.why and bool(entry.difference or entry.missing())
-
-
 def _print_table(result: Reconciled) -> None:
     head = ("DAY", "MODEL", "TOKENS", "THEIRS", "COST", "THEIRS", "DIFFERENCE")
     rows = [head, *(_row(entry) for entry in result.entries)]
     lines = list(aligned(rows, right=2))
     print(f"{lines[0]}  WHY")
     for line, entry in zip(lines[1:], result.entries, strict=True):
-        why = "; ".join(entry.why) or ("NOT EXPLAINED" if _is_open(entry) else "")
+        why = "; ".join(["NOT EXPLAINED", *entry.why] if entry.is_open else entry.why)
         print(f"{line}  {why}".rstrip())
-    sums = summed(result.entries)
-    unknown = f" + {sums['unknown']} attempts of unknown cost" if sums["unknown"] else ""
-    print(f"\nOurs ${dollars(sums['ours'])}{unknown}, theirs ${_signed(sums['theirs'])} ({result.form}).")
+    ours, count, theirs = _summed(result.entries)
+    unknown = f" + {count} attempts of unknown cost" if count else ""
+    print(f"\nOurs ${dollars(ours)}{unknown}, theirs ${_signed(theirs)} ({result.form}).")
     for what, nano in sorted(result.others.items()):
         print(f"Not in this table: {what}, ${_signed(nano)}.")
     for day, count in sorted(result.lost.items()):
@@ -111,32 +109,60 @@ def _signed(nano: int) -> str:
     return f"-{dollars(-nano)}" if nano < 0 else dollars(nano)
 
 
+def _summed(entries: Iterable[Entry]) -> tuple[int, int, int]:
+    """What is known of our cost, attempts of unknown cost, and what is known of theirs."""
+    listed = list(entries)
+    return (
+        sum(entry.ours.cost or 0 for entry in listed),
+        sum(entry.ours.unknown for entry in listed),
+        sum(entry.theirs.cost or 0 for entry in listed),
+    )
+
+
+# -- for programs
+
+_PARTS = ("tokens", "unpriced", "price")
+
+
+def _amounts_of(entry: Entry) -> dict[str, Any]:
+    """Money in nano-dollars and dollars; null where nobody tells, or a part is unknown."""
+    ours = entry.ours
+    known = amount("ours", None) | amount("ours_known", None)
+    told = known if ours.cost is None else amounts("ours", ours.cost, ours.unknown)
+    told |= {"unknown": ours.unknown}
+    told |= amount("theirs", entry.theirs.cost) | amount("difference", entry.difference)
+    for name in _PARTS:
+        told |= amount(f"by_{name}", getattr(entry.parts, name) if entry.parts else None)
+    return told
+
+
 def _tree(entry: Entry) -> dict[str, Any]:
-    tree: dict[str, Any] = {"day": entry.day, "model": entry.model}
+    tree: dict[str, Any] = {"day": entry.day, "model": entry.model} | _amounts_of(entry)
     for name, side in (("ours", entry.ours), ("theirs", entry.theirs)):
-        tree[f"{name}_cost_nano"] = side.cost
         tree |= {f"{name}_{bucket}": count for bucket, count in (side.tokens or {}).items()}
-    tree |= {"attempts": entry.ours.attempts, "unknown": entry.ours.unknown}
-    return tree | {"difference_nano": entry.difference, "missing": entry.missing(), "why": entry.why}
+    tree |= {"attempts": entry.ours.attempts, "missing": entry.missing()}
+    return tree | {"explained": not entry.is_open, "why": entry.why}
 
 
 def _print_json(result: Reconciled) -> None:
+    ours, unknown, theirs = _summed(result.entries)
     tree = {
         "form": result.form,
         "entries": [_tree(entry) for entry in result.entries],
         "others_nano": result.others,
         "lost": result.lost,
         "notes": result.notes,
-        "total": summed(result.entries),
+        "total": amounts("ours", ours, unknown) | {"unknown": unknown} | amount("theirs", theirs),
     }
     print(json.dumps(tree, indent=2))
 
 
 def _print_csv(result: Reconciled) -> None:
+    """The same, but for the counts of tokens."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["day", "model", "ours_usd", "unknown", "theirs_usd", "difference_usd", "why"])
+    names = list(_amounts_of(Entry("", "", Side(), Side())))
+    writer.writerow(["day", "model", *names, "explained", "why"])
     for entry in result.entries:
-        costs = (entry.ours.cost, entry.theirs.cost, entry.difference)
-        ours, theirs, difference = ("" if nano is None else _signed(nano) for nano in costs)
+        explained = "no" if entry.is_open else "yes"
         why = "; ".join(entry.why)
-        writer.writerow([entry.day, entry.model, ours, entry.ours.unknown, theirs, difference, why])
+        writer.writerow([entry.day, entry.model, *_amounts_of(entry).values(), explained, why])

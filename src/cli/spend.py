@@ -6,20 +6,17 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import Misconfigured
-from ..core.prices import dollars
+from ..core.prices import PriceBook, dollars
 from ..ledger.elsewhere import Compared, Elsewhere, elsewhere
 from ..ledger.questions import OF_TIME, Question
 from ..ledger.spend import Spend, Sums, spend
-from .ledger_access import Progress, opened
+from .ledger_access import Opened, Progress, moment, nothing_matches, opened
 from .status_table import aligned
-
-_MONEY = ("cost", "at_least", "saved", "vain_cost", "hedge_cost", "here", "there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +33,35 @@ def print_spend(options: SpendOptions) -> int:
     progress = Progress()
     with opened(options.config, options.state_dir) as found:
         if options.as_member:
-            provider, separator, model = options.as_member.partition("/")
-            if not separator or provider not in found.catalog.providers:
-                known = ", ".join(sorted(found.catalog.providers))
-                message = (
-                    f"there is no member {options.as_member!r}: give PROVIDER/MODEL; providers are {known}"
-                )
-                raise Misconfigured(500, "no_such_member", message)
-            book = found.book([(provider, model)])
+            book = _book_of(options.as_member, found)
             there = elsewhere(found.ledger, options.question, options.as_member, book, progress)
         else:
             there = None
         sums = spend(found.ledger, options.question, failovers=options.failovers, heard=progress)
+        nothing = "" if sums.total.calls else nothing_matches(found.ledger, options.question)
         progress.end()
+    if nothing:
+        is_table = options.format == "table"
+        print(nothing, file=sys.stdout if is_table else sys.stderr)
+        if is_table:
+            return 0
     shown = Shown(sums, there, options.failovers)
     {"table": _print_table, "csv": _print_csv, "json": _print_json}[options.format](shown)
     return 0
+
+
+def _book_of(member: str, found: Opened) -> PriceBook:
+    """With the member's prices. Misconfigured where it is none, or has none."""
+    provider, separator, model = member.partition("/")
+    if not separator or not model or provider not in found.catalog.providers:
+        known = ", ".join(sorted(found.catalog.providers))
+        message = f"there is no member {member!r}: give PROVIDER/MODEL; providers are {known}"
+        raise Misconfigured(500, "no_such_member", message)
+    book = found.book([(provider, model)])
+    if (provider, model) not in book.prices:
+        message = f"{member} has no price: is the model's name right? If so, add its price to `prices`"
+        raise Misconfigured(500, "no_such_member", message)
+    return book
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +86,8 @@ def _print_table(shown: Shown) -> None:
     rows += [(*(word or "-" for word in key), *_cells(columns, shown, key)) for key in shown.order()]
     if by:
         rows.append((*("ALL", *[""] * (len(by) - 1)), *_cells(columns, shown, None)))
-    elif not shown.spend.total.calls:
-        rows = [head, tuple("0" if name == "CALLS" else "" for name in head)]
+    elif len(rows) == 1:
+        rows.append(tuple(_cells(columns, shown, None)))
     print("\n".join(aligned(rows, right=len(by))))
     if shown.spend.total.unknown:
         print("\nDollars. ?: more, which is not known; UNKNOWN counts what it is.")
@@ -106,7 +116,7 @@ def _columns(shown: Shown) -> list[_Column]:
         columns.append(("COST OF HEDGES", lambda s, _: money(s.hedge_cost, s.hedge_unknown, s.hedges)))
     if shown.there is not None:
         columns.append((f"AT {shown.there.member}", lambda _, c: money(c.cost, c.unknown, c.calls)))
-        columns.append(("DIFFERENCE", lambda _, c: _signed(c.there - c.here) if c.both else "?"))
+        columns.append(("DIFFERENCE", lambda _, c: _difference(c)))
     return columns
 
 
@@ -126,7 +136,15 @@ def money(known: int, unknown: int, of: int) -> str:
     return f"{dollars(known)} + ?" if unknown else dollars(known)
 
 
-def _signed(nano: int) -> str:
+def _difference(compared: Compared) -> str:
+    """Over the calls that are known in both places."""
+    if not compared.both:
+        return "?" if compared.calls else ""
+    shown = signed(compared.there - compared.here)
+    return shown if compared.both == compared.calls else f"{shown} + ?"
+
+
+def signed(nano: int) -> str:
     return f"-{dollars(-nano)}" if nano < 0 else f"+{dollars(nano)}"
 
 
@@ -135,24 +153,35 @@ def _signed(nano: int) -> str:
 
 def _fields_of(sums: Sums, compared: Compared | None, failovers: bool) -> dict[str, Any]:
     """Counts as they are; money in nano-dollars and in dollars, as text that is exact."""
-    names = [one.name for one in fields(Sums)]
-    kept = names if failovers else [n for n in names if not n.startswith(("vain", "hedge"))]
-    told: dict[str, Any] = {}
-    for name in kept:
-        _tell(told, name, getattr(sums, name))
+    counts = ("calls", "input", "cache_read", "cache_write", "output")
+    told: dict[str, Any] = {name: getattr(sums, name) for name in counts}
+    told |= amounts("cost", sums.cost + sums.at_least, sums.unknown) | {"unknown": sums.unknown}
+    told["cache_hits"] = sums.cache_hits
+    told |= amounts("saved", sums.saved, sums.saved_unknown) | {"saved_unknown": sums.saved_unknown}
+    if failovers:
+        told["vain"] = sums.vain
+        told |= amounts("vain_cost", sums.vain_cost, sums.vain_unknown) | {"vain_unknown": sums.vain_unknown}
+        told["hedges"] = sums.hedges
+        told |= amounts("hedge_cost", sums.hedge_cost, sums.hedge_unknown)
+        told["hedge_unknown"] = sums.hedge_unknown
     if compared is not None:
-        for name, value in asdict(compared).items():
-            if name != "calls":
-                _tell(told, f"as_{name}", value)
+        told |= amounts("as_cost", compared.cost, compared.unknown) | {"as_unknown": compared.unknown}
+        told["as_both"] = compared.both
+        none = bool(compared.calls and not compared.both)
+        for name, nano in (("here", compared.here), ("there", compared.there)):
+            told |= amount(f"as_{name}", None if none else nano)
     return told
 
 
-def _tell(told: dict[str, Any], name: str, value: int) -> None:
-    if name.removeprefix("as_") in _MONEY:
-        told[f"{name}_nano"] = value
-        told[f"{name}_usd"] = dollars(value) if value >= 0 else f"-{dollars(-value)}"
-    else:
-        told[name] = value
+def amounts(name: str, known: int, unknown: int) -> dict[str, Any]:
+    """An amount, null where a part of it is unknown, and what of it is known."""
+    return amount(name, None if unknown else known) | amount(f"{name}_known", known)
+
+
+def amount(name: str, nano: int | None) -> dict[str, Any]:
+    if nano is None:
+        return {f"{name}_nano": None, f"{name}_usd": None}
+    return {f"{name}_nano": nano, f"{name}_usd": dollars(nano) if nano >= 0 else f"-{dollars(-nano)}"}
 
 
 def _lines(shown: Shown) -> Iterable[tuple[Sequence[str], Mapping[str, Any]]]:
@@ -174,15 +203,11 @@ def _print_json(shown: Shown) -> None:
     there = shown.there.total if shown.there else None
     groups = [{**dict(zip(question.by, key, strict=True)), **told} for key, told in _lines(shown)]
     tree = {
-        "since": _moment(question.since_ms),
-        "until": _moment(question.until_ms),
+        "since": moment(question.since_ms),
+        "until": moment(question.until_ms),
         "by": question.by,
         "as": shown.there.member if shown.there else None,
         "groups": groups,
         "total": _fields_of(shown.spend.total, there, shown.failovers),
     }
     print(json.dumps(tree, indent=2))
-
-
-def _moment(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,14 +11,20 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     and_,
+    case,
     exists,
     func,
     literal_column,
+    or_,
     select,
     tuple_,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
+from .database import Ledger
 from .rows import DAY_MS, day_of
 from .tables import ATTEMPTS, CALLS
 
@@ -40,13 +46,49 @@ OF_CALLS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
         "month": func.substr(CALLS.c.day, literal_column("1"), literal_column("7")),
     }
 )
-_NONE: ColumnElement[str] = literal_column("''")  # no parameter: in GROUP BY it would be another one
-# A call without an attempt has the empty text in their places.
+
+
+class _Slash(FunctionElement[int]):
+    """Where a text's first `/` is, from 1; 0: nowhere."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(_Slash, "sqlite")
+def _slash_in_sqlite(element: Any, compiler: Any, **more: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **more)}, '/')"
+
+
+@compiles(_Slash, "postgresql")
+def _slash_in_postgres(element: Any, compiler: Any, **more: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **more)}, '/')"
+
+
+# No parameters in what follows: in GROUP BY each would be another one.
+_NONE: ColumnElement[str] = literal_column("''")
+_ONE: ColumnElement[int] = literal_column("1")
+IS_HIT: ColumnElement[bool] = CALLS.c.cache.in_((literal_column("'hit'"), literal_column("'joined'")))
+# Whose reply the cache gave: the record tells the member.
+_OF_HITS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        "member": CALLS.c.member,
+        "provider": func.substr(CALLS.c.member, _ONE, _Slash(CALLS.c.member) - _ONE),
+        "model": func.substr(CALLS.c.member, _Slash(CALLS.c.member) + _ONE),
+    }
+)
+_OF_TRIED: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {"member": ATTEMPTS.c.member, "provider": ATTEMPTS.c.provider, "model": ATTEMPTS.c.member_model}
+)
+_IS_UNTRIED = ATTEMPTS.c.number.is_(None)
+# Of a call without an attempt: of a reply of the cache whose it was; of others the empty text.
 OF_ATTEMPTS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
     {
-        "member": func.coalesce(ATTEMPTS.c.member, _NONE),
-        "provider": func.coalesce(ATTEMPTS.c.provider, _NONE),
-        "model": func.coalesce(ATTEMPTS.c.member_model, _NONE),
+        name: case(
+            (_IS_UNTRIED & IS_HIT & (CALLS.c.member != _NONE), of_hit),
+            else_=func.coalesce(_OF_TRIED[name], _NONE),
+        )
+        for name, of_hit in _OF_HITS.items()
     }
 )
 DIMENSIONS: Mapping[str, ColumnElement[Any]] = MappingProxyType({**OF_CALLS, **OF_ATTEMPTS})
@@ -78,22 +120,27 @@ class Question:
     def of_calls(self) -> list[ColumnElement[bool]]:
         """What chooses rows of `calls` alone, in any order that an index gives."""
         time = [CALLS.c.at_ms >= self.since_ms, CALLS.c.at_ms < self.until_ms]
-        calls, attempts = self._apart()
-        return [*time, *calls, exists().where(_SAME_CALL, *attempts)] if attempts else [*time, *calls]
+        calls, names = self._apart()
+        if not names:
+            return [*time, *calls]
+        tried = exists().where(_SAME_CALL, *self._in(_OF_TRIED, names))
+        from_cache = and_(IS_HIT, ~exists().where(_SAME_CALL), *self._in(_OF_HITS, names))
+        return [*time, *calls, or_(tried, from_cache)]
 
     def of_attempts(self) -> list[ColumnElement[bool]]:
         """The same of `attempts`: of calls, and at members, that are asked for."""
         time = [ATTEMPTS.c.at_ms >= self.since_ms, ATTEMPTS.c.at_ms < self.until_ms]
-        calls, attempts = self._apart()
+        calls, names = self._apart()
+        attempts = self._in(_OF_TRIED, names)
         return [*time, *attempts, exists().where(_SAME_CALL, *calls)] if calls else [*time, *attempts]
 
-    def _apart(self) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-        calls: list[ColumnElement[bool]] = []
-        attempts: list[ColumnElement[bool]] = []
-        for name, values in self.where.items():
-            into = attempts if name in OF_ATTEMPTS else calls
-            into.append(DIMENSIONS[name].in_(values))
-        return calls, attempts
+    def _apart(self) -> tuple[list[ColumnElement[bool]], list[str]]:
+        """What is asked of calls, and the names of what is asked of attempts."""
+        names = [name for name in self.where if name in OF_ATTEMPTS]
+        return self._in(OF_CALLS, [name for name in self.where if name not in OF_ATTEMPTS]), names
+
+    def _in(self, columns: Mapping[str, ColumnElement[Any]], names: list[str]) -> list[ColumnElement[bool]]:
+        return [columns[name].in_(self.where[name]) for name in names]
 
     def groups(self) -> list[ColumnElement[Any]]:
         return [DIMENSIONS[name].label(f"by_{number}") for number, name in enumerate(self.by)]
@@ -104,6 +151,24 @@ class Question:
             hour_text(int(row[number])) if name == "hour" else str(row[number])
             for number, name in enumerate(self.by)
         )
+
+
+_NAMES = ("asked", "pool", "member", "model", "provider")  # which people take for one another
+
+
+def has_calls(ledger: Ledger, question: Question) -> bool:
+    """Whether it is about any."""
+    with ledger.reading() as connection:
+        found = connection.execute(select(CALLS.c.at_ms).where(*question.of_calls()).limit(1))
+        return found.first() is not None
+
+
+def is_seen_as(ledger: Ledger, question: Question, name: str, value: str) -> list[str]:
+    """As what else than `name` calls of that time have this value, of `asked`, `pool`, `member` and so on."""
+    if name not in _NAMES:
+        return []
+    others = (other for other in _NAMES if other != name)
+    return [other for other in others if has_calls(ledger, replace(question, where={other: (value,)}))]
 
 
 def behind(key: Sequence[ColumnElement[Any]], after: Sequence[Any]) -> list[ColumnElement[bool]]:

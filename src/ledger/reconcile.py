@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
+from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import JSON, BigInteger, ColumnElement, case, cast, func, literal_column, select
 
 from ..core.outcomes import LOST
+from ..core.prices import MILLION, NO_PRICES, Price, PriceBook
+from ..core.usage import EXACT
 from .database import Ledger
+from .differences import Entry, Side, explain, explain_boundaries
 from .invoices import Invoice
 from .spend import Heard
 from .tables import ATTEMPTS, CALLS, COUNTS
@@ -27,7 +30,9 @@ _NOISE = (
     re.compile(r"^([a-z]+\.)?(anthropic|amazon|meta|mistral|openai|cohere)\."),
     re.compile(r"-latest$"),
 )
-_SAME = 0.005  # of the price: less is rounding
+# Buckets of costs, by those of tokens: what costs otherwise is a part of the same tokens.
+_BUCKETS = {**{name: (name,) for name in COUNTS}, "input": ("input", "audio_input")}
+_BUCKETS["output"] = ("output", "reasoning")
 
 
 def model_key(name: str) -> tuple[str, ...]:
@@ -37,49 +42,6 @@ def model_key(name: str) -> tuple[str, ...]:
     for noise in _NOISE:
         text = noise.sub("", text)
     return tuple(sorted(_WORD.findall(text)))
-
-
-@dataclass(slots=True)
-class Side:
-    """One side's sums for a day and model. `cost` in nano-dollars; None: nobody tells. `states`: of ours, how
-    many attempts of unknown cost by what is known of their usage."""
-
-    tokens: dict[str, int] | None = None
-    cost: int | None = None
-    attempts: int = 0
-    unknown: int = 0
-    states: dict[str, int] = field(default_factory=dict)
-
-    def add(self, tokens: Mapping[str, int] | None, cost: int | None) -> None:
-        if tokens is not None:
-            before = self.tokens or dict.fromkeys(COUNTS, 0)
-            self.tokens = {name: before[name] + tokens.get(name, 0) for name in COUNTS}
-        if cost is not None:
-            self.cost = (self.cost or 0) + cost
-
-
-@dataclass(slots=True)
-class Entry:
-    day: str
-    model: str
-    ours: Side
-    theirs: Side
-    why: list[str] = field(default_factory=list)
-
-    @property
-    def difference(self) -> int | None:
-        """Theirs less ours; None where one side tells no cost."""
-        if self.theirs.cost is None or self.ours.cost is None:
-            return None
-        return self.theirs.cost - self.ours.cost
-
-    def missing(self) -> dict[str, int]:
-        """Tokens that they have and we have not, by bucket; negative: the other way round. {} where one side
-        tells none."""
-        if self.theirs.tokens is None or self.ours.tokens is None:
-            return {}
-        theirs, ours = self.theirs.tokens, self.ours.tokens
-        return {name: theirs[name] - ours[name] for name in COUNTS if theirs[name] != ours[name]}
 
 
 @dataclass(slots=True)
@@ -102,10 +64,11 @@ def reconcile(
     own_names: Mapping[str, str],
     renamed: Mapping[str, str],
     zone: tzinfo,
+    prices: Callable[[list[tuple[str, str]]], PriceBook] = lambda models: NO_PRICES,
     heard: Heard | None = None,
 ) -> Reconciled:
     """`own_names`: model as members name it → the provider's own name; `renamed`: a name on the invoice → as
-    members name it. `zone`: that of the invoice's days."""
+    members name it. `zone`: that of the invoice's days. `prices`: the price book of (provider, model)s."""
     result = Reconciled(invoice.form)
     theirs = _theirs(invoice, renamed, result)
     days = sorted({line.day for line in invoice.lines})
@@ -125,7 +88,9 @@ def reconcile(
         for day, side in by_day.items():
             entries.setdefault((day, model), Entry(day, model, Side(), Side())).ours = side
     result.entries = [entries[key] for key in sorted(entries)]
-    _explain(result, tells_cost=any(line.cost is not None for line in invoice.lines))
+    if all(line.cost is None for line in invoice.lines):
+        result.notes.append("the invoice tells tokens and no cost")
+    _explain(result, provider, prices, zone)
     return result
 
 
@@ -149,6 +114,14 @@ def _ours(
     a = ATTEMPTS.c
     quarter = (a.at_ms - a.at_ms % _QUARTER).label("quarter")
     counts = [func.sum(a[name]) for name in COUNTS]
+    is_known = a.cost_total.is_not(None)
+    counts += [func.sum(case((is_known, a[name]), else_=0)) for name in COUNTS]
+    bucket = _bucket_in(ledger)
+    for names in _BUCKETS.values():
+        paid: ColumnElement[Any] = sum(
+            (func.coalesce(bucket(name), 0) for name in names), start=literal_column("0")
+        )
+        counts.append(func.sum(case((is_known, paid), else_=0)))
     known = (func.count(), func.sum(a.cost_total), func.sum(a.cost_known), func.count(a.cost_total))
     query = select(quarter, a.member_model, a.usage_state, *known, *counts)
     query = query.where(a.provider == provider, a.at_ms >= since_ms, a.at_ms < until_ms)
@@ -156,10 +129,11 @@ def _ours(
     found: dict[str, dict[str, Side]] = {}
     lost: dict[str, int] = {}
     with ledger.reading() as connection:
-        for at_ms, model, state, attempts, _, cost, priced, *sums in connection.execute(query):
+        for at_ms, model, state, attempts, total, cost, priced, *sums in connection.execute(query):
             side = found.setdefault(model, {}).setdefault(_day_in(int(at_ms), zone), Side())
-            side.add(dict(zip(COUNTS, (int(value) for value in sums), strict=True)), int(cost))
+            _add(side, int(cost), int(total or 0), [int(value) for value in sums])
             side.attempts += attempts
+            side.uncounted += attempts if state != EXACT else 0
             if attempts > priced:
                 side.unknown += attempts - priced
                 side.states[state] = side.states.get(state, 0) + attempts - priced
@@ -177,83 +151,52 @@ def _ours(
     return found, lost
 
 
+def _bucket_in(ledger: Ledger) -> Callable[[str], ColumnElement[Any]]:
+    """Of an attempt's cost the part with this name, in nano-dollars; null: none."""
+    buckets = ATTEMPTS.c.cost_buckets
+    if ledger.is_sqlite:
+        return lambda name: func.json_extract(buckets, f"$.{name}")
+    return lambda name: cast(func.json_extract_path_text(cast(buckets, JSON), name), BigInteger)
+
+
+def _add(side: Side, cost: int, total: int, sums: list[int]) -> None:
+    """`total`: of the attempts whose cost is known. `sums`: tokens; those of these attempts; what those cost;
+    each by bucket."""
+    width = len(COUNTS)
+    tokens, priced, paid = (sums[n * width : n * width + width] for n in range(3))
+    side.add(dict(zip(COUNTS, tokens, strict=True)), cost)
+    for name, count, nano in zip(COUNTS, priced, paid, strict=True):
+        side.priced[name] = side.priced.get(name, 0) + count
+        side.paid[name] = side.paid.get(name, 0) + nano
+    side.extra += total - sum(paid)
+
+
 def _day_in(at_ms: int, zone: tzinfo) -> str:
     return datetime.fromtimestamp(at_ms / 1000, zone).strftime("%Y-%m-%d")
 
 
-# -- what explains a difference
-
-
-def _explain(result: Reconciled, *, tells_cost: bool) -> None:
+def _explain(
+    result: Reconciled, provider: str, prices: Callable[[list[tuple[str, str]]], PriceBook], zone: tzinfo
+) -> None:
     by_model: dict[str, list[Entry]] = {}
     for entry in result.entries:
         by_model.setdefault(entry.model, []).append(entry)
-        _explain_one(entry, result.lost.get(entry.day, 0))
+    book = prices([(provider, model) for model in by_model])
+    for entry in result.entries:
+        noon = datetime.fromisoformat(entry.day).replace(hour=12, tzinfo=zone)
+        price = book.find(provider, entry.model, int(noon.timestamp()))
+        explain(entry, result.lost.get(entry.day, 0), _listed(price))
     for entries in by_model.values():
-        _explain_boundaries(entries)
-    if not tells_cost:
-        result.notes.append("the invoice tells tokens and no cost")
+        explain_boundaries(entries)
     if all(entry.theirs.tokens is None for entry in result.entries):
         result.notes.append("the invoice tells cost and no tokens: prices can't be told from missing calls")
 
 
-def _explain_one(entry: Entry, lost: int) -> None:
-    ours, theirs, why = entry.ours, entry.theirs, entry.why
-    missing, difference = entry.missing(), entry.difference
-    if not ours.attempts:
-        why.append("none of it is in the ledger: calls past the broker, or another name of the model")
-        return
-    if theirs.cost is None and theirs.tokens is None:
-        why.append("not on the invoice: another account, or it is not complete yet")
-        return
-    if not missing and not difference and not ours.unknown:
-        return
-    if ours.unknown:
-        states = ", ".join(f"{count} of {state} usage" for state, count in sorted(ours.states.items()))
-        why.append(f"{ours.unknown} attempts of unknown cost ({states})")
-    if missing:
-        shown = ", ".join(f"{count:+d} {name}" for name, count in missing.items())
-        why.append(f"tokens there: {shown}")
-        if all(count > 0 for count in missing.values()) and not ours.unknown:
-            why.append("calls that are not in the ledger")
-    if lost and (missing or (difference or 0) > 0):
-        why.append(f"{lost} calls of that day are lost: their usage is not known")
-    if difference and ours.cost and not missing and not ours.unknown:
-        share = difference / ours.cost
-        if entry.theirs.tokens is not None:
-            why.append(
-                f"the price differs: the same tokens cost {share:+.1%} there"
-                if abs(share) > _SAME
-                else "rounding"
-            )
-        elif abs(share) <= _SAME:
-            why.append("rounding")
-
-
-def _explain_boundaries(entries: Iterable[Entry]) -> None:
-    """Calls that began before midnight and ended behind it are another day's there, or days are cut in
-    another time zone."""
-    listed = list(entries)
-    for one, other in itertools.pairwise(listed):
-        here, there = one.missing(), other.missing()
-        if here and {name: -count for name, count in here.items()} == there:
-            one.why.append(f"day boundary: the next day has it the other way round ({other.day})")
-            other.why.append(f"day boundary: with {one.day} together they agree")
-    total: dict[str, int] = {}
-    for entry in listed:
-        for name, count in entry.missing().items():
-            total[name] = total.get(name, 0) + count
-    differ = [entry for entry in listed if entry.missing()]
-    if len(differ) > 2 and not any(total.values()):
-        for entry in differ:
-            entry.why.append("over all days they agree: another time zone? (--time-zone)")
-
-
-def summed(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Of all entries: costs that are told, and attempts of unknown cost."""
-    listed = list(entries)
-    return {
-        "ours": sum(entry.ours.cost or 0 for entry in listed),
-        "theirs": sum(entry.theirs.cost or 0 for entry in listed),
-        "unknown": sum(entry.ours.unknown for entry in listed),
-    }
+def _listed(price: Price | None) -> dict[str, Fraction]:
+    """Nano-dollars a token, by bucket, as far as they are known."""
+    if price is None:
+        return {}
+    if price.commitment:
+        return dict.fromkeys(COUNTS, Fraction(0))
+    found = ((name, getattr(price.scale.rates, name)) for name in COUNTS)
+    return {name: Fraction(rate, MILLION) for name, rate in found if rate is not None}

@@ -6,7 +6,7 @@ its cost was reckoned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -32,7 +32,8 @@ _usage = msgspec.json.Decoder(Usage)
 @dataclass(slots=True)
 class Change:
     """Of a member's attempts: how many cost otherwise now, what those that are known cost before and after,
-    how many became known or unknown, and how many keep their cost, for the book has no price of theirs."""
+    how many became known or unknown, and how many keep their cost, for the book has no price of theirs.
+    `difference` is over the `both` whose cost is known before and after."""
 
     attempts: int = 0
     changed: int = 0
@@ -41,6 +42,18 @@ class Change:
     now_known: int = 0
     now_unknown: int = 0
     kept: int = 0
+    unknown: int = 0  # before
+    both: int = 0
+    difference: int = 0
+
+    @property
+    def still_unknown(self) -> int:
+        """Of how many the cost is unknown afterwards."""
+        return self.unknown - self.now_known + self.now_unknown
+
+    def add(self, other: Change) -> None:
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     def take(self, old: int | None, new: int | None) -> None:
         self.before += old or 0
@@ -48,6 +61,10 @@ class Change:
         self.changed += old != new
         self.now_known += old is None and new is not None
         self.now_unknown += old is not None and new is None
+        self.unknown += old is None
+        if old is not None and new is not None:
+            self.both += 1
+            self.difference += new - old
 
 
 @dataclass(slots=True)

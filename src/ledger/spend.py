@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select
 
 from .database import Ledger
-from .questions import WITH_ATTEMPTS, Question, spans_of
+from .questions import IS_HIT, WITH_ATTEMPTS, Question, spans_of
 from .tables import ATTEMPTS, CALLS
 
 Heard = Callable[[int, int], None]  # of how many steps so many are done
-_IS_HIT = CALLS.c.cache.in_(("hit", "joined"))
 
 
 @dataclass(slots=True)
@@ -74,7 +73,7 @@ def spend(
             for row in connection.execute(query):
                 told = dict(zip(names, (int(value or 0) for value in row[len(groups) :]), strict=True))
                 sums = Sums(**told)
-                if groups or sums.calls:
+                if groups or any(told.values()):  # also attempts in vain of calls that others answered
                     result.groups.setdefault(question.key(row), Sums()).add(sums)
                     result.total.add(sums)
             if heard is not None:
@@ -102,9 +101,9 @@ def _each_call() -> dict[str, ColumnElement[Any]]:
         "cost": func.sum(c.cost_total),
         "unknown": _count(is_unknown),
         "at_least": _sum_where(is_unknown, c.cost_known),
-        "cache_hits": _count(_IS_HIT),
+        "cache_hits": _count(IS_HIT),
         "saved": func.sum(c.saved_nano),
-        "saved_unknown": _count(_IS_HIT & c.saved_nano.is_(None)),
+        "saved_unknown": _count(IS_HIT & c.saved_nano.is_(None)),
     }
 
 
@@ -124,9 +123,9 @@ def _each_attempt(failovers: bool) -> dict[str, ColumnElement[Any]]:
         "cost": func.sum(cost),
         "unknown": _count(cost.is_(None)),
         "at_least": _sum_where(cost.is_(None), known),
-        "cache_hits": _count(ends & _IS_HIT),
+        "cache_hits": _count(ends & IS_HIT),
         "saved": _sum_where(ends, c.saved_nano),
-        "saved_unknown": _count(ends & _IS_HIT & c.saved_nano.is_(None)),
+        "saved_unknown": _count(ends & IS_HIT & c.saved_nano.is_(None)),
     }
     if not failovers:
         return found

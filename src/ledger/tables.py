@@ -111,7 +111,7 @@ CALLS = Table(
             "dialect",
         )
     ),
-    _text("model", "what the call asked for"),
+    _text("model", "what the call asked for: `spend` and the filters call it `asked`"),
     _column("stream", Boolean, "as in the record"),
     *(_text(name, "as in the record") for name in ("rule", "pool", "member", "revision")),
     _text("outcome", "as in the record; a real record takes the place of one that is `lost`"),
@@ -153,7 +153,7 @@ ATTEMPTS = Table(
     _column("number", Integer, "1 for the call's first", key=True),
     _text("member", "provider/model; empty: an attempt of which nobody told, whose cost is unknown"),
     _text("provider", "the first part of that"),
-    _text("member_model", "the second part: the model as members name it"),
+    _text("member_model", "the second part, as members name it: `spend` and the filters call it `model`"),
     _column("answered", Boolean, "the call's answer, or its last word, came from here; else it was in vain"),
     _column("status", Integer, "as in the record"),
     _column("duration_ms", Double, "as in the record"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Tell:
     state = tmp_path / "state"
     state.mkdir()
     written = [
-        record(1, attempts=[used("vllm/big", 1000, 3_000_000)], team="search", customer="a"),
+        record(1, attempts=[used("vllm/big", 1000, 3_000_000)], team="search", customer="a", model="smart"),
         record(2, attempts=[used("vllm/big", 2000, 6_000_000)], team="search", customer="b"),
         record(3, NOW_S - DAY_S, [used("vllm/small", 10, 10_000, NOW_S - DAY_S)], team="ads"),
         record(4, attempts=[used("vllm/big", 0, None)], team="ads"),
@@ -95,8 +96,9 @@ def test_spend_for_programs(told: Tell) -> None:
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [(row["day"], row["calls"], row["cost_usd"], row["unknown"]) for row in rows] == [
         ("2026-11-28", "1", "0.00001", "0"),
-        ("2026-11-29", "3", "0.009", "1"),
+        ("2026-11-29", "3", "", "1"),
     ]
+    assert rows[1]["cost_known_usd"] == "0.009"
     _, out, _ = told(
         "spend", *SPAN, "--customer", "a", "--format", "json", "--as", "vllm/small", "--failovers"
     )
@@ -111,9 +113,71 @@ def test_spend_for_programs(told: Tell) -> None:
     )
 
 
+NOVEMBER = "2026-11-01T00:00:00Z to 2026-12-01T00:00:00Z"
+
+
+def test_what_nobody_knows_is_never_zero_for_programs(told: Tell) -> None:
+    """By hand: three calls of 3, 6 and 0.01 millions of nano-dollars; of two nobody knows."""
+    _, out, _ = told("spend", "--by", "outcome", *SPAN, "--format", "csv", "--as", "vllm/small")
+    lost_ones, good = sorted(csv.DictReader(io.StringIO(out)), key=lambda row: row["outcome"])
+    assert (good["cost_nano"], good["cost_usd"], good["unknown"]) == ("", "", "1")
+    assert (good["cost_known_nano"], good["cost_known_usd"]) == ("9010000", "0.00901")
+    assert (lost_ones["cost_nano"], lost_ones["cost_known_nano"], lost_ones["unknown"]) == ("", "0", "1")
+    assert (lost_ones["as_cost_nano"], lost_ones["as_cost_known_nano"], lost_ones["as_unknown"]) == (
+        "",
+        "0",
+        "1",
+    )
+    assert (lost_ones["as_both"], lost_ones["as_here_usd"], lost_ones["as_there_nano"]) == ("0", "", "")
+    # $1 a million for 3,010 tokens.
+    assert (good["as_cost_usd"], good["as_both"], good["as_there_usd"]) == ("0.00301", "3", "0.00301")
+    total = json.loads(told("spend", *SPAN, "--format", "json", "--failovers")[1])["total"]
+    assert (total["cost_nano"], total["cost_usd"], total["cost_known_usd"]) == (None, None, "0.00901")
+    assert (total["saved_nano"], total["vain_cost_usd"], total["hedge_cost_known_nano"]) == (0, "0", 0)
+    assert not {name for name in total if "at_least" in name}
+
+
+def test_each_column_for_programs_is_in_the_docs(told: Tell, tmp_path: Path) -> None:
+    (tmp_path / "bill.csv").write_text("Day,What,In,USD\n2026-11-28,small,10,1\n")
+    page = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    columns = ("--columns", "day=Day,model=What,input=In,cost=USD", "HERE/bill.csv")
+    for command in (
+        ("spend", *SPAN, "--failovers", "--as", "vllm/small"),
+        ("reconcile", "--provider", "vllm", *columns),
+    ):
+        head = told(*command, "--format", "csv")[1].splitlines()[0].split(",")
+        names = {re.sub("_(nano|usd)$", "_…", name) for name in head}
+        assert "unknown" in names and not {name for name in names if f"`{name}`" not in page}
+
+
+def test_what_it_would_have_cost_is_a_part_where_not_all_is_known(told: Tell) -> None:
+    rows = told("spend", "--by", "outcome", *SPAN, "--as", "vllm/small")[1].splitlines()
+    assert rows[1].endswith("0.00301  -0.006 + ?") and rows[2].split()[-2:] == ["?", "?"]
+
+
 def test_nothing_was_spent(told: Tell) -> None:
-    code, out, _ = told("spend", "--since", "2026-01-01", "--until", "2026-01-31")
-    assert code == 0 and [line.split() for line in out.splitlines()][1][0] == "0"
+    code, out, err = told("spend", "--since", "2026-01-01", "--until", "2026-01-31")
+    assert (code, err) == (0, "") and out == "no call in 2026-01-01T00:00:00Z to 2026-02-01T00:00:00Z\n"
+
+
+def test_a_filter_that_matches_nothing_says_where_its_word_is_found(told: Tell, tmp_path: Path) -> None:
+    code, out, err = told("spend", *SPAN, "--model", "smart", "--team", "search")
+    hint = "; 'smart' is what clients asked for: --asked smart"
+    said = f"no call in {NOVEMBER} matches --team search --model smart"
+    assert (code, out, err) == (0, f"{said}{hint}\n", "")
+    code, out, err = told("spend", *SPAN, "--by", "day", "--pool", "nobodys", "--format", "csv")
+    assert (code, err) == (0, f"no call in {NOVEMBER} matches --pool nobodys\n") and out.startswith(
+        "day,calls"
+    )
+    assert (
+        told("reprice", *SPAN, "--model", "smart")[1]
+        == f"no call in {NOVEMBER} matches --model smart{hint}\n"
+    )
+    code, _, err = told("export", *SPAN, "--asked", "big", "--out", "HERE/none.csv")
+    assert code == 0 and err.splitlines() == [
+        f"0 rows of calls are in HERE/none.csv: {NOVEMBER}",
+        f"no call in {NOVEMBER} matches --asked big; 'big' is a member's model: --model big",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +208,13 @@ def test_nothing_was_spent(told: Tell) -> None:
             2,
             "there is no time zone 'Moon'",
         ),
+        (
+            ("spend", "--as", "vllm/bigg"),
+            1,
+            "vllm/bigg has no price: is the model's name right? If so, add its price to `prices`",
+        ),
+        (("export", "--out", "HERE/a.xls"), 1, "a.xls' does not say what it is to be: give --format, or a"),
+        (("export", "--out", "HERE/a"), 1, "give --format, or a name that ends in .csv, .jsonl or .parquet"),
         (("export", "--out", "HERE/no/where.csv"), 1, "where.csv can't be written: No such file"),
     ],
 )
@@ -195,7 +266,30 @@ def test_reconcile(told: Tell, tmp_path: Path) -> None:
     code, out, _ = told("reconcile", "--provider", "vllm", *columns, "HERE/bill.csv", "--format", "json")
     assert [entry["difference_nano"] for entry in json.loads(out)["entries"]] == [0, -900_000]
     code, out, _ = told("reconcile", "--provider", "vllm", *columns, "HERE/bill.csv", "--format", "csv")
-    assert [row["theirs_usd"] for row in csv.DictReader(io.StringIO(out))] == ["0.00001", "0.0081"]
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["theirs_usd"] for row in rows] == ["0.00001", "0.0081"]
+    assert [(row["ours_usd"], row["ours_known_usd"], row["unknown"]) for row in rows] == [
+        ("0.00001", "0.00001", "0"),
+        ("", "0.009", "1"),
+    ]
+    assert [(row["by_price_usd"], row["explained"]) for row in rows] == [("", "yes"), ("-0.0009", "yes")]
+
+
+def test_reconcile_does_not_pass_what_nothing_explains(told: Tell, tmp_path: Path) -> None:
+    """10 tokens for $0.00001 here; a million times that there, and at 3.6 times the price."""
+    (tmp_path / "bill.csv").write_text("Day,What,In,USD\n2026-11-28,small,10000000,36\n")
+    columns = ("--columns", "day=Day,model=What,input=In,cost=USD", "HERE/bill.csv")
+    code, out, _ = told("reconcile", "--provider", "vllm", *columns)
+    assert code == 1
+    assert out.splitlines()[1].partition("NOT EXPLAINED; ")[2] == (
+        "tokens there: +9999990 input; calls that are not in the ledger; these tokens cost +9.99999 at our "
+        "price; the price differs: the same tokens cost +260.0% there (+26); no discount or tier is so far "
+        "from our price"
+    )
+    (entry,) = json.loads(told("reconcile", "--provider", "vllm", *columns, "--format", "json")[1])["entries"]
+    parts = [entry[f"by_{name}_nano"] for name in ("tokens", "unpriced", "price")]
+    assert parts == [9_999_990_000, 0, 26_000_000_000] and sum(parts) == entry["difference_nano"]
+    assert entry["explained"] is False
 
 
 def test_reprice(told: Tell) -> None:
@@ -203,21 +297,34 @@ def test_reprice(told: Tell) -> None:
     rows = [line.split() for line in out.splitlines()]
     assert code == 0
     # $2 a million now: 2,000,000 and 4,000,000 in place of 3 and 6; the one without tokens is known to be 0.
-    assert rows[1] == ["vllm/big", "3", "3", "0.009", "0.006", "-0.003", "1", "0", "0"]
+    changes = ["3", "3", "0.009", "+", "?", "0.006", "-0.003", "+", "?", "1", "0", "0"]
+    assert rows[1] == ["vllm/big", *changes]
+    assert rows[2] == ["vllm/small", "1", "0", "0.00001", "0.00001", "0", "0", "0", "0"]
+    changes = ["4", "3", "0.00901", "+", "?", "0.00601", "-0.003", "+", "?", "1", "0", "0"]
+    assert rows[3] == ["ALL", *changes]
+    assert "Of their 4 attempts 3 cost otherwise" in out
     assert "4 calls would be reckoned again" in out
     assert "0.009" in told("spend", *SPAN)[1]
     told("reprice", *SPAN)
     total = json.loads(told("spend", *SPAN, "--format", "json")[1])["total"]
-    assert (total["cost_nano"], total["unknown"]) == (6_010_000, 1)
+    assert (total["cost_nano"], total["cost_known_nano"], total["unknown"]) == (None, 6_010_000, 1)
     assert "0 calls are reckoned again" in told("reprice", *SPAN)[1]
+
+
+def test_reprice_of_what_stays_unknown(told: Tell, tmp_path: Path) -> None:
+    path = tmp_path / "broker.yaml"
+    path.write_text(CONFIG.replace("  - {provider: vllm, model: big, input: 2, output: 2}\n", ""))
+    rows = [line.split() for line in told("reprice", *SPAN, "--team", "ads", "--dry-run")[1].splitlines()]
+    assert rows[1] == ["vllm/big", "1", "0", "?", "?", "?", "0", "0", "0"]
 
 
 def test_export(told: Tell, tmp_path: Path) -> None:
     code, _, err = told("export", *SPAN, "--out", "HERE/calls.jsonl")
     assert code == 0 and "5 rows of calls are in HERE/calls.jsonl" in err
     assert len((tmp_path / "calls.jsonl").read_text().splitlines()) == 5
-    code, out, _ = told("export", *SPAN, "--table", "attempts", "--member", "vllm/small", "--out", "-")
+    code, out, err = told("export", *SPAN, "--table", "attempts", "--member", "vllm/small", "--out", "-")
     assert code == 0 and [row["member"] for row in csv.DictReader(io.StringIO(out))] == ["vllm/small"]
+    assert err == f"1 rows of attempts are written to standard output: {NOVEMBER}\n"
     told("export", *SPAN, "--out", "HERE/calls.parquet")
     assert (tmp_path / "calls.parquet").read_bytes()[:4] == b"PAR1"
 

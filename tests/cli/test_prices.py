@@ -71,6 +71,7 @@ def test_the_table_of_what_is_in_effect(told: Callable[..., Told]) -> None:
     assert unknown[1:] == ["?", "?", "?", "?", "?", "nowhere:", "add", "it", "to", "`prices`"]
     assert lines[-1] == ["vllm/qwen", "0", "0", "0", "0", "0", "paid", "otherwise", "broker.yaml:9"]
     assert "Dollars per million tokens; ?: not known. Revision " in out
+    assert out.endswith("Web searches: dollars per million of them, which are no tokens.\n")
 
 
 def test_at_another_day_another_price(told: Callable[..., Told]) -> None:

@@ -136,7 +136,8 @@ def test_without_set_up_it_is_a_file_beside_the_journal(sims: Simulators, tmp_pa
     assert rows[2] == ["search", "n", "1", "1000", "200", "50", "100", "0.0047475"]
     assert rows[3] == ["search", "unpriced", "1", "1000", "200", "50", "100", "?", "1"]
     assert rows[5][:2] == ["ALL", "5"] and rows[5][-4:] == ["0.0142425", "+", "?", "1"]
-    assert (told["total"]["cost_usd"], told["total"]["unknown"]) == ("0.0142425", 1)
+    assert (told["total"]["cost_usd"], told["total"]["unknown"]) == (None, 1)
+    assert told["total"]["cost_known_usd"] == "0.0142425"
     # $1 and $2 a million, for 1,000 and 100 tokens: 1,200,000 a call.
     assert told["total"]["as_cost_nano"] == 4 * 1_200_000
     assert (told["total"]["as_here_nano"], told["total"]["as_there_nano"]) == (3 * TOTAL, 3_600_000)

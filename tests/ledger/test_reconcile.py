@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 from datetime import UTC
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from modelbroker.core.errors import Misconfigured
-from modelbroker.core.prices import Cost
+from modelbroker.core.prices import NANO, Cost, Price, Rates, Scale, book_of
 from modelbroker.core.record import Record
 from modelbroker.core.usage import PARTIAL, Usage
 from modelbroker.ledger.database import Ledger, Position
+from modelbroker.ledger.differences import Entry, Parts, Side, explain
 from modelbroker.ledger.invoices import Invoice, columns_of, read
-from modelbroker.ledger.reconcile import Entry, Reconciled, model_key, reconcile
+from modelbroker.ledger.reconcile import Reconciled, model_key, reconcile
 from modelbroker.ledger.rows import rows_of
+from modelbroker.ledger.tables import COUNTS
 from support.ledgers import NOW_S, attempt, lost, record, trees
 
 NO_TOKENS = {"input": 0, "cache_read": 0, "cache_write_5m": 0, "cache_write_1h": 0, "output": 0}
@@ -221,7 +226,112 @@ def test_unknown_cost_is_said(url: str) -> None:
 def test_other_prices_are_told_from_missing_calls(url: str) -> None:
     entry = only(compared(url, [call(1, "opus")], "2026-11-29,Claude Opus 4.7,1000,0.0009"))
     assert entry.why == ["the price differs: the same tokens cost -10.0% there"]
-    assert entry.difference == -100_000
+    assert entry.difference == -100_000 and entry.parts == Parts(0, 0, -100_000) and not entry.is_open
+
+
+def test_tokens_that_nothing_explains_and_a_price_beside(url: str) -> None:
+    """Ours is $0.001 for 1,000 tokens; theirs $9 for ten million, which cost $10 here."""
+    entry = only(compared(url, [call(1, "opus")], "2026-11-29,Claude Opus 4.7,10000000,9"))
+    assert entry.why == [
+        "tokens there: +9999000 input",
+        "calls that are not in the ledger",
+        "these tokens cost +9.999 at our price",
+        "the price differs: the same tokens cost -10.0% there (-1)",
+    ]
+    assert entry.parts == Parts(9_999_000_000, 0, -1_000_000_000)
+    assert entry.tokens_open and not entry.money_open
+    fewer = only(compared(url, [call(1, "opus")], "2026-11-29,Claude Opus 4.7,900,0.0009"))
+    assert fewer.why[1] == "no call that is lost or of unknown usage explains fewer of them there"
+    assert fewer.is_open and fewer.parts == Parts(-100_000, 0, 0)
+
+
+def test_one_lost_call_does_not_explain_millions(url: str) -> None:
+    calls = [call(1, "opus"), lost(record(2))]
+    entry = only(compared(url, calls, "2026-11-29,Claude Opus 4.7,2001001,2.001001"))
+    assert "more than 1 calls of unknown usage can have used" in entry.why and entry.is_open
+    assert not only(compared(url, calls, "2026-11-29,Claude Opus 4.7,2001000,2.001")).is_open
+
+
+@pytest.mark.parametrize(
+    ("dollars", "is_open"), [("0.0005", False), ("0.002", False), ("0.0036", True), ("0", True)]
+)
+def test_what_no_price_explains(url: str, dollars: str, is_open: bool) -> None:
+    entry = only(compared(url, [call(1, "opus")], f"2026-11-29,Claude Opus 4.7,1000,{dollars}"))
+    assert entry.is_open == is_open
+    assert ("no discount or tier is so far from our price" in entry.why) == is_open
+
+
+def test_what_is_unknown_here_is_a_part_of_its_own(url: str) -> None:
+    """Of 1,000 tokens nobody knows the price; by that of the others they cost $0.001."""
+    unpriced = call(1, "opus", cost=Cost(None, {}, ("price",)))
+    entry = only(compared(url, [unpriced, call(2, "opus")], "2026-11-29,Claude Opus 4.7,2000,0.002"))
+    assert entry.parts == Parts(0, 1_000_000, 0) and not entry.is_open
+    unpriced = call(3, "haiku", cost=Cost(None, {}, ("price",)))
+    alone = compared(url, [unpriced], "2026-11-29,haiku,1000,0.001").entries[0]
+    assert alone.why[-1] == "our price of input is not known" and alone.parts is None and not alone.is_open
+
+
+def test_the_price_book_tells_of_buckets_that_are_empty_here(url: str) -> None:
+    text = "day,model,input,output,cost\n2026-11-29,Claude Opus 4.7,1000,10,0.00102\n"
+    columns = {name: name for name in ("day", "model", "input", "output", "cost")}
+    price = Price(Scale(Rates(output=2 * NANO)))
+    with Ledger(url) as ledger:
+        ledger.take(rows_of(trees([call(1, "opus")]), "s"), "s", "here", Position("f", 1), 0)
+        found = reconcile(
+            ledger,
+            parsed(text, columns=columns),
+            "anthropic",
+            own_names={"opus": "claude-opus-4-7"},
+            renamed={},
+            zone=UTC,
+            prices=lambda models: book_of(dict.fromkeys(models, (price,))),
+        )
+    entry = only(found)
+    assert entry.parts == Parts(20_000, 0, 0) and entry.tokens_open
+
+
+def test_an_invoice_of_costs_alone(url: str) -> None:
+    def found(dollars: str, *calls: Record) -> Entry:
+        columns = {"day": "day", "model": "model", "cost": "cost"}
+        text = f"day,model,cost\n2026-11-29,Claude Opus 4.7,{dollars}\n"
+        with Ledger(url) as ledger:
+            ledger.take(rows_of(trees(calls), "s"), "s", "here", Position("f", 1), 0)
+            names = {"opus": "claude-opus-4-7"}
+            invoice = parsed(text, columns=columns)
+            return only(reconcile(ledger, invoice, "anthropic", own_names=names, renamed={}, zone=UTC))
+
+    assert found("0.001003", call(1, "opus")).why == ["rounding"]
+    more = found("0.002", call(1, "opus"))
+    assert (more.why, more.is_open) == ([], True)
+    assert not found("0.002", lost(record(2))).is_open
+    assert found("0.0005").is_open
+
+
+amounts_of = st.dictionaries(st.sampled_from(COUNTS), st.integers(0, 10**9))
+
+
+@given(amounts_of, amounts_of, amounts_of, st.integers(0, 10**12), st.integers(0, 3), st.integers(0, 3))
+def test_the_parts_add_up_and_what_is_far_is_never_silent(
+    here: dict[str, int], unpriced: dict[str, int], there: dict[str, int], cost: int, lost: int, unknown: int
+) -> None:
+    ours, theirs = Side(attempts=5, unknown=unknown), Side()
+    ours.add(here, sum(here.values()) * 3)
+    ours.priced, ours.paid = here, {name: count * 3 for name, count in here.items()}
+    if unknown:
+        ours.add(unpriced, 0)
+    theirs.add(there, cost)
+    entry = Entry("2026-11-29", "m", ours, theirs)
+    explain(entry, lost, dict.fromkeys(COUNTS, Fraction(3)))
+    if entry.parts is not None:
+        assert entry.parts.tokens + entry.parts.unpriced + entry.parts.price == entry.difference
+        assert entry.parts.tokens == 3 * sum(entry.missing().values())
+    else:
+        assert not entry.difference and not entry.missing() and not unknown
+    if not entry.is_open:
+        assert sum(entry.missing().values()) <= lost * 2_000_000
+        assert all(count > 0 for count in entry.missing().values())
+        bill = 3 * sum(there.values())
+        assert bill // 4 <= cost <= bill * 2
 
 
 def test_calls_past_the_broker(url: str) -> None:
@@ -234,10 +344,12 @@ def test_calls_past_the_broker(url: str) -> None:
     opus, other = found.entries
     assert opus.why == [
         "tokens there: +2000 input",
-        "calls that are not in the ledger",
         "1 calls of that day are lost: their usage is not known",
+        "these tokens cost +0.002 at our price",
     ]
+    assert not opus.is_open and opus.parts == Parts(2_000_000, 0, 0)
     assert other.why == ["none of it is in the ledger: calls past the broker, or another name of the model"]
+    assert other.is_open
     renamed = compared(url, [call(1, "opus")], "2026-11-29,other,1000,0.001", renamed={"other": "opus"})
     assert only(renamed).why == []
 
@@ -246,6 +358,7 @@ def test_what_is_not_billed_yet(url: str) -> None:
     found = compared(url, [call(1, "opus"), call(2, "haiku")], "2026-11-29,Claude Opus 4.7,1000,0.001")
     haiku = next(entry for entry in found.entries if entry.model == "haiku")
     assert haiku.why == ["not on the invoice: another account, or it is not complete yet"]
+    assert haiku.is_open
 
 
 def test_a_call_over_midnight(url: str) -> None:
@@ -257,6 +370,10 @@ def test_a_call_over_midnight(url: str) -> None:
     first, second = found.entries
     assert "day boundary: the next day has it the other way round (2026-11-30)" in first.why
     assert "day boundary: with 2026-11-29 together they agree" in second.why
+    assert not first.is_open and not second.is_open
+    assert not [
+        word for word in (*first.why, *second.why) if "no call" in word or "not in the ledger" in word
+    ]
 
 
 def test_days_of_another_time_zone(url: str) -> None:

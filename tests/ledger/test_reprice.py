@@ -73,8 +73,10 @@ def test_calls_cost_what_the_book_says_now(filled: str) -> None:
     assert {revision for _, _, revision in by_seed} == {new.revision, ""}
     assert result.calls == 7
     # Before: 300,000 twice, 150,000; after: 200,000 twice, 100,000 twice.
-    assert result.members["anthropic/claude"] == Change(6, 4, 750_000, 600_000, now_known=1)
-    assert result.members["gone/model"] == Change(1, 0, 300_000, 300_000, kept=1)
+    # Known before and after: 300,000 → 200,000, 150,000 → 100,000, 300,000 → 100,000.
+    claude = Change(6, 4, 750_000, 600_000, now_known=1, unknown=3, both=3, difference=-350_000)
+    assert result.members["anthropic/claude"] == claude and claude.still_unknown == 2
+    assert result.members["gone/model"] == Change(1, 0, 300_000, 300_000, kept=1, both=1)
 
 
 def test_a_rehearsal_says_the_same_and_changes_nothing(filled: str) -> None:

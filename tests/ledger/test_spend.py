@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from modelbroker.core.prices import Cost, Price, Rates, Scale, book_of
 from modelbroker.core.record import Record
 from modelbroker.core.usage import Usage
+from modelbroker.ledger import tables
 from modelbroker.ledger.database import Ledger, Position
 from modelbroker.ledger.elsewhere import elsewhere
 from modelbroker.ledger.questions import DIMENSIONS, OF_ATTEMPTS, Question
 from modelbroker.ledger.rows import rows_of
 from modelbroker.ledger.spend import Sums, spend
+from sqlalchemy import func, select
 from support.ledgers import DAY_S, NOW_S, attempt, lost, record, trees
 
 NewLedger = Callable[[], str]
@@ -95,6 +97,30 @@ def test_by_member_each_attempt_is_at_its_own(filled: str) -> None:
     }
 
 
+def test_a_reply_of_the_cache_is_at_the_member_that_gave_it(url: str) -> None:
+    """Also where a model's name has a slash; a call that reached nobody stays at nobody."""
+    deep = "openrouter/meta/llama-4"
+    calls = [call(1, used(OPUS, 100), member=OPUS)]
+    calls += [
+        record(n, NOW_S, [], cost=Cost(0), usage_state="none", member=member, cache=how)
+        for n, member, how in ((2, OPUS, "hit"), (3, deep, "joined"), (4, OPUS, None), (5, "", "hit"))
+    ]
+    with Ledger(url) as ledger:
+        ledger.take(rows_of(trees(calls), "s"), "s", "here", Position("f", 1), 0)
+    found = {key[0]: (s.calls, s.cost, s.cache_hits) for key, s in asked(url, "member").items()}
+    assert found == {OPUS: (2, 100, 1), deep: (1, 0, 1), "": (2, 0, 1)}
+    assert set(asked(url, "provider", "model")) == {
+        ("anthropic", "opus"),
+        ("openrouter", "meta/llama-4"),
+        ("", ""),
+    }
+    assert asked(url, where={"provider": ("openrouter",)})[()].cache_hits == 1
+    with Ledger(url) as ledger, ledger.reading() as connection:
+        for where, count in (({"model": ("opus",)}, 2), ({"member": (deep,)}, 1)):
+            query = select(func.count()).select_from(tables.CALLS).where(*Question(where=where).of_calls())
+            assert connection.execute(query).scalar() == count
+
+
 def test_by_customer_and_feature(filled: str) -> None:
     groups = asked(filled, "customer", "feature", where={"team": ("search",)})
     assert {key: (sums.calls, sums.cost) for key, sums in groups.items()} == {
@@ -126,6 +152,12 @@ def test_failovers_and_hedges(filled: str) -> None:
     groups = asked(filled, "team", failovers=True)
     vain = {key: (s.vain, s.vain_cost, s.vain_unknown, s.hedges, s.cost) for key, s in groups.items()}
     assert vain == {("search",): (1, 0, 0, 0, 137), ("ads",): (2, 40, 1, 0, 45), ("",): (0, 0, 0, 0, 0)}
+
+
+def test_what_was_tried_in_vain_costs_also_where_no_call_was_answered(filled: str) -> None:
+    """Call 4 alone: it cost 40 there, and was answered elsewhere."""
+    sums = asked(filled, where={"member": (OPUS,), "team": ("ads",), "customer": ("a",)})[()]
+    assert (sums.calls, sums.cost, sums.input) == (0, 40, 10)
 
 
 def test_an_attempt_of_which_nobody_told_is_unknown_in_every_view(url: str) -> None:
