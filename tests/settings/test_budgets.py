@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from modelbroker.core.budgets import Budget, Fleet, Step, Window
 from modelbroker.core.catalog import Condition, Op, SecretRef
+from modelbroker.dialects import BUILT, KNOWN
+from modelbroker.settings import compile_texts
 from support.catalogs import catalog
 
 POOLS = [{"name": name, "members": [{"provider": "a", "model": "m"}]} for name in ("p", "q")]
@@ -59,6 +62,31 @@ def test_steps_in_rising_order() -> None:
         Step(900_000, "degrade", "q"),
         Step(1_200_000, "deny"),
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "warned"),
+    [
+        (
+            {"at": [{"100%": "deny"}, {"120%": "warn"}]},
+            "budgets[0].at[1]: calls are denied from 100% on, so that it hardly ever comes to this warning; "
+            "let deny come behind warn",
+        ),
+        (
+            {"match": {"pool": "q"}, "at": [{"90%": {"degrade": "q"}}, {"100%": "deny"}]},
+            "budgets[0].at[0]: the budget is of calls that are in q already, so none goes there; "
+            "name another pool, or leave it out",
+        ),
+        ({"match": {"pool": ["p", "q"]}, "at": [{"90%": {"degrade": "q"}}]}, ""),
+        ({"match": {"pool": "!p"}, "at": [{"90%": {"degrade": "q"}}]}, ""),
+        ({"at": [{"90%": "warn"}, {"90%": {"degrade": "q"}}, {"100%": "deny"}]}, ""),
+    ],
+)
+def test_what_hardly_ever_acts_is_warned_of(said: dict[str, Any], warned: str) -> None:
+    text = yaml.safe_dump({"pools": POOLS, "budgets": [{"name": "b", "amount": "$1", "per": "day", **said}]})
+    text += "providers: [{name: a, dialect: openai-chat, base_url: http://127.0.0.1:1, auth: none}]\n"
+    found = compile_texts({"a.yaml": text}, dialects=KNOWN, built=BUILT).warnings
+    assert [f"{one.field}: {one.wrong}; {one.right}" for one in found] == ([warned] if warned else [])
 
 
 def test_whose_they_are() -> None:
