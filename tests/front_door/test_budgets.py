@@ -184,7 +184,7 @@ def test_a_team_borrows_what_others_leave(broker: Broker) -> None:
         one for _ in range(6) for one in make(broker.url, [asked("child", "dear")]) if _settled(broker, one)
     ]
     assert [one.status for one in got] == [200] * 5 + [429]
-    assert b"the budget lender allows $0.002 in 30 d" in got[-1].body
+    assert b"the budget lender allows $0.002 per rolling 30d, and" in got[-1].body
     quiet(broker, "child", "", 3 * CALL)
     quiet(broker, "lender", "", 2 * CALL)
 
@@ -196,8 +196,9 @@ def test_a_denial_in_each_dialect(broker: Broker) -> None:
     with pytest.raises(openai.RateLimitError) as denied:
         chat.chat.completions.create(model="cheap", messages=[{"role": "user", "content": "Hello"}])
     assert denied.value.code == "budget_exceeded"
-    assert "the budget deny allows 1 calls a day, and 1 calls are used or reserved; it fits again in" in str(
-        denied.value
+    assert (
+        "the budget deny allows 1 calls per day, and 1 calls are used or reserved; it fits again in"
+        in str(denied.value)
     )
     with pytest.raises(openai.RateLimitError):
         chat.responses.create(model="cheap", input="Hello", stream=True)
@@ -229,7 +230,9 @@ def test_so_many_calls_at_a_time(broker: Broker, sims: Simulators) -> None:
 def test_so_many_tokens_and_calls_in_a_time(broker: Broker) -> None:
     (large,) = make(broker.url, [asked("paced", "dear", tokens=5000)])
     assert large.status == 429
-    assert b"more than all of it: ask for a shorter answer" in large.body
+    assert b"the rate limit paced allows 1000 tokens/h, and" in large.body
+    assert b"more than all of it: ask for a shorter answer, by max_completion_tokens" in large.body
+    assert json.loads(large.body)["error"]["param"] == "max_completion_tokens"
     got = make(broker.url, [asked("paced", "dear", tokens=10) for _ in range(5)])
     assert codes(got) == {"": 3, "rate_limited": 2}
     wait_until(

@@ -9,7 +9,7 @@ import yaml
 from modelbroker.core.budgets import Budget, Fleet, Step, Window
 from modelbroker.core.catalog import Condition, Op, SecretRef
 from modelbroker.dialects import BUILT, KNOWN
-from modelbroker.settings import compile_texts
+from modelbroker.settings import amounts, compile_texts
 from support.catalogs import catalog
 
 POOLS = [{"name": name, "members": [{"provider": "a", "model": "m"}]} for name in ("p", "q")]
@@ -134,3 +134,23 @@ def test_a_fleet() -> None:
 
 def test_without_budgets_the_revision_is_what_it_was() -> None:
     assert catalog(pools=POOLS).revision == catalog(pools=POOLS, budgets=[]).revision
+
+
+@pytest.mark.parametrize(
+    ("window", "written", "rate"),
+    [
+        (Window(length_ms=60_000), "rolling 1m", "/m"),
+        (Window(length_ms=86_400_000), "rolling 24h", "/d"),
+        (Window(length_ms=90_000), "rolling 90s", "/90s"),
+        (Window(length_ms=7_200_000), "rolling 2h", "/2h"),
+        (Window(length_ms=30 * 86_400_000), "rolling 30d", "/30d"),
+    ],
+)
+def test_a_window_is_written_as_in_yaml(window: Window, written: str, rate: str) -> None:
+    assert (window.written, window.written_rate) == (written, rate)
+    assert amounts.window(written) == window
+    assert amounts.rate(f"5{rate}") == (5, window)
+
+
+def test_a_window_of_the_calendar_is_written_as_in_yaml() -> None:
+    assert Window("day", "Europe/Berlin").written == "day"
