@@ -70,6 +70,7 @@ def prepare(
     *,
     price_list: PriceList | None = None,
     priced_at_s: int | None = None,
+    warned_at_s: int | None = None,
 ) -> Ready:
     """Raises SettingsError (all problems at once) or Misconfigured. What is the same in `before` is taken
     over from there. The prices are as in `compile_texts`."""
@@ -80,6 +81,7 @@ def prepare(
         deviations=DEVIATIONS,
         price_list=price_list,
         priced_at_s=priced_at_s,
+        warned_at_s=warned_at_s,
     )
     catalog = override(loaded.catalog, overrides)
     warnings = [str(problem) for problem in loaded.warnings]
