@@ -145,7 +145,7 @@ def compile_texts(
     at_s = warned_at_s if priced_at_s is None else priced_at_s
     if at_s is not None:
         told = (pools, book, at_s, providers.idle(provider_map), budgets)
-        warn_of_prices(merged, *told, budgets, everybody=at_s == priced_at_s)
+        warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
     parts |= {"budgets": budgets, "fleet": fleet} if budgets else {}
     catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
     return Loaded(catalog, merged.all_warnings(), book)
