@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ TEAMS = (
     "left",
     "kill",
     "again",
+    "never",
 )
 # $10 a million tokens of an answer, and nothing for the question: 100 tokens are a tenth of a cent.
 CALL = DOLLAR // 1000
@@ -100,6 +102,14 @@ def config(sims: Simulators) -> dict[str, Any]:
             daily("known", "$1", on_unknown_cost="$0.4"),
             daily("left", "$1"),
             daily("kill", "$1"),
+            daily("never", "$0.001"),
+            {
+                "name": "nobodys",
+                "by": "customer",
+                "match": {"team": "nobody"},
+                "amount": "$1",
+                "per": "rolling 24h",
+            },
             daily("again", "2 calls", at=[{"60%": {"degrade": "cheap"}}, {"100%": "deny"}]),
         ],
         "rate_limits": [
@@ -287,7 +297,27 @@ def test_where_they_stand(broker: Broker) -> None:
     metric = broker.metrics("modelbroker_budget_spent")
     assert metric['{budget="tried",scope="",unit="nano_dollars"}'] == spent
     nothing = subprocess.run([*command, "no-such"], capture_output=True, text=True, check=False)
-    assert (nothing.returncode, nothing.stdout) == (1, "no account has been used (this broker alone)\n")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert 'there is no budget or rate limit "no-such"; there are ' in nothing.stderr
+    assert "Traceback" not in nothing.stderr
+    unused = subprocess.run([*command, "nobodys"], capture_output=True, text=True, check=True).stdout
+    assert unused.splitlines()[2].split() == ["nobodys", "-", "$1", "rolling", "24h", "$0", "$0", "0.0%", "-"]
+
+
+def test_who_was_denied_is_told_by_the_command_and_in_the_log(broker: Broker) -> None:
+    """By the budget's name, whether or not one of its accounts holds anything; the log has the first."""
+    got = make(broker.url, [asked("never", "dear", tokens=500) for _ in range(4)])
+    assert codes(got) == {"budget_exceeded": 4}
+    command = [sys.executable, "-m", "modelbroker.cli.main", "budgets", "--admin", broker.admin_url, "never"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert table[2].split()[:3] == ["never", "all", "$0.001"]
+    assert table[3:] == ["calls denied since this broker began: never 4"]
+    assert broker.log().count("budget never (all): a call is denied, the first in this window") == 1
+    with urllib.request.urlopen(f"{broker.admin_url}/status", timeout=10) as reply:
+        warnings = "\n".join(json.load(reply)["warnings"])
+    assert "a/odd has no price" in warnings
+    assert "$0.001 is less than one call of 4,096 tokens at b/m ($0.004096)" in warnings
+    assert "a/odd has no price" in broker.log()
 
 
 def test_what_is_answered_from_the_cache_costs_nothing(broker: Broker) -> None:
