@@ -228,8 +228,9 @@ class Keeper:
         return self._rows({name: dict(account.slots) for name, account in accounts.items()})
 
     async def shown(self) -> dict[str, Any]:
-        """Where each account stands, and budgets without one; `kept`: `here`, with all brokers in `redis`, or,
-        while that is `away`, here. `denied`: calls, by budget, to which this broker said no since it began."""
+        """Where each account stands, and budgets without one. `kept`: `here`, with all brokers in `redis`,
+        or, while that is `away`, here. `denied`: by budget, the calls to which this broker said no since it
+        began."""
         kept, rows = "here", None
         if self._shared is not None:
             try:

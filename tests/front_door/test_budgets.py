@@ -156,7 +156,7 @@ def test_of_two_hundred_calls_at_a_time_as_many_are_made_as_fit(
     got = make(broker.url, [asked(name, "dear") for _ in range(200)], parallel=200)
     assert codes(got) == {"": 20, "budget_exceeded": 180}
     refused = next(one for one in got if one.status == 429)
-    assert b"the budget crowds (team=%b) allows $0.02 a day" % name.encode() in refused.body
+    assert b"the budget crowds (team=%b) allows $0.02 per day" % name.encode() in refused.body
     assert int(refused.headers["retry-after"]) > 0
     quiet(broker, "crowds", f"team={name}", 20 * output * CALL // 100)
     record = record_of(broker, refused)
