@@ -20,7 +20,7 @@ from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
 from ..policy.identity import named
 from ..policy.seats import Plan
-from ..settings import PriceList, compile_texts, read_files
+from ..settings import PriceList, compile_texts, place_of, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .jwks import all_with_keys
@@ -99,7 +99,11 @@ def make_ready(
     """Secrets and keys are read here: call it again when one has changed. Without `prices` those of `before`
     stay. Misconfigured where keys that were there before, or of a new issuer, can't be had."""
     catalog = with_certificates(catalog)
-    issuers, problems = all_with_keys(catalog.issuers, before.catalog.issuers if before else None)
+    issuers, problems = all_with_keys(
+        catalog.issuers,
+        before.catalog.issuers if before else None,
+        lambda issuer: place_of(texts, "issuers", issuer.name, "jwks"),
+    )
     catalog = replace(catalog, issuers=issuers)
     password = None
     if catalog.fleet is not None:
