@@ -23,7 +23,9 @@ def print_budgets(admin_url: str, names: Sequence[str], how: str) -> int:
     for name in names:
         if name not in known:
             there = f"there are {listing(known)}" if known else "none are configured"
-            raise Misconfigured(404, "no_budget", f"there is no budget or rate limit {show(name)}; {there}")
+            raise Misconfigured(
+                404, "no_such_budget", f"there is no budget or rate limit {show(name)}; {there}"
+            )
     rows = [row for row in answer["budgets"] if not names or row["budget"] in names]
     if how == "json":
         print(json.dumps({**answer, "budgets": rows}, indent=2))
