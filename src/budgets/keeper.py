@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import Counter
@@ -14,8 +14,9 @@ from prometheus_client import Counter
 from ..core.budgets import CONCURRENCY, WARN, Budget, Charge, Fleet
 from ..core.record import Record
 from ..core.usage import NOTHING
-from ..policy.budgets import DEGRADED, DENIED, GRANTED, Accounts, Ask, Used, Verdict, most_of
+from ..policy.budgets import DENIED, GRANTED, Accounts, Ask, Claim, Used, Verdict, most_of
 from .calendars import spans
+from .firsts import Firsts
 from .fleet import Away, Shared
 from .kept import Kept
 from .metrics import register, unregister
@@ -23,7 +24,11 @@ from .metrics import register, unregister
 log = logging.getLogger("modelbroker.budgets")
 
 _DENIED = Counter("modelbroker_budget_denied", "Calls that a budget or rate limit refused", ["budget"])
-_DEGRADED = Counter("modelbroker_budget_degraded", "Calls that a budget sent to another pool", ["budget"])
+_DEGRADED = Counter(
+    "modelbroker_budget_degraded",
+    "Calls that a budget sent to another pool, and that were made",
+    ["budget"],
+)
 _WARNED = Counter(
     "modelbroker_budget_warnings", "Times that a part of a budget was used up", ["budget", "at"]
 )
@@ -49,6 +54,8 @@ class Keeper:
         self._kept = kept
         self._broker = broker
         self._now_s = now_s
+        self._denied: dict[str, int] = {}  # calls, by the budget's name
+        self._firsts = Firsts(spans)
         self._warned: set[tuple[str, int]] = set()  # (account, part of its limit)
         self._fleet: tuple[Fleet | None, str | None] = (None, None)
         self._shared: Shared | None = None
@@ -112,6 +119,8 @@ class Keeper:
 
     def settle(self, record: Record) -> None:
         """The call has ended: its record gets what it is charged."""
+        if record.degraded_from and record.attempts_made:
+            _DEGRADED.labels(record.budget).inc()
         if record.request_id in self.accounts.held:
             record.budgets = tuple(self.accounts.settle(record.request_id, used_by(record)))
             self._wake()
@@ -127,14 +136,33 @@ class Keeper:
             self._shared.wake()
 
     def _tell(self, ask: Ask, verdict: Verdict) -> None:
-        if verdict.outcome == DENIED:
-            _DENIED.labels(ask.claims[verdict.row].seat.budget.name).inc()
-        elif verdict.outcome == DEGRADED:
-            _DEGRADED.labels(ask.claims[verdict.row].seat.budget.name).inc()
-        for row, claim in enumerate(ask.claims if verdict.outcome == GRANTED else ()):
+        if verdict.outcome != GRANTED:
+            self._tell_no(ask.claims[verdict.row], verdict.outcome, ask.now_s)
+            return
+        for row, claim in enumerate(ask.claims):
             budget = claim.seat.budget
             if len(budget.steps) > 1 or (budget.steps[:1] != () and budget.steps[0].action == WARN):
                 self._warn(budget, claim.seat.account, verdict.used[row] + claim.amount)
+
+    def _tell_no(self, claim: Claim, outcome: str, now_s: float) -> None:
+        budget, account = claim.seat.budget, claim.seat.account
+        is_denied = outcome == DENIED
+        if is_denied:
+            _DENIED.labels(budget.name).inc()
+            self._denied[budget.name] = self._denied.get(budget.name, 0) + 1
+        if not self._firsts.is_first(account, outcome, budget.window, now_s):
+            return
+        what = "is sent to another pool"
+        if is_denied:
+            is_providers = "provider" in budget.by or any(one.fact == "provider" for one in budget.conditions)
+            what = "is kept from the provider" if is_providers else "is denied"
+        log.warning(
+            "%s %s (%s): a call %s, the first in this window; further ones are counted, and not told here",
+            budget.kind.replace("_", " "),
+            budget.name,
+            _scope(account),
+            what,
+        )
 
     def _warn(self, budget: Budget, account: str, used: int) -> None:
         for step in budget.steps:
@@ -200,14 +228,29 @@ class Keeper:
         return self._rows({name: dict(account.slots) for name, account in accounts.items()})
 
     async def shown(self) -> dict[str, Any]:
-        """Where each account stands; `kept`: `here`, with all brokers in `redis`, or, while that is `away`,
-        here."""
-        if self._shared is None:
-            return {"kept": "here", "budgets": self.here()}
-        try:
-            return {"kept": "redis", "budgets": self._rows(await self._shared.figures())}
-        except Away:
-            return {"kept": "away", "budgets": self.here()}
+        """Where each account stands, and budgets without one. `kept`: `here`, with all brokers in `redis`,
+        or, while that is `away`, here. `denied`: by budget, the calls to which this broker said no since it
+        began."""
+        kept, rows = "here", None
+        if self._shared is not None:
+            try:
+                kept, rows = "redis", self._rows(await self._shared.figures())
+            except Away:
+                kept = "away"
+        rows = self.here() if rows is None else rows
+        rows += self._unused({(row["budget"], row["unit"]) for row in rows})
+        rows.sort(key=lambda row: (row["budget"], row["unit"], row["window"], row["scope"] or ""))
+        denied = {one.name: self._denied.get(one.name, 0) for one in self.budgets}
+        return {"kept": kept, "budgets": rows, "denied": dict(sorted(denied.items()))}
+
+    def _unused(self, used: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
+        """Of those of which no account has been used."""
+        now_s = self._now_s()
+        return [
+            shown_row(one, None if one.by else "", 0, 0, spans(one.window, now_s).until_s)
+            for one in self.budgets
+            if (one.name, one.unit) not in used
+        ]
 
     def _rows(self, accounts: Mapping[str, Mapping[int, Sequence[int]]]) -> list[dict[str, Any]]:
         now_s = self._now_s()
@@ -225,8 +268,9 @@ class Keeper:
         return rows
 
 
-def shown_row(budget: Budget, scope: str, spent: int, reserved: int, until_s: float) -> dict[str, Any]:
-    """One account, for `/budgets`. Amounts are in `unit`; `resets_s` is unix time, null where it rolls on."""
+def shown_row(budget: Budget, scope: str | None, spent: int, reserved: int, until_s: float) -> dict[str, Any]:
+    """One account, for `/budgets`. Amounts are in `unit`; `resets_s` is unix time, null where it rolls on.
+    `scope` is null where no account of the budget has been used yet."""
     return {
         "budget": budget.name,
         "kind": budget.kind,

@@ -233,7 +233,14 @@ class ControlPlane:
             self._price_list, why = price_list_here()
             if why and before is None:
                 log.warning("%s: only what `prices` says has a price", why)
-        return prepare(texts, self._options.overrides, os.environ, before, price_list=self._price_list)
+        return prepare(
+            texts,
+            self._options.overrides,
+            os.environ,
+            before,
+            price_list=self._price_list,
+            warned_at_s=int(time.time()),
+        )
 
     async def _publish(self, ready: Ready, *, proven: bool = False) -> None:
         plan = await self._xds.plan(ready.snapshot)

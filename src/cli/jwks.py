@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ _RIGHT = 'give a JWKS: {"keys": [{"kty": "RSA", "kid": …, "n": …, "e": …}]
 
 
 def all_with_keys(
-    issuers: Iterable[Issuer], before: Iterable[Issuer] | None
+    issuers: Iterable[Issuer],
+    before: Iterable[Issuer] | None,
+    place: Callable[[Issuer], str] = lambda issuer: "",
 ) -> tuple[tuple[Issuer, ...], tuple[str, ...]]:
     """The issuers with what their files hold now, and what is wrong with those whose keys can't be had.
 
     `before` are those that are served now: keys that were there are not given up for a broken file, which
-    is Misconfigured, as for an issuer that is new. A broker that starts serves what it can."""
+    is Misconfigured, as for an issuer that is new. A broker that starts serves what it can. `place` says
+    where an issuer's keys stand in the configuration."""
     had = None if before is None else {issuer.name: bool(issuer.jwks.keys) for issuer in before}
     found: list[Issuer] = []
     problems: list[str] = []
@@ -37,10 +40,11 @@ def all_with_keys(
         try:
             found.append(with_keys(issuer))
         except Misconfigured as error:
+            message = ": ".join(part for part in (place(issuer), error.message) if part)
             if had is not None and had.get(issuer.name, True):
-                raise
+                raise _bad(message) from None
             found.append(issuer)
-            problems.append(error.message)
+            problems.append(message)
     return tuple(found), tuple(problems)
 
 

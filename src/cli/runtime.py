@@ -20,7 +20,7 @@ from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
 from ..policy.identity import named
 from ..policy.seats import Plan
-from ..settings import PriceList, compile_texts, read_files
+from ..settings import PriceList, compile_texts, place_of, read_files
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .jwks import all_with_keys
@@ -70,6 +70,7 @@ def prepare(
     *,
     price_list: PriceList | None = None,
     priced_at_s: int | None = None,
+    warned_at_s: int | None = None,
 ) -> Ready:
     """Raises SettingsError (all problems at once) or Misconfigured. What is the same in `before` is taken
     over from there. The prices are as in `compile_texts`."""
@@ -80,6 +81,7 @@ def prepare(
         deviations=DEVIATIONS,
         price_list=price_list,
         priced_at_s=priced_at_s,
+        warned_at_s=warned_at_s,
     )
     catalog = override(loaded.catalog, overrides)
     warnings = [str(problem) for problem in loaded.warnings]
@@ -97,7 +99,11 @@ def make_ready(
     """Secrets and keys are read here: call it again when one has changed. Without `prices` those of `before`
     stay. Misconfigured where keys that were there before, or of a new issuer, can't be had."""
     catalog = with_certificates(catalog)
-    issuers, problems = all_with_keys(catalog.issuers, before.catalog.issuers if before else None)
+    issuers, problems = all_with_keys(
+        catalog.issuers,
+        before.catalog.issuers if before else None,
+        lambda issuer: place_of(texts, "issuers", issuer.name, "jwks"),
+    )
     catalog = replace(catalog, issuers=issuers)
     password = None
     if catalog.fleet is not None:

@@ -23,6 +23,9 @@ STEPS = 50
 
 DEFAULT_OUTPUT_TOKENS = 4_096
 
+_DAY_MS = 86_400_000
+_UNITS_MS = ((_DAY_MS, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
+
 
 class OnUnknown:
     """What is done about a call whose cost nobody can tell before it is made."""
@@ -44,6 +47,23 @@ class Window:
         if self.unit:
             return f"{self.unit}@{self.time_zone}"
         return f"rolling@{self.length_ms}" if self.length_ms else "now"
+
+    @property
+    def written(self) -> str:
+        """As YAML has it: `day`, `rolling 24h`; "" where there is none."""
+        if self.unit or not self.length_ms:
+            return self.unit
+        return "rolling 24h" if self.length_ms == _DAY_MS else f"rolling {self._length}"
+
+    @property
+    def written_rate(self) -> str:
+        """What stands behind a number in YAML: `/m`, `/24h`."""
+        return "/" + (self._length[1:] if self._length[:-1] == "1" else self._length)
+
+    @property
+    def _length(self) -> str:
+        unit_ms, unit = next(one for one in _UNITS_MS if self.length_ms % one[0] == 0)
+        return f"{self.length_ms // unit_ms}{unit}"
 
 
 class Span(NamedTuple):

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..core.budgets import CALLS, CONCURRENCY, NANO_DOLLARS, Budget
-from ..core.call import Facts
+from ..core.call import Facts, Surface
 from ..core.causes import Cause
 from ..core.errors import CallError, Misconfigured, Refused
 from ..core.prices import dollars
+from ..dialects import client_dialect
 from ..policy.attempts import Tried
 from ..policy.budgets import DEGRADED, GRANTED, Ask, Claim, Seat, Verdict, pool_beyond
 from ..policy.seats import Plan, claims_of
@@ -82,7 +83,7 @@ class Budgeting:
     ) -> Routed | Hold | Ask:
         """Where the call goes, once it is paid for; an Ask where that takes a while: then once more, with the
         verdict. `route` decides by what budgets leave. Raises CallError where they leave nothing."""
-        if verdict is not None and self._routed is not None and self._may_go(verdict):
+        if verdict is not None and self._routed is not None and self._may_go(verdict, facts):
             return self._routed
         while True:  # each time there is one pool, provider or member less
             try:
@@ -103,7 +104,7 @@ class Budgeting:
             verdict = self._funds.reserve(ask)
             if verdict is None:
                 return ask
-            if self._may_go(verdict):
+            if self._may_go(verdict, facts):
                 return routed
 
     def _ask_for(
@@ -132,7 +133,7 @@ class Budgeting:
             return claim
         return claim._replace(amount=0)
 
-    def _may_go(self, verdict: Verdict) -> bool:
+    def _may_go(self, verdict: Verdict, facts: Facts) -> bool:
         """False: decide again. Raises Refused where nothing is left to decide."""
         ask, routed = self._ask, self._routed
         if ask is None or routed is None:
@@ -147,7 +148,7 @@ class Budgeting:
             entered = (*self._off, *routed.pools)
             self._degrade(budget, pool_beyond(claim.seat.degrades, used + claim.amount, entered), routed)
             return False
-        denial = _denied(claim, used, verdict.ready_s, ask.now_s, routed)
+        denial = _denied(claim, used, verdict.ready_s, ask.now_s, routed, facts.surface)
         if routed.member is not None and _is_providers(budget):
             self._leave_out(frozenset((routed.member.provider,)), denial)
             return False
@@ -219,29 +220,39 @@ def _untold(member: str, routed: Routed) -> Refused:
     )
 
 
-def _denied(claim: Claim, used: int, ready_s: float | None, now_s: float, routed: Routed) -> Refused:
+def _denied(
+    claim: Claim, used: int, ready_s: float | None, now_s: float, routed: Routed, surface: Surface
+) -> Refused:
     seat = claim.seat
     budget = seat.budget
     is_rate = budget.kind == "rate_limit"
     whose = f" ({seat.scope})" if seat.scope else ""
     most = claim.most or 0
+    knob = ""
     wait_s = max(1, math.ceil(ready_s - now_s)) if ready_s is not None else None
     if budget.unit == CONCURRENCY:
         wait_s = 1
         what = f"allows {most} calls at a time, and {used} are under way"
     else:
         allowed, taken = shown(most, budget.unit), shown(used, budget.unit)
-        what = f"allows {allowed} {_window(budget)}, and {taken} are used or reserved"
+        what = f"allows {allowed}{_per(budget)}, and {taken} are used or reserved"
         if claim.amount > 1 or budget.unit == NANO_DOLLARS:
             what += f"; this call may take {shown(claim.amount, budget.unit)}"
         if wait_s is not None:
             what += f"; it fits again in {_waits(wait_s)} ({utc_text(ready_s or 0.0)})"
         elif claim.amount > most:
-            what += ", which is more than all of it: ask for a shorter answer"
+            what += ", which is more than all of it: "
+            if surface.operation == "chat":
+                knob = "max_output_tokens"
+                own = client_dialect(surface.dialect).own_field(knob)
+                what += f"ask for a shorter answer, by {own}"
+            else:
+                what += "ask for less at a time"
     return Refused(
         429,
         "rate_limited" if is_rate else "budget_exceeded",
         f"the {'rate limit' if is_rate else 'budget'} {budget.name}{whose} {what}",
+        knob=knob,
         retry_after_s=wait_s,
         is_final=wait_s is None or wait_s > _SOON_S,
         rule=routed.decision.rule,
@@ -257,9 +268,10 @@ def shown(amount: int, unit: str) -> str:
     return f"{amount} {CALLS if unit == CONCURRENCY else unit}"
 
 
-def _window(budget: Budget) -> str:
-    window = budget.window
-    return f"a {window.unit}" if window.unit else f"in {_waits(window.length_ms // 1000)}"
+def _per(budget: Budget) -> str:
+    """As YAML has it."""
+    is_rate = budget.kind == "rate_limit"
+    return budget.window.written_rate if is_rate else f" per {budget.window.written}"
 
 
 def _waits(seconds: int) -> str:

@@ -5,6 +5,7 @@ Imports `core` only.
 
 from .compiler import Loaded, compile_texts, load
 from .files import read_files
+from .merge import place_of
 from .prices import PriceList, price_book
 from .problems import Problem, SettingsError
 
@@ -15,6 +16,7 @@ __all__ = [
     "SettingsError",
     "compile_texts",
     "load",
+    "place_of",
     "price_book",
     "read_files",
 ]

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from pydantic_core import PydanticCustomError
+
 from ..core.budgets import CALLS, DEGRADE, DENY, NANO_DOLLARS, TOKENS, WARN, OnUnknown, Step, Window
 from .problems import refuse, show, suggestion
 
@@ -93,21 +95,9 @@ def time_zone(value: Any) -> str:
     refuse(f"{show(value)} is not a time zone", "give a name of the tz database, e.g. Europe/Berlin or UTC")
 
 
-def steps(value: Any) -> tuple[Step, ...]:
-    """`[{50%: warn}, {90%: {degrade: cheap-tier}}, {100%: deny}]` → in rising order. Pools are checked
-    later."""
-    right = "give e.g. at: [{50%: warn}, {90%: {degrade: cheap-tier}}, {100%: deny}]"
-    if not isinstance(value, list) or not value:
-        refuse(f"{show(value)} is not a list of parts of the limit", right)
-    found = [_step(one, right) for one in value]
-    if len({(step.ppm, step.action) for step in found}) < len(found):
-        refuse("says the same twice", "keep one of the two")
-    if sum(1 for step in found if step.action == DENY) > 1:
-        refuse("denies from two parts of the limit on", "keep the lower one")
-    return tuple(sorted(found, key=lambda step: (step.ppm, step.action != WARN)))
-
-
-def _step(one: Any, right: str) -> Step:
+def step(one: Any) -> Step:
+    """`{90%: {degrade: cheap-tier}}`. Pools, and what several say together, are checked later."""
+    right = "give e.g. {50%: warn}, {90%: {degrade: cheap-tier}} or {100%: deny}"
     if not isinstance(one, dict) or len(one) != 1:
         refuse(f"{show(one)} is not one part of the limit with what is done from there on", right)
     ((part, action),) = one.items()
@@ -122,6 +112,14 @@ def _step(one: Any, right: str) -> Step:
     if action not in (WARN, DENY):
         refuse(f"{show(action)} is nothing to do there", "give warn, deny or {degrade: NAME OF A POOL}")
     return Step(ppm, str(action))
+
+
+def readable_step(one: Any) -> Step | None:
+    """None: it is wrong, which is told elsewhere."""
+    try:
+        return step(one)
+    except PydanticCustomError:
+        return None
 
 
 def unknown_cost(value: Any) -> str | int:

@@ -59,7 +59,7 @@ class BudgetIn(_ScopeIn):
         "give the name of a budget",
         "",
     )
-    at: Annotated[tuple[Step, ...], PlainValidator(amounts.steps)] = field(
+    at: Annotated[list[Annotated[Step, PlainValidator(amounts.step)]], Field(min_length=1)] = field(
         "What is done from which part of the amount on: `warn` (log, metric), `{degrade: POOL}` (calls go on "
         "in that pool) or `deny`. Left out: `[{100%: deny}]`. A list without `deny` denies nothing.",
         "list of percentage: action",

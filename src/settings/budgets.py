@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +14,21 @@ from ..core.budgets import (
     NANO_DOLLARS,
     SCOPES,
     TOKENS,
+    WARN,
     Budget,
     Fleet,
     Window,
 )
-from ..core.catalog import Condition
-from . import match
+from ..core.catalog import Condition, Op
+from ..core.globs import glob_matches
+from . import amounts, match
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .explain import read_list, read_one
 from .merge import Merged
 from .problems import listing, show, suggestion
 from .yamltext import Path
 
+_WORDS = {NANO_DOLLARS: "dollars"}  # what people write
 _TEXTS = dict.fromkeys(SCOPES, "")  # for `match`: facts that are text
 
 
@@ -44,10 +48,11 @@ def read_budgets(
     found: dict[str, Budget] = {}
     taken: dict[str, Path] = {}
     for index, entry in enumerate(budgets):
+        path: Path = ("budgets", index)
+        _check_steps(merged, path, merged.lists["budgets"][index])
         if entry is not None:
-            path: Path = ("budgets", index)
             _take_name(merged, (*path, "name"), entry.name, taken)
-            found[entry.name] = _budget(merged, index, entry)
+            found.setdefault(entry.name, _budget(merged, index, entry))
     for index, limit in enumerate(rate_limits):
         if limit is not None:
             path = ("rate_limits", index)
@@ -79,28 +84,81 @@ def _budget(merged: Merged, index: int, entry: BudgetIn) -> Budget:
         merged.wrong((*path, "on_unknown_cost"), "the amount is not in dollars", "leave it out")
     if unit == CALLS and "reserve_output" in raw:
         merged.wrong((*path, "reserve_output"), "calls are counted, not what they answer", "leave it out")
-    pools = merged.names("pools")
-    deny = next((step.ppm for step in entry.at if step.action == DENY), None)
-    for step in entry.at:
-        if step.action != DEGRADE:
-            continue
-        if step.pool not in pools:
-            right = suggestion(step.pool, pools, f"the pools are {listing(pools) or 'none so far'}")
-            merged.wrong((*path, "at"), f"there is no pool {show(step.pool)}", right)
-        if deny is not None and step.ppm >= deny:
-            wrong = f"calls are denied before they go to {step.pool}"
-            merged.wrong((*path, "at"), wrong, "let deny come behind degrade")
+    conditions = _conditions(merged, path, entry.match)
+    _check_degrades(merged, path, entry, conditions)
     return Budget(
         name=entry.name,
         limit=limit,
         unit=unit,
         window=window,
         by=_by(merged, path, entry.by),
-        conditions=_conditions(merged, path, entry.match),
-        steps=entry.at,
+        conditions=conditions,
+        steps=tuple(sorted(entry.at, key=lambda step: (step.ppm, step.action != WARN))),
         lender=entry.borrows_from,
         unknown_cost=entry.on_unknown_cost,
         output_tokens=entry.reserve_output or 0,
+    )
+
+
+def _check_steps(merged: Merged, path: Path, raw: Any) -> None:
+    """Of those that can be read, whatever else is wrong with the entry."""
+    said = raw.get("at") if isinstance(raw, dict) else None
+    steps = [
+        (index, amounts.readable_step(one))
+        for index, one in enumerate(said if isinstance(said, list) else ())
+    ]
+    known = [(index, step) for index, step in steps if step is not None]
+    pools = merged.names("pools")
+    denies = sorted((step.ppm, index) for index, step in known if step.action == DENY)
+    for index, step in known:
+        here: Path = (*path, "at", index)
+        before = [one for place, one in known if place < index]
+        if step in before:
+            merged.wrong(here, "says the same twice", "keep one of the two")
+            continue
+        if step.action == DEGRADE and step.pool not in pools:
+            right = suggestion(step.pool, pools, f"the pools are {listing(pools) or 'none so far'}")
+            merged.wrong(here, f"there is no pool {show(step.pool)}", right)
+        if step.action == DEGRADE and any((one.ppm, one.action) == (step.ppm, DEGRADE) for one in before):
+            merged.wrong(here, "calls go to two pools from the same part on", "keep one of the two")
+        if not denies:
+            continue
+        ppm, place = denies[0]
+        if step.action == DENY and index != place:
+            merged.wrong(here, "denies from two parts of the limit on", "keep the lower one")
+        elif step.action == DEGRADE and step.ppm >= ppm:
+            wrong = f"calls are denied before they go to {step.pool}"
+            merged.wrong(here, wrong, "let deny come behind degrade")
+        elif step.action == WARN and step.ppm >= ppm:
+            wrong = f"calls are denied from {_percent(ppm)} on, so that it hardly ever comes to this warning"
+            merged.warn(here, wrong, "let deny come behind warn")
+
+
+def _percent(ppm: int) -> str:
+    return f"{ppm / 10_000:g}%"
+
+
+def _check_degrades(merged: Merged, path: Path, entry: BudgetIn, conditions: tuple[Condition, ...]) -> None:
+    """Warns where all calls of the budget are in the pool already to which they would be degraded."""
+    # The empty name stands for those that a client makes up (provider/model).
+    concerned = {pool for pool in ("", *merged.names("pools")) if may_hold(conditions, "pool", pool)}
+    for index, step in enumerate(entry.at):
+        if step.action == DEGRADE and concerned == {step.pool}:
+            wrong = f"the budget is of calls that are in {step.pool} already, so none goes there"
+            merged.warn((*path, "at", index), wrong, "name another pool, or leave it out")
+
+
+def may_hold(conditions: Iterable[Condition], fact: str, value: str) -> bool:
+    """False where what they say of this fact does not hold for the value."""
+    return all(
+        (
+            value in one.values
+            if one.op is Op.IN
+            else one.op is Op.GLOB and any(glob_matches(str(pattern), value) for pattern in one.values)
+        )
+        != one.negated
+        for one in conditions
+        if one.fact == fact
     )
 
 
@@ -143,7 +201,8 @@ def _conditions(merged: Merged, path: Path, said: dict[str, Any]) -> tuple[Condi
 
 
 def _check_lenders(merged: Merged, entries: list[BudgetIn | None], found: dict[str, Budget]) -> None:
-    names = {entry.name for entry in entries if entry is not None}
+    names = merged.names("budgets")
+    told: set[str] = set()  # those of whose circle it is said already
     for index, entry in enumerate(entries):
         if entry is None or not entry.borrows_from:
             continue
@@ -152,15 +211,27 @@ def _check_lenders(merged: Merged, entries: list[BudgetIn | None], found: dict[s
             right = suggestion(entry.borrows_from, names, f"the budgets are {listing(sorted(names))}")
             merged.wrong(path, f"there is no budget {show(entry.borrows_from)}", right)
             continue
-        lender = found[entry.borrows_from]
-        if lender.unit != found[entry.name].unit:
-            wrong = f"{lender.name} is in {lender.unit.replace('_', '-')}, and this one is not"
+        lender = found.get(entry.borrows_from)
+        if lender is None:  # it is wrong itself
+            continue
+        if lender.unit != entry.amount[1]:
+            wrong = f"{lender.name} is in {_WORDS.get(lender.unit, lender.unit)}, and this one is not"
             merged.wrong(path, wrong, "borrow from a budget in the same unit")
         if "provider" in lender.by or any(one.fact == "provider" for one in lender.conditions):
             wrong = f"{lender.name} is a provider's"
             merged.wrong(path, wrong, "borrow from a budget that does not depend on the provider")
-        if entry.name in _lenders_of(entry.borrows_from, found):
-            merged.wrong(path, "it would borrow from itself", "let one of the two borrow from nobody")
+        chain = _lenders_of(entry.name, found)
+        last = found.get(chain[-1])
+        is_first = names[entry.name] == index and entry.name not in told
+        if is_first and last is not None and last.lender == entry.name:
+            told.update(chain)
+            wrong = f"it would borrow from itself: {' → '.join((*chain, entry.name))}"
+            right = (
+                "let one of them borrow from nobody"
+                if len(chain) > 1
+                else "name another budget, or leave it out"
+            )
+            merged.wrong(path, wrong, right)
 
 
 def _lenders_of(name: str, found: dict[str, Budget]) -> list[str]:

@@ -31,6 +31,7 @@ from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
 from . import match
+from .affordable import warn_of_prices
 from .budgets import budgets_of
 from .caching import CacheStoreIn
 from .callers import is_glob, read_callers, read_issuers
@@ -40,7 +41,7 @@ from .identity import IssuerIn
 from .ledger import LedgerIn
 from .merge import Merged, merge
 from .models import overlaid, wires
-from .prices import PriceList, price_book, read_terms, warn_of_unpriced, without_sources
+from .prices import PriceList, price_book, read_terms, without_sources
 from .pricing import PriceIn
 from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
@@ -86,13 +87,14 @@ def compile_texts(
     deviations: Mapping[str, Mapping[str, Deviation]] | None = None,
     price_list: PriceList | None = None,
     priced_at_s: int | None = None,
+    warned_at_s: int | None = None,
 ) -> Loaded:
     """The Catalog that these files (name → YAML) describe together; pure.
 
     `dialects` are all that are known, `built` those that this version can speak. `deviations` is, by dialect,
     what its providers may have under `deviations`; None: anything. `price_list` are the prices that those of
     the configuration go before. Members without a price at `priced_at_s` (Unix seconds) are warned of, and
-    prices name their lines; None: neither.
+    prices name their lines; at `warned_at_s` only those on whose price a budget or a routing depends.
     Raises SettingsError with every problem there is.
     """
     merged = merge(files)
@@ -140,12 +142,11 @@ def compile_texts(
     }
     models = ((member.provider, member.model) for pool in pools.values() for member in pool.members)
     book = price_book(provider_map, models, terms, price_list)
-    if priced_at_s is not None:
-        names = merged.names("pools")
-        shown = [(names[name], pools[name]) for name in pools]
-        warn_of_unpriced(merged, shown, book, priced_at_s, providers.idle(provider_map), budgets)
-    if budgets:
-        parts |= {"budgets": budgets, "fleet": fleet}
+    at_s = warned_at_s if priced_at_s is None else priced_at_s
+    if at_s is not None:
+        told = (pools, book, at_s, providers.idle(provider_map), budgets)
+        warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
+    parts |= {"budgets": budgets, "fleet": fleet} if budgets else {}
     catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
     return Loaded(catalog, merged.all_warnings(), book)
 

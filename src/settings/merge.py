@@ -109,6 +109,14 @@ def merge(files: Mapping[str, str]) -> Merged:
     return merged
 
 
+def place_of(files: Mapping[str, str], section: str, name: str, *path: str | int) -> str:
+    """`a.yaml:3: issuers[0].jwks`: where it stands in files that were compiled, for what is found to be wrong
+    behind that. They are read once more for it."""
+    merged = merge(files)
+    found = merged.problem((section, merged.names(section)[name], *path), "", "")
+    return f"{found.file}:{found.line}: {found.field}"
+
+
 def _take(merged: Merged, file: str, document: Any) -> None:
     """Add one file's sections."""
     if document is None:

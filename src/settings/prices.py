@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..core.budgets import NANO_DOLLARS, Budget, OnUnknown
-from ..core.catalog import Member, Pool, Provider
+from ..core.catalog import Provider
 from ..core.globs import glob_matches
 from ..core.prices import DAY_S, FREE, SERVICE_TIERS, Price, PriceBook, PriceTerm, Scale, book_of
 from .merge import Merged
@@ -181,43 +180,3 @@ def _in_effect(listed: tuple[Price, ...], terms: list[PriceTerm]) -> tuple[Price
                 less = price if price.commitment else price.less(term.discount_ppm, term.source)
                 result.append(replace(less, from_s=from_s, until_s=until_s))
     return tuple(result)
-
-
-def warn_of_unpriced(
-    merged: Merged,
-    pools: Iterable[tuple[int, Pool]],
-    book: PriceBook,
-    at_s: int,
-    idle: Iterable[str],
-    budgets: Iterable[Budget] = (),
-) -> None:
-    """One warning for each member whose calls' cost is unknown at `at_s`. `pools` are (index of the entry,
-    pool); `idle` are providers whose members serve no calls; `budgets` may leave such members out."""
-    denies = any(one.unit == NANO_DOLLARS and one.unknown_cost == OnUnknown.DENY for one in budgets)
-    told: set[str] = set()
-    without = set(idle)
-    for index, pool in pools:
-        for i, member in enumerate(pool.members):
-            is_last = pool.routing.is_cheapest
-            if member.provider in without or (member.id in told and not is_last):
-                continue
-            told.add(member.id)
-            if lacking := _lacking(book.find(member.provider, member.model, at_s), member):
-                wrong = f"{member.id} has no {lacking}, so what its calls cost is unknown"
-                if denies:
-                    wrong += ", and it gets none for which a budget in dollars holds"
-                if is_last:
-                    wrong += ", and it is the last to be tried (routing: cheapest)"
-                entry = f"{{provider: {member.provider}, model: {show(member.model)}, input: …, output: …}}"
-                right = f"add to `prices`: - {entry} in dollars per million tokens, or commitment: true"
-                merged.warn(("pools", index, "members", i, "model"), wrong, right)
-
-
-def _lacking(price: Price | None, member: Member) -> str:
-    """What is not there of a member's price; "" where there is all that every call needs."""
-    if price is None:
-        return "price"
-    can = member.capabilities
-    wanted = ["input"] if can.embeddings and not can.chat else ["input", "output"]
-    lacking = [name for name in wanted if getattr(price.scale.rates, name) is None]
-    return f"price of {' and '.join(lacking)}" if lacking else ""

@@ -17,8 +17,9 @@ from modelbroker.core.prices import Cost
 from modelbroker.core.record import Attempt, Record
 from modelbroker.core.usage import EXACT, NOTHING, PARTIAL, UNKNOWN, Usage
 from modelbroker.extproc.asking import ask_for
-from modelbroker.policy.budgets import GRANTED, Ask, Claim, Verdict, seat_of
+from modelbroker.policy.budgets import DEGRADED, GRANTED, Ask, Claim, Verdict, seat_of
 from modelbroker.records.lost import lost_record
+from prometheus_client import REGISTRY
 
 DAY = Window("day")
 BUDGETS = (
@@ -142,6 +143,56 @@ def test_a_warning_is_said_once_each_time(caplog: pytest.LogCaptureFixture) -> N
         keeper.reserve(ask("5", money=10))  # it is below again
         keeper.reserve(ask("6", money=900))
         assert len(caplog.records) == 2
+
+
+def test_the_first_that_is_denied_in_a_window_is_told_and_all_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    keeper = keeper_of(clock)
+    with caplog.at_level(logging.WARNING):
+        for number in range(6):
+            keeper.reserve(ask(f"{number}", money=2_000, now_s=clock.now_s))
+        clock.now_s += 86_400
+        keeper.reserve(ask("6", money=2_000, now_s=clock.now_s))
+    said = "a call is denied, the first in this window; further ones are counted, and not told here"
+    assert [one.message for one in caplog.records] == [f"budget money (all): {said}"] * 2
+    assert asyncio.run(keeper.shown())["denied"] == {"calls": 0, "money": 7, "places": 0, "tokens": 0}
+
+
+def degraded() -> int:
+    return int(REGISTRY.get_sample_value("modelbroker_budget_degraded_total", {"budget": "far"}) or 0)
+
+
+def test_degraded_are_those_that_were_sent_on(caplog: pytest.LogCaptureFixture) -> None:
+    """Not those that another budget then denied."""
+    budget = Budget("far", 1_000, "calls", DAY, steps=(Step(0, "degrade", "q"),))
+    keeper = keeper_of()
+    keeper.configured([budget])
+    before = degraded()
+    with caplog.at_level(logging.WARNING):
+        for name in "ab":
+            verdict = keeper.reserve(Ask(name, (Claim(seat_of(budget), 1, None, 0),), 1_800_000_000.0))
+            assert verdict is not None and verdict.outcome == DEGRADED
+    (line,) = caplog.records
+    assert line.message.startswith("budget far (all): a call is sent to another pool, the first")
+    for made in (1, 0):
+        ended = record(made=made)
+        ended.degraded_from, ended.budget = "p", "far"
+        keeper.settle(ended)
+    assert degraded() == before + 1
+
+
+def test_budgets_without_an_account_are_shown_too() -> None:
+    keeper = keeper_of()
+    keeper.configured([*BUDGETS[:1], Budget("teams", 9, "calls", DAY, by=("team",))])
+    rows = asyncio.run(keeper.shown())["budgets"]
+    assert [(row["budget"], row["scope"], row["spent"], row["limit"]) for row in rows] == [
+        ("money", "", 0, 1_000),
+        ("teams", None, 0, 9),
+    ]
+    assert all(row["resets_s"] > 1_800_000_000 for row in rows)
+    assert keeper.here() == []  # metrics have no account that nobody has
 
 
 @dataclass

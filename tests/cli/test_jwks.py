@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from modelbroker.cli.jwks import all_with_keys, complaints
+from modelbroker.cli.main import main
 from modelbroker.core.errors import Misconfigured
 from modelbroker.core.identity import Issuer, Jwks
 from support.tokens import SigningKey
@@ -74,3 +75,16 @@ def test_an_issuer_with_a_url_needs_no_file(tmp_path: Path) -> None:
     issuer = Issuer("corp", "i", (), Jwks(url="https://i/keys", ca_file=str(ca_file)))
     ((found,), problems) = all_with_keys([issuer], [])
     assert (found.jwks.keys, len(found.jwks.ca_digest), problems) == ("", 64, ())
+
+
+def test_check_says_where_the_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "pools: [{name: p, members: [{provider: vllm, model: m}]}]\nissuers:\n"
+        "- {name: other, issuer: https://other, audiences: [us], jwks: https://other/keys}\n"
+        "- name: corp\n  issuer: https://corp\n  audiences: [us]\n  jwks: nofile.json\n"
+    )
+    assert main(["check", str(tmp_path / "a.yaml")]) == 1
+    told = capsys.readouterr().err
+    assert (
+        "a.yaml:7: issuers[1].jwks: the keys of the issuer corp: nofile.json can't be read (No such" in told
+    )

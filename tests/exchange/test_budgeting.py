@@ -117,6 +117,24 @@ def test_no_more_is_reserved_for_an_answer_than_the_budget_says() -> None:
     assert front.reserved() == {"x": CALL // 2 + CALL // 2 + CALL // 5}
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"amount": "$0.01", "per": "day"}, "budget x allows $0.01 per day"),
+        ({"amount": "10 tokens", "per": "rolling 24h"}, "budget x allows 10 tokens per rolling 24h"),
+    ],
+)
+def test_a_call_that_never_fits_is_told_what_to_ask_for(limit: dict[str, str], said: str) -> None:
+    """By the client's own name of the field."""
+    front = Front([pool("p", "a")], budgets=[{"name": "x", **limit}])
+    reply = front.go("p", tokens=None)
+    assert isinstance(reply, Reply)
+    error = json.loads(reply.body)["error"]
+    assert said in error["message"]
+    assert "more than all of it: ask for a shorter answer, by max_completion_tokens" in error["message"]
+    assert error["param"] == "max_completion_tokens"
+
+
 def test_pools_that_degrade_to_one_another_make_no_circle() -> None:
     """Each budget sends the call to the other's pool; it ends where nobody sends it on, or is denied."""
     front = Front(

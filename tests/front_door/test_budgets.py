@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ TEAMS = (
     "left",
     "kill",
     "again",
+    "never",
 )
 # $10 a million tokens of an answer, and nothing for the question: 100 tokens are a tenth of a cent.
 CALL = DOLLAR // 1000
@@ -100,6 +102,14 @@ def config(sims: Simulators) -> dict[str, Any]:
             daily("known", "$1", on_unknown_cost="$0.4"),
             daily("left", "$1"),
             daily("kill", "$1"),
+            daily("never", "$0.001"),
+            {
+                "name": "nobodys",
+                "by": "customer",
+                "match": {"team": "nobody"},
+                "amount": "$1",
+                "per": "rolling 24h",
+            },
             daily("again", "2 calls", at=[{"60%": {"degrade": "cheap"}}, {"100%": "deny"}]),
         ],
         "rate_limits": [
@@ -146,7 +156,7 @@ def test_of_two_hundred_calls_at_a_time_as_many_are_made_as_fit(
     got = make(broker.url, [asked(name, "dear") for _ in range(200)], parallel=200)
     assert codes(got) == {"": 20, "budget_exceeded": 180}
     refused = next(one for one in got if one.status == 429)
-    assert b"the budget crowds (team=%b) allows $0.02 a day" % name.encode() in refused.body
+    assert b"the budget crowds (team=%b) allows $0.02 per day" % name.encode() in refused.body
     assert int(refused.headers["retry-after"]) > 0
     quiet(broker, "crowds", f"team={name}", 20 * output * CALL // 100)
     record = record_of(broker, refused)
@@ -184,7 +194,7 @@ def test_a_team_borrows_what_others_leave(broker: Broker) -> None:
         one for _ in range(6) for one in make(broker.url, [asked("child", "dear")]) if _settled(broker, one)
     ]
     assert [one.status for one in got] == [200] * 5 + [429]
-    assert b"the budget lender allows $0.002 in 30 d" in got[-1].body
+    assert b"the budget lender allows $0.002 per rolling 30d, and" in got[-1].body
     quiet(broker, "child", "", 3 * CALL)
     quiet(broker, "lender", "", 2 * CALL)
 
@@ -196,8 +206,9 @@ def test_a_denial_in_each_dialect(broker: Broker) -> None:
     with pytest.raises(openai.RateLimitError) as denied:
         chat.chat.completions.create(model="cheap", messages=[{"role": "user", "content": "Hello"}])
     assert denied.value.code == "budget_exceeded"
-    assert "the budget deny allows 1 calls a day, and 1 calls are used or reserved; it fits again in" in str(
-        denied.value
+    assert (
+        "the budget deny allows 1 calls per day, and 1 calls are used or reserved; it fits again in"
+        in str(denied.value)
     )
     with pytest.raises(openai.RateLimitError):
         chat.responses.create(model="cheap", input="Hello", stream=True)
@@ -229,7 +240,9 @@ def test_so_many_calls_at_a_time(broker: Broker, sims: Simulators) -> None:
 def test_so_many_tokens_and_calls_in_a_time(broker: Broker) -> None:
     (large,) = make(broker.url, [asked("paced", "dear", tokens=5000)])
     assert large.status == 429
-    assert b"more than all of it: ask for a shorter answer" in large.body
+    assert b"the rate limit paced allows 1000 tokens/h, and" in large.body
+    assert b"more than all of it: ask for a shorter answer, by max_completion_tokens" in large.body
+    assert json.loads(large.body)["error"]["param"] == "max_completion_tokens"
     got = make(broker.url, [asked("paced", "dear", tokens=10) for _ in range(5)])
     assert codes(got) == {"": 3, "rate_limited": 2}
     wait_until(
@@ -284,7 +297,27 @@ def test_where_they_stand(broker: Broker) -> None:
     metric = broker.metrics("modelbroker_budget_spent")
     assert metric['{budget="tried",scope="",unit="nano_dollars"}'] == spent
     nothing = subprocess.run([*command, "no-such"], capture_output=True, text=True, check=False)
-    assert (nothing.returncode, nothing.stdout) == (1, "no account has been used (this broker alone)\n")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert 'there is no budget or rate limit "no-such"; there are ' in nothing.stderr
+    assert "Traceback" not in nothing.stderr
+    unused = subprocess.run([*command, "nobodys"], capture_output=True, text=True, check=True).stdout
+    assert unused.splitlines()[2].split() == ["nobodys", "-", "$1", "rolling", "24h", "$0", "$0", "0.0%", "-"]
+
+
+def test_who_was_denied_is_told_by_the_command_and_in_the_log(broker: Broker) -> None:
+    """By the budget's name, whether or not one of its accounts holds anything; the log has the first."""
+    got = make(broker.url, [asked("never", "dear", tokens=500) for _ in range(4)])
+    assert codes(got) == {"budget_exceeded": 4}
+    command = [sys.executable, "-m", "modelbroker.cli.main", "budgets", "--admin", broker.admin_url, "never"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert table[2].split()[:3] == ["never", "all", "$0.001"]
+    assert table[3:] == ["calls denied since this broker began: never 4"]
+    assert broker.log().count("budget never (all): a call is denied, the first in this window") == 1
+    with urllib.request.urlopen(f"{broker.admin_url}/status", timeout=10) as reply:
+        warnings = "\n".join(json.load(reply)["warnings"])
+    assert "a/odd has no price" in warnings
+    assert "$0.001 is less than one call of 4,096 tokens at b/m ($0.004096)" in warnings
+    assert "a/odd has no price" in broker.log()
 
 
 def test_what_is_answered_from_the_cache_costs_nothing(broker: Broker) -> None:

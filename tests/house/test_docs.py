@@ -33,6 +33,7 @@ COMMAND_ERRORS = {
     "no_body",
     "no_claims",
     "no_redis",
+    "no_such_budget",
     "no_redis_password",
     "no_callers",
     "no_export",

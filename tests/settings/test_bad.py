@@ -65,6 +65,16 @@ def test_all_at_once_by_file_and_line() -> None:
     ]
 
 
+def test_all_parts_of_a_budget_at_once() -> None:
+    steps = "[{80%: degrade}, {90%: {degrade: nopool}}, {100%: block}]"
+    right = "give warn, deny or {degrade: NAME OF A POOL}"
+    assert problems(a=f"budgets: [{{name: b, amount: $1, per: day, at: {steps}}}]\n" + POOL) == [
+        f'1: budgets[0].at[0]: "degrade" is nothing to do there; {right}',
+        '1: budgets[0].at[1]: there is no pool "nopool"; the pools are p',
+        f'1: budgets[0].at[2]: "block" is nothing to do there; {right}',
+    ]
+
+
 def test_the_same_key_in_two_files() -> None:
     assert problems(a="listen:\n  port: 1\n" + POOL, b="listen: {port: 2}") == [
         "b.yaml:1: listen.port: is set already at a.yaml:2; keep one of the two"

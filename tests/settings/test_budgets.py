@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from modelbroker.core.budgets import Budget, Fleet, Step, Window
 from modelbroker.core.catalog import Condition, Op, SecretRef
+from modelbroker.dialects import BUILT, KNOWN
+from modelbroker.settings import amounts, compile_texts
 from support.catalogs import catalog
 
 POOLS = [{"name": name, "members": [{"provider": "a", "model": "m"}]} for name in ("p", "q")]
@@ -61,6 +64,31 @@ def test_steps_in_rising_order() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "warned"),
+    [
+        (
+            {"at": [{"100%": "deny"}, {"120%": "warn"}]},
+            "budgets[0].at[1]: calls are denied from 100% on, so that it hardly ever comes to this warning; "
+            "let deny come behind warn",
+        ),
+        (
+            {"match": {"pool": "q"}, "at": [{"90%": {"degrade": "q"}}, {"100%": "deny"}]},
+            "budgets[0].at[0]: the budget is of calls that are in q already, so none goes there; "
+            "name another pool, or leave it out",
+        ),
+        ({"match": {"pool": ["p", "q"]}, "at": [{"90%": {"degrade": "q"}}]}, ""),
+        ({"match": {"pool": "!p"}, "at": [{"90%": {"degrade": "q"}}]}, ""),
+        ({"at": [{"90%": "warn"}, {"90%": {"degrade": "q"}}, {"100%": "deny"}]}, ""),
+    ],
+)
+def test_what_hardly_ever_acts_is_warned_of(said: dict[str, Any], warned: str) -> None:
+    text = yaml.safe_dump({"pools": POOLS, "budgets": [{"name": "b", "amount": "$1", "per": "day", **said}]})
+    text += "providers: [{name: a, dialect: openai-chat, base_url: http://127.0.0.1:1, auth: none}]\n"
+    found = compile_texts({"a.yaml": text}, dialects=KNOWN, built=BUILT).warnings
+    assert [f"{one.field}: {one.wrong}; {one.right}" for one in found] == ([warned] if warned else [])
+
+
 def test_whose_they_are() -> None:
     one = budget(by=["provider", "team"], match={"team": "r*", "pool": ["p", "q"]})
     assert one.by == ("team", "provider")
@@ -106,3 +134,23 @@ def test_a_fleet() -> None:
 
 def test_without_budgets_the_revision_is_what_it_was() -> None:
     assert catalog(pools=POOLS).revision == catalog(pools=POOLS, budgets=[]).revision
+
+
+@pytest.mark.parametrize(
+    ("window", "written", "rate"),
+    [
+        (Window(length_ms=60_000), "rolling 1m", "/m"),
+        (Window(length_ms=86_400_000), "rolling 24h", "/d"),
+        (Window(length_ms=90_000), "rolling 90s", "/90s"),
+        (Window(length_ms=7_200_000), "rolling 2h", "/2h"),
+        (Window(length_ms=30 * 86_400_000), "rolling 30d", "/30d"),
+    ],
+)
+def test_a_window_is_written_as_in_yaml(window: Window, written: str, rate: str) -> None:
+    assert (window.written, window.written_rate) == (written, rate)
+    assert amounts.window(written) == window
+    assert amounts.rate(f"5{rate}") == (5, window)
+
+
+def test_a_window_of_the_calendar_is_written_as_in_yaml() -> None:
+    assert Window("day", "Europe/Berlin").written == "day"

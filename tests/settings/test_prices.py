@@ -394,3 +394,67 @@ def test_prices_may_stand_in_any_file() -> None:
 def test_a_budget_in_dollars_leaves_out_who_has_no_price(budget: str, is_told: bool) -> None:
     (told,) = warnings(f"budgets: [{budget}]\n", B)
     assert ("and it gets none for which a budget in dollars holds; add" in told) is is_told
+
+
+def test_a_budget_that_does_not_concern_a_member_says_nothing_of_it() -> None:
+    budget = "{name: b, amount: $1, per: day, match: {provider: vllm}}"
+    (told,) = warnings(f"budgets: [{budget}]\n", B)
+    assert "budget" not in told
+
+
+@pytest.mark.parametrize(
+    ("rest", "count"),
+    [
+        ("", 0),
+        ("budgets: [{name: b, amount: $1, per: day, on_unknown_cost: allow}]\n", 1),
+        ("budgets: [{name: b, amount: $1, per: day, match: {pool: q}}]\n", 1),
+        ("budgets: [{name: b, amount: $1, per: day, match: {pool: r}}]\n", 0),
+        ("budgets: [{name: b, amount: 1 calls, per: day}]\n", 0),
+    ],
+)
+def test_a_running_broker_is_warned_where_something_depends_on_prices(rest: str, count: int) -> None:
+    pools = f"pools:\n- name: p\n  members: [{B}]\n- name: q\n  members: [{B}]\n"
+    files = {"a.yaml": pools, "b.yaml": PROVIDERS + rest}
+    found = compile_texts(
+        files, dialects=DIALECTS, built=DIALECTS, price_list=Listed(), warned_at_s=NOW
+    ).warnings
+    assert sum("has no price" in one.wrong for one in found) == count
+
+
+def test_a_running_broker_is_warned_of_who_is_tried_last_for_want_of_a_price() -> None:
+    pools = f"pools:\n- name: p\n  members: [{B}]\n- name: q\n  routing: cheapest\n  members: [{B}]\n"
+    files = {"a.yaml": pools, "b.yaml": PROVIDERS}
+    found = compile_texts(
+        files, dialects=DIALECTS, built=DIALECTS, price_list=Listed(), warned_at_s=NOW
+    ).warnings
+    assert [one.field for one in found] == ["pools[1].members[0].model"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        # gpt-a: $4 a million tokens of an answer.
+        (
+            "amount: $0.01",
+            "$0.01 is less than one call of 4,096 tokens at openai/gpt-a ($0.016384), the cheapest that it "
+            "concerns, so that calls that give no maximum are denied from the first on; "
+            "give it a larger amount, or a smaller reserve_output",
+        ),
+        ("amount: $0.016384", ""),
+        ("amount: $0.01, reserve_output: 2k", ""),
+        ("amount: $0.01, at: [{100%: warn}]", ""),
+        ("amount: $0.01, at: [{200%: deny}]", ""),
+        ("amount: $0.01, match: {pool: other}", ""),
+        ("amount: 10 tokens", ""),
+    ],
+)
+def test_a_budget_that_affords_no_call_is_warned_of(said: str, told: str) -> None:
+    members = "{provider: openai, model: gpt-a}, {provider: openai, model: gpt-b}"
+    prices = "prices: [{provider: openai, model: gpt-b, input: 1, output: 40}]\n"
+    pools = f"pools:\n- name: p\n  members: [{members}]\n"
+    files = {"a.yaml": pools, "b.yaml": f"{PROVIDERS}{prices}budgets: [{{name: b, per: day, {said}}}]\n"}
+    found = compile_texts(
+        files, dialects=DIALECTS, built=DIALECTS, price_list=Listed(), warned_at_s=NOW
+    ).warnings
+    assert [f"{one.wrong}; {one.right}" for one in found] == ([told] if told else [])
+    assert all(str(one).startswith("b.yaml:3: budgets[0].amount: ") for one in found)
