@@ -437,7 +437,8 @@ def test_a_running_broker_is_warned_of_who_is_tried_last_for_want_of_a_price() -
         (
             "amount: $0.01",
             "$0.01 is less than one call of 4,096 tokens at openai/gpt-a ($0.016384), the cheapest that it "
-            "concerns, so that calls that give no maximum never fit; give it a larger amount, or reserve_output",
+            "concerns, so that calls that give no maximum never fit; "
+            "give it a larger amount, or reserve_output",
         ),
         (
             "amount: $0.001, reserve_output: 1k",
