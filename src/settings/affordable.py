@@ -106,13 +106,10 @@ def _warn_of_small(
         cost, member_id, tokens = min(costs)
         wrong = (
             f"${dollars(most)} is less than one call of {tokens:,} tokens at {member_id} (${dollars(cost)}), "
-            "the cheapest that it concerns, so that calls that give no maximum are denied from the first on"
+            "the cheapest that it concerns, so that calls that give no maximum never fit"
         )
-        merged.warn(
-            ("budgets", names[budget.name], "amount"),
-            wrong,
-            "give it a larger amount, or a smaller reserve_output",
-        )
+        right = f"give it a larger amount, or {'a smaller ' if budget.output_tokens else ''}reserve_output"
+        merged.warn(("budgets", names[budget.name], "amount"), wrong, right)
 
 
 def _answer(budget: Budget, member: Member) -> int:

@@ -437,7 +437,13 @@ def test_a_running_broker_is_warned_of_who_is_tried_last_for_want_of_a_price() -
         (
             "amount: $0.01",
             "$0.01 is less than one call of 4,096 tokens at openai/gpt-a ($0.016384), the cheapest that it "
-            "concerns, so that calls that give no maximum are denied from the first on; "
+            "concerns, so that calls that give no maximum never fit; "
+            "give it a larger amount, or reserve_output",
+        ),
+        (
+            "amount: $0.001, reserve_output: 1k",
+            "$0.001 is less than one call of 1,000 tokens at openai/gpt-a ($0.004), the cheapest that it "
+            "concerns, so that calls that give no maximum never fit; "
             "give it a larger amount, or a smaller reserve_output",
         ),
         ("amount: $0.016384", ""),
