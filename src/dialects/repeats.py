@@ -135,6 +135,10 @@ def _read(dialect: str, form: str, body: bytes) -> Reply:
     return fold([*decoder.feed(body), *decoder.end()])
 
 
+class UsageUnknown(ValueError):
+    """The reply has to tell what it used, and nobody has told it."""
+
+
 class Again(msgspec.Struct, frozen=True):
     """For whom a reply is given again: the request, the form that it wants, and whether its pool passes
     usage to chat streams that do not ask for it. `used`: what the call used that the reply was for, as
@@ -148,7 +152,8 @@ class Again(msgspec.Struct, frozen=True):
 
 
 def repeated(dialect: str, form: str, body: bytes, again: Again) -> bytes:
-    """A reply that was kept. ValueError or BadRequest where it can't be told in the form that is wanted."""
+    """A reply that was kept. ValueError or BadRequest where it can't be told in the form that is wanted,
+    UsageUnknown where it could be with what it used."""
     if form == again.form:
         return body
     client = client_dialect(dialect)
@@ -160,7 +165,7 @@ def repeated(dialect: str, form: str, body: bytes, again: Again) -> bytes:
     reply = _read(dialect, form, body)
     if reply.usage is None and tells_usage:
         if (used := used_from(again.used)) is None:
-            raise ValueError("what it used is not known")
+            raise UsageUnknown("what it used is not known")
         reply = msgspec.structs.replace(reply, usage=used.usage)
     if not is_stream(again.form):
         return client.encode_reply(reply, context)
