@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..core.call import Decision, Facts, Surface
 from ..core.catalog import Caching, Pool
 from ..core.errors import CallError
-from ..core.keys import CACHE_HEADER
+from ..core.keys import CACHE_HEADER, LOCAL_REPLY_HEADER
 from ..dialects import Context, RequestFacts
 from ..dialects.repeats import INCOMPLETE, Again, Asked, Kept, UsageUnknown, asked, is_stream, kept, repeated
 from ..policy.caching import CacheKey, Tenant, Wish, cache_key, tenant_of, why_not, wish_of
@@ -26,6 +26,10 @@ from .view import View
 # Headers of a client's that providers of its dialect act upon; others reach them, and change no answer.
 _KEYED_HEADERS = ("anthropic-", "openai-", "x-goog-")
 _MEMBER_HEADER, _DROPPED_HEADER = "x-broker-member", "x-broker-dropped"
+# The headers of a reply that matter here.
+SEEN_HEADERS = frozenset(
+    (":status", "content-type", "content-encoding", LOCAL_REPLY_HEADER, _MEMBER_HEADER, _DROPPED_HEADER)
+)
 # Of a reply, what a whole one may say it is.
 _JSON = "application/json"
 
