@@ -97,7 +97,9 @@ def kept(dialect: str, form: str, body: bytes, tool_effects: bool) -> Kept | str
     got, to the end."""
     if dialect == "openai-embeddings":
         return _kept_embeddings(body)
-    return _TURNS if form == WHOLE and is_plain(dialect, body) else judged(dialect, form, body, tool_effects)
+    if is_plain(dialect, is_stream(form), body):
+        return _TURNS
+    return judged(dialect, form, body, tool_effects)
 
 
 def judged(dialect: str, form: str, body: bytes, tool_effects: bool) -> Kept | str:

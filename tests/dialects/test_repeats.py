@@ -7,12 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from modelbroker.core.usage import Usage
 from modelbroker.dialects import Used, dialect_named, used_text
 from modelbroker.dialects.conversation import Reasoning, Text, ToolCall
-from modelbroker.dialects.plain import is_plain
 from modelbroker.dialects.repeats import (
     INCOMPLETE,
     NOT_KEYED,
@@ -22,7 +21,6 @@ from modelbroker.dialects.repeats import (
     Kept,
     asked,
     is_stream,
-    judged,
     kept,
     repeated,
 )
@@ -204,183 +202,6 @@ def test_recorded_replies_are_kept_if_they_end_well_and_call_nothing(row: Record
     if calls and stops <= {Stop.END, Stop.TOOL_CALLS}:
         assert worth(row) == "tools"
         assert isinstance(kept(row.dialect, form, row.reply, True), Kept)
-
-
-@pytest.mark.parametrize("row", parameters(client=True))
-def test_what_looks_plain_is_so_when_it_is_read(row: Recorded) -> None:
-    if row.streamed:
-        return
-    if is_plain(row.dialect, row.reply):
-        assert judged(row.dialect, WHOLE, row.reply, False) == Kept(True)
-
-
-def test_most_recorded_replies_that_can_be_turned_are_plain() -> None:
-    rows = [each.values[0] for each in parameters(client=True)]
-    whole = [row for row in rows if row is not None and not row.streamed]
-    turned = [row for row in whole if judged(row.dialect, WHOLE, row.reply, False) == Kept(True)]
-    plain = [row for row in turned if is_plain(row.dialect, row.reply)]
-    assert len(plain) >= 0.9 * len(turned)
-
-
-PLAIN: dict[str, Any] = {
-    "openai-chat": {
-        "id": "c",
-        "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-    },
-    "openai-responses": {
-        "id": "r",
-        "status": "completed",
-        "output": [
-            {"type": "reasoning", "id": "t", "summary": [{"type": "summary_text", "text": "b"}]},
-            {"type": "message", "content": [{"type": "output_text", "text": "a", "annotations": []}]},
-        ],
-        "usage": {"input_tokens": 3, "output_tokens": 1},
-    },
-    "anthropic-messages": {
-        "id": "a",
-        "type": "message",
-        "content": [{"type": "text", "text": "a"}],
-        "stop_reason": "end_turn",
-        "usage": {"input_tokens": 3, "output_tokens": 1},
-    },
-}
-TELLING = [
-    "annotations",
-    "arguments",
-    "audio",
-    "call_id",
-    "choices",
-    "citations",
-    "content",
-    "encrypted_content",
-    "error",
-    "extra_content",
-    "finish_reason",
-    "function",
-    "function_call",
-    "google",
-    "id",
-    "images",
-    "incomplete_details",
-    "index",
-    "input",
-    "iterations",
-    "logprobs",
-    "message",
-    "name",
-    "output",
-    "reasoning",
-    "reasoning_content",
-    "reasoning_details",
-    "refusal",
-    "search_results",
-    "signature",
-    "status",
-    "stop_details",
-    "stop_reason",
-    "summary",
-    "text",
-    "thinking",
-    "thought_signature",
-    "tool_calls",
-    "type",
-    "usage",
-    "explanation",
-    "url",
-    "url_citation",
-]
-WORDS = [
-    "stop",
-    "length",
-    "error",
-    "content_filter",
-    "tool_calls",
-    "end_turn",
-    "stop_sequence",
-    "refusal",
-    "tool_use",
-    "message",
-    "completed",
-    "incomplete",
-    "failed",
-    "output_text",
-    "reasoning",
-    "text",
-    "thinking",
-    "function_call",
-    "url_citation",
-    "https://a.b/",
-]
-TOLD = st.recursive(
-    st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["", *WORDS]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(TELLING), inner, max_size=4),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=600)
-@given(st.sampled_from(list(PLAIN)), st.data())
-def test_what_says_anything_more_is_plain_only_if_it_reads_so(dialect: str, data: Any) -> None:
-    body = PLAIN[dialect]
-    assert is_plain(dialect, json.dumps(body).encode())
-    for _ in range(data.draw(st.integers(1, 3))):
-        path = data.draw(st.sampled_from(paths(body)))
-        if _is_object(body, path) and data.draw(st.booleans()):
-            path = (*path, data.draw(st.sampled_from(TELLING)))
-        body = replaced(body, path, data.draw(TOLD))
-    raw = json.dumps(body).encode()
-    assert not is_plain(dialect, raw) or judged(dialect, WHOLE, raw, False) == Kept(True)
-
-
-MESSAGE, CONTENT = ("choices", 0, "message"), ("output", 1, "content", 0)
-CITED = [{"type": "url_citation", "url": "https://a.b/", "url_citation": {"url": "https://a.b/"}}]
-
-
-@pytest.mark.parametrize(
-    ("dialect", "path", "value", "worth"),
-    [
-        ("openai-chat", ("choices", 0, "finish_reason"), "length", "max_tokens"),
-        ("openai-chat", ("choices", 0, "finish_reason"), "error", INCOMPLETE),
-        ("openai-chat", ("choices", 0, "error"), {"message": "no"}, INCOMPLETE),
-        ("openai-chat", (*MESSAGE, "content"), "", "empty"),
-        ("openai-chat", (*MESSAGE, "refusal"), "No.", Kept(False)),
-        ("openai-chat", (*MESSAGE, "tool_calls"), [{"function": {"name": "f"}}], "tools"),
-        ("openai-chat", (*MESSAGE, "function_call"), {"name": "f"}, "tools"),
-        ("openai-chat", (*MESSAGE, "annotations"), CITED, Kept(False)),
-        ("openai-chat", (*MESSAGE, "images"), [{"image_url": "https://a.b/"}], Kept(False)),
-        ("openai-chat", (*MESSAGE, "extra_content"), {"google": {"thought_signature": "x"}}, Kept(False)),
-        ("openai-chat", ("citations",), ["https://a.b/"], Kept(False)),
-        ("openai-chat", ("search_results",), CITED, Kept(False)),
-        ("openai-responses", ("status",), "incomplete", "max_tokens"),
-        ("openai-responses", ("status",), "failed", INCOMPLETE),
-        ("openai-responses", ("output",), [], "empty"),
-        ("openai-responses", ("output", 0), {"type": "function_call", "name": "f"}, "tools"),
-        ("openai-responses", ("output", 0, "encrypted_content"), "x", Kept(False)),
-        ("openai-responses", (*CONTENT, "annotations"), CITED, Kept(False)),
-        ("openai-responses", CONTENT, {"type": "refusal", "text": "", "refusal": "No."}, Kept(False)),
-        ("anthropic-messages", ("stop_reason",), "max_tokens", "max_tokens"),
-        ("anthropic-messages", ("stop_reason",), "pause_turn", "pause"),
-        ("anthropic-messages", ("type",), "error", INCOMPLETE),
-        ("anthropic-messages", ("content", 0), {"type": "tool_use", "name": "f", "input": {}}, "tools"),
-        ("anthropic-messages", ("content", 0, "text"), "", "empty"),
-        ("anthropic-messages", ("usage", "input_tokens"), "x", INCOMPLETE),
-        ("anthropic-messages", ("stop_details",), {"explanation": "No."}, Kept(False)),
-    ],
-    ids=lambda value: str(value)[:20],
-)
-def test_what_is_not_plain(dialect: str, path: tuple[Any, ...], value: Any, worth: Kept | str) -> None:
-    raw = json.dumps(replaced(PLAIN[dialect], path, value)).encode()
-    assert not is_plain(dialect, raw)
-    assert kept(dialect, WHOLE, raw, False) == worth
-
-
-@pytest.mark.parametrize("dialect", PLAIN)
-def test_plain_replies_are_json_and_unicode(dialect: str) -> None:
-    raw = json.dumps({**PLAIN[dialect], "more": ["é"]}, ensure_ascii=False).encode()
-    assert is_plain(dialect, raw)
-    for bad in (raw[:-1], raw.replace("é".encode(), b"\xff"), raw.replace("é".encode(), b"\\ud800")):
-        assert not is_plain(dialect, bad)
 
 
 def is_turned(row: Recorded) -> bool:
