@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .conversation import Part, Reasoning, Text, ToolCall, Upstream
+from .plain import is_plain
 from .registry import client_dialect, provider_dialect
 from .replies import Reply, Stop
 from .streaming import explode, fold
@@ -36,6 +37,13 @@ _decode = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode()
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
+class _Vectors(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
+_decode_vectors = msgspec.json.Decoder(_Vectors).decode
+
+
 class Asked(msgspec.Struct, frozen=True):
     """A request as the cache sees it: `content` is equal for equal ones, `form` says how it wants its reply.
     `names`: the reply's id may be good at the provider for later calls, and has to stay what it is."""
@@ -50,6 +58,9 @@ class Kept(msgspec.Struct, frozen=True):
     lost. (Ids are made anew there where the dialect's encoder makes them.)"""
 
     turns: bool
+
+
+_TURNS = Kept(True)
 
 
 def asked(dialect: str, body: bytes) -> Asked | None:
@@ -86,6 +97,13 @@ def kept(dialect: str, form: str, body: bytes, tool_effects: bool) -> Kept | str
     got, to the end."""
     if dialect == "openai-embeddings":
         return _kept_embeddings(body)
+    if is_plain(dialect, is_stream(form), body):
+        return _TURNS
+    return judged(dialect, form, body, tool_effects)
+
+
+def judged(dialect: str, form: str, body: bytes, tool_effects: bool) -> Kept | str:
+    """`kept`, of a chat's reply, by reading all of it."""
     try:
         reply = _read(dialect, form, body)
     except (ValueError, KeyError, RecursionError):
@@ -118,6 +136,11 @@ def _turns(part: Part) -> bool:
 
 
 def _kept_embeddings(body: bytes) -> Kept | str:
+    try:  # nearly always, and a megabyte
+        if body.isascii() and _decode_vectors(body).data:
+            return Kept(False)
+    except (ValueError, RecursionError):
+        pass
     try:
         told: Any = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -135,6 +158,10 @@ def _read(dialect: str, form: str, body: bytes) -> Reply:
     return fold([*decoder.feed(body), *decoder.end()])
 
 
+class UsageUnknown(ValueError):
+    """The reply has to tell what it used, and nobody has told it."""
+
+
 class Again(msgspec.Struct, frozen=True):
     """For whom a reply is given again: the request, the form that it wants, and whether its pool passes
     usage to chat streams that do not ask for it. `used`: what the call used that the reply was for, as
@@ -148,7 +175,8 @@ class Again(msgspec.Struct, frozen=True):
 
 
 def repeated(dialect: str, form: str, body: bytes, again: Again) -> bytes:
-    """A reply that was kept. ValueError or BadRequest where it can't be told in the form that is wanted."""
+    """A reply that was kept. ValueError or BadRequest where it can't be told in the form that is wanted,
+    UsageUnknown where it could be with what it used."""
     if form == again.form:
         return body
     client = client_dialect(dialect)
@@ -160,7 +188,7 @@ def repeated(dialect: str, form: str, body: bytes, again: Again) -> bytes:
     reply = _read(dialect, form, body)
     if reply.usage is None and tells_usage:
         if (used := used_from(again.used)) is None:
-            raise ValueError("what it used is not known")
+            raise UsageUnknown("what it used is not known")
         reply = msgspec.structs.replace(reply, usage=used.usage)
     if not is_stream(again.form):
         return client.encode_reply(reply, context)

@@ -2,7 +2,7 @@
 
 from .affinity import Belongs, belongs, key_in
 from .budgeting import Funds
-from .caching import looked_at
+from .caching import SEEN_HEADERS, looked_at
 from .commands import Forward, Pending, Reply, Strip
 from .filtered import FilteredStream
 from .foreseen import Foreseen, at_member, identity_dialects, passing_dialects, spoken_of, upstream_of
@@ -19,6 +19,7 @@ __all__ = [
     "HOSTS",
     "NOTHING_TOLD",
     "NO_PROOF",
+    "SEEN_HEADERS",
     "Answer",
     "Belongs",
     "FilteredStream",

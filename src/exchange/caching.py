@@ -11,11 +11,11 @@ from typing import NamedTuple
 from ..core.call import Decision, Facts, Surface
 from ..core.catalog import Caching, Pool
 from ..core.errors import CallError
-from ..core.keys import CACHE_HEADER
+from ..core.keys import CACHE_HEADER, LOCAL_REPLY_HEADER
 from ..dialects import Context, RequestFacts
-from ..dialects.repeats import INCOMPLETE, Again, Asked, Kept, asked, is_stream, kept, repeated
+from ..dialects.repeats import INCOMPLETE, Again, Asked, Kept, UsageUnknown, asked, is_stream, kept, repeated
 from ..policy.caching import CacheKey, Tenant, Wish, cache_key, tenant_of, why_not, wish_of
-from ..policy.kept import Entry, ReplyCache
+from ..policy.kept import MOST_UNPAID_S, Entry, ReplyCache
 from .asked import asked as what_is_asked
 from .commands import Pending, Reply
 from .inbound import ID_HEADER, Inbound
@@ -26,6 +26,10 @@ from .view import View
 # Headers of a client's that providers of its dialect act upon; others reach them, and change no answer.
 _KEYED_HEADERS = ("anthropic-", "openai-", "x-goog-")
 _MEMBER_HEADER, _DROPPED_HEADER = "x-broker-member", "x-broker-dropped"
+# The headers of a reply that matter here.
+SEEN_HEADERS = frozenset(
+    (":status", "content-type", "content-encoding", LOCAL_REPLY_HEADER, _MEMBER_HEADER, _DROPPED_HEADER)
+)
 # Of a reply, what a whole one may say it is.
 _JSON = "application/json"
 
@@ -69,6 +73,8 @@ class CallCache:
         self._reads = True
         self._most_age_s = float("inf")
         self._has_asked = self._has_waited = False
+        self._unpaid_until_s: float | None = None  # once it waits for what a reply used
+        self._enters = True  # with others, where nothing is found
         self._is_foreign = False  # holds what only its own dialect knows, which other forms may lose
         self._capture: _Capture | None = None
 
@@ -81,17 +87,37 @@ class CallCache:
         caching = pool.cache
         if caching is None or self.part not in (Part.NOT_YET, Part.MISS) or self.watched:
             return None
-        is_first = self.part is Part.NOT_YET
-        if is_first and not self._takes_part(call, pool, caching):
+        if self.part is Part.NOT_YET and not self._takes_part(call, pool, caching):
             self.part = Part.BYPASS
             return None
         self.part = Part.MISS
+        self._cache.unpaid.leave(self._id)
         if (entry := self._found(now_s)) is not None:
-            reply = self._reply(entry, call, pool, now_s)
-            self._cache.land(self._id)  # where a store of the fleet's was asked, it was asked for all
-            self.watched = reply is None
-            return reply
-        return self._enter(pool, now_s, wait_s) if is_first else self._again(pool, wait_s)
+            try:
+                reply = self._reply(entry, call, pool, now_s)
+            except UsageUnknown:
+                if waits := self._await_paid(entry, pool, now_s, wait_s):
+                    return waits
+            except (ValueError, CallError):
+                pass  # it can't be told in the form that this client wants
+            else:
+                self._cache.land(self._id)  # where a store of the fleet's was asked, it was asked for all
+                return reply
+        if self._enters and not self._cache.flights.leads(self._id):
+            self._enters = False
+            return self._enter(pool, now_s, wait_s)
+        return self._again(pool, wait_s, entry is not None)
+
+    def _await_paid(self, entry: Entry, pool: Pool, now_s: float, wait_s: float) -> Pending | None:
+        """The reply is here, and in the form that this call wants it tells what it used. Its call's record
+        is on its way."""
+        if self._unpaid_until_s is None:
+            self._unpaid_until_s = entry.at_s + MOST_UNPAID_S
+        most_s = min(self._unpaid_until_s - now_s, MOST_UNPAID_S, wait_s)
+        if entry.paid is not None or most_s <= 0 or not self._cache.await_paid(self._id, entry.filled_by):
+            return None
+        self._has_waited = self._enters = True
+        return Pending(most_s, wait_s + pool.timeouts.wait_ms / 1000)
 
     def _takes_part(self, call: Question, pool: Pool, caching: Caching) -> bool:
         facts = call.facts
@@ -130,11 +156,12 @@ class CallCache:
         self._has_waited = True
         return Pending(wait_s, wait_s + pool.timeouts.wait_ms / 1000)
 
-    def _again(self, pool: Pool, wait_s: float) -> Pending | None:
-        """The wait is over, and the reply is not there."""
+    def _again(self, pool: Pool, wait_s: float, is_other: bool) -> Pending | None:
+        """The wait is over, and the reply is not there. `is_other`: there is one that can't be told here."""
         if self._cache.flights.leads(self._id):  # who led before is gone
             return self._lead(pool, wait_s)
         self._cache.leave(self._id)  # it has waited for long enough
+        self.watched = is_other
         return None
 
     def _lead(self, pool: Pool, wait_s: float) -> Pending | None:
@@ -181,15 +208,12 @@ class CallCache:
         known = (("cache", self.part.value), ("cache_reason", self.reason))
         return known if self.reason else known[:1]
 
-    def _reply(self, entry: Entry, call: Question, pool: Pool, now_s: float) -> Reply | None:
-        """`entry` for this client. None where it can't be told in the form that it wants."""
+    def _reply(self, entry: Entry, call: Question, pool: Pool, now_s: float) -> Reply:
+        """`entry` for this client; `repeated` says what it raises."""
         form = self._asked.form if self._asked is not None else entry.form
         passes = pool.usage_event == "pass" and call.read.adds_usage
         again = Again(call.body, form, Context(self._id, int(entry.at_s)), passes, entry.paid or "")
-        try:
-            body = repeated(entry.dialect, entry.form, entry.body, again)
-        except (ValueError, CallError):
-            return None
+        body = repeated(entry.dialect, entry.form, entry.body, again)
         self.part = Part.JOINED if self._has_waited else Part.HIT
         is_same = is_stream(form) == is_stream(entry.form)
         other = "text/event-stream; charset=utf-8" if is_stream(form) else _JSON

@@ -73,7 +73,7 @@ class CacheDesk:
     def wait(self, request_id: str, waker: Callable[[], None], asks: CacheKey | None) -> None:
         """`waker`, a method of the stream's, is called once there is news; it does not keep the stream."""
         self._wakers[request_id] = weakref.WeakMethod(waker)
-        _WAITING.set(self.replies.flights.followers)
+        _WAITING.set(self.replies.waiting)
         if asks is not None:
             self._start(self._ask(asks, request_id))
 
@@ -106,7 +106,7 @@ class CacheDesk:
         for request_id in request_ids:
             if (waker := self._wakers.pop(request_id, None)) is not None:
                 loop.call_soon(_called, waker)
-        _WAITING.set(self.replies.flights.followers)
+        _WAITING.set(self.replies.waiting)
 
     # -- replies
 
@@ -116,12 +116,10 @@ class CacheDesk:
 
     def settle(self, request_id: str, paid: str) -> None:
         """The record of the call that left a reply is there: `paid` is what it used (as in Entry). Only now
-        the fleet gets it."""
-        if (found := self.replies.memory.filled(request_id)) is None:
-            return
-        key, entry = found
-        entry.paid = paid
-        if self._shared is not None:
+        the fleet gets it, and those who have to be told it."""
+        found = self.replies.settle(request_id, paid)
+        if found is not None and self._shared is not None:
+            key, entry = found
             self._start(self._shared.put(key.text, entry))
 
     async def _ask(self, key: CacheKey, request_id: str) -> None:

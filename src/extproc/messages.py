@@ -8,7 +8,7 @@ for many calls, and a message of thirty small ones costs five times as much.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -70,6 +70,11 @@ class Messages:
     def headers(self, message: AnyMessage) -> list[tuple[str, str]]:
         """Of an HttpHeaders message. Values are bytes on the wire; latin-1 keeps each of them."""
         return [(h.key, h.raw_value.decode("latin-1")) for h in message.headers.headers]
+
+    def headers_of(self, message: AnyMessage, names: Container[str]) -> list[tuple[str, str]]:
+        """Those with these names alone."""
+        headers = message.headers.headers
+        return [(key, h.raw_value.decode("latin-1")) for h in headers if (key := h.key) in names]
 
     def first_values(self, message: AnyMessage) -> dict[str, str]:
         """Of an HttpHeaders message; of values with the same name the first one."""

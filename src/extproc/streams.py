@@ -19,6 +19,7 @@ from ..dialects import BUILT
 from ..envoyapi import AnyMessage
 from ..exchange import (
     NO_PROOF,
+    SEEN_HEADERS,
     Forward,
     Hold,
     Inbound,
@@ -55,6 +56,10 @@ class OuterStream:
     """Decides: headers, then the whole body; where nobody takes the call now, once somebody does. Of a call
     whose reply may be kept for others it sees the reply, too."""
 
+    # Of a call that others wait for, or that waits for another one, the desk hears of its end, and whether it
+    # may come again. None: of this one it does not.
+    _may_return: bool | None = None
+
     def __init__(
         self,
         messages: Messages,
@@ -83,8 +88,6 @@ class OuterStream:
         self._leave: weakref.finalize[..., OuterStream] | None = None
         # Envoy was told how long it may take: it takes only one such word for a message.
         self._has_time = False
-        # Of a call that others wait for, or that waits for another one: the desk hears of its end.
-        self._ended: weakref.finalize[..., OuterStream] | None = None
         self._waits = 0  # how many there were
         self._waits_in = 0  # the number of the one that is on; 0: none
 
@@ -186,11 +189,13 @@ class OuterStream:
         self._wire.close()
 
     def _tell_end(self, *, may_return: bool) -> None:
-        if self._ended is not None:
-            self._ended.detach()
-        if self._desk is not None:
-            self._ended = weakref.finalize(self, self._desk.ended, self._call.request_id, may_return)
-            self._ended.atexit = False
+        self._may_return = may_return
+
+    def __del__(self) -> None:
+        """Also where its client has left, of which nobody else tells. (A weakref.finalize says the same at
+        some µs a call.)"""
+        if self._may_return is not None and self._desk is not None:
+            self._desk.ended(self._call.request_id, self._may_return)
 
     def _shown(self, kind: str, message: AnyMessage) -> None:
         """The reply as its client gets it. Whatever happens here, it gets it."""
@@ -212,7 +217,9 @@ class OuterStream:
     def _look_at_headers(self, message: AnyMessage) -> tuple[bytes, bool]:
         """(the answer, b"" for the plain one; is there more to be shown?)"""
         cache, told = self._call.cache, message.response_headers
-        if cache is None or not cache.on_reply_headers(self._messages.headers(told), told.end_of_stream):
+        if cache is None or not cache.on_reply_headers(
+            self._messages.headers_of(told, SEEN_HEADERS), told.end_of_stream
+        ):
             return b"", False
         self._tell_end(may_return=False)
         return self._messages.show_reply_body, True

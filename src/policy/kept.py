@@ -109,7 +109,7 @@ class Flight:
 # A key whose reply could not be kept: others with it go by themselves for a while, and don't wait in vain.
 BARREN_S = 60.0
 MOST_BARREN = 10_000
-MOST_FOLLOWERS = 1_000  # of all flights: each holds its body, here and in Envoy
+MOST_FOLLOWERS = 1_000  # of all flights, and for what replies used: each holds its body, here and in Envoy
 
 
 class Flights:
@@ -187,6 +187,43 @@ class Flights:
             self.followers -= 1
 
 
+# For so long after a reply came those who have to be told what it used wait for that. Its record is some
+# tenths of a second behind.
+MOST_UNPAID_S = 1.0
+
+
+class Unpaid:
+    """Calls that could be given a reply that is here, were it known what it used. By the id of the call whose
+    record tells it."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, dict[str, None]] = {}
+        self._for: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._for)
+
+    def wait(self, request_id: str, filled_by: str) -> None:
+        self.leave(request_id)
+        self._waiting.setdefault(filled_by, {})[request_id] = None
+        self._for[request_id] = filled_by
+
+    def leave(self, request_id: str) -> None:
+        """It waits no longer."""
+        if (filled_by := self._for.pop(request_id, None)) is None:
+            return
+        del self._waiting[filled_by][request_id]
+        if not self._waiting[filled_by]:
+            del self._waiting[filled_by]
+
+    def paid(self, filled_by: str) -> list[str]:
+        """It is known. Those who waited for it go on."""
+        waiting = list(self._waiting.pop(filled_by, ()))
+        for request_id in waiting:
+            del self._for[request_id]
+        return waiting
+
+
 def _wakes_nobody(request_ids: Iterable[str]) -> None:
     """Where no calls wait: in tools that only look."""
 
@@ -198,6 +235,7 @@ class ReplyCache:
 
     memory: Memory
     flights: Flights = field(default_factory=Flights)
+    unpaid: Unpaid = field(default_factory=Unpaid)
     wake: Callable[[Iterable[str]], None] = _wakes_nobody
     is_shared: bool = False
     # Of replies that are not whole yet: call → bytes. Together they take no more than those that are.
@@ -216,6 +254,29 @@ class ReplyCache:
         """Nothing more of its reply comes."""
         self._coming_bytes -= self._coming.pop(request_id, 0)
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait: for a reply, or for what it used."""
+        return self.flights.followers + len(self.unpaid)
+
+    def await_paid(self, request_id: str, filled_by: str) -> bool:
+        """Wait for what the call `filled_by` used. False: there are too many that wait."""
+        if not self.flights.leads(request_id):
+            self.flights.leave(request_id)
+        if self.waiting >= MOST_FOLLOWERS:
+            return False
+        self.unpaid.wait(request_id, filled_by)
+        return True
+
+    def settle(self, request_id: str, paid: str) -> tuple[CacheKey, Entry] | None:
+        """`paid` is what the call used that left a reply (as in Entry). What is found of that."""
+        found = self.memory.filled(request_id)
+        if found is not None:
+            found[1].paid = paid
+        if waiting := self.unpaid.paid(request_id):
+            self.wake(waiting)
+        return found
+
     def land(self, request_id: str) -> None:
         """The call leads no more; who waited for it goes on."""
         if waiting := self.flights.land(request_id):
@@ -224,5 +285,6 @@ class ReplyCache:
     def leave(self, request_id: str) -> None:
         """Its client is gone."""
         self.release(request_id)
+        self.unpaid.leave(request_id)
         if leading := self.flights.leave(request_id):
             self.wake(leading)

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from modelbroker.cli.secrets import resolve
+from modelbroker.core.usage import Usage
+from modelbroker.dialects import Used, used_text
 from modelbroker.dialects.repeats import NOT_KEYED
 from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, Pending, Reply, View
-from modelbroker.policy.kept import Memory, ReplyCache
+from modelbroker.policy.kept import MOST_UNPAID_S, Memory, ReplyCache
 from support.catalogs import catalog
 
 CALLERS = {
@@ -300,6 +302,86 @@ def test_who_waits_gets_the_reply_that_came() -> None:
     assert calls.woken == ["id-2"]
     joined = follower.on_ready(Moment(1.0, 1_000))
     assert isinstance(joined, Reply) and dict(joined.facts)["cache"] == "joined"
+
+
+STREAM_HEAD = [(":status", "200"), ("content-type", "text/event-stream"), ("x-broker-member", "b/m")]
+STREAMED = b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+STREAMED += b'"delta":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+class Untold(Calls):
+    """A stream that does not tell what it used came at 0 s, by the call id-1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = BODIES["openai-chat"]
+        self.streamed = {**self.whole, "stream": True}
+        self.leader, sent = self.ask("openai-chat", self.streamed)
+        assert isinstance(sent, Forward) and sent.watched
+
+    def ends(self) -> None:
+        assert self.leader.cache is not None
+        self.leader.cache.on_reply_headers(STREAM_HEAD, ends=False)
+        assert self.leader.cache.on_reply_body(STREAMED, True, 0.0)[1] is not None
+
+    def wakes(self) -> list[str]:
+        woken, self.woken[:] = list(self.woken), []
+        return woken
+
+
+def test_who_needs_what_a_reply_used_waits_until_it_is_known() -> None:
+    calls = Untold()
+    early, waits = calls.ask("openai-chat", calls.whole)
+    assert isinstance(waits, Pending)
+    calls.ends()
+    assert calls.wakes() == ["id-2"]
+    waits = early.on_ready(Moment(0.0, 0))
+    assert isinstance(waits, Pending) and 0 < waits.most_s <= MOST_UNPAID_S
+    late, waits = calls.ask("openai-chat", calls.whole, now_s=0.1)
+    assert isinstance(waits, Pending) and waits.asks is None
+    assert is_hit(calls.ask("openai-chat", calls.streamed, now_s=0.1)[1])
+    assert calls.cache.waiting == 2 and calls.wakes() == []
+    calls.cache.settle("id-1", used_text(Used(Usage(input=7, output=5))))
+    assert calls.wakes() == ["id-2", "id-3"]
+    for call in (early, late):
+        told = call.on_ready(Moment(0.2, 200))
+        assert isinstance(told, Reply) and json.loads(told.body)["usage"]["completion_tokens"] == 5
+        assert dict(told.facts)["cache"] == "joined"
+    assert calls.cache.waiting == 0
+
+
+@pytest.mark.parametrize("how", ["time", "unknown", "gone"])
+def test_where_it_is_not_known_what_a_reply_used_one_asks_for_all(how: str) -> None:
+    calls = Untold()
+    calls.ends()
+    both = [calls.ask("openai-chat", calls.whole)[0] for _ in range(2)]
+    now_s = MOST_UNPAID_S if how == "time" else 0.1
+    if how == "gone":
+        calls.cache.memory.shrink(0)
+        calls.cache.memory.shrink(1 << 20)
+    if how != "time":
+        calls.cache.settle("id-1", "")
+        assert calls.wakes() == ["id-2", "id-3"]
+    moment = Moment(now_s, int(now_s * 1000))
+    leads, waits = (call.on_ready(moment) for call in both)
+    assert isinstance(leads, Forward) and leads.watched
+    assert isinstance(waits, Pending)
+    assert both[0].cache is not None
+    both[0].cache.on_reply_headers(HEAD, ends=False)
+    both[0].cache.on_reply_body(json.dumps(REPLIES["openai-chat"]).encode(), True, now_s)
+    assert calls.wakes() == ["id-3"]
+    assert is_hit(both[1].on_ready(moment))
+    assert calls.cache.waiting == 0
+
+
+def test_who_leaves_waits_no_longer_for_what_a_reply_used() -> None:
+    calls = Untold()
+    calls.ends()
+    calls.ask("openai-chat", calls.whole)
+    calls.cache.leave("id-2")
+    assert calls.cache.waiting == 0
+    calls.cache.settle("id-1", "")
+    assert calls.wakes() == []
 
 
 @pytest.mark.parametrize("status", ["500", "404", "204"])

@@ -117,7 +117,6 @@ def test_a_hit_in_either_form(broker: Broker, sims: Simulators, dialect: str, fi
     more = {"store": False} if dialect == "openai-responses" else {}
     ask = Ask(f"{kind}-{dialect}", dialect, stream=first, more=more)
     miss, same = one(broker, ask), one(broker, ask)
-    record_of(broker, miss)  # has its usage, which a chat stream may not have told
     other = one(broker, replace(ask, stream=not first))
     assert [word(got) for got in (miss, same, other)] == ["miss", "hit", "hit"]
     assert same.body == miss.body
@@ -401,6 +400,38 @@ def test_a_hundred_equal_calls_are_one(broker: Broker, sims: Simulators, dialect
     assert words.count("stored") == 1 and set(words) <= {"stored", "joined", "hit"}
     saved = [record_of(broker, each)["saved"] for each in got]
     assert len([each for each in saved if each is not None and each["cost"]["total"]]) == 99
+
+
+@pytest.mark.parametrize("kind", ["own", "translated"])
+def test_who_needs_the_usage_that_a_stream_does_not_tell_waits_for_it(
+    broker: Broker, sims: Simulators, kind: str
+) -> None:
+    """It is known a little after the stream's end: those who wait, and those who come between, are given
+    the reply then. Streams that tell no usage need not wait."""
+    streamed = Ask(f"{kind}-openai-chat", stream=True)
+    whole = replace(streamed, stream=False)
+    asking = replace(streamed, more={"stream_options": {"include_usage": True}})
+    sims["first"].script(
+        replies=[{"text": "one two three four", "chunks": 4}], faults=[{"token_delay_ms": 200}]
+    )
+    asks = [streamed, *[whole, asking, streamed] * 3]
+
+    async def run() -> list[Got]:
+        leader = asyncio.create_task(call_all(broker.url, asks[:1]))
+        await asyncio.to_thread(wait_until, lambda: len(sims["first"].calls()) == 1)
+        others = asyncio.create_task(call_all(broker.url, asks[1:]))
+        first = await leader
+        late = call_all(broker.url, [whole, asking, streamed])
+        return [*first, *await others, *await late]
+
+    got = asyncio.run(run())
+    assert [word(each) for each in got] == ["miss"] + ["hit"] * 12
+    assert [each.text for each in got] == ["one two three four"] * 13
+    assert len(sims["first"].calls()) == 1
+    assert waiting(broker) == 0
+    told = [record_of(broker, each) for each in got]
+    assert [each["saved"]["cost"] for each in told[1:]] == [told[0]["cost"]] * 12
+    assert all(b'"usage":{' in each.body for each in got if each.ask in (whole, asking))
 
 
 def test_where_the_first_one_fails_the_others_go_on_by_themselves(broker: Broker, sims: Simulators) -> None:

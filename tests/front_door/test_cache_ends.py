@@ -147,7 +147,6 @@ def test_a_stream_with_and_without_usage(broker: Broker, sims: Simulators, pool:
     for first, other in ((ask, asking), (asking, ask)):
         question = f"Usage for {first.more} in {pool}?"
         miss = one(broker, replace(first, question=question))
-        record_of(broker, miss)  # from there it is known where the stream did not tell it
         hit, again = (one(broker, replace(other, question=question)) for _ in range(2))
         assert [word(each) for each in (miss, hit, again)] == ["miss", "hit", "hit"]
         assert [tells_usage(each) for each in (miss, hit)] == [first is asking, other is asking]

@@ -107,6 +107,7 @@ class Waiting(RuleBasedStateMachine):
         self.flights = self.cache.flights
         self.leads: dict[int, str] = {}
         self.waits: dict[int, list[str]] = {}
+        self.unpaid: dict[int, list[str]] = {}
         self.serial = 0
 
     @rule(number=NUMBERS)
@@ -155,9 +156,38 @@ class Waiting(RuleBasedStateMachine):
             self.cache.land(call)
         assert self.woken == []
 
+    @rule(number=NUMBERS, came=st.booleans(), data=st.data())
+    def await_what_was_paid(self, number: int, came: bool, data: Any) -> None:
+        """A new call does, or one that waits for another reply."""
+        self.serial += 1
+        call = f"call-{self.serial}"
+        if came and (waits := [*self.waits.get(number, ()), *self.unpaid.get(number, ())]):
+            call = data.draw(st.sampled_from(waits))
+        for waiting in (*self.waits.values(), *self.unpaid.values()):
+            if call in waiting:
+                waiting.remove(call)
+        self.unpaid.setdefault(number, []).append(call)
+        assert self.cache.await_paid(call, f"filled-{number}")
+
+    @rule(number=NUMBERS)
+    def it_is_known_what_was_paid(self, number: int) -> None:
+        self.woken.clear()
+        assert self.cache.settle(f"filled-{number}", "") is None
+        assert self.woken == self.unpaid.pop(number, [])
+
+    @rule(number=NUMBERS, data=st.data())
+    def one_of_those_leaves(self, number: int, data: Any) -> None:
+        if self.unpaid.get(number):
+            call = data.draw(st.sampled_from(self.unpaid[number]))
+            self.unpaid[number].remove(call)
+            self.woken.clear()
+            self.cache.leave(call)
+            assert self.woken == []
+
     @invariant()
     def all_are_known(self) -> None:
         assert self.flights.followers == sum(map(len, self.waits.values()))
+        assert self.cache.waiting == self.flights.followers + sum(map(len, self.unpaid.values()))
         for number, leader in self.leads.items():
             assert self.flights.leads(leader)
             for call in self.waits[number]:
@@ -181,6 +211,12 @@ def test_the_number_of_those_who_wait_is_bounded() -> None:
     assert flights.enter(key(1), "another") is not None  # that leads, and waits for nobody
     flights.leave("call-7")
     assert flights.enter(key(0), "one more") is not None
+    cache = ReplyCache(Memory(0))
+    for number in range(MOST_FOLLOWERS):
+        assert cache.await_paid(f"call-{number}", "id")
+    assert not cache.await_paid("one more", "id")
+    cache.leave("call-7")
+    assert cache.await_paid("one more", "id")
 
 
 @given(st.floats(0, 1e9), st.floats(0, 200))
