@@ -104,7 +104,9 @@ def test_a_fleet_forgets_in_time(brokers: tuple[Broker, Broker], sims: Simulator
     ask_of(one, ask)
     wait_until(lambda: is_shared(redis))
     wait_until(lambda: not is_shared(redis))
-    assert word(ask_of(other, ask)) == "miss"
+    late = ask_of(other, ask)
+    assert word(late) == "miss"
+    record_of(other, late)  # until then its reply may still come there, and be taken for another one's
 
 
 def test_a_hundred_at_the_same_time_ask_once(
