@@ -145,27 +145,16 @@ OUTER_ERRORS: tuple[EnvoyError, ...] = (
 )
 
 
-# The id under which the call has its record: ext_proc's where it had time to give one; else Envoy's own.
-_IDS = (
-    set_header("x-broker-request-id", "%DYNAMIC_METADATA(modelbroker:request_id)%"),
-    *(
-        {"header": {"key": "x-broker-request-id", "value": value}, "append_action": "ADD_IF_ABSENT"}
-        for value in ("%REQ(X-BROKER-REQUEST-ID)%", "%STREAM_ID%")
-    ),
-)
-
-
 def outer_mappers() -> list[Tree]:
     """The path tells the dialect: the error may come before anything else is known of the call. A request
     that is no HTTP has not even a path: then the dialect is OpenAI's."""
     anthropic = {"name": ":path", "string_match": {"prefix": "/v1/messages"}}
     shapes = (("anthropic-messages", anthropic), ("openai-chat", None))
-    mappers = [
+    return [
         _mapper(dialect, header, error, "%REQ(X-BROKER-REQUEST-ID)%")
         for error in OUTER_ERRORS
         for dialect, header in shapes
     ]
-    return [{**mapper, "headers_to_add": [*mapper["headers_to_add"], *_IDS]} for mapper in mappers]
 
 
 _MARKED = set_header(LOCAL_REPLY_HEADER, "1")

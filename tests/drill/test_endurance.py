@@ -65,7 +65,7 @@ def test_the_warm_up_is_left_out() -> None:
 
 def test_descriptors_come_and_go_but_their_floor_does_not_rise() -> None:
     assert broken(soak(samples(1800, 0, descriptors_per_s=0.001), 1800)) == []
-    (why,) = broken(soak(samples(1800, 0, descriptors_per_s=0.05), 1800))
+    (why,) = broken(soak(samples(1800, 0, descriptors_per_s=0.1), 1800))
     assert "file descriptors" in why
 
 

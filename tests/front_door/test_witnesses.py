@@ -161,8 +161,6 @@ def test_calls_that_nobody_could_decide_have_records_too(sims: Simulators) -> No
         records = wait_until(lambda: (found := all_lines(pair.folder))[2:] and found, 30)
         assert records[0]["request_id"] == good.headers["x-broker-request-id"]
         assert len({record["request_id"] for record in records}) == len(records) == 3
-        ids = {got.headers["x-broker-request-id"] for got in refused}
-        assert {record["request_id"] for record in records[1:]} == ids
         told = {(r["status"], r["code"], r["outcome"], r["error_source"], r["method"]) for r in records[1:]}
         assert told == {(503, "broker_unavailable", "error", "broker", "POST")}
         assert {record["path"] for record in records[1:]} == {"/v1/chat/completions", "/v1/messages"}
