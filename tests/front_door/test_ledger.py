@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import io
 import json
@@ -20,6 +19,7 @@ from modelbroker.ledger.database import Ledger
 from sqlalchemy import text
 from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, asks, make
+from support.kills import follower_of
 from support.ledgers import ids_in
 from support.load import load
 from support.servers import Postgres
@@ -86,16 +86,6 @@ def journal(broker: Broker) -> list[dict[str, Any]]:
         data = path.read_text()
         found += [json.loads(line) for line in data[: data.rfind("\n") + 1].splitlines()]
     return found
-
-
-def follower_of(broker: Broker) -> int | None:
-    """The id of its process."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            if "modelbroker.ledger.follow" in words and str(broker.folder / "state") in words:
-                return int(folder.name)
-    return None
 
 
 def wait_until_taken(broker: Broker, url: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ MODELBROKER_CALLS says how many (10000 is the figure that is promised; fewer by 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import random
@@ -24,6 +23,7 @@ from modelbroker.drill.wire import number_in, number_of_feature, request_of
 from modelbroker.ledger.database import Ledger
 from sqlalchemy import text
 from support.broker import BASES, KEY, KEY_SHA256, Broker, provider
+from support.kills import follower_of, kill
 from support.ledgers import ids_in
 from support.records import lines_of
 from support.servers import Postgres
@@ -158,28 +158,11 @@ async def load(broker: Broker, seen: Seen, kills: list[Callable[[], Awaitable[No
             await one_call(broker, number, draw.choices(FATES, (1, 1, 2, 3, 33))[0], seen)
 
     async def killer() -> None:
-        for turn, kill in enumerate(kills, 1):
+        for turn, strike in enumerate(kills, 1):
             await seen.reach(CALLS * turn // (len(kills) + 1))
-            await kill()
+            await strike()
 
     await asyncio.gather(killer(), *(client() for _ in range(AT_A_TIME)))
-
-
-def kill(broker: Broker, name: str) -> None:
-    """And wait for the one that comes in its place."""
-    old = broker.child_pids(name)
-    for pid in old:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: broker.child_pids(name) not in ([], old))
-
-
-def follower_of(broker: Broker) -> int | None:
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            if "modelbroker.ledger.follow" in words and str(broker.folder / "state") in words:
-                return int(folder.name)
-    return None
 
 
 @pytest.mark.timeout(1200)

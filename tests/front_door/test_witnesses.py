@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import tempfile
 import threading
 from collections import Counter
@@ -17,6 +15,7 @@ import httpx
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, make
+from support.kills import kill
 from support.load import Load, load
 from support.pair import Pair
 from support.records import lines_of, record_with
@@ -79,14 +78,6 @@ class Stream(threading.Thread):
             except httpx.HTTPError:
                 self.is_cut = True
         self.began.set()
-
-
-def kill(broker: Broker, name: str) -> None:
-    """And wait for the one that comes in its place."""
-    old = broker.child_pids(name)
-    for pid in old:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: broker.child_pids(name) not in ([], old))
 
 
 def all_lines(folder: Path) -> list[dict[str, Any]]:
