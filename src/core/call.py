@@ -38,6 +38,7 @@ class Caller:
     tier: str = ""
     pools: tuple[str, ...] = ("*",)
     trusted_for: frozenset[str] = frozenset()
+    purpose: str = ""  # what its calls are for, where they are no client's: `shadow`
 
 
 def caller_of(entry: CallerEntry) -> Caller:

@@ -16,9 +16,11 @@ from .budgets import Budget, Fleet
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
+from .trials import Trials, is_made
 
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
 _NO_WIRES: Mapping[str, Capabilities] = MappingProxyType({})
+_NO_TRIALS: Mapping[str, Trials] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,11 @@ class Pool:
         """What is done about an attempt that failed so: an action, or the name of the pool to go on in."""
         return next((action for on, action in self.on if on is cause), DEFAULT_ACTIONS[cause])
 
+    @property
+    def is_made(self) -> bool:
+        """Made by the broker for a member that is tried: nobody can ask for it."""
+        return is_made(self.name)
+
 
 class Op(Enum):
     """How a condition compares a fact with its values."""
@@ -350,3 +357,4 @@ class Catalog:
     budgets: tuple[Budget, ...] = ()  # rate limits among them; who borrows stands before its lender
     fleet: Fleet | None = None
     ledger: LedgerPlace = LedgerPlace()
+    trials: Mapping[str, Trials] = field(default_factory=lambda: _NO_TRIALS)  # by the pool's name

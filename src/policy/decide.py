@@ -166,7 +166,7 @@ def _choose_pool(facts: Facts, catalog: Catalog) -> tuple[str, Pool, str | None]
 def named_pool(facts: Facts, catalog: Catalog) -> tuple[Pool, str | None] | None:
     """What the call asks for in `model`: (pool, the one model that members may have); None: nothing that is
     there."""
-    if pool := catalog.pools.get(facts.model):
+    if (pool := catalog.pools.get(facts.model)) is not None and not pool.is_made:
         return pool, None
     for pool in catalog.pools.values():
         if facts.model in pool.aliases:
@@ -181,7 +181,8 @@ def named_pool(facts: Facts, catalog: Catalog) -> tuple[Pool, str | None] | None
         return catalog.pools[min(globs)[1]], None
     if catalog.limits.concrete_models:
         for pool in catalog.pools.values():
-            if _may_use(facts.caller, pool.name) and any(m.model == facts.model for m in pool.members):
+            is_open = _may_use(facts.caller, pool.name) and not pool.is_made
+            if is_open and any(m.model == facts.model for m in pool.members):
                 return pool, facts.model
     return None
 
@@ -208,6 +209,6 @@ def allowed_pools(caller: Caller, catalog: Catalog) -> list[str]:
     return [
         name
         for pool in catalog.pools.values()
-        if _may_use(caller, pool.name)
+        if _may_use(caller, pool.name) and not pool.is_made
         for name in (pool.name, *(a for a in pool.aliases if "*" not in a and "?" not in a))
     ]

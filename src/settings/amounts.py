@@ -84,6 +84,17 @@ def rate(value: Any) -> tuple[int, Window]:
     return _counted(found[1], value, right), Window(length_ms=length_ms)
 
 
+def spend_cap(value: Any) -> tuple[int, Window] | None:
+    """`$20/day` → nano-dollars in that window of the calendar, or one that rolls on (`$5/rolling 24h`)."""
+    if value is None:
+        return None
+    money, slash, span = value.partition("/") if isinstance(value, str) else ("", "", "")
+    found = _DOLLARS.fullmatch(money.strip())
+    if not found or not slash:
+        refuse(f"{show(value)} is not an amount in a time", "give e.g. $20/day")
+    return _nano(found[1], value), window(span.strip())
+
+
 def time_zone(value: Any) -> str:
     """A name of the tz database: `Europe/Berlin`, `UTC`."""
     try:

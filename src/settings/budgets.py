@@ -32,13 +32,16 @@ _WORDS = {NANO_DOLLARS: "dollars"}  # what people write
 _TEXTS = dict.fromkeys(SCOPES, "")  # for `match`: facts that are text
 
 
-def budgets_of(merged: Merged) -> tuple[tuple[Budget, ...], Fleet | None]:
-    """All budgets and rate limits, and where a fleet keeps them. What is wrong is noted."""
+def budgets_of(
+    merged: Merged, more: tuple[Budget, ...] = (), *, has_more: bool = False
+) -> tuple[tuple[Budget, ...], Fleet | None]:
+    """All budgets and rate limits, and where a fleet keeps them. What is wrong is noted. `more` are those
+    that other sections say; `has_more`: there is something else for a fleet to keep."""
     budgets = read_list(merged, "budgets", BudgetIn)
     found = read_budgets(merged, budgets, read_list(merged, "rate_limits", RateLimitIn))
     redis = merged.mappings["redis"]
     entry = read_one(merged, ("redis",), RedisIn, redis) if redis else None
-    return found, read_fleet(merged, entry, bool(found))
+    return (*found, *more), read_fleet(merged, entry, bool(found) or has_more)
 
 
 def read_budgets(

@@ -47,6 +47,7 @@ from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
+from .trials import read_trials, use_targets
 from .values import duration_text
 from .yamltext import Path
 
@@ -114,6 +115,7 @@ def compile_texts(
 
     providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
+    use_targets(pools_in, merged.names("pools"), providers)
     pools = _pools(merged, pools_in, providers)
     has_client_ca = listen_in is None or (listen_in.tls is not None and bool(listen_in.tls.client_ca_file))
     callers = read_callers(merged, callers_in, has_client_ca)
@@ -125,14 +127,15 @@ def compile_texts(
     _check_waits(merged, pools_in, limits)
     _check_sharing(merged, pools_in, callers, issuers)
     terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
-    budgets, fleet = budgets_of(merged)
+    tried = read_trials(merged, pools_in, pools, providers, {**facts, **_raw_headers(merged)})
+    budgets, fleet = budgets_of(merged, tried.budgets, has_more=bool(tried.trials))
     provider_map = providers.finish()
     merged.stop_if_wrong()
     parts: dict[str, Any] = {
         "providers": provider_map,
         "callers": callers,
         "issuers": issuers,
-        "pools": pools,
+        "pools": tried.pools,
         "rules": rules,
         "limits": limits,
         "listen": listen,
@@ -140,13 +143,14 @@ def compile_texts(
         "wires": wires(),
         "cache": CacheStore(cache_in.bytes, cache_in.redis) if cache_in else CacheStore(),
     }
-    models = ((member.provider, member.model) for pool in pools.values() for member in pool.members)
+    models = ((member.provider, member.model) for pool in tried.pools.values() for member in pool.members)
     book = price_book(provider_map, models, terms, price_list)
     at_s = warned_at_s if priced_at_s is None else priced_at_s
     if at_s is not None:
-        told = (pools, book, at_s, providers.idle(provider_map), budgets)
+        told = (pools, book, at_s, providers.idle(provider_map), [b for b in budgets if not b.purpose])
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
-    parts |= {"budgets": budgets, "fleet": fleet} if budgets else {}
+    parts |= {"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {}
+    parts |= {"trials": tried.trials} if tried.trials else {}
     catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
     return Loaded(catalog, merged.all_warnings(), book)
 

@@ -83,6 +83,13 @@ class Providers:
                     path = ("pools", p, "members", names.index(name), "provider")
                     self.merged.wrong(path, *self.not_set_up[name])
 
+    def need(self, name: str, path: Path) -> None:
+        """The same for one that stands alone: without it nothing would come of what names it."""
+        if name not in self.used:
+            self._use(name, path)
+        if name in self.not_set_up:
+            self.merged.wrong(path, *self.not_set_up[name])
+
     def _use(self, name: str, path: Path) -> None:
         if name not in self.known:
             otherwise = (

@@ -1,0 +1,102 @@
+"""What is tried beside a pool's own members: shadows, and rollouts, as a configuration says them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a catalog holds trials
+    from .catalog import Condition
+
+# What a call is for, where it is no client's.
+SHADOW = "shadow"
+# Whose a call is in a rollout.
+STABLE, CANDIDATE = "stable", "candidate"
+ALL_PPM = 1_000_000
+# Copies of a shadow under way together, and how long each may take, where nothing else is said.
+COPIES, COPY_MS = 16, 120_000
+# What stands in the names of pools that the broker makes itself, and in no other's.
+_MADE = "~"
+
+
+def candidate_pool(pool: str, member_id: str) -> str:
+    """The name of the pool that the broker makes for one member that is tried beside `pool`."""
+    return f"{pool}{_MADE}{member_id}"
+
+
+def is_made(pool: str) -> bool:
+    """Has the broker made this pool itself? Then nobody can ask for it."""
+    return _MADE in pool
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Calls of `pool` are also sent to `target` (a pool; one member has a pool of its own): those for which
+    all of `conditions` hold, `share_ppm` of a million of them, at most `concurrency` at a time, each for at
+    most `timeout_ms`. `to` is how the configuration names the target. `name` is unique."""
+
+    name: str
+    pool: str
+    target: str
+    to: str
+    share_ppm: int
+    conditions: tuple[Condition, ...] = ()
+    concurrency: int = COPIES
+    timeout_ms: int = COPY_MS
+    rollout: str = ""  # the rollout whose stage it is, where it is one's
+
+    @property
+    def caller(self) -> str:
+        """Who calls, in records and budgets."""
+        return f"{SHADOW}:{self.pool}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """How much worse a candidate may be, at most, at `confidence_ppm`; None: that is not looked at.
+
+    `errors_ppm` and `quality_ppm`: parts of a million of its calls, and of a score between 0 and 1.
+    `latency_ppm`, `first_event_ppm` (95th percentiles) and `cost_ppm` (a call on average): parts of a million
+    of the stable arm's."""
+
+    confidence_ppm: int = 950_000
+    errors_ppm: int | None = 20_000
+    quality_ppm: int | None = None
+    latency_ppm: int | None = None
+    first_event_ppm: int | None = None
+    cost_ppm: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`share_ppm` of the sessions are the candidate's for `hold_ms` or longer, and until it has had
+    `min_calls`. What is not decided after `limit_ms` is rolled back. With a `shadow` no session is: the
+    candidate gets copies."""
+
+    name: str
+    share_ppm: int
+    hold_ms: int
+    min_calls: int
+    limit_ms: int
+    gates: Gates
+    shadow: Shadow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Calls of `pool` go to `target`, the candidate, stage by stage. `name` is unique; another one begins
+    anew."""
+
+    name: str
+    pool: str
+    target: str
+    to: str
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What is tried beside one pool."""
+
+    shadows: tuple[Shadow, ...] = ()
+    rollout: Rollout | None = None
