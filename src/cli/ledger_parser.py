@@ -14,13 +14,15 @@ from typing import Any, TypeAlias
 OF_TIME = ("hour", "day", "month")
 FILTERS = (
     *("team", "customer", "feature", "agent", "user", "caller", "tier", "pool", "rule"),
-    *("dialect", "outcome", "code", "revision", "asked", "member", "provider", "model"),
+    *("dialect", "outcome", "code", "revision", "purpose", "rollout", "arm", "stage"),
+    *("asked", "member", "provider", "model"),
 )
 _DEFAULT_DAYS = 30
 _FORMATS = ("csv", "jsonl", "parquet")
 _HELP = {
     "asked": "what clients asked for in `model`: a member's model, an alias or a pool",
     "member": "PROVIDER/MODEL",
+    "purpose": "`shadow`: copies of clients' calls; '' is clients' calls",
     "model": "of the member that was called; what clients asked for is --asked",
 }
 _AGO = re.compile(r"([0-9]{1,6})([mhdw])")

@@ -6,14 +6,14 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import Misconfigured
 from ..core.prices import PriceBook, dollars
 from ..ledger.elsewhere import Compared, Elsewhere, elsewhere
-from ..ledger.questions import OF_TIME, Question
+from ..ledger.questions import CLIENTS, OF_TIME, Question
 from ..ledger.spend import Spend, Sums, spend
 from .ledger_access import Opened, Progress, moment, nothing_matches, opened
 from .status_table import aligned
@@ -30,7 +30,13 @@ class SpendOptions:
 
 
 def print_spend(options: SpendOptions) -> int:
+    """Of clients' calls, where nothing is asked of what calls were for: what else there is has its own
+    line."""
     progress = Progress()
+    asked = options.question
+    is_clients = "purpose" not in asked.by and "purpose" not in asked.where
+    if is_clients:
+        options = replace(options, question=replace(asked, where={**asked.where, **CLIENTS}))
     with opened(options.config, options.state_dir) as found:
         if options.as_member:
             book = _book_of(options.as_member, found)
@@ -38,16 +44,23 @@ def print_spend(options: SpendOptions) -> int:
         else:
             there = None
         sums = spend(found.ledger, options.question, failovers=options.failovers, heard=progress)
-        nothing = "" if sums.total.calls else nothing_matches(found.ledger, options.question)
+        besides = _besides(found, asked) if is_clients else {}
+        nothing = "" if sums.total.calls or besides else nothing_matches(found.ledger, asked)
         progress.end()
     if nothing:
         is_table = options.format == "table"
         print(nothing, file=sys.stdout if is_table else sys.stderr)
         if is_table:
             return 0
-    shown = Shown(sums, there, options.failovers)
+    shown = Shown(sums, there, options.failovers, besides)
     {"table": _print_table, "csv": _print_csv, "json": _print_json}[options.format](shown)
     return 0
+
+
+def _besides(found: Opened, asked: Question) -> dict[str, Sums]:
+    """What was no client's: by what it was for."""
+    groups = spend(found.ledger, replace(asked, by=("purpose",))).groups
+    return {key[0]: sums for key, sums in sorted(groups.items()) if key[0]}
 
 
 def _book_of(member: str, found: Opened) -> PriceBook:
@@ -69,6 +82,7 @@ class Shown:
     spend: Spend
     there: Elsewhere | None
     failovers: bool
+    besides: Mapping[str, Sums] = field(default_factory=dict)
 
     def order(self) -> list[tuple[str, ...]]:
         """By time where time is asked for first; else the dearest first, and by name."""
@@ -91,6 +105,9 @@ def _print_table(shown: Shown) -> None:
     print("\n".join(aligned(rows, right=len(by))))
     if shown.spend.total.unknown:
         print("\nDollars. ?: more, which is not known; UNKNOWN counts what it is.")
+    for purpose, sums in shown.besides.items():
+        cost = money(sums.cost + sums.at_least, sums.unknown, sums.calls)
+        print(f"\nBesides these, {sums.calls} calls were for {purpose}: {cost} (--by purpose).")
 
 
 _Column = tuple[str, Callable[[Sums, Compared], str]]
@@ -209,5 +226,6 @@ def _print_json(shown: Shown) -> None:
         "as": shown.there.member if shown.there else None,
         "groups": groups,
         "total": _fields_of(shown.spend.total, there, shown.failovers),
+        "besides": {name: _fields_of(sums, None, False) for name, sums in shown.besides.items()},
     }
     print(json.dumps(tree, indent=2))

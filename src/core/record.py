@@ -95,7 +95,9 @@ class Record:
     content is true, by their names. `cache`: what the call had to do with its pool's cache. `budgets` is what
     it was charged where, `degraded_from` the pool that it was for where a budget sent it to another one,
     `budget` that one, or the one that denied it. `usage` and
-    `usage_state` are those of the attempt that answered, `cost` that of all attempts together.
+    `usage_state` are those of the attempt that answered, `cost` that of all attempts together. `purpose`:
+    what it was for, where it was no client's; a copy is `shadow_of` another call. `arm`: whose it was in a
+    `rollout`, at which `stage`.
     """
 
     request_id: str
@@ -147,4 +149,9 @@ class Record:
     cache_reason: str = ""
     cached_request_id: str = ""
     saved: Saved | None = None
+    purpose: str = ""
+    rollout: str = ""
+    arm: str = ""
+    stage: str = ""
+    shadow_of: str = ""
     attempts: tuple[Attempt, ...] = ()

@@ -14,6 +14,7 @@ import msgspec
 
 from ..core.causes import Cause
 from ..policy.attempts import Tried
+from .errand import Errand
 
 COURSE_HEADER = "x-broker-call"
 _MAC_BYTES = 16
@@ -23,7 +24,8 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     """A call under way. `started_ms`: of the machine's monotonic clock. `caller`: who it is, by name;
     `feature` and `customer` as its headers said. `pools`: where it was decided to go, and where it went on.
     `tried`: (member id, cause). `waited_ms`: how long it has waited for members that take no calls.
-    `degraded`: the pool that it was for and the budget that sent it on, where one did."""
+    `degraded`: the pool that it was for and the budget that sent it on, where one did. `errand`: it is no
+    client's; `arm`: rollout, arm and stage, where it is part of one."""
 
     request_id: str
     started_ms: int
@@ -35,6 +37,8 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     waited_ms: int = 0
     claimed: tuple[str, ...] = ()  # agent, user, team, tier, where a token told of them
     degraded: tuple[str, str] = ("", "")
+    errand: Errand | None = None
+    arm: tuple[str, str, str] = ("", "", "")
 
     def failed(self) -> tuple[Tried, ...]:
         return tuple(Tried(member, Cause(cause)) for member, cause in self.tried)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -12,6 +12,7 @@ from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
 from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.trials import Shadow
 from ..dialects import (
     SURFACES,
     Dialect,
@@ -24,7 +25,6 @@ from ..dialects import (
 )
 from ..policy import Book, allowed_pools, unknown_model
 from ..policy.budgets import Ask, Verdict
-from ..policy.decide import decide
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ReplyCache
 from .asked import asked
@@ -33,10 +33,12 @@ from .caching import CallCache, Question
 from .cheapest import priced
 from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
+from .errand import ERRAND_HEADER, Errand, errand_in
 from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import known_of, known_of_call
 from .routing import Hold, Moment, Narrowed, Patience, Routing
+from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, copies_of, decided, told_of_trial
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
 Outcome = Forward | Reply | Hold | Pending | Ask
@@ -81,6 +83,10 @@ class OuterCall:
     replies: ReplyCache | None = None  # None: nothing is cached
     cache: CallCache | None = None  # where a pool has one
     funds: Funds = NO_FUNDS
+    standings: Mapping[str, Standing] = NOWHERE  # where rollouts are
+    errand: Errand | None = None  # what the broker itself has sent it for
+    _arm: Arm = NO_ARM
+    _home: str = ""  # the pool that it was for, before an arm was drawn
     _budgeting: Budgeting | None = None
     _inbound: Inbound = NO_HEADERS
     _proof: Proof = NO_PROOF
@@ -130,12 +136,15 @@ class OuterCall:
         value = inbound.first(COURSE_HEADER)
         course = opened(value, self.seal) if value and self.seal else None
         if course is None:
+            self.errand = errand_in(inbound.first(ERRAND_HEADER), self.seal)
+            self._caller = self.errand.as_caller() if self.errand else None
             return
         attempts = int(inbound.first(ATTEMPTS_HEADER) or 1)
         self._course = course.after(inbound.first(MEMBER_HEADER), inbound.first(CAUSE_HEADER), attempts)
         self.request_id = course.request_id
         self._started_ms = course.started_ms
-        self._caller = taken_up(course, self.view)
+        self.errand, self._arm = course.errand, Arm(*course.arm)
+        self._caller = self.errand.as_caller() if self.errand else taken_up(course, self.view)
 
     def _admit(self, path: str, ends: bool) -> Reply | None:
         method = self._inbound.first(":method")
@@ -203,16 +212,19 @@ class OuterCall:
         facts, read = self._facts, self._read_body
         if facts is None or read is None:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
-        patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), has_room)
+        errand = self.errand
+        room = has_room and errand is None
+        patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), room)
         course, decision = self._course, None
         if course is None:
-            decision = decide(facts, self.view.catalog, self.view.state)
-            may_be_known = self.view.caches and verdict is None
+            self._home, decision, self._arm = decided(self._tried(facts, moment), errand)
+            may_be_known = self.view.caches and verdict is None and errand is None
             if may_be_known and (known := self._from_cache(decision, facts, read, patience, moment)):
                 return known
 
         def route(narrowed: Narrowed | None) -> Routed | Hold:
-            told = (self.view, self.book, facts, self.request_id, moment, patience, self.hedges, narrowed)
+            about = (self.view, self.book, facts, self.request_id, moment, patience, self.hedges, narrowed)
+            told = (*about, errand.pool if errand else "")
             if decision is not None:
                 return Routing(*told).first(decision, self._inbound, self._body)
             if course is None:
@@ -239,6 +251,16 @@ class OuterCall:
         if self.cache is not None and self._budgeting is not None and self._budgeting.degraded_from:
             self.cache.quit()  # the reply of another pool is nobody's to keep
         return self._forward(facts, read, routed, moment)
+
+    def _tried(self, facts: Facts, moment: Moment) -> Tried:
+        known = (self.request_id, self._inbound, self._body)
+        return Tried(self.view, self.book, facts, *known, moment.unix_s, self.standings)
+
+    def copies(self, served_by: str, moment: Moment, missed: Callable[[Shadow], None]) -> list[Copy]:
+        """What shadows get of the call, which goes to the pool `served_by`; for its first attempt."""
+        if self._facts is None or self._course is not None or self.errand is not None:
+            return []
+        return copies_of(self._tried(self._facts, moment), self._home, served_by, self.seal, missed)
 
     def _from_cache(
         self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
@@ -301,6 +323,7 @@ class OuterCall:
             own_facts += self.cache.facts()
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
+        own_facts += told_of_trial(self.errand, self._arm)
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),
@@ -336,6 +359,8 @@ class OuterCall:
             self._waited_ms(moment),
             claimed(caller, self.view.callers_by_name.get(caller.name)),
             self._budgeting.degraded if self._budgeting is not None else ("", ""),
+            self.errand,
+            self._arm,
         )
         return sealed(course, self.seal)
 
@@ -441,15 +466,19 @@ class OuterCall:
     def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
         """Who was refused, what for, and how far the decision got."""
         budgets = self._budgeting.told_refused(error.budget) if self._budgeting else ()
-        return budgets + known_of_call(
-            self.request_id,
-            self._surface,
-            self._facts,
-            self._caller or ANYONE,
-            rule=error.rule,
-            pool=error.pool,
-            revision=self.view.catalog.revision,
-            attempt=len(self._course.tried) + 1 if self._course else 0,
+        return (
+            *budgets,
+            *told_of_trial(self.errand, self._arm),
+            *known_of_call(
+                self.request_id,
+                self._surface,
+                self._facts,
+                self._caller or ANYONE,
+                rule=error.rule,
+                pool=error.pool,
+                revision=self.view.catalog.revision,
+                attempt=len(self._course.tried) + 1 if self._course else 0,
+            ),
         )
 
     def _reply(

@@ -87,7 +87,9 @@ class Routing:
         patience: Patience,
         hedges: HedgeTally,
         narrowed: Narrowed | None = None,
+        ordered: str = "",
     ) -> None:
+        """`ordered`: the pool of a call that is the broker's own errand."""
         self._view = view
         self._book = book
         self._facts = facts
@@ -96,6 +98,7 @@ class Routing:
         self._patience = patience
         self._hedges = hedges
         self._narrowed = narrowed
+        self._ordered = ordered
 
     def first(self, decision: Decision, inbound: Inbound, body: bytes) -> Routed | Hold:
         """Envoy picks, unless the call belongs to a conversation that has its member."""
@@ -163,7 +166,8 @@ class Routing:
     def further(self, course: Course, inbound: Inbound, body: bytes) -> Routed | Hold:
         """After the last of `course.tried`. Calls of one conversation draw the same lots."""
         tried = course.failed()
-        decision = decide(self._facts, self._view.catalog, self._view.state)
+        known = (self._facts, self._view.catalog, self._view.state)
+        decision = decide_in(self._ordered, "", *known) if self._ordered else decide(*known)
         pools = course.pools
         pool = self._pool(decision)
         if pools[-1] != pool.name:
@@ -238,7 +242,7 @@ class Routing:
     def _hedge(self, pool: Pool, now: Sequence[Member]) -> int:
         """May another member be tried beside the first? It is one of the budget's further attempts."""
         hedge = pool.hedge
-        if hedge is None or not pool.failover or len(now) < 2:
+        if hedge is None or not pool.failover or len(now) < 2 or self._ordered:
             return 0
         if not (self._facts.stream or hedge.reply_after_ms):
             return 0
@@ -284,8 +288,8 @@ class Routing:
         pools: Sequence[str],
     ) -> tuple[Cause, ...]:
         """For an attempt at `member`, or at any of its priority: `others` take the call as well."""
-        if len(tried) + 1 >= MOST_ATTEMPTS:
-            return ()
+        if len(tried) + 1 >= MOST_ATTEMPTS or (self._ordered and pool.is_made):
+            return ()  # of a copy for one member its failure is all that is to be known
         return handed_back(
             pool.on,
             bool(others),

@@ -30,6 +30,9 @@ from .tables import ATTEMPTS, CALLS
 
 _HOUR_MS = 3_600_000
 _MOST_SPANS = 64
+# Null where there is nothing; no parameters, for in GROUP BY each would be another one.
+_OF_TRIALS = ("purpose", "rollout", "arm", "stage")
+CLIENTS: Mapping[str, tuple[str, ...]] = MappingProxyType({"purpose": ("",)})
 
 OF_CALLS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
     {
@@ -40,6 +43,7 @@ OF_CALLS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
                 *("dialect", "outcome", "code", "revision"),
             )
         },
+        **{name: func.coalesce(CALLS.c[name], literal_column("''")) for name in _OF_TRIALS},
         "asked": CALLS.c.model,
         "day": CALLS.c.day,
         "hour": CALLS.c.at_ms - CALLS.c.at_ms % literal_column(str(_HOUR_MS)),

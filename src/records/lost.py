@@ -32,6 +32,11 @@ _NAMED = (
     "cache",
     "cache_reason",
     "cached_request_id",
+    "purpose",
+    "rollout",
+    "arm",
+    "stage",
+    "shadow_of",
 )
 
 

@@ -38,8 +38,8 @@ class ShadowIn(Model):
         dict,
     )
     budget: SpendCap = field(
-        "What the copies may cost, in dollars per `minute`, `hour`, `day` or `month`. It is theirs alone, and no "
-        "other budget or rate limit is charged for them. Left out: nothing bounds it.",
+        "What the copies may cost, in dollars per `minute`, `hour`, `day` or `month`. It is theirs alone, "
+        "and no other budget or rate limit is charged for them. Left out: nothing bounds it.",
         *_CAP,
         None,
     )
@@ -122,8 +122,8 @@ class StageIn(Model):
 
 
 class RolloutIn(Model):
-    """Another member or pool takes over the pool's calls stage by stage, and is rolled back by itself where it
-    is worse: docs/rollout.md."""
+    """Another member or pool takes over the pool's calls stage by stage, and is rolled back by itself where
+    it is worse: docs/rollout.md."""
 
     to: Target = field("The candidate: a pool, or one member (`provider/model`).", *_TARGET)
     name: Annotated[str, PlainValidator(trial_values.name)] = field(

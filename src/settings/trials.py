@@ -1,8 +1,8 @@
-"""Shadows and rollouts of pools → the catalog's, with the pools and budgets that the broker makes for them."""
+"""Shadows and rollouts of pools → the catalog's, with the pools and budgets that are made for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..core.budgets import NANO_DOLLARS, Budget, Window
 from ..core.catalog import Condition, Member, Op, Pool, Routing
 from ..core.causes import DEFAULT_ACTIONS, Action
-from ..core.trials import ALL_PPM, Gates, Rollout, Shadow, Stage, Trials, candidate_pool
+from ..core.trials import ALL_PPM, SHADOW, Gates, Rollout, Shadow, Stage, Trials, candidate_pool
 from . import match
 from .merge import Merged
 from .problems import listing, show, suggestion
@@ -47,7 +47,7 @@ def use_targets(
                 providers.need(member[0], here)
 
 
-def _member_named(said: tuple[str, str], pool_names: Mapping[str, int]) -> tuple[str, str] | None:
+def _member_named(said: tuple[str, str], pool_names: Container[str]) -> tuple[str, str] | None:
     """(provider, model); None: it is a pool's name, or nothing."""
     if said[1]:
         return said
@@ -131,11 +131,10 @@ class _Reader:
             return
         conditions = (
             Condition("caller", Op.IN, (shadow.caller,)),
-            Condition("pool", Op.IN, (shadow.target,)),
+            Condition("agent", Op.IN, (shadow.name,)),
         )
-        name = f"shadow:{shadow.name}"
-        if not any(one.name == name for one in self.budgets):
-            self.budgets.append(Budget(name, cap[0], NANO_DOLLARS, cap[1], conditions=conditions))
+        name = f"{SHADOW}:{shadow.name}"
+        self.budgets.append(Budget(name, cap[0], NANO_DOLLARS, cap[1], conditions=conditions))
 
     def rollout(self, path: Path, pool: Pool, said: RolloutIn) -> Rollout | None:
         target, to = self.target((*path, "to"), pool, said.to)

@@ -1,0 +1,187 @@
+"""What of one call is tried: its arm in a rollout, and the copies that shadows get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ..core.call import Decision, Facts
+from ..core.catalog import Affinity, Pool
+from ..core.errors import CallError, Refused
+from ..core.trials import CANDIDATE, STABLE, Rollout, Shadow
+from ..dialects import affinity_key
+from ..policy import Book, holds
+from ..policy.attempts import Outlook
+from ..policy.decide import decide, decide_in
+from ..policy.lots import is_drawn
+from .errand import ERRAND_HEADER, Errand, sealed_errand
+from .inbound import Inbound
+from .view import View
+
+# A copy that is older than that is of no use any more, whatever it waits for.
+ERRAND_S = 600.0
+# Headers of a client's that say what its body means.
+_MEANT = ("content-type", "anthropic-version", "anthropic-beta", "openai-beta")
+_BY_SESSION = Affinity("session")
+
+
+class Standing(NamedTuple):
+    """Where a rollout is: the number of its stage (as many as there are: all of it is done). Not `is_on`: it
+    was rolled back, and everything is as if there were none."""
+
+    stage: int
+    is_on: bool
+
+
+NOWHERE: Mapping[str, Standing] = MappingProxyType({})
+
+
+class Arm(NamedTuple):
+    """Of a call that is part of a rollout: whose it is, and at which stage. "": it is part of none."""
+
+    rollout: str = ""
+    arm: str = ""
+    stage: str = ""
+
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """For the record."""
+        if not self.rollout:
+            return ()
+        return ("rollout", self.rollout), ("arm", self.arm), ("stage", self.stage)
+
+
+NO_ARM = Arm()
+
+
+class Copy(NamedTuple):
+    """A call that is to be sent again for a shadow: through the outer listener, with these headers."""
+
+    shadow: Shadow
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Tried(NamedTuple):
+    """What an arm is drawn from: one call, its decision, and what is known now."""
+
+    view: View
+    book: Book
+    facts: Facts
+    request_id: str
+    inbound: Inbound
+    body: bytes
+    now_s: float
+    standings: Mapping[str, Standing]
+
+
+def decided(call: Tried, errand: Errand | None) -> tuple[str, Decision, Arm]:
+    """(the pool that the call is for, the decision, its arm). Raises as `decide`; also where an errand comes
+    too late."""
+    view = call.view
+    if errand is not None:
+        if errand.until_s < call.now_s:
+            raise Refused(401, "invalid_api_key", "the errand's time is over")
+        return errand.pool, decide_in(errand.pool, "", call.facts, view.catalog, view.state), NO_ARM
+    decision = decide(call.facts, view.catalog, view.state)
+    home = decision.pool
+    if home not in view.catalog.trials:  # nearly always
+        return home, decision, NO_ARM
+    decision, arm = armed(call, decision)
+    return home, decision, arm
+
+
+def told_of_trial(errand: Errand | None, arm: Arm) -> tuple[tuple[str, str], ...]:
+    """For the record."""
+    return errand.facts() if errand is not None else arm.facts()
+
+
+def armed(call: Tried, decision: Decision) -> tuple[Decision, Arm]:
+    """The decision, in the candidate's pool where the call is the candidate's; a call that the candidate
+    can't take is no part of the rollout. One that it would take, were it not out, is its all the same: the
+    pool's own members answer, and it counts as one that failed."""
+    trials = call.view.catalog.trials.get(decision.pool)
+    if trials is None or (rollout := trials.rollout) is None:
+        return decision, NO_ARM
+    standing = call.standings.get(rollout.name)
+    if standing is None or not standing.is_on:
+        return decision, NO_ARM
+    try:
+        there = decide_in(rollout.target, decision.rule, call.facts, call.view.catalog, call.view.state)
+    except CallError:
+        return decision, NO_ARM
+    stage = rollout.stages[min(standing.stage, len(rollout.stages) - 1)]
+    pool = call.view.catalog.pools[decision.pool]
+    if not is_candidates(rollout, stage.share_ppm, _key(call, pool)):
+        return decision, Arm(rollout.name, STABLE, stage.name)
+    arm = Arm(rollout.name, CANDIDATE, stage.name)
+    outlook = Outlook(call.book, call.view.catalog.pools[there.pool], call.now_s)
+    is_out = all(map(outlook.out_for_s, there.eligible))
+    return (decision if is_out else there), arm
+
+
+def is_candidates(rollout: Rollout, share_ppm: int, key: str) -> bool:
+    """Is the session `key` the candidate's, where so many are? Who was at a smaller share still is."""
+    return is_drawn(rollout.name, key, share_ppm)
+
+
+def _key(call: Tried, pool: Pool) -> str:
+    """What the call's lot is drawn by: its conversation, where it tells one; else itself."""
+    facts, by = call.facts, pool.affinity or _BY_SESSION
+    key = affinity_key(by, facts.surface.dialect, facts.caller, call.inbound.first, call.body)
+    return key.value if key is not None else call.request_id
+
+
+def copies_of(
+    call: Tried, home: str, served_by: str, seal: bytes, missed: Callable[[Shadow], None]
+) -> list[Copy]:
+    """For the shadows of the pool `home` for which the call was; `served_by` is the pool that it goes to.
+    `missed` is told of those whose target can't take it.
+
+    What ran twice would do something twice (tools that run at the provider), and what names a thing at one
+    account can be served by that one alone: such calls are not copied."""
+    facts = call.facts
+    if facts.surface.operation == "count" or facts.owners or facts.unowned_ids or facts.hosted_tools:
+        return []
+    found = []
+    for shadow, stage in _shadows(call, home):
+        if shadow.target == served_by or not is_drawn(shadow.name, call.request_id, shadow.share_ppm):
+            continue
+        if not all(holds(condition, facts) for condition in shadow.conditions):
+            continue
+        try:
+            decide_in(shadow.target, "", facts, call.view.catalog, call.view.state)
+        except CallError:
+            missed(shadow)
+            continue
+        errand = Errand(
+            "shadow",
+            call.request_id,
+            shadow.target,
+            shadow.caller,
+            shadow.name,
+            shadow.rollout,
+            stage,
+            call.now_s + ERRAND_S,
+        )
+        headers = [(name, value) for name in _MEANT if (value := call.inbound.first(name))]
+        headers.append((ERRAND_HEADER, sealed_errand(errand, seal)))
+        found.append(Copy(shadow, call.inbound.first(":path"), tuple(headers), call.body))
+    return found
+
+
+def _shadows(call: Tried, home: str) -> Iterable[tuple[Shadow, str]]:
+    """(shadow, name of the rollout's stage that it is, or "")."""
+    trials = call.view.catalog.trials.get(home)
+    if trials is None:
+        return
+    for shadow in trials.shadows:
+        yield shadow, ""
+    rollout = trials.rollout
+    standing = call.standings.get(rollout.name) if rollout is not None else None
+    if rollout is None or standing is None or not standing.is_on or standing.stage >= len(rollout.stages):
+        return
+    stage = rollout.stages[standing.stage]
+    if stage.shadow is not None:
+        yield stage.shadow, stage.name
