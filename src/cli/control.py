@@ -8,10 +8,10 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from prometheus_client import Counter, Gauge
@@ -46,11 +46,13 @@ from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
 from .prices import price_list_here
+from .readiness import mended, on_loop, same, unbuilt
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
 from .state import call_key
 from .status import PoolsShown, shown_members
+from .trials import TrialKeeper
 from .watch import watch
 
 log = logging.getLogger("modelbroker")
@@ -63,7 +65,6 @@ _XDS_GRACE_S = 0.2
 _WRITE_PATIENCE_S = 2.0
 _KEEP_AGAIN_S = 2.0
 _SAID_EACH = 30  # of the times that it fails
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class ServeOptions:
     # Of the Envoy beside it: its admin interface (an address), and where it writes of ejections.
     envoy_admin: str = ""
     ejections: Path | None = None
+    # Where the outer listener is for this broker itself (`host:port`), where Envoy is on another machine.
+    listener: str = ""
 
 
 class ControlPlane:
@@ -107,7 +110,8 @@ class ControlPlane:
             self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
-        known = (hedges, self._opens.open, self._cache, self._budgets)
+        self._trials = TrialKeeper(options.listener)
+        known = (hedges, self._opens.open, self._cache, self._budgets, self._trials)
         self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided
         self._records = AccessLogServer(
@@ -149,7 +153,7 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
 
         def forget(names: list[str]) -> list[str]:
-            return _on(loop, lambda: self.forget(names))
+            return on_loop(loop, lambda: self.forget(names))
 
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
@@ -164,6 +168,7 @@ class ControlPlane:
             self._ledger.run(),
             self._cache.run(),
             self._budgets.run(),
+            self._trials.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -173,6 +178,7 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._trials.close()
             self._cache.let_go()
             await ext_proc.close(options.drain_timeout_s)
             await self._cache.close()
@@ -259,9 +265,10 @@ class ControlPlane:
         live = set(self._xds.store.generations())
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
-        self._health.configured(ready.catalog, _mended(before, ready))
+        self._health.configured(ready.catalog, mended(before, ready))
         self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
+        self._trials.configured(ready)
         self._configure_cache(ready)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
@@ -292,13 +299,13 @@ class ControlPlane:
             return
         refused, self._newest = self._newest, ready
         refusal = self._xds.store.refusal
-        if refusal is not None and refused is not None and _same(refused, ready):
+        if refusal is not None and refused is not None and same(refused, ready):
             self._error = f"Envoy refused it: {refusal.nack.error}"  # and would say the same again
             return
         if self._error:
             log.info("the configuration is good again")
         self._error = ""
-        if current is not None and current is self._ready and _same(current, ready):
+        if current is not None and current is self._ready and same(current, ready):
             self._xds.store.refusal = None
             return
         _RELOADS.labels("loaded").inc()
@@ -345,6 +352,7 @@ class ControlPlane:
             served = self._served
             self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
             self._ledger.configured(served.catalog.ledger, served.resolved)
+            self._trials.configured(served)
             self._configure_cache(served)
             self._streams.set_views(self._served.view, self._views)
 
@@ -425,6 +433,7 @@ class ControlPlane:
             ),
             "simulators": self._simulators(),
             "ledger": self._ledger.status(),
+            **self._trials.status(),
             "members": shown_members(self._health, time.time()),
             "pools": self._pools_of(ready, asks_envoy),
         }
@@ -453,42 +462,9 @@ class ControlPlane:
         if known is None or known[0] is not ready:
             out = ready.resolved.state.providers_out
             shown = PoolsShown(
-                ready.catalog.pools, ready.catalog.limits, lambda name: out.get(name) or _unbuilt(ready, name)
+                ready.catalog.pools, ready.catalog.limits, lambda name: out.get(name) or unbuilt(ready, name)
             )
             known = self._pools = ready, shown
         address = self._options.envoy_admin
         hosts = EnvoyAdmin(address).hosts() if asks_envoy and address else None
         return known[1].text(self._health, hosts)
-
-
-def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], _Result]) -> _Result:
-    """`work`'s result, done by the loop's thread."""
-
-    async def run() -> _Result:
-        return work()
-
-    return asyncio.run_coroutine_threadsafe(run(), loop).result(10)
-
-
-def _same(old: Ready, new: Ready) -> bool:
-    """Nothing that is served differs: a comment was edited, or a file was touched."""
-    return (
-        old.snapshot.generation == new.snapshot.generation
-        and old.resolved.credentials == new.resolved.credentials
-        and old.resolved.callers == new.resolved.callers
-        and old.resolved.ledger_url == new.resolved.ledger_url
-        and old.resolved.cache_redis == new.resolved.cache_redis
-    )
-
-
-def _unbuilt(ready: Ready, provider: str) -> str | None:
-    built = ready.catalog.providers[provider].built
-    return None if built else "this version does not speak its dialect yet"
-
-
-def _mended(before: Ready | None, after: Ready) -> list[str]:
-    """Providers whose credential is another one now."""
-    if before is None:
-        return []
-    old, new = before.resolved.credentials, after.resolved.credentials
-    return [name for name in new if old.get(name) != new[name]]

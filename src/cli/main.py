@@ -233,6 +233,13 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="file in which Envoy writes of calls for which no member was asked, so that those which come "
         "while this process is away have records; on a disk that both have; default: none",
     )
+    command.add_argument(
+        "--listener",
+        type=_address,
+        default="",
+        metavar="HOST:PORT",
+        help="where `listen` is reached from here, for
+    copies of calls (docs/shadow.md); default: on this machine", )
     command.add_argument("--ext-proc-fd", type=int, help=argparse.SUPPRESS)  # `up` holds the socket
     # `up` knows them; /status says them.
     command.add_argument("--mock-controls", type=_mocks, default={}, help=argparse.SUPPRESS)

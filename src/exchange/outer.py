@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -20,7 +20,6 @@ from ..dialects import (
     client_dialect,
     dialect_for_path,
     dialect_named,
-    id_and_owner,
     surface_for_path,
 )
 from ..policy import Book, allowed_pools, unknown_model
@@ -37,6 +36,7 @@ from .errand import ERRAND_HEADER, Errand, errand_in
 from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import known_of, known_of_call
+from .owners import NO_OWNERS, accounts
 from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, copies_of, decided, told_of_trial
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
@@ -50,23 +50,6 @@ _FIRST_DIALECT = dialect_named("openai-chat")  # until the path says more
 
 # Bodies of up to this many times the limit are taken in to be refused in peace.
 MOST_OVER_LIMIT = 2
-
-
-_NO_OWNERS: Mapping[str, str] = {}
-
-
-def _accounts(ids: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], str]:
-    """(provider → the first field with an id that it owns, the first field whose id does not say whose it
-    is)."""
-    owners: dict[str, str] = {}
-    unowned = ""
-    for field, ident in ids:
-        owner = id_and_owner(ident)[1]
-        if owner:
-            owners.setdefault(owner, field)
-        else:
-            unowned = unowned or field
-    return owners, unowned
 
 
 @dataclass(slots=True)
@@ -83,10 +66,12 @@ class OuterCall:
     replies: ReplyCache | None = None  # None: nothing is cached
     cache: CallCache | None = None  # where a pool has one
     funds: Funds = NO_FUNDS
-    standings: Mapping[str, Standing] = NOWHERE  # where rollouts are
+    # Where rollouts are.
+    standings: Mapping[str, Standing] = dataclasses.field(default_factory=lambda: NOWHERE)
     errand: Errand | None = None  # what the broker itself has sent it for
     _arm: Arm = NO_ARM
     _home: str = ""  # the pool that it was for, before an arm was drawn
+    _served_by: str = ""  # the one that it goes to
     _budgeting: Budgeting | None = None
     _inbound: Inbound = NO_HEADERS
     _proof: Proof = NO_PROOF
@@ -256,11 +241,11 @@ class OuterCall:
         known = (self.request_id, self._inbound, self._body)
         return Tried(self.view, self.book, facts, *known, moment.unix_s, self.standings)
 
-    def copies(self, served_by: str, moment: Moment, missed: Callable[[Shadow], None]) -> list[Copy]:
-        """What shadows get of the call, which goes to the pool `served_by`; for its first attempt."""
+    def copies(self, moment: Moment, missed: Callable[[Shadow], None]) -> list[Copy]:
+        """What shadows get of the call, now that it is sent."""
         if self._facts is None or self._course is not None or self.errand is not None:
             return []
-        return copies_of(self._tried(self._facts, moment), self._home, served_by, self.seal, missed)
+        return copies_of(self._tried(self._facts, moment), self._home, self._served_by, self.seal, missed)
 
     def _from_cache(
         self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
@@ -294,6 +279,7 @@ class OuterCall:
             adds_usage=read.adds_usage,
             hides_usage=read.hides_usage,
         )
+        self._served_by = routed.pool.name
         span = read.model_span
         _, question, query = self._inbound.first(":path").partition("?")
         own = [
@@ -384,7 +370,7 @@ class OuterCall:
             raise self._too_large(limit)
         self._dialect = dialect_named(surface.dialect)
         read = self._dialect.read(body)
-        owners, unowned = _accounts(read.ids) if read.ids else (_NO_OWNERS, "")
+        owners, unowned = accounts(read.ids) if read.ids else (NO_OWNERS, "")
         facts = Facts(
             caller=caller,
             surface=surface,
@@ -466,20 +452,17 @@ class OuterCall:
     def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
         """Who was refused, what for, and how far the decision got."""
         budgets = self._budgeting.told_refused(error.budget) if self._budgeting else ()
-        return (
-            *budgets,
-            *told_of_trial(self.errand, self._arm),
-            *known_of_call(
-                self.request_id,
-                self._surface,
-                self._facts,
-                self._caller or ANYONE,
-                rule=error.rule,
-                pool=error.pool,
-                revision=self.view.catalog.revision,
-                attempt=len(self._course.tried) + 1 if self._course else 0,
-            ),
+        known = known_of_call(
+            self.request_id,
+            self._surface,
+            self._facts,
+            self._caller or ANYONE,
+            rule=error.rule,
+            pool=error.pool,
+            revision=self.view.catalog.revision,
+            attempt=len(self._course.tried) + 1 if self._course else 0,
         )
+        return (*budgets, *told_of_trial(self.errand, self._arm), *known)
 
     def _reply(
         self,

@@ -38,6 +38,7 @@ from .asking import NO_DESK, Desk, ask_for
 from .cache import CacheDesk
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
+from .trials import NO_TRIALS, TrialDesk, offer_copies
 from .waiting import Waiting
 from .wire import Stream, Wire
 
@@ -72,15 +73,19 @@ class OuterStream:
         opened: Callable[[Opened], None],
         desk: CacheDesk | None = None,
         funds: Desk = NO_DESK,
+        trials: TrialDesk = NO_TRIALS,
     ) -> None:
         self._messages = messages
         self._opened = opened
         self._wire = wire
+        self._trials = trials if view.catalog.trials else None
         request_id = request_id_of(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
         self._funds = funds
         self._desk = desk if view.caches else None
         replies = self._desk.replies if self._desk is not None else None
         self._call = OuterCall(view, request_id, seal, book, hedges, replies, funds=funds)
+        if self._trials is not None:
+            self._call.standings = self._trials.standings
         self._waiting = waiting
         self._lag_s = 0.0
         self._size = 0  # of the body, in bytes
@@ -126,6 +131,8 @@ class OuterStream:
         if isinstance(outcome, Forward):
             self._opened(Opened(request_id, outcome.shared_facts, outcome.own_facts))
             self._wire.send(self._messages.forward(outcome))
+            if self._trials is not None:
+                offer_copies(self._call, _now(), self._trials)
             if outcome.watched and self._desk is not None:
                 self._desk.watching.add(self)
                 self._tell_end(may_return=True)
@@ -262,7 +269,7 @@ class Streams:
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
     known of members, and `hedges` counts. `opened` is told of each call whose body came, before it is
-    answered. `desk`: where replies are kept; `funds` pay for calls.
+    answered. `desk`: where replies are kept; `funds` pay for calls; `trials` takes copies.
     """
 
     def __init__(
@@ -274,8 +281,10 @@ class Streams:
         opened: Callable[[Opened], None] = lambda opened: None,
         desk: CacheDesk | None = None,
         funds: Desk = NO_DESK,
+        trials: TrialDesk = NO_TRIALS,
     ) -> None:
         self._funds = funds
+        self._trials = trials
         self._messages = messages
         self._opened = opened
         self._seal = seal
@@ -306,6 +315,7 @@ class Streams:
                     self._opened,
                     self._desk,
                     self._funds,
+                    self._trials,
                 )
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))

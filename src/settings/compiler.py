@@ -30,6 +30,7 @@ from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
+from ..core.trials import Trials
 from . import match
 from .affordable import warn_of_prices
 from .budgets import budgets_of
@@ -150,13 +151,18 @@ def compile_texts(
         told = (pools, book, at_s, providers.idle(provider_map), [b for b in budgets if not b.purpose])
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
     parts |= {"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {}
-    parts |= {"trials": tried.trials} if tried.trials else {}
-    catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
-    return Loaded(catalog, merged.all_warnings(), book)
+    return Loaded(_named(parts, terms, tried.trials, ledger_in), merged.all_warnings(), book)
 
 
-def _named(parts: dict[str, Any], terms: tuple[PriceTerm, ...], ledger: LedgerPlace) -> Catalog:
+def _named(
+    parts: dict[str, Any],
+    terms: tuple[PriceTerm, ...],
+    trials: Mapping[str, Trials],
+    ledger_in: LedgerIn | None,
+) -> Catalog:
     """The whole, with its revision. What says nothing else than its default is no part of that."""
+    ledger = ledger_in.place() if ledger_in else LedgerPlace()
+    parts |= {"trials": trials} if trials else {}
     said: dict[str, Any] = {"prices": without_sources(terms)} if terms else {}
     said |= {"ledger": ledger} if ledger != LedgerPlace() else {}
     return Catalog(revision=revision({**parts, **said}), prices=terms, ledger=ledger, **parts)

@@ -59,7 +59,7 @@ def test_all_at_once_by_file_and_line() -> None:
         '2: rules[0].match.teir: there is no fact "teir"; did you mean "tier"?',
         '3: rules[0].pool: there is no pool "q"; the pools are p',
         '7: pools[0].weight: there is no "weight" here; the keys here are name, routing, failover, cache, '
-        "aliases, members, timeouts, usage_event, on, hedge, affinity, guard, ejection",
+        "aliases, members, timeouts, usage_event, on, hedge, affinity, guard, shadow, rollout, ejection",
         'b.yaml:2: pools[0].name: the name "p" is taken already at a.yaml:5; give each pool its own name',
         'b.yaml:4: listen.port: "x" is not a whole number; give a port from 0 to 65535',
     ]
