@@ -56,7 +56,7 @@ def serve(options: argparse.Namespace) -> int:
             mock_controls=options.mock_controls,
             envoy_admin=options.envoy_admin or "",
             ejections=options.ejections,
-            listener=options.listener,
+            listener=options.listener or "",
         )
         await ControlPlane(serve_options).run(
             stop, lambda admin: print(f"listening admin http://{admin}", flush=True)

@@ -236,10 +236,9 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument(
         "--listener",
         type=_address,
-        default="",
         metavar="HOST:PORT",
-        help="where `listen` is reached from here, for
-    copies of calls (docs/shadow.md); default: on this machine", )
+        help="where `listen` is reached from here, for copies of calls (docs/shadow.md); default: here",
+    )
     command.add_argument("--ext-proc-fd", type=int, help=argparse.SUPPRESS)  # `up` holds the socket
     # `up` knows them; /status says them.
     command.add_argument("--mock-controls", type=_mocks, default={}, help=argparse.SUPPRESS)
