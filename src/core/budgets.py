@@ -110,6 +110,11 @@ class Budget:
     output_tokens: int = 0
     kind: str = "budget"
 
+    @property
+    def purpose(self) -> str:
+        """Whose calls it is for, where that is not clients: names that people give hold no colon."""
+        return self.name.partition(":")[0] if ":" in self.name else ""
+
     def at(self, step: Step) -> int:
         """How much that step is, rounded down."""
         return self.limit * step.ppm // 1_000_000

@@ -88,14 +88,14 @@ class Record:
     """One call. Empty text where a field is not known: a call that was refused has no pool. `outcome` and
     `error_source`: `core.outcomes`.
 
-    `started_s` is unix time in seconds; `attempts` are in the order in which they began, and
-    `attempts_made` counts them by the outer route's own word, also those that are not listed. `hedged`: two
-    of them ran side by side. `eligible` are those of the first attempt; `queue_ms` is how long the call
-    waited for members, `added_ms` what the broker added to what members took; `holds` is what of the facts of
-    content is true, by their names. `cache`: what the call had to do with its pool's cache. `budgets` is what
-    it was charged where, `degraded_from` the pool that it was for where a budget sent it to another one,
-    `budget` that one, or the one that denied it. `usage` and
-    `usage_state` are those of the attempt that answered, `cost` that of all attempts together.
+    `started_s` is unix time in seconds; `attempts` are in the order in which they began, and `attempts_made`
+    counts them by the outer route's own word, also those that are not listed. `hedged`: two of them ran side
+    by side. `eligible` are those of the first attempt; `queue_ms` is how long the call waited for members,
+    `added_ms` what the broker added to what members took; `holds` is what of the facts of content is true, by
+    their names. `cache`: what the call had to do with its pool's cache. `budgets` is what it was charged
+    where, `degraded_from` the pool that it was for where a budget sent it to another one, `budget` that one,
+    or the one that denied it. `usage` and `usage_state` are those of the attempt that answered, `cost` that
+    of all attempts together. `purpose`: what it was for, where it was no client's.
     """
 
     request_id: str
@@ -147,4 +147,5 @@ class Record:
     cache_reason: str = ""
     cached_request_id: str = ""
     saved: Saved | None = None
+    purpose: str = ""
     attempts: tuple[Attempt, ...] = ()

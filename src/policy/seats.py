@@ -40,6 +40,7 @@ class Plan:
             facts = _facts(caller, pool, "")
             found = any(
                 depends
+                and budget.purpose == caller.purpose
                 and all(holds(one, facts) for one in budget.conditions if one.fact != "provider")
                 and all(facts.get(fact) for fact in budget.by if fact != "provider")
                 for budget, depends in zip(self._budgets, self._depend, strict=True)
@@ -51,15 +52,16 @@ class Plan:
         """`provider` is "" where it is not known, and then what depends on it is left out."""
         key = (caller, pool, provider)
         if (found := self._seats.get(key)) is None:
-            found = self._find(_facts(caller, pool, provider), bool(provider))
+            found = self._find(_facts(caller, pool, provider), bool(provider), caller.purpose)
             _keep(self._seats, key, found)
         return found
 
-    def _find(self, facts: Mapping[str, str], knows_provider: bool) -> tuple[Seat, ...]:
+    def _find(self, facts: Mapping[str, str], knows_provider: bool, purpose: str) -> tuple[Seat, ...]:
+        """What is no client's call is in the budgets of its own purpose, and in no other."""
         scopes: dict[str, tuple[Budget, str, bool]] = {}  # by the name with the unit; in the catalog's order
         lenders: set[str] = set()
         for budget, depends in zip(self._budgets, self._depend, strict=True):
-            if depends and not knows_provider:
+            if budget.purpose != purpose or (depends and not knows_provider):
                 continue
             is_own = all(holds(one, facts) for one in budget.conditions)
             is_lender = budget.kind == "budget" and budget.name in lenders

@@ -32,6 +32,7 @@ _NAMED = (
     "cache",
     "cache_reason",
     "cached_request_id",
+    "purpose",
 )
 
 
