@@ -38,7 +38,7 @@ class Caller:
     tier: str = ""
     pools: tuple[str, ...] = ("*",)
     trusted_for: frozenset[str] = frozenset()
-    purpose: str = ""  # what its calls are for, where they are no client's: `shadow`
+    purpose: str = ""  # what its calls are for, where they are no client's: `shadow`, `eval`
 
 
 def caller_of(entry: CallerEntry) -> Caller:
@@ -52,6 +52,7 @@ def caller_of(entry: CallerEntry) -> Caller:
         tier=entry.tier,
         pools=entry.pools,
         trusted_for=entry.trusted_for,
+        purpose=entry.purpose,
     )
 
 

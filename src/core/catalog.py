@@ -297,6 +297,7 @@ class CallerEntry:
     token: TokenMatch | None = None
     spiffe: tuple[str, ...] = ()  # patterns of the SPIFFE ID in its certificate
     order: int = 0
+    purpose: str = ""  # what its calls are for, where they are no client's: `eval`
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """For the record."""
-        facts = (("purpose", self.purpose), ("shadow_of", self.shadow_of))
+        facts = (("shadow_of", self.shadow_of),)  # the rest is its caller's
         if not self.rollout:
             return facts
         return (*facts, ("rollout", self.rollout), ("arm", CANDIDATE), ("stage", self.stage))

@@ -20,6 +20,7 @@ def known_of(caller: Caller) -> Told:
         ("customer", caller.customer),
         ("feature", caller.feature),
         ("tier", caller.tier),
+        ("purpose", caller.purpose),
     )
     return tuple(one for one in known if one[1])
 

@@ -86,7 +86,7 @@ def decided(call: Tried, errand: Errand | None) -> tuple[str, Decision, Arm]:
         return errand.pool, decide_in(errand.pool, "", call.facts, view.catalog, view.state), NO_ARM
     decision = decide(call.facts, view.catalog, view.state)
     home = decision.pool
-    if home not in view.catalog.trials:  # nearly always
+    if home not in view.catalog.trials or call.facts.caller.purpose:  # nearly always
         return home, decision, NO_ARM
     decision, arm = armed(call, decision)
     return home, decision, arm
@@ -142,6 +142,8 @@ def copies_of(
     What ran twice would do something twice (tools that run at the provider), and what names a thing at one
     account can be served by that one alone: such calls are not copied."""
     facts = call.facts
+    if facts.caller.purpose:
+        return []
     if facts.surface.operation == "count" or facts.owners or facts.unowned_ids or facts.hosted_tools:
         return []
     found = []

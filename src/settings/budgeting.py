@@ -80,6 +80,12 @@ class BudgetIn(_ScopeIn):
         "give a number of tokens, e.g. 4k",
         None,
     )
+    purpose: Annotated[str, BeforeValidator(values.purpose)] = field(
+        "Of calls that are no client's: `eval`, those of callers with this `purpose`. Left out: of clients' calls.",
+        "eval",
+        "give eval, or leave it out",
+        "",
+    )
 
 
 class RateLimitIn(_ScopeIn):

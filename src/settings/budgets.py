@@ -90,7 +90,7 @@ def _budget(merged: Merged, index: int, entry: BudgetIn) -> Budget:
     conditions = _conditions(merged, path, entry.match)
     _check_degrades(merged, path, entry, conditions)
     return Budget(
-        name=entry.name,
+        name=f"{entry.purpose}:{entry.name}" if entry.purpose else entry.name,
         limit=limit,
         unit=unit,
         window=window,
@@ -217,6 +217,9 @@ def _check_lenders(merged: Merged, entries: list[BudgetIn | None], found: dict[s
         lender = found.get(entry.borrows_from)
         if lender is None:  # it is wrong itself
             continue
+        if lender.purpose or entry.purpose:
+            wrong = f"{entry.borrows_from} and this one are not both of clients' calls"
+            merged.wrong(("budgets", index, "borrows_from"), wrong, "leave it out")
         if lender.unit != entry.amount[1]:
             wrong = f"{lender.name} is in {_WORDS.get(lender.unit, lender.unit)}, and this one is not"
             merged.wrong(path, wrong, "borrow from a budget in the same unit")

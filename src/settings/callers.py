@@ -95,6 +95,7 @@ def read_callers(
             token=_token(merged, path, entry.jwt),
             spiffe=tuple(entry.spiffe),
             # Without it the order of entries means nothing, and makes no other revision.
+            purpose=entry.purpose,
             order=index if entry.jwt or entry.spiffe else 0,
         )
     _check_overlaps(merged, entries)

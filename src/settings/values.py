@@ -145,6 +145,13 @@ def one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def purpose(value: Any) -> Any:
+    """What calls are for, where they are no client's and a configuration may say it."""
+    if value not in ("", "eval"):
+        refuse(f"{show(value)} is no purpose that can be given", "give eval, or leave it out")
+    return value
+
+
 def base_url(value: Any) -> str:
     """`http(s)://host[:port][/path]`, with no slash at the end and the host in lower case."""
     right = "give http(s)://host[:port][/path], e.g. https://api.example.com/v1"
