@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "core": set(),
     "stats": set(),
     "dialects": {"core"},
-    "policy": {"core"},
+    "policy": {"core", "stats"},
     "settings": {"core"},
     "exchange": {"core", "dialects", "policy", "settings"},
     "envoyapi": set(),
