@@ -189,13 +189,10 @@ def shown(broker: Broker) -> dict[str, Any]:
 
 def is_copied(broker: Broker) -> bool:
     """Is a call copied, and answered there?"""
-    got = one(broker)
-    assert got.status == 200
-    known = wait_until(lambda: lines_of(broker, got.headers["x-broker-request-id"]), 20)
-    return any(line["status"] == 200 and line["shadow_of"] for line in known) or (
-        wait_until(lambda: shown(broker)["under_way"] == 0, 60)
-        and any(one["status"] == 200 for one in copies_of(broker, got.headers["x-broker-request-id"]))
-    )
+    before = shown(broker).get("answered", 0)
+    assert one(broker).status == 200
+    wait_until(lambda: (now := shown(broker))["waiting"] == now["under_way"] == 0, 60)
+    return bool(shown(broker).get("answered", 0) > before)
 
 
 WORSE: dict[str, dict[str, Any]] = {
