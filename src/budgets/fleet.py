@@ -54,7 +54,7 @@ class Shared:
         self._accounts = accounts
         self._broker = broker
         self._epoch = ""
-        self._redis = _client(fleet, password)
+        self._redis = redis_client(fleet, password)
         self._scripts: dict[str, str] = {}  # name → SHA-1
         self._timeout_s = fleet.timeout_ms / 1000
         self._news = asyncio.Event()
@@ -322,7 +322,7 @@ def needs_redis() -> None:
         )
 
 
-def _client(fleet: Fleet, password: str | None) -> Redis:
+def redis_client(fleet: Fleet, password: str | None) -> Redis:
     # An extra, and imported where it is used.
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,6 +18,10 @@ from ..core.errors import Misconfigured
 
 log = logging.getLogger("modelbroker.admin")
 
+Query = Mapping[str, list[str]]
+# (method, path) → what is answered, as JSON, to a query and a body. LookupError is a 404, ValueError a 400.
+Routes = Mapping[tuple[str, str], Callable[[Query, bytes], Any]]
+_MOST_BODY = 16 << 20
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
 
@@ -39,7 +43,7 @@ class Pulse:
 class AdminServer:
     """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own. `forget` takes members'
     ids and gives those that were kept from their whole share; LookupError where there is no such member.
-    `budgets` says where they stand."""
+    `budgets` says where they stand; `more` is what else there is."""
 
     def __init__(
         self,
@@ -48,10 +52,13 @@ class AdminServer:
         forget: Callable[[list[str]], list[str]],
         pulse: Pulse,
         budgets: Callable[[], dict[str, Any]],
+        more: Routes,
     ) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server = _Server((host.strip("[]"), int(port)), _handler(status, forget, pulse, budgets))
+            self._server = _Server(
+                (host.strip("[]"), int(port)), _handler(status, forget, pulse, budgets, more)
+            )
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
             raise Misconfigured(500, "address_in_use", message) from None
@@ -79,6 +86,7 @@ def _handler(
     forget: Callable[[list[str]], list[str]],
     pulse: Pulse,
     budgets: Callable[[], dict[str, Any]],
+    more: Routes,
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -108,14 +116,22 @@ def _handler(
                     self._answer(200 if in_effect else 503, "text/plain", text)
                 case "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+                case path if ("GET", path) in more:
+                    self._route(path, query, b"")
                 case path:
-                    known = "/status, /budgets, /healthz, /ready, /metrics"
+                    paths = [each for method, each in more if method == "GET"]
+                    known = ", ".join(["/status, /budgets, /healthz, /ready, /metrics", *paths])
                     self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
 
         def do_POST(self) -> None:
             path, _, query = self.path.partition("?")
+            if ("POST", path) in more:
+                size = int(self.headers.get("content-length") or 0)
+                self._route(path, query, self.rfile.read(min(size, _MOST_BODY)))
+                return
             if path != "/forget":
-                self._answer(404, "text/plain", b"there is nothing to post to but /forget\n")
+                known = ", ".join(["/forget", *(each for method, each in more if method == "POST")])
+                self._answer(404, "text/plain", f"there is nothing to post to but {known}\n".encode())
                 return
             try:
                 forgotten = forget(parse_qs(query).get("member", []))
@@ -123,6 +139,16 @@ def _handler(
                 self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
                 return
             self._answer(200, "application/json", msgspec.json.encode({"forgotten": forgotten}) + b"\n")
+
+        def _route(self, path: str, query: str, body: bytes) -> None:
+            try:
+                answer = more[self.command, path](parse_qs(query), body)
+            except (LookupError, ValueError, OSError) as error:
+                code = 404 if isinstance(error, LookupError) else 503 if isinstance(error, OSError) else 400
+                self._answer(code, "text/plain", f"{error.args[0] if error.args else error}\n".encode())
+                return
+            text = msgspec.json.format(msgspec.json.encode(answer), indent=2)
+            self._answer(200, "application/json", text + b"\n")
 
         def _answer(self, code: int, content_type: str, body: bytes) -> None:
             self.send_response(code)

@@ -110,13 +110,15 @@ class ControlPlane:
             self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
-        self._trials = TrialKeeper(options.listener)
+        broker = content_hash(seal.hex())
+        self._trials = TrialKeeper(options.state_dir, broker, options.listener)
         known = (hedges, self._opens.open, self._cache, self._budgets, self._trials)
         self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
             self._writer.put,
+            self._trials.take,
             observe=self._health.observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
@@ -158,7 +160,9 @@ class ControlPlane:
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
 
-        admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets)
+        admin = AdminServer(
+            options.admin, self.status, forget, Pulse(loop), budgets, self._trials.routes(loop)
+        )
         admin.start()
         background = (
             self._follow(),

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands, ledger_parser
+from . import commands, ledger_parser, rollout_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     _status(commands_of)
     _budgets(commands_of)
     _forget(commands_of)
+    rollout_parser.add(commands_of, _command)
     _drill(commands_of)
     return parser
 

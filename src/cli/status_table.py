@@ -44,6 +44,11 @@ def fetch(admin_url: str, path: str) -> Tree:
     return _open(f"{_base(admin_url)}{path}")
 
 
+def post(admin_url: str, path: str) -> Tree:
+    """What it answers to a command."""
+    return _open(f"{_base(admin_url)}{path}", b"")
+
+
 def _base(admin_url: str) -> str:
     return admin_url.rstrip("/").removesuffix("/status")
 

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from ..core.record import Record
 from ..core.trials import Shadow
-from ..exchange.trying import NOWHERE, Copy, Standing
+from ..exchange.trying import Copy, Standing
+from ..policy.rollout import COMMANDS
+from ..trials.rollouts import Rollouts, Score
+from .admin import Query, Routes
 from .runtime import Ready
 from .shadow import CopyKeeper
 
+_PATIENCE_S = 10.0
+
 
 class TrialKeeper:
-    """`run` keeps all of it going until it is cancelled. What calls ask of it never waits."""
+    """`run` keeps all of it going until it is cancelled. What calls ask of it never waits. `folder` is that
+    of the state, `broker` this one's name among others."""
 
-    def __init__(self, elsewhere: str = "") -> None:
+    def __init__(self, folder: Path, broker: str, elsewhere: str = "") -> None:
         self._copies = CopyKeeper(elsewhere)
+        self._rollouts = Rollouts(folder, broker, self._moved)
+        self._names: tuple[str, ...] = ()
+        self.standings: Mapping[str, Standing] = {}
 
-    @property
-    def standings(self) -> Mapping[str, Standing]:
-        return NOWHERE
+    def _moved(self) -> None:
+        states = ((name, self._rollouts.state(name)) for name in self._names)
+        self.standings = {
+            name: Standing(state.stage, state.is_on) for name, state in states if state is not None
+        }
 
     def offer(self, copy: Copy) -> None:
         self._copies.offer(copy)
@@ -28,14 +43,67 @@ class TrialKeeper:
     def missed(self, shadow: Shadow) -> None:
         self._copies.missed(shadow)
 
+    def take(self, records: Sequence[Record]) -> None:
+        """Calls that have ended."""
+        self._rollouts.take(records)
+
     def configured(self, ready: Ready) -> None:
         self._copies.configured(ready.catalog)
+        found = [one.rollout for one in ready.catalog.trials.values() if one.rollout is not None]
+        self._names = tuple(one.name for one in found)
+        self._rollouts.configured(found, ready.catalog.fleet, ready.redis_password)
 
     def status(self) -> dict[str, Any]:
-        return {"shadows": self._copies.status()}
+        """In short: what `rollouts` says takes its time."""
+        standings = self.standings
+        return {
+            "shadows": self._copies.status(),
+            "rollouts": {
+                name: {"stage": standing.stage, "is_on": standing.is_on}
+                for name, standing in standings.items()
+            },
+        }
+
+    # -- asked by people, from another thread
+
+    def routes(self, loop: asyncio.AbstractEventLoop) -> Routes:
+        """What the admin port answers with: each runs on the event loop."""
+
+        def on_loop(work: Coroutine[Any, Any, Any]) -> Any:
+            return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE_S)
+
+        def shown(query: Query, body: bytes) -> Any:
+            return {"rollouts": on_loop(self._rollouts.shown())}
+
+        def told(query: Query, body: bytes) -> Any:
+            name, word = _one(query, "rollout"), _one(query, "do")
+            if word not in COMMANDS:
+                raise ValueError(f"there is no {word!r} to do; give {', '.join(COMMANDS)}")
+            return on_loop(self._rollouts.command(name, word))
+
+        def scored(query: Query, body: bytes) -> Any:
+            try:
+                scores = msgspec.json.decode(body, type=list[Score])
+            except msgspec.MsgspecError as error:
+                raise ValueError(f"a list of {{request_id, value}} is wanted: {error}") from None
+            return {"taken": on_loop(self._scored(scores)), "of": len(scores)}
+
+        return {
+            ("GET", "/rollouts"): shown,
+            ("POST", "/rollouts"): told,
+            ("POST", "/rollouts/scores"): scored,
+        }
+
+    async def _scored(self, scores: Sequence[Score]) -> int:
+        return self._rollouts.score(scores)
 
     async def run(self) -> None:
-        await asyncio.gather(self._copies.run())
+        await asyncio.gather(self._copies.run(), self._rollouts.run())
 
     async def close(self) -> None:
         await self._copies.close()
+        await self._rollouts.close()
+
+
+def _one(query: Query, name: str) -> str:
+    return next(iter(query.get(name, [])), "")

@@ -1,9 +1,9 @@
 """A rollout, as a machine: where it is, what both arms came to, and what time it is → where it goes. Pure.
 
-It looks as often as it likes: bounds hold at every moment at once (`stats.sequential`). It goes on where every
-gate is passed, which is that the candidate is *not* worse by more than the margin; it is rolled back where one
-has failed, which is that the candidate *is* worse by more than that. What is neither waits, and is rolled
-back when its time is over. So whoever is promoted has passed, and every rollout ends.
+It looks as often as it likes: bounds hold at every moment at once (`stats.sequential`). It goes on where
+every gate is passed, which is that the candidate is *not* worse by more than the margin; it is rolled back
+where one has failed, which is that the candidate *is* worse by more than that. What is neither waits, and is
+rolled back when its time is over. So whoever is promoted has passed, and every rollout ends.
 
 The chance that a candidate passes which is worse than a margin is 1 - confidence for the whole rollout: it
 would have to pass at each stage. The chance that a good one is rolled back by any gate at any stage is the
@@ -29,8 +29,9 @@ _P95 = 0.95
 
 
 class State(msgspec.Struct, frozen=True):
-    """`stage` is a number from 0; `since_s` (unix time) is when it began, less what it was paused. `turn` goes
-    up with each stage and each new beginning: figures are those of one turn. `paused_s`: since when."""
+    """`stage` is a number from 0; `since_s` (unix time) is when it began, less what it was paused. `turn`
+    goes up with each stage and each new beginning: figures are those of one turn. `paused_s`: since when.
+    `to` is the candidate."""
 
     rollout: str
     stage: int = 0
@@ -39,6 +40,7 @@ class State(msgspec.Struct, frozen=True):
     turn: int = 1
     reason: str = ""
     paused_s: float = 0.0
+    to: str = ""
 
     @property
     def is_on(self) -> bool:
@@ -73,8 +75,10 @@ class Step(NamedTuple):
     said: tuple[GateSaid, ...] = ()
 
 
-def begun(rollout: Rollout, now_s: float) -> Step:
-    return Step(State(rollout.name, since_s=now_s), "began")
+def begun(rollout: Rollout, now_s: float, before: State | None = None) -> Step:
+    """`before`: where it was with another candidate."""
+    turn = before.turn + 1 if before is not None else 1
+    return Step(State(rollout.name, since_s=now_s, turn=turn, to=rollout.to), "began")
 
 
 def stage_of(rollout: Rollout, state: State) -> Stage:
@@ -113,7 +117,7 @@ def command(rollout: Rollout, state: State, word: str, now_s: float) -> Step:
         resumed = _with(state, phase=RUNNING, since_s=since_s, reason="by command", paused_s=0.0)
         return Step(resumed, "resumed")
     if word == "resume" and state.phase == ROLLED_BACK:
-        return Step(State(rollout.name, since_s=now_s, turn=state.turn + 1, reason="by command"), "resumed")
+        return Step(begun(rollout, now_s, state).state, "resumed")
     if word == "promote" and state.phase in (RUNNING, PAUSED):
         return _onwards(rollout, state, now_s, (), "by command")
     if word == "rollback" and state.phase != ROLLED_BACK:
@@ -124,7 +128,7 @@ def command(rollout: Rollout, state: State, word: str, now_s: float) -> Step:
 def _onwards(rollout: Rollout, state: State, now_s: float, said: tuple[GateSaid, ...], reason: str) -> Step:
     if state.stage + 1 >= len(rollout.stages):
         return Step(_with(state, phase=DONE, reason=reason), "done", said)
-    promoted = State(rollout.name, state.stage + 1, RUNNING, now_s, state.turn + 1, reason)
+    promoted = State(rollout.name, state.stage + 1, RUNNING, now_s, state.turn + 1, reason, to=rollout.to)
     return Step(promoted, "promoted", said)
 
 
@@ -203,8 +207,8 @@ def _quality(figures: Figures, margin: float, passes: float, fails: float) -> Ga
     stable = _of_mean(_missing(figures.stable.quality()), passes, fails)
     candidate = _of_mean(_missing(figures.candidate.quality()), passes, fails)
     said = _said("quality", stable, candidate, lambda share: share + margin)
-    shown = [_turned(one) for one in (said.stable, said.candidate)]
-    return GateSaid(said.gate, said.verdict, *shown, None if said.allowed is None else 1 - said.allowed)
+    least = None if said.allowed is None else 1 - said.allowed
+    return GateSaid(said.gate, said.verdict, _turned(said.stable), _turned(said.candidate), least)
 
 
 def _missing(scores: Bounded) -> Bounded:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "budgets": {"core", "policy"},
     "prices": {"core"},
     "ledger": {"core", "policy", "records"},
-    "trials": {"core", "policy"},
+    "trials": {"core", "policy", "stats", "budgets"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "cli": {

@@ -1,0 +1,110 @@
+"""Where rollouts are kept: a file of the state folder, and for a fleet a Redis that its brokers share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..budgets.fleet import redis_client
+from ..core.budgets import Fleet
+from .told import Arms, Doc, Event, Turns
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+log = logging.getLogger("modelbroker.rollout")
+
+FILE_NAME, EVENTS_NAME = "rollouts.json", "rollouts.jsonl"
+_KEPT_S = 180 * 86_400
+# KEYS: the rollout. ARGV: what is there, "" for nothing; what is to be there; for how long.
+_SWAP = """
+local is = redis.call('GET', KEYS[1]) or ''
+if is ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+_encoder = msgspec.json.Encoder()
+
+
+class Folder:
+    """This broker's own. Killed at any moment, a whole file is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / FILE_NAME
+        self._events = folder / EVENTS_NAME
+
+    def read(self) -> dict[str, Turns]:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, Turns])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("where rollouts were can't be read, and they begin anew: %s", error)
+            return {}
+
+    def write(self, kept: Mapping[str, Turns]) -> None:
+        """OSError where the disk has no room."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._file.with_suffix(".new")
+        fresh.write_bytes(_encoder.encode(kept))
+        fresh.replace(self._file)
+
+    def tell(self, event: Event) -> None:
+        """OSError likewise."""
+        with self._events.open("ab") as file:
+            file.write(_encoder.encode(event) + b"\n")
+
+
+class Shared:
+    """The fleet's. Each method raises what redis-py and sockets do where it is away. `broker` is this one's
+    name, the same over restarts."""
+
+    def __init__(self, fleet: Fleet, password: str | None, broker: str) -> None:
+        self._redis: Redis = redis_client(fleet, password)
+        self._prefix = fleet.prefix
+        self._broker = broker
+
+    async def read(self, name: str) -> tuple[str, Doc | None]:
+        """(what is there as it is, what it says)"""
+        text: Any = await self._redis.get(self._key(name))
+        return (text, msgspec.json.decode(text, type=Doc)) if text else ("", None)
+
+    async def swap(self, name: str, was: str, doc: Doc) -> bool:
+        """False: another broker was quicker."""
+        text = _encoder.encode(doc).decode()
+        done: Any = self._redis.eval(_SWAP, 1, self._key(name), was, text, str(_KEPT_S))
+        return bool(await done)
+
+    async def put(self, name: str, turn: int, arms: Arms) -> None:
+        """What this broker has seen of that turn, as a whole: to say it twice means the same as once."""
+        key = self._key(name, turn)
+        text = _encoder.encode(arms).decode()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hset(key, self._broker, text)
+            pipe.expire(key, _KEPT_S)
+            await pipe.execute()
+
+    async def others(self, name: str, turn: int) -> Arms:
+        """What all other brokers have seen of it."""
+        told: Any = self._redis.hgetall(self._key(name, turn))
+        sums = Arms()
+        for broker, text in (await told).items():
+            if broker != self._broker:
+                sums = sums.merged(msgspec.json.decode(text, type=Arms))
+        return sums
+
+    async def own(self, name: str, turn: int) -> Arms | None:
+        """What this broker said before it lost its state folder."""
+        told: Any = self._redis.hget(self._key(name, turn), self._broker)
+        text = await told
+        return msgspec.json.decode(text, type=Arms) if text else None
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    def _key(self, name: str, turn: int | None = None) -> str:
+        return f"{self._prefix}:rollout:{name}" + ("" if turn is None else f":{turn}")

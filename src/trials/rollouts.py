@@ -1,0 +1,387 @@
+"""Rollouts as they go on: records are counted, the machine is asked, and what it says is kept and told.
+
+Brokers of a fleet agree by their Redis: each says what it has seen, any of them may take a step, and the
+first one does. While it is away nobody is promoted; each may still roll back by what it sees itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import Counter, Gauge
+
+from ..core.budgets import Fleet
+from ..core.outcomes import ERROR, LOST, OK
+from ..core.record import CLIENT_GONE, Record
+from ..core.trials import ALL_PPM, CANDIDATE, SHADOW, Rollout
+from ..policy.rollout import (
+    PAUSED,
+    ROLLED_BACK,
+    RUNNING,
+    Figures,
+    State,
+    begun,
+    command,
+    judge,
+    stage_of,
+    step,
+)
+from .places import Folder, Shared
+from .told import Arms, Doc, Turns, doc_of, sentence, shown_gate
+
+log = logging.getLogger("modelbroker.rollout")
+
+_LOOK_S = 1.0
+# Bounds take CPU that calls want too: so many times as long as they took is waited.
+_REST = 20.0
+_MOST_REMEMBERED = 20_000
+_STAGE = Gauge("modelbroker_rollout_stage", "The number of a rollout's stage; -1: rolled back", ["rollout"])
+_SHARE = Gauge("modelbroker_rollout_share", "The candidate's part of the sessions, 0 to 1", ["rollout"])
+_CALLS = Counter("modelbroker_rollout_calls", "Calls that counted, by arm", ["rollout", "arm", "result"])
+_EVENTS = Counter("modelbroker_rollout_events", "Steps of rollouts", ["rollout", "event"])
+_AWAY = Gauge("modelbroker_rollout_redis_away", "1 while what other brokers see is not known")
+
+
+class Score(msgspec.Struct, frozen=True):
+    """How good the reply to a call was, from 0 to 1. `arm` "": as the call's own record says."""
+
+    request_id: str
+    value: float
+    arm: str = ""
+
+
+class Rollouts:
+    """`take` gets records and `score` scores, on the event loop; `run` looks until it is cancelled. `changed`
+    is called when a rollout stands elsewhere than before. `broker` is this one's name among others."""
+
+    def __init__(
+        self,
+        folder: Path,
+        broker: str,
+        changed: Callable[[], None] = lambda: None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = Folder(folder)
+        self._broker = broker
+        self._changed = changed
+        self._now_s = now_s
+        self._kept = self._folder.read()
+        self._rollouts: dict[str, Rollout] = {}
+        self._fleet: tuple[Fleet | None, str | None] = (None, None)
+        self._shared: Shared | None = None
+        self._arms: OrderedDict[str, tuple[str, str, int]] = OrderedDict()  # request id → rollout, arm, turn
+        self._is_new = False
+        self._looking = asyncio.Lock()
+        self._seen: dict[str, tuple[int, int, int]] = {}
+        self._combined: dict[str, tuple[int, Figures]] = {}  # of all brokers, by turn
+
+    # -- what is known
+
+    def state(self, name: str) -> State | None:
+        turns = self._kept.get(name)
+        return turns.doc.state if turns is not None and turns.doc is not None else None
+
+    def configured(
+        self, rollouts: Iterable[Rollout], fleet: Fleet | None = None, password: str | None = None
+    ) -> None:
+        for gone in self._rollouts:
+            for metric in (_STAGE, _SHARE):
+                metric.remove(gone)
+        self._rollouts = {one.name: one for one in rollouts}
+        if (fleet, password) != self._fleet:
+            self._fleet = fleet, password
+            self._shared = Shared(fleet, password, self._broker) if fleet is not None else None
+        for rollout in self._rollouts.values():
+            if self._shared is None and self._is_other(rollout):
+                self._begin(rollout)
+            self._show(rollout)
+        self._changed()
+
+    def take(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.rollout and record.arm:
+                self._take(record)
+
+    def _take(self, record: Record) -> None:
+        rollout, state = self._rollouts.get(record.rollout), self.state(record.rollout)
+        if rollout is None or state is None or stage_of(rollout, state).name != record.stage:
+            return  # what began at an earlier stage says nothing of this one
+        if record.started_s < state.since_s - 1 and state.phase == RUNNING:
+            return
+        failed = _has_failed(record, rollout)
+        if failed is None:
+            return
+        arms = self._kept[rollout.name].arms(state.turn)
+        cost = record.cost.total if record.cost is not None else None
+        arms.of(record.arm).add(
+            failed=failed,
+            latency_ms=record.duration_ms,
+            first_event_ms=record.first_byte_ms if record.stream else None,
+            cost_nano=cost,
+        )
+        _CALLS.labels(rollout.name, record.arm, "failed" if failed else "good").inc()
+        self._arms[record.request_id] = rollout.name, record.arm, state.turn
+        if len(self._arms) > _MOST_REMEMBERED:
+            self._arms.popitem(last=False)
+        self._is_new = True
+
+    def score(self, scores: Iterable[Score]) -> int:
+        """How many of them are of calls that count now."""
+        taken = 0
+        for score in scores:
+            name, arm, turn = self._arms.get(score.request_id, ("", "", 0))
+            state = self.state(name)
+            if state is None or state.turn != turn or not 0.0 <= score.value <= 1.0:
+                continue
+            self._kept[name].arms(turn).of(score.arm or arm).score(score.value)
+            taken += 1
+        self._is_new = self._is_new or taken > 0
+        return taken
+
+    # -- looking
+
+    async def run(self) -> None:
+        while True:
+            began_s = time.monotonic()
+            try:
+                await self.look()
+            except Exception:
+                log.exception("rollouts could not be looked at")
+            await asyncio.sleep(max(_LOOK_S, _REST * (time.monotonic() - began_s)))
+
+    async def look(self) -> None:
+        """Once, at all of them."""
+        async with self._looking:
+            for rollout in list(self._rollouts.values()):
+                if self._shared is None:
+                    await self._look_alone(rollout)
+                else:
+                    await self._look_shared(rollout, self._shared)
+            await self._keep()
+
+    async def _look_alone(self, rollout: Rollout) -> None:
+        if self._is_other(rollout):
+            self._begin(rollout)
+        state = self.state(rollout.name)
+        if state is not None:
+            doc = await self._asked(rollout, state, self._figures(rollout, state, Arms(), Arms()))
+            if doc is not None:
+                self._follow(rollout, doc)
+
+    async def _look_shared(self, rollout: Rollout, shared: Shared) -> None:
+        try:
+            await self._agree(rollout, shared)
+            _AWAY.set(0)
+        except Exception as error:  # of redis-py, of sockets: all the same here
+            _AWAY.set(1)
+            log.debug("what other brokers see of %s is not known: %s", rollout.name, error)
+            state = self.state(rollout.name)
+            if state is None or state.phase not in (RUNNING, PAUSED):
+                return
+            doc = await self._asked(rollout, state, self._figures(rollout, state, Arms(), Arms()))
+            if doc is not None and doc.state.phase == ROLLED_BACK and doc.last.gates:
+                self._follow(rollout, doc)
+
+    async def _agree(self, rollout: Rollout, shared: Shared) -> None:
+        own = self.state(rollout.name)
+        was, doc = await shared.read(rollout.name)
+        if doc is None or doc.state.to != rollout.to:
+            before = doc.state if doc is not None else None
+            kept = self._kept.get(rollout.name)
+            if doc is None and kept is not None and kept.doc is not None and not self._is_other(rollout):
+                fresh = kept.doc  # the Redis has lost it
+            else:
+                begin = begun(rollout, self._now_s(), before)
+                fresh = doc_of(rollout, begin, begin.state, Figures(*_none()), self._now_s())
+            await shared.swap(rollout.name, was, fresh)
+            was, doc = await shared.read(rollout.name)
+        elif own is not None and own.phase == ROLLED_BACK and _is_behind(doc.state, own):
+            kept_doc = self._kept[rollout.name].doc  # it was rolled back here while nobody could be told
+            if kept_doc is not None and await shared.swap(rollout.name, was, kept_doc):
+                return
+        if doc is None:
+            return
+        await self._adopt(rollout, shared, doc)
+        state = doc.state
+        kept = self._kept[rollout.name]
+        await shared.put(rollout.name, state.turn, kept.arms(state.turn))
+        others = await shared.others(rollout.name, state.turn)
+        before_others = await shared.others(rollout.name, state.turn - 1)
+        figures = self._figures(rollout, state, others, before_others)
+        self._combined[rollout.name] = state.turn, figures
+        step_doc = await self._asked(rollout, state, figures)
+        if step_doc is not None and await shared.swap(rollout.name, was, step_doc):
+            self._follow(rollout, step_doc)
+
+    async def _adopt(self, rollout: Rollout, shared: Shared, doc: Doc) -> None:
+        """Where another broker, or this one before it lost its folder, says that it is."""
+        kept = self._kept.setdefault(rollout.name, Turns())
+        if kept.doc == doc:
+            return
+        if doc.state.turn not in kept.turns:
+            said = await shared.own(rollout.name, doc.state.turn)
+            if said is not None:
+                kept.turns[doc.state.turn] = said
+        self._follow(rollout, doc)
+
+    async def _asked(self, rollout: Rollout, state: State, figures: Figures) -> Doc | None:
+        """What the machine says, in a thread: bounds take their time, and calls do not wait for them."""
+        counted = (figures.stable.calls, figures.candidate.calls, figures.candidate.scores)
+        now_s = self._now_s()
+        stage = stage_of(rollout, state)
+        lasted_ms = (now_s - state.since_s) * 1000
+        is_due = lasted_ms >= min(stage.hold_ms, stage.limit_ms)
+        if state.phase not in (RUNNING, PAUSED) or (self._seen.get(rollout.name) == counted and not is_due):
+            return None
+        self._seen[rollout.name] = counted
+        said = await asyncio.to_thread(step, rollout, state, figures, now_s)
+        return doc_of(rollout, said, state, figures, now_s) if said is not None else None
+
+    def _figures(self, rollout: Rollout, state: State, others: Arms, before: Arms) -> Figures:
+        """Copies: a thread reads them. Where nobody is left in the stable arm, those of the stage before."""
+        kept = self._kept[rollout.name]
+        sums = kept.arms(state.turn).merged(others)
+        if stage_of(rollout, state).share_ppm < ALL_PPM:
+            return Figures(sums.stable, sums.candidate)
+        earlier = kept.turns.get(state.turn - 1, Arms()).merged(before)
+        return Figures(earlier.stable, sums.candidate)
+
+    # -- steps
+
+    def _is_other(self, rollout: Rollout) -> bool:
+        """Is it another rollout than the one that has this name here?"""
+        state = self.state(rollout.name)
+        return state is None or state.to != rollout.to
+
+    def _begin(self, rollout: Rollout) -> None:
+        begin = begun(rollout, self._now_s(), self.state(rollout.name))
+        self._follow(rollout, doc_of(rollout, begin, begin.state, Figures(*_none()), self._now_s()))
+
+    def _follow(self, rollout: Rollout, doc: Doc) -> None:
+        """From now on it stands there."""
+        kept = self._kept.setdefault(rollout.name, Turns())
+        kept.doc = doc
+        kept.arms(doc.state.turn)
+        self._is_new = True
+        self._seen.pop(rollout.name, None)
+        bad = doc.last.event == "rolled-back"
+        log.log(logging.WARNING if bad else logging.INFO, "%s", sentence(doc.last))
+        _EVENTS.labels(rollout.name, doc.last.event).inc()
+        try:
+            self._folder.write(self._kept)
+            self._folder.tell(doc.last)
+            self._is_new = False
+        except OSError as error:
+            log.error("where the rollout %s is can't be kept: %s", rollout.name, error)
+        self._show(rollout)
+        self._changed()
+
+    async def command(self, name: str, word: str) -> dict[str, Any]:
+        """`pause`, `resume`, `promote` or `rollback`. LookupError where there is no such rollout, ValueError
+        where it can't be done; OSError where the fleet's Redis is away, for others would not hear of it."""
+        rollout, state = self._rollouts.get(name), self.state(name)
+        if rollout is None or state is None:
+            known = ", ".join(self._rollouts) or "none"
+            raise LookupError(f"there is no rollout {name!r}; there are: {known}")
+        async with self._looking:
+            was, shared = "", self._shared
+            if shared is not None:
+                was, there = await self._read(shared, name)
+                state = there.state if there is not None else state
+            now_s = self._now_s()
+            said = command(rollout, state, word, now_s)
+            figures = self._figures(rollout, state, Arms(), Arms())
+            doc = doc_of(rollout, said, state, figures, now_s)
+            if shared is not None and not await shared.swap(name, was, doc):
+                raise ValueError("another broker has just moved it: look, and say it again")
+            self._follow(rollout, doc)
+        return await self._shown(rollout)
+
+    async def _read(self, shared: Shared, name: str) -> tuple[str, Doc | None]:
+        try:
+            return await shared.read(name)
+        except Exception as error:
+            raise OSError(f"the Redis of the fleet does not answer: {error}") from None
+
+    # -- keeping and showing
+
+    async def _keep(self) -> None:
+        if not self._is_new:
+            return
+        self._is_new = False
+        try:
+            self._folder.write(self._kept)
+        except OSError as error:
+            log.error("what rollouts have seen can't be kept: %s", error)
+
+    async def close(self) -> None:
+        await self._keep()
+        if self._shared is not None:
+            await self._shared.close()
+
+    def _show(self, rollout: Rollout) -> None:
+        state = self.state(rollout.name)
+        if state is None:
+            return
+        _STAGE.labels(rollout.name).set(state.stage if state.is_on else -1)
+        share = stage_of(rollout, state).share_ppm if state.is_on else 0
+        _SHARE.labels(rollout.name).set(share / ALL_PPM)
+
+    async def shown(self) -> list[dict[str, Any]]:
+        """For people: where each is, and what its gates say now."""
+        return [await self._shown(rollout) for rollout in list(self._rollouts.values())]
+
+    async def _shown(self, rollout: Rollout) -> dict[str, Any]:
+        state = self.state(rollout.name)
+        told: dict[str, Any] = {"rollout": rollout.name, "pool": rollout.pool, "to": rollout.to}
+        if state is None:
+            return {**told, "phase": "waiting"}
+        stage = stage_of(rollout, state)
+        doc = self._kept[rollout.name].doc
+        turn, figures = self._combined.get(rollout.name, (0, None))
+        if figures is None or turn != state.turn:
+            figures = self._figures(rollout, state, Arms(), Arms())
+        gates = await asyncio.to_thread(judge, stage.gates, figures, len(rollout.stages))
+        return {
+            **told,
+            "phase": state.phase,
+            "stage": stage.name,
+            "stages": [one.name for one in rollout.stages],
+            "since_s": state.since_s,
+            "reason": state.reason,
+            "calls": {"stable": figures.stable.calls, "candidate": figures.candidate.calls},
+            "min_calls": stage.min_calls,
+            "hold_s": stage.hold_ms / 1000,
+            "gates": [shown_gate(one) for one in gates],
+            "last": msgspec.to_builtins(doc.last) if doc is not None else None,
+        }
+
+
+def _has_failed(record: Record, rollout: Rollout) -> bool | None:
+    """None: the call says nothing of its arm, for nobody was asked, or its client left."""
+    if record.outcome == LOST or (record.cache and not record.attempts_made):
+        return None
+    is_copy = record.purpose == SHADOW
+    if record.outcome == CLIENT_GONE:
+        return True if is_copy else None  # who sends copies leaves only when their time is over
+    if record.arm == CANDIDATE and not is_copy and record.pool != rollout.target:
+        return True  # it was answered by others, or by nobody
+    if record.outcome == OK:
+        return False
+    return True if record.outcome == ERROR else None
+
+
+def _is_behind(there: State, here: State) -> bool:
+    return there.turn == here.turn and there.phase in (RUNNING, PAUSED)
+
+
+def _none() -> tuple[Any, Any]:
+    nothing = Arms()
+    return nothing.stable, nothing.candidate

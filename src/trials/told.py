@@ -1,0 +1,108 @@
+"""What is kept and told of a rollout: where it is, what decided it, and what both arms came to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..core.trials import CANDIDATE, STABLE, Rollout
+from ..policy.rollout import Figures, GateSaid, State, Step, stage_of
+from ..policy.tallies import Tally
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A step of a rollout, with the figures that decided it. `stage` and `phase` are what it was followed by,
+    `at_stage` where it was. `calls`: of both arms, at that stage."""
+
+    at_s: float
+    rollout: str
+    event: str
+    at_stage: str
+    stage: str
+    phase: str
+    turn: int
+    reason: str
+    calls: dict[str, int] = {}
+    gates: list[dict[str, Any]] = []
+
+
+class Doc(msgspec.Struct, frozen=True):
+    """What replicas agree on."""
+
+    state: State
+    last: Event
+
+
+class Arms(msgspec.Struct):
+    """What one broker has seen of one turn."""
+
+    stable: Tally = msgspec.field(default_factory=Tally)
+    candidate: Tally = msgspec.field(default_factory=Tally)
+
+    def merged(self, other: Arms) -> Arms:
+        return Arms(self.stable.merged(other.stable), self.candidate.merged(other.candidate))
+
+    def of(self, arm: str) -> Tally:
+        return self.candidate if arm == CANDIDATE else self.stable
+
+
+class Turns(msgspec.Struct):
+    """What one broker keeps of a rollout: by turn; only this one and the one before."""
+
+    doc: Doc | None = None
+    turns: dict[int, Arms] = {}
+
+    def arms(self, turn: int) -> Arms:
+        if (arms := self.turns.get(turn)) is None:
+            arms = self.turns[turn] = Arms()
+            for old in [number for number in self.turns if number < turn - 1]:
+                del self.turns[old]
+        return arms
+
+
+def doc_of(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float) -> Doc:
+    return Doc(step.state, _event(rollout, step, before, figures, now_s))
+
+
+def _event(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float) -> Event:
+    return Event(
+        at_s=round(now_s, 3),
+        rollout=rollout.name,
+        event=step.event,
+        at_stage=stage_of(rollout, before).name,
+        stage=stage_of(rollout, step.state).name,
+        phase=step.state.phase,
+        turn=step.state.turn,
+        reason=step.state.reason,
+        calls={STABLE: figures.stable.calls, CANDIDATE: figures.candidate.calls},
+        gates=[shown_gate(one) for one in step.said],
+    )
+
+
+def shown_gate(said: GateSaid) -> dict[str, Any]:
+    """For JSON, which knows no infinity."""
+    return {
+        "gate": said.gate,
+        "verdict": said.verdict,
+        STABLE: said.stable.as_json() if said.stable else None,
+        CANDIDATE: said.candidate.as_json() if said.candidate else None,
+        "allowed": said.allowed,
+    }
+
+
+def sentence(event: Event) -> str:
+    """For the log."""
+    calls = f"{event.calls.get(CANDIDATE, 0)} calls of the candidate"
+    where = event.at_stage if event.at_stage == event.stage else f"{event.at_stage} → {event.stage}"
+    gates = "; ".join(map(_gate_text, event.gates))
+    reason = f": {event.reason}" if event.reason else ""
+    return f"rollout {event.rollout}: {event.event} ({where}; {calls}){reason}{'; ' if gates else ''}{gates}"
+
+
+def _gate_text(gate: dict[str, Any]) -> str:
+    shown = [
+        "?" if gate[arm] is None else f"{gate[arm]['value']:.4g}" if gate[arm]["value"] is not None else "?"
+        for arm in (CANDIDATE, STABLE)
+    ]
+    return f"{gate['gate']} {gate['verdict']}: {shown[0]} against {shown[1]}"
