@@ -36,7 +36,8 @@ def check_path(path: Path, *, with_envoy: bool) -> int:
         if complaint:
             raise Misconfigured(500, "envoy_refuses", f"Envoy would refuse this configuration: {complaint}")
         judged = "; Envoy takes it"
-    pools, members = len(ready.catalog.pools), sum(len(p.members) for p in ready.catalog.pools.values())
+    said = [pool for pool in ready.catalog.pools.values() if not pool.is_made]
+    pools, members = len(said), sum(len(pool.members) for pool in said)
     print(f"{path}: good: revision {ready.catalog.revision}, {pools} pools, {members} members{judged}")
     return 0
 

@@ -33,6 +33,7 @@ from ..policy import State, decide
 from ..policy.cheapest import Costs, by_cost, chances
 from ..policy.estimates import COST_FACT, with_estimate
 from ..policy.seats import claims_of
+from .explain_trials import trials_lines, trials_story
 from .prices import in_short, price_list_here
 from .runtime import Overrides, prepare_path
 
@@ -83,6 +84,8 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
         owner = belongs(pool, in_reach(pool, decision, costs), facts, inbound.first, question.body, _all_well)
         story |= _story(pool, decision, facts, ends, owner, costs, ready.prices)
         story["budgets"] = _budgets(view, facts, decision, now_s)
+        if (trials := trials_story(view, facts, decision)) is not None:
+            story["trials"] = trials
         if pool.affinity is not None:
             story["affinity"] = {
                 "by": pool.affinity.by,
@@ -246,6 +249,8 @@ def _text(story: dict[str, Any]) -> str:
     if cache := story.get("cache"):
         told = f"none: {cache['bypass']}" if cache["bypass"] else f"a reply may be there, by {cache['scope']}"
         lines.append(f"cache    {told} (docs/cache.md)")
+    if trials := story.get("trials"):
+        lines += trials_lines(trials)
     lines.append("members")
     first = min(member["priority"] for member in story["eligible"])
     for member in story["eligible"]:

@@ -142,9 +142,7 @@ def copies_of(
     What ran twice would do something twice (tools that run at the provider), and what names a thing at one
     account can be served by that one alone: such calls are not copied."""
     facts = call.facts
-    if facts.caller.purpose:
-        return []
-    if facts.surface.operation == "count" or facts.owners or facts.unowned_ids or facts.hosted_tools:
+    if not may_be_copied(facts):
         return []
     found = []
     for shadow, stage in _shadows(call, home):
@@ -171,6 +169,12 @@ def copies_of(
         headers.append((ERRAND_HEADER, sealed_errand(errand, seal)))
         found.append(Copy(shadow, call.inbound.first(":path"), tuple(headers), call.body))
     return found
+
+
+def may_be_copied(facts: Facts) -> bool:
+    """May it run twice, and elsewhere?"""
+    is_bound = facts.owners or facts.unowned_ids or facts.hosted_tools
+    return not (facts.caller.purpose or is_bound or facts.surface.operation == "count")
 
 
 def _shadows(call: Tried, home: str) -> Iterable[tuple[Shadow, str]]:

@@ -20,7 +20,7 @@ from .trial_schema import GatesIn, RolloutIn, ShadowIn, StageIn
 from .values import duration_text
 from .yamltext import Path
 
-_DEFAULT_SHARES = (10_000, 100_000, 500_000, ALL_PPM)
+_DEFAULT_SHARES = ("1%", "10%", "50%", "100%")
 
 
 class Tried(NamedTuple):

@@ -36,7 +36,7 @@ def sims() -> Iterator[Simulators]:
 
 def config(sims: Simulators, **shadow: Any) -> dict[str, Any]:
     """Each call of `chat` is copied to a member that speaks another dialect."""
-    said = {"to": "other/n", "share": "100%", "budget": "$5/day", **shadow}
+    said = {"to": "other/n", "share": "100%", "budget": "$500/day", **shadow}
     return {
         "providers": [
             provider("stable", sims["stable"].port, "openai-chat", BASES["openai-chat"])
@@ -46,8 +46,8 @@ def config(sims: Simulators, **shadow: Any) -> dict[str, Any]:
         ],
         "callers": [{"name": "tester", "team": "research", "key": {"sha256": KEY_SHA256}}],
         "budgets": [
-            {"name": "all", "amount": "$10", "per": "day"},
-            {"name": "teams", "by": ["team"], "amount": "$10", "per": "day"},
+            {"name": "all", "amount": "$1000", "per": "day"},
+            {"name": "teams", "by": ["team"], "amount": "$1000", "per": "day"},
         ],
         "pools": [
             {
