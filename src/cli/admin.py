@@ -81,6 +81,31 @@ class _Server(ThreadingHTTPServer):
             log.exception("a question to the admin port failed")
 
 
+class _Answering(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def _route(self, more: Routes, path: str, query: str, body: bytes) -> None:
+        try:
+            answer = more[self.command, path](parse_qs(query), body)
+        except (LookupError, ValueError, OSError) as error:
+            code = 404 if isinstance(error, LookupError) else 503 if isinstance(error, OSError) else 400
+            self._answer(code, "text/plain", f"{error.args[0] if error.args else error}\n".encode())
+            return
+        text = msgspec.json.format(msgspec.json.encode(answer), indent=2)
+        self._answer(200, "application/json", text + b"\n")
+
+    def _answer(self, code: int, content_type: str, body: bytes) -> None:
+        self.send_response(code)
+        self.send_header("content-type", content_type)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug(format, *args)
+
+
 def _handler(
     status: Callable[..., dict[str, Any]],
     forget: Callable[[list[str]], list[str]],
@@ -88,10 +113,7 @@ def _handler(
     budgets: Callable[[], dict[str, Any]],
     more: Routes,
 ) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 30
-
+    class Handler(_Answering):
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
             match path:
@@ -117,7 +139,7 @@ def _handler(
                 case "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
                 case path if ("GET", path) in more:
-                    self._route(path, query, b"")
+                    self._route(more, path, query, b"")
                 case path:
                     paths = [each for method, each in more if method == "GET"]
                     known = ", ".join(["/status, /budgets, /healthz, /ready, /metrics", *paths])
@@ -127,7 +149,7 @@ def _handler(
             path, _, query = self.path.partition("?")
             if ("POST", path) in more:
                 size = int(self.headers.get("content-length") or 0)
-                self._route(path, query, self.rfile.read(min(size, _MOST_BODY)))
+                self._route(more, path, query, self.rfile.read(min(size, _MOST_BODY)))
                 return
             if path != "/forget":
                 known = ", ".join(["/forget", *(each for method, each in more if method == "POST")])
@@ -139,25 +161,5 @@ def _handler(
                 self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
                 return
             self._answer(200, "application/json", msgspec.json.encode({"forgotten": forgotten}) + b"\n")
-
-        def _route(self, path: str, query: str, body: bytes) -> None:
-            try:
-                answer = more[self.command, path](parse_qs(query), body)
-            except (LookupError, ValueError, OSError) as error:
-                code = 404 if isinstance(error, LookupError) else 503 if isinstance(error, OSError) else 400
-                self._answer(code, "text/plain", f"{error.args[0] if error.args else error}\n".encode())
-                return
-            text = msgspec.json.format(msgspec.json.encode(answer), indent=2)
-            self._answer(200, "application/json", text + b"\n")
-
-        def _answer(self, code: int, content_type: str, body: bytes) -> None:
-            self.send_response(code)
-            self.send_header("content-type", content_type)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            log.debug(format, *args)
 
     return Handler

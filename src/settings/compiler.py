@@ -116,7 +116,6 @@ def compile_texts(
 
     providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
-    use_targets(pools_in, merged.names("pools"), providers)
     pools = _pools(merged, pools_in, providers)
     has_client_ca = listen_in is None or (listen_in.tls is not None and bool(listen_in.tls.client_ca_file))
     callers = read_callers(merged, callers_in, has_client_ca)
@@ -170,6 +169,7 @@ def _named(
 
 def _pools(merged: Merged, entries: list[PoolIn | None], providers: Providers) -> Mapping[str, Pool]:
     names = merged.names("pools")
+    use_targets(entries, names, providers)
     result: dict[str, Pool] = {}
     taken: dict[str, Path] = {name: ("pools", index, "name") for name, index in names.items()}
     for index, entry in enumerate(entries):

@@ -34,6 +34,8 @@ COMMAND_ERRORS = {
     "no_claims",
     "no_redis",
     "no_such_budget",
+    "no_such_rollout",
+    "which_rollout",
     "no_redis_password",
     "no_callers",
     "no_export",
