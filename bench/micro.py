@@ -102,15 +102,17 @@ def works() -> dict[str, Callable[[], Any]]:
         "outer stream, 1 KB: all but the transport": wire.outer(small),
         "outer stream, 100 KB: all but the transport": wire.outer(large),
         "member stream up to the commit point": wire.member(),
-        "... and with all that is about money, to its end": paid_work(small),
+        "... with its open entry, a price, one budget and a cache, to its end": paid_work(small, 1),
+        "... with two budgets and three rate limits instead": paid_work(small, 3),
         **cached_works(small),
     }
 
 
-def paid_work(body: bytes) -> Callable[[], None]:
-    """On the call's own way, and what follows from it: an open entry and its end, two budgets and three rate
-    limits that are reserved and settled, the price of its record, and a cache that has no answer."""
-    config = targets.broker_config(1, cache={"max_context_tokens": "100k"}) | targets.budgets(2)
+def paid_work(body: bytes, budgets: int) -> Callable[[], None]:
+    """On the call's own way, and what follows from it: an open entry and its end, budgets (above two with
+    rate limits) that are reserved and settled, the price of its record, and a cache that has no answer."""
+    more = targets.budgets(budgets, limits=budgets > 2)
+    config = targets.broker_config(1, cache={"max_context_tokens": "100k"}) | more
     seen = prepare(
         {"broker.yaml": yaml.safe_dump(config)}, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}
     )
@@ -127,13 +129,13 @@ def paid_work(body: bytes) -> Callable[[], None]:
     wire = _Wire(seen.view, keeper, open_call)
     begins = wire.outer(body)
     usage = Usage(10, output=10)
+    attempt = Attempt("bench/m", 200, 1.0, usage=usage, usage_state=EXACT, started_s=1_800_000_000.0)
+    record = Record("", 0.0, 1.0, 1.0, 200, "POST", PATH, attempts=(attempt,), attempts_made=1)
 
     def work() -> None:
         begins()
-        request_id = opened.pop()
+        record.request_id = request_id = opened.pop()
         wire.desk.replies.land(request_id)
-        attempt = Attempt("bench/m", 200, 1.0, usage=usage, usage_state=EXACT, started_s=1_800_000_000.0)
-        record = Record(request_id, 0.0, 1.0, 1.0, 200, "POST", PATH, attempts=(attempt,), attempts_made=1)
         price(record, seen.prices)
         keeper.settle(record)
         opens.ended(request_id)

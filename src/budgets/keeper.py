@@ -140,9 +140,8 @@ class Keeper:
             self._tell_no(ask.claims[verdict.row], verdict.outcome, ask.now_s)
             return
         for row, claim in enumerate(ask.claims):
-            budget = claim.seat.budget
-            if len(budget.steps) > 1 or (budget.steps[:1] != () and budget.steps[0].action == WARN):
-                self._warn(budget, claim.seat.account, verdict.used[row] + claim.amount)
+            if claim.seat.warns:
+                self._warn(claim.seat.budget, claim.seat.account, verdict.used[row] + claim.amount)
 
     def _tell_no(self, claim: Claim, outcome: str, now_s: float) -> None:
         budget, account = claim.seat.budget, claim.seat.account
