@@ -28,13 +28,13 @@ class Plan:
             "provider" in one.by or any(condition.fact == "provider" for condition in one.conditions)
             for one in budgets
         ]
-        self._any_depends = any(self._depend)
+        self.names_providers = any(self._depend)  # does any budget go by who answers?
         self._seats: dict[tuple[Caller, str, str], tuple[Seat, ...]] = {}
         self._by_provider: dict[tuple[Caller, str], bool] = {}
 
     def depends_on_provider(self, caller: Caller, pool: str) -> bool:
         """Then the member has to be known before the call is let go."""
-        if not self._any_depends:
+        if not self.names_providers:
             return False
         key = (caller, pool)
         if (found := self._by_provider.get(key)) is None:
