@@ -12,7 +12,7 @@ import pytest
 import yaml
 from modelbroker.drill.endurance import MOST_DESCRIPTORS
 
-# A rest behind each of its turns, and eleven or so behind the warm-up: what stays with each edit is over the bound.
+# It rests behind each of its turns, ten times or so after the warm-up: what stays with each edit is found.
 SOAK_S = 75
 CONFIG = {
     "pools": [
