@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from .authorities import for_the_product
 from .simulators import SimulatorHandle, Simulators
 
 START_TIMEOUT_S = 60
@@ -110,7 +111,7 @@ class Broker:
         self._keeps_port = keeps_port
         self._may_be_refused = may_be_refused
         self._environ = {
-            **os.environ,
+            **for_the_product(os.environ),
             "KEY_OF_PROVIDERS": "sk-provider-secret",
             "AWS_KEYS_OF_PROVIDERS": AWS_KEYS,
             **(environ or {}),
