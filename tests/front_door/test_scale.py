@@ -102,6 +102,7 @@ def percentiles(values: list[float]) -> str:
     )
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("distinct", DISTINCT)
 def test_a_thousand_pools(sims: Simulators, tmp_path: Path, distinct: int) -> None:
     tree = config(sims, distinct)
