@@ -22,7 +22,7 @@ import yaml
 from .authorities import for_the_product
 from .simulators import SimulatorHandle, Simulators
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 KEY = "mb-test-key"
 # Key id and secret with which requests to simulated Bedrock are signed.
 AWS_KEYS = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -132,7 +132,7 @@ class Broker:
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(self.config_dir / "broker.yaml")
 
-    def edit(self, config: Mapping[str, Any] | str, timeout_s: float = 10) -> str:
+    def edit(self, config: Mapping[str, Any] | str, timeout_s: float = 60) -> str:
         """Replace the file and wait until the result is in effect; the new revision."""
         before = self.status()["revision"]
         self.write(config)
@@ -223,7 +223,7 @@ class Broker:
     def status(self) -> dict[str, Any]:
         """`GET /status`; {} while the control plane is away."""
         try:
-            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=15) as reply:
                 status: dict[str, Any] = json.load(reply)
                 return status
         except OSError:
@@ -255,11 +255,11 @@ class Broker:
     def metrics(self, name: str, *, labels: bool = True) -> dict[str, float]:
         """Labels → value of one metric, as Prometheus gets it; `labels`: whether it has any."""
         begins = f"{name}{{" if labels else f"{name} "
-        with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5) as reply:
+        with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=15) as reply:
             lines = [line for line in reply.read().decode().splitlines() if line.startswith(begins)]
         return {line.removeprefix(name).rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
 
-    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
+    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 60) -> dict[str, Any]:
         """The first status for which `holds`; AssertionError when it does not come."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

@@ -90,7 +90,7 @@ class Pair:
     def is_ready(self) -> bool:
         """The control plane says that its Envoy has the configuration."""
         try:
-            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=15) as reply:
                 return bool(json.load(reply)["in_effect"])
         except (OSError, urllib.error.URLError):
             return False
