@@ -258,7 +258,7 @@ def _bootstrap(commands_of: argparse._SubParsersAction[argparse.ArgumentParser])
         "bootstrap",
         "print the Envoy bootstrap that goes with `serve`",
         "  modelbroker bootstrap > envoy.yaml\n"
-        "  envoy -c envoy.yaml --drain-strategy immediate --drain-time-s 86400",
+        "  envoy -c envoy.yaml --drain-strategy immediate --drain-time-s 7200",
     )
     _control_addresses(command)
     command.add_argument(

@@ -35,7 +35,7 @@ from .course import COURSE_HEADER, Course, opened, sealed
 from .errand import ERRAND_HEADER, Errand, errand_in
 from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
-from .known import known_of, known_of_call
+from .known import NOTHING_SAID, known_of_call
 from .owners import NO_OWNERS, accounts
 from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, copies_of, decided, told_of_trial
@@ -273,11 +273,13 @@ class OuterCall:
             routed,
             facts.surface,
             facts.stream,
+            facts.caller,
             rewrite=read.marked,
             binds=read.binds,
             bound=bool(facts.owners),
             adds_usage=read.adds_usage,
             hides_usage=read.hides_usage,
+            cache=self.cache.said if self.cache is not None else NOTHING_SAID,
         )
         self._served_by = routed.pool.name
         span = read.model_span
@@ -303,10 +305,6 @@ class OuterCall:
             own_facts.append(told_of(routed.chances))
         if waited_ms := self._waited_ms(moment):
             own_facts.append(("queue_ms", str(waited_ms)))
-        if self.cache is not None and (said := self.cache.header):
-            own.append((CACHE_HEADER, said))
-            names = (*names, CACHE_HEADER)
-            own_facts += self.cache.facts()
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
         own_facts += told_of_trial(self.errand, self._arm)
@@ -315,7 +313,7 @@ class OuterCall:
             own_headers=tuple(own),
             remove_headers=not_to_go_on(self._inbound.names, names),
             pick=target.pick,
-            shared_facts=target.facts + known_of(facts.caller),
+            shared_facts=target.facts,
             own_facts=tuple(own_facts),
             watched=self.cache is not None and self.cache.watched,
         )

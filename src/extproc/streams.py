@@ -114,16 +114,8 @@ class OuterStream:
     def _end(self, outcome: Outcome) -> None:
         """All is said but for a wait, or where the reply is to be seen: without a stream to the broker a
         call in flight outlives the broker."""
-        if isinstance(outcome, (Hold, Ask)) and self._call.cache is not None:
-            self._tell_end(may_return=False)  # others may wait for it, and its client may leave meanwhile
-        if isinstance(outcome, Hold):
-            self._hold(outcome)
-            return
-        if isinstance(outcome, Ask):
-            ask_for(self._funds, outcome, self)
-            return
-        if isinstance(outcome, Pending):
-            self._pend(outcome)
+        if not isinstance(outcome, (Forward, Reply)):
+            self._wait(outcome)
             return
         if self._leave is not None:
             self._leave()
@@ -134,7 +126,7 @@ class OuterStream:
             if self._trials is not None:
                 offer_copies(self._call, _now(), self._trials)
             if outcome.watched and self._desk is not None:
-                self._desk.watching.add(self)
+                self._desk.watching[id(self)] = weakref.ref(self)
                 self._tell_end(may_return=True)
                 return
         else:
@@ -143,6 +135,17 @@ class OuterStream:
             if self._call.cache is not None:
                 self._call.cache.quit()
         self._wire.close()
+
+    def _wait(self, outcome: Hold | Ask | Pending) -> None:
+        if isinstance(outcome, Pending):
+            self._pend(outcome)
+            return
+        if self._call.cache is not None:
+            self._tell_end(may_return=False)  # others may wait for it, and its client may leave meanwhile
+        if isinstance(outcome, Hold):
+            self._hold(outcome)
+        else:
+            ask_for(self._funds, outcome, self)
 
     def _hold(self, hold: Hold) -> None:
         if self._leave is None:
@@ -202,6 +205,7 @@ class OuterStream:
         """Also where its client has left, of which nobody else tells. (A weakref.finalize says the same at
         some µs a call.)"""
         if self._may_return is not None and self._desk is not None:
+            self._desk.watching.pop(id(self), None)
             self._desk.ended(self._call.request_id, self._may_return)
 
     def _shown(self, kind: str, message: AnyMessage) -> None:
@@ -240,7 +244,7 @@ class OuterStream:
             return b"", True
         if entry is not None:
             self._desk.kept()
-        return self._messages.last_shown(cache.facts()), False
+        return self._messages.last_shown(cache.said.facts), False
 
     def _answer(self, kind: str | None, message: AnyMessage) -> bytes | None:
         match kind:
