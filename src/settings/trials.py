@@ -144,7 +144,7 @@ class _Reader:
             self.merged.wrong((*path, "name"), wrong, "give each rollout its own", also=self.names[name])
         self.names.setdefault(name, path)
         stages: list[Stage] = []
-        entries = said.stages or [StageIn(share=share) for share in _DEFAULT_SHARES]
+        entries = said.stages or [StageIn.model_validate({"share": share}) for share in _DEFAULT_SHARES]
         for index, entry in enumerate(entries):
             here: Path = (*path, "stages", index)
             stage = self._stage(here, pool, said, entry, name, target, to)
