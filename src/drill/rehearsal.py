@@ -128,6 +128,12 @@ class Rehearsal:
     def has_simulator(self, provider: str) -> bool:
         return provider in self._simulated
 
+    async def tell_all(self, script: Mapping[str, Any]) -> None:
+        """Replace the scripts of all simulators that there are. OSError: one refuses it, and why."""
+        status = json.loads(await _ask("GET", f"{self.admin_url}/status"))
+        for where in (status.get("simulators") or {}).values():
+            await _ask("PUT", f"{where['control']}/script", json.dumps(script).encode())
+
     async def tell(self, provider: str, script: Mapping[str, Any]) -> None:
         """Replace a simulator's script."""
         body = json.dumps(script).encode()
@@ -201,15 +207,16 @@ def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 @contextlib.asynccontextmanager
-async def running(files: Mapping[str, str], folder: Path) -> AsyncIterator[Rehearsal]:
-    """The broker with this configuration (name → text), in `folder`. Misconfigured: it does not start."""
+async def running(files: Mapping[str, str], folder: Path, *, mocks: bool = True) -> AsyncIterator[Rehearsal]:
+    """The broker with this configuration (name → text), in `folder`; with `mocks` at simulated providers.
+    Misconfigured: it does not start."""
     config = folder / "config"
     config.mkdir(parents=True)
     for name, text in files.items():
         (config / name).write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "modelbroker.cli.main", "up", "--config", str(config)]
     command += ["--state-dir", str(folder / "state"), "--port", "0", "--admin-port", "0"]
-    command += ["--mock-providers", "--drain-timeout", "1"]
+    command += ["--drain-timeout", "1", *(["--mock-providers"] if mocks else [])]
     log_path = folder / "broker.log"
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(

@@ -139,6 +139,8 @@ def _case(
         raise NoCase(f"request: {error.message}") from None
     except KeyError:
         raise NoCase("its request names no model") from None
+    if facts.hosted_tools:
+        raise NoCase("it lets the provider run tools, and an evaluation runs none")
     slices = {
         **{fact: people.get(fact, "") for fact in ("team", "customer", "feature", "agent", "tier")},
         "dialect": dialect,
