@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands, ledger_parser
+from . import commands, eval_parser, ledger_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _budgets(commands_of)
     _forget(commands_of)
     _drill(commands_of)
+    eval_parser.add(commands_of, _command)
     return parser
 
 

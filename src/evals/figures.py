@@ -7,7 +7,7 @@ evaluated.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..stats import Interval, holm, mean_interval, paired_bootstrap, quantile_interval, wilson
 from .cases import Case
@@ -141,8 +141,6 @@ def add_case(run: Run, contest: Contest, case: str) -> None:
 
 
 def _with(one: Figures, difference: Interval | None, p_value: float | None) -> Figures:
-    from dataclasses import replace
-
     return replace(one, difference=difference, p_value=p_value)
 
 

@@ -21,7 +21,7 @@ from .figures import Run, add_case
 from .folder import Journals, Meta, RunFolder
 from .grading import Grader
 from .outcomes import AGAIN, OUT_OF_MONEY, Billed, Outcome, Scored, billed_of_record
-from .overlay import Stage, asker_of, askers, files_of, key_of, model_of, stages_of
+from .overlay import Stage, Who, asker_of, askers, files_of, key_of, model_of, stages_of
 from .suite import Candidate, Suite
 from .verdicts import Contest
 
@@ -56,10 +56,13 @@ class Evaluation:
     _scores: dict[tuple[str, str], tuple[Scored, ...]] = field(default_factory=dict)
     _billed: dict[str, Billed] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
+    _journals: Journals = field(init=False)
+    _who: Who = field(init=False)
+    _contest: Contest = field(init=False)
 
     def __post_init__(self) -> None:
         self._outcomes = dict(self.run.outcomes)
-        self._scores = dict(self.run.scores)
+        self._scores = {key: tuple(found) for key, found in self.run.scores.items()}
         self._billed = dict(self.run.billed)
         self.run = replace(
             self.run, outcomes=self._outcomes, scores=self._scores, billed=self._billed, ended=""
@@ -159,9 +162,8 @@ class Evaluation:
         by_name = {one.candidate: one for one in outcomes}
         for outcome in outcomes:
             key = (case.id, outcome.candidate)
-            for scored in await grader.grade(
-                case, outcome, by_name[self.suite.baseline], self._scores.get(key, ())
-            ):
+            done = self._scores.get(key, ())
+            for scored in await grader.grade(case, outcome, by_name[self.suite.baseline], done):
                 self.folder.keep_score(scored)
                 self._scores[key] = (*self._scores.get(key, ()), scored)
         if self.ended == MONEY:  # a judge could not be paid

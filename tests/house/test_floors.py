@@ -27,7 +27,12 @@ MAY_IMPORT = {
     "ledger": {"core", "policy", "records"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
+    "traffic": {"core"},
+    "evals": {"core", "stats", "dialects", "settings", "drill"},
     "cli": {
+        "stats",
+        "traffic",
+        "evals",
         "core",
         "dialects",
         "policy",
@@ -55,6 +60,8 @@ PURE = {
 }
 # The rest of `drill` is pure too: what is drilled, what is promised, and what is made of it.
 SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}
+# Of `evals`: calls, the disk, and a user's own code.
+SHELLS_OF_EVALS = {"client.py", "folder.py", "runner.py", "custom.py"}
 # Modules of the standard library that are I/O, clocks or chance.
 IMPURE = {
     "asyncio",
@@ -124,6 +131,13 @@ def test_the_core_is_pure(package: str) -> None:
 def test_a_drills_judgement_is_pure() -> None:
     for path in sorted((SRC / "drill").glob("*.py")):
         if path.name not in SHELLS_OF_DRILL:
+            used = {name.split(".")[0] for name, _ in imports(path)}
+            assert not used & IMPURE, path.name
+
+
+def test_what_an_evaluation_makes_of_calls_is_pure() -> None:
+    for path in sorted((SRC / "evals").glob("*.py")):
+        if path.name not in SHELLS_OF_EVALS:
             used = {name.split(".")[0] for name, _ in imports(path)}
             assert not used & IMPURE, path.name
 
