@@ -4,6 +4,7 @@ for reading its template (jinja2, the extra `evals`, is imported when used)."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -147,9 +148,10 @@ def _time(interval: Interval | None) -> str:
 
 def dollars(value: float) -> str:
     """With as many digits as say something."""
-    if value >= 1:
-        return f"${value:,.2f}"
-    return f"${value:.3g}" if value >= 0.0001 else f"${value:.2g}" if value else "$0"
+    if value == 0 or value >= 1:
+        return f"${value:,.2f}" if value else "$0"
+    digits = 1 - math.floor(math.log10(abs(value)))
+    return f"${value:.{min(digits, 9)}f}"
 
 
 def _cost(one: Figures) -> str:
@@ -157,6 +159,12 @@ def _cost(one: Figures) -> str:
         return "unknown" if one.n else "–"
     more = f", {one.unknown_costs} unknown" if one.unknown_costs else ""
     return f"{dollars(one.cost.value)}{more}"
+
+
+def _p(one: Figures) -> str:
+    if one.p_value is None:
+        return ""
+    return f"p {one.p_value:.3f}" if one.p_value >= 0.001 else "p < 0.001"
 
 
 def _word(results: Results, candidate: str) -> str:
@@ -182,13 +190,12 @@ _HEADS = (
 def table_of(results: Results, about: About) -> list[str]:
     """Lines for a terminal."""
     rows: list[tuple[str, ...]] = [_HEADS]
-    for one in results.overall:
-        rows.append(_row(one, one.candidate, _word(results, one.candidate)))
+    rows += [_row(one, one.candidate, _word(results, one.candidate)) for one in results.overall]
     lines = _aligned(rows)
     if results.slices:
         rows = [("SLICE", "VALUE", "CANDIDATE", "CASES", "QUALITY", "DIFFERENCE", "P (HOLM)")]
         for one in results.slices:
-            p_value = "" if one.p_value is None else f"{one.p_value:.3f}"
+            p_value = _p(one)
             rows.append(
                 (
                     one.slice,
@@ -227,7 +234,7 @@ def notes_of(results: Results, about: About) -> list[str]:
     notes = [
         f"{_ENDS[results.run.ended][0].upper()}{_ENDS[results.run.ended][1:]}. {about.why}".strip(),
         f"It cost {dollars(results.cost / 1e9)}{unknown}.",
-        f"Confidence {100 - suite.alpha * 100:g} %; up to {suite.margin * 100:g} points less is “{NOT_WORSE}”.",
+        f"Confidence {100 - suite.alpha * 100:g} %. Up to {suite.margin * 100:g} points less: {NOT_WORSE}.",
     ]
     configs = ", ".join(f"{name or 'configuration'} {revision}" for name, revision in about.configs.items())
     if configs:
@@ -248,6 +255,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 # -- HTML
 
+_BY = {"": "", "bounds": "by bounds that hold at every moment", "sample": "by the whole sample"}
 _CLASSES = {BETTER: "good", NOT_WORSE: "good", WORSE: "bad", OPEN: "open", "baseline": "base"}
 
 
@@ -295,12 +303,8 @@ def _html_row(results: Results, one: Figures, colours: Mapping[str, int]) -> dic
         "quality": percent(one.quality),
         "difference": cells[3],
         "always": points(verdict.always) if verdict else "",
-        "p_value": "" if one.p_value is None else f"{one.p_value:.3f}",
-        "by": {"bounds": "by bounds that hold at every moment", "sample": "by the whole sample"}.get(
-            verdict.by, ""
-        )
-        if verdict
-        else "",
+        "p_value": _p(one),
+        "by": _BY[verdict.by] if verdict else "",
         "n": one.n,
         "refusals": percent(one.refusals),
         "errors": percent(one.errors),
@@ -380,7 +384,7 @@ def _slice_rows(results: Results, colours: Mapping[str, int]) -> list[dict[str, 
             "n": one.n,
             "quality": percent(one.quality),
             "difference": points(one.difference) if one.difference else "",
-            "p_value": "" if one.p_value is None else f"{one.p_value:.3f}",
+            "p_value": _p(one),
             "errors": percent(one.errors).partition(" (")[0],
             "p50": _time(one.latency_p50_ms),
             "p95": _time(one.latency_p95_ms),

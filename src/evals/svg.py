@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-_WIDTH, _HEIGHT = 640, 340
+_WIDTH, _HEIGHT = 560, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 18, 46
 
 
@@ -46,7 +46,8 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, x_label: Callable
         x0, x1 = (to_x(min(max(v, left), right)) for v in (p.x[0], p.x[2]))
         y0, y1 = (to_y(min(max(v, low), high)) for v in (p.y[0], p.y[2]))
         parts.append(
-            f'<g class="c{p.colour}"><title>{escape(p.name)}: {p.y[1] * 100:.1f} % at {escape(x_label(p.x[1]))}</title>'
+            f'<g class="c{p.colour}">'
+            f"<title>{escape(p.name)}: {p.y[1] * 100:.1f} % at {escape(x_label(p.x[1]))}</title>"
             f'<line x1="{x0:.1f}" x2="{x1:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y0:.1f}" y2="{y1:.1f}"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{6 if p.front else 4.5}"/>'
@@ -122,7 +123,7 @@ def forest(bars: Sequence[Bar], margin: float) -> str:
         return ""
     most = max(0.02, margin * 1.5, *(abs(v) for b in bars for v in (b.low, b.high) if math.isfinite(v)))
     most = min(most * 1.1, 1.0)
-    left, row = 210, 24
+    left, row = 200, 24
     height = row * len(bars) + 52
     to_x = _scale(-most, most, left, _WIDTH - _RIGHT)
     bottom = height - 38
@@ -132,7 +133,7 @@ def forest(bars: Sequence[Bar], margin: float) -> str:
     ]
     for value in ticks(-most, most):
         parts.append(
-            f'<text class="tick" x="{to_x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{value * 100:+g}</text>'
+            f'<text class="tick" x="{to_x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{_points(value)}</text>'
         )
     parts.append(
         f'<text class="axis" x="{to_x(0):.1f}" y="{height - 5}" text-anchor="middle">'
@@ -149,6 +150,10 @@ def forest(bars: Sequence[Bar], margin: float) -> str:
             f'<circle cx="{to_x(bar.value):.1f}" cy="{y:.1f}" r="{5 if bar.strong else 4}"/></g>'
         )
     return _svg(parts, "differences to the baseline", height)
+
+
+def _points(value: float) -> str:
+    return f"{value * 100:+g}".replace("-", "−") if value else "0"
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
