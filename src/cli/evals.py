@@ -24,7 +24,8 @@ from ..drill.rehearsal import run_to_end
 from ..evals.cases import Case, NoCase, case_of_line, case_of_sample, stratified
 from ..evals.custom import function_named
 from ..evals.figures import Results, results_of
-from ..evals.folder import Meta, RunFolder, is_run, meta_of, read_run
+from ..evals.folder import Meta, RunFolder, is_run, meta_of, read_run, redact_of
+from ..evals.redacting import redact_with
 from ..evals.report import About, html_of, table_of, tree_of
 from ..evals.runner import INTERRUPTED, Evaluation, Options, finished, runs_in
 from ..evals.suite import Suite, read_suite
@@ -50,6 +51,8 @@ def run_suite(options: argparse.Namespace) -> int:
     path, is_new = _place(options, suite)
     progress = Progress()
     with RunFolder.opened(path) as folder:
+        capture = catalog.capture
+        folder.redact = redact_with(capture.patterns, capture.custom)
         if is_new:
             _begin(folder, suite, text, config, catalog, options)
         else:
@@ -88,7 +91,7 @@ def write_report(options: argparse.Namespace) -> int:
     elif options.format == "json":
         text = json.dumps(tree_of(results, about), indent=2)
     else:
-        text = html_of(results, about)
+        text = html_of(results, about, redact_of(meta_of(path)))
     out = options.out or (path / "report.html" if options.format == "html" else None)
     if out is None:
         print(text)
@@ -233,6 +236,8 @@ def _begin(
         told = "; ".join(f"{count} were left out: {why}" for why, count in left_out.items())
         raise Misconfigured(500, "no_cases", f"there is no case to ask{f': {told}' if told else ''}")
     meta = Meta(suite.name, str(options.suite.absolute()), suite.digest, time.time(), config=str(config))
+    meta.patterns = list(catalog.capture.patterns)
+    meta.custom = [list(one) for one in catalog.capture.custom]
     meta.left_out, meta.version = dict(left_out), __version__
     folder.begin(meta, text, drawn)
 

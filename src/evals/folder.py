@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ from .answers import answer_from
 from .cases import Case
 from .figures import Run
 from .outcomes import Billed, Outcome, Scored, outcome_from, scored_from
+from .redacting import Redact, redact_with, redacted_outcome, redacted_score
 from .suite import Suite, read_suite
 
 _META, _SUITE, _CASES = "run.json", "suite.yaml", "cases.jsonl"
@@ -43,6 +44,8 @@ class Meta:
     price_revision: str = ""
     left_out: dict[str, int] | None = None
     version: str = ""
+    patterns: list[str] = field(default_factory=list)
+    custom: list[list[str]] = field(default_factory=list)
 
 
 class RunFolder:
@@ -50,6 +53,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.redact: Redact = lambda text: text
         self._files: dict[str, IO[str]] = {}
 
     @classmethod
@@ -90,10 +94,10 @@ class RunFolder:
         fresh.replace(self.path / _META)
 
     def keep_reply(self, outcome: Outcome) -> None:
-        self._append(_REPLIES, outcome.as_json())
+        self._append(_REPLIES, redacted_outcome(outcome, self.redact).as_json())
 
     def keep_score(self, scored: Scored) -> None:
-        self._append(_SCORES, scored.as_json())
+        self._append(_SCORES, redacted_score(scored, self.redact).as_json())
 
     def keep_record(self, billed: Billed) -> None:
         self._append(_RECORDS, billed.as_json())
@@ -119,6 +123,11 @@ def meta_of(path: Path) -> Meta:
         return Meta(**json.loads((path / _META).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         raise Misconfigured(500, "no_run", f"there is no run in {path}") from None
+
+
+def redact_of(meta: Meta) -> Redact:
+    """By `patterns` and `custom` of the configuration, as it was."""
+    return redact_with(meta.patterns, [(name, expression) for name, expression in meta.custom])
 
 
 def suite_of(path: Path) -> Suite:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -17,10 +17,10 @@ from .answers import Answer
 from .cases import reference_of
 from .figures import Disagreement, Figures, Results, disagreements, pareto
 from .outcomes import Outcome
+from .redacting import Redact
 from .scoring import shown
 from .verdicts import BETTER, NOT_WORSE, OPEN, WORSE
 
-Redact = Callable[[str], str]
 _ENDS = {
     "through": "all cases were asked",
     "decided": "every candidate was decided before the cases were through",
@@ -259,7 +259,7 @@ _BY = {"": "", "bounds": "by bounds that hold at every moment", "sample": "by th
 _CLASSES = {BETTER: "good", NOT_WORSE: "good", WORSE: "bad", OPEN: "open", "baseline": "base"}
 
 
-def html_of(results: Results, about: About, redact: Redact = lambda text: text) -> str:
+def html_of(results: Results, about: About, redact: Redact) -> str:
     """One file: no script, nothing fetched. `redact` goes over every text of a request or an answer.
     Misconfigured without jinja2."""
     try:

@@ -94,7 +94,8 @@ def distributions(curves: Sequence[Curve], x_name: str, x_label: Callable[[float
             share, x = number / len(_thinned(ordered)), to_x(math.log10(max(value, 0.1)))
             path.append(f"H{x:.1f}V{to_y(share):.1f}")
         parts.append(
-            f'<path class="curve c{curve.colour}" d="{"".join(path)}"><title>{escape(curve.name)}</title></path>'
+            f'<path class="curve c{curve.colour}" d="{"".join(path)}">'
+            f"<title>{escape(curve.name)}</title></path>"
         )
     return _svg(parts, f"distribution of {x_name}")
 
@@ -126,26 +127,27 @@ def forest(bars: Sequence[Bar], margin: float) -> str:
     left, row = 200, 24
     height = row * len(bars) + 52
     to_x = _scale(-most, most, left, _WIDTH - _RIGHT)
-    bottom = height - 38
+    bottom, zero = height - 38, to_x(0)
     parts = [
-        f'<rect class="margin" x="{to_x(-margin):.1f}" y="10" width="{to_x(0) - to_x(-margin):.1f}" height="{bottom - 10}"/>',
-        f'<line class="zero" x1="{to_x(0):.1f}" x2="{to_x(0):.1f}" y1="10" y2="{bottom}"/>',
+        f'<rect class="margin" x="{to_x(-margin):.1f}" y="10" width="{zero - to_x(-margin):.1f}" '
+        f'height="{bottom - 10}"/>',
+        f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="10" y2="{bottom}"/>',
+        f'<text class="axis" x="{zero:.1f}" y="{height - 5}" text-anchor="middle">'
+        "difference to the baseline, points of quality</text>",
     ]
-    for value in ticks(-most, most):
-        parts.append(
-            f'<text class="tick" x="{to_x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{_points(value)}</text>'
-        )
-    parts.append(
-        f'<text class="axis" x="{to_x(0):.1f}" y="{height - 5}" text-anchor="middle">'
-        "difference to the baseline, points of quality</text>"
-    )
+    parts += [
+        f'<text class="tick" x="{to_x(value):.1f}" y="{bottom + 16}" text-anchor="middle">'
+        f"{_points(value)}</text>"
+        for value in ticks(-most, most)
+    ]
     for number, bar in enumerate(bars):
         y = 10 + row * number + row / 2
         x0, x1 = (to_x(min(max(v, -most), most)) for v in (bar.low, bar.high))
         weight = ' font-weight="600"' if bar.strong else ""
+        told = f"{bar.value * 100:+.1f} ({bar.low * 100:+.1f} to {bar.high * 100:+.1f})"
         parts.append(
-            f'<text class="row" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end"{weight}>{escape(bar.label)}</text>'
-            f'<g class="c{bar.colour}"><title>{bar.value * 100:+.1f} ({bar.low * 100:+.1f} to {bar.high * 100:+.1f})</title>'
+            f'<text class="row" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end"{weight}>'
+            f'{escape(bar.label)}</text><g class="c{bar.colour}"><title>{told}</title>'
             f'<line x1="{x0:.1f}" x2="{x1:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<circle cx="{to_x(bar.value):.1f}" cy="{y:.1f}" r="{5 if bar.strong else 4}"/></g>'
         )
@@ -187,11 +189,12 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
 
 def _frame(x_name: str, y_name: str) -> list[str]:
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    middle = (_TOP + bottom) / 2
+    middle, across = (_TOP + bottom) / 2, (_LEFT + right) / 2
     return [
         f'<path class="frame" d="M{_LEFT},{_TOP}V{bottom}H{right}"/>',
-        f'<text class="axis" x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>',
-        f'<text class="axis" transform="translate(14,{middle}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>',
+        f'<text class="axis" x="{across}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>',
+        f'<text class="axis" transform="translate(14,{middle}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y_name)}</text>",
     ]
 
 
@@ -212,6 +215,6 @@ def _y_tick(y: float, label: str) -> str:
 
 def _svg(parts: Sequence[str], label: str, height: int = _HEIGHT) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(label)}" xmlns="http://www.w3.org/2000/svg">'
-        f"{''.join(parts)}</svg>"
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(label)}" '
+        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
