@@ -61,7 +61,7 @@ def run_suite(options: argparse.Namespace) -> int:
         evaluation = Evaluation(folder, read_run(path), Options(all_texts, mocks, progress.say))
         try:
             run_to_end(evaluation.go())
-        except Misconfigured:
+        except (Misconfigured, KeyboardInterrupt):
             if evaluation.ended != INTERRUPTED:
                 raise
             print("\ninterrupted: the same command goes on with it", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -225,6 +226,7 @@ async def running(files: Mapping[str, str], folder: Path, *, mocks: bool = True)
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             process_group=0,  # a terminal's Ctrl-C is for the drill, which ends the broker in its time
+            preexec_fn=_ends_with_parent,
         )
     try:
         url = await _ready(process)
@@ -234,6 +236,12 @@ async def running(files: Mapping[str, str], folder: Path, *, mocks: bool = True)
         yield Rehearsal(url, admin[1], process, folder)
     finally:
         await _end(process)
+
+
+def _ends_with_parent() -> None:
+    """A broker whose drill was killed would go on for ever (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
 async def _ready(process: asyncio.subprocess.Process) -> str:
