@@ -18,7 +18,7 @@ from .answers import read_answer
 from .cases import Case
 from .client import Heard, post
 from .figures import Run, add_case
-from .folder import Journals, Meta, RunFolder
+from .folder import Journals, Meta, RunFolder, is_run
 from .grading import Grader
 from .outcomes import AGAIN, OUT_OF_MONEY, Billed, Outcome, Scored, billed_of_record
 from .overlay import Stage, Who, asker_of, askers, files_of, key_of, model_of, stages_of
@@ -86,8 +86,14 @@ class Evaluation:
             self.ended, self.why = MONEY, "all of `budget.spend` is spent"
             return
         async with contextlib.AsyncExitStack() as stack:
-            for number, stage in enumerate(stages_of(self.suite, left)):
-                await self._start(stack, stage, number)
+            brokers = self.folder.path / "brokers"
+            before = len(list(brokers.glob("*"))) if brokers.exists() else 0
+            stages = enumerate(stages_of(self.suite, left), start=before)
+            # All are waited for, so that one that fails leaves none behind.
+            starts = [self._start(stack, stage, brokers / f"{number:03d}") for number, stage in stages]
+            for wrong in await asyncio.gather(*starts, return_exceptions=True):
+                if wrong is not None:
+                    raise wrong
             looking = asyncio.create_task(self._look())
             try:
                 await self._cases(grader)
@@ -107,11 +113,9 @@ class Evaluation:
             return None
         return spend - sum(one.cost if one.cost is not None else one.known for one in self._billed.values())
 
-    async def _start(self, stack: contextlib.AsyncExitStack, stage: Stage, number: int) -> None:
+    async def _start(self, stack: contextlib.AsyncExitStack, stage: Stage, place: Path) -> None:
         texts = self.options.texts[stage.config]
         files = files_of(texts, self.suite, stage, self._who, self._secret)
-        brokers = self.folder.path / "brokers"
-        place = brokers / f"{len(list(brokers.glob('*'))) if brokers.exists() else 0:03d}-{number}"
         mocks = self.options.mocks
         broker = await stack.enter_async_context(running(files, place, mocks=mocks is not None))
         if mocks:
@@ -189,7 +193,8 @@ class Evaluation:
         self.why = (
             "the share of `budget.spend` is spent"
             if code == "budget_exceeded"
-            else f"nobody knows what a call of {who} costs: give its model a price, or `budget.on_unknown_cost`"
+            else f"nobody knows what a call of {who} costs: give its model a price, "
+            "or say `budget.on_unknown_cost`"
         )
 
     async def _call(self, candidate: Candidate, case: Case) -> Outcome:
@@ -322,7 +327,6 @@ def finished(meta: Meta, evaluation: Evaluation) -> Meta:
 
 def runs_in(path: Path) -> list[Path]:
     """The runs below a folder, the newest last."""
-    from .folder import is_run
 
     return (
         sorted((one for one in path.glob("*") if is_run(one)), key=lambda one: one.name)

@@ -53,12 +53,13 @@ class Contest:
         return self.alpha / 2.0 / max(1, len(self.rivals))
 
     def _word(self, sums: Bounded) -> str:
-        enough = math.log(2.0 / self._each)
-        if sums.log_evidence_above(0.0) >= enough:
+        enough, mean = math.log(2.0 / self._each), sums.mean
+        if mean > 0 and sums.log_evidence_above(0.0) >= enough:
             return BETTER
-        if sums.log_evidence_below(0.0) >= enough:
+        if mean < 0 and sums.log_evidence_below(0.0) >= enough:
             return WORSE
-        return NOT_WORSE if sums.log_evidence_above(-self.margin) >= enough else ""
+        is_as_good = mean > -self.margin and sums.log_evidence_above(-self.margin) >= enough
+        return NOT_WORSE if is_as_good else ""
 
     def bounds(self, name: str) -> Interval:
         """Always valid."""
