@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from modelbroker.core.catalog import Catalog
 from modelbroker.dialects import BUILT, KNOWN
+from modelbroker.evals.reference import page
 from modelbroker.evals.suite import Suite, read_suite
 from modelbroker.settings import SettingsError, compile_texts
 
@@ -137,3 +140,8 @@ def test_a_run_goes_on_only_with_the_same_cases_and_candidates() -> None:
     assert good(GOOD + "budget: {spend: $5}\n").digest == digest
     assert good(GOOD.replace("gpt-5-mini", "gpt-5.1")).digest != digest
     assert good(GOOD.replace("cases.jsonl", "others.jsonl")).digest != digest
+
+
+def test_the_docs_have_every_field() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evals.md").read_text()
+    assert page(text) == text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -338,3 +339,27 @@ def test_what_is_wrong_is_told_at_once_with_its_line(tmp_path: Path, sims: Simul
     assert 'suite.yaml:5: candidates[0].pool: there is no pool "suport"; did you mean "support"?' in told
     assert "suite.yaml:6: candidates[1].provider: is missing" in told
     assert not place.runs.exists()
+
+
+def test_the_docs_example_runs_from_nothing(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evals.md").read_text()
+    for name in ("broker.yaml", "cases.jsonl", "suite.yaml", "answers.yaml"):
+        found = re.search(rf"`{re.escape(name)}`.*?```\w+\n(.*?)```", page, re.DOTALL)
+        assert found
+        (tmp_path / name).write_text(found[1])
+    command = [sys.executable, "-m", "modelbroker.cli.main", "eval"]
+    environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+
+    def told(*arguments: str) -> str:
+        done = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=RUN_S
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    table = told("run", "suite.yaml", "--mock-providers", "answers.yaml")
+    rows = {line.split()[0]: line for line in table.splitlines()[1:4]}
+    assert "100.0 %" in rows["today"]
+    assert "100.0 %" in rows["haiku"]
+    assert re.search(r"mini +6 +0\.0 %", rows["mini"])
+    assert Path(told("report").strip()).exists()
