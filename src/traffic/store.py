@@ -46,7 +46,9 @@ class TrafficStore(Protocol):
         With `limit` the first so many; with a `seed` as well so many drawn by lot: always the same of the same
         samples."""
 
-    def stats(self, since_s: float = 0, until_s: float = END_OF_TIME_S, where: Where = NO_FILTER) -> Stats: ...
+    def stats(
+        self, since_s: float = 0, until_s: float = END_OF_TIME_S, where: Where = NO_FILTER
+    ) -> Stats: ...
 
     def expire(self, before_s: float, most_bytes: int = 0) -> int:
         """Samples that are older go, and the oldest while there are more than `most_bytes` (0: no bound). How
