@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 CLIENT_CALL = ""  # a purpose: of clients' own calls. The others: `shadow`, `eval`
 # What is missing of a sample.
-CUT_BY_SIZE = "size"  # a bound on bodies: what is there is the beginning
+CUT_BY_SIZE = "size"  # a body that is larger than the bound
 CUT_SHORT = "ended"  # the reply has no end: its client left, its provider broke off, or the broker ended
 
 
@@ -20,8 +20,8 @@ class Sample:
     server-sent events (`stream`) as the client got it, both behind redaction; None: not captured, or there
     was none. `status` is the reply's (0: none came), `member` who answered. `redacted` are the names of the
     patterns that hit (`drop` among them: a JSON path was left out; `media`: images, documents or audio were),
-    `cut` says what is missing: "" (nothing), CUT_BY_SIZE or CUT_SHORT. `purpose` and `shadow_of` (the id of the
-    call that this one repeats) are as in the record.
+    `cut` says what is missing: "" (nothing), CUT_BY_SIZE or CUT_SHORT. `purpose` and `shadow_of` (the id of
+    the call that this one repeats) are as in the record.
     """
 
     request_id: str

@@ -1,7 +1,7 @@
-"""What in a text is nobody's to keep: where e-mail addresses, phone and card numbers, IBANs and keys are in it.
+"""What in a text is nobody's to keep: where e-mail addresses, phone and card numbers, IBANs and keys are.
 
-A text may hold JSON as text, which may hold JSON again (arguments of tools): escapes are read, layer by layer,
-and what is found behind them is told by its place in the text itself. Every pattern takes a time that grows
+A text may hold JSON as text, which may hold JSON again (arguments of tools): escapes are read, layer by
+layer, and what is found behind them is told by its place in the text itself. Every pattern takes a time that grows
 with the text, and not faster.
 """
 
@@ -152,16 +152,16 @@ _KEY = re.compile(
     r"|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?"  # JSON Web Tokens
     r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
 )
-_SECRET_NAME = (
+_NAME_OF_ONE = (
     r"(?:api[_-]?key|secret(?:[_-]?(?:access[_-]?)?key)?|client[_-]?secret|access[_-]?key|private[_-]?key"
     r"|account[_-]?key|passwd|password|passphrase|pwd|auth[_-]?token|access[_-]?token|refresh[_-]?token"
     r"|session[_-]?token|x-api-key|subscription-key)"
 )
 _NAMED = re.compile(
-    rf"{_SECRET_NAME}[\"'`]?\s{{0,8}}(?::|=>?)\s{{0,8}}[\"'`]?([^\s\"'`,;&<>(){{}}\[\]]{{6,}})", re.I
+    rf"{_NAME_OF_ONE}[\"'`]?\s{{0,8}}(?::|=>?)\s{{0,8}}[\"'`]?([^\s\"'`,;&<>(){{}}\[\]]{{6,}})", re.I
 )
 _IN_URL = re.compile(r"://[^\s:/@\"']{0,256}:([^\s/@\"']{3,256})@")
-_IS_SECRET = re.compile(rf"(?:\w+[_-])?{_SECRET_NAME}", re.I)
+_IS_SECRET = re.compile(rf"(?:\w+[_-])?{_NAME_OF_ONE}", re.I)
 _LEAST_SECRET = 6
 
 

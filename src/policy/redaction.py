@@ -37,8 +37,8 @@ Step = str | int
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """`finders`: name → pattern. `drop`: paths of what is left out. `drops_media`: images, documents and audio
-    become a note of their kind and size."""
+    """`finders`: name → pattern. `drop`: paths of what is left out. `drops_media`: images, documents and
+    audio become a note of their kind and size."""
 
     finders: Mapping[str, Finder]
     drop: tuple[tuple[Step, ...], ...] = ()
@@ -278,10 +278,11 @@ def _drop(value: Any, path: tuple[Step, ...]) -> bool:
     children = _children(value)
     if step == ANYWHERE:
         found = _drop(value, rest)
-        return any([_drop(child, path) for _, child in children]) or found
+        inside = [_drop(child, path) for _, child in children]  # all of them
+        return found or True in inside
     chosen = [key for key, _ in children if step in (ANY, key)]
     if rest:
-        return any([_drop(value[key], rest) for key in chosen])
+        return True in [_drop(value[key], rest) for key in chosen]
     for key in reversed(chosen):
         del value[key]
     return bool(chosen)

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "budgets": {"core", "policy"},
     "prices": {"core"},
     "ledger": {"core", "policy", "records"},
+    "traffic": {"core", "dialects", "policy"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "cli": {
@@ -39,6 +40,7 @@ MAY_IMPORT = {
         "budgets",
         "prices",
         "ledger",
+        "traffic",
         "simulator",
         "drill",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import Any
@@ -80,7 +81,7 @@ def _sse(events: list[dict[str, Any]]) -> bytes:
 
 def _pieces(text: str, cuts: list[int]) -> list[str]:
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
-    return [text[a:b] for a, b in zip(places, places[1:], strict=False)] or [text]
+    return [text[a:b] for a, b in itertools.pairwise(places)] or [text]
 
 
 SHAPES: dict[str, Any] = {
