@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .budgets import Budget, Fleet
+from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
@@ -350,3 +351,4 @@ class Catalog:
     budgets: tuple[Budget, ...] = ()  # rate limits among them; who borrows stands before its lender
     fleet: Fleet | None = None
     ledger: LedgerPlace = LedgerPlace()
+    capture: Capture = NO_CAPTURE

@@ -1,8 +1,8 @@
 """What in a text is nobody's to keep: where e-mail addresses, phone and card numbers, IBANs and keys are.
 
 A text may hold JSON as text, which may hold JSON again (arguments of tools): escapes are read, layer by
-layer, and what is found behind them is told by its place in the text itself. Every pattern takes a time that grows
-with the text, and not faster.
+layer, and what is found behind them is told by its place in the text itself. Every pattern takes a
+time that grows with the text, and not faster.
 """
 
 from __future__ import annotations

@@ -333,10 +333,9 @@ def _visit(tree: _Tree, owner: Any, at: Any, place: tuple[Any, ...], key: str, r
         if child:
             media = _is_media(owner, key, child)
             tree.leaves.append(_Leaf(child, place, key, _put_at(owner, at), media))
-    elif isinstance(child, (int, float)) and not isinstance(child, bool):
-        if found := hits(json.dumps(child), redaction.finders):
-            owner[at] = f"[{found[0].name}]"
-            tree.names.add(found[0].name)
+    elif not isinstance(child, (bool, type(None))) and (found := hits(json.dumps(child), redaction.finders)):
+        owner[at] = f"[{found[0].name}]"
+        tree.names.add(found[0].name)
 
 
 def _put_at(owner: Any, at: Any) -> Callable[[str], None]:

@@ -35,6 +35,7 @@ from .affordable import warn_of_prices
 from .budgets import budgets_of
 from .caching import CacheStoreIn
 from .callers import is_glob, read_callers, read_issuers
+from .capturing import read_capture
 from .explain import read_list, read_one
 from .files import read_files
 from .identity import IssuerIn
@@ -120,6 +121,7 @@ def compile_texts(
     issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
     rules = _rules(merged, rules_in, facts)
+    capture = read_capture(merged, {**facts, **_raw_headers(merged)})
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
@@ -147,6 +149,7 @@ def compile_texts(
         told = (pools, book, at_s, providers.idle(provider_map), budgets)
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
     parts |= {"budgets": budgets, "fleet": fleet} if budgets else {}
+    parts |= {"capture": capture} if capture.rules else {}
     catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
     return Loaded(catalog, merged.all_warnings(), book)
 

@@ -16,6 +16,7 @@ from . import values
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .caching import CacheIn, CacheStoreIn
+from .capture import CaptureIn
 from .fields import HOUR, Flag, Model, field
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
@@ -404,6 +405,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "facts": FactsIn,
     "ledger": LedgerIn,
     "cache": CacheStoreIn,
+    "capture": CaptureIn,
     "redis": RedisIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}

@@ -16,7 +16,8 @@ END_OF_TIME_S = 4e9
 @dataclass(frozen=True, slots=True)
 class Stats:
     """`bytes` is what the samples take in the store; `by`: field (`purpose`, `pool`, `dialect`, `model`,
-    `status`, `key`, the id of the key that their bodies are encrypted with, "" for none) → value → samples."""
+    `status`; `key`, the id of the key that their bodies are encrypted with, "" for none) → value →
+    samples."""
 
     samples: int = 0
     bytes: int = 0
@@ -42,9 +43,9 @@ class TrafficStore(Protocol):
         limit: int | None = None,
         seed: str | None = None,
     ) -> Iterator[Sample]:
-        """In the order of time (`at_s`, then the id), in bounded memory. `since_s` is in it, `until_s` is not.
-        With `limit` the first so many; with a `seed` as well so many drawn by lot: always the same of the same
-        samples."""
+        """In the order of time (`at_s`, then the id), in bounded memory. `since_s` is in it, `until_s` is
+        not. With `limit` the first so many; with a `seed` as well so many drawn by lot: always the same of
+        the same samples."""
 
     def stats(
         self, since_s: float = 0, until_s: float = END_OF_TIME_S, where: Where = NO_FILTER
