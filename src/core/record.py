@@ -147,4 +147,5 @@ class Record:
     cache_reason: str = ""
     cached_request_id: str = ""
     saved: Saved | None = None
+    captured: str = ""
     attempts: tuple[Attempt, ...] = ()

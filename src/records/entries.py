@@ -72,6 +72,7 @@ def record_of(entry: AnyMessage) -> Record:
         cache=facts.get("cache", ""),
         cache_reason=facts.get("cache_reason", ""),
         cached_request_id=facts.get("cached_request_id", ""),
+        captured=facts.get("captured", ""),
         saved=saved_in(facts) if "cached_request_id" in facts else None,
     )
     tell_asked(record, facts.get("asks", ""))

@@ -123,6 +123,7 @@ def _capture_filter() -> Tree:
         CAPTURE_FILTER,
         EXT_PROC,
         grpc_service=grpc_service("capture"),
+        stat_prefix="capture",
         observability_mode=True,
         failure_mode_allow=True,
         processing_mode={
