@@ -183,7 +183,7 @@ class CaptureKeeper:
 
     async def _start(self, settings: Settings) -> Popen[bytes]:
         level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
-        command = [sys.executable, "-m", "modelbroker.traffic.write", level]
+        command = [sys.executable, "-m", "modelbroker.traffic.write", level, str(self._state_dir.absolute())]
         # By `subprocess`, whose vfork costs nothing: uvloop forks a process with gRPC's threads.
         child = await asyncio.to_thread(Popen, command, stdin=PIPE, stdout=PIPE, bufsize=0)
         loop = asyncio.get_running_loop()
