@@ -66,7 +66,8 @@ class CaptureDesk:
         _UNDER_WAY.set_function(lambda: len(self._calls))
 
     def begin(self, to: ToCapture) -> None:
-        """The call goes on to a member. One that was handed back begins again."""
+        """The call goes on to a member. One that was handed back begins again. Whatever happens here, it goes
+        on."""
         sample = to.sample
         self._forget(sample.request_id)
         if not to.wants_reply:
@@ -80,7 +81,12 @@ class CaptureDesk:
         self._calls[sample.request_id] = _UnderWay(to, size)
 
     def put(self, sample: Sample) -> None:
-        CAPTURED.labels("taken" if self._offer(sample) else "dropped").inc()
+        try:
+            result = "taken" if self._offer(sample) else "dropped"
+        except Exception as error:  # no text of the call may be in what is logged
+            log.error("call %s was not captured (%s)", sample.request_id, type(error).__name__)
+            result = "failed"
+        CAPTURED.labels(result).inc()
 
     # -- its reply
 

@@ -121,7 +121,7 @@ def compile_texts(
     issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
     rules = _rules(merged, rules_in, facts)
-    capture = read_capture(merged, {**facts, **_raw_headers(merged)})
+    capture = _capture(merged, facts)
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
@@ -141,6 +141,7 @@ def compile_texts(
         "fact_headers": facts,
         "wires": wires(),
         "cache": CacheStore(cache_in.bytes, cache_in.redis) if cache_in else CacheStore(),
+        **capture,
     }
     models = ((member.provider, member.model) for pool in pools.values() for member in pool.members)
     book = price_book(provider_map, models, terms, price_list)
@@ -149,7 +150,6 @@ def compile_texts(
         told = (pools, book, at_s, providers.idle(provider_map), budgets)
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
     parts |= {"budgets": budgets, "fleet": fleet} if budgets else {}
-    parts |= {"capture": capture} if capture.rules else {}
     catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
     return Loaded(catalog, merged.all_warnings(), book)
 
@@ -402,6 +402,11 @@ def _rules(merged: Merged, entries: list[RuleIn | None], facts: Mapping[str, str
         deny = f"rule {name} does not allow this call" if entry.deny == "" else entry.deny
         result.append(Rule(name, conditions, entry.pool, deny))
     return tuple(result)
+
+
+def _capture(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
+    capture = read_capture(merged, {**facts, **_raw_headers(merged)})
+    return {"capture": capture} if capture.is_set else {}
 
 
 def _raw_headers(merged: Merged) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -223,9 +224,7 @@ class SqlStore:
     def _connected(self, url: str) -> Engine:
         rest = url.partition(":")[2]
         if self._is_sqlite:
-            file_of(url).parent.mkdir(parents=True, exist_ok=True)
-            if not file_of(url).exists():
-                os.close(os.open(file_of(url), os.O_CREAT | os.O_WRONLY, 0o600))  # nobody else's to read
+            _make(file_of(url))
             engine = create_engine(f"sqlite+pysqlite:{rest}", connect_args={"timeout": _BUSY_MS / 1000})
             event.listen(engine, "connect", _set_up_sqlite)
             return engine
@@ -253,6 +252,15 @@ class SqlStore:
         METADATA.create_all(connection)
         insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(SCHEMA)
         connection.execute(insert.on_conflict_do_nothing(), {"version": VERSION})
+
+
+def _make(path: Path) -> None:
+    """A file that nobody else can read."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path} can't be opened: {error.strerror}") from None
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:
