@@ -75,7 +75,7 @@ def print_stats(config: Path, state_dir: Path | None, chosen: Chosen, format: st
         return 0
     ends = (moment(int(at_s * 1000), "seconds") for at_s in (stats.first_s, stats.last_s))
     print(f"{place}: {stats.samples} captured calls, {stats.bytes} bytes, {' to '.join(ends)}")
-    rows: list[Sequence[str]] = [("by", "value", "calls")]
+    rows: list[tuple[str, ...]] = [("by", "value", "calls")]
     for name, counts in stats.by.items():
         for value, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
             rows.append((name, value or "-", str(count)))

@@ -120,8 +120,7 @@ def compile_texts(
     callers = read_callers(merged, callers_in, has_client_ca)
     issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
-    rules = _rules(merged, rules_in, facts)
-    capture = _capture(merged, facts)
+    rules, capture = _rules(merged, rules_in, facts), _capture(merged, facts)
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
@@ -141,7 +140,6 @@ def compile_texts(
         "fact_headers": facts,
         "wires": wires(),
         "cache": CacheStore(cache_in.bytes, cache_in.redis) if cache_in else CacheStore(),
-        **capture,
     }
     models = ((member.provider, member.model) for pool in pools.values() for member in pool.members)
     book = price_book(provider_map, models, terms, price_list)
@@ -149,7 +147,7 @@ def compile_texts(
     if at_s is not None:
         told = (pools, book, at_s, providers.idle(provider_map), budgets)
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
-    parts |= {"budgets": budgets, "fleet": fleet} if budgets else {}
+    parts |= capture | ({"budgets": budgets, "fleet": fleet} if budgets else {})
     catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
     return Loaded(catalog, merged.all_warnings(), book)
 

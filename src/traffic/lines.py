@@ -21,10 +21,8 @@ from ..core.traffic import Sample
 from ..dialects import SURFACES, likely_path, surface_for_path
 
 _BODIES = ("request", "reply")
-_TEXTS = (
-    *("purpose", "shadow_of", "dialect", "path", "model", "pool", "member", "cut"),
-    *("caller", "agent", "user", "team", "customer", "feature", "tier"),
-)
+_WHO = ("caller", "agent", "user", "team", "customer", "feature", "tier")
+_TEXTS = ("purpose", "shadow_of", "dialect", "path", "model", "pool", "member", "cut", *_WHO)
 _KINDS = {"openai-compatible-chat": "openai-chat"}
 _TIMES = ("at_s", "timestamp", "created_at", "created", "time")
 _MOST_S = 4e9
@@ -110,6 +108,7 @@ def _others(row: Mapping[str, Any], line: bytes, now_s: float, dialect: str) -> 
     said = asked if isinstance(asked, dict) else _decoded(asked)
     surface = _surface(str(row.get("kind", "")), path, dialect, request, got)
     reply = _body(got)
+    who: dict[str, Any] = {name: row[name] for name in _WHO if isinstance(row.get(name), str)}
     stream = isinstance(got, str) and not got.lstrip().startswith(("{", "["))
     return Sample(
         _id(row, line),
@@ -119,7 +118,7 @@ def _others(row: Mapping[str, Any], line: bytes, now_s: float, dialect: str) -> 
         model=str(said.get("model", "")),
         stream=stream if got is not None else said.get("stream") is True,
         status=status if isinstance(status, int) else 200 if reply is not None else 0,
-        **{name: str(row[name]) for name in _TEXTS[8:] if isinstance(row.get(name), str)},
+        **who,
         request=request,
         reply=reply,
     )

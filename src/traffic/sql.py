@@ -99,8 +99,8 @@ class SqlStore:
         if not rows:
             return 0
         insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(SAMPLES)
-        statement = insert.on_conflict_do_nothing(index_elements=["request_id"])
-        statement = statement.returning(SAMPLES.c.request_id)
+        ignoring = insert.on_conflict_do_nothing(index_elements=["request_id"])
+        statement = ignoring.returning(SAMPLES.c.request_id)
         with _told(), self._engine.begin() as connection:
             return sum(len(connection.execute(statement, row).all()) for row in rows)
 
@@ -215,7 +215,7 @@ class SqlStore:
 
     def _sample(self, row: Mapping[str, Any]) -> Sample:
         known = {name: row[name] for name in ("request_id", "at_s", "stream", "status", *_TEXTS, *_WHO)}
-        bodies = {
+        bodies: dict[str, Any] = {
             name: None if row[name] is None else self._sealer.open(bytes(row[name]), row["request_id"], name)
             for name in ("request", "reply")
         }
