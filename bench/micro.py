@@ -33,6 +33,7 @@ from stopwatch import timed
 from traffic import MODEL, PATH, request_body, stream_events, whole_reply
 
 _DIALECT = "openai-chat"
+_CLOSED_TOGETHER = 50  # calls at a tenth of a second, which is how often records are written
 
 
 def measure(seconds: float, rounds: int) -> list[tuple[str, float]]:
@@ -102,15 +103,19 @@ def works() -> dict[str, Callable[[], Any]]:
         "outer stream, 1 KB: all but the transport": wire.outer(small),
         "outer stream, 100 KB: all but the transport": wire.outer(large),
         "member stream up to the commit point": wire.member(),
-        "... and with all that is about money, to its end": paid_work(small),
+        "... with its open entry, one budget and a cache": paid_work(small, 1, to_end=False),
+        "... and to its end: settled and priced": paid_work(small, 1),
+        "... the same with two budgets and three rate limits": paid_work(small, 3),
         **cached_works(small),
     }
 
 
-def paid_work(body: bytes) -> Callable[[], None]:
-    """On the call's own way, and what follows from it: an open entry and its end, two budgets and three rate
-    limits that are reserved and settled, the price of its record, and a cache that has no answer."""
-    config = targets.broker_config(1, cache={"max_context_tokens": "100k"}) | targets.budgets(2)
+def paid_work(body: bytes, budgets: int, to_end: bool = True) -> Callable[[], None]:
+    """On the call's own way: an open entry, budgets (above two with rate limits), and a cache that has no
+    answer. `to_end`: also what follows when it has ended, the price of its record and what it is charged.
+    Open entries are closed together, as they are where records are written."""
+    more = targets.budgets(budgets, limits=budgets > 2)
+    config = targets.broker_config(1, cache={"max_context_tokens": "100k"}) | more
     seen = prepare(
         {"broker.yaml": yaml.safe_dump(config)}, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}
     )
@@ -119,6 +124,7 @@ def paid_work(body: bytes) -> Callable[[], None]:
     folder = tempfile.mkdtemp(prefix="bench-")
     opens = OpenCalls(Segments(Path(folder)), lambda mark: frozenset())
     opened: list[str] = []
+    ended: list[str] = []
 
     def open_call(call: Opened) -> None:
         opens.open(call)
@@ -127,19 +133,25 @@ def paid_work(body: bytes) -> Callable[[], None]:
     wire = _Wire(seen.view, keeper, open_call)
     begins = wire.outer(body)
     usage = Usage(10, output=10)
+    attempt = Attempt("bench/m", 200, 1.0, usage=usage, usage_state=EXACT, started_s=1_800_000_000.0)
+    record = Record("", 0.0, 1.0, 1.0, 200, "POST", PATH, attempts=(attempt,), attempts_made=1)
 
     def work() -> None:
         begins()
-        request_id = opened.pop()
+        record.request_id = request_id = opened.pop()
         wire.desk.replies.land(request_id)
-        attempt = Attempt("bench/m", 200, 1.0, usage=usage, usage_state=EXACT, started_s=1_800_000_000.0)
-        record = Record(request_id, 0.0, 1.0, 1.0, 200, "POST", PATH, attempts=(attempt,), attempts_made=1)
-        price(record, seen.prices)
-        keeper.settle(record)
-        opens.ended(request_id)
-        opens.closed([request_id], Mark(1, 2))
+        if to_end:
+            price(record, seen.prices)
+            keeper.settle(record)
+        else:
+            keeper.accounts.held.clear()
+        ended.append(request_id)
+        if len(ended) == _CLOSED_TOGETHER:
+            opens.closed(ended, Mark(1, 2))
+            ended.clear()
 
-    work()
+    for _ in range(_CLOSED_TOGETHER):
+        work()
     assert not keeper.accounts.held and not len(opens)
     return work
 

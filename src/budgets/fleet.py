@@ -88,13 +88,14 @@ class Shared:
         if answer[0] == 3:
             self._lose(None)
             raise Away
-        code, row, used, taken, passed, slots = answer
+        code, row, used, taken, passed, by_place = answer
         if code == 0:
-            held = self._accounts.hold(ask, spans, taken, passed, is_known=True)
+            slots = [span.slot for span in spans]
+            held = self._accounts.hold(ask, slots, taken, passed, is_known=True)
             return Verdict(GRANTED, used=tuple(used), held=held)
         row -= 1
         claim = ask.claims[row]
-        by_slot = dict(zip(slots[::2], slots[1::2], strict=True))
+        by_slot = dict(zip(by_place[::2], by_place[1::2], strict=True))
         too_much = used[row] + claim.amount - (claim.most or 0)
         fits = claim.amount <= (claim.most or 0)
         when = ready_s(by_slot, spans[row], too_much, claim.seat.budget.window) if fits else None

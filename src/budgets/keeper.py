@@ -140,9 +140,8 @@ class Keeper:
             self._tell_no(ask.claims[verdict.row], verdict.outcome, ask.now_s)
             return
         for row, claim in enumerate(ask.claims):
-            budget = claim.seat.budget
-            if len(budget.steps) > 1 or (budget.steps[:1] != () and budget.steps[0].action == WARN):
-                self._warn(budget, claim.seat.account, verdict.used[row] + claim.amount)
+            if claim.seat.warns:
+                self._warn(claim.seat.budget, claim.seat.account, verdict.used[row] + claim.amount)
 
     def _tell_no(self, claim: Claim, outcome: str, now_s: float) -> None:
         budget, account = claim.seat.budget, claim.seat.account
@@ -302,12 +301,16 @@ def used_by(record: Record) -> Callable[[int, int | None], Used]:
         money = tokens = 0
         knows_money = knows_tokens = is_complete
         for attempt in mine:
-            if attempt.cost is None or attempt.cost.total is None:
+            cost, usage = attempt.cost, attempt.usage
+            if cost is not None and cost.total is not None:
+                money += cost.total
+            else:
                 knows_money = False
-            money += sum(attempt.cost.buckets.values()) if attempt.cost is not None else 0
-            if attempt.usage is not None:
-                tokens += attempt.usage.prompt + attempt.usage.output
-                tokens += sum(one.usage.prompt + one.usage.output for one in attempt.usage.beside)
+                money += sum(cost.buckets.values()) if cost is not None else 0
+            if usage is not None:
+                tokens += usage.prompt + usage.output
+                for beside in usage.beside:
+                    tokens += beside.usage.prompt + beside.usage.output
             knows_tokens = knows_tokens and attempt.usage_state in (NOTHING, "exact")
         return Used(money, tokens, knows_money, knows_tokens)
 

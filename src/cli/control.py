@@ -26,6 +26,7 @@ from ..envoyapi import api
 from ..exchange import View
 from ..extproc.cache import CacheDesk
 from ..extproc.cache_redis import RedisReplies
+from ..extproc.capture import CaptureDesk
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
@@ -41,12 +42,13 @@ from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
+from .capture import CaptureKeeper
 from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
 from .prices import price_list_here
-from .runtime import Overrides, Ready, make_ready, prepare
+from .runtime import Overrides, Ready, make_ready, mended, prepare, same, unbuilt
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
 from .state import call_key
@@ -107,12 +109,15 @@ class ControlPlane:
             self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
-        known = (hedges, self._opens.open, self._cache, self._budgets)
+        self._capture = CaptureKeeper(options.state_dir)
+        self._captures = CaptureDesk(self._capture.offer)
+        known = (hedges, self._opens.open, self._cache, self._budgets, self._captures)
         self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
             self._writer.put,
+            self._captures.records,
             observe=self._health.observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
@@ -164,6 +169,8 @@ class ControlPlane:
             self._ledger.run(),
             self._cache.run(),
             self._budgets.run(),
+            self._capture.run(),
+            self._captures.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -183,7 +190,8 @@ class ControlPlane:
             self._kept.write()
             self._record_file.close()
             self._opens.close()
-            await self._ledger.close()
+            self._captures.close()
+            await asyncio.gather(self._ledger.close(), self._capture.close())
             self._health.close()
 
     def _dropped(self, records: Sequence[Record]) -> None:
@@ -259,20 +267,23 @@ class ControlPlane:
         live = set(self._xds.store.generations())
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
-        self._health.configured(ready.catalog, _mended(before, ready))
+        self._health.configured(ready.catalog, mended(before, ready))
         self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
-        self._configure_cache(ready)
+        self._configure_stores(ready)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
         log.info("configuration %s: %d pools%s", ready.catalog.revision, len(ready.catalog.pools), kept)
 
-    def _configure_cache(self, ready: Ready) -> None:
+    def _configure_stores(self, ready: Ready) -> None:
+        """Of replies, and of captured calls."""
         url = ready.resolved.cache_redis
         if url != self._cache_redis[0]:
             self._cache_redis = url, RedisReplies(url) if url else None
         self._cache.configure(ready.catalog.cache.bytes, self._cache_redis[1])
+        self._captures.most_bytes = ready.catalog.capture.queue_bytes
+        self._capture.configured(ready.catalog, ready.capture, ready.capture_why)
 
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
@@ -292,13 +303,13 @@ class ControlPlane:
             return
         refused, self._newest = self._newest, ready
         refusal = self._xds.store.refusal
-        if refusal is not None and refused is not None and _same(refused, ready):
+        if refusal is not None and refused is not None and same(refused, ready):
             self._error = f"Envoy refused it: {refusal.nack.error}"  # and would say the same again
             return
         if self._error:
             log.info("the configuration is good again")
         self._error = ""
-        if current is not None and current is self._ready and _same(current, ready):
+        if current is not None and current is self._ready and same(current, ready):
             self._xds.store.refusal = None
             return
         _RELOADS.labels("loaded").inc()
@@ -345,7 +356,7 @@ class ControlPlane:
             served = self._served
             self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
             self._ledger.configured(served.catalog.ledger, served.resolved)
-            self._configure_cache(served)
+            self._configure_stores(served)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
@@ -425,6 +436,7 @@ class ControlPlane:
             ),
             "simulators": self._simulators(),
             "ledger": self._ledger.status(),
+            "capture": self._capture.status(),
             "members": shown_members(self._health, time.time()),
             "pools": self._pools_of(ready, asks_envoy),
         }
@@ -453,7 +465,7 @@ class ControlPlane:
         if known is None or known[0] is not ready:
             out = ready.resolved.state.providers_out
             shown = PoolsShown(
-                ready.catalog.pools, ready.catalog.limits, lambda name: out.get(name) or _unbuilt(ready, name)
+                ready.catalog.pools, ready.catalog.limits, lambda name: out.get(name) or unbuilt(ready, name)
             )
             known = self._pools = ready, shown
         address = self._options.envoy_admin
@@ -468,27 +480,3 @@ def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], _Result]) -> _Result
         return work()
 
     return asyncio.run_coroutine_threadsafe(run(), loop).result(10)
-
-
-def _same(old: Ready, new: Ready) -> bool:
-    """Nothing that is served differs: a comment was edited, or a file was touched."""
-    return (
-        old.snapshot.generation == new.snapshot.generation
-        and old.resolved.credentials == new.resolved.credentials
-        and old.resolved.callers == new.resolved.callers
-        and old.resolved.ledger_url == new.resolved.ledger_url
-        and old.resolved.cache_redis == new.resolved.cache_redis
-    )
-
-
-def _unbuilt(ready: Ready, provider: str) -> str | None:
-    built = ready.catalog.providers[provider].built
-    return None if built else "this version does not speak its dialect yet"
-
-
-def _mended(before: Ready | None, after: Ready) -> list[str]:
-    """Providers whose credential is another one now."""
-    if before is None:
-        return []
-    old, new = before.resolved.credentials, after.resolved.credentials
-    return [name for name in new if old.get(name) != new[name]]

@@ -274,15 +274,15 @@ def _of_samples(samples: Iterable[Sample], left_out: Counter[str]) -> Iterator[C
 
 def _samples(suite: Suite, catalog: Catalog, config: Path, options: argparse.Namespace) -> Iterator[Sample]:
     """Of clients' own calls; many more than are drawn, so that each stratum is there."""
-    from .traffic_access import traffic
+    from .traffic import opened
 
     said = suite.data.traffic
     if said is None:
         return
     until_s = time.time()
     where = {"purpose": [""], **said.where}
-    with traffic(config, catalog, options.state_dir) as store:
-        yield from store.read(
+    with opened(config, options.state_dir) as found:
+        yield from found.store.read(
             until_s - said.since / 1000.0, until_s, where, suite.data.sample * 20, str(suite.data.seed)
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands, eval_parser, ledger_parser
+from . import commands, eval_parser, ledger_parser, traffic_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _explain(commands_of)
     _prices(commands_of)
     ledger_parser.add(commands_of, _command)
+    traffic_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _budgets(commands_of)
@@ -252,7 +253,7 @@ def _bootstrap(commands_of: argparse._SubParsersAction[argparse.ArgumentParser])
         "bootstrap",
         "print the Envoy bootstrap that goes with `serve`",
         "  modelbroker bootstrap > envoy.yaml\n"
-        "  envoy -c envoy.yaml --drain-strategy immediate --drain-time-s 86400",
+        "  envoy -c envoy.yaml --drain-strategy immediate --drain-time-s 7200",
     )
     _control_addresses(command)
     command.add_argument(

@@ -128,9 +128,9 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
                 yield Path(ref.name)
     if catalog.ledger.secret is not None and catalog.ledger.secret.kind == "file":
         yield Path(catalog.ledger.secret.name)
-    for ref in (catalog.capture.secret, catalog.capture.key, *catalog.capture.old_keys):
-        if ref is not None and ref.kind == "file":
-            yield Path(ref.name)
+    for each in (catalog.capture.secret, catalog.capture.key, *catalog.capture.old_keys):
+        if each is not None and each.kind == "file":
+            yield Path(each.name)
     for issuer in catalog.issuers:
         if issuer.jwks.file:
             yield Path(issuer.jwks.file)

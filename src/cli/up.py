@@ -29,7 +29,7 @@ from ..core.catalog import Auth
 from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
 from ..records.undecided import FILE_NAME as UNDECIDED_FILE
-from ..xds.bootstrap import BootstrapOptions, bootstrap
+from ..xds.bootstrap import DRAIN_S, BootstrapOptions, bootstrap
 from .envoy_admin import EnvoyAdmin, http_get_status
 from .runtime import ANY_PROVIDER, Overrides, Ready, prepare_path
 from .watchdog import Patience, until_hung
@@ -46,8 +46,6 @@ _CONTROL_PATIENCE = Patience()
 _BACKLOG = 1024
 _LOGS_ARRIVE_S = 0.5  # Envoy sends them every 0.2 s
 _PR_SET_PDEATHSIG = 1
-# Removed listeners keep their open streams this long: a stream of an hour must live through an edit.
-_ENVOY_DRAIN_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +295,7 @@ class _Supervisor:
             str(envoy_binary()),
             *("-c", str(self._run_dir / "envoy.yaml")),
             *("--concurrency", str(max(1, (os.cpu_count() or 2) // 2))),
-            *("--drain-time-s", str(_ENVOY_DRAIN_S)),
+            *("--drain-time-s", str(DRAIN_S)),
             *("--drain-strategy", "immediate"),
             *("--log-level", "warning"),
             *("--file-flush-interval-msec", "100"),  # the default is 10 s

@@ -3,6 +3,7 @@ them. Both are the same thing: an amount in a window, for each value of what the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,6 +75,13 @@ class Span(NamedTuple):
     first: int
     until_s: float
     step_s: float = 0.0
+
+    @property
+    def holds_s(self) -> tuple[float, float]:
+        """From when until when (exclusive) it is what it is: for a step, or for all of the window."""
+        if self.step_s:
+            return self.slot * self.step_s, (self.slot + 1) * self.step_s
+        return (self.slot, self.until_s) if self.until_s != math.inf else (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .catalog import NO_ITEMS, CallerEntry, Member
@@ -30,15 +30,17 @@ class Caller:
     """Who sends a call, from a verified credential. Empty text where a field is not known."""
 
     name: str = ""
-    agent: str = ""
     user: str = ""
-    team: str = ""
     customer: str = ""
     feature: str = ""
-    tier: str = ""
-    pools: tuple[str, ...] = ("*",)
-    trusted_for: frozenset[str] = frozenset()
-    purpose: str = ""  # what its calls are for, where they are no client's: `eval`
+    # What follows is left out of the hash, which every call takes: callers are told apart without it.
+    agent: str = field(default="", hash=False)
+    team: str = field(default="", hash=False)
+    tier: str = field(default="", hash=False)
+    pools: tuple[str, ...] = field(default=("*",), hash=False)
+    trusted_for: frozenset[str] = field(default=frozenset(), hash=False)
+    # What its calls are for, where they are no client's: `eval`.
+    purpose: str = field(default="", hash=False)
 
 
 def caller_of(entry: CallerEntry) -> Caller:

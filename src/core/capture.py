@@ -52,6 +52,7 @@ class Capture:
     queue_bytes: int = 64 << 20
     key: SecretRef | None = None
     old_keys: tuple[SecretRef, ...] = ()
+    is_set: bool = False  # there is such a section
 
     @property
     def sees_replies(self) -> bool:

@@ -115,10 +115,10 @@ class Member:
 
     provider: str
     model: str
-    weight: int = 1
-    priority: int = 0
-    concurrency: int = 0  # calls under way together; 0: no cap of its own
-    # Left out of the hash, which every call takes: members are told apart without it.
+    # What follows is left out of the hash, which every call takes: members are told apart without it.
+    weight: int = field(default=1, hash=False)
+    priority: int = field(default=0, hash=False)
+    concurrency: int = field(default=0, hash=False)  # calls under way together; 0: no cap of its own
     capabilities: Capabilities = field(default=UNKNOWN, hash=False)
     # Made once: every call asks each of its members for it.
     id: str = field(init=False, repr=False, compare=False)

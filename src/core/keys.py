@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .catalog import Limits, Member, Pool, Provider, Timeouts
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
-RENDERING = "6"
+RENDERING = "7"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
@@ -17,6 +17,10 @@ LOCAL_REPLY_HEADER = "x-broker-local-reply"
 CODE_HEADER = "x-broker-code"
 # What a call had to do with its pool's cache: for the client, and from one attempt to the next.
 CACHE_HEADER = "x-broker-cache"
+# Of a call whose reply is captured; and the filter of the outer listener that shows it. (A client that says
+# so itself is seen by nobody: there is no call under its id.)
+CAPTURE_HEADER = "x-broker-capture"
+CAPTURE_FILTER = "modelbroker.capture"
 # Of a reply that hands an attempt back to the outer listener: why it failed, and at which member. They begin
 # otherwise than the headers that a client may see: those are taken off behind the member.
 CAUSE_HEADER = "broker-cause"

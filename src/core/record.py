@@ -148,4 +148,5 @@ class Record:
     cached_request_id: str = ""
     saved: Saved | None = None
     purpose: str = ""
+    captured: str = ""
     attempts: tuple[Attempt, ...] = ()

@@ -12,10 +12,9 @@ from .anthropic_messages.replies_in import MessageOut
 _Things = list[msgspec.Raw] | None
 
 
-class _ChatMessage(msgspec.Struct):
-    """`None` for a type: who says anything there is not plain."""
+class _Beside(msgspec.Struct, kw_only=True):
+    """What may stand beside text. `None` for a type: who says anything there is not plain."""
 
-    content: str
     refusal: str | None = None
     tool_calls: _Things = None
     function_call: None = None
@@ -23,6 +22,15 @@ class _ChatMessage(msgspec.Struct):
     images: _Things = None
     reasoning_details: _Things = None
     extra_content: None = None
+
+    def is_there(self) -> bool:
+        return bool(
+            self.refusal or self.tool_calls or self.annotations or self.images or self.reasoning_details
+        )
+
+
+class _ChatMessage(_Beside, kw_only=True):
+    content: str
 
 
 class _ChatChoice(msgspec.Struct):
@@ -37,16 +45,9 @@ class _Completion(msgspec.Struct):
     citations: _Things = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(_Beside, kw_only=True):
     content: str | None = None
     audio: None = None
-    refusal: str | None = None
-    tool_calls: _Things = None
-    function_call: None = None
-    annotations: _Things = None
-    images: _Things = None
-    reasoning_details: _Things = None
-    extra_content: None = None
 
 
 class _ChunkChoice(msgspec.Struct):
@@ -92,9 +93,7 @@ def _is_plain_completion(body: bytes) -> bool:
         return False
     for choice in told.choices:
         says = choice.message
-        if choice.finish_reason != "stop" or not says.content or says.refusal or says.tool_calls:
-            return False
-        if says.annotations or says.images or says.reasoning_details:
+        if choice.finish_reason != "stop" or not says.content or says.is_there():
             return False
     return True
 
@@ -145,9 +144,7 @@ def _is_plain_chat_stream(body: bytes) -> bool:
             return False
         (choice,) = choices
         delta = choice.delta
-        if choice.index or delta.refusal or delta.tool_calls or delta.annotations or delta.images:
-            return False
-        if delta.reasoning_details:
+        if choice.index or delta.is_there():
             return False
         if reason := choice.finish_reason:
             if reason != "stop":

@@ -71,12 +71,15 @@ def asked(dialect: str, body: bytes) -> Asked | None:
         if not isinstance(fields, dict):
             return None
         aside = {name: fields.pop(name) for name in NOT_KEYED[dialect].intersection(fields)}
-        content, rest = _encode(fields), _encode(aside)
+        content = _encode(fields)
+        colons = body.count(b":") - content.count(b":")
+        if aside:
+            colons -= _encode(aside).count(b":")
     except (ValueError, RecursionError):  # msgspec's and those of UTF-8, too
         return None
     # Each key has a colon, and those in texts are the same before and behind. (So a colon that is spelled
     # as an escape has its price: such a body is not cached.)
-    if body.count(b":") != content.count(b":") + rest.count(b":"):
+    if colons:
         return None
     return Asked(content, _form(aside), dialect == "openai-responses" and fields.get("store") is not False)
 

@@ -145,6 +145,11 @@ class Rehearsal:
         names = self._simulated if providers is None else providers
         await asyncio.gather(*(self.tell(name, self._simulated[name].healthy()) for name in names))
 
+    async def hang_up(self) -> None:
+        """All providers close their connections and take no more, until `heal`."""
+        refusing = {name: {**each.healthy(), "refuse": True} for name, each in self._simulated.items()}
+        await asyncio.gather(*(self.tell(name, script) for name, script in refusing.items()))
+
     async def read_journals(self) -> None:
         """Adds what simulators received since to `arrivals`."""
         for name, control in self._controls.items():

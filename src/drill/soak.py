@@ -25,6 +25,9 @@ _FAULT_S = 2.0
 _PAUSE_S = 2.0
 _SAMPLE_S = 1.0
 _EDIT_S = 15.0
+# How many times in all the load rests: seldom in a long soak, where connections are to grow old in between.
+_RESTS = 24
+_LOOKS, _LOOK_S = 4, 0.1
 _JOURNAL = {"journal": {"entries": 100, "body_bytes": 0}}
 
 
@@ -106,11 +109,15 @@ class _Soak:
         )
 
     async def _turns_of(self, rehearsal: Rehearsal, chosen: Sequence[Scenario], began: float) -> None:
+        rested_s = began
         for scenario in itertools.cycle(chosen):
             if time.monotonic() - began >= self._options.seconds:
                 return
             await self._turn(rehearsal, scenario, self._faults)
             self._faults += 1
+            if time.monotonic() - rested_s >= self._options.seconds / _RESTS:
+                await self._rest(rehearsal, began)
+                rested_s = time.monotonic()
 
     def _turns(self) -> Sequence[Scenario]:
         """What leaves a healthy member: errors of a pool that is gone say nothing here."""
@@ -133,6 +140,17 @@ class _Soak:
         self._scenarios.pop(during)
         await asyncio.to_thread(rehearsal.records.read)
         log.info("%d: %s: %d calls so far, %d errors", number, scenario, self._load.started, self._errors)
+
+    async def _rest(self, rehearsal: Rehearsal, began: float) -> None:
+        """Between two turns no call is under way. What clients and providers keep open for the next one is
+        theirs: clients as many connections as a fault of late had calls wait together, which is no leak."""
+        self._load.close()
+        await rehearsal.hang_up()
+        for _ in range(_LOOKS):
+            await asyncio.sleep(_LOOK_S)
+            processes = await asyncio.to_thread(rehearsal.processes)
+            self._samples.append(endurance.Sample(time.monotonic() - began, processes, at_rest=True))
+        await rehearsal.heal()
 
     async def _edit(self, rehearsal: Rehearsal) -> None:
         """Write the configuration anew, as an editor does, and wait until it is in effect."""

@@ -75,7 +75,7 @@ class Budgeting:
 
     def next(
         self,
-        route: Callable[[Narrowed], Routed | Hold],
+        route: Callable[[Narrowed | None], Routed | Hold],
         facts: Facts,
         tried: Sequence[Tried],
         now_s: float,
@@ -87,7 +87,7 @@ class Budgeting:
             return self._routed
         while True:  # each time there is one pool, provider or member less
             try:
-                routed = route(Narrowed(self._plan, self._pool, self._without, self._denial))
+                routed = route(self._narrowed())
             except CallError as error:
                 if error is self._denial or not self._falls_back():
                     raise
@@ -106,6 +106,12 @@ class Budgeting:
                 return ask
             if self._may_go(verdict, facts):
                 return routed
+
+    def _narrowed(self) -> Narrowed | None:
+        """What is left for the next decision; None, nearly always: all of it."""
+        if self._pool or self._without or self._plan.names_providers:
+            return Narrowed(self._plan, self._pool, self._without, self._denial)
+        return None
 
     def _ask_for(
         self, seats: Sequence[Seat], routed: Routed, facts: Facts, tried: Sequence[Tried], now_s: float

@@ -19,7 +19,7 @@ from ..policy.kept import MOST_UNPAID_S, Entry, ReplyCache
 from .asked import asked as what_is_asked
 from .commands import Pending, Reply
 from .inbound import ID_HEADER, Inbound
-from .known import Told, known_of_call
+from .known import NOTHING_SAID, Said, Told, known_of_call
 from .translated import Head
 from .view import View
 
@@ -56,27 +56,37 @@ class Part(enum.Enum):
     JOINED = "joined"  # a hit, of a reply that was under way when the call came
 
 
+@functools.lru_cache(maxsize=256)
+def _said(part: Part, reason: str) -> Said:
+    if part is Part.NOT_YET:
+        return NOTHING_SAID
+    facts = (("cache", part.value), ("cache_reason", reason))
+    header = f"{part.value}; reason={reason}" if part is Part.BYPASS else part.value
+    return Said(header, facts if reason else facts[:1])
+
+
 class CallCache:
     """Of one call. `answer` is asked before anybody is; then `watched` says whether the reply is to be
     shown to `on_reply_headers` and `on_reply_body`."""
 
+    part = Part.NOT_YET
+    reason = ""  # why it is a bypass, or why its reply is not kept
+    watched = False
+    _asked: Asked | None = None
+    _key: CacheKey | None = None
+    _caching = Caching()
+    _surface: Surface | None = None
+    _reads = True
+    _most_age_s = float("inf")
+    _has_asked = _has_waited = False
+    _unpaid_until_s: float | None = None  # once it waits for what a reply used
+    _enters = True  # with others, where nothing is found
+    _is_foreign = False  # holds what only its own dialect knows, which other forms may lose
+    _capture: _Capture | None = None
+
     def __init__(self, cache: ReplyCache, request_id: str) -> None:
         self._cache = cache
         self._id = request_id
-        self.part = Part.NOT_YET
-        self.reason = ""  # why it is a bypass, or why its reply is not kept
-        self.watched = False
-        self._asked: Asked | None = None
-        self._key: CacheKey | None = None
-        self._caching = Caching()
-        self._surface: Surface | None = None
-        self._reads = True
-        self._most_age_s = float("inf")
-        self._has_asked = self._has_waited = False
-        self._unpaid_until_s: float | None = None  # once it waits for what a reply used
-        self._enters = True  # with others, where nothing is found
-        self._is_foreign = False  # holds what only its own dialect knows, which other forms may lose
-        self._capture: _Capture | None = None
 
     # -- before the call is sent
 
@@ -197,16 +207,9 @@ class CallCache:
     # -- what is told
 
     @property
-    def header(self) -> str:
-        """For the client, of a call that is sent; empty where its pool has no cache."""
-        return f"{self.part.value}; reason={self.reason}" if self.part is Part.BYPASS else self.part.value
-
-    def facts(self) -> Told:
-        """For the record."""
-        if self.part is Part.NOT_YET:
-            return ()
-        known = (("cache", self.part.value), ("cache_reason", self.reason))
-        return known if self.reason else known[:1]
+    def said(self) -> Said:
+        """For the client and the record."""
+        return _said(self.part, self.reason)
 
     def _reply(self, entry: Entry, call: Question, pool: Pool, now_s: float) -> Reply:
         """`entry` for this client; `repeated` says what it raises."""
@@ -239,7 +242,12 @@ class CallCache:
             pool=decision.pool,
             revision=decision.revision,
         )
-        told = (*known, ("asks", what_is_asked(facts)), *self.facts(), ("cached_request_id", entry.filled_by))
+        told = (
+            *known,
+            ("asks", what_is_asked(facts)),
+            *self.said.facts,
+            ("cached_request_id", entry.filled_by),
+        )
         return Reply(200, headers, body, facts=told if entry.paid is None else (*told, ("paid", entry.paid)))
 
     # -- its reply
@@ -364,11 +372,20 @@ def _keyed(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _key(tenant: Tenant, call: Question, pool: Pool, known: Asked) -> CacheKey:
     inbound, surface = call.inbound, call.facts.surface
-    said = tuple((name, inbound.first(name)) for name in _keyed(inbound.names))
+    names = _keyed(inbound.names)
+    said = tuple([(name, inbound.first(name)) for name in names]) if names else ()
     query = inbound.first(":path").partition("?")[2]
-    members = call.view.members_revision(pool)
     # Where no reply can be turned, nobody has to wait for one in another form.
     form = known.form if known.names or call.facts.same_dialect else ""
-    version = pool.cache.version if pool.cache is not None else ""
-    told = (pool.name, version, members, pool.usage_event, surface.name, query, said, form)
-    return cache_key(tenant, *told, content=known.content)
+    return cache_key(
+        tenant,
+        pool.name,
+        pool.cache.version if pool.cache is not None else "",
+        call.view.members_revision(pool),
+        pool.usage_event,
+        surface.name,
+        query,
+        said,
+        form,
+        content=known.content,
+    )

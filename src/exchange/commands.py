@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..core.opened import Shared
+from ..core.traffic import Sample
 from ..policy.caching import CacheKey
 
 
@@ -15,11 +17,11 @@ class Forward(NamedTuple):
     for the record: who, what for, what was decided.
     """
 
-    shared_headers: tuple[tuple[str, str], ...]
+    shared_headers: Shared
     own_headers: tuple[tuple[str, str], ...]
     remove_headers: tuple[str, ...]
     pick: tuple[str, str]
-    shared_facts: tuple[tuple[str, str], ...]
+    shared_facts: Shared
     own_facts: tuple[tuple[str, str], ...]
     watched: bool = False  # the reply is to be shown to the call, for the cache
 
@@ -41,6 +43,7 @@ class Reply:
     body: bytes
     code: str = ""
     facts: tuple[tuple[str, str], ...] = ()  # for the record: what was known by then
+    sample: Sample | None = None  # for the store of traffic
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 from ..core.call import Caller, Facts, Surface
 
 Told = tuple[tuple[str, str], ...]
+
+
+class Said(NamedTuple):
+    """Of a call and its pool's cache: `header` is for the client, where the call is sent, `facts` for the
+    record. Empty where there is no cache."""
+
+    header: str = ""
+    facts: Told = ()
+
+
+NOTHING_SAID = Said()
 
 
 @functools.lru_cache(maxsize=256)

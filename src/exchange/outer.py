@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
-from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAPTURE_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..dialects import (
     SURFACES,
     Dialect,
@@ -30,12 +30,13 @@ from ..policy.kept import ReplyCache
 from .asked import asked
 from .budgeting import NO_FUNDS, Budgeting, Funds
 from .caching import CallCache, Question
+from .capturing import ToCapture, to_capture, with_reply
 from .cheapest import priced
 from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
 from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
-from .known import known_of, known_of_call
+from .known import NOTHING_SAID, known_of_call
 from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
@@ -81,6 +82,7 @@ class OuterCall:
     replies: ReplyCache | None = None  # None: nothing is cached
     cache: CallCache | None = None  # where a pool has one
     funds: Funds = NO_FUNDS
+    capture: ToCapture | None = None  # of a call that goes on: what is captured of it
     _budgeting: Budgeting | None = None
     _inbound: Inbound = NO_HEADERS
     _proof: Proof = NO_PROOF
@@ -251,7 +253,13 @@ class OuterCall:
         self.cache = self.cache or CallCache(self.replies, self.request_id)
         wait_s = max(0.0, min(pool.timeouts.reply_ms, patience.deadline_ms - moment.monotonic_ms)) / 1000
         call = Question(self.view, decision, facts, read, self._inbound, self._body)
-        return self.cache.answer(call, moment.unix_s, wait_s)
+        known = self.cache.answer(call, moment.unix_s, wait_s)
+        if isinstance(known, Reply):
+            return with_reply(known, self._to_capture(facts, moment, decision.pool, decision.pool))
+        return known
+
+    def _to_capture(self, facts: Facts, moment: Moment, asked_pool: str, pool: str) -> ToCapture | None:
+        return to_capture(self.view, facts, self.request_id, self._body, moment.unix_s, asked_pool, pool)
 
     def _resume_cache(self, facts: Facts, routed: Routed) -> None:
         """The call was handed back, and may be one that others wait for."""
@@ -266,11 +274,13 @@ class OuterCall:
             routed,
             facts.surface,
             facts.stream,
+            facts.caller,
             rewrite=read.marked,
             binds=read.binds,
             bound=bool(facts.owners),
             adds_usage=read.adds_usage,
             hides_usage=read.hides_usage,
+            cache=self.cache.said if self.cache is not None else NOTHING_SAID,
         )
         span = read.model_span
         _, question, query = self._inbound.first(":path").partition("?")
@@ -295,18 +305,22 @@ class OuterCall:
             own_facts.append(told_of(routed.chances))
         if waited_ms := self._waited_ms(moment):
             own_facts.append(("queue_ms", str(waited_ms)))
-        if self.cache is not None and (said := self.cache.header):
-            own.append((CACHE_HEADER, said))
-            names = (*names, CACHE_HEADER)
-            own_facts += self.cache.facts()
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
+        if self.view.captures:
+            pools = routed.pools[0], routed.decision.pool
+            self.capture = self._to_capture(facts, moment, *pools)
+        if (to := self.capture) is not None:
+            own_facts.append(("captured", to.word))
+            if to.wants_reply:
+                own.append((CAPTURE_HEADER, "1"))
+                names = (*names, CAPTURE_HEADER)
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),
             remove_headers=not_to_go_on(self._inbound.names, names),
             pick=target.pick,
-            shared_facts=target.facts + known_of(facts.caller),
+            shared_facts=target.facts,
             own_facts=tuple(own_facts),
             watched=self.cache is not None and self.cache.watched,
         )

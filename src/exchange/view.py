@@ -12,7 +12,16 @@ import msgspec
 from ..core.call import Caller, Decision, Surface
 from ..core.catalog import Catalog, Member, Pool
 from ..core.causes import Cause
-from ..core.keys import CLASS_HEADER, HEDGE_HEADER, class_name, hedge_name, member_key, pool_cluster
+from ..core.keys import (
+    CACHE_HEADER,
+    CLASS_HEADER,
+    HEDGE_HEADER,
+    class_name,
+    hedge_name,
+    member_key,
+    pool_cluster,
+)
+from ..core.opened import Shared
 from ..core.record import Eligible
 from ..dialects import Upstream, client_dialect
 from ..policy import State
@@ -23,6 +32,7 @@ from ..policy.estimates import Estimates, asks_cost
 from ..policy.identity import Identities, identities_of, uses_identities
 from ..policy.seats import Plan
 from .course import COURSE_HEADER
+from .known import NOTHING_SAID, Said, known_of
 
 # By when a stream has to have its first event, of the monotonic clock.
 FIRST_EVENT_HEADER = "x-broker-first-event-by"
@@ -57,10 +67,10 @@ class Routed(NamedTuple):
 class Target(NamedTuple):
     """Where Envoy is to send a decided call, and what the record is to say of it."""
 
-    headers: tuple[tuple[str, str], ...]
+    headers: Shared
     names: tuple[str, ...]  # of all headers that the broker sets; the time left is not among them
     pick: tuple[str, str]  # ("class", name) or ("member", key)
-    facts: tuple[tuple[str, str], ...]
+    facts: Shared
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ class View:
     estimates: Estimates = field(default_factory=Estimates, repr=False)
     ceilings: Ceilings = field(default_factory=Ceilings, repr=False)
     plan: Plan | None = None  # None: there are no budgets
+    capture_is_out: bool = False  # its key or its store's URL can't be read: nothing is captured
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
     _members: dict[str, str] = field(default_factory=dict, repr=False)  # pool → its members' revision
 
@@ -83,6 +94,11 @@ class View:
     def caches(self) -> bool:
         """Has a pool a cache?"""
         return any(pool.cache is not None for pool in self.catalog.pools.values())
+
+    @functools.cached_property
+    def captures(self) -> bool:
+        """Are bodies of any calls captured?"""
+        return bool(self.catalog.capture.rules) and not self.capture_is_out
 
     def members_revision(self, pool: Pool) -> str:
         """As the function of this name says; kept."""
@@ -109,28 +125,31 @@ class View:
         routed: Routed,
         surface: Surface,
         stream: bool,
+        caller: Caller,
         *,
         rewrite: bool = False,
         binds: bool = False,
         bound: bool = False,
         adds_usage: bool = False,
         hides_usage: bool = False,
+        cache: Said = NOTHING_SAID,
     ) -> Target:
-        """Derived from the configuration alone; kept, since the same few come again and again.
+        """Derived from the configuration and the caller alone; kept, since the same few come again and again.
 
         `rewrite`: the body can't pass even to a member of its own dialect. `binds`: the reply will hold what
         only its own account can use again. `bound`: the call holds ids of one account, with its name.
         `adds_usage`: a chat stream that does not say how it wants usage; `hides_usage`: one that wants none.
+        `cache`: what the call has to do with its pool's cache.
         """
         traits = (rewrite, binds, bound, adds_usage, hides_usage)
         decision = routed.decision
         who = decision.eligible if routed.member is None else routed.member
         course = (who, routed.handed_back, routed.attempt, routed.hedge)
-        key = (decision.pool, decision.rule, course, surface.name, stream, traits)
+        key = (decision.pool, decision.rule, course, surface.name, stream, caller, traits, cache)
         if (target := self._targets.get(key)) is None:
             if len(self._targets) >= _MOST_TARGETS:
                 self._targets.clear()
-            target = self._targets[key] = self._derive(routed, surface, stream, *traits)
+            target = self._targets[key] = self._derive(routed, surface, stream, caller, *traits, cache)
         return target
 
     def _names_owners(self, pool: Pool, dialect: str, binds: bool) -> bool:
@@ -153,11 +172,13 @@ class View:
         routed: Routed,
         surface: Surface,
         stream: bool,
+        caller: Caller,
         rewrite: bool,
         binds: bool,
         bound: bool,
         adds_usage: bool,
         hides_usage: bool,
+        cache: Said,
     ) -> Target:
         dialect, decision, pool = surface.dialect, routed.decision, routed.pool
         wait_ms = pool.timeouts.first_event_ms if stream else pool.timeouts.reply_ms
@@ -199,12 +220,15 @@ class View:
             headers.append(("x-broker-owned", BOUND if bound else "1"))
         if stream and (adds_usage or hides_usage):
             headers.append(("x-broker-usage", "strip" if hides_usage else pool.usage_event))
+        if cache.header:
+            headers.append((CACHE_HEADER, cache.header))
+        facts += cache.facts + known_of(caller)
         names = (*_OWN_HEADERS, *(name for name, _ in headers))
         if routed.handed_back:
             names += (COURSE_HEADER,)
         if stream:
             names += (FIRST_EVENT_HEADER,)
-        return Target(tuple(headers), names, self._pick(routed), tuple(facts))
+        return Target(Shared(headers), names, self._pick(routed), Shared(facts))
 
     def _pick(self, routed: Routed) -> tuple[str, str]:
         if routed.member is not None:

@@ -25,6 +25,7 @@ from ..core.keys import (
     UNVOUCHED,
     VOUCHED,
 )
+from ..core.opened import Shared
 from ..envoyapi import AnyMessage, EnvoyApi
 from ..exchange import NO_PROOF, NOTHING_TOLD, Answer, Forward, NotSent, Proof, Reply, Send, Strip, Told
 from ..policy.limits import says_when
@@ -354,12 +355,12 @@ def _own_text(name: str, value: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=1024)
-def _shared_headers(headers: tuple[tuple[str, str], ...]) -> bytes:
+def _shared_headers(headers: Shared) -> bytes:
     return b"".join([_own_header(name, value) for name, value in headers])
 
 
 @functools.lru_cache(maxsize=1024)
-def _shared_texts(facts: tuple[tuple[str, str], ...]) -> bytes:
+def _shared_texts(facts: Shared) -> bytes:
     return b"".join([_own_text(name, value) for name, value in facts])
 
 

@@ -36,6 +36,7 @@ from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
 from .asking import NO_DESK, Desk, ask_for
 from .cache import CacheDesk
+from .capture import CaptureDesk, CaptureStream
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
 from .waiting import Waiting
@@ -72,7 +73,9 @@ class OuterStream:
         opened: Callable[[Opened], None],
         desk: CacheDesk | None = None,
         funds: Desk = NO_DESK,
+        captures: CaptureDesk | None = None,
     ) -> None:
+        self._captures = captures
         self._messages = messages
         self._opened = opened
         self._wire = wire
@@ -109,33 +112,40 @@ class OuterStream:
     def _end(self, outcome: Outcome) -> None:
         """All is said but for a wait, or where the reply is to be seen: without a stream to the broker a
         call in flight outlives the broker."""
-        if isinstance(outcome, (Hold, Ask)) and self._call.cache is not None:
-            self._tell_end(may_return=False)  # others may wait for it, and its client may leave meanwhile
-        if isinstance(outcome, Hold):
-            self._hold(outcome)
-            return
-        if isinstance(outcome, Ask):
-            ask_for(self._funds, outcome, self)
-            return
-        if isinstance(outcome, Pending):
-            self._pend(outcome)
+        if not isinstance(outcome, (Forward, Reply)):
+            self._wait(outcome)
             return
         if self._leave is not None:
             self._leave()
         request_id = self._call.request_id
         if isinstance(outcome, Forward):
             self._opened(Opened(request_id, outcome.shared_facts, outcome.own_facts))
+            if self._call.capture is not None and self._captures is not None:
+                self._captures.begin(self._call.capture)
             self._wire.send(self._messages.forward(outcome))
             if outcome.watched and self._desk is not None:
-                self._desk.watching.add(self)
+                self._desk.watching[id(self)] = weakref.ref(self)
                 self._tell_end(may_return=True)
                 return
         else:
             self._opened(Opened(request_id, outcome.facts, (), outcome.status, outcome.code))
             self._wire.send(self._messages.reply(outcome))
+            if outcome.sample is not None and self._captures is not None:
+                self._captures.put(outcome.sample)
             if self._call.cache is not None:
                 self._call.cache.quit()
         self._wire.close()
+
+    def _wait(self, outcome: Hold | Ask | Pending) -> None:
+        if isinstance(outcome, Pending):
+            self._pend(outcome)
+            return
+        if self._call.cache is not None:
+            self._tell_end(may_return=False)  # others may wait for it, and its client may leave meanwhile
+        if isinstance(outcome, Hold):
+            self._hold(outcome)
+        else:
+            ask_for(self._funds, outcome, self)
 
     def _hold(self, hold: Hold) -> None:
         if self._leave is None:
@@ -195,6 +205,7 @@ class OuterStream:
         """Also where its client has left, of which nobody else tells. (A weakref.finalize says the same at
         some µs a call.)"""
         if self._may_return is not None and self._desk is not None:
+            self._desk.watching.pop(id(self), None)
             self._desk.ended(self._call.request_id, self._may_return)
 
     def _shown(self, kind: str, message: AnyMessage) -> None:
@@ -233,7 +244,7 @@ class OuterStream:
             return b"", True
         if entry is not None:
             self._desk.kept()
-        return self._messages.last_shown(cache.facts()), False
+        return self._messages.last_shown(cache.said.facts), False
 
     def _answer(self, kind: str | None, message: AnyMessage) -> bytes | None:
         match kind:
@@ -262,7 +273,8 @@ class Streams:
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
     known of members, and `hedges` counts. `opened` is told of each call whose body came, before it is
-    answered. `desk`: where replies are kept; `funds` pay for calls.
+    answered. `desk`: where replies are kept; `funds` pay for calls; `captures`
+    takes bodies.
     """
 
     def __init__(
@@ -274,7 +286,9 @@ class Streams:
         opened: Callable[[Opened], None] = lambda opened: None,
         desk: CacheDesk | None = None,
         funds: Desk = NO_DESK,
+        captures: CaptureDesk | None = None,
     ) -> None:
+        self._captures = captures
         self._funds = funds
         self._messages = messages
         self._opened = opened
@@ -306,7 +320,11 @@ class Streams:
                     self._opened,
                     self._desk,
                     self._funds,
+                    self._captures,
                 )
+            case "capture" if self._captures is not None:
+                request_id = metadata.get("x-broker-request-id", "")
+                return CaptureStream(self._messages, wire, self._captures, request_id)
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
             case "member" if metadata.get("x-broker-dialect") in BUILT:

@@ -27,7 +27,15 @@ _UNTOLD: Row = {"total": None, "buckets": {}, "unknown": ["usage"]}
 _NO_USAGE: Row = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(PARTS)}
 
 # Empty in most calls' records, and null here.
-_RARE = ("cache", "cache_reason", "cached_request_id", "degraded_from", "budget", "purpose")
+_RARE = (
+    "cache",
+    "cache_reason",
+    "cached_request_id",
+    "degraded_from",
+    "budget",
+    "purpose",
+    "captured",
+)
 # Columns that are the record's own fields, with what is there where a line of an older broker has none.
 _OF_CALL: Row = {
     **dict.fromkeys(("method", "path", "caller", "agent", "user", "team", "customer", "feature"), ""),

@@ -141,10 +141,11 @@ CALLS = Table(
         _column(name, Text, "as in the record; null: nothing", since=2, null=True)
         for name in ("cache", "cache_reason", "cached_request_id", "degraded_from", "budget")
     ),
-    *(_column(name, Text, "as in the record; null: nothing", since=3, null=True) for name in ("purpose",)),
+    _column("purpose", Text, "as in the record; null: a client's call", since=3, null=True),
     _column("budgets", Text, "JSON: as in the record; null: none", since=2, null=True),
     _column("saved", Text, "JSON: the record's; null: no answer from the cache", since=2, null=True),
     _column("saved_nano", BigInteger, "the total of its cost; null: unknown, or none", since=2, null=True),
+    _column("captured", Text, "as in the record; null: nothing", since=3, null=True),
 )
 
 ATTEMPTS = Table(

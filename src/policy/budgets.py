@@ -20,6 +20,7 @@ from ..core.budgets import (
     DENY,
     NANO_DOLLARS,
     STEPS,
+    WARN,
     Budget,
     Charge,
     Span,
@@ -35,7 +36,8 @@ class Seat(NamedTuple):
     """A budget's account that a call falls into; `lender`: where in the same list its lender is, -1: it has
     none. `is_own`: the call is charged there; else it is there to be borrowed from alone. The rest follows
     from the budget: `most` that the account may hold (None: without end), `degrades`: from where on the call
-    goes on in which pool, `counts`: a call is one, whatever it costs."""
+    goes on in which pool, `counts`: a call is one, whatever it costs, `warns`: somebody wants to be told how
+    much is used."""
 
     budget: Budget
     account: str
@@ -45,13 +47,24 @@ class Seat(NamedTuple):
     most: int | None = None
     degrades: tuple[tuple[int, str], ...] = ()
     counts: bool = False
+    warns: bool = False
 
 
 def seat_of(budget: Budget, scope: str = "", lender: int = -1, is_own: bool = True) -> Seat:
     degrades = tuple((budget.at(step), step.pool) for step in budget.steps if step.action == DEGRADE)
     counts = is_own and budget.unit in (CALLS, CONCURRENCY)
     account = account_id(budget, scope)
-    return Seat(budget, account, scope, lender, is_own, most_of(budget), degrades if is_own else (), counts)
+    return Seat(
+        budget,
+        account,
+        scope,
+        lender,
+        is_own,
+        most=most_of(budget),
+        degrades=degrades if is_own else (),
+        counts=counts,
+        warns=any(step.action == WARN for step in budget.steps),
+    )
 
 
 class Claim(NamedTuple):
@@ -140,20 +153,26 @@ def judge(claims: Sequence[Claim], used: Sequence[int]) -> tuple[str, int, list[
 
 
 class Account:
-    """What was spent and is reserved, by slot of its window."""
+    """What was spent and is reserved, by slot of its window. `slot` is the one that is charged now, from
+    `from_s` until `until_s` (unix time): then `move` says which."""
 
-    __slots__ = ("first", "reserved", "slots", "spent", "window")
+    __slots__ = ("first", "from_s", "reserved", "slot", "slots", "spent", "until_s", "window")
 
     def __init__(self, window: Window) -> None:
         self.window = window
         self.slots: dict[int, list[int]] = {}  # slot → [spent, reserved]
         self.spent = 0
         self.reserved = 0
-        self.first = -(2**62)
+        self.slot = self.first = -(2**62)
+        self.from_s = self.until_s = 0.0
 
-    def move(self, first: int) -> None:
-        """Slots before `first` count no longer. A clock that is set back takes `first` with it: what was
-        charged in what is the future now counts on."""
+    def move(self, span: Span) -> None:
+        """Slots before the span's first count no longer. A clock that is set back takes that with it: what
+        was charged in what is the future now counts on."""
+        self.slot, first = span.slot, span.first
+        self.from_s, self.until_s = span.holds_s
+        if first == self.first:
+            return
         self.first = first
         for slot in [slot for slot in self.slots if slot < first]:
             spent, reserved = self.slots.pop(slot)
@@ -189,31 +208,46 @@ class Accounts:
     def reserve(self, ask: Ask) -> Verdict:
         if ask.reuses:
             self.give_back(ask.request_id)
-        spans = [self.spans(claim.seat.budget.window, ask.now_s) for claim in ask.claims]
-        used = [self._used(claim.seat.account, span) for claim, span in zip(ask.claims, spans, strict=True)]
+        fits = True
+        used, slots, amounts = [], [], []
+        for seat, amount, most, degrade in ask.claims:
+            account = self._at(seat, ask.now_s)
+            total = account.spent + account.reserved
+            used.append(total)
+            slots.append(account.slot)
+            amounts.append(amount)
+            total += amount
+            if (most is not None and total > most) or (degrade is not None and total > degrade):
+                fits = False
+        if fits:  # nearly always, and nothing else is to be judged
+            return Verdict(GRANTED, -1, tuple(used), None, self.hold(ask, slots, amounts))
         outcome, row, taken, passed = judge(ask.claims, used)
         if outcome == GRANTED:
-            held = self.hold(ask, spans, taken, passed)
-            return Verdict(GRANTED, used=tuple(used), held=held)
-        return Verdict(outcome, row, tuple(used), self._ready_s(ask.claims[row], spans[row], used[row]))
+            return Verdict(GRANTED, -1, tuple(used), None, self.hold(ask, slots, taken, passed))
+        return Verdict(outcome, row, tuple(used), self._ready_s(ask.claims[row], ask.now_s, used[row]))
 
     def hold(
         self,
         ask: Ask,
-        spans: Sequence[Span],
+        slots: Sequence[int],
         taken: Sequence[int],
-        passed: Sequence[int],
+        passed: Sequence[int] = (),
         is_known: bool = False,
     ) -> str:
-        """Keep what was granted; what the record is to say of it."""
+        """Keep what was granted; what the record is to say of it. `passed` is empty where nothing was."""
         parts = []
-        for claim, span, amount, more in zip(ask.claims, spans, taken, passed, strict=True):
-            seat = claim.seat
-            parts.append(Part(seat.account, span.slot, amount, more, seat.lender, seat.is_own))
+        for row, (seat, _, _, _) in enumerate(ask.claims):
+            slot, amount = slots[row], taken[row]
+            more = passed[row] if passed else 0
+            parts.append(Part(seat.account, slot, amount, more, seat.lender, seat.is_own))
             if amount:
-                self._move(seat.account, seat.budget.window, span.slot, 0, amount, is_known=is_known)
-        stages = self.held.setdefault(ask.request_id, [])
-        stages.append(Stage(ask.since, ask.now_s, parts))
+                self._move(seat.account, seat.budget.window, slot, 0, amount, is_known=is_known)
+        stage = Stage(ask.since, ask.now_s, parts)
+        stages = self.held.get(ask.request_id)
+        if stages is None:
+            stages = self.held[ask.request_id] = [stage]
+        else:
+            stages.append(stage)
         return _ENCODER.encode(stages).decode()
 
     def holds(self, request_id: str, account: str) -> bool:
@@ -233,13 +267,14 @@ class Accounts:
             del self.held[request_id]
         return parts
 
-    def _used(self, name: str, span: Span) -> int:
-        account = self.accounts.get(name)
+    def _at(self, seat: Seat, now_s: float) -> Account:
+        """The seat's account as it stands now."""
+        account = self.accounts.get(seat.account)
         if account is None:
-            return 0
-        if span.first != account.first:
-            account.move(span.first)
-        return account.spent + account.reserved
+            account = self.accounts[seat.account] = Account(seat.budget.window)
+        if not account.from_s <= now_s < account.until_s:
+            account.move(self.spans(account.window, now_s))
+        return account
 
     def _move(
         self,
@@ -268,11 +303,12 @@ class Accounts:
             key = (name, slot)
             self.log[key] = self.log.get(key, 0) + reserved
 
-    def _ready_s(self, claim: Claim, span: Span, used: int) -> float | None:
+    def _ready_s(self, claim: Claim, now_s: float, used: int) -> float | None:
         most = claim.most or 0
-        account = self.accounts.get(claim.seat.account)
-        if account is None or claim.amount > most:
+        account = self._at(claim.seat, now_s)
+        if claim.amount > most:
             return None
+        span = self.spans(account.window, now_s)
         slots = {slot: spent + reserved for slot, (spent, reserved) in account.slots.items()}
         return ready_s(slots, span, used + claim.amount - most, claim.seat.budget.window)
 
@@ -319,7 +355,7 @@ class Accounts:
     def sweep(self, now_s: float) -> None:
         """Accounts in which nothing counts any more are forgotten."""
         for name, account in list(self.accounts.items()):
-            account.move(self.spans(account.window, now_s).first)
+            account.move(self.spans(account.window, now_s))
             if not account.slots or not any(map(any, account.slots.values())):
                 del self.accounts[name]
 

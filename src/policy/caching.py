@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ class Tenant:
             raise ValueError(f"{self.names} are no names of a tenant in the scope {self.scope}")
 
 
+@functools.lru_cache(maxsize=4096)
 def tenant_of(scope: str, caller: Caller) -> Tenant | None:
     """None where what the scope goes by is not known of the caller: then nothing is cached."""
     match scope:
@@ -47,16 +49,23 @@ def tenant_of(scope: str, caller: Caller) -> Tenant | None:
     return Tenant(scope, names) if names[0] else None
 
 
-@dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Equal for calls that may have the same reply, and for no others. `cache_key` makes it."""
+    """Equal for calls that may have the same reply, and for no others: `digest` is of the tenant, too.
+    `cache_key` makes it."""
 
-    tenant: Tenant
-    digest: bytes
+    __slots__ = ("digest", "tenant")
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.tenant, Tenant):
+    def __init__(self, tenant: Tenant, digest: bytes) -> None:
+        if not isinstance(tenant, Tenant):
             raise TypeError("a key without a tenant")
+        self.tenant = tenant
+        self.digest = digest
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CacheKey) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     @property
     def text(self) -> str:
@@ -64,16 +73,23 @@ class CacheKey:
         return self.digest.hex()
 
 
-def cache_key(tenant: Tenant, *told: object, content: bytes) -> CacheKey:
-    """`told` is all that the reply depends on beside the body (texts, and tuples of them), `content` the
-    body in its canonical spelling."""
+def cache_key(tenant: Tenant, *told: str | tuple[tuple[str, str], ...], content: bytes) -> CacheKey:
+    """`told` is all that the reply depends on beside the body, `content` the body in its canonical
+    spelling."""
+    digest = _begun(tenant, told).copy()
+    digest.update(content)
+    return CacheKey(tenant, digest.digest())
+
+
+@functools.lru_cache(maxsize=512)
+def _begun(tenant: Tenant, told: tuple[str | tuple[tuple[str, str], ...], ...]) -> hashlib._Hash:
+    """Of all but the body, which is the same for many calls."""
     if not isinstance(tenant, Tenant):
         raise TypeError("a key without a tenant")
     head = repr((_VERSION, tenant.scope, tenant.names, told)).encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(len(head).to_bytes(8, "big"))
     digest.update(head)
-    digest.update(content)
-    return CacheKey(tenant, digest.digest())
+    return digest
 
 
 def members_revision(pool: Pool, catalog: Catalog) -> str:

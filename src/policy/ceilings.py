@@ -80,9 +80,9 @@ def _steps(price: Price) -> tuple[_Step, ...]:
     return tuple(steps)
 
 
-def sizes(facts: Facts, member: Member, most_output: int) -> tuple[int, int]:
-    """(input, output) in tokens: the estimate of the one, and the bound of the other. `most_output`: no more
-    are taken for an answer; 0: as many as the call and the member allow."""
+def most_sizes(facts: Facts, most_output: int) -> tuple[int, int]:
+    """(input, output) in tokens, whoever answers: the estimate of the one, and the bound of a single answer.
+    `most_output`: no more are taken for an answer; 0: as many as the call and the member allow."""
     operation = facts.surface.operation
     if operation != "chat":
         return (0, 0) if operation == "count" else (facts.context_tokens, 0)
@@ -91,7 +91,12 @@ def sizes(facts: Facts, member: Member, most_output: int) -> tuple[int, int]:
         most = most_output or DEFAULT_OUTPUT_TOKENS
     elif most_output and most_output < most:
         most = most_output
+    return facts.context_tokens, most
+
+
+def answer_of(facts: Facts, member: Member, most: int) -> int:
+    """What a call's answers may have, where one of any member's may have `most`."""
     can = member.capabilities.max_output_tokens
     if can is not None and can < most:
         most = can
-    return facts.context_tokens, most * facts.choices if facts.choices > 1 else most
+    return most * facts.choices if facts.choices > 1 else most

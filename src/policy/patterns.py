@@ -54,7 +54,13 @@ _PHONE = re.compile(
 )
 
 
+# Texts without these have no such thing: this is quickly seen, and most texts are such.
+_SOME_DIGITS = re.compile(rf"[0-9](?:{_GAP}{{0,3}}[0-9]){{6}}")
+
+
 def _phones(text: str) -> Iterator[tuple[int, int]]:
+    if _SOME_DIGITS.search(text) is None:
+        return iter(())
     return (found.span() for found in _PHONE.finditer(text))
 
 
@@ -165,10 +171,37 @@ _IS_SECRET = re.compile(rf"(?:\w+[_-])?{_NAME_OF_ONE}", re.I)
 _LEAST_SECRET = 6
 
 
+# A part of each of those names, and of what is sent with them.
+_TELLING = ("key", "secret", "pass", "pwd", "token")
+# How keys begin: one of these is in each.
+_BEGINNINGS = (
+    *(
+        "sk-",
+        "sk_",
+        "pk_",
+        "rk_",
+        "csk-",
+        "xai-",
+        "pplx-",
+        "nvapi-",
+        "tgp_v1",
+        "esecret-",
+        "bedrock-api-key-",
+    ),
+    *("rpa-", "dapi-", "gsk", "fw", "hf", "r8", "jina", "glpat", "npm", "shpat", "dop_v1", "lsv2_pt", "gh"),
+    *("github_pat_", "whsec_", "xox", "xapp-", "AIza", "ya29.", "GOCSPX-", "AKIA", "ASIA", "ABIA", "ACCA"),
+    *("ABSK", "SG.", "eyJ", "-----BEGIN "),
+)
+
+
 def _keys(text: str) -> Iterator[tuple[int, int]]:
-    yield from (found.span() for found in _KEY.finditer(text))
-    for pattern in (_NAMED, _IN_URL):
-        yield from (found.span(1) for found in pattern.finditer(text))
+    if any(beginning in text for beginning in _BEGINNINGS):
+        yield from (found.span() for found in _KEY.finditer(text))
+    lower = text.lower()
+    if any(word in lower for word in _TELLING):
+        yield from (found.span(1) for found in _NAMED.finditer(text))
+    if "://" in text:
+        yield from (found.span(1) for found in _IN_URL.finditer(text))
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -184,6 +217,9 @@ _BEARER = re.compile(
 
 
 def _bearers(text: str) -> Iterator[tuple[int, int]]:
+    lower = text.lower()
+    if "bearer" not in lower and "authorization" not in lower:
+        return iter(())
     return (found.span(found.lastindex or 0) for found in _BEARER.finditer(text))
 
 

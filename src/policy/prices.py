@@ -10,6 +10,7 @@ _PLAIN = ("cache_read", "cache_write_5m", "cache_write_1h")
 
 
 NO_COST = Cost(0)
+BESIDE = "beside"  # the bucket of what other models used on the way
 
 
 def cost_of(usage: Usage | None, price: Price | None, service_tier: str = "") -> Cost:
@@ -72,8 +73,8 @@ def _counts(usage: Usage, rates: Rates) -> tuple[dict[str, int], list[str]]:
         counts["request"] = 1
     if usage.web_searches:
         counts["web_searches"] = usage.web_searches
-    if usage.beside:  # what other models did on the way: no price that is here is theirs
-        unknown.append("beside")
+    if usage.beside:  # theirs are other prices than this one: records/pricing.py
+        unknown.append(BESIDE)
     return {bucket: count for bucket, count in counts.items() if count}, unknown
 
 

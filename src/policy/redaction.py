@@ -8,6 +8,7 @@ is, byte for byte.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +32,12 @@ _NO_MEDIA = frozenset(("redacted_thinking", "thinking", "reasoning"))
 _PLACES = ("index", "output_index", "content_index", "summary_index", "item_id")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 _AGAIN = 3
+_SHORT = 64
 
 Step = str | int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Redaction:
     """`finders`: name → pattern. `drop`: paths of what is left out. `drops_media`: images, documents and
     audio become a note of their kind and size."""
@@ -187,17 +189,25 @@ def _found_in(leaves: Sequence[_Leaf], redaction: Redaction) -> list[Hit]:
     whole = "".join([leaf.text for leaf in leaves])
     if redaction.drops_media and any(leaf.is_media for leaf in leaves) and whole:
         return [Hit(0, len(whole), MEDIA)]
-    found = hits(whole, redaction.finders)
+    finders = redaction.finders
+    found = list(_of_short(whole, redaction)) if len(whole) <= _SHORT else hits(whole, finders)
     if redaction.drops_media:
         found += _urls(whole)
     start = 0
     for leaf in leaves:
         if len(leaves) > 1:
-            found += [Hit(h.start + start, h.end + start, h.name) for h in hits(leaf.text, redaction.finders)]
+            alone = _of_short(leaf.text, redaction) if len(leaf.text) <= _SHORT else hits(leaf.text, finders)
+            found += [Hit(hit.start + start, hit.end + start, hit.name) for hit in alone]
         if KEYS in redaction.finders and leaf.key and is_secret(leaf.key, leaf.text):
             found.append(Hit(start, start + len(leaf.text), KEYS))
         start += len(leaf.text)
     return [hit for hit in joined(found) if whole[hit.start : hit.end] != f"[{hit.name}]"]
+
+
+@functools.lru_cache(maxsize=8192)
+def _of_short(text: str, redaction: Redaction) -> tuple[Hit, ...]:
+    """Ids, models, types and words come again and again."""
+    return tuple(hits(text, redaction.finders))
 
 
 def _piece(whole: str, start: int, end: int, found: Sequence[Hit]) -> str:
@@ -304,7 +314,7 @@ def _walk(tree: _Tree, value: Any, place: tuple[Any, ...], key: str, redaction: 
     here = (*place, *_named(value))
     for name in list(value):
         fresh = name
-        if found := hits(name, redaction.finders):
+        if found := _of_short(name, redaction):
             tree.names |= {hit.name for hit in found}
             fresh = _free(_put(name, found), value)
             value[fresh] = value.pop(name)
@@ -333,7 +343,7 @@ def _visit(tree: _Tree, owner: Any, at: Any, place: tuple[Any, ...], key: str, r
         if child:
             media = _is_media(owner, key, child)
             tree.leaves.append(_Leaf(child, place, key, _put_at(owner, at), media))
-    elif not isinstance(child, (bool, type(None))) and (found := hits(json.dumps(child), redaction.finders)):
+    elif not isinstance(child, (bool, type(None))) and (found := _of_short(json.dumps(child), redaction)):
         owner[at] = f"[{found[0].name}]"
         tree.names.add(found[0].name)
 

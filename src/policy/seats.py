@@ -10,7 +10,7 @@ from ..core.budgets import TOKENS, Budget, OnUnknown
 from ..core.call import Caller, Facts
 from ..core.catalog import Member
 from .budgets import Claim, Seat, degrades_left, seat_of
-from .ceilings import Ceilings, sizes
+from .ceilings import Ceilings, answer_of, most_sizes
 from .match import holds
 
 # Callers are few; users and customers that callers name may be many.
@@ -28,12 +28,13 @@ class Plan:
             "provider" in one.by or any(condition.fact == "provider" for condition in one.conditions)
             for one in budgets
         ]
+        self.names_providers = any(self._depend)  # does any budget go by who answers?
         self._seats: dict[tuple[Caller, str, str], tuple[Seat, ...]] = {}
         self._by_provider: dict[tuple[Caller, str], bool] = {}
 
     def depends_on_provider(self, caller: Caller, pool: str) -> bool:
         """Then the member has to be known before the call is let go."""
-        if not any(self._depend):
+        if not self.names_providers:
             return False
         key = (caller, pool)
         if (found := self._by_provider.get(key)) is None:
@@ -161,8 +162,9 @@ def _ceiling(
 ) -> _Ceiling:
     tokens = nano = 0
     untold: tuple[Member, ...] = ()
+    given, most = most_sizes(facts, most_output)
     for member in members:
-        given, output = sizes(facts, member, most_output)
+        output = answer_of(facts, member, most) if most else 0
         if given + output > tokens:
             tokens = given + output
         cost = ceilings.nano(member, now_s, given, output, facts.audio)

@@ -116,7 +116,8 @@ class OpenCalls:
     # -- the file
 
     def _write(self, request_id: str, opened: Opened) -> None:
-        number = self._append(open_line(opened))
+        written = self._segments.append_open(opened)
+        number = self._segments.number if written else self._append(open_line(opened))
         self._calls[request_id] = _Call(opened, number)
         self._in[number] = self._in.get(number, 0) + 1
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..core.prices import Cost, PriceBook
 from ..core.record import Attempt, Record
 from ..core.usage import NOTHING, PARTIAL
-from ..policy.prices import NO_COST, cost_of
+from ..policy.prices import BESIDE, NO_COST, cost_of
 
 _UNTOLD = Cost(None, unknown=("usage",))
 
@@ -33,9 +33,25 @@ def cost_of_attempt(attempt: Attempt, book: PriceBook) -> Cost:
     provider, _, model = attempt.member.partition("/")
     found = book.find(provider, model, int(attempt.started_s))
     cost = cost_of(attempt.usage, found, attempt.service_tier)
+    if attempt.usage is not None and attempt.usage.beside and BESIDE in cost.unknown:
+        cost = _with_beside(cost, attempt, provider, book)
     if attempt.usage_state != PARTIAL or (found is not None and found.commitment):
         return cost
     return replace(cost, total=None, unknown=(*cost.unknown, "rest"))
+
+
+def _with_beside(cost: Cost, attempt: Attempt, provider: str, book: PriceBook) -> Cost:
+    """With what other models used on the way, where each of them has a price at that provider."""
+    nano = 0
+    for one in attempt.usage.beside if attempt.usage is not None else ():
+        found = book.find(provider, one.model, int(attempt.started_s))
+        total = cost_of(one.usage, found, attempt.service_tier).total
+        if total is None:
+            return cost
+        nano += total
+    buckets = {**cost.buckets, BESIDE: nano} if nano else cost.buckets
+    unknown = tuple(bucket for bucket in cost.unknown if bucket != BESIDE)
+    return Cost(None if unknown else sum(buckets.values()), buckets, unknown)
 
 
 def total_of(costs: list[Cost]) -> Cost:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.opened import Opened
+from ..core.opened import Opened, Pairs, Shared
 
 log = logging.getLogger("modelbroker.records")
 
@@ -31,9 +31,16 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+class _Shared(msgspec.Struct, frozen=True, array_like=True, tag="s", tag_field="kind"):
+    """Pairs of many calls, which later lines of the segment name by their number."""
+
+    number: int
+    pairs: Pairs
+
+
 class _Open(msgspec.Struct, frozen=True, array_like=True, tag="o", tag_field="kind"):
     request_id: str
-    shared: tuple[tuple[str, str], ...]
+    shared: int | Pairs
     own: tuple[tuple[str, str], ...]
     status: int
     code: str
@@ -45,11 +52,12 @@ class _Closed(msgspec.Struct, frozen=True, array_like=True, tag="c", tag_field="
 
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(_Open | _Closed)
+_DECODER = msgspec.json.Decoder(_Shared | _Open | _Closed)
 
 
 def open_line(opened: Opened) -> bytes:
-    return _ENCODER.encode(("o", *opened)) + b"\n"
+    """With all that it says."""
+    return _ENCODER.encode(("o", opened[0], tuple(opened.shared), *opened[2:])) + b"\n"
 
 
 def closed_line(request_ids: Sequence[str], mark: Mark | None) -> bytes:
@@ -66,6 +74,7 @@ class Found:
 
     def read(self, segment: bytes) -> None:
         """Segments in their order. A line that was cut by a kill is of a call that was not answered yet."""
+        shared: dict[int, Pairs] = {}
         lines = segment.split(b"\0", 1)[0].split(b"\n")
         for line in lines[:-1]:
             try:
@@ -77,10 +86,12 @@ class Found:
                 self.mark = entry.mark or self.mark
                 for request_id in entry.request_ids:
                     self.opened.pop(request_id, None)
+            elif isinstance(entry, _Shared):
+                shared[entry.number] = entry.pairs
             else:
-                self.opened[entry.request_id] = Opened(
-                    entry.request_id, entry.shared, entry.own, entry.status, entry.code
-                )
+                pairs = shared.get(entry.shared, ()) if isinstance(entry.shared, int) else entry.shared
+                opened = Opened(entry.request_id, pairs, entry.own, entry.status, entry.code)
+                self.opened[entry.request_id] = opened
 
 
 class Segments:
@@ -92,6 +103,7 @@ class Segments:
         self._number = max(self._numbers(), default=0)
         self._map: mmap.mmap | None = None
         self._at = self._size = 0
+        self._shared: dict[Shared, int] = {}  # what the segment that is written to has of them
 
     @property
     def number(self) -> int:
@@ -118,6 +130,21 @@ class Segments:
         self._at = end
         return True
 
+    def append_open(self, opened: Opened) -> bool:
+        """The same of an open entry. What many calls share is written once a segment."""
+        shared = opened.shared
+        if not isinstance(shared, Shared):
+            return self.append(open_line(opened))
+        number = self._shared.get(shared)
+        if number is not None:
+            return self.append(_ENCODER.encode(("o", opened[0], number, *opened[2:])) + b"\n")
+        number = len(self._shared)
+        line = _ENCODER.encode(("s", number, tuple(shared))) + b"\n"
+        if not self.append(line + _ENCODER.encode(("o", opened[0], number, *opened[2:])) + b"\n"):
+            return False
+        self._shared[shared] = number
+        return True
+
     def next(self, room: int = 0) -> None:
         """Begin a segment, with room for a line of so many bytes. OSError where the disk has none."""
         self.close()
@@ -134,6 +161,7 @@ class Segments:
         finally:
             os.close(file)
         self._at, self._size, self._number = 0, size, self._number + 1
+        self._shared.clear()
 
     def drop_before(self, number: int) -> None:
         """Segments go from the oldest on, or what one of them closed would be open again."""

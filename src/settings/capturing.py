@@ -46,6 +46,7 @@ def compiled(merged: Merged, entry: CaptureIn | None, declared: Mapping[str, str
         queue_bytes=entry.queue_bytes,
         key=sealed.key if sealed else None,
         old_keys=tuple(sealed.old_keys) if sealed else (),
+        is_set=True,
     )
 
 

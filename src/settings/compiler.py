@@ -120,8 +120,7 @@ def compile_texts(
     callers = read_callers(merged, callers_in, has_client_ca)
     issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
-    rules = _rules(merged, rules_in, facts)
-    capture = read_capture(merged, {**facts, **_raw_headers(merged)})
+    rules, capture = _rules(merged, rules_in, facts), _capture(merged, facts)
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
@@ -148,8 +147,7 @@ def compile_texts(
     if at_s is not None:
         told = (pools, book, at_s, providers.idle(provider_map), budgets)
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
-    parts |= {"budgets": budgets, "fleet": fleet} if budgets else {}
-    parts |= {"capture": capture} if capture.rules else {}
+    parts |= capture | ({"budgets": budgets, "fleet": fleet} if budgets else {})
     catalog = _named(parts, terms, ledger_in.place() if ledger_in else LedgerPlace())
     return Loaded(catalog, merged.all_warnings(), book)
 
@@ -402,6 +400,11 @@ def _rules(merged: Merged, entries: list[RuleIn | None], facts: Mapping[str, str
         deny = f"rule {name} does not allow this call" if entry.deny == "" else entry.deny
         result.append(Rule(name, conditions, entry.pool, deny))
     return tuple(result)
+
+
+def _capture(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
+    capture = read_capture(merged, {**facts, **_raw_headers(merged)})
+    return {"capture": capture} if capture.is_set else {}
 
 
 def _raw_headers(merged: Merged) -> dict[str, str]:

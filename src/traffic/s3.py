@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import heapq
+import importlib
 import re
 import time
 from collections import Counter
@@ -35,7 +36,7 @@ class _Object(NamedTuple):
     key: str
     first_ms: int
     last_ms: int
-    count: int
+    samples: int
     size: int
 
 
@@ -129,7 +130,7 @@ class S3Store:
             keys = [{"Key": one.key} for one in old[begin : begin + _DELETED_AT_ONCE]]
             with _told():
                 self._client.delete_objects(Bucket=self._bucket.name, Delete={"Objects": keys, "Quiet": True})
-        return sum(one.count for one in old)
+        return sum(one.samples for one in old)
 
     # -- inside
 
@@ -210,10 +211,8 @@ def _day(at_s: float) -> str:
 
 
 def _client(bucket: Bucket) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
+    boto3 = importlib.import_module("boto3")
+    config = importlib.import_module("botocore.config").Config(
         connect_timeout=_TIMEOUT_S,
         read_timeout=_TIMEOUT_S,
         retries={"max_attempts": 2, "mode": "standard"},
@@ -227,9 +226,8 @@ def _client(bucket: Bucket) -> Any:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
+    errors = importlib.import_module("botocore.exceptions")
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (errors.BotoCoreError, errors.ClientError) as error:
         raise StoreError(" ".join(str(error).split())[:300]) from None

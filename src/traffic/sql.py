@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -98,8 +99,8 @@ class SqlStore:
         if not rows:
             return 0
         insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(SAMPLES)
-        statement = insert.on_conflict_do_nothing(index_elements=["request_id"])
-        statement = statement.returning(SAMPLES.c.request_id)
+        ignoring = insert.on_conflict_do_nothing(index_elements=["request_id"])
+        statement = ignoring.returning(SAMPLES.c.request_id)
         with _told(), self._engine.begin() as connection:
             return sum(len(connection.execute(statement, row).all()) for row in rows)
 
@@ -214,7 +215,7 @@ class SqlStore:
 
     def _sample(self, row: Mapping[str, Any]) -> Sample:
         known = {name: row[name] for name in ("request_id", "at_s", "stream", "status", *_TEXTS, *_WHO)}
-        bodies = {
+        bodies: dict[str, Any] = {
             name: None if row[name] is None else self._sealer.open(bytes(row[name]), row["request_id"], name)
             for name in ("request", "reply")
         }
@@ -223,9 +224,7 @@ class SqlStore:
     def _connected(self, url: str) -> Engine:
         rest = url.partition(":")[2]
         if self._is_sqlite:
-            file_of(url).parent.mkdir(parents=True, exist_ok=True)
-            if not file_of(url).exists():
-                os.close(os.open(file_of(url), os.O_CREAT | os.O_WRONLY, 0o600))  # nobody else's to read
+            _make(file_of(url))
             engine = create_engine(f"sqlite+pysqlite:{rest}", connect_args={"timeout": _BUSY_MS / 1000})
             event.listen(engine, "connect", _set_up_sqlite)
             return engine
@@ -253,6 +252,15 @@ class SqlStore:
         METADATA.create_all(connection)
         insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(SCHEMA)
         connection.execute(insert.on_conflict_do_nothing(), {"version": VERSION})
+
+
+def _make(path: Path) -> None:
+    """A file that nobody else can read."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path} can't be opened: {error.strerror}") from None
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:

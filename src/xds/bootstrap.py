@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from .types import EXT_PROC_CLUSTER, XDS_CLUSTER, Tree, circuit_breakers, extension, typed
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+# Envoy's --drain-time-s. A listener that an edit removed keeps its open streams so long, and all its memory:
+# a stream of an hour must live through an edit, and edits of a day must not fill the heap.
+DRAIN_S = 7_200
 _CONCURRENCY = 1_000_000  # calls in flight to the broker are bounded by the broker
 
 # A control plane that is back is found within so long; by default it may take half a minute.

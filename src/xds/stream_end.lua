@@ -47,7 +47,7 @@ local function scan_from(seen, open)
   local scan = scan_of_event(seen.dialect)
   local kind = last and string.match(string.sub(open, last + 1, last + 100), '^%s*{%s*"type":%s*"(response%.[^"]+)"')
   -- That a response began quotes all of its request, and tells no usage.
-  scan.is_off = kind and not FINAL["openai-responses"][kind]
+  scan.is_off = seen.dialect == "openai-responses" and kind and not FINAL[seen.dialect][kind]
   scan_usage(scan, last and string.sub(open, last + 1) or "")
   return scan
 end

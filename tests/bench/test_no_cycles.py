@@ -23,8 +23,8 @@ import translation
 def left_by(work: Callable[[], Any]) -> int:
     """Objects in cycles that it leaves when it is not the first of its kind."""
     work()
-    gc.collect()
-    gc.freeze()  # what is there already is not looked through: it is much
+    # What is there already, garbage or not, is not looked through: it is much.
+    gc.freeze()
     gc.disable()
     try:
         work()

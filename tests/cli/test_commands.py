@@ -302,7 +302,9 @@ def test_explain_says_whom_a_conversation_belongs_to(explained: Callable[..., An
     assert "affinity session, which nothing in the call names: by weight" in text
     assert [member["chance"] for member in story["eligible"]] == [0.5, 0.5]
     found: set[str] = set()
-    for session in range(12):
+    for session in range(12):  # two of them are enough, in most cases
+        if len(found) == 2:
+            break
         text, story = explained(hi, "--assume-credentials", "--header", f"x-session-id=s{session}")
         member = story["affinity"]["member"]
         assert f"affinity session, by the header x-session-id: first at {member}" in text

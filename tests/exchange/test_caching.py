@@ -239,7 +239,7 @@ def test_teams_share_where_the_pool_says_so(dialect: str, one: str, other: str) 
     assert is_hit(outcome) == (teams[0] == teams[1])
     if teams[1] is None:
         assert isinstance(outcome, Forward) and not outcome.watched
-        assert dict(outcome.own_headers)["x-broker-cache"] == "bypass; reason=no-team"
+        assert dict(outcome.set_headers)["x-broker-cache"] == "bypass; reason=no-team"
 
 
 def test_customers_that_a_caller_speaks_for_are_kept_apart() -> None:

@@ -139,7 +139,7 @@ def codes(got: list[Got]) -> Counter[str]:
 
 def quiet(broker: Broker, budget: str, scope: str, spent: int) -> None:
     """After all has ended, so much is spent and nothing is reserved."""
-    wait_until(lambda: standing(broker, budget, scope) == (spent, 0), 15)
+    wait_until(lambda: standing(broker, budget, scope) == (spent, 0), 60)
 
 
 @pytest.mark.parametrize(("name", "output"), [("crowd", 100), ("over", 130)])

@@ -184,9 +184,9 @@ def test_a_new_authority_takes_the_place_of_the_old_one(broker: Broker, certific
 
     assert (is_let_in(old), is_let_in(new)) == (True, False)
     certificates.client_ca.write_bytes(certificates.strangers.pem)
-    wait_until(lambda: is_let_in(new) and not is_let_in(old), 15)
+    wait_until(lambda: is_let_in(new) and not is_let_in(old), 60)
     certificates.client_ca.write_bytes(certificates.agents.pem)
-    wait_until(lambda: is_let_in(old) and not is_let_in(new), 15)
+    wait_until(lambda: is_let_in(old) and not is_let_in(new), 60)
 
 
 def test_where_a_certificate_is_required_nobody_comes_in_without(
@@ -201,8 +201,8 @@ def test_where_a_certificate_is_required_nobody_comes_in_without(
             return True
         return False
 
-    wait_until(is_shut, 15)
+    wait_until(is_shut, 60)
     assert record(broker, post(broker, certificates.of(AGENT)))["caller"] == "agents"
     assert record(broker, post(broker, certificates.of(AGENT), x_api_key=KEY))["caller"] == "tester"
     broker.edit(config(sims, certificates))
-    wait_until(lambda: not is_shut(), 15)
+    wait_until(lambda: not is_shut(), 60)

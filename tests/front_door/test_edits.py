@@ -48,6 +48,7 @@ def broker(edits: Edits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
         yield running
 
 
+@pytest.mark.timeout(600)
 def test_no_edit_fails_a_call(broker: Broker, edits: Edits, sims: Simulators) -> None:
     kinds = [kind for kind in edits.kinds for _ in range(EACH_KIND)]
     edits.random.shuffle(kinds)

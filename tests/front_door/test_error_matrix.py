@@ -128,6 +128,12 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
+@pytest.fixture(autouse=True)
+def clean(broker: Broker) -> None:
+    """Who said no in a test before this one would be waited for."""
+    broker.forget()
+
+
 @pytest.fixture(scope="module")
 def speakers(broker: Broker) -> Iterator[Speakers]:
     with Speakers(broker.url) as made:

@@ -123,7 +123,7 @@ def question_in(call: dict[str, Any]) -> str | None:
 
 def poll(make_calls: Callable[[], list[Got]], holds: Callable[[list[Got]], bool], what: str) -> None:
     """Calls, all of them good, until `holds` of a batch."""
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 90
     while True:
         got = make_calls()
         assert_unseen(got)

@@ -353,7 +353,7 @@ def test_a_client_that_goes_is_seen_by_the_provider(broker: Broker, sims: Simula
         record = record_of(broker, got)
         assert told(record) == (200, "client_gone", [("cancelled", "")]), record
         assert len(records_of(broker, got)) == 1
-    outcomes = [call["outcome"] for call in wait_until(sims["first"].settled_calls, 10)]
+    outcomes = [call["outcome"] for call in wait_until(sims["first"].settled_calls, 60)]
     assert outcomes == ["client-gone"] * len(outcomes)
 
 

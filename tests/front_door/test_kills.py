@@ -177,7 +177,7 @@ def test_all_ends_with_a_supervisor_that_is_killed(sims: Simulators, tmp_path: P
     assert running.process is not None
     running.process.kill()
     running.process.wait()
-    wait_until(lambda: not any(is_alive(pid) for pid in children), 10)
+    wait_until(lambda: not any(is_alive(pid) for pid in children), 60)
     with running:  # on the same state folder
         assert make(running.url, [Ask("chat")])[0].is_whole
 

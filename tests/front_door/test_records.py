@@ -170,7 +170,7 @@ def test_a_refusal_says_who_was_refused_and_by_what(broker: Broker) -> None:
 def test_one_record_a_call_and_metrics_agree(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"first": 1, "status": 529}])
     ids = {call(broker).headers["x-broker-request-id"] for _ in range(30)}
-    wait_until(lambda: ids <= {line["request_id"] for line in lines_of(broker)}, 15)
+    wait_until(lambda: ids <= {line["request_id"] for line in lines_of(broker)}, 60)
     seen = [line["request_id"] for line in lines_of(broker)]
     assert len(seen) == len(set(seen))
     with urllib.request.urlopen(f"{broker.admin_url}/metrics") as reply:

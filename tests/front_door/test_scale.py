@@ -28,7 +28,7 @@ DISTINCT = [
     pytest.param(2_000, marks=pytest.mark.skipif("MODELBROKER_HEAVY" not in os.environ, reason="slow")),
 ]
 # The promise is 1 s on a quiet machine with two cores; a busy one is given this.
-GENEROUS_S = 5.0
+GENEROUS_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,7 @@ def percentiles(values: list[float]) -> str:
     )
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("distinct", DISTINCT)
 def test_a_thousand_pools(sims: Simulators, tmp_path: Path, distinct: int) -> None:
     tree = config(sims, distinct)

@@ -298,7 +298,7 @@ def test_a_key_that_is_taken_out_of_the_file_is_good_no_longer(broker: Broker, k
 
         assert (status(RSA), status(fresh)) == (200, 401)
         key_file.write_text(jwks(fresh))
-        wait_until(lambda: status(RSA) == 401 and status(fresh) == 200, 15)
+        wait_until(lambda: status(RSA) == 401 and status(fresh) == 200, 60)
         for broken, why in (
             ('{"keys": [', "is not JSON"),
             (json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}), "is a shared secret"),
@@ -307,7 +307,7 @@ def test_a_key_that_is_taken_out_of_the_file_is_good_no_longer(broker: Broker, k
             broker.wait_for(lambda known, why=why: why in (known["error"] or ""), 15)
             assert status(fresh) == 200
         key_file.write_text(jwks(RSA, EC, ED))
-        wait_until(lambda: status(RSA) == 200 and status(fresh) == 401, 15)
+        wait_until(lambda: status(RSA) == 200 and status(fresh) == 401, 60)
     broker.wait_for(lambda known: known["error"] is None)
 
 
@@ -316,7 +316,7 @@ def test_keys_that_are_fetched(broker: Broker, server: KeyServer) -> None:
         reply = post(broker, bearer(key.token(REMOTE, aud="anybody")))
         return "" if reply.status_code == 200 else str(reply.json()["error"]["code"])
 
-    wait_until(lambda: code(REMOTE_KEY) == "", 15)
+    wait_until(lambda: code(REMOTE_KEY) == "", 60)
     asked = server.asked
     assert [code(REMOTE_KEY) for _ in range(5)] == [""] * 5
     assert server.asked <= asked + 2, "they are kept, and fetched now and then"
@@ -348,7 +348,7 @@ def test_keys_that_were_never_there(sims: Simulators, tmp_path: Path) -> None:
         server.fails = False
         absent.write_text(jwks(EC))
         wait_until(lambda: post(broker, remote).status_code == 200, 30)
-        wait_until(lambda: post(broker, own).status_code == 200, 15)
+        wait_until(lambda: post(broker, own).status_code == 200, 60)
 
 
 def test_issuers_come_and_go(broker: Broker, sims: Simulators, key_file: Path, server: KeyServer) -> None:
@@ -356,7 +356,7 @@ def test_issuers_come_and_go(broker: Broker, sims: Simulators, key_file: Path, s
     keys_only = {**whole, "issuers": [], "callers": whole["callers"][:1]}
     broker.edit(keys_only)
     good = EC.token(verified=True)
-    wait_until(lambda: post(broker, bearer(good)).json()["error"]["code"] == "invalid_api_key", 10)
+    wait_until(lambda: post(broker, bearer(good)).json()["error"]["code"] == "invalid_api_key", 60)
     assert post(broker, bearer(KEY)).status_code == 200
     broker.edit(whole)
-    wait_until(lambda: post(broker, bearer(good)).status_code == 200, 10)
+    wait_until(lambda: post(broker, bearer(good)).status_code == 200, 60)

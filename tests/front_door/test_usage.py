@@ -180,7 +180,7 @@ def test_what_passes(broker: Broker, sims: Simulators, size: int | None) -> None
 
 
 def found_in(broker: Broker, wanted: Mapping[str, tuple[str, Found]]) -> dict[str, tuple[str, Found]]:
-    wait_until(lambda: wanted.keys() <= lines(broker).keys(), 15)
+    wait_until(lambda: wanted.keys() <= lines(broker).keys(), 60)
     records = lines(broker)
     found = {}
     for request_id, (name, _) in wanted.items():
@@ -324,7 +324,7 @@ def test_a_client_that_leaves_in_mid_stream(
         client.send()
         assert client.read()
         client.leave()
-    new = wait_until(lambda: lines(broker).keys() - before, 15)
+    new = wait_until(lambda: lines(broker).keys() - before, 60)
     (record,) = [lines(broker)[request_id] for request_id in new or ()]
     assert record["code"] == "client_gone"
     assert record["usage_state"] == record["attempts"][0]["usage_state"] == SO_FAR[member]

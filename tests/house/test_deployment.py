@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from modelbroker.cli.main import build_parser, main
+from modelbroker.xds.bootstrap import DRAIN_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +62,18 @@ def test_the_containers_commands_are_ones_that_the_program_takes() -> None:
     docker_command = re.search(r"^CMD (\[.*\])", (ROOT / "Dockerfile").read_text().replace("\\\n", ""), re.M)
     assert docker_command is not None
     assert parser.parse_args(yaml.safe_load(docker_command.group(1))).xds == serve.xds
+
+
+def test_every_envoy_keeps_removed_listeners_for_as_long() -> None:
+    """An open stream of an hour outlives an edit; what nobody needs any more does not fill Envoy."""
+    assert 3600 <= DRAIN_S <= 4 * 3600
+    command = compose()["envoy"]["command"]
+    assert command[command.index("--drain-time-s") + 1] == str(DRAIN_S)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        build_parser().parse_args(["bootstrap", "--help"])
+    for text in (printed.getvalue(), (ROOT / "docs" / "deploy.md").read_text()):
+        assert set(re.findall(r"--drain-time-s (\d+)", text)) == {str(DRAIN_S)}
 
 
 def test_sockets_paths_and_ports_meet() -> None:

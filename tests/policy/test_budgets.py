@@ -236,7 +236,7 @@ def test_all_fit_or_nothing_is_reserved() -> None:
     wide, narrow = seat(budget("wide", 100)), seat(budget("narrow", 10))
     verdict = accounts.reserve(ask("1", claim(wide, 20), claim(narrow, 20)))
     assert (verdict.outcome, verdict.row, verdict.ready_s) == (DENIED, 1, None)
-    assert standing(accounts) == {}
+    assert set(standing(accounts).values()) <= {(0, 0)}
 
 
 def test_what_cant_be_told_counts_as_what_was_reserved_or_more() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from modelbroker.policy.patterns import FINDERS, custom, hits
 from modelbroker.policy.redaction import Redaction, redacted
 

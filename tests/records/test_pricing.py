@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.prices import Cost, Price, PriceBook, Rates, Scale, book_of
 from modelbroker.core.record import Attempt, Record
-from modelbroker.core.usage import EXACT, NOTHING, PARTIAL, UNKNOWN, Usage
+from modelbroker.core.usage import EXACT, NOTHING, PARTIAL, UNKNOWN, Beside, Usage
 from modelbroker.records.pricing import price, total_of
 
 SCALE = Scale(Rates(input=3_000_000_000, output=15_000_000_000))
@@ -15,6 +15,7 @@ DEAR = Scale(Rates(input=6_000_000_000, output=30_000_000_000))
 BOOK = book_of(
     {
         ("a", "org/m"): (Price(SCALE), Price(DEAR, from_s=1_000)),
+        ("a", "advisor"): (Price(DEAR),),
         ("paid", "m"): (Price(Scale(Rates()), commitment=True),),
     }
 )
@@ -55,6 +56,25 @@ USED = Usage(input=1_000, output=100)
         ([attempt(usage=Usage(input=1, cache_read=1))], Cost(None, {"input": 3_000}, ("cache_read",))),
         ([attempt(usage=Usage(input=1, web_searches=1))], Cost(None, {"input": 3_000}, ("web_searches",))),
         ([attempt(usage=Usage(input=1), state=PARTIAL)], Cost(None, {"input": 3_000}, ("rest",))),
+        # What another model used on the way, by its own price; unknown where that is.
+        (
+            [
+                attempt(
+                    usage=Usage(
+                        input=1, beside=(Beside("advisor", Usage(output=2)), Beside("advisor", Usage()))
+                    )
+                )
+            ],
+            Cost(63_000, {"input": 3_000, "beside": 60_000}),
+        ),
+        (
+            [attempt(usage=Usage(input=1, beside=(Beside("advisor", Usage(1)), Beside("other", Usage(1)))))],
+            Cost(None, {"input": 3_000}, ("beside",)),
+        ),
+        (
+            [attempt(usage=Usage(input=1, cache_read=1, beside=(Beside("advisor", Usage(1)),)))],
+            Cost(None, {"input": 3_000, "beside": 6_000}, ("cache_read",)),
+        ),
         (
             [attempt(usage=Usage(input=1)), attempt("a/other", USED)],
             Cost(None, {"input": 3_000}, ("price",)),

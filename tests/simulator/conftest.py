@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 from modelbroker.simulator import Simulator, parse_script
+from support.authorities import one_authority
+
+__all__ = ["one_authority"]
 
 KEY = {"authorization": "Bearer sk-test", "anthropic-version": "2023-06-01"}
 

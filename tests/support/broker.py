@@ -19,9 +19,10 @@ from typing import Any
 
 import yaml
 
+from .authorities import for_the_product
 from .simulators import SimulatorHandle, Simulators
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 KEY = "mb-test-key"
 # Key id and secret with which requests to simulated Bedrock are signed.
 AWS_KEYS = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -110,7 +111,7 @@ class Broker:
         self._keeps_port = keeps_port
         self._may_be_refused = may_be_refused
         self._environ = {
-            **os.environ,
+            **for_the_product(os.environ),
             "KEY_OF_PROVIDERS": "sk-provider-secret",
             "AWS_KEYS_OF_PROVIDERS": AWS_KEYS,
             **(environ or {}),
@@ -131,7 +132,7 @@ class Broker:
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(self.config_dir / "broker.yaml")
 
-    def edit(self, config: Mapping[str, Any] | str, timeout_s: float = 10) -> str:
+    def edit(self, config: Mapping[str, Any] | str, timeout_s: float = 60) -> str:
         """Replace the file and wait until the result is in effect; the new revision."""
         before = self.status()["revision"]
         self.write(config)
@@ -222,7 +223,7 @@ class Broker:
     def status(self) -> dict[str, Any]:
         """`GET /status`; {} while the control plane is away."""
         try:
-            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=15) as reply:
                 status: dict[str, Any] = json.load(reply)
                 return status
         except OSError:
@@ -230,8 +231,10 @@ class Broker:
 
     def forget(self) -> None:
         """What members said in a test before this one is nothing to it; Envoy has that too at the end."""
-        request = urllib.request.Request(f"{self.admin_url}/forget", method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
+
+        def post() -> None:
+            request = urllib.request.Request(f"{self.admin_url}/forget", method="POST")
+            urllib.request.urlopen(request, timeout=10).close()
 
         def is_told() -> bool:
             with urllib.request.urlopen(f"{self.admin_url}/status?envoy", timeout=10) as reply:
@@ -239,18 +242,24 @@ class Broker:
             hosts = [member["envoy"] for pool in pools for member in pool["members"]]
             return all(host["healthy"] for host in hosts if host is not None)
 
-        deadline = time.monotonic() + 30
+        began_s = posted_s = time.monotonic()
+        post()
         while not is_told():
-            assert time.monotonic() < deadline, "Envoy does not hear that members are well"
+            now_s = time.monotonic()
+            assert now_s < began_s + 30, "Envoy does not hear that members are well"
+            if now_s > posted_s + 0.5:  # the last attempt of the test before was told of after the first time
+                post()
+                posted_s = now_s
+            time.sleep(0.002)
 
     def metrics(self, name: str, *, labels: bool = True) -> dict[str, float]:
         """Labels → value of one metric, as Prometheus gets it; `labels`: whether it has any."""
         begins = f"{name}{{" if labels else f"{name} "
-        with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5) as reply:
+        with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=15) as reply:
             lines = [line for line in reply.read().decode().splitlines() if line.startswith(begins)]
         return {line.removeprefix(name).rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
 
-    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
+    def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 60) -> dict[str, Any]:
         """The first status for which `holds`; AssertionError when it does not come."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

@@ -16,6 +16,7 @@ import yaml
 from modelbroker.cli.up import free_port
 from modelbroker.envoyapi.loader import envoy_binary
 
+from .authorities import for_the_product
 from .waiting import wait_until
 
 _PROGRAM = [sys.executable, "-m", "modelbroker.cli.main"]
@@ -66,7 +67,7 @@ class Pair:
         command += ["--xds", self._addresses[0], "--ext-proc", self._addresses[1]]
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--state-dir", str(self.folder / "state")]
         command += ["--undecided", str(self.folder / "undecided.jsonl")]
-        environ = {**os.environ, "KEY_OF_PROVIDERS": "sk-provider-secret"}
+        environ = {**for_the_product(os.environ), "KEY_OF_PROVIDERS": "sk-provider-secret"}
         with (self.folder / "serve.log").open("ab") as log:
             self.control = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
 
@@ -89,7 +90,7 @@ class Pair:
     def is_ready(self) -> bool:
         """The control plane says that its Envoy has the configuration."""
         try:
-            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.admin_url}/status", timeout=15) as reply:
                 return bool(json.load(reply)["in_effect"])
         except (OSError, urllib.error.URLError):
             return False

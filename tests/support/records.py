@@ -18,7 +18,7 @@ def record_of(broker: Broker, got: Got) -> dict[str, Any]:
 
 def record_with(broker: Broker, request_id: str) -> dict[str, Any]:
     """The same, by the call's id."""
-    found = wait_until(lambda: lines_with(broker, request_id), 20)
+    found = wait_until(lambda: lines_with(broker, request_id), 60)
     assert len(found) == 1, found
     return found[0]
 

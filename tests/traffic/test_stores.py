@@ -7,7 +7,6 @@ import random
 from collections.abc import Sequence
 
 import pytest
-
 from modelbroker.core.errors import Misconfigured
 from modelbroker.core.ids import request_id_of
 from modelbroker.core.traffic import Sample

@@ -321,6 +321,15 @@ def read(dialect: str, events: Sequence[dict[str, Any]]) -> Any:
     return found
 
 
+@pytest.mark.parametrize("cut", [40, 5_121, 8_000])
+def test_a_long_event_of_a_chat_tells_usage_whatever_kind_it_says_it_is(lua: LuaEnvoy, cut: int) -> None:
+    """What a response says when it begins is passed over; a chat has no such kinds."""
+    event = {"type": "response.created", "usage": U, "long": "x" * 9_000}
+    stream = b"data: %b\n\n" % json.dumps(event).encode()
+    so_far, last, _ = told(lua, "stream", CHAT, stream, [cut, len(stream) - cut])
+    assert (so_far, last) == (USAGE, "")
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_events_tell_what_they_say_last(lua: LuaEnvoy, data: st.DataObject) -> None:

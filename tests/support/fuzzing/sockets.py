@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import h11
 
-# A case that has not ended by then hangs. What it may take in truth is LIMIT_S: see `run_all`.
-PATIENCE_S = 8.0
+# A case that has not ended by then hangs, on a busy machine too. What it may take in truth is LIMIT_S: see
+# `run_all`.
+PATIENCE_S = 30.0
 LIMIT_S = 1.0
 _MAX_HEAD = 256 * 1024
 

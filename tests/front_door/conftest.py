@@ -1,0 +1,5 @@
+"""What holds for these tests."""
+
+from support.authorities import one_authority
+
+__all__ = ["one_authority"]
