@@ -30,7 +30,6 @@ from modelbroker.records.opens import OpenCalls
 from modelbroker.records.pricing import price
 from modelbroker.records.write_ahead import Mark, Segments
 from stopwatch import timed
-
 from traffic import MODEL, PATH, request_body, stream_events, whole_reply
 
 _DIALECT = "openai-chat"

@@ -44,7 +44,8 @@ def translated(slices: Sequence[Slice]) -> list[str]:
     return told
 
 
-_IDENTITY, _NOT_IDENTITY = "broker", ("translated", "guarded", "paid", "kept", "cached")
+_IDENTITY = "broker"
+_NOT_IDENTITY = ("translated", "guarded", "paid", "kept", "cached", "captured", "spared")
 _SATURATION = (
     "scenario",
     "target",

@@ -63,7 +63,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--target",
         action="append",
         choices=list(STARTERS),
-        help="only this one; may be repeated (all but guarded, paid, kept, cached and litellm)",
+        help="only this one; may be repeated (default: direct, envoy, broker, translated)",
     )
     parser.add_argument(
         "--with-litellm",

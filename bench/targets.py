@@ -150,12 +150,19 @@ class TheBroker:
     guard = "first-event"
     cache: ClassVar[dict[str, Any] | None] = None
     pays = False
+    captures: ClassVar[dict[str, Any] | None] = None
 
     def __init__(self, upstream: int, folder: Path) -> None:
         config = broker_config(upstream, self.dialects, self.guard, self.cache)
         if self.pays:
             config |= budgets(2)
-        self._broker = Broker(folder / self.name, config, with_ledger=self.pays)
+        if self.captures is not None:
+            config["capture"] = {
+                "rules": [self.captures],
+                "encryption": {"key": {"env": "BENCH_TRAFFIC_KEY"}},
+            }
+        environ = {"BENCH_TRAFFIC_KEY": "6b" * 32}
+        self._broker = Broker(folder / self.name, config, with_ledger=self.pays, environ=environ)
         try:
             self._broker.start()
         except AssertionError as error:
@@ -205,6 +212,21 @@ class Cached(Kept):
 
     name = "cached"
     fresh = False
+
+
+class Captured(TheBroker):
+    """The same as `broker`, but that both bodies of each call are captured: redacted, encrypted and written
+    by a process that counts, too."""
+
+    name = "captured"
+    captures: ClassVar[dict[str, Any] | None] = {"match": {}}
+
+
+class Spared(TheBroker):
+    """The same, but that the rule of `capture` matches none of the calls."""
+
+    name = "spared"
+    captures: ClassVar[dict[str, Any] | None] = {"match": {"team": "nobody"}}
 
 
 def broker_config(
@@ -333,5 +355,7 @@ STARTERS: dict[str, Callable[[int, Path], Target]] = {
     "paid": Paid,
     "kept": Kept,
     "cached": Cached,
+    "captured": Captured,
+    "spared": Spared,
     "litellm": LiteLlm,
 }

@@ -30,6 +30,8 @@ def check_path(path: Path, *, with_envoy: bool) -> int:
             print(f"warning: {warning}", file=sys.stderr)
     if ready.problems:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
+    if ready.capture_why:
+        raise Misconfigured(500, "capture_unset", f"{path}: {ready.capture_why}")
     judged = ""
     if with_envoy:
         complaint = envoy_complaint(ready.snapshot.resources)

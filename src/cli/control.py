@@ -26,6 +26,7 @@ from ..envoyapi import api
 from ..exchange import View
 from ..extproc.cache import CacheDesk
 from ..extproc.cache_redis import RedisReplies
+from ..extproc.capture import CaptureDesk
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
 from ..policy.hedging import HedgeTally
@@ -41,13 +42,14 @@ from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
+from .capture import CaptureKeeper
 from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
 from .prices import price_list_here
-from .readiness import mended, on_loop, same, unbuilt
-from .runtime import Overrides, Ready, make_ready, prepare
+from .readiness import on_loop
+from .runtime import Overrides, Ready, make_ready, mended, prepare, same, unbuilt
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
 from .state import call_key
@@ -112,13 +114,16 @@ class ControlPlane:
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
         broker = content_hash(seal.hex())
         self._trials = TrialKeeper(options.state_dir, broker, options.listener)
-        known = (hedges, self._opens.open, self._cache, self._budgets, self._trials)
+        self._capture = CaptureKeeper(options.state_dir)
+        self._captures = CaptureDesk(self._capture.offer)
+        known = (hedges, self._opens.open, self._cache, self._budgets, self._captures, self._trials)
         self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
             self._writer.put,
             self._trials.take,
+            self._captures.records,
             observe=self._health.observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
@@ -173,6 +178,8 @@ class ControlPlane:
             self._cache.run(),
             self._budgets.run(),
             self._trials.run(),
+            self._capture.run(),
+            self._captures.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -193,7 +200,8 @@ class ControlPlane:
             self._kept.write()
             self._record_file.close()
             self._opens.close()
-            await self._ledger.close()
+            self._captures.close()
+            await asyncio.gather(self._ledger.close(), self._capture.close())
             self._health.close()
 
     def _dropped(self, records: Sequence[Record]) -> None:
@@ -273,17 +281,20 @@ class ControlPlane:
         self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
         self._trials.configured(ready)
-        self._configure_cache(ready)
+        self._configure_stores(ready)
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
         log.info("configuration %s: %d pools%s", ready.catalog.revision, len(ready.catalog.pools), kept)
 
-    def _configure_cache(self, ready: Ready) -> None:
+    def _configure_stores(self, ready: Ready) -> None:
+        """Of replies, and of captured calls."""
         url = ready.resolved.cache_redis
         if url != self._cache_redis[0]:
             self._cache_redis = url, RedisReplies(url) if url else None
         self._cache.configure(ready.catalog.cache.bytes, self._cache_redis[1])
+        self._captures.most_bytes = ready.catalog.capture.queue_bytes
+        self._capture.configured(ready.catalog, ready.capture, ready.capture_why)
 
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
@@ -357,7 +368,7 @@ class ControlPlane:
             self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
             self._ledger.configured(served.catalog.ledger, served.resolved)
             self._trials.configured(served)
-            self._configure_cache(served)
+            self._configure_stores(served)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
@@ -438,6 +449,7 @@ class ControlPlane:
             "simulators": self._simulators(),
             "ledger": self._ledger.status(),
             **self._trials.status(),
+            "capture": self._capture.status(),
             "members": shown_members(self._health, time.time()),
             "pools": self._pools_of(ready, asks_envoy),
         }

@@ -79,6 +79,20 @@ def _catch_up(folder: Path, url: str, retention_s: int) -> None:
         print(f"warning: the journal in {folder} can't be read: {error.strerror}", file=sys.stderr)
 
 
+def take_journals(folders: Iterable[Path], catalog: Catalog, config: Path, state_dir: Path | None) -> None:
+    """What other brokers of this configuration's wrote into their own state folders, into its ledger; nothing
+    where there is none. What goes wrong is a warning: the journals stay, and are taken another time."""
+    folder = state_folder_of(state_dir, config)
+    url, why = ledger_url_of(catalog.ledger, os.environ) if catalog.ledger.is_on else ("", "off")
+    if why or (not catalog.ledger.url and not folder.is_dir()):
+        return
+    try:
+        for one in folders:
+            _catch_up(one, url or default_url(folder), catalog.ledger.retention_s)
+    except (SQLAlchemyError, Misconfigured, OSError) as error:
+        print(f"warning: the ledger does not have these calls: {error}", file=sys.stderr)
+
+
 def moment(at_ms: int, timespec: str = "auto") -> str:
     """`2026-11-29T20:53:20Z`"""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")

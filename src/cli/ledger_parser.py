@@ -285,14 +285,14 @@ def _dimensions(text: str) -> tuple[str, ...]:
 
 
 def _since(text: str) -> int:
-    return _moment_ms(text, ends_day=False)
+    return moment_ms(text, ends_day=False)
 
 
 def _until(text: str) -> int:
-    return _moment_ms(text, ends_day=True)
+    return moment_ms(text, ends_day=True)
 
 
-def _moment_ms(text: str, *, ends_day: bool) -> int:
+def moment_ms(text: str, *, ends_day: bool) -> int:
     if found := _AGO.fullmatch(text):
         return int((time.time() - int(found[1]) * _UNITS_S[found[2]]) * 1000)
     try:

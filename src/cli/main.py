@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands, ledger_parser, rollout_parser
+from . import commands, eval_parser, ledger_parser, rollout_parser, traffic_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -65,12 +65,14 @@ def build_parser() -> argparse.ArgumentParser:
     _explain(commands_of)
     _prices(commands_of)
     ledger_parser.add(commands_of, _command)
+    traffic_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _budgets(commands_of)
     _forget(commands_of)
     rollout_parser.add(commands_of, _command)
     _drill(commands_of)
+    eval_parser.add(commands_of, _command)
     return parser
 
 

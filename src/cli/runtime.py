@@ -21,8 +21,10 @@ from ..policy.estimates import Estimates
 from ..policy.identity import named
 from ..policy.seats import Plan
 from ..settings import PriceList, compile_texts, place_of, read_files
+from ..traffic.reports import Settings as CaptureSettings
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
+from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, redis_password, resolve
 
@@ -56,10 +58,13 @@ class Ready:
     prices: PriceBook = NO_PRICES
     problems: tuple[str, ...] = ()  # what does not hold up the rest, and is no mere warning
     redis_password: str | None = None
+    capture: CaptureSettings | None = None  # None: nothing is captured
+    capture_why: str = ""  # why nothing is, where something was to be
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self.compile_warnings, *self.resolved.warnings, *self.problems)
+        why = (f"{self.capture_why}; nothing is captured",) if self.capture_why else ()
+        return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *why)
 
 
 def prepare(
@@ -110,13 +115,17 @@ def make_ready(
         needs_redis()
         password = redis_password(catalog.fleet, environ)
     resolved = resolve(catalog, environ)
+    capture, capture_why = None, ""
+    if catalog.capture.rules:
+        capture, capture_why = capture_settings(catalog.capture, environ)
     generation = generation_of(catalog, resolved.state)
     by_name = named(resolved.callers.values(), catalog)
     prices = prices if prices is not None else before.prices if before else NO_PRICES
     plan = Plan(catalog.budgets) if catalog.budgets else None
     callers, estimates = resolved.callers, Estimates(prices)
     ceilings = Ceilings(prices)
-    view = View(generation, catalog, resolved.state, callers, by_name, estimates, ceilings, plan)
+    told = (callers, by_name, estimates, ceilings, plan, bool(capture_why))
+    view = View(generation, catalog, resolved.state, *told)
     memory = before.memory if before else Memory()
     resources = build(catalog, resolved.state, SURFACES, resolved.credentials, memory)
     return Ready(
@@ -130,6 +139,8 @@ def make_ready(
         prices,
         problems,
         password,
+        capture,
+        capture_why,
     )
 
 
@@ -197,3 +208,28 @@ def mocked_provider(provider: Provider, mocks: Mapping[str, str]) -> Provider:
         region=provider.region or "us-east-1",
         project=provider.project or "a-project",
     )
+
+
+def same(old: Ready, new: Ready) -> bool:
+    """Nothing that is served differs: a comment was edited, or a file was touched."""
+    return (
+        old.snapshot.generation == new.snapshot.generation
+        and old.resolved.credentials == new.resolved.credentials
+        and old.resolved.callers == new.resolved.callers
+        and old.resolved.ledger_url == new.resolved.ledger_url
+        and old.resolved.cache_redis == new.resolved.cache_redis
+        and (old.capture, old.capture_why) == (new.capture, new.capture_why)
+    )
+
+
+def unbuilt(ready: Ready, provider: str) -> str | None:
+    built = ready.catalog.providers[provider].built
+    return None if built else "this version does not speak its dialect yet"
+
+
+def mended(before: Ready | None, after: Ready) -> list[str]:
+    """Providers whose credential is another one now."""
+    if before is None:
+        return []
+    old, new = before.resolved.credentials, after.resolved.credentials
+    return [name for name in new if old.get(name) != new[name]]

@@ -84,12 +84,14 @@ def redis_of(catalog: Catalog, environ: Mapping[str, str]) -> tuple[str, str]:
     check_redis_is_installed()
     if ref.kind == "url":
         return ref.name, ""
-    value, why = _read(ref, environ)
+    value, why = read_secret(ref, environ)
     if value is None:
         return "", why
     parts = urlsplit(value)
     is_good = parts.scheme in ("redis", "rediss", "unix") and (parts.hostname or parts.path)
-    return (value, "") if is_good else ("", f"{_place(ref)} does not hold the URL of a Redis (redis://…)")
+    return (
+        (value, "") if is_good else ("", f"{secret_place(ref)} does not hold the URL of a Redis (redis://…)")
+    )
 
 
 def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
@@ -98,7 +100,7 @@ def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, 
         if place.url and place.is_on:
             checked(place.url)
         return place.url, ""
-    url, why = _read(place.secret, environ)
+    url, why = read_secret(place.secret, environ)
     if url is None:
         return "", why
     try:
@@ -106,7 +108,7 @@ def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, 
     except Misconfigured as error:
         if error.code != "ledger_url":
             raise
-        return "", f"{_place(place.secret)}: {error.message}"
+        return "", f"{secret_place(place.secret)}: {error.message}"
     return url, ""
 
 
@@ -126,6 +128,9 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
                 yield Path(ref.name)
     if catalog.ledger.secret is not None and catalog.ledger.secret.kind == "file":
         yield Path(catalog.ledger.secret.name)
+    for each in (catalog.capture.secret, catalog.capture.key, *catalog.capture.old_keys):
+        if each is not None and each.kind == "file":
+            yield Path(each.name)
     for issuer in catalog.issuers:
         if issuer.jwks.file:
             yield Path(issuer.jwks.file)
@@ -165,14 +170,14 @@ def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | N
         return None, "it has no credential: add `credential: {env: NAME}` or `{file: PATH}`"
     if ref.kind == "aws":
         return _aws_credential(environ)
-    value, why = _read(ref, environ)
+    value, why = read_secret(ref, environ)
     if value is None or provider.auth is not Auth.AWS_SIGV4:
         return value, why
     if ref.kind == "mock":
         return f"{value}:no-secret", ""
     parts = value.split(":")
     if len(parts) not in (2, 3) or not all(parts):
-        return None, f"{_place(ref)} does not hold KEY_ID:SECRET or KEY_ID:SECRET:SESSION_TOKEN"
+        return None, f"{secret_place(ref)} does not hold KEY_ID:SECRET or KEY_ID:SECRET:SESSION_TOKEN"
     return value, ""
 
 
@@ -213,7 +218,7 @@ def _aws_file(environ: Mapping[str, str]) -> Path:
 def _digest(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
     if ref.kind == "sha256":
         return ref.name, ""
-    value, why = _read(ref, environ)
+    value, why = read_secret(ref, environ)
     return (None, why) if value is None else (hashlib.sha256(value.encode()).hexdigest(), "")
 
 
@@ -221,17 +226,17 @@ def redis_password(fleet: Fleet, environ: Mapping[str, str]) -> str | None:
     """Raises Misconfigured where it can't be read."""
     if fleet.credential is None:
         return None
-    value, why = _read(fleet.credential, environ)
+    value, why = read_secret(fleet.credential, environ)
     if value is None:
         raise Misconfigured(500, "no_redis_password", f"redis.credential: {why}")
     return value
 
 
-def _read(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
+def read_secret(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
     """(value, why not). White space at the ends is an editor's, never a key's."""
     if ref.kind == "mock":
         return ref.name, ""
-    where = _place(ref)
+    where = secret_place(ref)
     if ref.kind == "env":
         value = environ.get(ref.name, "").strip()
     else:
@@ -248,5 +253,5 @@ def _read(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
     return value, ""
 
 
-def _place(ref: SecretRef) -> str:
+def secret_place(ref: SecretRef) -> str:
     return f"the environment variable {ref.name}" if ref.kind == "env" else f"the file {ref.name}"

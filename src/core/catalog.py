@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .budgets import Budget, Fleet
+from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
@@ -359,3 +360,4 @@ class Catalog:
     fleet: Fleet | None = None
     ledger: LedgerPlace = LedgerPlace()
     trials: Mapping[str, Trials] = field(default_factory=lambda: _NO_TRIALS)  # by the pool's name
+    capture: Capture = NO_CAPTURE

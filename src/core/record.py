@@ -150,6 +150,7 @@ class Record:
     cached_request_id: str = ""
     saved: Saved | None = None
     purpose: str = ""
+    captured: str = ""
     rollout: str = ""
     arm: str = ""
     stage: str = ""

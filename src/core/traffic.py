@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 CLIENT_CALL = ""  # a purpose: of clients' own calls. The others: `shadow`, `eval`
 # What is missing of a sample.
-CUT_BY_SIZE = "size"  # a bound on bodies: what is there is the beginning
+CUT_BY_SIZE = "size"  # a body that is larger than the bound
 CUT_SHORT = "ended"  # the reply has no end: its client left, its provider broke off, or the broker ended
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -128,6 +129,12 @@ class Rehearsal:
     def has_simulator(self, provider: str) -> bool:
         return provider in self._simulated
 
+    async def tell_all(self, script: Mapping[str, Any]) -> None:
+        """Replace the scripts of all simulators that there are. OSError: one refuses it, and why."""
+        status = json.loads(await _ask("GET", f"{self.admin_url}/status"))
+        for where in (status.get("simulators") or {}).values():
+            await _ask("PUT", f"{where['control']}/script", json.dumps(script).encode())
+
     async def tell(self, provider: str, script: Mapping[str, Any]) -> None:
         """Replace a simulator's script."""
         body = json.dumps(script).encode()
@@ -206,15 +213,16 @@ def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 @contextlib.asynccontextmanager
-async def running(files: Mapping[str, str], folder: Path) -> AsyncIterator[Rehearsal]:
-    """The broker with this configuration (name → text), in `folder`. Misconfigured: it does not start."""
+async def running(files: Mapping[str, str], folder: Path, *, mocks: bool = True) -> AsyncIterator[Rehearsal]:
+    """The broker with this configuration (name → text), in `folder`; with `mocks` at simulated providers.
+    Misconfigured: it does not start."""
     config = folder / "config"
     config.mkdir(parents=True)
     for name, text in files.items():
         (config / name).write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "modelbroker.cli.main", "up", "--config", str(config)]
     command += ["--state-dir", str(folder / "state"), "--port", "0", "--admin-port", "0"]
-    command += ["--mock-providers", "--drain-timeout", "1"]
+    command += ["--drain-timeout", "1", *(["--mock-providers"] if mocks else [])]
     log_path = folder / "broker.log"
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -223,6 +231,7 @@ async def running(files: Mapping[str, str], folder: Path) -> AsyncIterator[Rehea
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             process_group=0,  # a terminal's Ctrl-C is for the drill, which ends the broker in its time
+            preexec_fn=_ends_with_parent,
         )
     try:
         url = await _ready(process)
@@ -232,6 +241,12 @@ async def running(files: Mapping[str, str], folder: Path) -> AsyncIterator[Rehea
         yield Rehearsal(url, admin[1], process, folder)
     finally:
         await _end(process)
+
+
+def _ends_with_parent() -> None:
+    """A broker whose drill was killed would go on for ever (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
 async def _ready(process: asyncio.subprocess.Process) -> str:

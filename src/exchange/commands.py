@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..core.opened import Shared
+from ..core.traffic import Sample
 from ..policy.caching import CacheKey
 
 
@@ -42,6 +43,7 @@ class Reply:
     body: bytes
     code: str = ""
     facts: tuple[tuple[str, str], ...] = ()  # for the record: what was known by then
+    sample: Sample | None = None  # for the store of traffic
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
-from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAPTURE_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..core.trials import Shadow
 from ..dialects import (
     SURFACES,
@@ -29,6 +29,7 @@ from ..policy.kept import ReplyCache
 from .asked import asked
 from .budgeting import NO_FUNDS, Budgeting, Funds
 from .caching import CallCache, Question
+from .capturing import ToCapture, to_capture, with_reply
 from .cheapest import priced
 from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
@@ -72,6 +73,7 @@ class OuterCall:
     _arm: Arm = NO_ARM
     _home: str = ""  # the pool that it was for, before an arm was drawn
     _served_by: str = ""  # the one that it goes to
+    capture: ToCapture | None = None  # of a call that goes on: what is captured of it
     _budgeting: Budgeting | None = None
     _inbound: Inbound = NO_HEADERS
     _proof: Proof = NO_PROOF
@@ -258,7 +260,13 @@ class OuterCall:
         self.cache = self.cache or CallCache(self.replies, self.request_id)
         wait_s = max(0.0, min(pool.timeouts.reply_ms, patience.deadline_ms - moment.monotonic_ms)) / 1000
         call = Question(self.view, decision, facts, read, self._inbound, self._body)
-        return self.cache.answer(call, moment.unix_s, wait_s)
+        known = self.cache.answer(call, moment.unix_s, wait_s)
+        if isinstance(known, Reply):
+            return with_reply(known, self._to_capture(facts, moment, decision.pool, decision.pool))
+        return known
+
+    def _to_capture(self, facts: Facts, moment: Moment, asked_pool: str, pool: str) -> ToCapture | None:
+        return to_capture(self.view, facts, self.request_id, self._body, moment.unix_s, asked_pool, pool)
 
     def _resume_cache(self, facts: Facts, routed: Routed) -> None:
         """The call was handed back, and may be one that others wait for."""
@@ -308,6 +316,14 @@ class OuterCall:
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
         own_facts += told_of_trial(self.errand, self._arm)
+        if self.view.captures:
+            pools = routed.pools[0], routed.decision.pool
+            self.capture = self._to_capture(facts, moment, *pools)
+        if (to := self.capture) is not None:
+            own_facts.append(("captured", to.word))
+            if to.wants_reply:
+                own.append((CAPTURE_HEADER, "1"))
+                names = (*names, CAPTURE_HEADER)
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),

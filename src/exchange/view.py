@@ -86,6 +86,7 @@ class View:
     estimates: Estimates = field(default_factory=Estimates, repr=False)
     ceilings: Ceilings = field(default_factory=Ceilings, repr=False)
     plan: Plan | None = None  # None: there are no budgets
+    capture_is_out: bool = False  # its key or its store's URL can't be read: nothing is captured
     _targets: dict[tuple[object, ...], Target] = field(default_factory=dict, repr=False)
     _members: dict[str, str] = field(default_factory=dict, repr=False)  # pool → its members' revision
 
@@ -93,6 +94,11 @@ class View:
     def caches(self) -> bool:
         """Has a pool a cache?"""
         return any(pool.cache is not None for pool in self.catalog.pools.values())
+
+    @functools.cached_property
+    def captures(self) -> bool:
+        """Are bodies of any calls captured?"""
+        return bool(self.catalog.capture.rules) and not self.capture_is_out
 
     def members_revision(self, pool: Pool) -> str:
         """As the function of this name says; kept."""

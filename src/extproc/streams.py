@@ -36,6 +36,7 @@ from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
 from .asking import NO_DESK, Desk, ask_for
 from .cache import CacheDesk
+from .capture import CaptureDesk, CaptureStream
 from .member_streams import GuardedReplyStream, MemberCallStream, MemberReplyStream
 from .messages import Messages, defect
 from .trials import NO_TRIALS, TrialDesk, offer_copies
@@ -73,8 +74,10 @@ class OuterStream:
         opened: Callable[[Opened], None],
         desk: CacheDesk | None = None,
         funds: Desk = NO_DESK,
+        captures: CaptureDesk | None = None,
         trials: TrialDesk = NO_TRIALS,
     ) -> None:
+        self._captures = captures
         self._messages = messages
         self._opened = opened
         self._wire = wire
@@ -122,6 +125,8 @@ class OuterStream:
         request_id = self._call.request_id
         if isinstance(outcome, Forward):
             self._opened(Opened(request_id, outcome.shared_facts, outcome.own_facts))
+            if self._call.capture is not None and self._captures is not None:
+                self._captures.begin(self._call.capture)
             self._wire.send(self._messages.forward(outcome))
             if self._trials is not None:
                 offer_copies(self._call, _now(), self._trials)
@@ -132,6 +137,8 @@ class OuterStream:
         else:
             self._opened(Opened(request_id, outcome.facts, (), outcome.status, outcome.code))
             self._wire.send(self._messages.reply(outcome))
+            if outcome.sample is not None and self._captures is not None:
+                self._captures.put(outcome.sample)
             if self._call.cache is not None:
                 self._call.cache.quit()
         self._wire.close()
@@ -273,7 +280,8 @@ class Streams:
     `views`: generation → view; the newest serves a generation that is not known here (an Envoy that was
     configured before this process started). `seal` is the key of the courses that calls carry, `book` what is
     known of members, and `hedges` counts. `opened` is told of each call whose body came, before it is
-    answered. `desk`: where replies are kept; `funds` pay for calls; `trials` takes copies.
+    answered. `desk`: where replies are kept; `funds` pay for calls; `captures`
+    takes bodies, `trials` copies.
     """
 
     def __init__(
@@ -285,8 +293,10 @@ class Streams:
         opened: Callable[[Opened], None] = lambda opened: None,
         desk: CacheDesk | None = None,
         funds: Desk = NO_DESK,
+        captures: CaptureDesk | None = None,
         trials: TrialDesk = NO_TRIALS,
     ) -> None:
+        self._captures = captures
         self._funds = funds
         self._trials = trials
         self._messages = messages
@@ -319,8 +329,12 @@ class Streams:
                     self._opened,
                     self._desk,
                     self._funds,
+                    self._captures,
                     self._trials,
                 )
+            case "capture" if self._captures is not None:
+                request_id = metadata.get("x-broker-request-id", "")
+                return CaptureStream(self._messages, wire, self._captures, request_id)
             case "member" if metadata.get("x-broker-member"):
                 return MemberCallStream(self._messages, wire, spoken(metadata["x-broker-member"]))
             case "member" if metadata.get("x-broker-dialect") in BUILT:

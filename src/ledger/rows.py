@@ -34,6 +34,7 @@ _RARE = (
     "degraded_from",
     "budget",
     "purpose",
+    "captured",
     "rollout",
     "arm",
     "stage",

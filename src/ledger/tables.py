@@ -141,13 +141,15 @@ CALLS = Table(
         _column(name, Text, "as in the record; null: nothing", since=2, null=True)
         for name in ("cache", "cache_reason", "cached_request_id", "degraded_from", "budget")
     ),
+    _column("purpose", Text, "as in the record; null: a client's call", since=3, null=True),
     *(
         _column(name, Text, "as in the record; null: nothing", since=3, null=True)
-        for name in ("purpose", "rollout", "arm", "stage", "shadow_of")
+        for name in ("rollout", "arm", "stage", "shadow_of")
     ),
     _column("budgets", Text, "JSON: as in the record; null: none", since=2, null=True),
     _column("saved", Text, "JSON: the record's; null: no answer from the cache", since=2, null=True),
     _column("saved_nano", BigInteger, "the total of its cost; null: unknown, or none", since=2, null=True),
+    _column("captured", Text, "as in the record; null: nothing", since=3, null=True),
 )
 
 ATTEMPTS = Table(

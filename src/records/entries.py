@@ -73,6 +73,7 @@ def record_of(entry: AnyMessage) -> Record:
         cache_reason=facts.get("cache_reason", ""),
         cached_request_id=facts.get("cached_request_id", ""),
         purpose=facts.get("purpose", ""),
+        captured=facts.get("captured", ""),
         rollout=facts.get("rollout", ""),
         arm=facts.get("arm", ""),
         stage=facts.get("stage", ""),

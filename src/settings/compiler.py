@@ -36,6 +36,7 @@ from .affordable import warn_of_prices
 from .budgets import budgets_of
 from .caching import CacheStoreIn
 from .callers import is_glob, read_callers, read_issuers
+from .capturing import read_capture
 from .explain import read_list, read_one
 from .files import read_files
 from .identity import IssuerIn
@@ -121,7 +122,7 @@ def compile_texts(
     callers = read_callers(merged, callers_in, has_client_ca)
     issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
-    rules = _rules(merged, rules_in, facts)
+    rules, capture = _rules(merged, rules_in, facts), _capture(merged, facts)
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
@@ -149,7 +150,7 @@ def compile_texts(
     if at_s is not None:
         told = (pools, book, at_s, providers.idle(provider_map), [b for b in budgets if not b.purpose])
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
-    parts |= {"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {}
+    parts |= capture | ({"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {})
     return Loaded(_named(parts, terms, tried.trials, ledger_in), merged.all_warnings(), book)
 
 
@@ -409,6 +410,11 @@ def _rules(merged: Merged, entries: list[RuleIn | None], facts: Mapping[str, str
         deny = f"rule {name} does not allow this call" if entry.deny == "" else entry.deny
         result.append(Rule(name, conditions, entry.pool, deny))
     return tuple(result)
+
+
+def _capture(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
+    capture = read_capture(merged, {**facts, **_raw_headers(merged)})
+    return {"capture": capture} if capture.is_set else {}
 
 
 def _raw_headers(merged: Merged) -> dict[str, str]:

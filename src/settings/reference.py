@@ -155,6 +155,16 @@ ledger:
   url: {env: LEDGER_URL}  # e.g. postgresql://broker:secret@db.internal/ledger
   retention: 800d
 """,
+    "capture": """\
+capture:
+  rules:
+    - {match: {team: sales}, pools: reasoning-tier, share: 10%}
+  exempt: [payroll-*]
+  custom: {badge: 'B-[0-9]{4}'}
+  drop: [metadata, "messages[*].name"]
+  keep: 14d
+  encryption: {key: {env: TRAFFIC_KEY}}
+""",
     "cache": """\
 cache: {bytes: 256MiB, redis: {env: REDIS_URL}}
 """,

@@ -16,6 +16,7 @@ from . import trial_values, values
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .caching import CacheIn, CacheStoreIn
+from .capture import CaptureIn
 from .fields import HOUR, Flag, Model, field
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
@@ -424,6 +425,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "facts": FactsIn,
     "ledger": LedgerIn,
     "cache": CacheStoreIn,
+    "capture": CaptureIn,
     "redis": RedisIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}

@@ -16,7 +16,7 @@ from . import requests
 from .reading import size_tokens, text_size
 from .requests import Call
 from .samples import sample
-from .script import Citation, Reply
+from .script import Citation, Knows, Reply
 from .seals import Seals
 
 _WORDS = re.compile(r"\S+\s*|\s+")
@@ -130,7 +130,7 @@ def braid(strands: Iterable[list[Item]], interleave: bool) -> list[Item]:
 def compose(call: Call, reply: Reply, provider: str, rng: random.Random, seals: Seals) -> Answer:
     """The answer to `call` by `reply`'s wishes, and by default where it has none."""
     tools = _tool_uses(call, reply, rng)
-    text = reply.text
+    text = reply.text if reply.knows is None else _known_text(call, reply.knows)
     if text is None:
         text = "" if tools or reply.refusal else _default_text(call, provider)
     finish = reply.finish or _finish(reply, tools)
@@ -185,6 +185,14 @@ def tokens_of(pieces: list[str], top: int) -> list[Token]:
         logprob = -(number % 8) / 8
         out.append(Token(text, logprob, tuple((text + "~" * k, logprob - k) for k in range(top))))
     return out
+
+
+def _known_text(call: Call, knows: Knows) -> str:
+    """What it knows, or what it says where it does not."""
+    question = requests.last_user_text(call)
+    heard = max((piece for piece in knows.answers if piece in question), key=len, default=None)
+    draw = random.Random(f"{knows.seed}:{call.model}:{question}").random()
+    return knows.wrong if heard is None or draw >= knows.right else knows.answers[heard]
 
 
 def _default_text(call: Call, provider: str) -> str:

@@ -214,10 +214,21 @@ class Citation(_Part):
     end: Count | None = None
 
 
+class Knows(_Part):
+    """A model of known quality: whether it is right is drawn by seed, model and question, so that the same
+    question always has the same answer."""
+
+    answers: Annotated[dict[str, str], Field(min_length=1)]  # a piece of the question → the right answer
+    right: Annotated[float, Field(ge=0, le=1)] = 1.0  # the share of questions to which it gives that
+    wrong: str = "I do not know."
+    seed: int = 0
+
+
 class Reply(Rule):
     """One well-behaved answer; fields left out get the simulator's defaults."""
 
     text: str | None = None
+    knows: Knows | None = None  # in place of text: right answers, or wrong ones
     others: list[str] = []  # texts of the second choice and later ones; without: as the first
     refusal: str | None = None  # the model's words of refusal, behind the text
     citations: list[Citation] = []
@@ -236,6 +247,8 @@ class Reply(Rule):
 
     @model_validator(mode="after")
     def _one_split(self) -> Self:
+        if self.text is not None and self.knows is not None:
+            raise ValueError("text and knows exclude one another; keep one of them")
         if self.chunks is not None and self.chunk_bytes is not None:
             raise ValueError("chunks and chunk_bytes exclude one another; keep one of them")
         return self

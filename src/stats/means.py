@@ -99,9 +99,9 @@ def mean_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> In
     """The mean of independent observations: Wilson's score for 0 and 1, else Student's t with Hall's
     correction for skewness. None of no observations.
 
-    Measured: 95 % cover 93 to 97 % from 20 observations on where they are normal or exponential; for tails as
-    long as those of latency and cost (log-normal, sigma 1) from 100 on (92 % at 20; plain t 86 %,
-    `bootstrap_mean` 90 %).
+    Measured in 2,000 seeded worlds: 95 % cover 93 to 97 % from 20 observations on where they are normal or
+    exponential (plain t: 92 % at 20). For tails as long as those of latency and cost (log-normal, sigma 1)
+    they cover 92 to 93 % at 20 (plain t: 87 %) and 93 to 95 % from 50 on (plain t: from 200 on).
     """
     return Moments.of(values).interval(confidence)
 

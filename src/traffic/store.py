@@ -16,7 +16,7 @@ END_OF_TIME_S = 4e9
 @dataclass(frozen=True, slots=True)
 class Stats:
     """`bytes` is what the samples take in the store; `by`: field (`purpose`, `pool`, `dialect`, `model`,
-    `status`, `key`, the id of the key that their bodies are encrypted with, "" for none) → value →
+    `status`; `key`, the id of the key that their bodies are encrypted with, "" for none) → value →
     samples."""
 
     samples: int = 0

@@ -8,6 +8,8 @@ from ..core.keys import (
     BLAME_HEADER,
     BLAMELESS_HEADER,
     CACHE_HEADER,
+    CAPTURE_FILTER,
+    CAPTURE_HEADER,
     CAUSE_HEADER,
     CERTIFICATE_URI,
     CODE_HEADER,
@@ -74,7 +76,12 @@ def outer_listener(catalog: Catalog) -> Tree:
         "outer",
         limits,
         rds={"route_config_name": OUTER_ROUTES, "config_source": ADS},
-        http_filters=[*([jwt_filter()] if catalog.issuers else ()), ext_proc, router()],
+        http_filters=[
+            *([jwt_filter()] if catalog.issuers else ()),
+            ext_proc,
+            *([_capture_filter()] if catalog.capture.sees_replies else ()),
+            router(),
+        ],
         access_log=[
             access_log(
                 OUTER_LOG, ("x-broker-request-id", "x-broker-member", CODE_HEADER), ("x-broker-request-id",)
@@ -106,6 +113,47 @@ def outer_listener(catalog: Catalog) -> Tree:
         "per_connection_buffer_limit_bytes": limits.request_bytes * (MOST_OVER_LIMIT - 1)
         + buffer_bytes(limits),
         "filter_chains": [chain],
+    }
+
+
+def _capture_filter() -> Tree:
+    """Shows replies of captured calls to a stream of their own. Envoy waits for nothing from it, and a broker
+    that is gone fails no call. Of all others it sees nothing: their routes do not ask for it."""
+    return extension(
+        CAPTURE_FILTER,
+        EXT_PROC,
+        grpc_service=grpc_service("capture"),
+        stat_prefix="capture",
+        observability_mode=True,
+        failure_mode_allow=True,
+        processing_mode={
+            "request_header_mode": "SKIP",
+            "request_body_mode": "NONE",
+            "response_header_mode": "SKIP",
+            "response_body_mode": "NONE",
+        },
+    )
+
+
+def _captured(route: Tree) -> Tree:
+    """The same route for calls whose reply is captured."""
+    match = route["match"]
+    headers = [*match["headers"], {"name": CAPTURE_HEADER, "present_match": True}]
+    overrides = {
+        "processing_mode": {
+            "request_header_mode": "SKIP",
+            "request_body_mode": "NONE",
+            "response_header_mode": "SEND",
+            "response_body_mode": "STREAMED",
+        },
+        "grpc_initial_metadata": [
+            {"key": "x-broker-request-id", "value": "%DYNAMIC_METADATA(modelbroker:request_id)%"}
+        ],
+    }
+    return {
+        **route,
+        "match": {**match, "headers": headers},
+        "typed_per_filter_config": {CAPTURE_FILTER: typed(EXT_PROC_PER_ROUTE, overrides=overrides)},
     }
 
 
@@ -145,6 +193,8 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
         "direct_response": {"status": 404, "body": {"inline_string": "no such operation"}},
         "response_headers_to_add": [set_header("x-broker-attempts", "0")],
     }
+    decided = [_hedged_route(catalog), _pool_route(catalog)]
+    captured = [_captured(route) for route in decided] if catalog.capture.sees_replies else []
     per_stream = {"grpc_initial_metadata": [{"key": "x-broker-generation", "value": generation}]}
     return {
         "name": OUTER_ROUTES,
@@ -152,11 +202,7 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
             {
                 "name": "broker",
                 "domains": ["*"],
-                "routes": [
-                    _hedged_route(catalog),
-                    _pool_route(catalog),
-                    unrouted,
-                ],
+                "routes": [*captured, *decided, unrouted],
                 "response_headers_to_add": broker_headers,
                 "response_headers_to_remove": list(_BETWEEN_LISTENERS),
                 "typed_per_filter_config": {

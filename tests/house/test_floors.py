@@ -26,9 +26,13 @@ MAY_IMPORT = {
     "prices": {"core"},
     "ledger": {"core", "policy", "records"},
     "trials": {"core", "policy", "stats", "budgets"},
+    "traffic": {"core", "dialects", "policy"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
+    "evals": {"core", "stats", "dialects", "policy", "settings", "drill"},
     "cli": {
+        "stats",
+        "evals",
         "core",
         "dialects",
         "policy",
@@ -42,6 +46,7 @@ MAY_IMPORT = {
         "prices",
         "ledger",
         "trials",
+        "traffic",
         "simulator",
         "drill",
     },
@@ -57,6 +62,8 @@ PURE = {
 }
 # The rest of `drill` is pure too: what is drilled, what is promised, and what is made of it.
 SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}
+# Of `evals`: calls, the disk, and a user's own code.
+SHELLS_OF_EVALS = {"client.py", "folder.py", "runner.py", "custom.py"}
 # Modules of the standard library that are I/O, clocks or chance.
 IMPURE = {
     "asyncio",
@@ -126,6 +133,13 @@ def test_the_core_is_pure(package: str) -> None:
 def test_a_drills_judgement_is_pure() -> None:
     for path in sorted((SRC / "drill").glob("*.py")):
         if path.name not in SHELLS_OF_DRILL:
+            used = {name.split(".")[0] for name, _ in imports(path)}
+            assert not used & IMPURE, path.name
+
+
+def test_what_an_evaluation_makes_of_calls_is_pure() -> None:
+    for path in sorted((SRC / "evals").glob("*.py")):
+        if path.name not in SHELLS_OF_EVALS:
             used = {name.split(".")[0] for name, _ in imports(path)}
             assert not used & IMPURE, path.name
 

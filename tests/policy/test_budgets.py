@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.budgets import STEPS, Budget, Span, Window
+from modelbroker.core.call import Caller
 from modelbroker.policy.budgets import (
     DEGRADED,
     DENIED,
@@ -27,6 +28,7 @@ from modelbroker.policy.budgets import (
     seat_of,
     window_named,
 )
+from modelbroker.policy.seats import Plan
 
 DAY = Window(length_ms=86_400_000)
 
@@ -338,3 +340,13 @@ def test_what_is_charged_is_what_was_used(
 @pytest.mark.parametrize("window", [Window("day", "Europe/Berlin"), DAY, Window()])
 def test_an_account_names_its_window(window: Window) -> None:
     assert window_named(str(window)) == window
+
+
+def test_what_is_no_clients_call_is_in_budgets_of_its_own_purpose_alone() -> None:
+    plan = Plan([budget("all"), budget("eval:cap")])
+
+    def names(caller: Caller) -> list[str]:
+        return [seat.budget.name for seat in plan.seats(caller, "pool", "")]
+
+    assert names(Caller("app")) == ["all"]
+    assert names(Caller("eval-new", purpose="eval")) == ["eval:cap"]

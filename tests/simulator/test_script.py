@@ -190,3 +190,27 @@ def test_mocks_of_other_names_refuse_one_anothers_signatures():
         assert [mock.wait(10) for mock in mocks] == [0, 0]
         for mock in mocks:
             mock.stdout.close()
+
+
+def test_a_model_of_known_quality_is_always_as_good():
+    """Its share of right answers is the stated one, and the same question has the same answer."""
+    from modelbroker.simulator.answers import _known_text
+    from modelbroker.simulator.script import Knows
+
+    class Asked:
+        model = "m"
+
+        def __init__(self, question):
+            self.fields, self.reader = question, self
+
+        def last_user_text(self, fields):
+            return fields
+
+    knows = Knows(answers={"sum": "4", "sum of all": "10"}, right=0.8, wrong="?")
+    said = [_known_text(Asked(f"the sum, number {n}"), knows) for n in range(1000)]
+    assert said == [_known_text(Asked(f"the sum, number {n}"), knows) for n in range(1000)]
+    assert set(said) == {"4", "?"}
+    assert 0.76 < said.count("4") / 1000 < 0.84
+    sure = knows.model_copy(update={"right": 1.0})
+    assert _known_text(Asked("the sum of all"), sure) == "10"
+    assert _known_text(Asked("something else"), sure) == "?"

@@ -27,3 +27,13 @@ def follower_of(broker: Broker) -> int | None:
             if "modelbroker.ledger.follow" in words and str(broker.folder / "state") in words:
                 return int(folder.name)
     return None
+
+
+def writer_of(broker: Broker) -> int | None:
+    """The id of the process that writes its captured calls."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            if "modelbroker.traffic.write" in words and str(broker.folder / "state") in words:
+                return int(folder.name)
+    return None

@@ -24,6 +24,10 @@ from support.catalogs import catalog
 GOLDEN = Path(__file__).parent / "golden"
 
 CASES: dict[str, dict[str, Any]] = {
+    "captured": {
+        "pools": [{"name": "fast", "members": [{"provider": "a", "model": "claude-x"}]}],
+        "capture": {"rules": [{"match": {}, "share": "5%"}], "encryption": "none"},
+    },
     "one-pool": {
         "pools": [
             {

@@ -1,0 +1,114 @@
+"""Captured calls between their request and their reply: what is held is bounded, each leaves one sample at
+most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from modelbroker.core.record import Record
+from modelbroker.core.traffic import Sample
+from modelbroker.exchange.capturing import ToCapture
+from modelbroker.extproc import capture
+from modelbroker.extproc.capture import CaptureDesk
+
+
+def to_capture(name: str, size: int = 10, most_bytes: int = 1_000) -> ToCapture:
+    return ToCapture(Sample(name, 1.0, request=b"x" * size), True, most_bytes)
+
+
+def record(name: str) -> Record:
+    return Record(name, 1.0, 1.0, None, 200, "POST", "/v1/messages")
+
+
+def with_desk(work: Callable[[CaptureDesk, list[Sample]], Any]) -> list[Sample]:
+    found: list[Sample] = []
+
+    async def run() -> None:
+        desk = CaptureDesk(lambda sample: found.append(sample) or True)  # type: ignore[func-returns-value]
+        result = work(desk, found)
+        if result is not None:
+            await result
+
+    asyncio.run(run())
+    return found
+
+
+def test_a_reply_meets_its_request() -> None:
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        desk.begin(to_capture("a"))
+        call = desk.seen("a")
+        assert call is not None and desk.seen("b") is None
+        assert desk.take(call, b"one ") and desk.take(call, b"two")
+        desk.end(call, is_whole=True)
+        desk.end(call, is_whole=False)  # its stream is let go of
+
+    (sample,) = with_desk(work)
+    assert (sample.request, sample.reply, sample.cut) == (b"x" * 10, b"one two", "")
+
+
+def test_one_that_is_handed_back_begins_again() -> None:
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        desk.begin(to_capture("a"))
+        desk.begin(to_capture("a", 20))
+        call = desk.seen("a")
+        assert call is not None
+        desk.end(call, is_whole=False)
+
+    (sample,) = with_desk(work)
+    assert (sample.request, sample.reply, sample.cut) == (b"x" * 20, b"", "ended")
+
+
+def test_what_is_held_is_bounded() -> None:
+    def work(desk: CaptureDesk, found: list[Sample]) -> None:
+        desk.most_bytes = 10_000
+        for number in range(100):
+            desk.begin(to_capture(str(number), 1_000, 8_000))
+        calls = [call for number in range(100) if (call := desk.seen(str(number))) is not None]
+        assert 1 <= len(calls) <= 5
+        assert not all(desk.take(call, b"y" * 4_000) for call in calls)
+        for call in calls:
+            desk.end(call, is_whole=True)
+        assert desk._held == 0
+        desk.begin(to_capture("again"))
+        desk.close()
+
+    assert with_desk(work)[-1].request_id == "again"
+
+
+def test_a_body_over_its_bound_is_left_out() -> None:
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        desk.begin(to_capture("a", most_bytes=5))
+        call = desk.seen("a")
+        assert call is not None and desk.take(call, b"12345") and not desk.take(call, b"6")
+        desk.end(call, is_whole=True)
+
+    (sample,) = with_desk(work)
+    assert (sample.reply, sample.cut) == (None, "size")
+
+
+def test_one_without_a_reply_is_known_by_its_record(monkeypatch: Any) -> None:
+    monkeypatch.setattr(capture, "_LATE_S", 0.0)
+
+    async def work(desk: CaptureDesk, found: list[Sample]) -> None:
+        for name in ("seen", "unseen", "open"):
+            desk.begin(to_capture(name))
+        call = desk.seen("seen")
+        desk.records([record("seen"), record("unseen"), record("of another one")])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [one.request_id for one in found] == ["unseen"]
+        assert call is not None
+        desk.end(call, is_whole=True)
+
+    unseen, seen = with_desk(work)  # type: ignore[arg-type]
+    assert (unseen.status, unseen.reply, unseen.cut, seen.cut) == (0, None, "ended", "")
+
+
+def test_a_store_that_fails_fails_no_call() -> None:
+    def broken(sample: Sample) -> bool:
+        raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")
+
+    desk = CaptureDesk(broken)
+    desk.put(Sample("a", 1.0))
