@@ -45,7 +45,7 @@ def translated(slices: Sequence[Slice]) -> list[str]:
 
 
 _IDENTITY = "broker"
-_NOT_IDENTITY = ("translated", "guarded", "paid", "kept", "cached", "captured", "spared")
+_NOT_IDENTITY = ("translated", "guarded", "paid", "kept", "cached", "captured", "spared", "shadowed")
 _SATURATION = (
     "scenario",
     "target",

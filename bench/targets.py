@@ -153,6 +153,16 @@ class TheBroker:
     captures: ClassVar[dict[str, Any] | None] = None
 
     def __init__(self, upstream: int, folder: Path) -> None:
+        environ = {"BENCH_TRAFFIC_KEY": "6b" * 32}
+        config = self.config(upstream)
+        self._broker = Broker(folder / self.name, config, with_ledger=self.pays, environ=environ)
+        try:
+            self._broker.start()
+        except AssertionError as error:
+            raise Failed(f"the broker did not start: {error}") from None
+        self.port = urlsplit(self._broker.url).port or 80
+
+    def config(self, upstream: int) -> dict[str, Any]:
         config = broker_config(upstream, self.dialects, self.guard, self.cache)
         if self.pays:
             config |= budgets(2)
@@ -161,13 +171,7 @@ class TheBroker:
                 "rules": [self.captures],
                 "encryption": {"key": {"env": "BENCH_TRAFFIC_KEY"}},
             }
-        environ = {"BENCH_TRAFFIC_KEY": "6b" * 32}
-        self._broker = Broker(folder / self.name, config, with_ledger=self.pays, environ=environ)
-        try:
-            self._broker.start()
-        except AssertionError as error:
-            raise Failed(f"the broker did not start: {error}") from None
-        self.port = urlsplit(self._broker.url).port or 80
+        return config
 
     def pids(self) -> list[int]:
         assert self._broker.process is not None
@@ -227,6 +231,60 @@ class Spared(TheBroker):
 
     name = "spared"
     captures: ClassVar[dict[str, Any] | None] = {"match": {"team": "nobody"}}
+
+
+class Shadowed(TheBroker):
+    """The same as `broker`, but that a fifth of the calls are also sent to another provider, which is
+    well."""
+
+    name = "shadowed"
+    how = "well"
+
+    def __init__(self, upstream: int, folder: Path) -> None:
+        self._other: processes.Child | None = None
+        self._folder = folder
+        super().__init__(upstream, folder)
+
+    def config(self, upstream: int) -> dict[str, Any]:
+        config = super().config(upstream)
+        config["providers"].append(provider("other", self._port(upstream), list(self.dialects), "/v1"))
+        config["pools"][0]["shadow"] = {"to": "other/m", "share": "20%"}
+        return config
+
+    def _port(self, upstream: int) -> int:
+        if self.how == "well":
+            return upstream
+        if self.how == "dead":
+            return free_port("127.0.0.1")  # where nobody listens
+        command = [sys.executable, processes.HERE / "misbehaving.py", self.how]
+        self._other = processes.start(command, self._folder / f"{self.name}.other.log", talks=True)
+        return int(self._other.line(_START_S))
+
+    def stop(self) -> None:
+        super().stop()
+        if self._other is not None:
+            self._other.stop()
+
+
+class ShadowedDead(Shadowed):
+    """The same, but that nobody is there."""
+
+    name = "shadowed-dead"
+    how = "dead"
+
+
+class ShadowedSlow(Shadowed):
+    """The same, but that no answer ever comes."""
+
+    name = "shadowed-slow"
+    how = "slow"
+
+
+class ShadowedWrong(Shadowed):
+    """The same, but that what comes is no reply."""
+
+    name = "shadowed-wrong"
+    how = "wrong"
 
 
 def broker_config(
@@ -350,6 +408,10 @@ STARTERS: dict[str, Callable[[int, Path], Target]] = {
     "direct": Direct,
     "envoy": BareEnvoy,
     "broker": TheBroker,
+    "shadowed": Shadowed,
+    "shadowed-dead": ShadowedDead,
+    "shadowed-slow": ShadowedSlow,
+    "shadowed-wrong": ShadowedWrong,
     "translated": Translated,
     "guarded": Guarded,
     "paid": Paid,

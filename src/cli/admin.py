@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,6 +22,7 @@ log = logging.getLogger("modelbroker.admin")
 Query = Mapping[str, list[str]]
 # (method, path) → what is answered, as JSON, to a query and a body. LookupError is a 404, ValueError a 400.
 Routes = Mapping[tuple[str, str], Callable[[Query, bytes], Any]]
+NO_ROUTES: Routes = MappingProxyType({})
 _MOST_BODY = 16 << 20
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
@@ -52,7 +54,7 @@ class AdminServer:
         forget: Callable[[list[str]], list[str]],
         pulse: Pulse,
         budgets: Callable[[], dict[str, Any]],
-        more: Routes,
+        more: Routes = NO_ROUTES,
     ) -> None:
         host, _, port = address.rpartition(":")
         try:

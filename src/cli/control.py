@@ -22,6 +22,7 @@ from ..core.errors import Misconfigured
 from ..core.keys import content_hash
 from ..core.prices import NO_PRICES
 from ..core.record import Record
+from ..core.traffic import Sample
 from ..envoyapi import api
 from ..exchange import View
 from ..extproc.cache import CacheDesk
@@ -115,7 +116,7 @@ class ControlPlane:
         broker = content_hash(seal.hex())
         self._trials = TrialKeeper(options.state_dir, broker, options.listener)
         self._capture = CaptureKeeper(options.state_dir)
-        self._captures = CaptureDesk(self._capture.offer)
+        self._captures = CaptureDesk(self._captured)
         known = (hedges, self._opens.open, self._cache, self._budgets, self._captures, self._trials)
         self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided
@@ -203,6 +204,10 @@ class ControlPlane:
             self._captures.close()
             await asyncio.gather(self._ledger.close(), self._capture.close())
             self._health.close()
+
+    def _captured(self, sample: Sample) -> bool:
+        self._trials.sampled(sample)
+        return self._capture.offer(sample)
 
     def _dropped(self, records: Sequence[Record]) -> None:
         """The disk never had room for these."""

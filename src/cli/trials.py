@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from ..core.record import Record
-from ..core.trials import Shadow
+from ..core.traffic import Sample
+from ..core.trials import Rollout, Shadow
 from ..exchange.trying import Copy, Standing
 from ..policy.rollout import COMMANDS
+from ..trials.agreement import Agreements
 from ..trials.rollouts import Rollouts, Score
 from .admin import Query, Routes
 from .runtime import Ready
@@ -28,7 +30,9 @@ class TrialKeeper:
     def __init__(self, folder: Path, broker: str, elsewhere: str = "") -> None:
         self._copies = CopyKeeper(elsewhere)
         self._rollouts = Rollouts(folder, broker, self._moved)
+        self._agreements = Agreements(self._wants, self._rollouts.score)
         self._names: tuple[str, ...] = ()
+        self._scored_pools: dict[str, Rollout] = {}
         self.standings: Mapping[str, Standing] = {}
 
     def _moved(self) -> None:
@@ -43,6 +47,19 @@ class TrialKeeper:
     def missed(self, shadow: Shadow) -> None:
         self._copies.missed(shadow)
 
+    def _wants(self, pool: str) -> bool:
+        """Is it at a stage of copies, and has a gate for quality?"""
+        rollout = self._scored_pools.get(pool)
+        standing = self.standings.get(rollout.name) if rollout is not None else None
+        if rollout is None or standing is None or not standing.is_on or standing.stage >= len(rollout.stages):
+            return False
+        stage = rollout.stages[standing.stage]
+        return stage.shadow is not None and stage.gates.quality_ppm is not None
+
+    def sampled(self, sample: Sample) -> None:
+        """A captured call."""
+        self._agreements.sampled(sample)
+
     def take(self, records: Sequence[Record]) -> None:
         """Calls that have ended."""
         self._rollouts.take(records)
@@ -51,6 +68,7 @@ class TrialKeeper:
         self._copies.configured(ready.catalog)
         found = [one.rollout for one in ready.catalog.trials.values() if one.rollout is not None]
         self._names = tuple(one.name for one in found)
+        self._scored_pools = {one.pool: one for one in found}
         self._rollouts.configured(found, ready.catalog.fleet, ready.redis_password)
 
     def status(self) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
         if not isinstance(tree, dict):
             continue
         for entry in tree.get("pools") or ():
+            entry.pop("shadow", None)
+            entry.pop("rollout", None)
             if time_lapse:
                 _shorten(entry, catalog.pools[entry["name"]], shortened)
         tree.pop("rules", None)
@@ -70,6 +72,8 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
     files[_OWN_FILE] = yaml.safe_dump(own)
     if catalog.rules:
         notes.append(f"{len(catalog.rules)} rules are not drilled: each pool is asked for by its name")
+    if catalog.trials:
+        notes.append("shadows and rollouts are not drilled")
     if uses_identities(catalog):
         notes.append("tokens and certificates of callers are not drilled")
     if catalog.listen.tls_cert_file:

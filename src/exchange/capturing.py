@@ -10,6 +10,7 @@ from ..core.capture import CaptureRule
 from ..core.traffic import CUT_BY_SIZE, Sample
 from ..policy.capturing import captured
 from .commands import Reply
+from .errand import Errand
 from .view import View
 
 
@@ -29,16 +30,40 @@ class ToCapture(NamedTuple):
 
 
 def to_capture(
-    view: View, facts: Facts, request_id: str, body: bytes, at_s: float, asked_pool: str, pool: str
+    view: View,
+    facts: Facts,
+    request_id: str,
+    body: bytes,
+    at_s: float,
+    asked_pool: str,
+    pool: str,
+    errand: Errand | None = None,
 ) -> ToCapture | None:
     """`asked_pool` is what the call was for, which rules go by; `pool` the one that serves it."""
     if not view.captures:
         return None
     capture = view.catalog.capture
+    if errand is not None:
+        return _copied(errand, facts, request_id, body, at_s, pool, capture.body_bytes)
     rule = captured(capture, facts, asked_pool, request_id)
     if rule is None:
         return None
-    return _made(rule, facts, request_id, body, at_s, pool, capture.body_bytes)
+    made = _made(rule, facts, request_id, body, at_s, pool, capture.body_bytes)
+    if not facts.caller.purpose:
+        return made
+    return made._replace(sample=replace(made.sample, purpose=facts.caller.purpose))
+
+
+def _copied(
+    errand: Errand, facts: Facts, request_id: str, body: bytes, at_s: float, pool: str, most_bytes: int
+) -> ToCapture | None:
+    """Of a copy that is captured which is of its call: who is exempt is so wherever its call is sent."""
+    if not (errand.captures_request or errand.captures_reply):
+        return None
+    rule = CaptureRule("", (), request=errand.captures_request, reply=errand.captures_reply)
+    made = _made(rule, facts, request_id, body, at_s, pool, most_bytes)
+    sample = replace(made.sample, purpose=errand.purpose, shadow_of=errand.shadow_of)
+    return made._replace(sample=sample)
 
 
 def _made(

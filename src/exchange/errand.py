@@ -24,7 +24,8 @@ _PERSON = b"errand"
 class Errand(msgspec.Struct, frozen=True, array_like=True):
     """To `pool`, whatever rules say. `purpose` is what it is for (`shadow`), `shadow_of` the id of the call
     that it is a copy of; `caller` and `agent` stand for who calls. `rollout` and `stage`: whose figures it is
-    for, if it is a rollout's. Good until `until_s` (unix time)."""
+    for, if it is a rollout's. Good until `until_s` (unix time). Captured is of it what is of the
+    call itself."""
 
     purpose: str
     shadow_of: str
@@ -34,6 +35,8 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
     rollout: str
     stage: str
     until_s: float
+    captures_request: bool = False
+    captures_reply: bool = False
 
     def as_caller(self) -> Caller:
         return Caller(name=self.caller, agent=self.agent, purpose=self.purpose)

@@ -39,7 +39,7 @@ from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import NOTHING_SAID, known_of_call
 from .owners import NO_OWNERS, accounts
 from .routing import Hold, Moment, Narrowed, Patience, Routing
-from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, copies_of, decided, told_of_trial
+from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, asked_for, copies_of, decided, told_of_trial
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
 Outcome = Forward | Reply | Hold | Pending | Ask
@@ -247,7 +247,9 @@ class OuterCall:
         """What shadows get of the call, now that it is sent."""
         if self._facts is None or self._course is not None or self.errand is not None:
             return []
-        return copies_of(self._tried(self._facts, moment), self._home, self._served_by, self.seal, missed)
+        call = self._tried(self._facts, moment)
+        word = self.capture.word if self.capture is not None else ""
+        return copies_of(call, self._home, self._served_by, self.seal, missed, word)
 
     def _from_cache(
         self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
@@ -266,7 +268,8 @@ class OuterCall:
         return known
 
     def _to_capture(self, facts: Facts, moment: Moment, asked_pool: str, pool: str) -> ToCapture | None:
-        return to_capture(self.view, facts, self.request_id, self._body, moment.unix_s, asked_pool, pool)
+        about = (self.request_id, self._body, moment.unix_s, asked_pool, pool)
+        return to_capture(self.view, facts, *about, self.errand)
 
     def _resume_cache(self, facts: Facts, routed: Routed) -> None:
         """The call was handed back, and may be one that others wait for."""
@@ -317,7 +320,7 @@ class OuterCall:
             own_facts += self._budgeting.told()
         own_facts += told_of_trial(self.errand, self._arm)
         if self.view.captures:
-            pools = routed.pools[0], routed.decision.pool
+            pools = asked_for(self.view, self._arm, routed.pools), routed.decision.pool
             self.capture = self._to_capture(facts, moment, *pools)
         if (to := self.capture) is not None:
             own_facts.append(("captured", to.word))

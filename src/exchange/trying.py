@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -92,6 +92,15 @@ def decided(call: Tried, errand: Errand | None) -> tuple[str, Decision, Arm]:
     return home, decision, arm
 
 
+def asked_for(view: View, arm: Arm, pools: Sequence[str]) -> str:
+    """The pool that the call was for: that of its rollout, whichever arm it is of. `pools`: where it went."""
+    if not arm.rollout:
+        return pools[0]
+    trials = view.catalog.trials.items()
+    is_its = (name for name, one in trials if one.rollout is not None and one.rollout.name == arm.rollout)
+    return next(is_its, pools[0])
+
+
 def told_of_trial(errand: Errand | None, arm: Arm) -> tuple[tuple[str, str], ...]:
     """For the record."""
     return errand.facts() if errand is not None else arm.facts()
@@ -134,10 +143,10 @@ def _key(call: Tried, pool: Pool) -> str:
 
 
 def copies_of(
-    call: Tried, home: str, served_by: str, seal: bytes, missed: Callable[[Shadow], None]
+    call: Tried, home: str, served_by: str, seal: bytes, missed: Callable[[Shadow], None], captured: str = ""
 ) -> list[Copy]:
     """For the shadows of the pool `home` for which the call was; `served_by` is the pool that it goes to.
-    `missed` is told of those whose target can't take it.
+    `missed` is told of those whose target can't take it. `captured`: what of the call is.
 
     What ran twice would do something twice (tools that run at the provider), and what names a thing at one
     account can be served by that one alone: such calls are not copied."""
@@ -164,6 +173,8 @@ def copies_of(
             shadow.rollout,
             stage,
             call.now_s + ERRAND_S,
+            captured in ("request", "both"),
+            captured in ("reply", "both"),
         )
         headers = [(name, value) for name in _MEANT if (value := call.inbound.first(name))]
         headers.append((ERRAND_HEADER, sealed_errand(errand, seal)))

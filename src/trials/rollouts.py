@@ -7,6 +7,7 @@ first one does. While it is away nobody is promoted; each may still roll back by
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -93,7 +94,8 @@ class Rollouts:
     ) -> None:
         for gone in self._rollouts:
             for metric in (_STAGE, _SHARE):
-                metric.remove(gone)
+                with contextlib.suppress(KeyError):
+                    metric.remove(gone)
         self._rollouts = {one.name: one for one in rollouts}
         if (fleet, password) != self._fleet:
             self._fleet = fleet, password
@@ -365,8 +367,9 @@ class Rollouts:
 
 
 def _has_failed(record: Record, rollout: Rollout) -> bool | None:
-    """None: the call says nothing of its arm, for nobody was asked, or its client left."""
-    if record.outcome == LOST or (record.cache and not record.attempts_made):
+    """None: the call says nothing of its arm, for nobody was asked, its client left, or a budget sent it to
+    another pool."""
+    if record.outcome == LOST or record.degraded_from or (record.cache and not record.attempts_made):
         return None
     is_copy = record.purpose == SHADOW
     if record.outcome == CLIENT_GONE:

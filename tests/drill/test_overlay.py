@@ -106,3 +106,17 @@ def test_edits_give_new_revisions_and_keep_the_shares() -> None:
     first, second = compiled({"own.yaml": edited(OWN, 2)}).pools["patient"].members
     assert (first.weight, second.weight) == (702, 12)
     assert yaml.safe_load(edited("callers: []", 1)) == {"callers": []}
+
+
+def test_shadows_and_rollouts_are_not_drilled() -> None:
+    """A candidate's faults would be taken for the pool's own."""
+    tried = """
+pools:
+  - name: p
+    members: [{provider: openai, model: m}]
+    shadow: {to: openai/n, budget: $1/day}
+    rollout: {to: openai/n}
+"""
+    made = overlay({"own.yaml": tried}, compiled({"own.yaml": tried}), "a-key")
+    assert compiled(dict(made.files)).trials == {}
+    assert "shadows and rollouts are not drilled" in made.notes

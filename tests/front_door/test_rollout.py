@@ -226,6 +226,30 @@ def test_scores_from_outside_roll_back_what_answers_worse(sims: Simulators, tmp_
         assert rollout_of(broker)["reason"] == "the gate quality failed"
 
 
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_candidate_that_says_otherwise_gets_no_client(
+    sims: Simulators, tmp_path: Path, agrees: bool
+) -> None:
+    """By the replies that are captured of both: nobody has to send scores."""
+    told = "The capital of France is Paris, and it has two million inhabitants."
+    otherwise = "I would rather not speak of geography; shall we talk about cooking instead?"
+    tokens = {"input": 100, "output": 10}
+    sims["own"].script(replies=[{"text": told, "tokens": tokens}])
+    sims["new"].script(replies=[{"text": told if agrees else otherwise, "tokens": tokens}])
+    stages = [{"shadow": "100%", "budget": "$1/day"}, {"share": "100%", "gates": {"errors": "50%"}}]
+    gates = {"quality": "30%", "errors": "50%"}
+    said = config(sims, stages, gates=gates)
+    said["capture"] = {"rules": [{"match": {}, "pools": "chat"}], "encryption": "none"}
+    with Broker(tmp_path, said) as broker:
+        got = asyncio.run(load(broker, {"done", "rolled-back"}))
+        assert all(one.is_whole for one in got)
+        shown = rollout_of(broker)
+        assert shown["phase"] == ("done" if agrees else "rolled-back"), shown
+        if not agrees:
+            assert shown["reason"] == "the gate quality failed" and shown["stage"] == "shadow"
+            assert {one.member for one in got} == {"own/m"}
+
+
 def test_brokers_of_a_fleet_agree(sims: Simulators, tmp_path: Path, redis: Redis) -> None:
     stages = [{"share": "40%"}, {"share": "70%"}, {"share": "100%"}]
     said = {**config(sims, stages, hold="2s"), "redis": {"url": redis.url, "prefix": "rolls"}}

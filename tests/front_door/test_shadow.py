@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelbroker.core.traffic import Sample
 from modelbroker.exchange.errand import ERRAND_HEADER, Errand, sealed_errand
+from modelbroker.traffic.stores import open_store
 from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, make
 from support.load import Load, load
@@ -24,6 +26,7 @@ from support.simulators import Simulators
 from support.waiting import wait_until
 
 USED = {"input": 1_000, "output": 100}
+PAYROLL = "mb-payroll-key"
 RATES = {"input": 3, "output": 15}
 COST = 1_000 * 3_000 + 100 * 15_000
 
@@ -44,7 +47,10 @@ def config(sims: Simulators, **shadow: Any) -> dict[str, Any]:
             provider("other", sims["other"].port, "anthropic-messages", BASES["anthropic-messages"])
             | {"credential": {"env": "KEY_OF_OTHER"}},
         ],
-        "callers": [{"name": "tester", "team": "research", "key": {"sha256": KEY_SHA256}}],
+        "callers": [
+            {"name": "tester", "team": "research", "key": {"sha256": KEY_SHA256}},
+            {"name": "payroll", "key": {"env": "KEY_OF_PAYROLL"}},
+        ],
         "budgets": [
             {"name": "all", "amount": "$1000", "per": "day"},
             {"name": "teams", "by": ["team"], "amount": "$1000", "per": "day"},
@@ -61,6 +67,11 @@ def config(sims: Simulators, **shadow: Any) -> dict[str, Any]:
         "rules": [{"match": {"caller": "shadow:chat"}, "deny": "a rule never sees a copy"}],
         "prices": [{"provider": p, "model": m, **RATES} for p, m in (("stable", "m"), ("other", "n"))],
         "ledger": {"url": {"env": "LEDGER_URL"}},
+        "capture": {
+            "rules": [{"match": {}, "pools": "chat"}],
+            "exempt": ["payroll"],
+            "encryption": "none",
+        },
     }
 
 
@@ -71,6 +82,7 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "KEY_OF_STABLE": "sk-stable",
         "KEY_OF_OTHER": "sk-other",
         "LEDGER_URL": f"sqlite:///{folder}/ledger.db",
+        "KEY_OF_PAYROLL": PAYROLL,
     }
     with Broker(folder, config(sims), environ=environ, with_ledger=True) as running:
         yield running
@@ -112,6 +124,14 @@ def sender_of(broker: Broker) -> int:
     return 0
 
 
+def samples(broker: Broker) -> list[Sample]:
+    path = broker.folder / "state" / "traffic.db"
+    if not path.exists():
+        return []
+    with open_store(f"sqlite:///{path}") as store:
+        return list(store.read())
+
+
 def copies_of(broker: Broker, request_id: str) -> list[dict[str, Any]]:
     return [line for line in lines_of(broker, request_id) if line["shadow_of"] == request_id]
 
@@ -148,6 +168,24 @@ def test_a_call_is_sent_again_translated_with_the_others_key(
     sent = there["body"] if isinstance(there["body"], dict) else json.loads(there["body"])
     assert (sent["model"], sent["messages"][0]["content"]) != ("chat", None)
     assert sent["model"] == "n" and "max_tokens" in sent  # Anthropic's own field
+
+
+def test_both_replies_are_captured_or_neither(broker: Broker) -> None:
+    """A caller that is exempt is so wherever its call is sent."""
+    got = one(broker)
+    hidden = one(broker, authorization=f"Bearer {PAYROLL}")
+    ids = [each.headers["x-broker-request-id"] for each in (got, hidden)]
+    hidden_copy = wait_until(lambda: copies_of(broker, ids[1]), 20)[0]["request_id"]
+
+    def pair() -> dict[str, Sample]:
+        found = {one.purpose: one for one in samples(broker) if ids[0] in (one.request_id, one.shadow_of)}
+        return found if len(found) == 2 else {}
+
+    kept = wait_until(pair, 30)
+    first, copy = kept[""], kept["shadow"]
+    assert (first.request, copy.shadow_of, copy.pool) == (copy.request, ids[0], "chat~other/n")
+    assert b"from stable" in (first.reply or b"") and b"from other" in (copy.reply or b"")
+    assert not {ids[1], hidden_copy} & {each.request_id for each in samples(broker)}
 
 
 def test_clients_cannot_send_the_broker_on_errands(broker: Broker, sims: Simulators) -> None:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "budgets": {"core", "policy"},
     "prices": {"core"},
     "ledger": {"core", "policy", "records"},
-    "trials": {"core", "policy", "stats", "budgets"},
+    "trials": {"core", "dialects", "policy", "stats", "budgets"},
     "traffic": {"core", "dialects", "policy"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},

@@ -1,0 +1,188 @@
+"""Rollouts as they are kept: alone, over restarts, and by brokers that share a Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelbroker.core.budgets import Fleet
+from modelbroker.core.prices import Cost
+from modelbroker.core.record import Record
+from modelbroker.core.trials import ALL_PPM, CANDIDATE, STABLE, Gates, Rollout, Stage
+from modelbroker.policy.rollout import DONE, PAUSED, ROLLED_BACK, RUNNING
+from modelbroker.trials.rollouts import Rollouts, Score
+from support.servers import Redis
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def rollout(to: str = "a/m", **gates: Any) -> Rollout:
+    said = Gates(errors_ppm=300_000, **gates)
+    stages = tuple(
+        Stage(f"{share / 10_000:g}%", share, 1_000, 20, 3_600_000, said) for share in (100_000, ALL_PPM)
+    )
+    return Rollout("r", "chat", f"chat~{to}", to, stages)
+
+
+def record(clock: Clock, number: int, arm: str, *, failed: bool = False, **more: Any) -> Record:
+    fields: dict[str, Any] = {
+        "request_id": f"{arm}-{number}-{clock.now_s}",
+        "started_s": clock.now_s,
+        "duration_ms": 100.0,
+        "first_byte_ms": 50.0,
+        "status": 500 if failed else 200,
+        "method": "POST",
+        "path": "/v1/messages",
+        "pool": "chat~a/m" if arm == CANDIDATE else "chat",
+        "outcome": "error" if failed else "ok",
+        "attempts_made": 1,
+        "cost": Cost(1_000, {}, ()),
+        "rollout": "r",
+        "arm": arm,
+        "stage": "10%",
+        **more,
+    }
+    return Record(**fields)
+
+
+def calls(clock: Clock, count: int, stage: str, **more: Any) -> list[Record]:
+    return [record(clock, n, arm, stage=stage, **more) for n in range(count) for arm in (STABLE, CANDIDATE)]
+
+
+def test_it_goes_its_way_and_a_restart_goes_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock, moved = Clock(), 0
+
+        def changed() -> None:
+            nonlocal moved
+            moved += 1
+
+        first = Rollouts(tmp_path, "one", changed, clock)
+        first.configured([rollout()])
+        first.take(calls(clock, 60, "10%"))
+        clock.now_s += 2
+        await first.look()
+        state = first.state("r")
+        assert state is not None and (state.phase, state.stage, state.turn) == (RUNNING, 1, 2)
+        first.take(calls(clock, 30, "10%"))  # of the stage before: they say nothing of this one
+        await first.close()
+
+        again = Rollouts(tmp_path, "one", changed, clock)
+        again.configured([rollout()])
+        assert again.state("r") == state
+        (shown,) = await again.shown()
+        assert shown["calls"] == {STABLE: 60, CANDIDATE: 0}
+        again.take([record(clock, n, CANDIDATE, stage="100%") for n in range(60)])
+        clock.now_s += 2
+        await again.look()
+        assert (await again.shown())[0]["phase"] == DONE
+        # Another candidate begins anew.
+        again.configured([rollout("b/n")])
+        state = again.state("r")
+        assert state is not None and (state.phase, state.stage, state.to) == (RUNNING, 0, "b/n")
+        assert moved >= 5
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("more", "counts"),
+    [
+        ({}, 1),
+        ({"outcome": "refused", "attempts_made": 0}, 0),
+        ({"outcome": "client_gone"}, 0),
+        ({"outcome": "client_gone", "purpose": "shadow"}, 1),
+        ({"outcome": "lost"}, 0),
+        ({"cache": "hit", "attempts_made": 0}, 0),
+        ({"degraded_from": "chat", "pool": "cheap"}, 0),
+        ({"pool": "chat"}, 1),  # others had to answer
+    ],
+)
+def test_what_counts(tmp_path: Path, more: dict[str, Any], counts: int) -> None:
+    async def run() -> None:
+        clock = Clock()
+        one = Rollouts(tmp_path, "one", now_s=clock)
+        one.configured([rollout()])
+        one.take([record(clock, 1, CANDIDATE, **more)])
+        (shown,) = await one.shown()
+        assert shown["calls"][CANDIDATE] == counts
+        failed = more.get("purpose") == "shadow" or more.get("pool") == "chat"
+        if counts:
+            assert shown["gates"][0][CANDIDATE]["value"] == float(failed)
+
+    asyncio.run(run())
+
+
+def test_scores_of_calls_that_count_are_taken(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = Clock()
+        one = Rollouts(tmp_path, "one", now_s=clock)
+        one.configured([rollout(quality_ppm=200_000)])
+        records = calls(clock, 100, "10%")
+        one.take(records)
+        good = {STABLE: 0.9, CANDIDATE: 0.2}
+        told = [Score(each.request_id, good[each.arm]) for each in records]
+        assert one.score([*told, Score("nobody", 1.0), Score(records[0].request_id, 7.0)]) == 200
+        await one.look()
+        state = one.state("r")
+        assert state is not None and (state.phase, state.reason) == (ROLLED_BACK, "the gate quality failed")
+
+    asyncio.run(run())
+
+
+def test_a_fleet_agrees_with_redis_and_without(tmp_path: Path, redis: Redis) -> None:
+    async def run() -> None:
+        clock = Clock()
+        fleet = Fleet(redis.url, prefix="rolls", timeout_ms=2_000)
+        brokers = [Rollouts(tmp_path / name, name, now_s=clock) for name in ("one", "two")]
+        for broker in brokers:
+            broker.configured([rollout()], fleet)
+        for broker in brokers:
+            await broker.look()
+        assert brokers[0].state("r") == brokers[1].state("r")
+        # Neither has seen enough by itself.
+        for broker in brokers:
+            broker.take([record(clock, n, arm) for n in range(16) for arm in (STABLE, CANDIDATE)])
+        clock.now_s += 2
+        for _ in range(3):
+            for broker in brokers:
+                await broker.look()
+        states = [broker.state("r") for broker in brokers]
+        assert states[0] == states[1] and states[0] is not None and states[0].stage == 1
+        await brokers[1].command("r", "pause")
+        await brokers[0].look()
+        assert (state := brokers[0].state("r")) is not None and state.phase == PAUSED
+        await brokers[0].command("r", "resume")
+
+        # Redis goes away: nobody is promoted, nobody can be told, and what fails here is rolled back here.
+        redis.kill()
+        clock.now_s += 10
+        brokers[1].take([record(clock, n, CANDIDATE, stage="100%") for n in range(90)])
+        await brokers[1].look()
+        assert (state := brokers[1].state("r")) is not None and (state.phase, state.stage) == (PAUSED, 1)
+        with pytest.raises(OSError, match="does not answer"):
+            await brokers[0].command("r", "rollback")
+        brokers[0].take([record(clock, n, CANDIDATE, stage="100%", failed=True) for n in range(90)])
+        await brokers[0].look()
+        assert (state := brokers[0].state("r")) is not None and state.phase == ROLLED_BACK
+        # It comes back, empty: the others hear of it.
+        redis.start()
+        for _ in range(3):
+            for broker in brokers:
+                await broker.look()
+        assert brokers[0].state("r") == brokers[1].state("r")
+        assert (state := brokers[1].state("r")) is not None and state.phase == ROLLED_BACK
+        for broker in brokers:
+            await broker.close()
+
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    asyncio.run(run())
