@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -14,11 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import trustme
 from modelbroker.core.traffic import Sample
 from modelbroker.exchange.errand import ERRAND_HEADER, Errand, sealed_errand
 from modelbroker.traffic.stores import open_store
-from support.broker import BASES, KEY_SHA256, Broker, provider
+from support.broker import BASES, KEY, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, make
 from support.load import Load, load
 from support.records import lines_of, record_of
@@ -282,3 +285,30 @@ def test_its_budget_holds(broker: Broker, sims: Simulators) -> None:
     assert shown(broker)["paused"] == before + 1
     refused = [line for line in lines_of(broker) if line["code"] == "budget_exceeded"]
     assert {(line["purpose"], line["budget"]) for line in refused} == {("shadow", "shadow:chat>other/n")}
+
+
+def test_it_comes_through_a_listener_with_tls(sims: Simulators, tmp_path: Path) -> None:
+    """Whose certificate is for a name that is not the one by which the broker reaches itself."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("broker.example")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(str(key))
+    tls = {"cert_file": str(cert), "key_file": str(key)}
+    said = {**config(sims), "listen": {"tls": tls}, "ledger": {"url": "none"}}
+    environ = {"KEY_OF_STABLE": "sk-stable", "KEY_OF_OTHER": "sk-other", "KEY_OF_PAYROLL": PAYROLL}
+    with Broker(tmp_path, said, environ=environ) as broker:
+        port = int(broker.url.rpartition(":")[2])
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        context.check_hostname = False
+        reply = httpx.post(
+            f"https://127.0.0.1:{port}/v1/chat/completions",
+            json=Ask("chat").body,
+            headers={"authorization": f"Bearer {KEY}"},
+            verify=context,
+            timeout=30,
+        )
+        assert reply.status_code == 200
+        copies = wait_until(lambda: copies_of(broker, reply.headers["x-broker-request-id"]), 20)
+        assert [copy["status"] for copy in copies] == [200]
