@@ -201,7 +201,9 @@ class CaptureKeeper:
         changing = asyncio.create_task(self._changed.wait())
         try:
             while not listening.done() and not changing.done():
-                await asyncio.wait((listening, changing), timeout=_SILENT_S / 6, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    (listening, changing), timeout=_SILENT_S / 6, return_when=asyncio.FIRST_COMPLETED
+                )
                 if time.monotonic() - self._heard_s > _SILENT_S:
                     log.error("the writer of captured calls says nothing any more: it is ended")
                     child.kill()
