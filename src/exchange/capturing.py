@@ -39,19 +39,17 @@ def to_capture(
     pool: str,
     errand: Errand | None = None,
 ) -> ToCapture | None:
-    """`asked_pool` is what the call was for, which rules go by; `pool` the one that serves it."""
+    """`asked_pool` is what the call was for, which rules go by; `pool` the one that serves it. Of the
+    broker's own errands copies are captured as their calls are; a call of an evaluation is not."""
     if not view.captures:
         return None
     capture = view.catalog.capture
     if errand is not None:
         return _copied(errand, facts, request_id, body, at_s, pool, capture.body_bytes)
-    rule = captured(capture, facts, asked_pool, request_id)
+    rule = captured(capture, facts, asked_pool, request_id) if not facts.caller.purpose else None
     if rule is None:
         return None
-    made = _made(rule, facts, request_id, body, at_s, pool, capture.body_bytes)
-    if not facts.caller.purpose:
-        return made
-    return made._replace(sample=replace(made.sample, purpose=facts.caller.purpose))
+    return _made(rule, facts, request_id, body, at_s, pool, capture.body_bytes)
 
 
 def _copied(

@@ -16,7 +16,7 @@ from modelbroker.traffic.stores import open_store
 from support.broker import BASES, KEY_SHA256, Broker, one_a_dialect, provider
 from support.calls import PATHS, Ask, Got, make
 from support.envoy import stats
-from support.kills import kill, writer_of
+from support.kills import writer_of
 from support.leaving import Client
 from support.records import record_of
 from support.simulators import Simulators
@@ -301,15 +301,24 @@ def test_what_is_killed_harms_no_call(broker: Broker, sims: Simulators) -> None:
     got = make(broker.url, [Ask("own-openai-chat", stream=stream) for stream in (False, True)])
     assert all(one.is_whole for one in got)
     assert all(sample_of(broker, one).reply for one in got)
-    # A stream whose reply is being captured outlives the control plane.
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_stream_that_is_being_captured_outlives_the_control_plane(
+    broker: Broker, sims: Simulators, how: signal.Signals
+) -> None:
+    (before,) = make(broker.url, [Ask("own-openai-chat")])
+    sample_of(broker, before)
     sims["first"].script(replies=[{"text": "word " * 100, "chunks": 100}], faults=[{"token_delay_ms": 30}])
     with Client(broker.url, Ask("own-openai-chat", stream=True), "http/1.1") as one:
         one.send()
         text = one.read()
-        kill(broker, "serve")
+        (old,) = broker.child_pids("serve")
+        os.kill(old, how)
         while b"0\r\n\r\n" not in text and (more := one.read()):
             text += more
     assert b"[DONE]" in text and text.endswith(b"0\r\n\r\n")
+    wait_until(lambda: broker.child_pids("serve") not in ([], [old]))  # `up` sees to it
     (after,) = make(broker.url, [Ask("own-openai-chat")])
     assert sample_of(broker, after).reply
 
