@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -38,6 +39,7 @@ _MOST_SHOWN = 5
 
 
 def run_suite(options: argparse.Namespace) -> int:
+    _check_extra()
     text = _read(options.suite)
     config, texts, catalog = _configuration(options, text)
     suite = read_suite(str(options.suite), text, catalog)
@@ -140,6 +142,14 @@ def list_runs(options: argparse.Namespace) -> int:
             )
         print("\n".join(aligned(table)))
     return 0
+
+
+def _check_extra() -> None:
+    """Before money is spent on figures that nobody can make."""
+    missing = [name for name in ("numpy", "jinja2") if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"evaluations need {' and '.join(missing)}: pip install 'modelbroker[evals]'"
+        raise Misconfigured(500, "missing_extra", message)
 
 
 # -- what is run
@@ -315,6 +325,7 @@ def _found(options: argparse.Namespace) -> Path:
 
 
 def _results(path: Path) -> Results:
+    _check_extra()
     return results_of(read_run(path))
 
 

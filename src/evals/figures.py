@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..stats import Interval, holm, mean_interval, paired_bootstrap, quantile_interval, wilson
+from ..stats import Interval, holm, mean_interval, paired_bootstrap, quantile_interval, score_interval, wilson
 from .cases import Case
 from .outcomes import OUT_OF_MONEY, Billed, Outcome, Scored
 from .scoring import name_of
@@ -162,7 +162,7 @@ def _figures(run: Run, candidate: str, slice_name: str, value: str, cases: Colle
         slice_name,
         value,
         len(outcomes),
-        _clipped(mean_interval(qualities)),
+        score_interval(qualities),
         refusals=wilson(refused, len(outcomes)),
         errors=wilson(len(outcomes) - len(good), len(outcomes)),
         first_event_ms=quantile_interval(firsts, 0.5),
@@ -186,13 +186,9 @@ def _by_scorer(run: Run, candidate: str, cases: Sequence[str]) -> dict[str, Inte
             for one in run.scores.get((case, candidate), ())
             if one.scorer == name and one.value is not None
         ]
-        if (interval := _clipped(mean_interval(values))) is not None:
+        if (interval := score_interval(values)) is not None:
             found[name] = interval
     return found
-
-
-def _clipped(interval: Interval | None) -> Interval | None:
-    return interval.within(0.0, 1.0) if interval is not None else None
 
 
 def _mean(values: Iterable[int | None]) -> float | None:

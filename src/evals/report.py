@@ -266,7 +266,7 @@ def html_of(results: Results, about: About, redact: Redact) -> str:
         import jinja2
     except ImportError:
         raise Misconfigured(
-            500, "no_jinja2", "the HTML report needs jinja2: pip install 'modelbroker[evals]'"
+            500, "missing_extra", "the HTML report needs jinja2: pip install 'modelbroker[evals]'"
         ) from None
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))

@@ -22,6 +22,7 @@ from .folder import Journals, Meta, RunFolder, is_run
 from .grading import Grader
 from .outcomes import AGAIN, OUT_OF_MONEY, Billed, Outcome, Scored, billed_of_record
 from .overlay import Stage, Who, asker_of, askers, files_of, key_of, model_of, stages_of
+from .redacting import redacted_outcome
 from .suite import Candidate, Suite
 from .verdicts import Contest
 
@@ -184,6 +185,9 @@ class Evaluation:
         if outcome.code in OUT_OF_MONEY:
             self._out_of_money(outcome.code, candidate.name)
             return outcome
+        if self.suite.data.traffic is not None:
+            # What it is held against is redacted: so both are, or every e-mail would be a mistake.
+            outcome = redacted_outcome(outcome, self.folder.redact)
         self.folder.keep_reply(outcome)
         self._outcomes[key] = outcome
         return outcome

@@ -143,10 +143,10 @@ def forest(bars: Sequence[Bar], margin: float) -> str:
     for number, bar in enumerate(bars):
         y = 10 + row * number + row / 2
         x0, x1 = (to_x(min(max(v, -most), most)) for v in (bar.low, bar.high))
-        weight = ' font-weight="600"' if bar.strong else ""
+        weight = " strong" if bar.strong else ""
         told = f"{bar.value * 100:+.1f} ({bar.low * 100:+.1f} to {bar.high * 100:+.1f})"
         parts.append(
-            f'<text class="row" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end"{weight}>'
+            f'<text class="row{weight}" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">'
             f'{escape(bar.label)}</text><g class="c{bar.colour}"><title>{told}</title>'
             f'<line x1="{x0:.1f}" x2="{x1:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<circle cx="{to_x(bar.value):.1f}" cy="{y:.1f}" r="{5 if bar.strong else 4}"/></g>'

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +17,9 @@ from typing import Any
 
 import pytest
 import yaml
-from support.broker import provider
+from modelbroker.traffic.stores import open_store
+from support.broker import KEY_SHA256, Broker, provider
+from support.calls import Ask, make
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -363,3 +366,115 @@ def test_the_docs_example_runs_from_nothing(tmp_path: Path) -> None:
     assert "100.0 %" in rows["haiku"]
     assert re.search(r"mini +6 +0\.0 %", rows["mini"])
     assert Path(told("report").strip()).exists()
+
+
+def test_captured_traffic_is_asked_again(tmp_path: Path, sims: Simulators) -> None:
+    """Calls of three dialects, whole and streamed, go through a broker that captures them; the replies that
+    clients got are what candidates are held against. Secrets in them are in no file of the run."""
+    sims["openai"].script(
+        replies=[
+            {"match": {"model": "today"}, "text": "Write to jane.doe@example.com."},
+            {"match": {"model": "worse"}, "text": "No."},
+        ]
+    )
+    said = {
+        "providers": [provider("sim", sims["openai"].port, "openai-chat", "/v1")],
+        "pools": [{"name": "support", "members": [{"provider": "sim", "model": "today"}]}],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}, "team": "red"}],
+        "prices": [{"provider": "sim", "model": "*", "input": 1, "output": 10}],
+        "capture": {"rules": [{"match": {}, "pools": "*"}], "encryption": "none"},
+    }
+    made = [
+        Ask("support", dialect, stream, f"I am john@example.com, number {n}")
+        for n in range(4)
+        for dialect in ("openai-chat", "openai-responses", "anthropic-messages")
+        for stream in (False, True)
+    ]
+    with Broker(tmp_path, said, with_ledger=True) as broker:
+        assert all(got.is_whole for got in make(broker.url, made))
+
+        def captured() -> int:
+            path = tmp_path / "state" / "traffic.db"
+            if not path.exists():
+                return 0
+            with open_store(f"sqlite:///{path}") as store:
+                return store.stats().samples
+
+        wait_until(lambda: captured() == len(made))
+    shutil.copy(broker.config_dir / "broker.yaml", tmp_path / "broker.yaml")
+    (tmp_path / "suite.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "name": "traffic",
+                "config": "broker.yaml",
+                "data": {
+                    "traffic": {"since": "1h", "where": {"team": ["red"]}},
+                    "strata": ["dialect", "stream"],
+                    "sample": 12,
+                },
+                "candidates": [
+                    {"name": "today", "pool": "support"},
+                    {"name": "worse", "provider": "sim", "model": "worse"},
+                ],
+                "scorers": [{"kind": "similarity"}],
+                "slices": ["dialect", "stream"],
+            }
+        )
+    )
+    environ = {
+        **os.environ,
+        "KEY_OF_PROVIDERS": "sk-provider-secret",
+        "XDG_STATE_HOME": str(tmp_path / "home"),
+    }
+    command = [sys.executable, "-m", "modelbroker.cli.main", "eval", "run", "suite.yaml", "--format", "json"]
+    done = subprocess.run(
+        [*command, "--state-dir", "state"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environ,
+        timeout=RUN_S,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    today, worse = report["candidates"]
+    assert report["cases"] == today["n"] == worse["n"] == 12
+    assert report["reference"] == "captured"
+    assert worse["quality"]["value"] < 0.3 < 0.6 < today["quality"]["value"]
+    # Each dialect and way has its share.
+    assert {one["n"] for one in report["slices"] if one["slice"] == "dialect"} == {4}
+    for path in (tmp_path / "home").rglob("*"):
+        if path.is_file():
+            assert b"@example.com" not in path.read_bytes(), path
+    # Calls of an evaluation are no clients', and are not captured.
+    assert captured() == len(made)
+    with sqlite3.connect(tmp_path / "state" / "ledger.db") as ledger:
+        told = dict(ledger.execute("select purpose, count(*) from calls group by 1").fetchall())
+    assert told == {None: len(made), "eval": 24}
+
+
+def test_what_is_decided_ends_early_and_what_is_interrupted_goes_on(tmp_path: Path, sims: Simulators) -> None:
+    asked = questions(240)
+    sims["openai"].script(
+        replies=[knows("today", 1, asked), {"match": {"model": "worse"}, "text": WRONG}],
+        faults=[{"delay_headers_ms": 30, "delay_first_event_ms": 30}],
+    )
+    two = [{"name": "today", "pool": "support"}, {"name": "worse", "provider": "sim", "model": "worse"}]
+    place = Place(tmp_path, sims, asked, candidates=two, stop={"at_least": 20}, calls={"at_a_time": 2})
+    process = place.start("run", "suite.yaml", "--state-dir", str(tmp_path / "state"))
+    wait_until(lambda: place.runs.exists() and len(place.lines("replies.jsonl")) >= 6, RUN_S)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=RUN_S)
+    assert process.returncode == 1
+    assert "interrupted: the same command goes on with it" in errors
+    assert "It was interrupted" in output
+    assert "Traceback" not in errors
+    report = place.run()
+    assert report["ended"] == "decided"
+    worse = report["candidates"][1]
+    assert (worse["verdict"], worse["decided_by"]) == ("worse", "bounds")
+    assert 20 <= worse["n"] < 100
+    assert len(list(place.runs.iterdir())) == 1
+    # In CI: not good enough is an error.
+    told = place.eval("run", "suite.yaml", "--new", "--fail-unless", "not-worse", code=1)
+    assert "worse" in told

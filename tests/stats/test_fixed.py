@@ -19,6 +19,7 @@ from modelbroker.stats import (
     mean_interval,
     paired_bootstrap,
     quantile_interval,
+    score_interval,
     snips,
     wilson,
 )
@@ -49,6 +50,30 @@ def test_a_mean_is_covered(draw: Draw, truth: float, n: int) -> None:
     # A share of 20 has 21 values: no method is at 95 % for all of them.
     least, most = (0.93, 0.97) if n > 20 or truth > 1 else (0.92, 0.985)
     assert least <= share <= most
+
+
+@pytest.mark.parametrize("n", [20, 100])
+@pytest.mark.parametrize(
+    ("draw", "truth"),
+    [
+        pytest.param(lambda random, n: np.where(random.random(n) < 0.95, 1.0, 0.08), 0.954, id="rarely bad"),
+        pytest.param(lambda random, n: random.beta(8, 2, n), 0.8, id="about 0.8"),
+        pytest.param(lambda random, n: (random.random(n) < 0.9) * 1.0, 0.9, id="0 and 1"),
+    ],
+)
+def test_the_mean_of_scores_is_covered(draw: Draw, truth: float, n: int) -> None:
+    share = covered(truth, WORLDS, lambda random: score_interval(draw(random, n).tolist()))
+    assert (0.91 if n == 20 else 0.93) <= share <= 0.98
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_scores_stay_between_0_and_1(values: list[float]) -> None:
+    found = score_interval(values)
+    assert found is not None
+    assert 0 <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= 1
+    if set(values) <= {0.0, 1.0}:
+        assert found == wilson(sum(values), len(values))
 
 
 def test_long_tails_want_a_hundred_observations() -> None:
