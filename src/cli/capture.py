@@ -201,7 +201,9 @@ class CaptureKeeper:
         changing = asyncio.create_task(self._changed.wait())
         try:
             while not listening.done() and not changing.done():
-                await asyncio.wait((listening, changing), timeout=5, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    (listening, changing), timeout=_SILENT_S / 6, return_when=asyncio.FIRST_COMPLETED
+                )
                 if time.monotonic() - self._heard_s > _SILENT_S:
                     log.error("the writer of captured calls says nothing any more: it is ended")
                     child.kill()
@@ -240,7 +242,7 @@ class CaptureKeeper:
             log.warning("%d captured calls were with the writer and are lost", lost)
             CAPTURED.labels("lost").inc(lost)
         self._lost += lost
-        if self._pipe is not None:
+        if self._pipe is not None and not self._pipe.is_closing():
             self._pipe.abort()
         self._child = self._pipe = None
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-CLIENT_CALL = ""  # a purpose: of clients' own calls. The others: `shadow`, `eval`
+# Purposes: of clients' own calls, of those that repeat one elsewhere, and of evaluations.
+CLIENT_CALL, SHADOW, EVAL = "", "shadow", "eval"
 # What is missing of a sample.
 CUT_BY_SIZE = "size"  # a body that is larger than the bound
 CUT_SHORT = "ended"  # the reply has no end: its client left, its provider broke off, or the broker ended

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..core.call import Facts
 from ..core.capture import CaptureRule
-from ..core.traffic import CUT_BY_SIZE, Sample
+from ..core.traffic import CLIENT_CALL, CUT_BY_SIZE, SHADOW, Sample
 from ..policy.capturing import captured
 from .commands import Reply
 from .view import View
@@ -28,17 +28,36 @@ class ToCapture(NamedTuple):
         return "both" if self.sample.request is not None or self.sample.cut else "reply"
 
 
+# A shadow's reply is what it is for: it is captured whatever the rules say.
+_SHADOWS = CaptureRule(SHADOW, ())
+
+
 def to_capture(
-    view: View, facts: Facts, request_id: str, body: bytes, at_s: float, asked_pool: str, pool: str
+    view: View,
+    facts: Facts,
+    request_id: str,
+    body: bytes,
+    at_s: float,
+    asked_pool: str,
+    pool: str,
+    purpose: str = CLIENT_CALL,
+    shadow_of: str = "",
 ) -> ToCapture | None:
-    """`asked_pool` is what the call was for, which rules go by; `pool` the one that serves it."""
+    """`asked_pool` is what the call was for, which rules go by; `pool` the one that serves it. `purpose` and
+    `shadow_of` are a Sample's: a call of an evaluation is not captured."""
     if not view.captures:
         return None
     capture = view.catalog.capture
-    rule = captured(capture, facts, asked_pool, request_id)
+    if purpose == CLIENT_CALL:
+        rule = captured(capture, facts, asked_pool, request_id)
+    else:
+        rule = _SHADOWS if purpose == SHADOW else None
     if rule is None:
         return None
-    return _made(rule, facts, request_id, body, at_s, pool, capture.body_bytes)
+    made = _made(rule, facts, request_id, body, at_s, pool, capture.body_bytes)
+    if purpose == CLIENT_CALL:
+        return made
+    return made._replace(sample=replace(made.sample, purpose=purpose, shadow_of=shadow_of))
 
 
 def _made(

@@ -29,7 +29,7 @@ Finder = Callable[[str], Iterator[tuple[int, int]]]
 
 _AT = re.compile(r"(?:@|%40|&#64;|&#x40;)(?=[^\W_](?:[\w-]*\.)+[^\W\d_])", re.IGNORECASE)
 _DOMAIN = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
-_LOCAL = frozenset("!#$&'*+-./=?^_`{|}~%")
+_LOCAL = frozenset("!#$&'*+-./=?^_~%")
 _MOST_LOCAL = 256
 
 
@@ -66,6 +66,7 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
 
 _DIGITS = re.compile(r"[0-9](?:[ \u00a0-]?[0-9]){12,}")
 _GROUP = re.compile(r"[0-9]+")
+_FRACTION = re.compile(r"[0-9]\.")  # in front of the digits of a fraction
 # Source: ISO/IEC 7812, and the lengths that issuers use: by the first digit.
 _CARD_SIZES = {
     "1": (15,),
@@ -86,6 +87,8 @@ def _cards(text: str) -> Iterator[tuple[int, int]]:
     """Other numbers may stand right before and behind: any row of whole groups may be one."""
     for run in _DIGITS.finditer(text):
         groups = [group.span() for group in _GROUP.finditer(text, *run.span())]
+        if len(groups) == 1 and _FRACTION.match(text, max(0, run.start() - 2), run.start()):
+            continue
         digits = "".join([text[start:end] for start, end in groups])
         count, ends = 0, {}  # digits up to the end of a group → where that is
         for start, end in groups:
@@ -131,11 +134,12 @@ _IBAN_SIGN = re.compile(r"[ \u00a0-]?([A-Za-z0-9])")
 
 def _ibans(text: str) -> Iterator[tuple[int, int]]:
     for start in _IBAN_START.finditer(text):
-        signs, end = start.group().upper(), start.end()
-        size = _IBAN_SIZES.get(signs[:2], 0)
+        signs, end = start.group(), start.end()
+        size = _IBAN_SIZES.get(signs[:2].upper(), 0)
         while len(signs) < size and (sign := _IBAN_SIGN.match(text, end)):
-            signs, end = signs + sign[1].upper(), sign.end()
-        if len(signs) == size and signs.isascii():
+            signs, end = signs + sign[1], sign.end()
+        # Letters of both sizes are those of an id.
+        if len(signs) == size and (signs.isupper() or signs.islower()):
             turned = "".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])
             if int(turned) % 97 == 1:
                 yield start.start(), end

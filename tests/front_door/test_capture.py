@@ -16,7 +16,7 @@ from modelbroker.traffic.stores import open_store
 from support.broker import BASES, KEY_SHA256, Broker, one_a_dialect, provider
 from support.calls import PATHS, Ask, Got, make
 from support.envoy import stats
-from support.kills import kill, writer_of
+from support.kills import writer_of
 from support.leaving import Client
 from support.records import record_of
 from support.simulators import Simulators
@@ -149,7 +149,9 @@ def asks(dialect: str) -> list[Ask]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_bodies_are_kept_without_what_is_nobodys_to_keep(broker: Broker, dialect: str) -> None:
+def test_bodies_are_kept_without_what_is_nobodys_to_keep(
+    broker: Broker, sims: Simulators, dialect: str
+) -> None:
     for got in make(broker.url, asks(dialect)):
         assert got.is_whole and CANARIES["email"] in got.text, got
         sample = sample_of(broker, got)
@@ -164,6 +166,8 @@ def test_bodies_are_kept_without_what_is_nobodys_to_keep(broker: Broker, dialect
             assert not [piece for piece in PIECES if piece in text], text
             assert all(f"[{name}]" in text for name in CANARIES) or got.ask.stream, text
         assert record_of(broker, got)["captured"] == "both"
+    seen = {name.lower() for call in sims["first"].calls() for name, _ in call["headers"]}
+    assert seen and not [name for name in seen if name.startswith("x-broker")]
     assert not [
         (name, piece)
         for name, body in everything(broker.folder).items()
@@ -301,15 +305,24 @@ def test_what_is_killed_harms_no_call(broker: Broker, sims: Simulators) -> None:
     got = make(broker.url, [Ask("own-openai-chat", stream=stream) for stream in (False, True)])
     assert all(one.is_whole for one in got)
     assert all(sample_of(broker, one).reply for one in got)
-    # A stream whose reply is being captured outlives the control plane.
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_stream_that_is_being_captured_outlives_the_control_plane(
+    broker: Broker, sims: Simulators, how: signal.Signals
+) -> None:
+    (before,) = make(broker.url, [Ask("own-openai-chat")])
+    sample_of(broker, before)
     sims["first"].script(replies=[{"text": "word " * 100, "chunks": 100}], faults=[{"token_delay_ms": 30}])
     with Client(broker.url, Ask("own-openai-chat", stream=True), "http/1.1") as one:
         one.send()
         text = one.read()
-        kill(broker, "serve")
+        (old,) = broker.child_pids("serve")
+        os.kill(old, how)
         while b"0\r\n\r\n" not in text and (more := one.read()):
             text += more
     assert b"[DONE]" in text and text.endswith(b"0\r\n\r\n")
+    wait_until(lambda: broker.child_pids("serve") not in ([], [old]))  # `up` sees to it
     (after,) = make(broker.url, [Ask("own-openai-chat")])
     assert sample_of(broker, after).reply
 

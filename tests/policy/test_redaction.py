@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.policy.patterns import FINDERS, custom, hits
 from modelbroker.policy.redaction import Redaction, redacted
+from support.recordings import recordings
 
 ALL = Redaction(FINDERS)
 
@@ -47,7 +48,8 @@ def test_each_kind_is_found_by_its_name(name: str, secret: str) -> None:
     [
         "order 1764436000123 of 2026-11-29 at 12:30:15",
         "the task-management-system-design-document is in src/utils@2",
-        "0.023064255, -0.009327292, 3.14159265358979",
+        "0.023064255, -0.009327292, 3.14159265358979, 0.8596609058077356, 0.0120191139396651",
+        "use `@agent.tool` and @app.route(), call gI70fKC0kZAyqv41pRXWatu",
         "max_tokens: 4096, password policy, a secret garden",
         "call_Ab12Cd34Ef56Gh78 toolu_01A09q90qw90lq917835lq9 chatcmpl-9xYz resp_0123456789abcdef",
         "version 10.0.19045.3570 and 192.168.100.200",
@@ -236,3 +238,38 @@ def test_patterns_of_ones_own() -> None:
 @pytest.mark.parametrize("text", ["1 ", "4 ", "eyJ", "sk-", "@a.", "+1", "://a", 'a\\"', "x_", "password: "])
 def test_long_texts_of_one_thing_end(text: str) -> None:
     hits(text * (20_000 // len(text)), FINDERS)
+
+
+def _texts(value: Any) -> Any:
+    """The same with a secret at the end of each text of some length."""
+    if isinstance(value, dict):
+        return {key: _texts(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_texts(one) for one in value]
+    return f"{value} {PLANTED}" if isinstance(value, str) and " " in value else value
+
+
+PLANTED = "planted.bird@example.com"
+
+
+@pytest.mark.parametrize(
+    "kind", ["openai-chat", "openai-responses", "anthropic-messages", "openai-compatible-chat"]
+)
+def test_recorded_traffic_stays_what_it_is(kind: str) -> None:
+    """Bodies in which nothing is found stay byte for byte; where a secret is planted only that goes."""
+    for row in (one.values[0] for one in recordings(kind)):
+        if row is None:
+            pytest.skip(f"no recordings of {kind} here")
+        asked, got = row["request"]["body"], row["response"]["body"]
+        body = json.dumps(asked).encode()
+        said = redacted(body, ALL, is_stream=False)
+        assert said.names or said.body == body
+        planted = redacted(json.dumps(_texts(asked)).encode(), ALL, is_stream=False)
+        assert PLANTED not in planted.body.decode()
+        assert json.loads(planted.body.decode().replace(" [email]", "")) == json.loads(
+            said.body.decode().replace(" [email]", "")
+        )
+        if isinstance(got, str):
+            stream = redacted(got.encode(), ALL, is_stream=True)
+            assert stream.names or stream.body == got.encode()
+            assert stream.body.count(b"data:") == got.encode().count(b"data:")
