@@ -17,9 +17,7 @@ LOCAL_REPLY_HEADER = "x-broker-local-reply"
 CODE_HEADER = "x-broker-code"
 # What a call had to do with its pool's cache: for the client, and from one attempt to the next.
 CACHE_HEADER = "x-broker-cache"
-# Of a call whose reply is captured; and the filter of the outer listener that shows it. (A client that says
-# so itself is seen by nobody: there is no call under its id.)
-CAPTURE_HEADER = "x-broker-capture"
+# The filter of the outer listener that shows replies of captured calls.
 CAPTURE_FILTER = "modelbroker.capture"
 # Of a reply that hands an attempt back to the outer listener: why it failed, and at which member. They begin
 # otherwise than the headers that a client may see: those are taken off behind the member.

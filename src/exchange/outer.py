@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
-from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAPTURE_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAUSE_HEADER, MEMBER_HEADER
 from ..core.trials import Shadow
 from ..dialects import (
     SURFACES,
@@ -324,9 +324,6 @@ class OuterCall:
             self.capture = self._to_capture(facts, moment, *pools)
         if (to := self.capture) is not None:
             own_facts.append(("captured", to.word))
-            if to.wants_reply:
-                own.append((CAPTURE_HEADER, "1"))
-                names = (*names, CAPTURE_HEADER)
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),

@@ -224,6 +224,8 @@ def main() -> int:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for name in ("botocore", "boto3", "urllib3", "sqlalchemy"):  # they would tell what they send
+        logging.getLogger(name).setLevel(logging.WARNING)
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte

@@ -9,7 +9,6 @@ from ..core.keys import (
     BLAMELESS_HEADER,
     CACHE_HEADER,
     CAPTURE_FILTER,
-    CAPTURE_HEADER,
     CAUSE_HEADER,
     CERTIFICATE_URI,
     CODE_HEADER,
@@ -137,8 +136,9 @@ def _capture_filter() -> Tree:
 
 def _captured(route: Tree) -> Tree:
     """The same route for calls whose reply is captured."""
-    match = route["match"]
-    headers = [*match["headers"], {"name": CAPTURE_HEADER, "present_match": True}]
+    # What ext_proc says of the call for its record: no header, which a client could send and a provider see.
+    said = {"string_match": {"safe_regex": {"regex": "both|reply"}}}
+    chosen = {"filter": "modelbroker", "path": [{"key": "captured"}], "value": said}
     overrides = {
         "processing_mode": {
             "request_header_mode": "SKIP",
@@ -152,7 +152,7 @@ def _captured(route: Tree) -> Tree:
     }
     return {
         **route,
-        "match": {**match, "headers": headers},
+        "match": {**route["match"], "dynamic_metadata": [chosen]},
         "typed_per_filter_config": {CAPTURE_FILTER: typed(EXT_PROC_PER_ROUTE, overrides=overrides)},
     }
 

@@ -149,7 +149,9 @@ def asks(dialect: str) -> list[Ask]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_bodies_are_kept_without_what_is_nobodys_to_keep(broker: Broker, dialect: str) -> None:
+def test_bodies_are_kept_without_what_is_nobodys_to_keep(
+    broker: Broker, sims: Simulators, dialect: str
+) -> None:
     for got in make(broker.url, asks(dialect)):
         assert got.is_whole and CANARIES["email"] in got.text, got
         sample = sample_of(broker, got)
@@ -164,6 +166,8 @@ def test_bodies_are_kept_without_what_is_nobodys_to_keep(broker: Broker, dialect
             assert not [piece for piece in PIECES if piece in text], text
             assert all(f"[{name}]" in text for name in CANARIES) or got.ask.stream, text
         assert record_of(broker, got)["captured"] == "both"
+    seen = {name.lower() for call in sims["first"].calls() for name, _ in call["headers"]}
+    assert seen and not [name for name in seen if name.startswith("x-broker")]
     assert not [
         (name, piece)
         for name, body in everything(broker.folder).items()

@@ -36,7 +36,7 @@ def settings(url: str, **more: object) -> Settings:
 
 @contextmanager
 def writer(told: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "modelbroker.traffic.write", "INFO"]
+    command = [sys.executable, "-m", "modelbroker.traffic.write", "DEBUG"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     child = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
     try:
