@@ -27,7 +27,7 @@ from ..policy.budgets import Ask, Verdict
 from ..policy.decide import decide
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ReplyCache
-from .asked import asked
+from .asked import asked, keyed, replay
 from .budgeting import NO_FUNDS, Budgeting, Funds
 from .caching import CallCache, Question
 from .cheapest import priced
@@ -248,7 +248,7 @@ class OuterCall:
         pool = self.view.catalog.pools[decision.pool]
         if pool.cache is None or self.replies is None:
             return None
-        self.cache = self.cache or CallCache(self.replies, self.request_id)
+        self.cache = self.cache or CallCache(self.replies, self.request_id, self.seal)
         wait_s = max(0.0, min(pool.timeouts.reply_ms, patience.deadline_ms - moment.monotonic_ms)) / 1000
         call = Question(self.view, decision, facts, read, self._inbound, self._body)
         return self.cache.answer(call, moment.unix_s, wait_s)
@@ -293,6 +293,8 @@ class OuterCall:
         own_facts = [("model", facts.model), ("asks", asked(facts))]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
+        elif told := self._replay(facts, routed.key):
+            own_facts.append(("replay", told))
         if routed.chances is not None:
             own_facts.append(told_of(routed.chances))
         if waited_ms := self._waited_ms(moment):
@@ -308,6 +310,11 @@ class OuterCall:
             own_facts=tuple(own_facts),
             watched=self.cache is not None and self.cache.watched,
         )
+
+    def _replay(self, facts: Facts, key: str = "") -> str:
+        """For the record of a first attempt: Envoy keeps it with the call."""
+        conversation = keyed(key.encode(), self.seal) if key else ""
+        return replay(facts, conversation, self.cache.fingerprint if self.cache is not None else "")
 
     def _left_ms(self, routed: Routed, moment: Moment) -> int | None:
         """Of the time that the whole call may take, as the pool says that it was for. None: no bound."""
@@ -438,8 +445,12 @@ class OuterCall:
 
     def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
         """Who was refused, what for, and how far the decision got."""
-        budgets = self._budgeting.told_refused(error.budget) if self._budgeting else ()
-        return budgets + known_of_call(
+        told = self._budgeting.told_refused(error.budget) if self._budgeting else ()
+        if self._facts is not None:
+            told += (("asks", asked(self._facts)),)
+            if self._course is None and (more := self._replay(self._facts)):
+                told += (("replay", more),)
+        return told + known_of_call(
             self.request_id,
             self._surface,
             self._facts,

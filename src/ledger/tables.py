@@ -24,7 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from ..core.outcomes import LOST
 
-VERSION = 2  # of the schema
+VERSION = 3  # of the schema
 METADATA = MetaData()
 
 # Tokens and what else is counted: disjoint, but for the parts that the record's contract names.
@@ -144,6 +144,13 @@ CALLS = Table(
     _column("budgets", Text, "JSON: as in the record; null: none", since=2, null=True),
     _column("saved", Text, "JSON: the record's; null: no answer from the cache", since=2, null=True),
     _column("saved_nano", BigInteger, "the total of its cost; null: unknown, or none", since=2, null=True),
+    *(
+        _column(name, Text, "as in the record; null: nothing", since=3, null=True)
+        for name in ("same_dialect", "unowned_ids", "conversation", "fingerprint")
+    ),
+    _column("owners", Text, "JSON: as in the record; null: none", since=3, null=True),
+    _column("headers", Text, "JSON: as in the record; null: none", since=3, null=True),
+    _column("cost_estimate", BigInteger, "as in the record", since=3, null=True),
 )
 
 ATTEMPTS = Table(
