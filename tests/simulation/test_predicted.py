@@ -203,6 +203,8 @@ class Held(NamedTuple):
     first: bool | None
     width: float
     cost_off: float
+    assumed: float
+    by_mean: float
 
 
 def within(estimate: Estimate | None, values: list[float]) -> bool | None:
@@ -250,6 +252,8 @@ def meet(seed: int) -> Held:
         ),
         (cost.high - cost.low) / 2 / cost.value if cost.value else 0.0,
         cost.value / spent - 1 if spent else 0.0,
+        side.assumed(told.learned) / cost.value if cost.value else 0.0,
+        side.by_mean / cost.value,
     )
 
 
