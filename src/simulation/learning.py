@@ -222,12 +222,13 @@ class Learned:
         return prompts.ratio(), answers.ratio()
 
     def lot_variance(self, eligible: tuple[Chance, ...]) -> float:
-        """Of what a call of this set costs, by who has it alone: nano-dollars squared."""
+        """Of what a call of this set costs, by who has it alone: relative to its mean, squared."""
         if (found := self._lots.get(eligible)) is None:
             sums = self._by_set.get(eligible, {})
             known = [(one.chance, s.k / s.n) for one in eligible if (s := sums.get(one.member)) and s.n]
             mean = sum(chance * cost for chance, cost in known)
-            found = max(0.0, sum(chance * cost * cost for chance, cost in known) - mean * mean)
+            square = sum(chance * cost * cost for chance, cost in known)
+            found = max(0.0, square / (mean * mean) - 1.0) if mean else 0.0
             self._lots[eligible] = found
         return found
 

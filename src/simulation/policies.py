@@ -62,6 +62,10 @@ class Replay:
         self._number = 0
         self.unfingerprinted = 0  # calls of a pool with a cache of which no fingerprint was recorded
 
+    @property
+    def has_budgets(self) -> bool:
+        return self._view.plan is not None
+
     def outcome(self, call: Recorded, at_s: float) -> Outcome:
         self._settle(at_s)
         decision = self._deciding.decision(call, at_s)

@@ -35,7 +35,7 @@ class Kept(msgspec.Struct):
     cost: Amount | None = None
 
 
-class Tried(msgspec.Struct):
+class Tried(msgspec.Struct, omit_defaults=True):
     """As core.record.Attempt."""
 
     member: str
@@ -50,7 +50,7 @@ class Tried(msgspec.Struct):
     code: str = ""
 
 
-class Recorded(msgspec.Struct):
+class Recorded(msgspec.Struct, omit_defaults=True):
     """As core.record.Record, by the same names: lines of the journal are read as this. `purpose` is "" for
     clients' calls; `shadow_of` is the call that a shadow repeats."""
 

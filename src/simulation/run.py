@@ -78,6 +78,7 @@ class Policy:
         self._reckoner = reckoner
         self._learned = learned
         self._prompts = Prompts()
+        self.unconversed = 0  # calls that move and were read from a provider's cache, of no known conversation
 
     def judge(self, call: Recorded, at_s: float) -> Judged:
         if not call.is_known:  # the broker could not read it, or the record is of an older broker
@@ -115,14 +116,20 @@ class Policy:
     def _as_it_was(self, call: Recorded, outcome: Outcome) -> Judged:
         """At the member that had it. In a pool of several it is another one's luck the next time."""
         nano = self._reckoner.as_recorded(call)
-        variance = 2 * self._learned.lot_variance(call.eligible) if len(outcome.shares) > 1 else 0.0
         used = call.usage
+        variance = 0.0
+        if len(outcome.shares) > 1 and nano and used is not None:
+            other = 1.0 - sum([share * share for _, share in outcome.shares])
+            prompts, answers = self._learned.spread(used.member)
+            lots = 2 * self._learned.lot_variance(call.eligible) + prompts + answers
+            variance = other * lots * nano * nano
         tokens = used.usage.prompt + used.usage.output if used is not None else 0
         return Judged(outcome, True, nano, variance, tokens=tokens)
 
     def _elsewhere(self, call: Recorded, outcome: Outcome, at_s: float) -> Judged:
         used = call.usage
-        # Where everybody was well but the members out by then, these are out in this policy, too.
+        if used is not None and used.usage.cache_read and not call.conversation:
+            self.unconversed += 1
         total = square = variance = by_mean = tokens = 0.0
         parts: list[tuple[str, str, float, float]] = []
         for member, share in outcome.shares:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from ..stats import Interval, Weighted, WeightedSums
 from .learning import Learned
 
 # Two-sided 95 %.
@@ -13,16 +13,6 @@ Z = 1.959964
 # So large a part of calls that the old policy never sent where the new one would is too large to tell a latency.
 MOST_UNTRIED = 0.05
 LEAST_EFFECTIVE = 30.0
-
-
-class Estimate(NamedTuple):
-    """`low` to `high` holds what is met if the same traffic comes again, in 95 of 100 cases. `effective`: the
-    effective sample size."""
-
-    low: float
-    value: float
-    high: float
-    effective: float
 
 
 class Weighed:
@@ -49,21 +39,17 @@ class Weighed:
         for name in Weighed.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    @property
-    def effective(self) -> float:
-        return self.w * self.w / self.ww if self.ww else 0.0
-
-    def mean(self, calls: int, *, again: bool = True) -> Estimate | None:
-        """Self-normalised; None where there is nothing. `again`: for `calls` calls that come again, with luck
-        of their own, and not for the mean behind them."""
-        if self.w <= 0:
+    def again(self) -> Weighted | None:
+        """The self-normalised mean; `low` to `high` holds what is met if the same calls come again and have
+        their own luck, in 95 of 100 cases. None where there is nothing."""
+        sums = WeightedSums(self.n, self.w, self.ww, self.wy, self.wwy, self.wwyy, binary=False)
+        found = sums.estimate()
+        if found is None:
             return None
-        mean = self.wy / self.w
-        estimator = (self.wwyy - 2 * mean * self.wwy + mean * mean * self.ww) / (self.w * self.w)
-        spread = max(0.0, self.wyy / self.w - mean * mean)
-        variance = max(0.0, estimator) + (spread / calls if again and calls else 0.0)
-        half = Z * math.sqrt(variance)
-        return Estimate(max(0.0, mean - half), mean, mean + half, self.effective)
+        interval, mean = found.interval, found.interval.value
+        spread = max(0.0, self.wyy / self.w - mean * mean) / self.n
+        half = math.hypot((interval.high - interval.low) / 2, Z * math.sqrt(spread))
+        return Weighted(Interval(max(0.0, mean - half), mean, mean + half, self.n), found.effective_n)
 
 
 class Side:
@@ -122,14 +108,14 @@ class Side:
         for member, calls in other.members.items():
             self.members[member] = self.members.get(member, 0.0) + calls
 
-    def cost_interval(self, learned: Learned) -> Estimate:
-        """Of what is known."""
+    def cost_interval(self, learned: Learned) -> Interval:
+        """Of what is known: what is met if the same calls come again. What is assumed is not in its width."""
         variance = self.variance
         for (source, member), (prompt, answer) in self.tokens.items():
             prompts, answers = learned.ratios(source, member)
             variance += (prompt * prompts.error) ** 2 + (answer * answers.error) ** 2
         half = Z * math.sqrt(variance)
-        return Estimate(max(0.0, self.cost - half), self.cost, self.cost + half, float(self.sent))
+        return Interval(max(0.0, self.cost - half), self.cost, self.cost + half, self.sent)
 
     def assumed(self, learned: Learned) -> float:
         """Nano-dollars of calls whose tokens at their member are not known: as many are assumed."""
@@ -143,12 +129,12 @@ class Side:
     def untried_share(self) -> float:
         return self.untried / self.sent if self.sent else 0.0
 
-    def latency(self, weighed: Weighed) -> Estimate | None:
-        """None: not enough overlap, or no call."""
+    def latency(self, weighed: Weighed) -> Weighted | None:
+        """Milliseconds. None: not enough overlap, or no call."""
         if self.untried_share > MOST_UNTRIED:
             return None
-        found = weighed.mean(weighed.n)
-        return found if found is not None and found.effective >= LEAST_EFFECTIVE else None
+        found = weighed.again()
+        return found if found is not None and found.effective_n >= LEAST_EFFECTIVE else None
 
 
 class Both:

@@ -20,12 +20,13 @@ from modelbroker.simulation.policies import CACHE, MEMBER, REFUSED, Outcome, Rep
 from modelbroker.simulation.reckoning import Reckoner
 from modelbroker.simulation.recorded import Recorded, decode
 from modelbroker.simulation.run import History, Policy, Result, Run
-from modelbroker.simulation.sums import Both, Estimate, rolled_up
+from modelbroker.simulation.sums import Both, rolled_up
+from modelbroker.stats import Weighted
 from support.worlds import BEGUN_S, Asked, Member, World, key_of, loaded
 
 NAMES = ("a/ant", "b/big", "b/small", "c/other", "r/resp")
 CALLERS = ("anna", "ben", "carl", "dora")
-WORLDS, CALLS = 100, 500
+WORLDS, CALLS = 100, 300
 NEEDED = 90
 
 
@@ -90,7 +91,9 @@ def changed(old: dict[str, Any], draw: random.Random) -> dict[str, Any]:
     for _ in range(draw.randint(1, 3)):
         match draw.randrange(8):
             case 0:
-                draw.choice([rule for rule in rules if "pool" in rule])["pool"] = draw.choice(pools)["name"]
+                draw.choice([rule for rule in rules if "pool" in rule])["pool"] = draw.choice(pools[:3])[
+                    "name"
+                ]
             case 1:
                 draw.choice(draw.choice(pools)["members"])["weight"] = draw.choice([10, 30, 60])
             case 2:
@@ -99,7 +102,9 @@ def changed(old: dict[str, Any], draw: random.Random) -> dict[str, Any]:
                     members.pop()
             case 3:
                 rules.pop()
-                rules.append({"name": "new", "match": {"team": "red"}, "pool": draw.choice(pools)["name"]})
+                rules.append(
+                    {"name": "new", "match": {"team": "red"}, "pool": draw.choice(pools[:3])["name"]}
+                )
             case 4:
                 new["rate_limits"][0]["calls"] = f"{draw.choice([10, 60])}/h"
             case 5:
@@ -113,6 +118,14 @@ def changed(old: dict[str, Any], draw: random.Random) -> dict[str, Any]:
                     {"name": "b", "by": "team", "amount": "300 calls", "per": "rolling 24h", "at": step}
                 ]
     return new
+
+
+def without_kept(config: dict[str, Any]) -> dict[str, Any]:
+    """Calls for the pool with a cache are told by no rule: of those that come from another pool it is not
+    known which are equal (test_run.py)."""
+    for rule in config["rules"]:
+        rule["match"] = {"model": "!kept", **rule["match"]}
+    return config
 
 
 def traffic(draw: random.Random) -> list[Asked]:
@@ -198,7 +211,7 @@ def predicted(outcome: Outcome) -> tuple[Any, ...]:
 class Held(NamedTuple):
     """What a world said: whether each figure was in its interval; None: no interval was stated."""
 
-    cost: bool
+    cost: bool | None
     whole: bool | None
     first: bool | None
     width: float
@@ -207,10 +220,10 @@ class Held(NamedTuple):
     by_mean: float
 
 
-def within(estimate: Estimate | None, values: list[float]) -> bool | None:
-    if estimate is None or not values:
+def within(told: Weighted | None, values: list[float]) -> bool | None:
+    if told is None or not values:
         return None
-    return estimate.low <= sum(values) / len(values) <= estimate.high
+    return told.interval.contains(sum(values) / len(values))
 
 
 def world(seed: int) -> tuple[World, dict[str, Any], dict[str, Any], list[Asked]]:
@@ -226,7 +239,8 @@ def world(seed: int) -> tuple[World, dict[str, Any], dict[str, Any], list[Asked]
         for name in NAMES
     }
     old = policy(draw)
-    return World(seed, members), old, changed(old, draw), traffic(draw)
+    new = changed(old, draw)
+    return World(seed, members), without_kept(old), without_kept(new), traffic(draw)
 
 
 def meet(seed: int) -> Held:
@@ -245,7 +259,7 @@ def meet(seed: int) -> Held:
     spent = sum(record.cost.total or 0 for record in real if record.cost is not None)
     answered = [record for record in real if record.attempts]
     return Held(
-        cost.low <= spent <= cost.high,
+        cost.contains(spent) if side.assumed(told.learned) < cost.value / 100 else None,
         within(side.latency(side.whole), [record.duration_ms for record in answered]),
         within(
             side.latency(side.first), [record.first_byte_ms or 0.0 for record in answered if record.stream]
@@ -259,10 +273,9 @@ def meet(seed: int) -> Held:
 
 def test_predicted_is_real() -> None:
     met = [meet(seed) for seed in range(WORLDS)]
-    assert sum(one.cost for one in met) >= NEEDED
-    for name in ("whole", "first"):
+    for name, least in (("cost", 0.5), ("whole", 0.4), ("first", 0.4)):
         stated = [value for one in met if (value := getattr(one, name)) is not None]
-        assert len(stated) >= WORLDS // 3, name
+        assert len(stated) >= WORLDS * least, name
         assert sum(stated) >= len(stated) * NEEDED / WORLDS, name
     # An interval that holds everything would say nothing.
     widths = sorted(one.width for one in met)
