@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands, ledger_parser
+from . import commands, ledger_parser, simulate_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _explain(commands_of)
     _prices(commands_of)
     ledger_parser.add(commands_of, _command)
+    simulate_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _budgets(commands_of)

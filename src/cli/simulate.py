@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,14 +185,18 @@ def _calls(options: SimulateOptions, progress: Progress) -> Iterator[Iterator[Re
     yield from_journal(folder, since, until, progress)
 
 
+def _private(path: str, flags: int) -> int:
+    """Calls name users and customers."""
+    return os.open(path, flags, 0o600)
+
+
 @contextlib.contextmanager
 def _out(path: Path | None) -> Iterator[IO[bytes] | None]:
     if path is None:
         yield None
         return
     try:
-        # Calls name users and customers.
-        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+        with io.FileIO(path, "w", opener=_private) as raw, io.BufferedWriter(raw) as file:
             yield file
     except OSError as error:
         raise Misconfigured(500, "bad_traffic", f"{path} can't be written: {error.strerror}") from None
@@ -204,16 +208,18 @@ def _notes(tree: dict[str, Any], run: Run, policy: Policy) -> list[str]:
     notes = []
     if result.undecidable:
         notes.append(
-            f"{result.undecidable} calls stay as they were: their facts are not recorded (the broker could not "
-            "read them, or an older one wrote the record)"
+            f"{result.undecidable} calls stay as they were: their facts are not recorded (the broker could "
+            "not read them, or an older one wrote the record)"
         )
     if lacking := policy.replay.unfingerprinted:
         notes.append(
-            f"{lacking} calls come into a pool with a cache, and it is not known which of them are equal: they "
-            "count as misses"
+            f"{lacking} calls come into a pool with a cache, and it is not known which of them are equal: "
+            "they count as misses"
         )
     if total["cost"]["unknown"]:
-        notes.append(f"the cost of {total['cost']['unknown']} calls is not known: they are in no sum of dollars")
+        notes.append(
+            f"the cost of {total['cost']['unknown']} calls is not known: they are in no sum of dollars"
+        )
     if total["cost"]["assumed"]:
         pairs = [f"{one['from']} → {one['to']}" for one in tree["tokens"] if one["how"] == "unknown"]
         notes.append(
@@ -222,20 +228,18 @@ def _notes(tree: dict[str, Any], run: Run, policy: Policy) -> list[str]:
         )
     if total["cost"]["by_mean"]:
         notes.append(
-            f"${_dollars(total['cost']['by_mean'])} of the new cost are for calls that used nothing, or did not "
-            "tell what: the member's mean stands for them"
+            f"${_dollars(total['cost']['by_mean'])} of the new cost are for calls that used nothing, or did "
+            "not tell what: the member's mean stands for them"
         )
     if policy.replay.has_budgets:
         notes.append("budgets and rate limits begin empty")
     if result.calls and policy.unconversed:
         notes.append(
-            f"of {policy.unconversed} calls that move and were read from a provider's cache it is not known "
-            "which conversation they are of: they are taken to be read from one there, too"
+            f"of {policy.unconversed} calls that move and were read from a provider's cache it is not "
+            "known which conversation they are of: they are taken to be read from one there, too"
         )
     return notes
 
 
 def _dollars(nano: int) -> str:
     return f"{nano / 1e9:.4f}"
-
-

@@ -40,7 +40,7 @@ def _change(ppm: float | None) -> str:
 
 
 def _rows(group: Mapping[str, Any]) -> Rows:
-    rows = []
+    rows: Rows = []
     for metric, title in _TITLES.items():
         one = group[metric]
         if metric == "moved":
@@ -64,7 +64,7 @@ def _whys(group: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _by(groups: Mapping[str, Mapping[str, Any]]) -> Rows:
-    rows = []
+    rows: Rows = []
     for name, group in groups.items():
         cost = group["cost"]
         rows.append(
@@ -93,7 +93,8 @@ _BY_HEAD = ("CALLS", "MOVE", "COST", "NEW COST", "CHANGE", "95 %", "REPLY", "REF
 
 def _moves(tree: Mapping[str, Any]) -> Rows:
     return [
-        (f"{move['calls']:,}", _place(move["old"]), _place(move["new"])) for move in tree["moves"][:_MOST_MOVES]
+        (f"{move['calls']:,}", _place(move["old"]), _place(move["new"]))
+        for move in tree["moves"][:_MOST_MOVES]
     ]
 
 
@@ -124,8 +125,8 @@ _PARTS = ("prompt", "answer")
 
 def _ratio(one: Mapping[str, float]) -> str:
     if one["low"] == one["high"]:
-        return f"× {one['ratio']:.2f}"
-    return f"× {one['ratio']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
+        return f"x {one['ratio']:.2f}"
+    return f"x {one['ratio']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
 
 
 def _sections(tree: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], Rows, int]]:
@@ -172,7 +173,9 @@ def markdown(tree: Mapping[str, Any]) -> str:
     failed = [gate for gate in tree["gates"] if gate["fails"]]
     verdict = "" if not tree["gates"] else " ❌" if failed else " ✅"
     lines = [f"### Simulated routing change{verdict}", "", _escaped(_title(tree)), ""]
-    lines += [f"- {'❌' if gate['fails'] else '✅'} `{gate['text']}`: {gate['found']}" for gate in tree["gates"]]
+    lines += [
+        f"- {'❌' if gate['fails'] else '✅'} `{gate['text']}`: {gate['found']}" for gate in tree["gates"]
+    ]
     for number, (title, head, rows, texts) in enumerate(_sections(tree)):
         if number == 1:
             lines += ["", "<details><summary>What moves, and for whom</summary>"]
@@ -193,8 +196,9 @@ def _escaped(text: str) -> str:
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.3rem .7rem;border-bottom:1px solid #ccc;"
-    "text-align:right;white-space:nowrap}th{font-size:12px}.t{text-align:left}.bad{color:#b00020}.good{color:#1b6e2c}"
+    "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.3rem .7rem;"
+    "border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}th{font-size:12px}"
+    ".t{text-align:left}.bad{color:#b00020}.good{color:#1b6e2c}"
 )
 
 
@@ -210,8 +214,9 @@ def page(tree: Mapping[str, Any]) -> str:
     for title, head, rows, texts in _sections(tree):
         parts.append(f"<h2>{esc(title)}</h2>" if title else "")
         parts.append("<table><tr>" + "".join(_cell("th", word, n < texts) for n, word in enumerate(head)))
-        for row in rows:
-            parts.append("<tr>" + "".join(_cell("td", word, n < texts) for n, word in enumerate(row)))
+        parts += [
+            "<tr>" + "".join(_cell("td", word, n < texts) for n, word in enumerate(row)) for row in rows
+        ]
         parts.append("</table>")
     notes = (*_whys(tree["total"]), *tree["notes"])
     parts.append("<ul>" + "".join(f"<li>{esc(note)}" for note in notes) + "</ul></html>")

@@ -1,10 +1,11 @@
-"""Where a simulation's calls come from, and the file in which they wait for it: in the order of time, in bounded
-memory."""
+"""Where a simulation's calls come from, and the file in which they wait for it: in the order of time, in
+bounded memory."""
 
 from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,8 @@ from typing import IO
 import msgspec
 
 from ..core.errors import Misconfigured
-from ..ledger.journal import Journal, Position
+from ..ledger.database import Position
+from ..ledger.journal import Journal
 from ..simulation.recorded import Recorded, decode
 
 # Calls that are sorted together, and those that are written at once.
@@ -56,7 +58,7 @@ class Spool:
         self._end_run()
         self._file.flush()
         runs = self._runs
-        if all(one[1] < other[0] for one, other in zip(runs, runs[1:], strict=False)):
+        if all(one[1] < other[0] for one, other in itertools.pairwise(runs)):
             for run in runs:
                 yield from self._read(run[2])
             return
@@ -120,8 +122,7 @@ def from_journal(folder: Path, since_ms: int, until_ms: int, heard: Heard) -> It
 
 
 def spooled(calls: Iterable[Recorded], each: Callable[[Recorded], None], out: IO[bytes] | None) -> Spool:
-    """All of them, each once; `each` sees them in the order of time as far as they come so. `out` gets them as
-    lines."""
+    """All of them; `each` sees them in the order in which they come. `out` gets them as lines."""
     spool = Spool()
     encoder = msgspec.json.Encoder()
     for call in calls:

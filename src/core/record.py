@@ -94,7 +94,7 @@ class Record:
     waited for members, `added_ms` what the broker added to what members took; `holds` is what of the facts of
     content is true, by their names. `cache`: what the call had to do with its pool's cache. `budgets` is what
     it was charged where, `degraded_from` the pool that it was for where a budget sent it to another one,
-    `budget` that one, or the one that denied it. From `same_dialect` to `cost_estimate` are facts that a decision
+    `budget` that one, or the one that denied it. `same_dialect` to `cost_estimate` are facts that a decision
     depends on, and what tells which calls belong together or are equal. `usage` and
     `usage_state` are those of the attempt that answered, `cost` that of all attempts together.
     """

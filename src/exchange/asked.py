@@ -67,6 +67,6 @@ def _rest(facts: Facts) -> str:
 
 
 def keyed(what: bytes, key: bytes) -> str:
-    """16 hex digits that are equal for equal things, and tell nothing of them to who has not the key; "" where
-    there is no key."""
+    """16 hex digits, equal for equal things; they tell nothing of them to who has not the key. "" where there
+    is no key."""
     return hashlib.blake2b(what, key=key[:64], digest_size=8).hexdigest() if key else ""

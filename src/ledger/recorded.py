@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ _AT_ONCE = 5_000
 _usage = msgspec.json.Decoder(Usage).decode
 _kept = msgspec.json.Decoder(Kept).decode
 _headers = msgspec.json.Decoder(dict[str, str]).decode
+_made: Callable[..., Recorded] = Recorded
 _more = msgspec.json.Decoder(dict[str, Any]).decode
 
 # Those of a Recorded that are columns of the same name, in its order; then what has to be read.
@@ -100,7 +101,7 @@ def _call(row: tuple[Any, ...], attempts: tuple[Tried, ...], own: list[str]) -> 
         plain : plain + 11
     ]
     same, owners, unowned, headers, conversation, fingerprint, estimate, more = row[plain + 11 : plain + 19]
-    call = Recorded(
+    call = _made(
         *row[:plain],
         Amount(cost),
         _chances(eligible),

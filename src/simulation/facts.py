@@ -78,9 +78,9 @@ def surface_of(record: Told) -> Surface:
 
 
 def caller_of(record: Told, catalog: Catalog) -> Caller:
-    """Who the call's caller is by this catalog. What the catalog says of a caller with a key goes first; what a
-    token or certificate told, and what the caller is trusted to say, is what the record has. KeyError where
-    the catalog has no caller of that name."""
+    """Who the call's caller is by this catalog. What the catalog says of a caller with a key goes first;
+    what a token or certificate told, and what the caller is trusted to say, is what the record has. KeyError
+    where the catalog has no caller of that name."""
     if not catalog.callers:
         return ANYONE
     entry = next((entry for entry in catalog.callers if entry.name == record.caller), None)

@@ -9,9 +9,7 @@ from typing import Any
 from ..core.prices import NANO, dollars
 from .figures import METRICS
 
-_GATE = re.compile(
-    r"\s*([a-z_]+)\s*(>=|<=|>|<)\s*([+-]?)\s*(\$?)\s*([0-9]+(?:\.[0-9]+)?)\s*(%|ms|s)?\s*"
-)
+_GATE = re.compile(r"\s*([a-z_]+)\s*(>=|<=|>|<)\s*([+-]?)\s*(\$?)\s*([0-9]+(?:\.[0-9]+)?)\s*(%|ms|s)?\s*")
 _RIGHT = (
     "give METRIC > VALUE, e.g. 'cost > +5%', 'latency > +200ms', 'refusals > 1%' (of all calls) or "
     f"'cost > $40'; metrics are {', '.join(METRICS)}"

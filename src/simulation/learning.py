@@ -1,9 +1,9 @@
-"""What recorded calls tell of members: how many tokens one of them counts and writes where another one has the
-same calls, and how likely each was to have them.
+"""What recorded calls tell of members: how many tokens one of them counts and writes where another one has
+the same calls, and how likely each was to have them.
 
-Members are compared on calls that both could have had: in each set of eligible members with their chances, who
-had a call was a lot. So what they read and wrote there differs by the member alone, and by chance. A call that
-two members really had (a shadow, a hedge, a failure behind the last word of usage) is a pair.
+Members are compared on calls that both could have had: in each set of eligible members with their chances,
+who had a call was a lot. So what they read and wrote there differs by the member alone, and by chance. A call
+that two members really had (a shadow, a hedge, a failure behind the last word of usage) is a pair.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _LASTS_S = 1.0
 
 
 class Judged(NamedTuple):
-    """A call under one policy. `nano` None: unknown. `parts`: (whose usage, at whom, nano-dollars of the prompt
-    and of the answer). `is_same`: the members have the chances that they had."""
+    """A call under one policy. `nano` None: unknown. `parts`: (whose usage, at whom, nano-dollars of the
+    prompt and of the answer). `is_same`: the members have the chances that they had."""
 
     outcome: Outcome
     is_same: bool
@@ -78,7 +78,9 @@ class Policy:
         self._reckoner = reckoner
         self._learned = learned
         self._prompts = Prompts()
-        self.unconversed = 0  # calls that move and were read from a provider's cache, of no known conversation
+        self.unconversed = (
+            0  # calls that move and were read from a provider's cache, of no known conversation
+        )
 
     def judge(self, call: Recorded, at_s: float) -> Judged:
         if not call.is_known:  # the broker could not read it, or the record is of an older broker
@@ -237,7 +239,8 @@ class Run:
 def _place(outcome: Outcome) -> str:
     """Where a call goes, in a word for people."""
     if outcome.kind == REFUSED:
-        return f"refused: {outcome.code}" if outcome.code else "refused"
+        where = f"{outcome.pool}, " if outcome.pool else ""
+        return f"{where}refused: {outcome.code}" if outcome.code else f"{where}refused"
     return outcome.pool if outcome.kind == MEMBER else f"{outcome.pool} (cache)"
 
 

@@ -10,7 +10,7 @@ from .learning import Learned
 
 # Two-sided 95 %.
 Z = 1.959964
-# So large a part of calls that the old policy never sent where the new one would is too large to tell a latency.
+# A larger part of calls that the old policy never sent where the new one would is too large for a latency.
 MOST_UNTRIED = 0.05
 LEAST_EFFECTIVE = 30.0
 

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "records": {"core", "dialects", "policy", "envoyapi"},
     "budgets": {"core", "policy"},
     "prices": {"core"},
-    "ledger": {"core", "policy", "records"},
+    "simulation": {"core", "dialects", "policy", "exchange", "stats"},
+    "ledger": {"core", "policy", "records", "simulation"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "cli": {
@@ -40,6 +41,7 @@ MAY_IMPORT = {
         "budgets",
         "prices",
         "ledger",
+        "simulation",
         "simulator",
         "drill",
     },
@@ -52,6 +54,7 @@ PURE = {
     "policy": {"msgspec"},
     "settings": {"pydantic", "pydantic_core", "yaml", "msgspec"},
     "exchange": {"msgspec"},
+    "simulation": {"msgspec"},
 }
 # The rest of `drill` is pure too: what is drilled, what is promised, and what is made of it.
 SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}

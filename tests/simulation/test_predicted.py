@@ -8,7 +8,6 @@ import random
 from typing import Any, NamedTuple
 
 import msgspec
-import pytest
 from modelbroker.budgets.calendars import spans
 from modelbroker.core.record import HIT, JOINED, Record
 from modelbroker.policy.ceilings import Ceilings

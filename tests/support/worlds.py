@@ -1,5 +1,5 @@
-"""Small worlds: members with their own latency and tokens, traffic, and a broker without sockets around its own
-code. What a member does with a call depends on the world, the call and the member alone."""
+"""Small worlds: members with their own latency and tokens, traffic, and a broker without sockets around its
+own code. What a member does with a call depends on the world, the call and the member alone."""
 
 from __future__ import annotations
 
