@@ -4,7 +4,6 @@ budgets, rate limits and cache as they stood by then."""
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,8 +55,9 @@ class Replay:
         self._ends: list[tuple[float, int, str, Used]] = []
         self._book = Book()
         self._hedges = HedgeTally()
-        self._alone: dict[Decision, Shares] = {}
         self._known: dict[int, tuple[Decision, Outcome]] = {}
+        self._routed: dict[tuple[int, str], tuple[Decision, Routed]] = {}
+        self._shares: dict[tuple[str, ...], Shares] = {}
         self._replies = Memory(view.catalog.cache.bytes)
         self._number = 0
         self.unfingerprinted = 0  # calls of a pool with a cache of which no fingerprint was recorded
@@ -84,16 +84,16 @@ class Replay:
         if caller is not None and plan is not None:
             depends = plan.depends_on_provider(caller, decision.pool)
             if depends or not is_plain or plan.seats(caller, decision.pool, ""):
-                return self._paid(call, decision, at_s, misses)
+                return self._paid(call, decision, at_s, misses, depends)
         if is_plain:
             known = self._known.get(id(decision))
             if known is None or known[0] is not decision:
-                alone = Outcome(MEMBER, decision.rule, decision.pool, _shares(decision))
+                alone = Outcome(MEMBER, decision.rule, decision.pool, self._shares_of(decision))
                 known = self._known[id(decision)] = decision, alone
             return known[1]._replace(misses=True) if misses else known[1]
         facts = self._facts(call)
         routed = self._route(call, decision, facts, at_s, None)
-        return _sent(routed, "", "", False, misses) if isinstance(routed, Routed) else _waits(decision)
+        return self._sent(routed, "", "", False, misses) if isinstance(routed, Routed) else _waits(decision)
 
     def ended(self, call: Recorded, outcome: Outcome, ends_s: float, used: Used) -> None:
         """A call that was let go: what it used, and when that is known."""
@@ -143,15 +143,18 @@ class Replay:
 
     # -- budgets
 
-    def _paid(self, call: Recorded, decision: Decision, at_s: float, misses: bool) -> Outcome:
+    def _paid(self, call: Recorded, decision: Decision, at_s: float, misses: bool, depends: bool) -> Outcome:
         plan = self._view.plan
         if plan is None:
             raise ValueError("there are no budgets")
         facts = self._facts(call)
         budgeting = Budgeting(self._view, plan, call.request_id, _Funds(self._accounts))
-        route: Callable[[Narrowed], Routed | Hold] = lambda narrowed: self._route(  # noqa: E731
-            call, decision, facts, at_s, narrowed
-        )
+
+        def route(narrowed: Narrowed) -> Routed | Hold:
+            if depends or narrowed.without:
+                return self._route(call, decision, facts, at_s, narrowed)
+            return self._by_weight(call, decision, facts, at_s, narrowed)
+
         try:
             routed = budgeting.next(route, facts, (), at_s)
         except CallError as error:
@@ -167,8 +170,39 @@ class Replay:
         if not isinstance(routed, Routed):
             return _waits(decision)
         is_held = call.request_id in self._accounts.held
-        sent = _sent(routed, budgeting.degraded_from, budgeting.budget, is_held, misses)
+        sent = self._sent(routed, budgeting.degraded_from, budgeting.budget, is_held, misses)
         return sent._replace(misses=False) if sent.degraded_from else sent
+
+    def _by_weight(
+        self, call: Recorded, decision: Decision, facts: Facts, at_s: float, narrowed: Narrowed
+    ) -> Routed | Hold:
+        """The same for all calls of one decision, where neither what a call costs nor a hedge matters."""
+        pools = self._view.catalog.pools
+        pool = pools[narrowed.pool or decision.pool]
+        key = id(decision), narrowed.pool
+        known = self._routed.get(key)
+        if known is not None and known[0] is decision:
+            return known[1]
+        routed = self._route(call, decision, facts, at_s, narrowed)
+        # Of a pool that it was degraded to, who is eligible there is each call's own.
+        is_own = not narrowed.pool and not pool.routing.is_cheapest and pool.hedge is None
+        if is_own and isinstance(routed, Routed):
+            self._routed[key] = decision, routed
+        return routed
+
+    def _shares_of(self, decision: Decision) -> Shares:
+        key = (decision.pool, *[member.id for member in decision.eligible])
+        if (found := self._shares.get(key)) is None:
+            found = self._shares[key] = _shares(decision)
+        return found
+
+    def _sent(self, routed: Routed, degraded_from: str, budget: str, held: bool, misses: bool) -> Outcome:
+        decision = routed.decision
+        if routed.chances is not None:
+            shares = tuple([(one.member, one.chance) for one in routed.chances if one.chance > 0])
+        else:
+            shares = self._shares_of(decision)
+        return Outcome(MEMBER, decision.rule, decision.pool, shares, "", degraded_from, budget, held, misses)
 
     def _route(
         self, call: Recorded, decision: Decision, facts: Facts, at_s: float, narrowed: Narrowed | None
@@ -204,24 +238,6 @@ class _Funds:
 def _shares(decision: Decision) -> Shares:
     made = chances(decision.eligible, decision.eligible)
     return tuple((one.member, one.chance) for one in made if one.chance > 0)
-
-
-def _sent(routed: Routed, degraded_from: str, budget: str, held: bool, misses: bool) -> Outcome:
-    decision = routed.decision
-    if routed.chances is not None:
-        shares = tuple((one.member, one.chance) for one in routed.chances if one.chance > 0)
-    else:
-        shares = _shares(decision)
-    return Outcome(
-        MEMBER,
-        decision.rule,
-        decision.pool,
-        shares,
-        degraded_from=degraded_from,
-        budget=budget,
-        held=held,
-        misses=misses,
-    )
 
 
 def _waits(decision: Decision) -> Outcome:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..core.prices import Price, PriceBook
+from ..core.prices import MILLION, Price, PriceBook
 from ..core.usage import NOTHING, Usage
 from ..policy.prices import cost_of
 from .learning import LEAST_CALLS, Learned, Sums
@@ -74,12 +74,14 @@ class Reckoner:
                 cold = 1.0
             if cold > 0:
                 usage = _chilled(usage, cold, price)
+        tokens = usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h + usage.output
+        if (plain := plain_cost(usage, price, tier)) is not None:
+            return Reckoned(sum(plain), float(plain[0]), float(plain[1]), tokens, source)
         cost = cost_of(usage, price, tier)
         if cost.total is None:
             return None
         answer = cost.buckets.get("output", 0) + cost.buckets.get("reasoning", 0)
         fixed = cost.buckets.get("request", 0) + cost.buckets.get("web_searches", 0)
-        tokens = usage.prompt + usage.output
         return Reckoned(cost.total, float(cost.total - answer - fixed), float(answer), tokens, source)
 
     def _mean(self, call: Recorded, member: str) -> Usage | None:
@@ -95,7 +97,12 @@ class Reckoner:
         return Usage(input=round(prompt), output=round(written))
 
     def _cost(self, usage: Usage | None, member: str, tier: str, at_s: float) -> int | None:
-        return cost_of(usage, self._price(member, at_s), tier).total
+        price = self._price(member, at_s)
+        if usage is not None and price is not None:
+            plain = plain_cost(usage, price, tier)
+            if plain is not None:
+                return plain[0] + plain[1]
+        return cost_of(usage, price, tier).total
 
     def _price(self, member: str, at_s: float) -> Price | None:
         found = self._found.get(member)
@@ -105,6 +112,44 @@ class Reckoner:
             span = self._book.span(provider, model, at)
             found = self._found[member] = (*span, self._book.find(provider, model, at))
         return found[2]
+
+
+_HALF = MILLION // 2
+
+
+def plain_cost(usage: Usage, price: Price, tier: str) -> tuple[int, int] | None:
+    """(prompt, answer), the same as `policy.prices.cost_of`, of a call of text alone by a price without steps;
+    None: ask that. Nearly all are such, and there are millions of them."""
+    scale = price.scale
+    if tier or scale.above or price.commitment or usage.audio_input is not None or usage.beside:
+        return None
+    rates = scale.rates
+    is_odd = (
+        usage.web_searches
+        or rates.request is not None
+        or rates.reasoning is not None
+        or rates.audio_output is not None
+        or rates.media_input is not None
+        or rates.media_output is not None
+    )
+    if is_odd:
+        return None
+    prompt = 0
+    for count, rate in (
+        (usage.input, rates.input),
+        (usage.cache_read, rates.cache_read),
+        (usage.cache_write_5m, rates.cache_write_5m),
+        (usage.cache_write_1h, rates.cache_write_1h),
+    ):
+        if count:
+            if rate is None:
+                return None
+            prompt += (count * rate + _HALF) // MILLION
+    if not usage.output:
+        return prompt, 0
+    if rates.output is None:
+        return None
+    return prompt, (usage.output * rates.output + _HALF) // MILLION
 
 
 def _is_free(call: Recorded) -> bool:

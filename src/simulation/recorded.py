@@ -131,7 +131,8 @@ class Recorded(msgspec.Struct, omit_defaults=True):
         if self.was_hit:
             saved = self.saved
             return Used(saved.usage, self.member, saved.service_tier) if saved and saved.usage else None
-        for attempt in reversed(self.attempts):
+        attempts = self.attempts
+        for attempt in attempts if len(attempts) == 1 else reversed(attempts):
             if attempt.usage is not None and attempt.usage_state == EXACT and attempt.member == self.member:
                 return Used(attempt.usage, attempt.member, attempt.service_tier)
         return None
