@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/simulate.py [RECORDS] [--ledger]
 
-By default a million lines of a journal; with --ledger the same out of SQLite. The new configuration has rules,
-a budget, rate limits and a cache. Making the records is not measured.
+By default a million lines of a journal; with --ledger the same out of SQLite. The new configuration has
+rules, a budget, rate limits and a cache. Making the records is not measured.
 """
 
 from __future__ import annotations

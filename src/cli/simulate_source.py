@@ -28,7 +28,8 @@ class Spool:
     """`add` calls in any order, then iterate, as often as wanted, in that of time. A file that nobody else
     sees, and that is gone with the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: int = _RUN, frame: int = _FRAME) -> None:
+        self._run, self._frame = run, frame
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="modelbroker-simulate-")  # noqa: SIM115
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(list[Recorded]).decode
@@ -39,7 +40,7 @@ class Spool:
     def add(self, call: Recorded) -> None:
         self._open.append(call)
         self.calls += 1
-        if len(self._open) >= _RUN:
+        if len(self._open) >= self._run:
             self._end_run()
 
     def _end_run(self) -> None:
@@ -47,8 +48,8 @@ class Spool:
             return
         self._open.sort(key=_order)
         frames = []
-        for start in range(0, len(self._open), _FRAME):
-            data = self._encode(self._open[start : start + _FRAME])
+        for start in range(0, len(self._open), self._frame):
+            data = self._encode(self._open[start : start + self._frame])
             frames.append((self._file.tell(), len(data)))
             self._file.write(data)
         self._runs.append((self._open[0].at_ms, self._open[-1].at_ms, frames))

@@ -78,4 +78,6 @@ def gate_of(text: str) -> Gate:
 
 
 def _units(kind: str) -> str:
-    return {"money": "dollars, e.g. $5 or +$5, or +5%", "ms": "ms or s, or +5%"}.get(kind, "calls, or %")
+    return {"money": "dollars, e.g. $5 or +$5, or +5%", "ms": "ms or s, e.g. 900ms or +200ms, or +5%"}.get(
+        kind, "calls, or %"
+    )

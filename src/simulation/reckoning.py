@@ -118,7 +118,7 @@ _HALF = MILLION // 2
 
 
 def plain_cost(usage: Usage, price: Price, tier: str) -> tuple[int, int] | None:
-    """(prompt, answer), the same as `policy.prices.cost_of`, of a call of text alone by a price without steps;
+    """(prompt, answer), the same as `policy.prices.cost_of`, of a call of text by a price without steps;
     None: ask that. Nearly all are such, and there are millions of them."""
     scale = price.scale
     if tier or scale.above or price.commitment or usage.audio_input is not None or usage.beside:

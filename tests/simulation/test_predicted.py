@@ -158,6 +158,7 @@ class Told(NamedTuple):
     result: Result
     learned: Learned
     outcomes: dict[float, Outcome]
+    unfingerprinted: int
 
     @property
     def both(self) -> Both:
@@ -184,13 +185,14 @@ def simulated(config: dict[str, Any], records: list[Record], *, keeps: bool = Tr
         learner.take(call)
     learned = learner.learned()
     reckoner = Reckoner(book, learned)
-    run = Run(History(reckoner), Policy(Replay(view, spans, keeps=keeps), reckoner, learned))
+    replay = Replay(view, spans, keeps=keeps)
+    run = Run(History(reckoner), Policy(replay, reckoner, learned))
     outcomes = {}
     for call in calls:
         judged = run.take(call)
         assert judged is not None
         outcomes[call.started_s] = judged[1].outcome
-    return Told(run.result, learned, outcomes)
+    return Told(run.result, learned, outcomes, replay.unfingerprinted)
 
 
 def routed(record: Record) -> tuple[Any, ...]:
