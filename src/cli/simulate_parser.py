@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -66,6 +67,9 @@ def add(commands_of: Commands, make: Make) -> None:
         "'refusals > 1%%'; of cost, first_event, latency, refusals, degradations, cache_hits, moved",
     )
     command.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
+    command.add_argument(
+        "--processes", type=int, choices=range(1, 9), metavar="N", help="for much traffic; default: 2"
+    )
     command.set_defaults(run=_run)
 
 
@@ -106,5 +110,6 @@ def _run(options: argparse.Namespace) -> int:
             where,
             tuple(options.fail_if),
             options.format,
+            options.processes or min(2, os.cpu_count() or 1),
         )
     )

@@ -60,6 +60,10 @@ class Sums:
         self.k += k
         self.kk += k * k
 
+    def merge(self, other: Sums) -> None:
+        for name in Sums.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     @property
     def per_estimate(self) -> float:
         return self.p / self.e if self.e else 1.0
@@ -94,6 +98,11 @@ class _Pairs:
         for sums, x, y in ((self.p, one.prompt, other.prompt), (self.w, one.output, other.output)):
             for place, value in enumerate((x, y, x * x, x * y, y * y)):
                 sums[place] += value
+
+    def merge(self, other: _Pairs) -> None:
+        self.n += other.n
+        self.p = [one + more for one, more in zip(self.p, other.p, strict=True)]
+        self.w = [one + more for one, more in zip(self.w, other.w, strict=True)]
 
     def ratios(self) -> tuple[Ratio, Ratio]:
         return self._ratio(self.p), self._ratio(self.w)
@@ -159,6 +168,23 @@ class Learner:
             return
         self._pairs.setdefault((one, other), _Pairs()).add(usage, usage_there)
         self._pairs.setdefault((other, one), _Pairs()).add(usage_there, usage)
+
+    def forget(self) -> None:
+        """Calls whose shadows may still come: there is nothing more."""
+        self._waiting.clear()
+
+    def merge(self, other: Learner) -> None:
+        """What another one has learned of other calls."""
+        for name, sums in other._members.items():
+            self._members.setdefault(name, Sums()).merge(sums)
+        for eligible, members in other._sets.items():
+            mine = self._sets.setdefault(eligible, {})
+            for name, sums in members.items():
+                mine.setdefault(name, Sums()).merge(sums)
+        for pair, pairs in other._pairs.items():
+            self._pairs.setdefault(pair, _Pairs()).merge(pairs)
+        for key, counts in other._chances.items():
+            self._chances.setdefault(key, Counter()).update(counts)
 
     def learned(self) -> Learned:
         usual = {key: counts.most_common(1)[0][0] for key, counts in self._chances.items()}

@@ -60,7 +60,13 @@ class Replay:
         self._shares: dict[tuple[str, ...], Shares] = {}
         self._replies = Memory(view.catalog.cache.bytes)
         self._number = 0
+        self.kept_bytes = 0  # the most that the cache held
         self.unfingerprinted = 0  # calls of a pool with a cache of which no fingerprint was recorded
+
+    @property
+    def is_full(self) -> bool:
+        """The cache had to drop replies."""
+        return self._replies.evicted > 0
 
     @property
     def has_budgets(self) -> bool:
@@ -116,6 +122,7 @@ class Replay:
                 length=call.response_bytes,
             )
             self._replies.put(_key(pool, tenant, call.fingerprint), entry)
+            self.kept_bytes = max(self.kept_bytes, self._replies.bytes)
 
     # -- the cache
 

@@ -160,8 +160,7 @@ def _is_free(call: Recorded) -> bool:
 def _together(learned: Learned) -> Sums:
     total = Sums()
     for sums in learned.members.values():
-        for name in Sums.__slots__:
-            setattr(total, name, getattr(total, name) + getattr(sums, name))
+        total.merge(sums)
     return total
 
 

@@ -167,8 +167,20 @@ class Result:
     codes: dict[tuple[str, str], int] = field(default_factory=dict)  # (code before, code now) of refusals
     calls: int = 0
     undecidable: int = 0  # calls whose facts are not in the record
-    first_ms: int = 0
+    first_ms: int = 1 << 62
     last_ms: int = 0
+
+    def merge(self, other: Result) -> None:
+        for key, both in other.groups.items():
+            self.groups.setdefault(key, Both()).merge(both)
+        for move, calls in other.moves.items():
+            self.moves[move] = self.moves.get(move, 0) + calls
+        for codes, calls in other.codes.items():
+            self.codes[codes] = self.codes.get(codes, 0) + calls
+        self.calls += other.calls
+        self.undecidable += other.undecidable
+        self.first_ms = min(self.first_ms, other.first_ms)
+        self.last_ms = max(self.last_ms, other.last_ms)
 
 
 class Run:
@@ -194,8 +206,10 @@ class Run:
             return old, new
         result = self.result
         result.calls += 1
-        result.first_ms = result.first_ms or at_ms
-        result.last_ms = at_ms
+        if at_ms < result.first_ms:
+            result.first_ms = at_ms
+        if at_ms > result.last_ms:
+            result.last_ms = at_ms
         result.undecidable += not call.is_known
         key = (call.team, call.customer, call.feature)
         both = result.groups.get(key)

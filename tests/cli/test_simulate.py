@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import yaml
 from modelbroker.cli.main import main
-from modelbroker.cli.simulate_source import Spool
+from modelbroker.cli.simulate_source import Spool, in_order
 from modelbroker.core.record import Record
 from modelbroker.ledger.database import Ledger
 from modelbroker.ledger.follow import Follower
@@ -102,7 +102,7 @@ def test_only_some(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     total = told(capsys)["total"]
     assert total["calls"] == total["moved"]["new"] == 67
     assert simulate(folder, "--where", "team=nobody") == 1
-    assert "none of 400 recorded calls has team=nobody" in capsys.readouterr().err
+    assert "none of the recorded calls has team=nobody" in capsys.readouterr().err
 
 
 def test_against_the_old_one_says_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,11 +187,11 @@ def test_the_ledger_tells_what_the_journal_tells(
     assert told(capsys) == tree
 
 
-def test_calls_wait_in_the_order_of_time(records: list[Record]) -> None:
+def test_calls_wait_in_the_order_of_time(tmp_path: Path, records: list[Record]) -> None:
     calls = [decode(msgspec.json.encode(record)) for record in records]
-    spool = Spool(run=64, frame=10)
+    spool = Spool(tmp_path / "calls", run=64, frame=10)
     for call in reversed(calls):
         spool.add(call)
-    expected = sorted(calls, key=lambda call: (call.at_ms, call.request_id))
-    assert list(spool) == expected and list(spool) == expected
     spool.close()
+    expected = sorted(calls, key=lambda call: (call.at_ms, call.request_id))
+    assert list(in_order(spool.runs)) == expected
