@@ -8,17 +8,16 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
-from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..ledger.place import default_url
 from ..records.file import FILE_NAME
-from ..settings import PriceList, compile_texts, price_book, read_files
+from ..settings import read_files
 from ..simulation.buckets import buckets_of
 from ..simulation.figures import figures
 from ..simulation.gates import Gate
@@ -28,7 +27,7 @@ from .prices import price_list_or_warning
 from .secrets import ledger_url_of
 from .simulate_report import FORMATS
 from .simulate_source import Source
-from .simulate_work import Configured, Decided, decide_again, processes, read, shared_out
+from .simulate_work import Configured, Decided, compiled, decide_again, processes, read, shared_out
 from .state import state_folder_of
 
 # The words of --where, with what of a call they are.
@@ -61,13 +60,13 @@ class SimulateOptions:
 
 def run_simulation(options: SimulateOptions) -> int:
     """0: done; 1: a gate fails. Misconfigured or SettingsError where it can't be done."""
-    price_list = price_list_or_warning()
-    new = _compiled(options.config)
-    old = _compiled(options.against) if options.against is not None else None
-    source = _source(options)
+    price_list_or_warning()
+    texts = [read_files(path) for path in (options.config, options.against) if path is not None]
+    new, old = compiled(texts[0]), compiled(texts[1]) if len(texts) > 1 else None
+    source = _source(options, old or new)
     progress = Progress()
     with tempfile.TemporaryDirectory(prefix="modelbroker-simulate-") as folder:
-        decided, learned = _decided(source, new, old, price_list, options, progress, folder)
+        decided, learned = _decided(source, texts, (new, old or new), options, progress, folder)
     progress.end()
     if not decided.result.calls:
         said = " ".join(f"{name}={value}" for name, values in options.where.items() for value in values)
@@ -88,15 +87,14 @@ def run_simulation(options: SimulateOptions) -> int:
 
 def _decided(
     source: Source,
-    new: Catalog,
-    old: Catalog | None,
-    price_list: PriceList | None,
+    texts: Sequence[Mapping[str, str]],
+    catalogs: tuple[Catalog, Catalog],
     options: SimulateOptions,
     progress: Progress,
     folder: str,
 ) -> tuple[Decided, Learned]:
-    """In two processes where there is much."""
-    buckets = buckets_of([new] if old is None else [new, old])
+    """In two processes where there is much. `texts`, `catalogs`: of NEW and OLD."""
+    buckets = buckets_of(catalogs)
     count = options.processes
     parts = source.parts(1 if options.write_traffic is not None else count)
     with processes(len(parts)) as each:
@@ -112,9 +110,10 @@ def _decided(
             span = f"{moment(options.since_ms, 'seconds')} to {moment(options.until_ms, 'seconds')}"
             raise Misconfigured(500, "no_traffic", f"no call was recorded in {span}: give another --since")
         learned = known.learner.learned()
+        members = frozenset(known.members)
         asked = (
-            _priced(new, known.members, price_list),
-            _priced(old, known.members, price_list) if old is not None else None,
+            Configured(texts[0], members),
+            Configured(texts[1], members) if len(texts) > 1 else None,
             learned,
             {WHERE[name]: values for name, values in options.where.items()},
         )
@@ -123,7 +122,7 @@ def _decided(
             made = each(decide_again, [(share, *asked) for share in shares])
             for more_decided in made[1:]:
                 made[0].merge(more_decided)
-            rooms = [catalog.cache.bytes for catalog in (new, old or new)]
+            rooms = [catalog.cache.bytes for catalog in catalogs]
             kept = zip(made[0].kept_bytes, rooms, strict=True)
             if not made[0].is_full and all(held <= room for held, room in kept):
                 return made[0], learned
@@ -133,26 +132,11 @@ def _decided(
     return decide_again(together, *asked, lambda _: progress(next(counted), known.calls)), learned
 
 
-def _compiled(path: Path) -> Catalog:
-    return compile_texts(read_files(path), dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
-
-
-def _priced(catalog: Catalog, members: set[str], price_list: PriceList | None) -> Configured:
-    """With the prices of its own members, and of those that had the calls."""
-    models = {(m.provider, m.model) for pool in catalog.pools.values() for m in pool.members}
-    for member in members:
-        provider, _, model = member.partition("/")
-        if provider in catalog.providers:
-            models.add((provider, model))
-    return Configured(catalog, price_book(catalog.providers, models, catalog.prices, price_list))
-
-
-def _source(options: SimulateOptions) -> Source:
+def _source(options: SimulateOptions, catalog: Catalog) -> Source:
     span = options.since_ms, options.until_ms
     if options.traffic is not None:
         return Source("file", str(options.traffic), *span)
     config = options.against or options.config
-    catalog = _compiled(config)
     folder = state_folder_of(options.state_dir, config)
     if catalog.ledger.is_on:
         with opened(config, options.state_dir):  # which brings it up to date, or says what is wrong

@@ -14,10 +14,11 @@ import msgspec
 
 from ..budgets.calendars import spans
 from ..core.catalog import Catalog
-from ..core.prices import PriceBook
+from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
 from ..policy.seats import Plan
+from ..settings import compile_texts, price_book
 from ..simulation.buckets import BUCKETS
 from ..simulation.deciding import view_of
 from ..simulation.learning import Learned, Learner
@@ -26,6 +27,7 @@ from ..simulation.reckoning import Reckoner
 from ..simulation.recorded import Recorded
 from ..simulation.run import History, Policy, Result
 from ..simulation.run import Run as Simulation
+from .prices import price_list_here
 from .simulate_source import Heard, Run, Source, Spool, in_order
 
 Done = TypeVar("Done")
@@ -81,13 +83,26 @@ def read(
     return done
 
 
+def compiled(texts: Mapping[str, str]) -> Catalog:
+    return compile_texts(texts, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
+
+
 @dataclass(frozen=True, slots=True)
 class Configured:
-    catalog: Catalog
-    book: PriceBook
+    """A configuration as text, since it goes to other processes, and the members that had the calls: they
+    have prices as well as its own."""
+
+    texts: Mapping[str, str]
+    members: frozenset[str]
 
     def policy(self, learned: Learned) -> Policy:
-        catalog, book = self.catalog, self.book
+        catalog = compiled(self.texts)
+        models = {(m.provider, m.model) for pool in catalog.pools.values() for m in pool.members}
+        for member in self.members:
+            provider, _, model = member.partition("/")
+            if provider in catalog.providers:
+                models.add((provider, model))
+        book = price_book(catalog.providers, models, catalog.prices, price_list_here()[0])
         view = view_of(
             catalog,
             estimates=Estimates(book),
@@ -126,7 +141,7 @@ def decide_again(
     """Each bucket in the order of time. `where`: field of a call → its values. `heard`: so many more."""
     policy = new.policy(learned)
     before = old.policy(learned) if old is not None else None
-    run = Simulation(before or History(Reckoner(new.book, learned)), policy, _meant(where))
+    run = Simulation(before or History(policy.reckoner), policy, _meant(where))
     for runs in buckets:
         for number, call in enumerate(in_order(list(runs)), 1):
             run.take(call)

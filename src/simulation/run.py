@@ -75,7 +75,7 @@ class Policy:
 
     def __init__(self, replay: Replay, reckoner: Reckoner, learned: Learned) -> None:
         self.replay = replay
-        self._reckoner = reckoner
+        self.reckoner = reckoner
         self._learned = learned
         self._prompts = Prompts()
         self.unconversed = (
@@ -117,7 +117,7 @@ class Policy:
 
     def _as_it_was(self, call: Recorded, outcome: Outcome) -> Judged:
         """At the member that had it. In a pool of several it is another one's luck the next time."""
-        nano = self._reckoner.as_recorded(call)
+        nano = self.reckoner.as_recorded(call)
         used = call.usage
         variance = 0.0
         if len(outcome.shares) > 1 and nano and used is not None:
@@ -138,7 +138,7 @@ class Policy:
             cold = 0.0
             if call.conversation and used is not None and used.usage.cache_read:
                 cold = self._prompts.cold(call.conversation, member, at_s)
-            found = self._reckoner.at(call, used, member, at_s, cold)
+            found = self.reckoner.at(call, used, member, at_s, cold)
             if found is None:
                 return Judged(outcome, False, None)
             total += share * found.total
