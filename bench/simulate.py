@@ -60,7 +60,7 @@ def config(new: bool) -> dict[str, Any]:
             {"name": team, "key": {"sha256": f"{n:064x}"}, "team": team} for n, team in enumerate(TEAMS)
         ],
         "pools": [
-            pool("main", ("a/large", 50 if new else 70), ("b/large", 50 if new else 30)),
+            pool("main", ("a/large", 70), ("b/large", 30)),
             pool("cheap", ("b/small", 1)),
             pool("kept", ("a/large", 70), ("b/large", 30), cache={"scope": "team"}),
         ],
