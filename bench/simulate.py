@@ -125,7 +125,7 @@ def records(count: int) -> Iterator[Record]:
         )
         made.context_tokens, made.holds = prompt, ("tools",) if number % 3 else ()
         if kept:
-            made.cache, made.fingerprint = "stored", f"{draw.randrange(50_000):016x}"
+            made.cache, made.fingerprint = "stored", f"{draw.randrange(2_000):016x}"
         attempt = Attempt(member, 200, made.duration_ms, 400.0, started_s=at_ms / 1000)
         attempt.usage, attempt.usage_state, attempt.cost = usage, EXACT, cost
         made.attempts = (attempt,)

@@ -138,16 +138,20 @@ def decide_again(
     where: Mapping[str, tuple[str, ...]],
     heard: Callable[[int], None] | None = None,
 ) -> Decided:
-    """Each bucket in the order of time. `where`: field of a call → its values. `heard`: so many more."""
+    """Each bucket in the order of time. `where`: field of a call → its values. `heard`: so many more; without
+    it others do the same for other buckets, and all is in vain once a cache is full."""
     policy = new.policy(learned)
     before = old.policy(learned) if old is not None else None
     run = Simulation(before or History(policy.reckoner), policy, _meant(where))
+    replays = (policy.replay, before.replay if before is not None else None)
     for runs in buckets:
         for number, call in enumerate(in_order(list(runs)), 1):
             run.take(call)
-            if heard is not None and number % 2_000 == 0:
-                heard(2_000)
-    replays = (policy.replay, before.replay if before is not None else None)
+            if number % 2_000 == 0:
+                if heard is not None:
+                    heard(2_000)
+                elif any(replay is not None and replay.is_full for replay in replays):
+                    return Decided(run.result, is_full=True)
     return Decided(
         run.result,
         policy.replay.unfingerprinted,

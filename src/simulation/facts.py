@@ -93,7 +93,17 @@ def caller_of(record: Told, catalog: Catalog) -> Caller:
         customer = record.customer
     else:
         agent, user, team, tier = entry.agent, entry.user, entry.team, entry.tier
-    return Caller(entry.name, agent, user, team, customer, feature, tier, entry.pools, entry.trusted_for)
+    return Caller(
+        name=entry.name,
+        agent=agent,
+        user=user,
+        team=team,
+        customer=customer,
+        feature=feature,
+        tier=tier,
+        pools=entry.pools,
+        trusted_for=entry.trusted_for,
+    )
 
 
 def _is_told(entry: CallerEntry) -> bool:

@@ -157,8 +157,8 @@ class Replay:
         facts = self._facts(call)
         budgeting = Budgeting(self._view, plan, call.request_id, _Funds(self._accounts))
 
-        def route(narrowed: Narrowed) -> Routed | Hold:
-            if depends or narrowed.without:
+        def route(narrowed: Narrowed | None) -> Routed | Hold:
+            if depends or (narrowed is not None and narrowed.without):
                 return self._route(call, decision, facts, at_s, narrowed)
             return self._by_weight(call, decision, facts, at_s, narrowed)
 
@@ -181,18 +181,18 @@ class Replay:
         return sent._replace(misses=False) if sent.degraded_from else sent
 
     def _by_weight(
-        self, call: Recorded, decision: Decision, facts: Facts, at_s: float, narrowed: Narrowed
+        self, call: Recorded, decision: Decision, facts: Facts, at_s: float, narrowed: Narrowed | None
     ) -> Routed | Hold:
         """The same for all calls of one decision, where neither what a call costs nor a hedge matters."""
-        pools = self._view.catalog.pools
-        pool = pools[narrowed.pool or decision.pool]
-        key = id(decision), narrowed.pool
+        goes_to = narrowed.pool if narrowed is not None else ""
+        pool = self._view.catalog.pools[goes_to or decision.pool]
+        key = id(decision), goes_to
         known = self._routed.get(key)
         if known is not None and known[0] is decision:
             return known[1]
         routed = self._route(call, decision, facts, at_s, narrowed)
         # Of a pool that it was degraded to, who is eligible there is each call's own.
-        is_own = not narrowed.pool and not pool.routing.is_cheapest and pool.hedge is None
+        is_own = not goes_to and not pool.routing.is_cheapest and pool.hedge is None
         if is_own and isinstance(routed, Routed):
             self._routed[key] = decision, routed
         return routed
