@@ -264,7 +264,7 @@ class _Sized(Entry):
 
 
 def _key(pool: Pool, tenant: Tenant, fingerprint: str) -> CacheKey:
-    return CacheKey(tenant, f"{fingerprint} {pool.name}".encode())
+    return CacheKey(tenant, repr((fingerprint, pool.name, tenant.scope, tenant.names)).encode())
 
 
 __all__ = ["CACHE", "MEMBER", "REFUSED", "UNKNOWN_CALLER", "Outcome", "Replay", "Shares"]
