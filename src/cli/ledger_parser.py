@@ -152,14 +152,14 @@ def where(command: argparse.ArgumentParser) -> None:
     )
 
 
-def span(command: argparse.ArgumentParser) -> None:
+def span(command: argparse.ArgumentParser, default: str = f"{_DEFAULT_DAYS}d") -> None:
     ago = "7d, 24h, 90m ago, or a day or moment, UTC"
     command.add_argument(
         "--since",
         type=_since,
         metavar="WHEN",
-        help=f"{ago}; default: {_DEFAULT_DAYS}d",
-        default=f"{_DEFAULT_DAYS}d",
+        help=f"{ago}; default: {default}",
+        default=default,
     )
     command.add_argument("--until", type=_until, metavar="WHEN", help=f"{ago}; a day ends it; default: now")
 

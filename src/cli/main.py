@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands, eval_parser, ledger_parser, rollout_parser, traffic_parser
+from . import commands, eval_parser, ledger_parser, rollout_parser, simulate_parser, traffic_parser
 
 MOCK_DIALECTS = (
     "openai",
@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     _prices(commands_of)
     ledger_parser.add(commands_of, _command)
     traffic_parser.add(commands_of, _command)
+    simulate_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _budgets(commands_of)

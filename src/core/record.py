@@ -7,7 +7,7 @@ them, and frozen they would cost three times as much to make.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .budgets import Charge
 from .causes import Cause
@@ -94,7 +94,8 @@ class Record:
     waited for members, `added_ms` what the broker added to what members took; `holds` is what of the facts of
     content is true, by their names. `cache`: what the call had to do with its pool's cache. `budgets` is what
     it was charged where, `degraded_from` the pool that it was for where a budget sent it to another one,
-    `budget` that one, or the one that denied it. `usage` and
+    `budget` that one, or the one that denied it. `same_dialect` to `cost_estimate` are facts that a decision
+    depends on, and what tells which calls belong together or are equal. `usage` and
     `usage_state` are those of the attempt that answered, `cost` that of all attempts together. `purpose`:
     what it was for, where it was no client's; a copy is `shadow_of` another call. `arm`: whose it was in a
     `rollout`, at which `stage`.
@@ -155,4 +156,11 @@ class Record:
     arm: str = ""
     stage: str = ""
     shadow_of: str = ""
+    same_dialect: str = ""
+    owners: tuple[str, ...] = ()
+    unowned_ids: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    conversation: str = ""
+    fingerprint: str = ""
+    cost_estimate: int | None = None
     attempts: tuple[Attempt, ...] = ()

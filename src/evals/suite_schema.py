@@ -118,7 +118,8 @@ class ScorerIn(Model):
     )
     # similarity, judge
     pool: str | None = field(
-        "similarity: a pool that makes embeddings; left out: n-grams of characters. judge: the pool that judges.",
+        "similarity: a pool that makes embeddings; left out: n-grams of characters. judge: the pool that "
+        "judges.",
         "name",
         "give the name of a pool",
         None,

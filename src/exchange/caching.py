@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from ..dialects.repeats import INCOMPLETE, Again, Asked, Kept, UsageUnknown, ask
 from ..policy.caching import CacheKey, Tenant, Wish, cache_key, tenant_of, why_not, wish_of
 from ..policy.kept import MOST_UNPAID_S, Entry, ReplyCache
 from .asked import asked as what_is_asked
+from .asked import keyed, replay
 from .commands import Pending, Reply
 from .inbound import ID_HEADER, Inbound
 from .known import NOTHING_SAID, Said, Told, known_of_call
@@ -83,10 +85,12 @@ class CallCache:
     _enters = True  # with others, where nothing is found
     _is_foreign = False  # holds what only its own dialect knows, which other forms may lose
     _capture: _Capture | None = None
+    _content = b""
 
-    def __init__(self, cache: ReplyCache, request_id: str) -> None:
+    def __init__(self, cache: ReplyCache, request_id: str, seal: bytes = b"") -> None:
         self._cache = cache
         self._id = request_id
+        self._seal = seal
 
     # -- before the call is sent
 
@@ -140,7 +144,8 @@ class CallCache:
         self._reads, self._is_foreign = wish.reads, bool(facts.same_dialect)
         most_s = caching.ttl_ms / 1000
         self._most_age_s = most_s if wish.most_age_s is None else min(most_s, wish.most_age_s)
-        self._key = _key(tenant, call, pool, known)
+        self._content = _content(call, known)
+        self._key = _key(tenant, call, pool, self._content)
         return True
 
     def _found(self, now_s: float) -> Entry | None:
@@ -211,6 +216,11 @@ class CallCache:
         """For the client and the record."""
         return _said(self.part, self.reason)
 
+    @property
+    def fingerprint(self) -> str:
+        """Equal for calls that ask for the same, whatever their pool and caller; "" where it is not known."""
+        return keyed(self._content, self._seal) if self._content else ""
+
     def _reply(self, entry: Entry, call: Question, pool: Pool, now_s: float) -> Reply:
         """`entry` for this client; `repeated` says what it raises."""
         form = self._asked.form if self._asked is not None else entry.form
@@ -242,12 +252,14 @@ class CallCache:
             pool=decision.pool,
             revision=decision.revision,
         )
-        told = (
+        told: Told = (
             *known,
             ("asks", what_is_asked(facts)),
             *self.said.facts,
             ("cached_request_id", entry.filled_by),
         )
+        if more := replay(facts, "", self.fingerprint):
+            told += (("replay", more),)
         return Reply(200, headers, body, facts=told if entry.paid is None else (*told, ("paid", entry.paid)))
 
     # -- its reply
@@ -370,22 +382,29 @@ def _keyed(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name.startswith(_KEYED_HEADERS)))
 
 
-def _key(tenant: Tenant, call: Question, pool: Pool, known: Asked) -> CacheKey:
+def _content(call: Question, known: Asked) -> bytes:
+    """Of all that the call itself says of its reply: 32 bytes."""
     inbound, surface = call.inbound, call.facts.surface
     names = _keyed(inbound.names)
     said = tuple([(name, inbound.first(name)) for name in names]) if names else ()
     query = inbound.first(":path").partition("?")[2]
     # Where no reply can be turned, nobody has to wait for one in another form.
     form = known.form if known.names or call.facts.same_dialect else ""
-    return cache_key(
-        tenant,
-        pool.name,
-        pool.cache.version if pool.cache is not None else "",
-        call.view.members_revision(pool),
-        pool.usage_event,
-        surface.name,
-        query,
-        said,
-        form,
-        content=known.content,
-    )
+    digest = _begun(surface.name, query, said, form).copy()
+    digest.update(known.content)
+    return digest.digest()
+
+
+@functools.lru_cache(maxsize=512)
+def _begun(*told: str | tuple[tuple[str, str], ...]) -> hashlib._Hash:
+    """Of all but the body, which is the same for many calls."""
+    head = repr(told).encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(len(head).to_bytes(8, "big"))
+    digest.update(head)
+    return digest
+
+
+def _key(tenant: Tenant, call: Question, pool: Pool, content: bytes) -> CacheKey:
+    members = call.view.members_revision(pool)
+    version = pool.cache.version if pool.cache is not None else ""
+    return cache_key(tenant, pool.name, version, members, pool.usage_event, content=content)

@@ -33,6 +33,10 @@ class ByCost:
         self._key = key or request_id
         self._draws = bool(key)
 
+    @property
+    def conversation(self) -> str:
+        return self._key if self._draws else ""
+
     def first(self, members: Collection[Member], outlook: Outlook) -> Member | None:
         """None: Envoy picks by weight. Who is close to a limit gets fewer calls, but keeps conversations."""
         is_away = away(self._key, outlook.share_of if self._draws else outlook.eased_share_of)

@@ -26,7 +26,7 @@ from ..policy import Book, allowed_pools, unknown_model
 from ..policy.budgets import Ask, Verdict
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ReplyCache
-from .asked import asked
+from .asked import asked, keyed, replay
 from .budgeting import NO_FUNDS, Budgeting, Funds
 from .caching import CallCache, Question
 from .capturing import ToCapture, to_capture, with_reply
@@ -34,10 +34,10 @@ from .cheapest import priced
 from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
 from .errand import ERRAND_HEADER, Errand, errand_in
+from .facts import facts_of
 from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, taken_up
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import NOTHING_SAID, known_of_call
-from .owners import NO_OWNERS, accounts
 from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, asked_for, copies_of, decided, told_of_trial
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
@@ -259,7 +259,7 @@ class OuterCall:
         pool = self.view.catalog.pools[decision.pool]
         if pool.cache is None or self.replies is None:
             return None
-        self.cache = self.cache or CallCache(self.replies, self.request_id)
+        self.cache = self.cache or CallCache(self.replies, self.request_id, self.seal)
         wait_s = max(0.0, min(pool.timeouts.reply_ms, patience.deadline_ms - moment.monotonic_ms)) / 1000
         call = Question(self.view, decision, facts, read, self._inbound, self._body)
         known = self.cache.answer(call, moment.unix_s, wait_s)
@@ -312,6 +312,8 @@ class OuterCall:
         own_facts = [("model", facts.model), ("asks", asked(facts))]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
+        elif told := self._replay(facts, routed.key):
+            own_facts.append(("replay", told))
         if routed.chances is not None:
             own_facts.append(told_of(routed.chances))
         if waited_ms := self._waited_ms(moment):
@@ -333,6 +335,11 @@ class OuterCall:
             own_facts=tuple(own_facts),
             watched=self.cache is not None and self.cache.watched,
         )
+
+    def _replay(self, facts: Facts, key: str = "") -> str:
+        """For the record of a first attempt: Envoy keeps it with the call."""
+        conversation = keyed(key.encode(), self.seal) if key else ""
+        return replay(facts, conversation, self.cache.fingerprint if self.cache is not None else "")
 
     def _left_ms(self, routed: Routed, moment: Moment) -> int | None:
         """Of the time that the whole call may take, as the pool says that it was for. None: no bound."""
@@ -384,33 +391,7 @@ class OuterCall:
             raise self._too_large(limit)
         self._dialect = dialect_named(surface.dialect)
         read = self._dialect.read(body)
-        owners, unowned = accounts(read.ids) if read.ids else (NO_OWNERS, "")
-        facts = Facts(
-            caller=caller,
-            surface=surface,
-            model=read.model,
-            context_tokens=read.context_tokens,
-            max_output_tokens=read.max_output_tokens,
-            tools=read.tools,
-            images=read.images,
-            documents=read.documents,
-            schema=read.schema,
-            reasoning=read.reasoning,
-            stream=read.stream,
-            audio=read.audio,
-            choices=read.choices,
-            same_dialect=read.same_dialect,
-            owners=tuple(owners) if owners else (),
-            owned_ids=tuple(owners.values()) if owners else (),
-            unowned_ids=unowned,
-            stateful=read.stateful,
-            hosted_tools=read.hosted_tools,
-            files=read.files,
-            image_urls=read.image_urls,
-            document_urls=read.document_urls,
-            headers=self._fact_headers(),
-        )
-        return facts, read
+        return facts_of(caller, surface, read, self._fact_headers()), read
 
     # -- the same steps, one by one, for those who only want to know
 
@@ -465,7 +446,11 @@ class OuterCall:
 
     def _known_of_refused(self, error: CallError) -> tuple[tuple[str, str], ...]:
         """Who was refused, what for, and how far the decision got."""
-        budgets = self._budgeting.told_refused(error.budget) if self._budgeting else ()
+        told = self._budgeting.told_refused(error.budget) if self._budgeting else ()
+        if self._facts is not None:
+            told += (("asks", asked(self._facts)),)
+            if self._course is None and (more := self._replay(self._facts)):
+                told += (("replay", more),)
         known = known_of_call(
             self.request_id,
             self._surface,
@@ -476,7 +461,7 @@ class OuterCall:
             revision=self.view.catalog.revision,
             attempt=len(self._course.tried) + 1 if self._course else 0,
         )
-        return (*budgets, *told_of_trial(self.errand, self._arm), *known)
+        return (*told, *told_of_trial(self.errand, self._arm), *known)
 
     def _reply(
         self,

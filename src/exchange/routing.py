@@ -111,8 +111,8 @@ class Routing:
         by_cost = self._by_cost(pool, decision, inbound, body) if pool.routing.is_cheapest else None
         if takes_all and not names_member:
             # Nearly always: all of them take calls, so that their order means nothing.
-            member = self._owner(decision, outlook, by_cost, inbound, body)
-            routed = self._first_of(decision, pool, member, decision.eligible)
+            member, key = self._owner(decision, outlook, by_cost, inbound, body)
+            routed = self._first_of(decision, pool, member, decision.eligible, key=key)
             if by_cost is None and self._book.eased.isdisjoint([m.id for m in decision.eligible]):
                 return routed
             return self._with_chances(routed, decision.eligible, outlook, by_cost)
@@ -121,12 +121,13 @@ class Routing:
         chosen = takers(decision.eligible, outlook, self._request_id, lasts_s, order)
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, (), (pool.name,))
-        member = self._owner(decision._replace(eligible=chosen.now), outlook, by_cost, inbound, body)
+        available = decision._replace(eligible=chosen.now)
+        member, key = self._owner(available, outlook, by_cost, inbound, body)
         is_news = self._patience.waited_ms > 0 or any(map(outlook.is_news, decision.eligible))
         if chosen.is_probe or (member is None and (is_news or names_member)):
             # Envoy leaves it out, or does not know yet whom to leave out and who is in again.
             member = chosen.now[0]
-        routed = self._first_of(decision, pool, member, chosen.now, chosen.soon)
+        routed = self._first_of(decision, pool, member, chosen.now, chosen.soon, key)
         able = chosen.now[:1] if chosen.is_probe else chosen.now
         return self._with_chances(routed, able, outlook, by_cost)
 
@@ -141,12 +142,13 @@ class Routing:
 
     def _owner(
         self, decision: Decision, outlook: Outlook, by_cost: ByCost | None, inbound: Inbound, body: bytes
-    ) -> Member | None:
-        """The member for the first attempt, of those that take it; None: Envoy picks."""
+    ) -> tuple[Member | None, str]:
+        """(the member for the first attempt, of those that take it, None: Envoy picks; the key of the call's
+        conversation)."""
         if by_cost is not None:
-            return by_cost.first(decision.eligible, outlook)
+            return by_cost.first(decision.eligible, outlook), by_cost.conversation
         owner = belongs(self._pool(decision), decision, self._facts, inbound.first, body, outlook.share_of)
-        return owner.member if owner is not None else None
+        return (owner.member, owner.key) if owner is not None else (None, "")
 
     def _first_of(
         self,
@@ -155,13 +157,14 @@ class Routing:
         member: Member | None,
         now: Sequence[Member],
         soon: Sequence[Member] = (),
+        key: str = "",
     ) -> Routed:
         """At `member`, or at whom of `now` Envoy picks: any of them is tried, and the others are left."""
         first = member or (now[0] if len(now) == 1 else min(now, key=_priority_of))
         others = [other for other in (*now, *soon) if other is not first]
         worth = self._worth(pool, decision.eligible, others, first, (), (pool.name,))
         hedge = self._hedge(pool, now) if member is None else 0
-        return Routed(decision, pool, member, worth, 1, (pool.name,), hedge)
+        return Routed(decision, pool, member, worth, 1, (pool.name,), hedge, key=key)
 
     def further(self, course: Course, inbound: Inbound, body: bytes) -> Routed | Hold:
         """After the last of `course.tried`. Calls of one conversation draw the same lots."""

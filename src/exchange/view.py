@@ -52,7 +52,8 @@ def told_of(eligible: tuple[Eligible, ...]) -> tuple[str, str]:
 class Routed(NamedTuple):
     """One attempt. `member` None: Envoy picks among the eligible by weight. `handed_back`: the causes for
     which a failure comes back. `attempt` counts from 1. `hedge` 0: no other member is tried beside it;
-    else so many attempts are for a level before the next one. `chances` None: weights alone decide."""
+    else so many attempts are for a level before the next one. `chances` None: weights alone decide. `key`:
+    that of its conversation, "" where it belongs to none."""
 
     decision: Decision
     pool: Pool
@@ -62,6 +63,7 @@ class Routed(NamedTuple):
     pools: tuple[str, ...]
     hedge: int = 0
     chances: tuple[Eligible, ...] | None = None
+    key: str = ""
 
 
 class Target(NamedTuple):

@@ -72,7 +72,19 @@ def _csv(table: Table, out: IO[bytes]) -> Any:
         text.detach()
 
 
-_JSON = ("flags", "eligible", "holds", "saved", "dropped", "cost_buckets", "cost_unknown", "more", "usage")
+_JSON = (
+    "flags",
+    "eligible",
+    "holds",
+    "saved",
+    "dropped",
+    "cost_buckets",
+    "cost_unknown",
+    "more",
+    "usage",
+    "owners",
+    "headers",
+)
 
 
 def _jsonl(table: Table, out: IO[bytes]) -> Any:

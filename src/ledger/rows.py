@@ -28,18 +28,12 @@ _NO_USAGE: Row = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(PARTS)}
 
 # Empty in most calls' records, and null here.
 _RARE = (
-    "cache",
-    "cache_reason",
-    "cached_request_id",
-    "degraded_from",
-    "budget",
-    "purpose",
-    "captured",
-    "rollout",
-    "arm",
-    "stage",
-    "shadow_of",
+    *("cache", "cache_reason", "cached_request_id", "degraded_from", "budget"),
+    *("same_dialect", "unowned_ids", "conversation", "fingerprint"),
+    *("purpose", "captured", "rollout", "arm", "stage", "shadow_of"),
 )
+# Likewise, as JSON.
+_RARE_TREES = ("budgets", "owners", "headers")
 # Columns that are the record's own fields, with what is there where a line of an older broker has none.
 _OF_CALL: Row = {
     **dict.fromkeys(("method", "path", "caller", "agent", "user", "team", "customer", "feature"), ""),
@@ -51,6 +45,7 @@ _OF_CALL: Row = {
     **dict.fromkeys(("first_byte_ms", "upload_ms", "added_ms", "context_tokens", "max_output_tokens")),
     "choices": 1,
     **dict.fromkeys(_RARE),
+    "cost_estimate": None,
 }
 _OF_ATTEMPT: Row = {
     **dict.fromkeys(("details", "code", "cause", "usage_state", "service_tier"), ""),
@@ -61,7 +56,7 @@ _OF_ATTEMPT: Row = {
 }
 _LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds"), ("flags", "dropped")
 # Fields that are told otherwise.
-_TOLD_OTHERWISE = ("request_id", "usage", "cost", "attempts", "saved", "budgets")
+_TOLD_OTHERWISE = ("request_id", "usage", "cost", "attempts", "saved", *_RARE_TREES)
 _TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, *_TOLD_OTHERWISE))
 _TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
 _json = msgspec.json.Encoder()
@@ -136,7 +131,8 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
     }
     for name in _RARE:
         row[name] = row[name] or None
-    row["budgets"] = _text(charges) if (charges := record.get("budgets")) else None
+    for name in _RARE_TREES:
+        row[name] = _text(tree) if (tree := record.get(name)) else None
     row |= {"request_id": record["request_id"], "at_ms": at_ms, "day": day_of(at_ms), "source": source}
     for name in _LISTS_OF_CALL:
         row[name] = _text(record.get(name) or ())
@@ -228,7 +224,7 @@ _FILLED_CALL = {
     "day",
     "source",
 }
-if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved", "saved_nano", "budgets", "more"}:
+if {column.name for column in CALLS.c} != _FILLED_CALL | {"saved", "saved_nano", *_RARE_TREES, "more"}:
     raise AssertionError("rows and tables disagree about calls")
 _FILLED_ATTEMPT = {*_OF_ATTEMPT, *_USAGE, *cost_columns(None), *_LISTS_OF_ATTEMPT, "request_id", "at_ms"}
 if {column.name for column in ATTEMPTS.c} != _FILLED_ATTEMPT | {

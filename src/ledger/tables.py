@@ -150,6 +150,13 @@ CALLS = Table(
     _column("saved", Text, "JSON: the record's; null: no answer from the cache", since=2, null=True),
     _column("saved_nano", BigInteger, "the total of its cost; null: unknown, or none", since=2, null=True),
     _column("captured", Text, "as in the record; null: nothing", since=3, null=True),
+    *(
+        _column(name, Text, "as in the record; null: nothing", since=3, null=True)
+        for name in ("same_dialect", "unowned_ids", "conversation", "fingerprint")
+    ),
+    _column("owners", Text, "JSON: as in the record; null: none", since=3, null=True),
+    _column("headers", Text, "JSON: as in the record; null: none", since=3, null=True),
+    _column("cost_estimate", BigInteger, "as in the record", since=3, null=True),
 )
 
 ATTEMPTS = Table(

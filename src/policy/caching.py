@@ -11,7 +11,7 @@ from ..core.catalog import CACHE_SCOPES, Caching, Catalog, Pool
 from ..core.keys import content_hash
 
 # Of another shape of keys or entries: nothing of before is found any more.
-_VERSION = "1"
+_VERSION = "2"
 # Images in a body are no tokens of its context. What is larger than this is not even hashed.
 MOST_KEYED_BYTES = 256 << 10
 
@@ -74,8 +74,8 @@ class CacheKey:
 
 
 def cache_key(tenant: Tenant, *told: str | tuple[tuple[str, str], ...], content: bytes) -> CacheKey:
-    """`told` is all that the reply depends on beside the body, `content` the body in its canonical
-    spelling."""
+    """`told` is all that the reply depends on beside the body, `content` what stands for the
+    body."""
     digest = _begun(tenant, told).copy()
     digest.update(content)
     return CacheKey(tenant, digest.digest())

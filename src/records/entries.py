@@ -14,7 +14,7 @@ from ..core.keys import BROKER_DETAILS, CODE_HEADER
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..core.usage import EXACT
 from ..envoyapi import AnyMessage
-from .facts import eligible_of, tell_asked
+from .facts import eligible_of, tell_asked, tell_replay
 from .savings import saved_in
 from .usage import usage_in
 
@@ -81,6 +81,8 @@ def record_of(entry: AnyMessage) -> Record:
         saved=saved_in(facts) if "cached_request_id" in facts else None,
     )
     tell_asked(record, facts.get("asks", ""))
+    if "replay" in facts:
+        tell_replay(record, facts["replay"])
     return record
 
 

@@ -9,6 +9,7 @@ import msgspec
 from ..core.record import Eligible, Record
 
 _DECODER = msgspec.json.Decoder(list[tuple[str, float]])
+_REST = msgspec.json.Decoder(tuple[str, tuple[str, ...], str, dict[str, str]])
 
 
 @functools.lru_cache(maxsize=4096)
@@ -26,6 +27,16 @@ def tell_asked(record: Record, text: str) -> None:
     record.max_output_tokens = int(most) if most else None
     record.choices = int(choices)
     record.holds = _words(holds)
+
+
+def tell_replay(record: Record, text: str) -> None:
+    """Give the record what else a decision depends on; nothing where that is nothing."""
+    if not text:
+        return
+    record.conversation, record.fingerprint, cost, rest = text.split(",", 3)
+    record.cost_estimate = int(cost) if cost else None
+    if rest:
+        record.same_dialect, record.owners, record.unowned_ids, record.headers = _REST.decode(rest)
 
 
 @functools.lru_cache(maxsize=512)

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfigured", "EnvoyError"}
 # Never seen by a client: these end a command.
 COMMAND_ERRORS = {
+    "bad_traffic",
+    "no_traffic",
     "address_in_use",
     "bad_invoice",
     "bad_redis_url",
@@ -48,7 +50,6 @@ COMMAND_ERRORS = {
     "no_capture",
     "no_cryptography",
     "no_import",
-    "no_traffic",
     "traffic_away",
     "traffic_changed",
     "traffic_driver",

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "records": {"core", "dialects", "policy", "envoyapi"},
     "budgets": {"core", "policy"},
     "prices": {"core"},
-    "ledger": {"core", "policy", "records"},
+    "simulation": {"core", "dialects", "policy", "exchange", "stats"},
+    "ledger": {"core", "policy", "records", "simulation"},
     "trials": {"core", "dialects", "policy", "stats", "budgets"},
     "traffic": {"core", "dialects", "policy"},
     "simulator": set(),
@@ -47,6 +48,7 @@ MAY_IMPORT = {
         "ledger",
         "trials",
         "traffic",
+        "simulation",
         "simulator",
         "drill",
     },
@@ -59,6 +61,7 @@ PURE = {
     "policy": {"msgspec"},
     "settings": {"pydantic", "pydantic_core", "yaml", "msgspec"},
     "exchange": {"msgspec"},
+    "simulation": {"msgspec"},
 }
 # The rest of `drill` is pure too: what is drilled, what is promised, and what is made of it.
 SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}

@@ -41,12 +41,18 @@ def classes() -> dict[str, Any]:
 CLASSES = classes()
 
 
+def _entries() -> dict[str, Any]:
+    """The messages of the contract's maps."""
+    return {entry.name: entry for message in FILE.message_type for entry in message.nested_type}
+
+
 def kind_of(field: Any) -> Any:
     """As Python spells the type of a contract's field."""
     if field.type == field.TYPE_MESSAGE:
         name = field.type_name.rpartition(".")[2]
         if name.endswith("Entry"):
-            return dict[str, int]
+            (value,) = (f for f in _entries()[name].field if f.name == "value")
+            return dict[str, KINDS[field.Type.Name(value.type).removeprefix("TYPE_").lower()]]
         kind: Any = NOUNS[name]
     else:
         kind = KINDS[field.Type.Name(field.type).removeprefix("TYPE_").lower()]
@@ -73,6 +79,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     float | None: st.none() | st.floats(allow_nan=False, allow_infinity=False),
     tuple[str, ...]: st.lists(st.text(), max_size=2).map(tuple),
     int | None: st.none() | st.integers(0, 2**53),
+    dict[str, str]: st.dictionaries(st.text(), st.text(), max_size=2),
     dict[str, int]: st.dictionaries(st.text(), st.integers(0, 2**53), max_size=2),
     tuple[Beside, ...]: st.just(()),
 }

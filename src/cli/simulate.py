@@ -1,0 +1,210 @@
+"""`simulate`: what another configuration would have made of recorded calls."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..core.catalog import Catalog
+from ..core.errors import Misconfigured
+from ..ledger.place import default_url
+from ..records.file import FILE_NAME
+from ..settings import read_files
+from ..simulation.buckets import buckets_of
+from ..simulation.figures import figures
+from ..simulation.gates import Gate
+from ..simulation.learning import Learned
+from .ledger_access import Progress, moment, opened
+from .prices import price_list_or_warning
+from .secrets import ledger_url_of
+from .simulate_report import FORMATS
+from .simulate_source import Source
+from .simulate_work import Configured, Decided, compiled, decide_again, processes, read, shared_out
+from .state import state_folder_of
+
+# The words of --where, with what of a call they are.
+WHERE: Mapping[str, str] = {
+    **{
+        name: name
+        for name in (
+            *("team", "customer", "feature", "agent", "user", "caller", "tier", "pool", "rule"),
+            *("dialect", "outcome", "code", "revision", "member"),
+        )
+    },
+    "asked": "model",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SimulateOptions:
+    config: Path
+    against: Path | None
+    state_dir: Path | None
+    traffic: Path | None
+    write_traffic: Path | None
+    since_ms: int
+    until_ms: int
+    where: Mapping[str, tuple[str, ...]]
+    gates: tuple[Gate, ...] = ()
+    format: str = "table"
+    processes: int = 1
+
+
+def run_simulation(options: SimulateOptions) -> int:
+    """0: done; 1: a gate fails. Misconfigured or SettingsError where it can't be done."""
+    price_list_or_warning()
+    texts = [read_files(path) for path in (options.config, options.against) if path is not None]
+    new, old = compiled(texts[0]), compiled(texts[1]) if len(texts) > 1 else None
+    source = _source(options, old or new)
+    progress = Progress()
+    with tempfile.TemporaryDirectory(prefix="modelbroker-simulate-") as folder:
+        decided, learned = _decided(source, texts, (new, old or new), options, progress, folder)
+    progress.end()
+    if not decided.result.calls:
+        said = " ".join(f"{name}={value}" for name, values in options.where.items() for value in values)
+        raise Misconfigured(500, "no_traffic", f"none of the recorded calls has {said}")
+    tree = figures(decided.result, learned)
+    tree["new"] = {"config": str(options.config), "revision": new.revision}
+    tree["old"] = {
+        "config": str(options.against) if options.against is not None else None,
+        "revision": old.revision if old is not None else None,
+    }
+    tree["where"] = {name: list(values) for name, values in options.where.items()}
+    tree["notes"] = _notes(tree, decided, bool(new.budgets))
+    judged = [(gate, *gate.judge(tree["total"])) for gate in options.gates]
+    tree["gates"] = [{"text": gate.text, "fails": fails, "found": found} for gate, fails, found in judged]
+    print(FORMATS[options.format](tree) if options.format != "json" else json.dumps(tree, indent=2))
+    return 1 if any(fails for _, fails, _ in judged) else 0
+
+
+def _decided(
+    source: Source,
+    texts: Sequence[Mapping[str, str]],
+    catalogs: tuple[Catalog, Catalog],
+    options: SimulateOptions,
+    progress: Progress,
+    folder: str,
+) -> tuple[Decided, Learned]:
+    """In two processes where there is much. `texts`, `catalogs`: of NEW and OLD."""
+    buckets = buckets_of(catalogs)
+    count = options.processes
+    parts = source.parts(1 if options.write_traffic is not None else count)
+    with processes(len(parts)) as each:
+        if len(parts) > 1:
+            found = each(read, [(part, buckets, folder) for part in parts])
+        else:
+            with _out(options.write_traffic) as out:
+                found = [read(parts[0], buckets, folder, progress, out)]
+        known = found[0]
+        for more in found[1:]:
+            known.merge(more)
+        if not known.calls:
+            span = f"{moment(options.since_ms, 'seconds')} to {moment(options.until_ms, 'seconds')}"
+            raise Misconfigured(500, "no_traffic", f"no call was recorded in {span}: give another --since")
+        learned = known.learner.learned()
+        members = frozenset(known.members)
+        asked = (
+            Configured(texts[0], members),
+            Configured(texts[1], members) if len(texts) > 1 else None,
+            learned,
+            {WHERE[name]: values for name, values in options.where.items()},
+        )
+        shares = shared_out(known.buckets, len(parts))
+        if len(shares) > 1:
+            made = each(decide_again, [(share, *asked) for share in shares])
+            for more_decided in made[1:]:
+                made[0].merge(more_decided)
+            rooms = [catalog.cache.bytes for catalog in catalogs]
+            kept = zip(made[0].kept_bytes, rooms, strict=True)
+            if not made[0].is_full and all(held <= room for held, room in kept):
+                return made[0], learned
+    # As one: what a full cache drops depends on all calls.
+    together = [[run for runs, _ in known.buckets.values() for run in runs]]
+    counted = itertools.count(2_000, 2_000)
+    return decide_again(together, *asked, lambda _: progress(next(counted), known.calls)), learned
+
+
+def _source(options: SimulateOptions, catalog: Catalog) -> Source:
+    span = options.since_ms, options.until_ms
+    if options.traffic is not None:
+        return Source("file", str(options.traffic), *span)
+    config = options.against or options.config
+    folder = state_folder_of(options.state_dir, config)
+    if catalog.ledger.is_on:
+        with opened(config, options.state_dir):  # which brings it up to date, or says what is wrong
+            url, _ = ledger_url_of(catalog.ledger, os.environ)
+        return Source("ledger", url or default_url(folder), *span)
+    if not (folder / FILE_NAME).exists():
+        message = (
+            f"there are no records in {folder}: say --state-dir, as the broker does, or give --traffic FILE"
+        )
+        raise Misconfigured(500, "no_traffic", message)
+    return Source("journal", str(folder), *span)
+
+
+def _private(path: str, flags: int) -> int:
+    """Calls name users and customers."""
+    return os.open(path, flags, 0o600)
+
+
+@contextlib.contextmanager
+def _out(path: Path | None) -> Iterator[IO[bytes] | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        with io.FileIO(path, "w", opener=_private) as raw, io.BufferedWriter(raw) as file:
+            yield file
+    except OSError as error:
+        raise Misconfigured(500, "bad_traffic", f"{path} can't be written: {error.strerror}") from None
+
+
+def _notes(tree: dict[str, Any], decided: Decided, has_budgets: bool) -> list[str]:
+    """What is assumed, and what is not known."""
+    result, total = decided.result, tree["total"]
+    notes = []
+    if result.undecidable:
+        notes.append(
+            f"{result.undecidable} calls stay as they were: their facts are not recorded (the broker could "
+            "not read them, or an older one wrote the record)"
+        )
+    if lacking := decided.unfingerprinted:
+        notes.append(
+            f"{lacking} calls come into a pool with a cache, and it is not known which of them are equal: "
+            "they count as misses"
+        )
+    if total["cost"]["unknown"]:
+        notes.append(
+            f"the cost of {total['cost']['unknown']} calls is not known: they are in no sum of dollars"
+        )
+    if total["cost"]["assumed"]:
+        pairs = [f"{one['from']} → {one['to']}" for one in tree["tokens"] if one["how"] == "unknown"]
+        notes.append(
+            f"no call was seen at both of {', '.join(pairs[:5])}: as many tokens are assumed, for "
+            f"${_dollars(total['cost']['assumed'])} of the new cost, beyond its interval"
+        )
+    if total["cost"]["by_mean"]:
+        notes.append(
+            f"${_dollars(total['cost']['by_mean'])} of the new cost are for calls that used nothing, or did "
+            "not tell what: the member's mean stands for them"
+        )
+    if has_budgets:
+        notes.append("budgets and rate limits begin empty")
+    if decided.unconversed:
+        notes.append(
+            f"of {decided.unconversed} calls that move and were read from a provider's cache it is not "
+            "known which conversation they are of: they are taken to be read from one there, too"
+        )
+    return notes
+
+
+def _dollars(nano: int) -> str:
+    return f"{nano / 1e9:.4f}"

@@ -1,0 +1,115 @@
+"""The words of `simulate`. Nothing heavy is imported before it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from . import ledger_parser
+from .ledger_parser import Commands, Make
+
+_FORMATS = ("table", "json", "markdown", "html")
+_DEFAULT_SINCE = "7d"
+
+
+def add(commands_of: Commands, make: Make) -> None:
+    """`make` makes one command."""
+    command = make(
+        commands_of,
+        "simulate",
+        "decide recorded calls again by another configuration: what would move, and what it would cost",
+        "  modelbroker simulate --config new.yaml --against broker.yaml --since 7d\n"
+        "  modelbroker simulate --config new.yaml --against old.yaml --where team=sales --format markdown\n"
+        "  modelbroker simulate --config new.yaml --traffic calls.jsonl --since 90d \\\n"
+        "      --fail-if 'cost > +5%' --fail-if 'latency > +200ms' --fail-if 'refusals > 1%'",
+    )
+    command.add_argument(
+        "--config", type=Path, required=True, metavar="NEW", help="the new configuration: a file or a folder"
+    )
+    command.add_argument(
+        "--against",
+        type=Path,
+        metavar="OLD",
+        help="the old one: its ledger is read, and calls are decided again by it as well; default: NEW's "
+        "ledger, and what became of the calls",
+    )
+    command.add_argument(
+        "--state-dir", type=Path, help="that of the broker; default: one for OLD, else for NEW"
+    )
+    command.add_argument(
+        "--traffic", type=Path, metavar="FILE", help="records to take in place of a ledger: a calls.jsonl"
+    )
+    command.add_argument(
+        "--write-traffic",
+        type=Path,
+        metavar="FILE",
+        help="also write what was taken, for --traffic",
+    )
+    ledger_parser.span(command, default=_DEFAULT_SINCE)
+    command.add_argument(
+        "--where",
+        action="append",
+        type=_where,
+        default=[],
+        metavar="NAME=WORD",
+        help="figures of these calls alone (all are replayed): team, customer, feature, agent, user, caller, "
+        "tier, pool, rule, member, dialect, outcome, code, revision, asked; may be given often",
+    )
+    command.add_argument(
+        "--fail-if",
+        action="append",
+        type=_gate,
+        default=[],
+        metavar="CONDITION",
+        help="end with 1 where it is so, or where nobody can tell: e.g. 'cost > +5%%', 'latency > +200ms', "
+        "'refusals > 1%%'; of cost, first_event, latency, refusals, degradations, cache_hits, moved",
+    )
+    command.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
+    command.add_argument(
+        "--processes", type=int, choices=range(1, 9), metavar="N", help="for much traffic; default: 2"
+    )
+    command.set_defaults(run=_run)
+
+
+def _where(text: str) -> tuple[str, str]:
+    from .simulate import WHERE
+
+    name, separator, value = text.partition("=")
+    if not separator or name not in WHERE:
+        raise argparse.ArgumentTypeError(f"{text!r}: give NAME=WORD; names are {', '.join(WHERE)}")
+    return name, value
+
+
+def _gate(text: str) -> object:
+    from ..simulation.gates import gate_of
+
+    try:
+        return gate_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .simulate import SimulateOptions, run_simulation
+
+    where: dict[str, tuple[str, ...]] = {}
+    for name, value in options.where:
+        where[name] = (*where.get(name, ()), value)
+    until_ms = options.until if options.until is not None else int(time.time() * 1000) + 1
+    return run_simulation(
+        SimulateOptions(
+            options.config,
+            options.against,
+            options.state_dir,
+            options.traffic,
+            options.write_traffic,
+            options.since,
+            until_ms,
+            where,
+            tuple(options.fail_if),
+            options.format,
+            options.processes or min(2, os.cpu_count() or 1),
+        )
+    )

@@ -1,0 +1,298 @@
+"""What recorded calls tell of members: how many tokens one of them counts and writes where another one has
+the same calls, and how likely each was to have them.
+
+Members are compared on calls that both could have had: in each set of eligible members with their chances,
+who had a call was a lot. So what they read and wrote there differs by the member alone, and by chance. A call
+that two members really had (a shadow, a hedge, a failure behind the last word of usage) is a pair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..core.usage import EXACT, Usage
+from .recorded import Chance, Recorded
+
+# Of calls that wait for their shadow's record.
+_MOST_WAITING = 50_000
+_MOST_SETS = 20_000
+# Fewer calls of a member tell nothing of it.
+LEAST_CALLS = 8
+_LEAST_PAIRS = 20
+
+
+class Ratio(NamedTuple):
+    """So many times as many. `error`: relative standard error. `how`: `same`: the same model; `pairs`,
+    `lots`: measured; `unknown`: never seen, and 1 is assumed. `calls`: by so many."""
+
+    value: float
+    error: float
+    how: str
+    calls: int = 0
+
+
+SAME = Ratio(1.0, 0.0, "same")
+UNKNOWN = Ratio(1.0, 0.0, "unknown")
+
+
+class Sums:
+    """Of one member, over calls: the estimate of the prompt (e), what it counted (p), what it wrote (w), and
+    what that cost (k)."""
+
+    __slots__ = ("e", "ee", "ep", "k", "kk", "n", "p", "pp", "w", "ww")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.e = self.p = self.w = self.ee = self.ep = self.pp = self.ww = self.k = self.kk = 0.0
+
+    def add(self, e: float, p: float, w: float, k: float) -> None:
+        self.n += 1
+        self.e += e
+        self.p += p
+        self.w += w
+        self.ee += e * e
+        self.ep += e * p
+        self.pp += p * p
+        self.ww += w * w
+        self.k += k
+        self.kk += k * k
+
+    def merge(self, other: Sums) -> None:
+        for name in Sums.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def per_estimate(self) -> float:
+        return self.p / self.e if self.e else 1.0
+
+    @property
+    def prompt_variance(self) -> float:
+        """Of a prompt, beside what its estimate tells."""
+        r = self.per_estimate
+        return max(0.0, self.pp - 2 * r * self.ep + r * r * self.ee) / max(1, self.n - 1)
+
+    @property
+    def written(self) -> float:
+        return self.w / self.n if self.n else 0.0
+
+    @property
+    def written_variance(self) -> float:
+        return max(0.0, self.ww - self.n * self.written**2) / max(1, self.n - 1)
+
+
+class _Pairs:
+    """Of two members, over calls that both had."""
+
+    __slots__ = ("n", "p", "w")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.p = [0.0] * 5  # sums of x, y, xx, xy, yy
+        self.w = [0.0] * 5
+
+    def add(self, one: Usage, other: Usage) -> None:
+        self.n += 1
+        for sums, x, y in ((self.p, one.prompt, other.prompt), (self.w, one.output, other.output)):
+            for place, value in enumerate((x, y, x * x, x * y, y * y)):
+                sums[place] += value
+
+    def merge(self, other: _Pairs) -> None:
+        self.n += other.n
+        self.p = [one + more for one, more in zip(self.p, other.p, strict=True)]
+        self.w = [one + more for one, more in zip(self.w, other.w, strict=True)]
+
+    def ratios(self) -> tuple[Ratio, Ratio]:
+        return self._ratio(self.p), self._ratio(self.w)
+
+    def _ratio(self, sums: list[float]) -> Ratio:
+        x, y, xx, xy, yy = sums
+        if x <= 0 or y <= 0:
+            return UNKNOWN
+        r = y / x
+        variance = max(0.0, yy - 2 * r * xy + r * r * xx) / (self.n - 1) * self.n
+        return Ratio(r, math.sqrt(variance) / y, "pairs", self.n)
+
+
+class Learner:
+    """`take` every record; then `learned`."""
+
+    def __init__(self) -> None:
+        self._sets: dict[tuple[Chance, ...], dict[str, Sums]] = {}
+        self._members: dict[str, Sums] = {}
+        self._pairs: dict[tuple[str, str], _Pairs] = {}
+        self._waiting: OrderedDict[str, tuple[str, Usage]] = OrderedDict()
+        self._chances: dict[tuple[str, str, tuple[str, ...]], Counter[tuple[Chance, ...]]] = {}
+
+    def take(self, call: Recorded) -> None:
+        used = call.usage
+        exact = [tried for tried in call.attempts if tried.usage is not None and tried.usage_state == EXACT]
+        if len(exact) > 1:
+            self._pair(exact[0].member, exact[0].usage, exact[-1].member, exact[-1].usage)
+        if call.shadow_of:
+            was = self._waiting.pop(call.shadow_of, None)
+            if was is not None and used is not None:
+                self._pair(was[0], was[1], used.member, used.usage)
+            return
+        if call.purpose:
+            return
+        if call.eligible:
+            key = (call.revision, call.pool, tuple([one.member for one in call.eligible]))
+            if key in self._chances or len(self._chances) < _MOST_SETS:
+                self._chances.setdefault(key, Counter())[call.eligible] += 1
+        if used is None or call.was_hit:
+            return
+        self._waiting[call.request_id] = used.member, used.usage
+        if len(self._waiting) > _MOST_WAITING:
+            self._waiting.popitem(last=False)
+        estimate = float(call.context_tokens or 0)
+        cost = float(call.cost.total or 0) if call.cost is not None else 0.0
+        told = (estimate, float(used.usage.prompt), float(used.usage.output), cost)
+        if (sums := self._members.get(used.member)) is None:
+            sums = self._members[used.member] = Sums()
+        sums.add(*told)
+        if call.attempts_made == 1 and len(call.eligible) > 1:
+            of_set = self._sets.get(call.eligible)
+            if of_set is None:
+                if len(self._sets) >= _MOST_SETS:
+                    return
+                of_set = self._sets[call.eligible] = {}
+            if (sums := of_set.get(used.member)) is None:
+                sums = of_set[used.member] = Sums()
+            sums.add(*told)
+
+    def _pair(self, one: str, usage: Usage | None, other: str, usage_there: Usage | None) -> None:
+        if one == other or usage is None or usage_there is None:
+            return
+        self._pairs.setdefault((one, other), _Pairs()).add(usage, usage_there)
+        self._pairs.setdefault((other, one), _Pairs()).add(usage_there, usage)
+
+    def forget(self) -> None:
+        """Calls whose shadows may still come: there is nothing more."""
+        self._waiting.clear()
+
+    def merge(self, other: Learner) -> None:
+        """What another one has learned of other calls."""
+        for name, sums in other._members.items():
+            self._members.setdefault(name, Sums()).merge(sums)
+        for eligible, members in other._sets.items():
+            mine = self._sets.setdefault(eligible, {})
+            for name, sums in members.items():
+                mine.setdefault(name, Sums()).merge(sums)
+        for pair, pairs in other._pairs.items():
+            self._pairs.setdefault(pair, _Pairs()).merge(pairs)
+        for key, counts in other._chances.items():
+            self._chances.setdefault(key, Counter()).update(counts)
+
+    def learned(self) -> Learned:
+        usual = {key: counts.most_common(1)[0][0] for key, counts in self._chances.items()}
+        return Learned(self._members, list(self._sets.values()), self._pairs, usual, self._sets)
+
+
+class Learned:
+    """Pure, but for what it keeps to be fast."""
+
+    def __init__(
+        self,
+        members: Mapping[str, Sums],
+        sets: list[dict[str, Sums]],
+        pairs: Mapping[tuple[str, str], _Pairs],
+        usual: Mapping[tuple[str, str, tuple[str, ...]], tuple[Chance, ...]],
+        by_set: Mapping[tuple[Chance, ...], dict[str, Sums]],
+    ) -> None:
+        self.members = members
+        self._sets = sets
+        self._pairs = pairs
+        self._usual = usual
+        self._by_set = by_set
+        self._ratios: dict[tuple[str, str], tuple[Ratio, Ratio]] = {}
+        self._lots: dict[tuple[Chance, ...], float] = {}
+        self._spread: dict[str, tuple[float, float]] = {}
+
+    def usual_chances(self, call: Recorded) -> tuple[Chance, ...]:
+        """Those that its set of members has as a rule: with others a member was out, or came back."""
+        key = (call.revision, call.pool, tuple([one.member for one in call.eligible]))
+        return self._usual.get(key, call.eligible)
+
+    def ratios(self, one: str, other: str) -> tuple[Ratio, Ratio]:
+        """(tokens of prompts, tokens of answers): of `other` to those of `one`."""
+        key = (one, other)
+        if (found := self._ratios.get(key)) is None:
+            found = self._ratios[key] = self._find(one, other)
+        return found
+
+    def _find(self, one: str, other: str) -> tuple[Ratio, Ratio]:
+        if one.partition("/")[2] == other.partition("/")[2]:
+            return SAME, SAME
+        paired = self._pairs.get((one, other))
+        if paired is not None and paired.n >= _LEAST_PAIRS:
+            return paired.ratios()
+        prompts, answers = _Means(), _Means()
+        for members in self._sets:
+            a, b = members.get(one), members.get(other)
+            if a is None or b is None or a.n < LEAST_CALLS or b.n < LEAST_CALLS:
+                continue
+            weight = a.n * b.n / (a.n + b.n)
+            estimate = (a.e + b.e) / (a.n + b.n)
+            calls = a.n + b.n
+            prompts.add(
+                *(weight, a.per_estimate * estimate, a.prompt_variance / a.n),
+                *(b.per_estimate * estimate, b.prompt_variance / b.n, calls),
+            )
+            answers.add(
+                *(weight, a.written, a.written_variance / a.n),
+                *(b.written, b.written_variance / b.n, calls),
+            )
+        return prompts.ratio(), answers.ratio()
+
+    def lot_variance(self, eligible: tuple[Chance, ...]) -> float:
+        """Of what a call of this set costs, by who has it alone: relative to its mean, squared."""
+        if (found := self._lots.get(eligible)) is None:
+            sums = self._by_set.get(eligible, {})
+            known = [(one.chance, s.k / s.n) for one in eligible if (s := sums.get(one.member)) and s.n]
+            mean = sum(chance * cost for chance, cost in known)
+            square = sum(chance * cost * cost for chance, cost in known)
+            found = max(0.0, square / (mean * mean) - 1.0) if mean else 0.0
+            self._lots[eligible] = found
+        return found
+
+    def spread(self, member: str) -> tuple[float, float]:
+        """Relative variances of a prompt's tokens (beside what is estimated) and of an answer's."""
+        if (found := self._spread.get(member)) is None:
+            sums = self.members.get(member)
+            if sums is None or sums.n < LEAST_CALLS:
+                known = [self.spread(name) for name, one in self.members.items() if one.n >= LEAST_CALLS]
+                found = (max((s[0] for s in known), default=0.0), max((s[1] for s in known), default=1.0))
+            else:
+                prompt = sums.p / sums.n
+                found = (
+                    sums.prompt_variance / (prompt * prompt) if prompt else 0.0,
+                    sums.written_variance / sums.written**2 if sums.written else 0.0,
+                )
+            self._spread[member] = found
+        return found
+
+
+class _Means:
+    """Of two members, over sets of calls."""
+
+    __slots__ = ("a", "av", "b", "bv", "calls")
+
+    def __init__(self) -> None:
+        self.a = self.av = self.b = self.bv = 0.0
+        self.calls = 0
+
+    def add(self, weight: float, a: float, av: float, b: float, bv: float, calls: int) -> None:
+        self.a += weight * a
+        self.av += weight * weight * av
+        self.b += weight * b
+        self.bv += weight * weight * bv
+        self.calls += calls
+
+    def ratio(self) -> Ratio:
+        if self.a <= 0 or self.b <= 0:
+            return UNKNOWN
+        error = math.sqrt(self.av / self.a**2 + self.bv / self.b**2)
+        return Ratio(self.b / self.a, error, "lots", self.calls)

@@ -1,0 +1,147 @@
+"""A call as its record tells it: as much of it as a simulation needs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from ..core.ids import unix_ms_of
+from ..core.outcomes import REFUSED
+from ..core.record import HIT, JOINED
+from ..core.usage import EXACT, UNKNOWN, Usage
+
+NO_HEADERS: dict[str, str] = {}
+
+
+class Chance(msgspec.Struct, frozen=True):
+    """As core.record.Eligible."""
+
+    member: str
+    chance: float
+
+
+class Amount(msgspec.Struct):
+    """Of a Cost, the whole: nano-dollars; None: unknown."""
+
+    total: int | None = None
+
+
+class Kept(msgspec.Struct):
+    """As core.record.Saved."""
+
+    usage: Usage | None = None
+    service_tier: str = ""
+    cost: Amount | None = None
+
+
+class Tried(msgspec.Struct, omit_defaults=True):
+    """As core.record.Attempt."""
+
+    member: str
+    status: int = 0
+    duration_ms: float = 0.0
+    started_s: float = 0.0
+    hedge: bool = False
+    usage: Usage | None = None
+    usage_state: str = UNKNOWN
+    service_tier: str = ""
+    cost: Amount | None = None
+    code: str = ""
+
+
+class Recorded(msgspec.Struct, omit_defaults=True):
+    """As core.record.Record, by the same names: lines of the journal are read as this. `purpose` is "" for
+    clients' calls; `shadow_of` is the call that a shadow repeats."""
+
+    request_id: str
+    started_s: float
+    duration_ms: float = 0.0
+    first_byte_ms: float | None = None
+    status: int = 0
+    path: str = ""
+    caller: str = ""
+    agent: str = ""
+    user: str = ""
+    team: str = ""
+    customer: str = ""
+    feature: str = ""
+    tier: str = ""
+    dialect: str = ""
+    model: str = ""
+    stream: bool = False
+    rule: str = ""
+    pool: str = ""
+    member: str = ""
+    revision: str = ""
+    outcome: str = ""
+    code: str = ""
+    request_bytes: int = 0
+    response_bytes: int = 0
+    attempts_made: int = 0
+    cost: Amount | None = None
+    eligible: tuple[Chance, ...] = ()
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    choices: int = 1
+    holds: tuple[str, ...] = ()
+    degraded_from: str = ""
+    budget: str = ""
+    cache: str = ""
+    cache_reason: str = ""
+    saved: Kept | None = None
+    same_dialect: str = ""
+    owners: tuple[str, ...] = ()
+    unowned_ids: str = ""
+    headers: dict[str, str] = NO_HEADERS
+    conversation: str = ""
+    fingerprint: str = ""
+    cost_estimate: int | None = None
+    purpose: str = ""
+    shadow_of: str = ""
+    attempts: tuple[Tried, ...] = ()
+
+    @property
+    def at_ms(self) -> int:
+        """When it was, as the ledger has it."""
+        at_ms = unix_ms_of(self.request_id)
+        return at_ms if at_ms is not None else int(self.started_s * 1000)
+
+    @property
+    def is_known(self) -> bool:
+        """Do its facts stand in the record? Those of a call that was refused unread do not."""
+        return self.context_tokens is not None and bool(self.dialect)
+
+    @property
+    def was_refused(self) -> bool:
+        return self.outcome == REFUSED
+
+    @property
+    def was_hit(self) -> bool:
+        return self.cache in (HIT, JOINED)
+
+    @property
+    def first_member(self) -> str:
+        """Who had the first attempt; "": nobody."""
+        return self.attempts[0].member if self.attempts else ""
+
+    @property
+    def usage(self) -> Used | None:
+        """Of the reply, by whom it was made. None: not known."""
+        if self.was_hit:
+            saved = self.saved
+            return Used(saved.usage, self.member, saved.service_tier) if saved and saved.usage else None
+        attempts = self.attempts
+        for attempt in attempts if len(attempts) == 1 else reversed(attempts):
+            if attempt.usage is not None and attempt.usage_state == EXACT and attempt.member == self.member:
+                return Used(attempt.usage, attempt.member, attempt.service_tier)
+        return None
+
+
+class Used(NamedTuple):
+    usage: Usage
+    member: str
+    service_tier: str
+
+
+decode = msgspec.json.Decoder(Recorded).decode

@@ -1,0 +1,311 @@
+"""Recorded calls under an old and a new policy, call by call in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..core.outcomes import OK
+from ..policy.budgets import Used as Spent
+from .learning import Learned
+from .policies import CACHE, MEMBER, REFUSED, Outcome, Replay, Shares
+from .reckoning import BY_MEAN, Prompts, Reckoned, Reckoner
+from .recorded import Recorded
+from .sums import Both, Side
+
+BY = ("team", "customer", "feature")
+_MOST_GROUPS = 50_000
+_MOST_MOVES = 10_000
+OTHERS = "(others)"
+# How long a call is taken to last of which nothing is recorded.
+_LASTS_S = 1.0
+
+
+class Judged(NamedTuple):
+    """A call under one policy. `nano` None: unknown. `parts`: (whose usage, at whom, nano-dollars of the
+    prompt and of the answer). `is_same`: the members have the chances that they had."""
+
+    outcome: Outcome
+    is_same: bool
+    nano: float | None
+    variance: float = 0.0
+    by_mean: float = 0.0
+    parts: tuple[tuple[str, str, float, float], ...] = ()
+    tokens: float = 0.0
+
+
+class Move(NamedTuple):
+    old_rule: str
+    old_pool: str
+    new_rule: str
+    new_pool: str
+
+
+def chances_of(call: Recorded) -> Shares:
+    return tuple([(one.member, one.chance) for one in call.eligible if one.chance > 0])
+
+
+def as_recorded(call: Recorded) -> Outcome:
+    """What did become of it."""
+    told = (call.degraded_from, call.budget)
+    if call.was_refused or (not call.attempts and not call.was_hit and call.status >= 400):
+        return Outcome(REFUSED, call.rule, call.pool, (), call.code, *told)
+    if call.was_hit:
+        shares: Shares = ((call.member, 1.0),) if call.member else ()
+        return Outcome(CACHE, call.rule, call.pool, shares)
+    return Outcome(MEMBER, call.rule, call.pool, chances_of(call), "", *told)
+
+
+class History:
+    """The policy by which the calls were recorded. `reckoner`: for those whose cost was not reckoned then."""
+
+    def __init__(self, reckoner: Reckoner) -> None:
+        self._reckoner = reckoner
+
+    def judge(self, call: Recorded, at_s: float) -> Judged:
+        nano = call.cost.total if call.cost is not None else None
+        if nano is None and call.is_known:
+            nano = self._reckoner.as_recorded(call)
+        return Judged(as_recorded(call), True, nano)
+
+
+class Policy:
+    """Another one, over the same calls."""
+
+    def __init__(self, replay: Replay, reckoner: Reckoner, learned: Learned) -> None:
+        self.replay = replay
+        self.reckoner = reckoner
+        self._learned = learned
+        self._prompts = Prompts()
+        self.unconversed = (
+            0  # calls that move and were read from a provider's cache, of no known conversation
+        )
+
+    def judge(self, call: Recorded, at_s: float) -> Judged:
+        if not call.is_known:  # the broker could not read it, or the record is of an older broker
+            nano = call.cost.total if call.cost is not None else None
+            return Judged(as_recorded(call), True, nano)
+        outcome = self.replay.outcome(call, at_s)
+        if outcome.kind != MEMBER:
+            return Judged(outcome, False, 0.0)
+        is_same = self._is_same(call, outcome)
+        judged = self._as_it_was(call, outcome) if is_same else self._elsewhere(call, outcome, at_s)
+        if call.conversation:
+            first = call.first_member
+            sent = ((first, 1.0),) if is_same and first else judged.outcome.shares
+            self._prompts.sent(call.conversation, sent, at_s)
+        ends_s = call.started_s + call.duration_ms / 1000 if call.attempts else at_s + _LASTS_S
+        if outcome.held:
+            is_known = judged.nano is not None
+            spent = Spent(round(judged.nano or 0.0), round(judged.tokens), is_known, is_known)
+            self.replay.ended(call, outcome, ends_s, spent)
+        if outcome.misses and (call.cache in ("stored", "hit", "joined") or call.was_refused):
+            self.replay.keep(call, outcome, ends_s)
+        return judged
+
+    def _is_same(self, call: Recorded, outcome: Outcome) -> bool:
+        if not call.attempts:
+            return False
+        chances = chances_of(call)
+        if outcome.shares == chances:
+            return True
+        usual = self._learned.usual_chances(call)
+        return usual is not call.eligible and outcome.shares == tuple(
+            [(one.member, one.chance) for one in usual if one.chance > 0]
+        )
+
+    def _as_it_was(self, call: Recorded, outcome: Outcome) -> Judged:
+        """At the member that had it. In a pool of several it is another one's luck the next time."""
+        nano = self.reckoner.as_recorded(call)
+        used = call.usage
+        variance = 0.0
+        if len(outcome.shares) > 1 and nano and used is not None:
+            other = 1.0 - sum([share * share for _, share in outcome.shares])
+            prompts, answers = self._learned.spread(used.member)
+            lots = 2 * self._learned.lot_variance(call.eligible) + prompts + answers
+            variance = other * lots * nano * nano
+        tokens = used.usage.prompt + used.usage.output if used is not None else 0
+        return Judged(outcome, True, nano, variance, tokens=tokens)
+
+    def _elsewhere(self, call: Recorded, outcome: Outcome, at_s: float) -> Judged:
+        used = call.usage
+        if used is not None and used.usage.cache_read and not call.conversation:
+            self.unconversed += 1
+        total = square = variance = by_mean = tokens = 0.0
+        parts: list[tuple[str, str, float, float]] = []
+        for member, share in outcome.shares:
+            cold = 0.0
+            if call.conversation and used is not None and used.usage.cache_read:
+                cold = self._prompts.cold(call.conversation, member, at_s)
+            found = self.reckoner.at(call, used, member, at_s, cold)
+            if found is None:
+                return Judged(outcome, False, None)
+            total += share * found.total
+            square += share * found.total * found.total
+            tokens += share * found.tokens
+            if found.source != member:
+                variance += share * self._noise(found, member)
+                parts.append((found.source, member, share * found.prompt, share * found.answer))
+                if found.source == BY_MEAN:
+                    by_mean += share * found.total
+        variance += max(0.0, square - total * total)
+        return Judged(outcome, False, total, variance, by_mean, tuple(parts), tokens)
+
+    def _noise(self, found: Reckoned, member: str) -> float:
+        """Of what one call costs at a member that did not have it."""
+        prompts, answers = self._learned.spread(member)
+        return 2 * (prompts * found.prompt**2 + answers * found.answer**2)
+
+
+@dataclass(slots=True)
+class Result:
+    """`groups` by the words of BY."""
+
+    groups: dict[tuple[str, ...], Both] = field(default_factory=dict)
+    moves: dict[Move, int] = field(default_factory=dict)
+    codes: dict[tuple[str, str], int] = field(default_factory=dict)  # (code before, code now) of refusals
+    calls: int = 0
+    undecidable: int = 0  # calls whose facts are not in the record
+    first_ms: int = 1 << 62
+    last_ms: int = 0
+
+    def merge(self, other: Result) -> None:
+        for key, both in other.groups.items():
+            self.groups.setdefault(key, Both()).merge(both)
+        for move, calls in other.moves.items():
+            self.moves[move] = self.moves.get(move, 0) + calls
+        for codes, calls in other.codes.items():
+            self.codes[codes] = self.codes.get(codes, 0) + calls
+        self.calls += other.calls
+        self.undecidable += other.undecidable
+        self.first_ms = min(self.first_ms, other.first_ms)
+        self.last_ms = max(self.last_ms, other.last_ms)
+
+
+class Run:
+    """`take` each call in the order of time. `is_meant`: those that figures are about; the others only use up
+    budgets, and fill the cache."""
+
+    def __init__(
+        self, old: History | Policy, new: Policy, is_meant: Callable[[Recorded], bool] | None = None
+    ) -> None:
+        self._old = old
+        self._new = new
+        self._is_meant = is_meant
+        self.result = Result()
+
+    def take(self, call: Recorded) -> tuple[Judged, Judged] | None:
+        if call.purpose:
+            return None
+        at_ms = call.at_ms
+        at_s = call.started_s or at_ms / 1000
+        old = self._old.judge(call, at_s)
+        new = self._new.judge(call, at_s)
+        if self._is_meant is not None and not self._is_meant(call):
+            return old, new
+        result = self.result
+        result.calls += 1
+        if at_ms < result.first_ms:
+            result.first_ms = at_ms
+        if at_ms > result.last_ms:
+            result.last_ms = at_ms
+        result.undecidable += not call.is_known
+        key = (call.team, call.customer, call.feature)
+        both = result.groups.get(key)
+        if both is None:
+            if len(result.groups) >= _MOST_GROUPS:
+                key = (OTHERS,) * 3
+            both = result.groups.setdefault(key, Both())
+        self._count(call, old, new, both)
+        return old, new
+
+    def _count(self, call: Recorded, old: Judged, new: Judged, both: Both) -> None:
+        both.calls += 1
+        _add(both.old, call, old)
+        _add(both.new, call, new)
+        if old.nano is not None and new.nano is not None:
+            both.old_both += old.nano
+            both.new_both += new.nano
+        was, now = old.outcome, new.outcome
+        if was is now:
+            return
+        rule = was.rule != now.rule
+        pool = was.pool != now.pool and not (new.is_same and call.attempts_made > 1)
+        member = _moved_share(call, old, new)
+        kind = was.kind != now.kind
+        if not (rule or pool or member or kind or was.code != now.code):
+            return
+        both.moved += 1
+        both.moved_rule += rule
+        both.moved_pool += pool
+        both.moved_member += member
+        result = self.result
+        if rule or pool or kind:
+            move = Move(was.rule, _place(was), now.rule, _place(now))
+            if move in result.moves or len(result.moves) < _MOST_MOVES:
+                result.moves[move] = result.moves.get(move, 0) + 1
+        if was.code != now.code:
+            codes = (was.code, now.code)
+            result.codes[codes] = result.codes.get(codes, 0) + 1
+
+
+def _place(outcome: Outcome) -> str:
+    """Where a call goes, in a word for people."""
+    if outcome.kind == REFUSED:
+        where = f"{outcome.pool}, " if outcome.pool else ""
+        return f"{where}refused: {outcome.code}" if outcome.code else f"{where}refused"
+    return outcome.pool if outcome.kind == MEMBER else f"{outcome.pool} (cache)"
+
+
+def _moved_share(call: Recorded, old: Judged, new: Judged) -> float:
+    """How likely the call has another member."""
+    if old.outcome.kind != MEMBER or new.outcome.kind != MEMBER or (old.is_same and new.is_same):
+        return 0.0
+    was = dict(old.outcome.shares)
+    return max(0.0, 1.0 - sum(min(share, was.get(member, 0.0)) for member, share in new.outcome.shares))
+
+
+def _add(side: Side, call: Recorded, judged: Judged) -> None:
+    outcome = judged.outcome
+    kind = outcome.kind
+    if judged.nano is None:
+        side.unknown += 1
+    else:
+        side.cost += judged.nano
+        side.variance += judged.variance
+        side.by_mean += judged.by_mean
+        for source, member, prompt, answer in judged.parts:
+            if source:
+                sums = side.tokens.setdefault((source, member), [0.0, 0.0])
+                sums[0] += prompt
+                sums[1] += answer
+    if kind == REFUSED:
+        side.refused += 1
+        return
+    if outcome.degraded_from:
+        side.degraded += 1
+    if kind == CACHE:
+        side.hits += 1
+        return
+    side.sent += 1
+    first = call.first_member
+    if judged.is_same:
+        weight = 1.0
+        if first:
+            side.members[first] = side.members.get(first, 0.0) + 1.0
+    else:
+        weight = 0.0
+        had = dict(chances_of(call)) if first else {}
+        for member, share in outcome.shares:
+            side.members[member] = side.members.get(member, 0.0) + share
+            chance = had.get(member, 0.0)
+            if not chance:
+                side.untried += share
+            elif member == first:
+                weight = share / chance
+    if first and call.outcome == OK:
+        if weight:
+            side.whole.add(weight, call.duration_ms)
+        if weight and call.stream and call.first_byte_ms is not None:
+            side.first.add(weight, call.first_byte_ms)
