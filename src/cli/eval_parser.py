@@ -82,7 +82,8 @@ def _report(verbs: Commands, make: MakeCommand) -> None:
         verbs,
         "report",
         "write the report of a run",
-        "  modelbroker eval report\n  modelbroker eval report support-20261129-101500 --format json --out report.json",
+        "  modelbroker eval report\n"
+        "  modelbroker eval report support-20261129-101500 --format json --out report.json",
     )
     _which(command)
     _runs(command)

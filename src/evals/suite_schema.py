@@ -110,7 +110,8 @@ class ScorerIn(Model):
         "regex: what the text has to hold.", "pattern", "give a regular expression", None
     )
     rubric: list[dict[str, Any]] = field(
-        "rubric: each is met or not: `{says: PATTERN}`, `{says_not: PATTERN}`, `{at_most: CHARACTERS}`, `{at_least: …}`, with a "
+        "rubric: each is met or not: `{says: PATTERN}`, `{says_not: PATTERN}`, `{at_most: CHARACTERS}`, "
+        "`{at_least: …}`, with a "
         "`weight`.",
         "list",
         "give e.g. [{says: refund}, {at_most: 600}]",
@@ -118,7 +119,8 @@ class ScorerIn(Model):
     )
     # similarity, judge
     pool: str | None = field(
-        "similarity: a pool that makes embeddings; left out: n-grams of characters. judge: the pool that judges.",
+        "similarity: a pool that makes embeddings; left out: n-grams of characters. judge: the pool "
+        "that judges.",
         "name",
         "give the name of a pool",
         None,

@@ -193,7 +193,8 @@ class CallerIn(Model):
         list,
     )
     purpose: Annotated[str, BeforeValidator(values.purpose)] = field(
-        "What its calls are for, where they are no client's: `eval`. They are told apart in records and ledger, and only "
+        "What its calls are for, where they are no client's: `eval`. They are told apart in records and "
+        "ledger, and only "
         "budgets of that `purpose` concern them. `modelbroker eval` gives its own callers it.",
         "eval",
         "give eval, or leave it out",
