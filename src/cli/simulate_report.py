@@ -46,6 +46,7 @@ def _rows(group: Mapping[str, Any]) -> Rows:
         if metric == "moved":
             share = one["new"] / group["calls"] if group["calls"] else 0.0
             rows.append((title, "", amount(metric, one["new"]), "", f"{share:.1%} of {group['calls']:,}"))
+            rows.append(("of them, at another member", "", amount(metric, one["member"]), "", ""))
             continue
         if METRICS[metric] == "calls" and not (one["old"] or one["new"]):
             continue
