@@ -111,16 +111,15 @@ class ScorerIn(Model):
     )
     rubric: list[dict[str, Any]] = field(
         "rubric: each is met or not: `{says: PATTERN}`, `{says_not: PATTERN}`, `{at_most: CHARACTERS}`, "
-        "`{at_least: …}`, with a "
-        "`weight`.",
+        "`{at_least: …}`, with a `weight`.",
         "list",
         "give e.g. [{says: refund}, {at_most: 600}]",
         list,
     )
     # similarity, judge
     pool: str | None = field(
-        "similarity: a pool that makes embeddings; left out: n-grams of characters. judge: the pool "
-        "that judges.",
+        "similarity: a pool that makes embeddings; left out: n-grams of characters. judge: the pool that "
+        "judges.",
         "name",
         "give the name of a pool",
         None,

@@ -81,8 +81,8 @@ class BudgetIn(_ScopeIn):
         None,
     )
     purpose: Annotated[str, BeforeValidator(values.purpose)] = field(
-        "Of calls that are no client's: `eval`, those of callers with this `purpose`. Left out: of "
-        "clients' calls.",
+        "Of calls that are no client's: `eval`, those of callers with this `purpose`. Left out: of clients' "
+        "calls.",
         "eval",
         "give eval, or leave it out",
         "",

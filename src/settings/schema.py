@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints
 from pydantic.fields import FieldInfo
 
 from ..core.catalog import Limits, Listen, SecretRef
-from . import values
+from . import trial_values, values
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .caching import CacheIn, CacheStoreIn
@@ -21,6 +21,7 @@ from .fields import HOUR, Flag, Model, field
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
 from .pricing import PriceIn
+from .trial_schema import RolloutIn, ShadowIn
 
 PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
@@ -194,8 +195,8 @@ class CallerIn(Model):
     )
     purpose: Annotated[str, BeforeValidator(values.purpose)] = field(
         "What its calls are for, where they are no client's: `eval`. They are told apart in records and "
-        "ledger, and only "
-        "budgets of that `purpose` concern them. `modelbroker eval` gives its own callers it.",
+        "ledger, and only budgets of that `purpose` concern them. `modelbroker eval` gives its own callers "
+        "it.",
         "eval",
         "give eval, or leave it out",
         "",
@@ -301,6 +302,18 @@ class PoolIn(Model):
         "word",
         "give first-event or full",
         "first-event",
+    )
+    shadow: Annotated[list[ShadowIn], BeforeValidator(trial_values.shadows)] = field(
+        "Send calls to another member or pool, too: docs/shadow.md.",
+        "mapping, or list of them",
+        "give e.g. {to: openai/gpt-5-mini, share: 5%, budget: $20/day}",
+        list,
+    )
+    rollout: RolloutIn | None = field(
+        "Let another member or pool take over its calls stage by stage: docs/rollout.md.",
+        "mapping",
+        "give e.g. {to: openai/gpt-5-mini, gates: {errors: 1%}}",
+        None,
     )
     ejection: Annotated[EjectionIn, BeforeValidator(values.ejection)] = field(
         "When a failing member is left out for a while.",

@@ -29,7 +29,7 @@ def record(number: int, feature: str = "") -> Record:
 
 @pytest.mark.parametrize("read_every", [1, 2, 3])
 def test_no_line_is_missed_when_files_are_turned_over(tmp_path: Path, read_every: int) -> None:
-    file = RecordFile(tmp_path, file_bytes=4_000)  # some six records each
+    file = RecordFile(tmp_path, file_bytes=6_000)  # some four records each
     records = Records(tmp_path / FILE_NAME)
     records.read()
     for number in range(50):

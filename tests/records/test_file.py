@@ -156,7 +156,7 @@ def test_files_that_are_needed_no_longer_go(tmp_path: Path, caplog: pytest.LogCa
 
 def test_only_what_was_not_read_is_counted_as_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     reader = Follower(0)
-    file = RecordFile(tmp_path, file_bytes=3500, reader=reader, most_files=FILES)
+    file = RecordFile(tmp_path, file_bytes=5_000, reader=reader, most_files=FILES)
     file.write([record(0), record(1)])
     reader.at = (tmp_path / FILE_NAME).stat().st_size  # all of it but what comes now
     file.write([record(2)])
