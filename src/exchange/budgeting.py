@@ -39,22 +39,14 @@ class Budgeting:
     budget sent it on, `budget` the one that did, or that denied it; `degraded` is both, where an earlier
     attempt of the call was sent on."""
 
-    __slots__ = (
-        "_ask",
-        "_denial",
-        "_funds",
-        "_off",
-        "_plan",
-        "_pool",
-        "_pool_before",
-        "_request_id",
-        "_routed",
-        "_view",
-        "_without",
-        "budget",
-        "degraded_from",
-        "held",
-    )
+    _ask: Ask | None = None
+    _routed: Routed | None = None
+    _without: frozenset[str] = frozenset()
+    _denial: CallError | None = None
+    _pool = ""  # where it was degraded to
+    _pool_before = ""
+    _off: frozenset[str] = frozenset()  # pools that it is not degraded to
+    held = ""
 
     def __init__(
         self, view: View, plan: Plan, request_id: str, funds: Funds, degraded: tuple[str, str] = ("", "")
@@ -63,15 +55,7 @@ class Budgeting:
         self._plan = plan
         self._request_id = request_id
         self._funds = funds
-        self._ask: Ask | None = None
-        self._routed: Routed | None = None
-        self._without: frozenset[str] = frozenset()
-        self._denial: CallError | None = None
-        self._pool = ""  # where it was degraded to
-        self._pool_before = ""
-        self._off: frozenset[str] = frozenset()  # pools that it is not degraded to
         self.degraded_from, self.budget = degraded
-        self.held = ""
 
     def next(
         self,

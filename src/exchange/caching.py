@@ -57,6 +57,8 @@ class Part(enum.Enum):
     HIT = "hit"
     JOINED = "joined"  # a hit, of a reply that was under way when the call came
 
+    __hash__ = object.__hash__  # an Enum's own is a function of Python's
+
 
 @functools.lru_cache(maxsize=256)
 def _said(part: Part, reason: str) -> Said:
@@ -105,7 +107,8 @@ class CallCache:
             self.part = Part.BYPASS
             return None
         self.part = Part.MISS
-        self._cache.unpaid.leave(self._id)
+        if self._has_waited:
+            self._cache.unpaid.leave(self._id)
         if (entry := self._found(now_s)) is not None:
             try:
                 reply = self._reply(entry, call, pool, now_s)

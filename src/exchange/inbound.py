@@ -56,16 +56,18 @@ def not_to_go_on(names: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ..
 class Inbound:
     """A request's headers: names in lower case, pseudo-headers included."""
 
-    __slots__ = ("_first",)
+    __slots__ = ("_first", "_names")
 
     def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
         self._first = dict(reversed(headers))  # of values with the same name the first one wins
+        self._names: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, first_values: dict[str, str]) -> Inbound:
         """The same where nobody has to look for names that come twice."""
         inbound = cls.__new__(cls)
         inbound._first = first_values
+        inbound._names = None
         return inbound
 
     def first(self, name: str) -> str:
@@ -73,7 +75,9 @@ class Inbound:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._first)
+        if self._names is None:
+            self._names = tuple(self._first)
+        return self._names
 
 
 NO_HEADERS = Inbound(())

@@ -24,6 +24,7 @@ from ..dialects import (
 )
 from ..policy import Book, allowed_pools, unknown_model
 from ..policy.budgets import Ask, Verdict
+from ..policy.decide import decide
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ReplyCache
 from .asked import asked, keyed, replay
@@ -189,6 +190,11 @@ class OuterCall:
         except CallError as error:
             return self.refuse(error)
 
+    @property
+    def was_handed_back(self) -> bool:
+        """It comes once more, after an attempt that failed."""
+        return self._course is not None
+
     def _waited_ms(self, moment: Moment) -> int:
         """For members that take no calls: now, and between earlier attempts."""
         before_ms = self._course.waited_ms if self._course else 0
@@ -204,7 +210,10 @@ class OuterCall:
         patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), room)
         course, decision = self._course, None
         if course is None:
-            self._home, decision, self._arm = decided(self._tried(facts, moment), errand)
+            if errand is None and not self.view.catalog.trials:  # nearly always
+                decision = decide(facts, self.view.catalog, self.view.state)
+            else:
+                self._home, decision, self._arm = decided(self._tried(facts, moment), errand)
             may_be_known = self.view.caches and verdict is None and errand is None
             if may_be_known and (known := self._from_cache(decision, facts, read, patience, moment)):
                 return known

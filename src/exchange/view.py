@@ -147,7 +147,7 @@ class View:
         decision = routed.decision
         who = decision.eligible if routed.member is None else routed.member
         course = (who, routed.handed_back, routed.attempt, routed.hedge)
-        key = (decision.pool, decision.rule, course, surface.name, stream, caller, traits, cache)
+        key = (decision.pool, decision.rule, course, surface.name, stream, caller, traits, cache.header)
         if (target := self._targets.get(key)) is None:
             if len(self._targets) >= _MOST_TARGETS:
                 self._targets.clear()

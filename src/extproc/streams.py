@@ -128,7 +128,7 @@ class OuterStream:
             if self._call.capture is not None and self._captures is not None:
                 self._captures.begin(self._call.capture)
             self._wire.send(self._messages.forward(outcome))
-            if self._trials is not None:
+            if self._trials is not None and self._call.view.catalog.trials:
                 offer_copies(self._call, _now(), self._trials)
             if outcome.watched and self._desk is not None:
                 self._desk.watching[id(self)] = weakref.ref(self)
@@ -263,7 +263,8 @@ class OuterStream:
                 if isinstance(answer, Reply):
                     return self._messages.reply(answer)
                 request_id = self._call.request_id
-                if self._desk is not None and self._desk.came_back(request_id):
+                came_back = self._call.was_handed_back and self._desk is not None
+                if came_back and self._desk is not None and self._desk.came_back(request_id):
                     self._tell_end(may_return=True)
                 go_on = self._messages.strip(answer) if answer else self._messages.go_on(request_id)
                 return go_on + self._messages.show_reply_headers if self._desk is not None else go_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..core.budgets import DEFAULT_OUTPUT_TOKENS
@@ -32,6 +33,15 @@ class _Tariff(NamedTuple):
     steps: tuple[_Step, ...]
 
 
+class Ceiling(NamedTuple):
+    """Of one call at the dearest of some members: tokens, and nano-dollars as far as they are known; `untold`
+    are those of which they are not."""
+
+    tokens: int
+    nano: int
+    untold: tuple[Member, ...]
+
+
 class Ceilings:
     """By one price book. What holds at a time is looked up once, and kept for as long as it does."""
 
@@ -57,6 +67,27 @@ class Ceilings:
                 whole = input_tokens * rate + output_tokens * (output_rate or 0) + request
                 return -(-whole // MILLION)
         return None
+
+    def dearest(self, members: Sequence[Member], at_s: float, facts: Facts, most_output: int) -> Ceiling:
+        """The most that the call may take at any of the members."""
+        tokens = nano = 0
+        untold: tuple[Member, ...] = ()
+        given, most = most_sizes(facts, most_output)
+        hears, choices = facts.audio, facts.choices
+        for member in members:
+            can = member.capabilities.max_output_tokens
+            output = most if can is None or can > most else can
+            if choices > 1:
+                output *= choices
+            if given + output > tokens:
+                tokens = given + output
+            cost = self.nano(member, at_s, given, output, hears)
+            if cost is None:
+                if given or output:
+                    untold += (member,)
+            elif cost > nano:
+                nano = cost
+        return Ceiling(tokens, nano, untold)
 
     def _tariff(self, member: Member, at_s: int) -> _Tariff:
         price = self._book.find(member.provider, member.model, at_s)
@@ -92,11 +123,3 @@ def most_sizes(facts: Facts, most_output: int) -> tuple[int, int]:
     elif most_output and most_output < most:
         most = most_output
     return facts.context_tokens, most
-
-
-def answer_of(facts: Facts, member: Member, most: int) -> int:
-    """What a call's answers may have, where one of any member's may have `most`."""
-    can = member.capabilities.max_output_tokens
-    if can is not None and can < most:
-        most = can
-    return most * facts.choices if facts.choices > 1 else most

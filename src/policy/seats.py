@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from ..core.budgets import TOKENS, Budget, OnUnknown
 from ..core.call import Caller, Facts
 from ..core.catalog import Member
 from .budgets import Claim, Seat, degrades_left, seat_of
-from .ceilings import Ceilings, answer_of, most_sizes
+from .ceilings import Ceiling, Ceilings
 from .match import holds
 
 # Callers are few; users and customers that callers name may be many.
@@ -106,15 +106,6 @@ def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
     kept[key] = value
 
 
-class _Ceiling(NamedTuple):
-    """Of one call at the dearest of some members: tokens, and nano-dollars as far as they are known; `untold`
-    are those of which they are not."""
-
-    tokens: int
-    nano: int
-    untold: tuple[Member, ...]
-
-
 def claims_of(
     seats: Sequence[Seat],
     facts: Facts,
@@ -128,7 +119,7 @@ def claims_of(
     them whose cost can't be told, where a budget does not allow that: then the claims mean nothing.
     `entered` are pools that the call is in already: it is not degraded to them."""
     claims = []
-    found: dict[int, _Ceiling] = {}
+    found: dict[int, Ceiling] = {}
     for seat in seats:
         amount = 0
         if seat.counts:
@@ -137,7 +128,7 @@ def claims_of(
             budget = seat.budget
             most_output = budget.output_tokens
             if (ceiling := found.get(most_output)) is None:
-                ceiling = found[most_output] = _ceiling(facts, members, most_output, ceilings, now_s)
+                ceiling = found[most_output] = ceilings.dearest(members, now_s, facts, most_output)
             if budget.unit == TOKENS:
                 amount = ceiling.tokens
             else:
@@ -155,22 +146,3 @@ def claims_of(
             degrade = left[0][0] if left else None
         claims.append(Claim(seat, amount, seat.most, degrade))
     return tuple(claims), ()
-
-
-def _ceiling(
-    facts: Facts, members: Sequence[Member], most_output: int, ceilings: Ceilings, now_s: float
-) -> _Ceiling:
-    tokens = nano = 0
-    untold: tuple[Member, ...] = ()
-    given, most = most_sizes(facts, most_output)
-    for member in members:
-        output = answer_of(facts, member, most) if most else 0
-        if given + output > tokens:
-            tokens = given + output
-        cost = ceilings.nano(member, now_s, given, output, facts.audio)
-        if cost is None:
-            if given or output:
-                untold += (member,)
-        elif cost > nano:
-            nano = cost
-    return _Ceiling(tokens, nano, untold)
