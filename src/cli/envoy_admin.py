@@ -99,7 +99,7 @@ class EnvoyAdmin:
         if text is None:
             return None
         _, _, number = text.strip().rpartition(": ")
-        return int(number) if number.isdigit() else 0
+        return int(number) if number.isdecimal() else 0
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.address.startswith("unix:"):

@@ -94,7 +94,7 @@ def _command(
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 (any free one) to 65535")
     return int(text)
 
@@ -132,7 +132,7 @@ def _rate(text: str) -> float:
 
 def _address(text: str) -> str:
     host, separator, port = text.rpartition(":")
-    if text.startswith("unix:/") or (separator and host and port.isdigit() and int(port) < 65536):
+    if text.startswith("unix:/") or (separator and host and port.isdecimal() and int(port) < 65536):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is no address: give HOST:PORT or unix:/PATH (from the root)")
 

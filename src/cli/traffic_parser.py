@@ -83,7 +83,7 @@ def _until(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 10**9:
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of calls: give e.g. 500")
     return int(text)
 

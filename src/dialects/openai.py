@@ -207,7 +207,7 @@ def _first_bytes(shown: bytes) -> str:
 def _status_in(fields: Mapping[str, Any], code: str, kind: str) -> int:
     for said in (fields.get("status_code"), fields.get("status"), code):
         text = _word(said)
-        if text.isdigit() and 400 <= int(text) < 600:
+        if text.isdecimal() and 400 <= int(text) < 600:
             return int(text)
     return _STATUS_OF_TYPE.get(code) or _STATUS_OF_TYPE.get(kind) or 500
 

@@ -188,7 +188,7 @@ class Load:
                 seen,
                 got.status,
                 got.headers.get("x-broker-member", ""),
-                int(attempts) if attempts.isdigit() else 0,
+                int(attempts) if attempts.isdecimal() else 0,
                 got.headers.get("x-broker-request-id", ""),
                 "" if seen.end == "good" else _shown(got),
             )

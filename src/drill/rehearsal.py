@@ -280,7 +280,7 @@ def _children(parent: int) -> dict[str, int]:
     """What `up` runs, `Envoy` and `control plane`, by name → process id (Linux)."""
     found: dict[str, int] = {}
     for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
+        if not folder.name.isdecimal():
             continue
         try:
             if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) != parent:

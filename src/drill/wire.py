@@ -53,7 +53,7 @@ def number_in(body: str) -> int | None:
 
 def number_of_feature(feature: str) -> int | None:
     name, _, number = feature.partition("-")
-    return int(number) if name == "call" and number.isdigit() else None
+    return int(number) if name == "call" and number.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ Words = Annotated[list[str], BeforeValidator(values.one_or_more)]
 
 
 def _days(value: Any) -> int:
-    if isinstance(value, str) and value[-1:] == "d" and value[:-1].isdigit() and 0 < int(value[:-1]) <= 366:
+    if isinstance(value, str) and value[-1:] == "d" and value[:-1].isdecimal() and 0 < int(value[:-1]) <= 366:
         return int(value[:-1]) * 24 * 3_600_000
     return values.duration(1000, 366 * 24 * 3_600_000)(value)
 

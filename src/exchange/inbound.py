@@ -74,6 +74,12 @@ class Inbound:
         return self._first.get(name, "")
 
     @property
+    def length(self) -> int:
+        """Of the body, as the client says it; 0 where it says none."""
+        said = self.first("content-length")
+        return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else 0
+
+    @property
     def names(self) -> tuple[str, ...]:
         if self._names is None:
             self._names = tuple(self._first)

@@ -109,9 +109,8 @@ class OuterCall:
     def _is_told_later(self, ends: bool) -> bool:
         """A client that is still sending may lose an early answer with its connection. So a known caller's
         body is taken in first, if Envoy can hold it."""
-        length = self._inbound.first("content-length")
         most = MOST_OVER_LIMIT * self.view.catalog.limits.request_bytes
-        return self._caller is not None and not ends and not (length.isdigit() and int(length) > most)
+        return self._caller is not None and not ends and self._inbound.length <= most
 
     def _strip_spoofed(self) -> Strip | None:
         """Envoy may end the call before its body is here, and then says what these headers say."""
@@ -162,9 +161,8 @@ class OuterCall:
                 "unsupported_encoding",
                 f"content-encoding {encoding[:40]} is not read here: send it plain",
             )
-        length = self._inbound.first("content-length")
         limit = self.view.catalog.limits.request_bytes
-        if length.isdigit() and int(length) > limit:
+        if self._inbound.length > limit:
             raise self._too_large(limit)
         if ends:
             raise BadRequest(400, "invalid_json", "the body is empty: send a JSON object")

@@ -66,7 +66,7 @@ class Head:
     def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
         self.values = dict(reversed(headers))
         status = self.values.get(":status", "")
-        self.status = int(status) if status.isdigit() else 0
+        self.status = int(status) if status.isdecimal() else 0
 
     def is_good(self) -> bool:
         return 200 <= self.status < 300

@@ -108,7 +108,7 @@ def _form_of(names: list[str], file: str) -> _Form:
 
 def _day(cells: Cells, column: str) -> str:
     value = cells[column]
-    if value.isdigit() and len(value) in (10, 13):
+    if value.isdecimal() and len(value) in (10, 13):
         return datetime.fromtimestamp(int(value[:10]), UTC).strftime("%Y-%m-%d")
     if found := _DATE.match(value):
         return found[0]

@@ -153,7 +153,7 @@ class Journal:
         found = []
         for path in self._folder.glob(f"{FILE_NAME}*"):
             number = path.name.removeprefix(FILE_NAME).removeprefix(".")
-            if path.name == FILE_NAME or number.isdigit():
+            if path.name == FILE_NAME or number.isdecimal():
                 try:
                     found.append((-int(number or 0), path.stat().st_ino, path))
                 except FileNotFoundError:

@@ -180,13 +180,13 @@ def _service_limits(headers: Mapping[str, str]) -> list[_ServiceLimit]:
     for name, parameters in _items(said):
         policy = policies.get(name, {})
         left, seconds, quota = parameters.get("r", ""), parameters.get("t", ""), policy.get("q", "")
-        if left.isdigit() and policy.get("qu") != '"concurrent-requests"':  # those end when they end
+        if left.isdecimal() and policy.get("qu") != '"concurrent-requests"':  # those end when they end
             told.append(
                 _ServiceLimit(
                     name,
                     int(left),
-                    int(seconds) if seconds.isdigit() else None,
-                    int(quota) if quota.isdigit() else 0,
+                    int(seconds) if seconds.isdecimal() else None,
+                    int(quota) if quota.isdecimal() else 0,
                 )
             )
     return told
@@ -215,7 +215,7 @@ _EPOCH_S, _EPOCH_MS = 1e9, 1e12
 
 def _number(text: str) -> float | None:
     """A plain number of 0 or more."""
-    if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS:  # nearly always
+    if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS:  # nearly always
         return int(text)
     text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else None

@@ -123,7 +123,7 @@ def hedge_of(entry: AnyMessage) -> tuple[str, int]:
 def _before(facts: dict[str, str]) -> int:
     """Attempts that were made and handed back."""
     attempt = facts.get("attempt", "")
-    return int(attempt) - 1 if attempt.isdigit() else 0
+    return int(attempt) - 1 if attempt.isdecimal() else 0
 
 
 def is_handed_back(record: Record) -> bool:
@@ -219,7 +219,7 @@ def _status_of_attempt(status: int, left: dict[str, AnyMessage], cause: Cause | 
     one."""
     if status != _HANDED_BACK:
         return status
-    if (told := left.get("status")) is not None and told.string_value.isdigit():
+    if (told := left.get("status")) is not None and told.string_value.isdecimal():
         return int(told.string_value)
     return 504 if cause in _LATE else 503
 

@@ -183,7 +183,7 @@ def written_since(folder: Path, mark: Mark | None) -> frozenset[str]:
     """The ids of all records behind the mark; of all that are kept where there is none, or where what it
     marks is gone."""
     numbers = [path.name.rpartition(".")[2] for path in folder.glob(f"{FILE_NAME}.*")]
-    older = sorted(int(number) for number in numbers if number.isdigit())
+    older = sorted(int(number) for number in numbers if number.isdecimal())
     paths = [folder / FILE_NAME, *(folder / f"{FILE_NAME}.{number}" for number in older)]
     ids: set[str] = set()
     decoder = msgspec.json.Decoder(_Known)

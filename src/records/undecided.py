@@ -76,7 +76,7 @@ def undecided_record(line: bytes) -> Record | None:
         details=told.details or "",
         request_bytes=told.request_bytes or 0,
         response_bytes=told.response_bytes or 0,
-        attempts_made=int(facts["attempt"]) - 1 if facts.get("attempt", "").isdigit() else 0,
+        attempts_made=int(facts["attempt"]) - 1 if facts.get("attempt", "").isdecimal() else 0,
     )
     tell(record, facts)
     return record

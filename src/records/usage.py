@@ -62,5 +62,5 @@ def _state_of_none(left: Mapping[str, AnyMessage], status: int, cause: Cause | N
         return NOTHING
     if "provider_status" in left:
         said = left["provider_status"].string_value
-        return NOTHING if said.isdigit() and int(said) >= 300 else UNKNOWN
+        return NOTHING if said.isdecimal() and int(said) >= 300 else UNKNOWN
     return NOTHING if status >= 300 and details == _VIA_UPSTREAM else UNKNOWN

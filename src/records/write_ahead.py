@@ -177,7 +177,7 @@ class Segments:
     def _numbers(self) -> list[int]:
         if not self._folder.is_dir():
             return []
-        return [int(path.stem) for path in self._folder.glob("*.log") if path.stem.isdigit()]
+        return [int(path.stem) for path in self._folder.glob("*.log") if path.stem.isdecimal()]
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:08d}.log"

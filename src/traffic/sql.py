@@ -275,7 +275,7 @@ def _conditions(since_s: float, until_s: float, where: Where) -> list[ColumnElem
         if name == "stream":
             conditions.append(column.in_([value == "true" for value in values if value in ("true", "false")]))
         elif name == "status":
-            conditions.append(column.in_([int(value) for value in values if value.isdigit()]))
+            conditions.append(column.in_([int(value) for value in values if value.isdecimal()]))
         else:
             conditions.append(column.in_(list(values)))
     return conditions

@@ -80,7 +80,7 @@ def _read(number: int, response: h11.Response) -> Report:
         number,
         int(response.status_code),
         by_broker=said.get("x-broker-attempts") == "0" and response.status_code >= 400,
-        retry_after_s=float(retry_after) if retry_after.isdigit() else 0.0,
+        retry_after_s=float(retry_after) if retry_after.isdecimal() else 0.0,
     )
 
 

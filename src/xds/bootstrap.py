@@ -111,10 +111,10 @@ def address(where: str) -> Tree:
     if where.startswith("unix:"):
         return {"pipe": {"path": where.removeprefix("unix:")}}
     host, separator, port = where.rpartition(":")
-    if not separator or not port.isdigit() or not host:
+    if not separator or not port.isdecimal() or not host:
         raise ValueError(f"{where!r} is no address: give HOST:PORT or unix:/PATH")
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
 
 
 def _is_literal(host: str) -> bool:
-    return host.replace(".", "").isdigit() or ":" in host
+    return host.replace(".", "").isdecimal() or ":" in host

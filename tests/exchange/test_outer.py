@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from modelbroker.cli.secrets import resolve
 from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, Reply, Strip, View
@@ -270,6 +270,8 @@ HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_si
     body=st.binary(max_size=40),
     method=st.sampled_from(["POST", "GET", "PUT", "", "CONNECT"]),
 )
+@example([("content-length", "²")], "/v1/messages", b"{}", "POST")
+@example([("content-length", "9" * 5_000)], "/v1/messages", b"{}", "POST")
 def test_anything_gets_a_decision_or_an_error_in_shape(
     headers: list[tuple[str, str]], path: str, body: bytes, method: str
 ) -> None:
