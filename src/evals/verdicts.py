@@ -101,11 +101,12 @@ def verdicts(
     }
     shifted = {
         name: paired_bootstrap(
-            [a + contest.margin for a, _ in pairs.get(name, ())],
+            [a for a, _ in pairs.get(name, ())],
             [b for _, b in pairs.get(name, ())],
             confidence,
             seed,
             resamples,
+            against=-contest.margin,
         )
         for name in contest.rivals
     }
@@ -124,7 +125,7 @@ def verdicts(
                 _at_the_end(
                     one.interval.value,
                     p_values[name],
-                    other.interval.value,
+                    other.interval.value + contest.margin,
                     p_shifted[name],
                     contest.alpha / 2.0,
                 ),

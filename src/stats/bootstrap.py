@@ -39,35 +39,37 @@ def paired_bootstrap(
     confidence: float = CONFIDENCE,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    against: float = 0.0,
 ) -> Difference | None:
     """Candidate minus baseline, call by call: `candidate[i]` and `baseline[i]` are of the same call.
 
     The bootstrap of Student's t on the differences; the p-value is the share of resamples that are as far
-    from their own centre as zero is from the observed one. Scores from 0 to 1 of which fewer than `FEW` pairs
-    differ leave too little to draw from: there Agresti and Min's interval (Statist. Med. 24, 2005, 729-740)
-    stands in, which knows that one more pair each way may differ. None of no pairs.
+    from their own centre as `against` is from the observed one. Scores from 0 to 1 of which fewer than `FEW`
+    pairs differ, or all by as much, leave too little to draw from: there Agresti and Min's interval (Statist.
+    Med. 24, 2005, 729-740) stands in, which knows that one more pair each way may differ. None of no pairs.
     """
     if len(candidate) != len(baseline):
         raise ValueError(f"pairs: {len(candidate)} of the candidate, {len(baseline)} of the baseline")
     gaps = [float(a) - float(b) for a, b in zip(candidate, baseline, strict=True)]
-    if gaps and sum(gap != 0.0 for gap in gaps) < FEW and all(abs(gap) <= 1.0 for gap in gaps):
-        return _few(gaps, confidence)
-    interval, p_value = _studentised(gaps, confidence, seed, resamples)
+    differ = sum(gap != 0.0 for gap in gaps)
+    if gaps and (differ < FEW or len(set(gaps)) == 1) and all(abs(gap) <= 1.0 for gap in gaps):
+        return _few(gaps, confidence, against)
+    interval, p_value = _studentised(gaps, confidence, seed, resamples, against)
     return None if interval is None else Difference(interval, p_value)
 
 
-def _few(gaps: list[float], confidence: float) -> Difference:
+def _few(gaps: list[float], confidence: float, against: float) -> Difference:
     n = len(gaps) + 2
     middle = math.fsum(gaps) / n
     error = math.sqrt(((math.fsum(gap * gap for gap in gaps) + 1.0) / n - middle * middle) / n)
     half = normal_quantile(0.5 + confidence / 2.0) * error
     value = math.fsum(gaps) / len(gaps)
     interval = Interval(min(middle - half, value), value, max(middle + half, value), len(gaps))
-    return Difference(interval, math.erfc(abs(middle) / error / math.sqrt(2.0)))
+    return Difference(interval, math.erfc(abs(middle - against) / error / math.sqrt(2.0)))
 
 
 def _studentised(
-    values: Sequence[float], confidence: float, seed: int, resamples: int
+    values: Sequence[float], confidence: float, seed: int, resamples: int, against: float = 0.0
 ) -> tuple[Interval | None, float]:
     np = _numpy()
     n = len(values)
@@ -78,7 +80,7 @@ def _studentised(
     error = math.sqrt(moments.second / (n - 1) / n)
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail])
-    observed = abs(moments.mean / error)
+    observed = abs((moments.mean - against) / error)
     further = int((np.abs(drawn) >= observed).sum())
     interval = Interval(
         moments.mean - error * max(float(high), 0.0),

@@ -64,6 +64,13 @@ def test_what_is_the_same_is_called_neither_better_nor_worse() -> None:
     assert (found[BETTER] + found[WORSE]) / WORLDS <= 0.05
 
 
+@pytest.mark.parametrize(("gap", "word"), [(0.0, NOT_WORSE), (0.5, BETTER), (-0.5, WORSE)])
+def test_whose_answers_always_differ_by_as_much_is_decided(gap: float, word: str) -> None:
+    """Nothing is left to chance there, which leaves nothing to draw from."""
+    contest = Contest(("one",), 0.1, 0.05, at_least=1_000)
+    assert verdicts(contest, {"one": [(0.5 + gap, 0.5)] * 60}, is_whole=True)["one"].word == word
+
+
 def test_many_candidates_raise_no_more_false_alarms() -> None:
     """Of eight that are all the same, even one is called better or worse in at most 5 % of the
     evaluations."""
