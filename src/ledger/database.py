@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -213,16 +215,25 @@ class Ledger:
         return engine
 
 
+def _make_wal(connection: Any) -> None:
+    """SQLite does not wait where another process opens a new file at the same moment."""
+    deadline_s = time.monotonic() + _BUSY_MS / 1000
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.01)
+
+
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions are begun by `_begin_sqlite`, not by the driver
-    for pragma in (
-        "auto_vacuum = INCREMENTAL",  # holds for a database that is still empty
-        "journal_mode = WAL",
-        # A commit that a power loss undoes takes the journal's position with it: it is read again.
-        "synchronous = NORMAL",
-        f"busy_timeout = {_BUSY_MS}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # holds for a database that is still empty
+    _make_wal(connection)
+    # A commit that a power loss undoes takes the journal's position with it: it is read again.
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample, Where
@@ -233,23 +236,31 @@ class SqlStore:
 
     def _open(self, creates: bool) -> None:
         with self._engine.begin() as connection:
-            is_new = not inspect(connection).has_table(SCHEMA.name)
+            # Another process may be about to make it: the version comes last.
+            is_new = not inspect(connection).has_table(SCHEMA.name) or self._version(connection) is None
             if is_new and not creates:
                 message = f"there is no store of traffic in {self.place}: a broker with `capture` makes it"
                 raise Misconfigured(500, "no_traffic", message)
             if is_new:
                 self._create(connection)
-            version = connection.execute(select(func.max(SCHEMA.c.version))).scalar()
+            version = self._version(connection)
         if version != VERSION:
             message = (
                 f"{self.place} has version {version} of the store's tables, and this one knows {VERSION}"
             )
             raise Misconfigured(500, "traffic_version", message)
 
+    @staticmethod
+    def _version(connection: Connection) -> int | None:
+        return connection.execute(select(func.max(SCHEMA.c.version))).scalar()
+
     def _create(self, connection: Connection) -> None:
         if not self._is_sqlite:  # two that begin at once: the second one waits for the first
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727272)")
-        METADATA.create_all(connection)
+        for table in METADATA.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                connection.execute(CreateIndex(index, if_not_exists=True))
         insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(SCHEMA)
         connection.execute(insert.on_conflict_do_nothing(), {"version": VERSION})
 
@@ -263,8 +274,22 @@ def _make(path: Path) -> None:
         raise StoreError(f"{path} can't be opened: {error.strerror}") from None
 
 
+def _make_wal(connection: Any) -> None:
+    """SQLite does not wait where another process opens a new file at the same moment."""
+    deadline_s = time.monotonic() + _BUSY_MS / 1000
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.01)
+
+
 def _set_up_sqlite(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={_BUSY_MS}", "secure_delete=ON"):
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    _make_wal(connection)
+    for pragma in ("synchronous = NORMAL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -193,11 +193,18 @@ def test_the_sdks_raise_it(
 ) -> None:
     sent = cut_streams(sims, end, kind)
     replay(sims, tmp_path, sent)
+    before = failures(broker)
     for ask, _ in sent:
         read: list[Any] = []
         with pytest.raises((openai.APIError, anthropic.APIError), match="ended before its end"):
             read.extend(by_sdk(broker, ask))
         assert len(read) >= IN_THE_MIDDLE - 2
+    # Told only now, some of these together would take the members out in a later test.
+    wait_until(lambda: failures(broker) == before + len(sent), 60)
+
+
+def failures(broker: Broker) -> float:
+    return sum(broker.metrics("modelbroker_attempt_failures_total").values())
 
 
 def by_sdk(broker: Broker, ask: Ask) -> Iterator[Any]:

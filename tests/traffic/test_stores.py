@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -44,6 +45,25 @@ def samples(count: int, *, every_s: float = 60, seed: int = 1) -> list[Sample]:
 
 def ids(found: Sequence[Sample]) -> list[str]:
     return [sample.request_id for sample in found]
+
+
+def test_many_open_a_new_one_at_once(url: str) -> None:
+    failed: list[Exception] = []
+
+    def opened() -> None:
+        try:
+            open_store(url, [KEY]).close()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=opened) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with open_store(url, [KEY]) as store:
+        assert store.put(samples(1)) == 1
 
 
 def test_what_was_put_is_read_in_the_order_of_time(url: str) -> None:
