@@ -208,28 +208,3 @@ def mocked_provider(provider: Provider, mocks: Mapping[str, str]) -> Provider:
         region=provider.region or "us-east-1",
         project=provider.project or "a-project",
     )
-
-
-def same(old: Ready, new: Ready) -> bool:
-    """Nothing that is served differs: a comment was edited, or a file was touched."""
-    return (
-        old.snapshot.generation == new.snapshot.generation
-        and old.resolved.credentials == new.resolved.credentials
-        and old.resolved.callers == new.resolved.callers
-        and old.resolved.ledger_url == new.resolved.ledger_url
-        and old.resolved.cache_redis == new.resolved.cache_redis
-        and (old.capture, old.capture_why) == (new.capture, new.capture_why)
-    )
-
-
-def unbuilt(ready: Ready, provider: str) -> str | None:
-    built = ready.catalog.providers[provider].built
-    return None if built else "this version does not speak its dialect yet"
-
-
-def mended(before: Ready | None, after: Ready) -> list[str]:
-    """Providers whose credential is another one now."""
-    if before is None:
-        return []
-    old, new = before.resolved.credentials, after.resolved.credentials
-    return [name for name in new if old.get(name) != new[name]]
