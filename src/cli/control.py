@@ -49,8 +49,8 @@ from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
 from .prices import price_list_here
-from .readiness import on_loop
-from .runtime import Overrides, Ready, make_ready, mended, prepare, same, unbuilt
+from .readiness import mended, on_loop, same, unbuilt
+from .runtime import Overrides, Ready, make_ready, prepare
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
 from .state import call_key
