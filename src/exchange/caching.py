@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from ..core.errors import CallError
 from ..core.keys import CACHE_HEADER, LOCAL_REPLY_HEADER
 from ..dialects import Context, RequestFacts
 from ..dialects.repeats import INCOMPLETE, Again, Asked, Kept, UsageUnknown, asked, is_stream, kept, repeated
-from ..policy.caching import CacheKey, Tenant, Wish, cache_key, tenant_of, why_not, wish_of
+from ..policy.caching import CacheKey, Tenant, Wish, begun, cache_key, tenant_of, why_not, wish_of
 from ..policy.kept import MOST_UNPAID_S, Entry, ReplyCache
 from .asked import asked as what_is_asked
 from .asked import keyed, replay
@@ -393,18 +392,9 @@ def _content(call: Question, known: Asked) -> bytes:
     query = inbound.first(":path").partition("?")[2]
     # Where no reply can be turned, nobody has to wait for one in another form.
     form = known.form if known.names or call.facts.same_dialect else ""
-    digest = _begun(surface.name, query, said, form).copy()
+    digest = begun(surface.name, query, said, form).copy()
     digest.update(known.content)
     return digest.digest()
-
-
-@functools.lru_cache(maxsize=512)
-def _begun(*told: str | tuple[tuple[str, str], ...]) -> hashlib._Hash:
-    """Of all but the body, which is the same for many calls."""
-    head = repr(told).encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(len(head).to_bytes(8, "big"))
-    digest.update(head)
-    return digest
 
 
 def _key(tenant: Tenant, call: Question, pool: Pool, content: bytes) -> CacheKey:

@@ -76,17 +76,17 @@ class CacheKey:
 def cache_key(tenant: Tenant, *told: str | tuple[tuple[str, str], ...], content: bytes) -> CacheKey:
     """`told` is all that the reply depends on beside the body, `content` what stands for the
     body."""
-    digest = _begun(tenant, told).copy()
+    if not isinstance(tenant, Tenant):
+        raise TypeError("a key without a tenant")
+    digest = begun(_VERSION, tenant.scope, tenant.names, told).copy()
     digest.update(content)
     return CacheKey(tenant, digest.digest())
 
 
-@functools.lru_cache(maxsize=512)
-def _begun(tenant: Tenant, told: tuple[str | tuple[tuple[str, str], ...], ...]) -> hashlib._Hash:
-    """Of all but the body, which is the same for many calls."""
-    if not isinstance(tenant, Tenant):
-        raise TypeError("a key without a tenant")
-    head = repr((_VERSION, tenant.scope, tenant.names, told)).encode("utf-8", "surrogatepass")
+@functools.lru_cache(maxsize=1024)
+def begun(*told: object) -> hashlib._Hash:
+    """Of texts and tuples of them, which many calls have in common: to be copied, and gone on with."""
+    head = repr(told).encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(len(head).to_bytes(8, "big"))
     digest.update(head)
     return digest
