@@ -24,7 +24,7 @@ from .verdicts import BETTER, NOT_WORSE, OPEN, WORSE
 _ENDS = {
     "through": "all cases were asked",
     "decided": "every candidate was decided before the cases were through",
-    "money": "the money was spent before the cases were through",
+    "money": "it ended by its budget before the cases were through",
     "interrupted": "it was interrupted: run it again, and it goes on",
     "": "it is under way, or was killed: run it again, and it goes on",
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.catalog import Catalog
 from ..core.traffic import FILTERS
+from ..settings.builtin import builtins
 from ..settings.explain import read_one
 from ..settings.merge import Merged
 from ..settings.problems import Problem, SettingsError, field_name, kind, listing, show, suggestion
@@ -227,8 +228,9 @@ def _look_up(merged: Merged, path: tuple[str | int, ...], one: CandidateIn, cata
     if one.pool and one.pool not in catalog.pools:
         right = suggestion(one.pool, catalog.pools, f"the pools are {listing(catalog.pools)}")
         merged.wrong((*path, "pool"), f"there is no pool {show(one.pool)}", right)
-    if one.provider and one.provider not in catalog.providers:
-        right = suggestion(one.provider, catalog.providers, f"they are {listing(catalog.providers)}")
+    known = {**dict.fromkeys(catalog.providers), **dict.fromkeys(builtins())}
+    if one.provider and one.provider not in known:
+        right = suggestion(one.provider, known, f"the configuration's are {listing(catalog.providers)}")
         merged.wrong((*path, "provider"), f"there is no provider {show(one.provider)}", right)
 
 

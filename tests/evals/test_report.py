@@ -141,7 +141,7 @@ def test_the_table_says_what_has_to_be_known() -> None:
     lines = "\n".join(table_of(results_of(run(), resamples=200), ABOUT))
     assert "75.0 % (53.1–88.8)" in lines
     assert "unknown" in lines
-    assert "The money was spent before the cases were through." in lines
+    assert "It ended by its budget before the cases were through." in lines
     assert "It cost $0.080, and what 10 calls cost nobody knows." in lines
     assert "Left out: 2 since it was cut." in lines
 

@@ -252,7 +252,10 @@ def test_redaction_is_that_of_captured_traffic() -> None:
         ({"items": [{"type": "string"}]}, ""),  # tuples of before 2020-12
         ({"type": "text"}, "$.type: 'text' is none of object, "),
         ({"anyOf": [{"type": "string"}, {"type": 7}]}, "$.anyOf[1].type: 7 is none of"),
-        ({"properties": {"a": {"additionalProperties": 5}}}, "$.properties.a.additionalProperties is no mapping"),
+        (
+            {"properties": {"a": {"additionalProperties": 5}}},
+            "$.properties.a.additionalProperties is no mapping",
+        ),
         ({"required": "city"}, "$.required is no list"),
         ({"properties": ["city"]}, "$.properties is no mapping"),
     ],
