@@ -7,6 +7,7 @@ time that grows with the text, and not faster.
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -279,6 +280,41 @@ class _Layer:
         if index % 2:  # within an escape
             return self._before[index + 1]
         return self._before[index] + place - self._starts[index]
+
+
+_VALUE_END = re.compile(r"[,}\]\n]")
+
+
+def fields_named(names: Sequence[str], mask: str) -> Finder:
+    """Values of such fields of objects in a text, without the quotes of those that are texts. What breaks off
+    counts to its end, what is no JSON to where it may end. `mask` stands in their place already."""
+    field = re.compile(rf'"(?:{"|".join([re.escape(name) for name in names])})"\s{{0,8}}:\s{{0,8}}')
+    masked, value_at = f"[{mask}]", json.JSONDecoder(strict=False).raw_decode
+
+    def find(text: str) -> Iterator[tuple[int, int]]:
+        last = 0
+        for found in field.finditer(text):
+            start = found.end()
+            if start < last or text.startswith(masked, start) or start == len(text):
+                continue
+            is_text = text[start] == '"'
+            try:
+                last = value_at(text, start)[1]
+            except (ValueError, RecursionError) as error:
+                last = _broken_at(text, error)
+                yield start + is_text, last
+            else:
+                yield start + is_text, last - is_text
+
+    return find
+
+
+def _broken_at(text: str, error: Exception) -> int:
+    """Where a value ends that is not as it should be."""
+    if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Unterminated"):
+        return len(text)
+    end = _VALUE_END.search(text, error.pos)
+    return end.start() if end is not None else len(text)
 
 
 def hits(text: str, finders: Mapping[str, Finder]) -> list[Hit]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .patterns import Finder, Hit, hits, is_secret, joined
+from .patterns import Finder, Hit, fields_named, hits, is_secret, joined
 
 # `drop` and `media` in what hit.
 DROPPED, MEDIA, KEYS = "drop", "media", "keys"
@@ -39,12 +39,19 @@ Step = str | int
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Redaction:
-    """`finders`: name → pattern. `drop`: paths of what is left out. `drops_media`: images, documents and
-    audio become a note of their kind and size."""
+    """`finders`: name → pattern. `drop`: paths of what is left out; what is dropped by its name anywhere is
+    found in JSON within texts as well (arguments of tools). `drops_media`: images, documents and audio become
+    a note of their kind and size."""
 
     finders: Mapping[str, Finder]
     drop: tuple[tuple[Step, ...], ...] = ()
     drops_media: bool = True
+
+    def __post_init__(self) -> None:
+        names = [path[1] for path in self.drop if path[:1] == (ANYWHERE,) and len(path) == 2]
+        fields = tuple([name for name in names if isinstance(name, str) and name not in (ANY, ANYWHERE)])
+        if fields:
+            object.__setattr__(self, "finders", {**self.finders, DROPPED: fields_named(fields, DROPPED)})
 
 
 class Redacted(NamedTuple):

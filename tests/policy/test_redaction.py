@@ -273,3 +273,35 @@ def test_recorded_traffic_stays_what_it_is(kind: str) -> None:
             stream = redacted(got.encode(), ALL, is_stream=True)
             assert stream.names or stream.body == got.encode()
             assert stream.body.count(b"data:") == got.encode().count(b"data:")
+
+
+def test_a_field_that_is_dropped_anywhere_is_dropped_in_arguments_of_tools() -> None:
+    redaction = Redaction({}, (("**", "password"),))
+    arguments = '{"user":"bob","password":"hun\\"ter2","n":1}'
+    body = json.dumps({"calls": [{"arguments": arguments}], "password": {"a": 1}}).encode()
+    said = redacted(body, redaction, is_stream=False)
+    assert json.loads(said.body) == {"calls": [{"arguments": '{"user":"bob","password":"[drop]","n":1}'}]}
+    assert said.names == ("drop",)
+    assert redacted(said.body, redaction, is_stream=False).body == said.body
+    pieces = [arguments[start : start + 7] for start in range(0, len(arguments), 7)]
+    events = "".join([f"data: {json.dumps({'index': 0, 'delta': piece})}\n\n" for piece in pieces])
+    streamed = redacted(events.encode(), redaction, is_stream=True).body.decode()
+    told = [json.loads(line[6:])["delta"] for line in streamed.splitlines() if line]
+    assert "".join(told) == '{"user":"bob","password":"[drop]","n":1}'
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda one: st.lists(one) | st.dictionaries(st.text(), one)
+    )
+)
+def test_nothing_is_left_of_a_dropped_field(value: Any) -> None:
+    redaction = Redaction({}, (("**", "secret"),))
+    inner = json.dumps({"a": 1, "secret": ["canary", value, "canary"], "b": "kept"})
+    for text in (inner, json.dumps({"again": inner})):
+        said = redacted(json.dumps({"text": text}).encode(), redaction, is_stream=False).body
+        assert b"canary" not in said and b"kept" in said
+    cut = redacted(
+        json.dumps({"text": inner[: inner.rindex("canary") + 3]}).encode(), redaction, is_stream=False
+    )
+    assert b"can" not in cut.body

@@ -77,6 +77,14 @@ def test_a_sample_that_is_none_harms_no_other(url: str) -> None:
     assert "could not be redacted" in log and "hello" not in log
 
 
+def test_an_expression_that_never_ends_harms_no_other(url: str) -> None:
+    with writer(settings(url, custom=(("badge", "(a+)+b"),))) as child:
+        child.stdin.write(packed(sample(1, "a" * 50)) + packed(sample(2, "b")))  # type: ignore[union-attr]
+        report, log = ended(child)
+    assert (report.taken, report.written, report.failed) == (2, 1, 1)
+    assert "look at `redact.custom` (badge)" in log and "aaa" not in log
+
+
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
     folder = tmp_path / "later"
     folder.write_text("no folder")
