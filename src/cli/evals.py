@@ -78,6 +78,9 @@ def run_suite(options: argparse.Namespace) -> int:
     _print(results, about, options.format)
     if options.format == "table":
         print(f"\nmodelbroker eval report {path.name} writes the report; all is in {path}")
+    if not read_run(path).outcomes:
+        print("modelbroker: no candidate has answered anything: nothing was compared", file=sys.stderr)
+        return 1
     return _code(results, options.fail_unless) if evaluation.ended != INTERRUPTED else 1
 
 

@@ -231,7 +231,7 @@ def test_what_others_have_reserved_ends_no_run(tmp_path: Path, sims: Simulators)
     assert report["cost_nano"] < 0.03e9
     # Less than one call may cost: nothing is asked, and it says what would do.
     place.write(budget={"spend": "$0.02"})
-    told = place.eval("run", "suite.yaml", "--new", "--state-dir", str(tmp_path / "state"))
+    told = place.eval("run", "suite.yaml", "--new", "--state-dir", str(tmp_path / "state"), code=1)
     assert "It ended by its budget before the cases were through. What is left of `budget.spend`" in told
     assert "`budget.reserve_output`" in told
 
