@@ -127,7 +127,7 @@ def _logs_of_scores(n: int, total: float, squares: float, inverse: float) -> lis
 
 def _lower(n: int, total: float, squares: float, log_odds: float) -> float:
     """The least m that is not refuted."""
-    if n == 0 or total <= 0.0:
+    if total <= n * 1e-100:  # nothing, or as good as that
         return 0.0
     mean = total / n
     # Where many observations end up, to begin with.
