@@ -13,7 +13,7 @@ from ..core.record import Record
 from ..core.traffic import Sample
 from ..core.trials import Rollout, Shadow
 from ..exchange.trying import Copy, Standing
-from ..policy.rollout import COMMANDS
+from ..policy.rollout import COMMANDS, DONE
 from ..trials.agreement import Agreements
 from ..trials.rollouts import Rollouts, Score
 from .admin import Query, Routes
@@ -38,7 +38,9 @@ class TrialKeeper:
     def _moved(self) -> None:
         states = ((name, self._rollouts.state(name)) for name in self._names)
         self.standings = {
-            name: Standing(state.stage, state.is_on) for name, state in states if state is not None
+            name: Standing(state.stage, state.is_on, state.phase == DONE)
+            for name, state in states
+            if state is not None
         }
 
     def offer(self, copy: Copy) -> None:

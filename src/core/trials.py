@@ -144,3 +144,9 @@ class Trials:
 
     shadows: tuple[Shadow, ...] = ()
     rollout: Rollout | None = None
+
+    @property
+    def is_scored(self) -> bool:
+        """Does the broker score answers, at any stage?"""
+        rollout = self.rollout
+        return rollout is not None and any(stage.scores is not None for stage in rollout.stages)
