@@ -117,8 +117,9 @@ def outer_listener(catalog: Catalog) -> Tree:
 
 
 def _capture_filter() -> Tree:
-    """Shows replies of captured and of scored calls to a stream of their own. Envoy waits for nothing from it, and a broker
-    that is gone fails no call. Of all others it sees nothing: their routes do not ask for it."""
+    """Shows replies of captured and of scored calls to a stream of their own. Envoy waits for nothing from
+    it, and a broker that is gone fails no call. Of all others it sees nothing: their routes do not ask for
+    it."""
     return extension(
         CAPTURE_FILTER,
         EXT_PROC,
