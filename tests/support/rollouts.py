@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from .broker import Broker
@@ -38,18 +39,28 @@ def say(broker: Broker, word: str, *more: str) -> subprocess.CompletedProcess[st
 
 async def load(broker: Broker, phases: set[str], most_s: float = 100.0) -> list[Got]:
     """So many calls a second, each of a session of its own, until the rollout is in one of `phases`."""
+    return await drive(broker, _of_chat, lambda: rollout_of(broker)["phase"] in phases, most_s)
+
+
+def _of_chat(number: int) -> Ask:
+    return Ask("chat", stream=number % 2 == 0, headers={"x-my-session": f"session {number}"})
+
+
+async def drive(
+    broker: Broker, ask: Callable[[int], Ask], is_over: Callable[[], bool], most_s: float = 100.0
+) -> list[Got]:
+    """So many calls a second, until it is over."""
     got: list[Got] = []
     tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
     began_s = loop.time()
 
     async def one(number: int) -> None:
-        ask = Ask("chat", stream=number % 2 == 0, headers={"x-my-session": f"session {number}"})
-        got.append(await call(http, ask))
+        got.append(await call(http, ask(number)))
 
     async with client(broker.url) as http:
         for number in range(int(most_s * PER_S)):
-            if number % PER_S == 0 and (await asyncio.to_thread(rollout_of, broker))["phase"] in phases:
+            if number % PER_S == 0 and await asyncio.to_thread(is_over):
                 break
             await asyncio.sleep(max(0.0, began_s + number / PER_S - loop.time()))
             tasks.add(task := asyncio.create_task(one(number)))
