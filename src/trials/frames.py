@@ -71,8 +71,8 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Graded(msgspec.Struct, frozen=True):
-    """0 to 1 for each of its answers; none: `why` says so in one word. `retry_after_s`: when a budget has
-    more, 0 where nobody said."""
+    """0 to 1 for each of its answers; none: `why` says so in one word. `retry_after_s`: when judges may be
+    asked again, 0: at once."""
 
     number: int
     values: tuple[float, ...] = ()

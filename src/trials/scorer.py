@@ -112,9 +112,10 @@ class _Asking:
         if heard.broken:
             raise NoScore("judge")
         if heard.status == 429 and heard.headers.get("x-broker-attempts") == "0":
+            # By the broker itself: it is no use to ask again before that.
             said = heard.headers.get("retry-after", "")
-            self.retry_after_s = float(said) if said.isdecimal() else 0.0
-            raise NoScore("budget")
+            self.retry_after_s = float(said) if said.isdecimal() else 1.0
+            raise NoScore("budget" if b'"budget_' in heard.body else "judge")
         if heard.status != 200:
             raise NoScore("judge")
         return heard.body

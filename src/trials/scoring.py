@@ -160,9 +160,9 @@ class Jobs:
             pairs = zip(job.samples, values, arms, strict=True)
             return [Scored(sample.request_id, value, arm) for sample, value, arm in pairs]
         line.why = report.why
-        if report.why == "budget":
+        if report.retry_after_s > 0:
             # Asking again and again would fill the records with refusals.
-            line.paused_until_s = now_s + min(report.retry_after_s or 1.0, _MOST_PAUSE_S)
+            line.paused_until_s = now_s + min(report.retry_after_s, _MOST_PAUSE_S)
         self._count(job.rollout, "unfit" if report.why == "unfit" else "failed")
         return []
 

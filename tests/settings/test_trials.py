@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,7 @@ def test_what_nothing_bounds_is_warned_of() -> None:
             "a shadow comes before shares",
         ),
         ({"rollout": {"to": "cheap", "hold": "2h", "within": "1h"}}, "is no longer than hold"),
+        ({"rollout": {"to": "cheap", "within": "100d"}}, '"100d" is not between 1d and 90d'),
         ({"rollout": {"to": "cheap", "gates": {"errors": "5"}}}, "give e.g. 2%, or off"),
         ({"rollout": {"to": "cheap", "gates": {"confidence": "100%"}}}, "is no confidence"),
         ({"rollout": {"to": "cheap", "name": "a b"}}, "is no name"),
@@ -114,6 +116,15 @@ def test_rollouts_do_not_go_round_in_a_circle() -> None:
     tree = {"pools": [{**POOL, "rollout": {"to": "cheap"}}, {**OTHER, "rollout": {"to": "chat"}}]}
     with pytest.raises(SettingsError, match="round in a circle: chat > cheap > chat"):
         compile_texts({"x.yaml": yaml.safe_dump(tree)}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+
+
+def test_the_docs_rollout_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rollout.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    loaded = compile_texts({"x.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+    rollout = loaded.catalog.trials["reasoning-tier"].rollout
+    assert rollout is not None and rollout.stages[0].limit_ms == 7 * 86_400_000
+    assert all(stage.scores is not None for stage in rollout.stages) and not loaded.warnings
 
 
 # -- scores
