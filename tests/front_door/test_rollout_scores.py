@@ -36,6 +36,7 @@ POOLS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
     "equal": ("good", SHARES, {"by": [MARKS, {"kind": "regex", "pattern": "Paris"}], "budget": "$5/day"}),
     "unshaped": ("good", SHARES, {"by": [{"kind": "json", "schema": SCHEMA}]}),
     "unjudged": ("bad", SHARES, {"by": [{**MARKS, "pool": "dead"}], "budget": "$5/day"}),
+    "waiting": ("bad", SHARES, {"by": [{**MARKS, "pool": "slow"}], "budget": "$5/day"}),
     "poor": ("bad", SHARES, {"by": [MARKS], "budget": "$0.000001/day"}),
     "compared": (
         "bad",
@@ -71,16 +72,16 @@ def config(sims: Simulators) -> dict[str, Any]:
     ]
     judges = [
         {"name": name, "members": [{"provider": name, "model": "j"}], "failover": "none"}
-        for name in ("judges", "dead")
+        for name in ("judges", "dead", "slow")
     ]
-    members = (("own", "*"), ("new", "*"), ("judges", "j"), ("dead", "j"))
+    members = (("own", "*"), ("new", "*"), ("judges", "j"), ("dead", "j"), ("slow", "j"))
     return {
         "providers": [
             provider("own", sims["own"].port, "openai-chat", BASES["openai-chat"]),
             provider("new", sims["new"].port, "anthropic-messages", BASES["anthropic-messages"]),
             *(
                 provider(name, sims[name].port, "openai-chat", BASES["openai-chat"])
-                for name in ("judges", "dead")
+                for name in ("judges", "dead", "slow")
             ),
         ],
         "callers": [
@@ -119,6 +120,7 @@ def script(sims: Simulators) -> None:
     ]
     sims["judges"].script(replies=replies)
     sims["dead"].script(refuse=True)
+    sims["slow"].script(faults=[{"delay_headers_ms": 600_000}])
 
 
 def ask(number: int) -> Ask:
@@ -136,7 +138,7 @@ def ask(number: int) -> Ask:
 
 @pytest.fixture(scope="module")
 def sims() -> Iterator[Simulators]:
-    with Simulators("own", "new", "judges", "dead") as simulators:
+    with Simulators("own", "new", "judges", "dead", "slow") as simulators:
         script(simulators)
         yield simulators
 
@@ -194,7 +196,7 @@ def test_who_answers_as_well_gets_there(ran: Ran) -> None:
     figures = gate(events(ran, "equal")[1])
     assert figures["verdict"] == "passed"
     # Of nine marks of ten and what a pattern says.
-    assert figures["candidate"]["value"] == figures["stable"]["value"] == pytest.approx(0.95)
+    assert [figures[arm]["value"] for arm in ("candidate", "stable")] == pytest.approx([0.95, 0.95])
     assert figures["candidate"]["n"] >= 10
 
 
@@ -210,6 +212,14 @@ def test_without_scores_it_stays_open(ran: Ran, name: str, why: str) -> None:
     assert scores["last_failure"] == why and scores.get("scored", 0) == 0
     assert scores["failed"] > 0 and (why == "judge" or scores["paused"] > 0)
     assert "last failure" in say(ran.broker, "status", name).stdout
+
+
+def test_a_judge_that_never_answers_has_places_of_its_own(ran: Ran) -> None:
+    """Its rollout waits, and no other one does."""
+    shown = rollouts_of(ran.broker)["waiting"]
+    assert (shown["phase"], shown["stage"]) == ("running", "50%")
+    scores = shown["scores"]
+    assert scores["under_way"] == 8 and scores["waiting"] > 0 and scores.get("scored", 0) == 0
 
 
 def test_no_client_hears_of_any_of_it(ran: Ran) -> None:
