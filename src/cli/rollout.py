@@ -97,8 +97,15 @@ def _scores(said: Mapping[str, Any] | None) -> list[str]:
     waiting = said["waiting"] + said["under_way"]
     if waiting:
         counts.append(f"{waiting} waiting")
-    why = f"; the last failure: {_WHYS.get(said['last_failure'], said['last_failure'])}"
-    return [f"  answers drawn: {', '.join(counts) or 'none so far'}{why if said['last_failure'] else ''}"]
+    told = [f"answers drawn: {', '.join(counts) or 'none so far'}"]
+    unscored = said["unscored"]
+    if any(unscored.values()):
+        # Where it is the candidate's answers that nobody can score, the mean of the others flatters it.
+        whose = f"{unscored[CANDIDATE]} of the candidate's, {unscored[STABLE]} of the stable arm's"
+        told.append(f"without a score: {whose}")
+    if said["last_failure"]:
+        told.append(f"the last failure: {_WHYS.get(said['last_failure'], said['last_failure'])}")
+    return [f"  {'; '.join(told)}"]
 
 
 def _figure(gate: Mapping[str, Any], arm: str) -> str:

@@ -95,6 +95,10 @@ class CaptureDesk:
             result = "failed"
         CAPTURED.labels(result).inc()
 
+    def leave(self, request_id: str) -> None:
+        """It was handed back, and what comes now is nobody's to see."""
+        self._forget(request_id)
+
     # -- its reply
 
     def seen(self, request_id: str) -> _UnderWay | None:

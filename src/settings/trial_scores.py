@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ..core.budgets import NANO_DOLLARS, Budget
 from ..core.catalog import Condition, Op, Pool
@@ -33,7 +34,14 @@ def scores_of(said: ScoresIn, name: str, pool: str) -> tuple[Scores, Budget | No
 
 def _text(one: ScorerIn) -> str:
     tree = one.model_dump(by_alias=True, exclude_unset=True)
-    return json.dumps(tree, sort_keys=True, ensure_ascii=False)
+    return json.dumps(_with_names(tree), sort_keys=True, ensure_ascii=False)
+
+
+def _with_names(value: Any) -> Any:
+    """With keys that are text: YAML has others, and they know no order."""
+    if isinstance(value, dict):
+        return {name if isinstance(name, str) else str(name): _with_names(one) for name, one in value.items()}
+    return [_with_names(one) for one in value] if isinstance(value, list) else value
 
 
 def check_scores(

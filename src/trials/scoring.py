@@ -26,19 +26,24 @@ TIMEOUT_S = 120.0  # of one, with all that judges take
 _MOST_HALVES = 2_000
 _HALF_S = 300.0  # a copy takes no longer than that
 _MOST_PAUSE_S = 60.0
+BOTH = "both"  # arms, of a pair
+_UNSCORED = ("failed", "unfit")  # where it may be the answer's own fault
 _RESULTS = Counter(
-    "modelbroker_rollout_scores", "Answers drawn to be scored, by what became of them", ["rollout", "result"]
+    "modelbroker_rollout_scores",
+    "Answers drawn to be scored, by what became of them",
+    ["rollout", "arm", "result"],
 )
 _WAITING = Gauge("modelbroker_rollout_scoring_waiting", "Answers that wait to be scored", ["rollout"])
 _UNDER_WAY = Gauge("modelbroker_rollout_scoring_under_way", "Answers that are being scored", ["rollout"])
 
 
 class Job(NamedTuple):
-    """`samples`: one answer, or the client's and its copy's. `since_s` is of a clock that does not go
-    back."""
+    """`samples`: one answer of an `arm`, or the client's and its copy's (BOTH). `since_s` is of a clock that
+    does not go back."""
 
     since_s: float
     rollout: str
+    arm: str
     scores: Scores
     samples: tuple[Sample, ...]
 
@@ -58,6 +63,7 @@ class Scored(NamedTuple):
 class _Half(NamedTuple):
     since_s: float
     rollout: str
+    arm: str
     sample: Sample | None  # None: it can't be scored, and neither can the other one
 
 
@@ -69,6 +75,7 @@ class _Line:
     under_way: int = 0
     paused_until_s: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
+    unscored: dict[str, int] = field(default_factory=lambda: {STABLE: 0, CANDIDATE: 0})
     why: str = ""  # the last failure's
 
 
@@ -87,18 +94,18 @@ class Jobs:
         """`sample` None: there was no room for it before. Is there something to do?"""
         line = self._line(to.rollout)
         if to.scores.asks and now_s < line.paused_until_s:
-            self._count(to.rollout, "paused")
+            self._count(to.rollout, to.arm, "paused")
             return False
         if sample is None:
-            self._count(to.rollout, "dropped")
+            self._count(to.rollout, to.arm, "dropped")
         elif not is_answer(sample):
-            self._count(to.rollout, "unfit")
+            self._count(to.rollout, to.arm, "unfit")
             sample = None
         if not to.is_pair:
-            return sample is not None and self._wait(Job(now_s, to.rollout, to.scores, (sample,)))
+            return sample is not None and self._wait(Job(now_s, to.rollout, to.arm, to.scores, (sample,)))
         other = self._halves.pop(to.first, None)
         if other is None:
-            self._halves[to.first] = _Half(now_s, to.rollout, sample)
+            self._halves[to.first] = _Half(now_s, to.rollout, to.arm, sample)
             self._bytes += _size(sample)
             self._let_go_of_halves(now_s)
             return False
@@ -106,12 +113,12 @@ class Jobs:
         if other.sample is None or sample is None:
             return False
         both = (other.sample, sample) if to.arm == CANDIDATE else (sample, other.sample)
-        return self._wait(Job(now_s, to.rollout, to.scores, both))
+        return self._wait(Job(now_s, to.rollout, BOTH, to.scores, both))
 
     def _wait(self, job: Job) -> bool:
         line = self._line(job.rollout)
         if len(line.waiting) >= MOST_WAITING or self._bytes + job.size > MOST_BYTES:
-            self._count(job.rollout, "dropped")
+            self._count(job.rollout, job.arm, "dropped")
             return False
         self._bytes += job.size
         line.waiting.append(job)
@@ -127,7 +134,7 @@ class Jobs:
             self._halves.popitem(last=False)
             self._bytes -= _size(half.sample)
             if half.sample is not None:
-                self._count(half.rollout, "unpaired")
+                self._count(half.rollout, half.arm, "unpaired")
 
     def due(self, now_s: float) -> list[tuple[int, Job]]:
         """In the order in which they came, with their numbers."""
@@ -138,7 +145,7 @@ class Jobs:
                 _WAITING.labels(name).set(len(line.waiting))
                 if now_s - job.since_s > LATE_S:
                     self._bytes -= job.size
-                    self._count(name, "late")
+                    self._count(name, job.arm, "late")
                     continue
                 self._number += 1
                 line.under_way += 1
@@ -155,7 +162,7 @@ class Jobs:
         line = self._line(job.rollout)
         values = report.values
         if len(values) == len(job.samples) and all(0.0 <= value <= 1.0 for value in values):
-            self._count(job.rollout, "scored")
+            self._count(job.rollout, job.arm, "scored")
             arms = ("",) if len(values) == 1 else (STABLE, CANDIDATE)
             pairs = zip(job.samples, values, arms, strict=True)
             return [Scored(sample.request_id, value, arm) for sample, value, arm in pairs]
@@ -163,14 +170,14 @@ class Jobs:
         if report.retry_after_s > 0:
             # Asking again and again would fill the records with refusals.
             line.paused_until_s = now_s + min(report.retry_after_s, _MOST_PAUSE_S)
-        self._count(job.rollout, "unfit" if report.why == "unfit" else "failed")
+        self._count(job.rollout, job.arm, "unfit" if report.why == "unfit" else "failed")
         return []
 
     def lost(self) -> None:
         """Who scores them is gone, with all that was under way."""
         for number in list(self._under_way):
             if (job := self._end(number)) is not None:
-                self._count(job.rollout, "lost")
+                self._count(job.rollout, job.arm, "lost")
 
     def oldest_s(self) -> float | None:
         """Since when the oldest one is under way; None: there is none."""
@@ -180,7 +187,7 @@ class Jobs:
         """What became of its answers, and how many there are now."""
         line = self._lines.get(rollout, _Line())
         now = {"waiting": len(line.waiting), "under_way": line.under_way}
-        return {**line.counts, **now, "last_failure": line.why or None}
+        return {**line.counts, **now, "unscored": dict(line.unscored), "last_failure": line.why or None}
 
     def forget(self, is_known: Callable[[str], bool]) -> None:
         """Of rollouts that are no more."""
@@ -188,7 +195,7 @@ class Jobs:
             line = self._lines[name]
             for job in line.waiting:
                 self._bytes -= job.size
-                self._count(name, "dropped")
+                self._count(name, job.arm, "dropped")
             line.waiting.clear()
             if not line.under_way:
                 del self._lines[name]
@@ -208,10 +215,12 @@ class Jobs:
             line = self._lines[name] = _Line()
         return line
 
-    def _count(self, name: str, result: str) -> None:
-        counts = self._line(name).counts
-        counts[result] = counts.get(result, 0) + 1
-        _RESULTS.labels(name, result).inc()
+    def _count(self, name: str, arm: str, result: str) -> None:
+        line = self._line(name)
+        line.counts[result] = line.counts.get(result, 0) + 1
+        if result in _UNSCORED and arm in line.unscored:
+            line.unscored[arm] += 1
+        _RESULTS.labels(name, arm, result).inc()
 
 
 def is_answer(sample: Sample) -> bool:

@@ -75,6 +75,9 @@ def test_a_rollout_for_people() -> None:
     ]
 
 
+NOTHING = {"unscored": {"candidate": 0, "stable": 0}}
+
+
 def test_answers_that_were_drawn_are_told(tmp_path: Path) -> None:
     row: dict[str, Any] = {
         "rollout": "try-1",
@@ -92,14 +95,16 @@ def test_answers_that_were_drawn_are_told(tmp_path: Path) -> None:
             "dropped": 1,
             "waiting": 1,
             "under_way": 2,
+            "unscored": {"candidate": 2, "stable": 0},
             "last_failure": "judge",
         },
     }
     assert lines(row, 820.0)[-1] == (
         "  answers drawn: 12 scored, 2 failed, 1 dropped, 3 waiting; "
+        "without a score: 2 of the candidate's, 0 of the stable arm's; "
         "the last failure: a judge did not answer, or named no verdict"
     )
-    none = {**row, "scores": {"waiting": 0, "under_way": 0, "last_failure": None}}
+    none = {**row, "scores": {**NOTHING, "waiting": 0, "under_way": 0, "last_failure": None}}
     assert lines(none, 820.0)[-1] == "  answers drawn: none so far"
     assert not [line for line in lines({**row, "scores": None}, 820.0) if "answers" in line]
 

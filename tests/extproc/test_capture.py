@@ -166,3 +166,18 @@ def test_what_has_no_room_is_no_score_and_no_sample() -> None:
 
     asyncio.run(run())
     assert (kept, scored) == ([], [None, None])
+
+
+def test_one_that_goes_on_unseen_leaves_nothing() -> None:
+    """What others answer in a candidate's place is not the candidate's."""
+    scored: list[Sample | None] = []
+
+    async def run() -> None:
+        desk = CaptureDesk(lambda sample: True, lambda to, sample: scored.append(sample))
+        desk.begin(ToCapture(Sample("a", 1.0, request=b"ask"), True, 100, "", SCORES))
+        desk.leave("a")
+        assert desk.seen("a") is None
+        desk.close()
+
+    asyncio.run(run())
+    assert scored == []

@@ -36,6 +36,7 @@ POOLS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
     "equal": ("good", SHARES, {"by": [MARKS, {"kind": "regex", "pattern": "Paris"}], "budget": "$5/day"}),
     "unshaped": ("good", SHARES, {"by": [{"kind": "json", "schema": SCHEMA}]}),
     "unjudged": ("bad", SHARES, {"by": [{**MARKS, "pool": "dead"}], "budget": "$5/day"}),
+    "failing": ("down", SHARES, {"by": [{"kind": "regex", "pattern": "Paris"}]}),
     "waiting": ("bad", SHARES, {"by": [{**MARKS, "pool": "slow"}], "budget": "$5/day"}),
     "poor": ("bad", SHARES, {"by": [MARKS], "budget": "$0.000001/day"}),
     "compared": (
@@ -44,6 +45,7 @@ POOLS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
         {"by": [{"kind": "judge", "pool": "judges"}, {"kind": "similarity"}], "budget": "$5/day"},
     ),
 }
+ERRORS = {"failing": "off"}
 
 
 class Ran(NamedTuple):
@@ -63,7 +65,7 @@ def config(sims: Simulators) -> dict[str, Any]:
                 "hold": "1s",
                 "min_calls": 20,
                 "within": "5m",
-                "gates": {"confidence": "90%", "errors": "50%", "quality": "25%"},
+                "gates": {"confidence": "90%", "errors": ERRORS.get(name, "50%"), "quality": "25%"},
                 "stages": stages,
                 "scores": {"share": "100%", **scores},
             },
@@ -103,10 +105,11 @@ def script(sims: Simulators) -> None:
         ]
     )
     sims["new"].script(
+        faults=[{"match": {"model": "down"}, "status": 500}],
         replies=[
             {"match": {"model": "bad"}, "text": BAD, "tokens": TOKENS},
             {"text": GOOD, "tokens": TOKENS},
-        ]
+        ],
     )
     said = {
         f"<answer>\\n{BAD}": '{"mark": 2}',
@@ -222,6 +225,15 @@ def test_a_judge_that_never_answers_has_places_of_its_own(ran: Ran) -> None:
     assert scores["under_way"] == 8 and scores["waiting"] > 0 and scores.get("scored", 0) == 0
 
 
+def test_what_others_answer_in_its_place_is_no_score_of_the_candidates(ran: Ran) -> None:
+    shown = rollouts_of(ran.broker)["failing"]
+    assert shown["phase"] == "running" and shown["calls"]["candidate"] > 10
+    figures = gate({"gates": shown["gates"]})
+    assert (figures["candidate"], figures["stable"]["value"]) == (None, 1.0)
+    assert shown["scores"]["scored"] == figures["stable"]["n"] > 10
+    assert {one.member for one in ran.got["failing"]} == {"own/m"}
+
+
 def test_no_client_hears_of_any_of_it(ran: Ran) -> None:
     for name, got in ran.got.items():
         bad = [str(one) for one in got if not one.is_whole]
@@ -239,7 +251,9 @@ def test_judges_are_paid_for_by_the_scores_alone(ran: Ran) -> None:
     assert {line["code"] for line in refused} == {"budget_exceeded"}
     assert {line["captured"] for line in lines_of(ran.broker)} == {""}
     metric = ran.broker.metrics("modelbroker_rollout_scores_total")
-    assert metric['{result="scored",rollout="worse"}'] > 0
+    assert all(
+        metric[f'{{arm="{arm}",result="scored",rollout="worse"}}'] > 0 for arm in ("stable", "candidate")
+    )
 
 
 def test_judges_see_what_capture_would_keep_and_the_disk_nothing(ran: Ran, sims: Simulators) -> None:

@@ -172,6 +172,18 @@ def test_a_stage_may_have_scores_of_its_own() -> None:
     assert names == ["chat>cheap#shadow", None, "chat>cheap"]
 
 
+def test_a_schema_is_the_same_in_any_order() -> None:
+    def said(*names: Any) -> str:
+        schema = {"properties": {name: {} for name in names}}
+        rollout = (
+            load_scored(rolled({"by": [{"kind": "json", "schema": schema}]})).catalog.trials["chat"].rollout
+        )
+        assert rollout is not None and rollout.stages[0].scores is not None
+        return rollout.stages[0].scores.by[0].said
+
+    assert said(1, "a", "b") == said("b", "a", 1) != said("a", "c")
+
+
 @pytest.mark.parametrize(
     ("scores", "more", "told"),
     [

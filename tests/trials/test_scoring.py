@@ -30,7 +30,7 @@ def half(arm: str, first: str = "a") -> ToScore:
 
 
 def counts(jobs: Jobs) -> dict[str, object]:
-    return {name: count for name, count in jobs.shown("r").items() if count}
+    return {name: count for name, count in jobs.shown("r").items() if count and name != "unscored"}
 
 
 def test_one_answer_gives_one_score_of_its_own_arm() -> None:
@@ -67,6 +67,7 @@ def test_what_is_no_whole_answer_has_no_score(more: dict[str, object]) -> None:
     assert not jobs.offer(half(STABLE), answer(**more), 0.0)
     assert not jobs.offer(half(CANDIDATE), answer("copy"), 0.0)
     assert not jobs.due(0.0) and counts(jobs) == {"unfit": 2}
+    assert jobs.shown("r")["unscored"] == {STABLE: 2, CANDIDATE: 0}
 
 
 def test_halves_do_not_wait_for_ever() -> None:
