@@ -40,6 +40,7 @@ from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, tak
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import NOTHING_SAID, known_of_call
 from .routing import Hold, Moment, Narrowed, Patience, Routing
+from .scoring import to_score
 from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, asked_for, copies_of, decided, told_of_trial
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
@@ -255,8 +256,9 @@ class OuterCall:
         if self._facts is None or self._course is not None or self.errand is not None:
             return []
         call = self._tried(self._facts, moment)
-        word = self.capture.word if self.capture is not None else ""
-        return copies_of(call, self._home, self._served_by, self.seal, missed, word)
+        to = self.capture
+        word, scored = (to.word, to.scores is not None) if to is not None else ("", False)
+        return copies_of(call, self._home, self._served_by, self.seal, missed, word, scored)
 
     def _from_cache(
         self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
@@ -276,7 +278,11 @@ class OuterCall:
 
     def _to_capture(self, facts: Facts, moment: Moment, asked_pool: str, pool: str) -> ToCapture | None:
         about = (self.request_id, self._body, moment.unix_s, asked_pool, pool)
-        return to_capture(self.view, facts, *about, self.errand)
+        scores = None
+        if self.view.scores and self._served_by:  # a kept reply is no answer of an arm's
+            drawn = (self.request_id, self._arm, pool, self.standings, self.errand)
+            scores = to_score(self.view, facts, *drawn)
+        return to_capture(self.view, facts, *about, self.errand, scores)
 
     def _resume_cache(self, facts: Facts, routed: Routed) -> None:
         """The call was handed back, and may be one that others wait for."""
@@ -328,11 +334,11 @@ class OuterCall:
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
         own_facts += told_of_trial(self.errand, self._arm)
-        if self.view.captures:
+        if self.view.captures or self.view.scores:
             pools = asked_for(self.view, self._arm, routed.pools), routed.decision.pool
             self.capture = self._to_capture(facts, moment, *pools)
         if (to := self.capture) is not None:
-            own_facts.append(("captured", to.word))
+            own_facts += to.facts()
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),

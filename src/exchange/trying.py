@@ -27,11 +27,12 @@ _BY_SESSION = Affinity("session")
 
 
 class Standing(NamedTuple):
-    """Where a rollout is: the number of its stage (as many as there are: all of it is done). Not `is_on`: it
-    was rolled back, and everything is as if there were none."""
+    """Where a rollout is: the number of its stage. Not `is_on`: it was rolled back, and everything is as if
+    there were none. `is_done`: the candidate has all calls, and no gate is looked at any more."""
 
     stage: int
     is_on: bool
+    is_done: bool = False
 
 
 NOWHERE: Mapping[str, Standing] = MappingProxyType({})
@@ -143,10 +144,17 @@ def _key(call: Tried, pool: Pool) -> str:
 
 
 def copies_of(
-    call: Tried, home: str, served_by: str, seal: bytes, missed: Callable[[Shadow], None], captured: str = ""
+    call: Tried,
+    home: str,
+    served_by: str,
+    seal: bytes,
+    missed: Callable[[Shadow], None],
+    captured: str = "",
+    scored: bool = False,
 ) -> list[Copy]:
     """For the shadows of the pool `home` for which the call was; `served_by` is the pool that it goes to.
-    `missed` is told of those whose target can't take it. `captured`: what of the call is.
+    `missed` is told of those whose target can't take it. `captured`: what of the call is; `scored`: its
+    answer is to be compared with that of its rollout's copy.
 
     What ran twice would do something twice (tools that run at the provider), and what names a thing at one
     account can be served by that one alone: such calls are not copied."""
@@ -175,6 +183,7 @@ def copies_of(
             call.now_s + ERRAND_S,
             captured in ("request", "both"),
             captured in ("reply", "both"),
+            scored and bool(shadow.rollout),
         )
         headers = [(name, value) for name in _MEANT if (value := call.inbound.first(name))]
         headers.append((ERRAND_HEADER, sealed_errand(errand, seal)))

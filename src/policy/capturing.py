@@ -13,13 +13,17 @@ from .match import holds
 
 def captured(capture: Capture, facts: Facts, pool: str, request_id: str) -> CaptureRule | None:
     """The rule by which a call for `pool` is captured; None: it is not. Always the same of the same call."""
-    name = facts.caller.name
-    if name and capture.exempt and _is_one_of(name, capture.exempt):
+    if is_exempt(capture, facts.caller.name):
         return None
     for rule in capture.rules:
         if _is_one_of(pool, rule.pools) and all(holds(one, facts) for one in rule.conditions):
             return rule if rule.share_ppm >= PPM or lot(request_id) < rule.share_ppm else None
     return None
+
+
+def is_exempt(capture: Capture, caller: str) -> bool:
+    """Is the caller one of whom nothing is ever captured?"""
+    return bool(caller and capture.exempt) and _is_one_of(caller, capture.exempt)
 
 
 def lot(request_id: str) -> int:

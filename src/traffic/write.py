@@ -17,14 +17,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import msgspec
 
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
-from ..policy.patterns import FINDERS, custom
-from ..policy.redaction import Redaction, redacted
+from ..policy.redaction import Redaction, cleaned, redaction_by
 from .place import place_of
 from .reports import ENDS_WITHIN_S, LENGTH, Report, Settings
 from .store import StoreError, TrafficStore
@@ -45,23 +43,7 @@ _REDACTED_WITHIN_S = 5.0
 
 
 def redaction_of(settings: Settings) -> Redaction:
-    finders = {name: FINDERS[name] for name in settings.redact}
-    finders |= {name: custom(expression) for name, expression in settings.custom}
-    return Redaction(finders, settings.drop, settings.drops_media)
-
-
-def clean(sample: Sample, redaction: Redaction) -> Sample:
-    """The sample as it may be written."""
-    request, names = sample.request, set(sample.redacted)
-    if request is not None:
-        request, found = redacted(request, redaction, is_stream=False)
-        names |= set(found)
-    reply = sample.reply
-    if reply is not None:
-        is_stream = sample.stream and not reply.lstrip().startswith((b"{", b"["))
-        reply, found = redacted(reply, redaction, is_stream=is_stream)
-        names |= set(found)
-    return replace(sample, request=request, reply=reply, redacted=tuple(sorted(names)))
+    return redaction_by(settings.redact, settings.custom, settings.drop, settings.drops_media)
 
 
 @contextlib.contextmanager
@@ -184,7 +166,7 @@ class Writer:
         self._taken += 1
         try:
             with _within(_REDACTED_WITHIN_S):
-                sample = clean(msgspec.msgpack.decode(text, type=Sample), self._redaction)
+                sample = cleaned(msgspec.msgpack.decode(text, type=Sample), self._redaction)
         except TimeoutError:
             self._failed += 1
             names = ", ".join([name for name, _ in self._settings.custom])

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.errors import Misconfigured
+from modelbroker.core.jsonschema import mistake_in, problem_of, same
 from modelbroker.evals.answers import Answer, Used
 from modelbroker.evals.cases import Case
 from modelbroker.evals.custom import function_named, scored_by
 from modelbroker.evals.grading import Grader
-from modelbroker.evals.jsonschema import mistake_in, problem_of, same
 from modelbroker.evals.judging import mark_of, pair_request, verdict_of, winner_of
 from modelbroker.evals.outcomes import Outcome
 from modelbroker.evals.redacting import redact_with
 from modelbroker.evals.scoring import Score, applies, score
 from modelbroker.evals.similarity import alike, cosine
 from modelbroker.evals.suite import read_suite
-from modelbroker.evals.suite_schema import ScorerIn
+from modelbroker.settings.scorer_schema import ScorerIn
 
 PERSON = {
     "type": "object",
