@@ -309,6 +309,12 @@ def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument(
         "--certificate", default="", metavar="ID", help="the SPIFFE ID in the client's certificate"
     )
+    command.add_argument(
+        "--request-id",
+        default="",
+        metavar="ID",
+        help="draw the lots of this call: of capture, shadows, rollouts",
+    )
     command.add_argument("--assume-credentials", action="store_true", help="as if every key were there")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("body", metavar="BODY.json", help="the request's body; - for standard input")
