@@ -139,3 +139,10 @@ def with_reply(reply: Reply, to: ToCapture | None) -> Reply:
             cut=CUT_BY_SIZE if is_cut else sample.cut,
         )
     return replace(reply, sample=sample, facts=(*reply.facts, ("captured", to.word)))
+
+
+def with_error(reply: Reply, to: ToCapture | None) -> Reply:
+    """The broker's own last word on a call that an attempt was made of: all else of it is captured as it was
+    sent."""
+    told = with_reply(reply, to)
+    return told if to is None or to.wants_reply else replace(told, sample=None)

@@ -30,7 +30,7 @@ from ..policy.kept import ReplyCache
 from .asked import asked, keyed, replay
 from .budgeting import NO_FUNDS, Budgeting, Funds
 from .caching import CallCache, Question
-from .capturing import ToCapture, to_capture, with_reply
+from .capturing import ToCapture, to_capture, with_error, with_reply
 from .cheapest import priced
 from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
@@ -179,14 +179,22 @@ class OuterCall:
             self._body = body
             return self._route(moment, has_room)
         except CallError as error:
-            return self.refuse(error)
+            return self._give_up(error, moment)
 
     def on_ready(self, moment: Moment, verdict: Verdict | None = None) -> Outcome:
         """The time of a Hold is over, what a Pending waits for is known, or here is the verdict on an Ask."""
         try:
             return self._route(moment, verdict=verdict)
         except CallError as error:
-            return self.refuse(error)
+            return self._give_up(error, moment)
+
+    def _give_up(self, error: CallError, moment: Moment) -> Reply:
+        """One that was under way leaves a sample, with the error that its client gets."""
+        course, facts, reply = self._course, self._facts, self.refuse(error)
+        if course is None or facts is None or not self.view.captures:
+            return reply
+        pools = asked_for(self.view, self._arm, course.pools), course.pools[-1]
+        return with_error(reply, self._to_capture(facts, moment, *pools))
 
     @property
     def was_handed_back(self) -> bool:
@@ -275,7 +283,8 @@ class OuterCall:
         return known
 
     def _to_capture(self, facts: Facts, moment: Moment, asked_pool: str, pool: str) -> ToCapture | None:
-        about = (self.request_id, self._body, moment.unix_s, asked_pool, pool)
+        began_s = moment.unix_s - (moment.monotonic_ms - self._started_ms) / 1000
+        about = (self.request_id, self._body, began_s, asked_pool, pool)
         return to_capture(self.view, facts, *about, self.errand)
 
     def _resume_cache(self, facts: Facts, routed: Routed) -> None:

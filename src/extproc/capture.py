@@ -65,13 +65,14 @@ class CaptureDesk:
         self._loop: asyncio.AbstractEventLoop | None = None
         _UNDER_WAY.set_function(lambda: len(self._calls))
 
-    def begin(self, to: ToCapture) -> None:
-        """The call goes on to a member. One that was handed back begins again. Whatever happens here, it goes
-        on."""
+    def begin(self, to: ToCapture, *, again: bool = False) -> None:
+        """The call goes on to a member. One that was handed back begins again: its request alone is kept
+        once. Whatever happens here, it goes on."""
         sample = to.sample
         self._forget(sample.request_id)
         if not to.wants_reply:
-            self.put(sample)
+            if not again:
+                self.put(sample)
             return
         size = len(sample.request or b"") + _SAMPLE_BYTES
         if self._held + size > self.most_bytes:
@@ -81,6 +82,8 @@ class CaptureDesk:
         self._calls[sample.request_id] = _UnderWay(to, size)
 
     def put(self, sample: Sample) -> None:
+        """All of it is known."""
+        self._forget(sample.request_id)
         try:
             result = "taken" if self._offer(sample) else "dropped"
         except Exception as error:  # no text of the call may be in what is logged

@@ -11,7 +11,7 @@ from modelbroker.core.call import Caller, Facts
 from modelbroker.core.capture import Capture, CaptureRule
 from modelbroker.core.catalog import Condition, Op
 from modelbroker.dialects import SURFACES
-from modelbroker.exchange.capturing import ToCapture, foretold, to_capture, with_reply
+from modelbroker.exchange.capturing import ToCapture, foretold, to_capture, with_error, with_reply
 from modelbroker.exchange.commands import Reply
 from modelbroker.exchange.errand import Errand
 from modelbroker.exchange.view import View
@@ -97,6 +97,15 @@ def test_an_answer_of_the_cache_is_captured_as_a_members_would_be() -> None:
     assert large.sample is not None and (large.sample.reply, large.sample.cut) == (None, "size")
     alone = with_reply(reply, made(replace(SALES, reply=False)))
     assert alone.sample is not None and (alone.sample.reply, alone.sample.status) == (None, 0)
+
+
+def test_the_brokers_own_last_word_on_a_call_under_way() -> None:
+    reply = Reply(503, (), b"nobody is left")
+    said = with_error(reply, made())
+    assert said.sample is not None and (said.sample.status, said.sample.reply) == (503, b"nobody is left")
+    alone = with_error(reply, made(replace(SALES, reply=False)))
+    assert (alone.sample, alone.facts) == (None, (("captured", "request"),))  # it was kept when it was sent
+    assert with_error(reply, None) is reply
 
 
 rules = st.builds(

@@ -60,6 +60,27 @@ def test_one_that_is_handed_back_begins_again() -> None:
     assert (sample.request, sample.reply, sample.cut) == (b"x" * 20, b"", "ended")
 
 
+def test_a_request_alone_is_kept_once() -> None:
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        alone = to_capture("a")._replace(wants_reply=False)
+        desk.begin(alone)
+        desk.begin(alone, again=True)
+
+    assert len(with_desk(work)) == 1
+
+
+def test_one_that_the_broker_answers_in_the_end_is_kept_once() -> None:
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        desk.begin(to_capture("a"))
+        call = desk.seen("a")
+        desk.put(Sample("a", 1.0, status=503, reply=b"nobody is left"))
+        assert call is not None and desk._held == 0
+        desk.end(call, is_whole=False)
+
+    (sample,) = with_desk(work)
+    assert (sample.status, sample.reply) == (503, b"nobody is left")
+
+
 def test_what_is_held_is_bounded() -> None:
     def work(desk: CaptureDesk, found: list[Sample]) -> None:
         desk.most_bytes = 10_000
