@@ -15,8 +15,9 @@ from ..core.errors import Misconfigured
 @contextlib.contextmanager
 def written(out: str, *, private: bool = False) -> Iterator[IO[bytes]]:
     """`out` is a path, or `-` for standard output. A file takes its place when it is whole; `private`: for
-    its user alone. A device or a pipe is written to as it stands: it is nobody's to replace. Misconfigured where
-    that can't be done."""
+    its user alone. A device or a pipe is written to as it stands: it is nobody's to replace.
+
+    Raises Misconfigured where that can't be done."""
     if out == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
