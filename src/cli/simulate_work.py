@@ -69,7 +69,9 @@ def read(
     take, members, size = done.learner.take, done.members, _SORTED // (BUCKETS if buckets else 1)
     for call in source.read(heard or _unheard):
         take(call)
-        members.update([tried.member for tried in call.attempts])
+        for tried in call.attempts:
+            if tried.member not in members:
+                members.add(tried.member)
         number = buckets.get(call.caller, 0) if buckets else 0
         if (spool := spools.get(number)) is None:
             spool = spools[number] = Spool(Path(folder) / f"{source.first}-{number}", run=size)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from ..core.call import Decision, Facts
+import msgspec
+from msgspec.structs import replace
+
+from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import Caching, Pool
 from ..core.errors import CallError
 from ..exchange.budgeting import Budgeting
@@ -15,13 +17,13 @@ from ..exchange.inbound import NO_HEADERS
 from ..exchange.routing import Hold, Moment, Narrowed, Patience, Routing
 from ..exchange.view import Routed, View
 from ..policy import Book
-from ..policy.budgets import Accounts, Ask, Spans, Used, Verdict
+from ..policy.budgets import GRANTED, Accounts, Ask, Seat, Spans, Used, Verdict
 from ..policy.caching import CacheKey, Tenant, tenant_of, why_not
 from ..policy.chances import chances
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ENTRY_BYTES, Entry, Memory
-from .deciding import UNKNOWN_CALLER, Deciding, Denied
-from .facts import facts_of
+from ..policy.seats import Plan, claims_of
+from .deciding import MOST_KEPT, UNKNOWN_CALLER, Deciding, Denied, Kind, Who
 from .recorded import Recorded
 
 MEMBER, CACHE, REFUSED = "member", "cache", "refused"
@@ -29,7 +31,7 @@ Shares = tuple[tuple[str, float], ...]
 _PATIENT = Patience(0, float("inf"))
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What becomes of a call. `shares`: how likely each member is to have its first attempt, those with a
     chance alone; of an answer from the cache whose reply it was. `held`: budgets hold something for it."""
 
@@ -44,6 +46,21 @@ class Outcome(NamedTuple):
     misses: bool = False  # its reply is to be kept, if it can be
 
 
+_NOWHERE = Outcome(REFUSED)
+
+
+@dataclass(slots=True)
+class _Way:
+    """What is the same for all calls of one decision. `usual`: where they go by weight alone; None: that is
+    each call's own. `routed` and `paid`: the same where budgets are asked and have room, once it is known."""
+
+    decision: Decision
+    pool: Pool
+    usual: Outcome | None
+    routed: Routed | None = None
+    paid: Outcome = _NOWHERE
+
+
 class Replay:
     """`outcome` of each call, in the order of time; `ended` once it is known what it used. `cost`: a
     configuration in which budgets matter is told what calls cost by `ended`."""
@@ -51,12 +68,13 @@ class Replay:
     def __init__(self, view: View, spans: Spans, *, keeps: bool = True) -> None:
         self._view = view
         self._deciding = Deciding(view, keeps=keeps)
-        self._accounts = Accounts(spans)
+        self._keeps = keeps
+        self._accounts = Accounts(spans, tells=False)
         self._ends: list[tuple[float, int, str, Used]] = []
         self._book = Book()
         self._hedges = HedgeTally()
-        self._known: dict[int, tuple[Decision, Outcome]] = {}
-        self._routed: dict[tuple[int, str], tuple[Decision, Routed]] = {}
+        self._may_hedge = any(pool.hedge is not None for pool in view.catalog.pools.values())
+        self._ways: dict[int, _Way] = {}
         self._shares: dict[tuple[str, ...], Shares] = {}
         self._replies = Memory(view.catalog.cache.bytes)
         self._number = 0
@@ -73,45 +91,59 @@ class Replay:
         return self._view.plan is not None
 
     def outcome(self, call: Recorded, at_s: float) -> Outcome:
-        self._settle(at_s)
-        decision = self._deciding.decision(call, at_s)
+        ends = self._ends
+        while ends and ends[0][0] <= at_s:  # charged what they used
+            _, _, request_id, used = heapq.heappop(ends)
+            self._accounts.close(request_id, used)
+        who = self._deciding.who(call)
+        caller = who.caller
+        if caller is None:
+            return Outcome(REFUSED, code=UNKNOWN_CALLER)
+        kind = self._deciding.kind(call, who, at_s)
+        decision = kind.decision
         if isinstance(decision, Denied):
             return Outcome(REFUSED, decision.rule, decision.pool, code=decision.code)
-        pool = self._view.catalog.pools[decision.pool]
+        way = self._way(decision)
         misses = False
-        if pool.cache is not None:
-            found = self._in_cache(call, decision, pool, pool.cache, at_s)
+        if way.pool.cache is not None:
+            found = self._in_cache(call, way, way.pool.cache, kind.facts_of(call, caller), at_s)
             if isinstance(found, Outcome):
                 return found
             misses = found
-        caller = self._deciding.caller(call)
-        plan = self._view.plan
-        is_plain = not pool.routing.is_cheapest
-        if caller is not None and plan is not None:
-            depends = plan.depends_on_provider(caller, decision.pool)
-            if depends or not is_plain or plan.seats(caller, decision.pool, ""):
-                return self._paid(call, decision, at_s, misses, depends)
-        if is_plain:
-            known = self._known.get(id(decision))
-            if known is None or known[0] is not decision:
-                alone = Outcome(MEMBER, decision.rule, decision.pool, self._shares_of(decision))
-                known = self._known[id(decision)] = decision, alone
-            return known[1]._replace(misses=True) if misses else known[1]
-        facts = self._facts(call)
-        routed = self._route(call, decision, facts, at_s, None)
-        return self._sent(routed, "", "", False, misses) if isinstance(routed, Routed) else _waits(decision)
+        if self._view.plan is not None:
+            seats = _seats(self._view.plan, who, caller, decision.pool)
+            if seats is None or seats or way.usual is None:
+                return self._paid(call, way, self._view.plan, kind, caller, seats, at_s, misses)
+        if way.usual is None:
+            routed = self._route(call, decision, kind.facts_of(call, caller), at_s, None)
+            if not isinstance(routed, Routed):
+                return _waits(decision)
+            return self._sent(routed, "", "", False, misses)
+        return replace(way.usual, misses=True) if misses else way.usual
+
+    def _way(self, decision: Decision) -> _Way:
+        way = self._ways.get(id(decision))
+        if way is None or way.decision is not decision:
+            if len(self._ways) >= MOST_KEPT:
+                self._ways.clear()
+            pool, usual = self._view.catalog.pools[decision.pool], None
+            if not pool.routing.is_cheapest:
+                usual = Outcome(MEMBER, decision.rule, decision.pool, self._shares_of(decision))
+            way = self._ways[id(decision)] = _Way(decision, pool, usual)
+        return way
 
     def ended(self, call: Recorded, outcome: Outcome, ends_s: float, used: Used) -> None:
         """A call that was let go: what it used, and when that is known."""
         if outcome.held:
             self._number += 1
             heapq.heappush(self._ends, (ends_s, self._number, call.request_id, used))
-        self._hedges.ended(call.request_id, is_hedged=False)
+        if self._may_hedge:
+            self._hedges.ended(call.request_id, is_hedged=False)
 
     def keep(self, call: Recorded, outcome: Outcome, from_s: float) -> None:
         """Its reply is kept for others."""
         pool = self._view.catalog.pools[outcome.pool]
-        caller = self._deciding.caller(call)
+        caller = self._deciding.who(call).caller
         if pool.cache is None or caller is None or not call.fingerprint:
             return
         tenant = tenant_of(pool.cache.scope, caller)
@@ -127,40 +159,47 @@ class Replay:
     # -- the cache
 
     def _in_cache(
-        self, call: Recorded, decision: Decision, pool: Pool, caching: Caching, at_s: float
+        self, call: Recorded, way: _Way, caching: Caching, facts: Facts, at_s: float
     ) -> Outcome | bool:
         """An answer; else whether the call is one whose reply may be kept."""
-        caller = self._deciding.caller(call)
-        if caller is None or call.cache_reason == "no-store":
+        if call.cache_reason == "no-store" or why_not(facts, caching, call.request_bytes):
             return False
-        facts = self._facts(call)
-        if why_not(facts, caching, call.request_bytes):
-            return False
-        tenant = tenant_of(caching.scope, caller)
+        tenant = tenant_of(caching.scope, facts.caller)
         if tenant is None:
             return False
         if not call.fingerprint:
             self.unfingerprinted += 1
             return False
-        entry = self._replies.get(_key(pool, tenant, call.fingerprint), at_s)
+        entry = self._replies.get(_key(way.pool, tenant, call.fingerprint), at_s)
         if entry is None:
             return True
         shares = ((entry.member, 1.0),) if entry.member else ()
-        return Outcome(CACHE, decision.rule, decision.pool, shares)
+        return Outcome(CACHE, way.decision.rule, way.decision.pool, shares)
 
     # -- budgets
 
-    def _paid(self, call: Recorded, decision: Decision, at_s: float, misses: bool, depends: bool) -> Outcome:
-        plan = self._view.plan
-        if plan is None:
-            raise ValueError("there are no budgets")
-        facts = self._facts(call)
+    def _paid(
+        self,
+        call: Recorded,
+        way: _Way,
+        plan: Plan,
+        kind: Kind,
+        caller: Caller,
+        seats: tuple[Seat, ...] | None,
+        at_s: float,
+        misses: bool,
+    ) -> Outcome:
+        if seats and way.routed is not None and self._has_room(call, way.routed, kind, seats, at_s):
+            return replace(way.paid, misses=True) if misses else way.paid
+        decision, facts = way.decision, kind.facts_of(call, caller)
         budgeting = Budgeting(self._view, plan, call.request_id, _Funds(self._accounts))
 
         def route(narrowed: Narrowed | None) -> Routed | Hold:
-            if depends or (narrowed is not None and narrowed.without):
-                return self._route(call, decision, facts, at_s, narrowed)
-            return self._by_weight(call, decision, facts, at_s, narrowed)
+            routed = self._route(call, decision, facts, at_s, narrowed)
+            is_all = narrowed is None or not (narrowed.pool or narrowed.without)
+            if self._keeps and seats and is_all and isinstance(routed, Routed):
+                self._learn(way, routed)
+            return routed
 
         try:
             routed = budgeting.next(route, facts, (), at_s)
@@ -178,24 +217,24 @@ class Replay:
             return _waits(decision)
         is_held = call.request_id in self._accounts.held
         sent = self._sent(routed, budgeting.degraded_from, budgeting.budget, is_held, misses)
-        return sent._replace(misses=False) if sent.degraded_from else sent
+        return replace(sent, misses=False) if sent.degraded_from else sent
 
-    def _by_weight(
-        self, call: Recorded, decision: Decision, facts: Facts, at_s: float, narrowed: Narrowed | None
-    ) -> Routed | Hold:
-        """The same for all calls of one decision, where neither what a call costs nor a hedge matters."""
-        goes_to = narrowed.pool if narrowed is not None else ""
-        pool = self._view.catalog.pools[goes_to or decision.pool]
-        key = id(decision), goes_to
-        known = self._routed.get(key)
-        if known is not None and known[0] is decision:
-            return known[1]
-        routed = self._route(call, decision, facts, at_s, narrowed)
-        # Of a pool that it was degraded to, who is eligible there is each call's own.
-        is_own = not goes_to and not pool.routing.is_cheapest and pool.hedge is None
-        if is_own and isinstance(routed, Routed):
-            self._routed[key] = decision, routed
-        return routed
+    def _has_room(
+        self, call: Recorded, routed: Routed, kind: Kind, seats: tuple[Seat, ...], at_s: float
+    ) -> bool:
+        """As Budgeting begins; nearly always that is all, and the call's amounts are held."""
+        facts = kind.facts
+        size = _Size(
+            facts.surface, call.context_tokens or 0, call.max_output_tokens, facts.audio, call.choices
+        )
+        members, ceilings = routed.decision.eligible, self._view.ceilings
+        claims, untold = claims_of(seats, size, members, ceilings, at_s, 1, routed.pools)
+        return not untold and self._accounts.reserve(Ask(call.request_id, claims, at_s)).outcome == GRANTED
+
+    def _learn(self, way: _Way, routed: Routed) -> None:
+        """It is the same for all calls of one decision, where Envoy picks by weight and no hedge is near."""
+        if way.usual is not None and way.pool.hedge is None and routed.member is None:
+            way.routed, way.paid = routed, self._sent(routed, "", "", True, False)
 
     def _shares_of(self, decision: Decision) -> Shares:
         key = (decision.pool, *[member.id for member in decision.eligible])
@@ -220,15 +259,25 @@ class Replay:
         )
         return routing.first(decision, NO_HEADERS, b"")
 
-    def _settle(self, at_s: float) -> None:
-        """Calls that have ended by now are charged what they used."""
-        ends = self._ends
-        while ends and ends[0][0] <= at_s:
-            _, _, request_id, used = heapq.heappop(ends)
-            self._accounts.settle(request_id, lambda since, until, used=used: used)  # type: ignore[misc]
 
-    def _facts(self, call: Recorded) -> Facts:
-        return facts_of(call, self._view.catalog, self._deciding.caller(call))
+class _Size(msgspec.Struct, frozen=True, gc=False):
+    """A call's, as policy.ceilings asks for it."""
+
+    surface: Surface
+    context_tokens: int
+    max_output_tokens: int | None
+    audio: bool
+    choices: int
+
+
+def _seats(plan: Plan, who: Who, caller: Caller, pool: str) -> tuple[Seat, ...] | None:
+    """In budgets; None: they depend on who answers."""
+    try:
+        return who.seats[pool]
+    except KeyError:
+        depends = plan.depends_on_provider(caller, pool)
+        found = who.seats[pool] = None if depends else plan.seats(caller, pool, "")
+        return found
 
 
 class _Funds:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from ..core.ids import unix_ms_of
@@ -14,20 +12,20 @@ from ..core.usage import EXACT, UNKNOWN, Usage
 NO_HEADERS: dict[str, str] = {}
 
 
-class Chance(msgspec.Struct, frozen=True):
+class Chance(msgspec.Struct, frozen=True, gc=False):
     """As core.record.Eligible."""
 
     member: str
     chance: float
 
 
-class Amount(msgspec.Struct):
+class Amount(msgspec.Struct, gc=False):
     """Of a Cost, the whole: nano-dollars; None: unknown."""
 
     total: int | None = None
 
 
-class Kept(msgspec.Struct):
+class Kept(msgspec.Struct, gc=False):
     """As core.record.Saved."""
 
     usage: Usage | None = None
@@ -35,7 +33,7 @@ class Kept(msgspec.Struct):
     cost: Amount | None = None
 
 
-class Tried(msgspec.Struct, omit_defaults=True):
+class Tried(msgspec.Struct, omit_defaults=True, gc=False):
     """As core.record.Attempt."""
 
     member: str
@@ -50,7 +48,7 @@ class Tried(msgspec.Struct, omit_defaults=True):
     code: str = ""
 
 
-class Recorded(msgspec.Struct, omit_defaults=True):
+class Recorded(msgspec.Struct, omit_defaults=True, gc=False):
     """As core.record.Record, by the same names: lines of the journal are read as this. `purpose` is "" for
     clients' calls; `shadow_of` is the call that a shadow repeats."""
 
@@ -128,17 +126,17 @@ class Recorded(msgspec.Struct, omit_defaults=True):
     @property
     def usage(self) -> Used | None:
         """Of the reply, by whom it was made. None: not known."""
-        if self.was_hit:
+        if self.cache in (HIT, JOINED):
             saved = self.saved
             return Used(saved.usage, self.member, saved.service_tier) if saved and saved.usage else None
-        attempts = self.attempts
-        for attempt in attempts if len(attempts) == 1 else reversed(attempts):
-            if attempt.usage is not None and attempt.usage_state == EXACT and attempt.member == self.member:
-                return Used(attempt.usage, attempt.member, attempt.service_tier)
+        for attempt in reversed(self.attempts):
+            usage = attempt.usage
+            if usage is not None and attempt.usage_state == EXACT and attempt.member == self.member:
+                return Used(usage, attempt.member, attempt.service_tier)
         return None
 
 
-class Used(NamedTuple):
+class Used(msgspec.Struct, frozen=True, gc=False):
     usage: Usage
     member: str
     service_tier: str

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from ..core.outcomes import OK
 from ..policy.budgets import Used as Spent
 from .learning import Learned
@@ -22,7 +24,7 @@ OTHERS = "(others)"
 _LASTS_S = 1.0
 
 
-class Judged(NamedTuple):
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """A call under one policy. `nano` None: unknown. `parts`: (whose usage, at whom, nano-dollars of the
     prompt and of the answer). `is_same`: the members have the chances that they had."""
 
