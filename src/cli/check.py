@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -11,8 +12,10 @@ from typing import Any
 
 import yaml
 
+from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
+from ..evals.custom import function_named
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from ..xds.snapshot import Versions
 from ..xds.types import ADS, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, OUTER_ROUTES, ROUTES, SECRET
@@ -32,6 +35,8 @@ def check_path(path: Path, *, with_envoy: bool) -> int:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
     if ready.capture_why:
         raise Misconfigured(500, "capture_unset", f"{path}: {ready.capture_why}")
+    for name in _functions(ready.catalog):
+        function_named(name)
     judged = ""
     if with_envoy:
         complaint = envoy_complaint(ready.snapshot.resources)
@@ -42,6 +47,14 @@ def check_path(path: Path, *, with_envoy: bool) -> int:
     pools, members = len(said), sum(len(pool.members) for pool in said)
     print(f"{path}: good: revision {ready.catalog.revision}, {pools} pools, {members} members{judged}")
     return 0
+
+
+def _functions(catalog: Catalog) -> list[str]:
+    """Users' own scorers, which a process beside the broker will call."""
+    rollouts = [one.rollout for one in catalog.trials.values() if one.rollout is not None]
+    scores = [stage.scores for one in rollouts for stage in one.stages if stage.scores is not None]
+    said = [json.loads(scorer.said) for one in scores for scorer in one.by if scorer.kind == "python"]
+    return sorted({one["function"] for one in said})
 
 
 def envoy_complaint(resources: Versions) -> str:

@@ -114,9 +114,9 @@ class ControlPlane:
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
         broker = content_hash(seal.hex())
-        self._trials = TrialKeeper(options.state_dir, broker, options.listener)
+        self._trials = TrialKeeper(options.state_dir, broker, options.listener, seal)
         self._capture = CaptureKeeper(options.state_dir)
-        self._captures = CaptureDesk(self._captured)
+        self._captures = CaptureDesk(self._captured, self._trials.to_score)
         known = (hedges, self._opens.open, self._cache, self._budgets, self._captures, self._trials)
         self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
         undecided = options.overrides.undecided

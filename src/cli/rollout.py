@@ -15,6 +15,23 @@ from .status_table import aligned, fetch, post
 
 _HEAD = ("ROLLOUT", "PHASE", "STAGE", "SINCE", "CALLS", "STABLE")
 _GATES = ("  GATE", "VERDICT", "CANDIDATE", "STABLE", "ALLOWED")
+_RESULTS = {
+    "scored": "scored",
+    "failed": "failed",
+    "unfit": "unfit",
+    "unpaired": "without their copy",
+    "dropped": "dropped",
+    "late": "too late",
+    "paused": "not scored for want of budget",
+    "lost": "lost",
+}
+_WHYS = {
+    "judge": "a judge did not answer, or named no verdict",
+    "timeout": "it took too long",
+    "budget": "the budget of the scores is used up",
+    "function": "a scorer's function failed, or can't be had",
+    "unfit": "no scorer is for such a call",
+}
 
 
 def print_rollouts(admin_url: str, names: Sequence[str], how: str) -> int:
@@ -69,7 +86,26 @@ def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
         )
         for gate in row["gates"]
     ]
-    return [*told, *(aligned([_GATES, *gates]) if gates else [])]
+    return [*told, *(aligned([_GATES, *gates]) if gates else []), *_scores(row.get("scores"))]
+
+
+def _scores(said: Mapping[str, Any] | None) -> list[str]:
+    """What became of the answers that this broker was to score."""
+    if not said:
+        return []
+    counts = [f"{said[name]} {word}" for name, word in _RESULTS.items() if said.get(name)]
+    waiting = said["waiting"] + said["under_way"]
+    if waiting:
+        counts.append(f"{waiting} waiting")
+    told = [f"answers drawn: {', '.join(counts) or 'none so far'}"]
+    unscored = said["unscored"]
+    if any(unscored.values()):
+        # Where it is the candidate's answers that nobody can score, the mean of the others flatters it.
+        whose = f"{unscored[CANDIDATE]} of the candidate's, {unscored[STABLE]} of the stable arm's"
+        told.append(f"without a score: {whose}")
+    if said["last_failure"]:
+        told.append(f"the last failure: {_WHYS.get(said['last_failure'], said['last_failure'])}")
+    return [f"  {'; '.join(told)}"]
 
 
 def _figure(gate: Mapping[str, Any], arm: str) -> str:

@@ -15,13 +15,13 @@ from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample, Where
 from ..dialects import BUILT, DEVIATIONS, KNOWN
-from ..policy.redaction import Redaction
+from ..policy.redaction import Redaction, cleaned
 from ..settings import load
 from ..traffic.lines import line_of, sample_of
 from ..traffic.place import default_url
 from ..traffic.store import StoreError, TrafficStore
 from ..traffic.stores import open_store
-from ..traffic.write import clean, redaction_of
+from ..traffic.write import redaction_of
 from .capture import settings_of
 from .ledger_access import Progress, moment
 from .outputs import written
@@ -106,7 +106,7 @@ def run_import(config: Path, state_dir: Path | None, files: Sequence[str], diale
             batch: list[Sample] = []
             for number, line in _lines(name):
                 try:
-                    batch.append(clean(sample_of(line, time.time(), dialect), found.redaction))
+                    batch.append(cleaned(sample_of(line, time.time(), dialect), found.redaction))
                 except ValueError as error:
                     bad += 1
                     if bad <= _MOST_TOLD:

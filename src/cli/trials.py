@@ -11,13 +11,14 @@ import msgspec
 
 from ..core.record import Record
 from ..core.traffic import Sample
-from ..core.trials import Rollout, Shadow
+from ..core.trials import Rollout, Shadow, ToScore
 from ..exchange.trying import Copy, Standing
-from ..policy.rollout import COMMANDS
+from ..policy.rollout import COMMANDS, DONE
 from ..trials.agreement import Agreements
 from ..trials.rollouts import Rollouts, Score
 from .admin import Query, Routes
 from .runtime import Ready
+from .scoring import ScoreKeeper
 from .shadow import CopyKeeper
 
 _PATIENCE_S = 10.0
@@ -25,11 +26,12 @@ _PATIENCE_S = 10.0
 
 class TrialKeeper:
     """`run` keeps all of it going until it is cancelled. What calls ask of it never waits. `folder` is that
-    of the state, `broker` this one's name among others."""
+    of the state, `broker` this one's name among others, `seal` the key of its errands."""
 
-    def __init__(self, folder: Path, broker: str, elsewhere: str = "") -> None:
+    def __init__(self, folder: Path, broker: str, elsewhere: str = "", seal: bytes = b"") -> None:
         self._copies = CopyKeeper(elsewhere)
         self._rollouts = Rollouts(folder, broker, self._moved)
+        self._scores = ScoreKeeper(seal, self._rollouts.score, elsewhere)
         self._agreements = Agreements(self._wants, self._rollouts.score)
         self._names: tuple[str, ...] = ()
         self._scored_pools: dict[str, Rollout] = {}
@@ -38,7 +40,9 @@ class TrialKeeper:
     def _moved(self) -> None:
         states = ((name, self._rollouts.state(name)) for name in self._names)
         self.standings = {
-            name: Standing(state.stage, state.is_on) for name, state in states if state is not None
+            name: Standing(state.stage, state.is_on, state.phase == DONE)
+            for name, state in states
+            if state is not None
         }
 
     def offer(self, copy: Copy) -> None:
@@ -48,24 +52,30 @@ class TrialKeeper:
         self._copies.missed(shadow)
 
     def _wants(self, pool: str) -> bool:
-        """Is it at a stage of copies, and has a gate for quality?"""
+        """Is it at a stage of copies, and has a gate for quality that nothing else feeds?"""
         rollout = self._scored_pools.get(pool)
         standing = self.standings.get(rollout.name) if rollout is not None else None
         if rollout is None or standing is None or not standing.is_on or standing.stage >= len(rollout.stages):
             return False
         stage = rollout.stages[standing.stage]
-        return stage.shadow is not None and stage.gates.quality_ppm is not None
+        return stage.shadow is not None and stage.scores is None and stage.gates.quality_ppm is not None
 
     def sampled(self, sample: Sample) -> None:
         """A captured call."""
         self._agreements.sampled(sample)
 
+    def to_score(self, to: ToScore, sample: Sample | None) -> None:
+        """The answer to a call that was drawn; None: there was no room for it."""
+        self._scores.offer(to, sample)
+
     def take(self, records: Sequence[Record]) -> None:
         """Calls that have ended."""
         self._rollouts.take(records)
+        self._scores.recorded(records)
 
     def configured(self, ready: Ready) -> None:
         self._copies.configured(ready.catalog)
+        self._scores.configured(ready.catalog)
         found = [one.rollout for one in ready.catalog.trials.values() if one.rollout is not None]
         self._names = tuple(one.name for one in found)
         self._scored_pools = {one.pool: one for one in found}
@@ -91,13 +101,13 @@ class TrialKeeper:
             return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE_S)
 
         def shown(query: Query, body: bytes) -> Any:
-            return {"rollouts": on_loop(self._rollouts.shown())}
+            return {"rollouts": on_loop(self._shown())}
 
         def told(query: Query, body: bytes) -> Any:
             name, word = _one(query, "rollout"), _one(query, "do")
             if word not in COMMANDS:
                 raise ValueError(f"there is no {word!r} to do; give {', '.join(COMMANDS)}")
-            return on_loop(self._rollouts.command(name, word))
+            return self._with_scores(on_loop(self._rollouts.command(name, word)))
 
         def scored(query: Query, body: bytes) -> Any:
             try:
@@ -112,14 +122,21 @@ class TrialKeeper:
             ("POST", "/rollouts/scores"): scored,
         }
 
+    async def _shown(self) -> list[dict[str, Any]]:
+        return [self._with_scores(row) for row in await self._rollouts.shown()]
+
+    def _with_scores(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "scores": self._scores.shown(row["rollout"])}
+
     async def _scored(self, scores: Sequence[Score]) -> int:
         return self._rollouts.score(scores)
 
     async def run(self) -> None:
-        await asyncio.gather(self._copies.run(), self._rollouts.run())
+        await asyncio.gather(self._copies.run(), self._scores.run(), self._rollouts.run())
 
     async def close(self) -> None:
         await self._copies.close()
+        await self._scores.close()
         await self._rollouts.close()
 
 

@@ -361,3 +361,8 @@ class Catalog:
     ledger: LedgerPlace = LedgerPlace()
     trials: Mapping[str, Trials] = field(default_factory=lambda: _NO_TRIALS)  # by the pool's name
     capture: Capture = NO_CAPTURE
+
+    @property
+    def sees_replies(self) -> bool:
+        """Are replies of any calls shown to the broker, on their way to their clients?"""
+        return self.capture.sees_replies or any(trials.is_scored for trials in self.trials.values())

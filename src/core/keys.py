@@ -19,6 +19,8 @@ CODE_HEADER = "x-broker-code"
 CACHE_HEADER = "x-broker-cache"
 # The filter of the outer listener that shows replies of captured calls.
 CAPTURE_FILTER = "modelbroker.capture"
+# What ext_proc says of such a call, for the routes: in metadata, which no client sends and no provider sees.
+REPLY_SEEN = "reply_seen"
 # Of a reply that hands an attempt back to the outer listener: why it failed, and at which member. They begin
 # otherwise than the headers that a client may see: those are taken off behind the member.
 CAUSE_HEADER = "broker-cause"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # a catalog holds trials
     from .catalog import Condition
 
-# What a call is for, where it is no client's.
-SHADOW = "shadow"
+# What a call is for, where it is no client's: a copy of one, or a question to who scores answers.
+SHADOW, SCORE = "shadow", "score"
 # Whose a call is in a rollout.
 STABLE, CANDIDATE = "stable", "candidate"
 ALL_PPM = 1_000_000
@@ -68,6 +68,49 @@ class Gates:
 
 
 @dataclass(frozen=True, slots=True)
+class Scorer:
+    """How good answers are. `said` are its words as JSON, as suites of evaluations have them; `pool` is whom
+    it asks, "" where it asks nobody."""
+
+    name: str
+    kind: str
+    pool: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """So many parts of a million of each arm's calls are scored `by` these. `name` is unique: the rollout's,
+    or that of a stage that has its own."""
+
+    name: str
+    pool: str
+    by: tuple[Scorer, ...]
+    share_ppm: int
+
+    @property
+    def caller(self) -> str:
+        """Who asks judges, in records and budgets."""
+        return f"{SCORE}:{self.pool}"
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The pools that are asked."""
+        return tuple(sorted({one.pool for one in self.by if one.pool}))
+
+
+class ToScore(NamedTuple):
+    """Of one call whose answer is to be scored: by which Scores, in which rollout, and whose it is. `first`:
+    the id of the client's own call. `is_pair`: its copy is scored with it."""
+
+    scores: Scores
+    rollout: str
+    arm: str
+    first: str
+    is_pair: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """`share_ppm` of the sessions are the candidate's for `hold_ms` or longer, and until it has had
     `min_calls`. What is not decided after `limit_ms` is rolled back. With a `shadow` no session is: the
@@ -80,6 +123,7 @@ class Stage:
     limit_ms: int
     gates: Gates
     shadow: Shadow | None = None
+    scores: Scores | None = None  # None: nobody scores its calls but who posts scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +144,9 @@ class Trials:
 
     shadows: tuple[Shadow, ...] = ()
     rollout: Rollout | None = None
+
+    @property
+    def is_scored(self) -> bool:
+        """Does the broker score answers, at any stage?"""
+        rollout = self.rollout
+        return rollout is not None and any(stage.scores is not None for stage in rollout.stages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ async def post(
     body: bytes,
     timeout_s: float,
     dialect: str = "",
+    tls: ssl.SSLContext | None = None,
 ) -> Heard:
     """`dialect`: whose stream it may be; "": none is looked for."""
     began = time.perf_counter()
@@ -40,7 +42,7 @@ async def post(
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
             wire = h11.Connection(h11.CLIENT)
             sent = [("host", "broker"), ("connection", "close"), ("content-length", str(len(body))), *headers]
             writer.write(wire.send(h11.Request(method="POST", target=path, headers=sent)) or b"")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..settings.scorers import name_of
 from ..stats import Interval, holm, mean_interval, paired_bootstrap, quantile_interval, score_interval, wilson
 from .cases import Case
 from .outcomes import OUT_OF_MONEY, Billed, Outcome, Scored
-from .scoring import name_of
 from .suite import Suite
 from .verdicts import Contest, Verdict, quality_of, verdicts
 

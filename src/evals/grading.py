@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from ..settings.scorer_schema import ScorerIn
+from ..settings.scorers import name_of
 from .answers import Answer, parsed, read_answer
 from .cases import PATHS, Case, reference_of
 from .custom import function_named, scored_by
 from .judging import mark_of, mark_request, pair_request, verdict_of
 from .outcomes import Outcome, Scored
 from .overlay import JUDGE
-from .scoring import Score, applies, name_of, score
+from .scoring import Score, applies, score
 from .similarity import cosine
 from .suite import Suite
-from .suite_schema import ScorerIn
 
 Ask = Callable[[str, str, Mapping[str, Any]], Awaitable[bytes]]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..settings.scorer_schema import ScorerIn
 from .answers import Answer, Used, parsed
 from .cases import Case
 from .jsonschema import problem_of, same
 from .similarity import alike
-from .suite_schema import ScorerIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,6 @@ class Score:
 
     value: float
     why: str = ""
-
-
-def name_of(scorer: ScorerIn) -> str:
-    return scorer.name or scorer.kind
 
 
 def applies(scorer: ScorerIn, case: Case, reference: Answer | None) -> bool:

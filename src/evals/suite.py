@@ -13,12 +13,12 @@ from ..core.catalog import Catalog
 from ..settings.explain import read_one
 from ..settings.merge import Merged
 from ..settings.problems import Problem, SettingsError, field_name, kind, listing, show, suggestion
+from ..settings.scorer_schema import ScorerIn
+from ..settings.scorers import check_scorers, check_slice
 from ..settings.yamltext import YamlProblem, parse, read_lines
-from .suite_schema import SLICES, CandidateIn, DataIn, ScorerIn, SuiteIn
+from .suite_schema import CandidateIn, DataIn, SuiteIn
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_BOUNDS = ("at_most", "at_least")
-_CHECKS = ("says", "says_not", *_BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def read_suite(file: str, text: str, catalog: Catalog | None = None) -> Suite:
     _check_candidates(merged, said, catalog)
     _check_scorers(merged, said, catalog)
     for i, name in enumerate(said.slices):
-        _check_slice(merged, ("slices", i), name)
+        check_slice(merged, ("slices", i), name)
     merged.stop_if_wrong()
     candidates = tuple(
         Candidate(c.name, c.pool or "", c.provider or "", c.model or "", c.config or "")
@@ -169,7 +169,7 @@ def _check_data(merged: Merged, said: SuiteIn) -> None:
         wrong = "has both file and traffic" if data.file else "has neither file nor traffic"
         merged.wrong(("data",), wrong, "give {file: PATH} or {traffic: {since: 7d}}")
     for i, name in enumerate(data.strata):
-        _check_slice(merged, ("data", "strata", i), name)
+        check_slice(merged, ("data", "strata", i), name)
     if said.reference == "captured" and data.file and not data.traffic:
         merged.warn(
             ("reference",), "a file's cases have a captured reply only where they say one", "give expected"
@@ -177,15 +177,6 @@ def _check_data(merged: Merged, said: SuiteIn) -> None:
     if said.baseline is not None and said.baseline not in [one.name for one in said.candidates]:
         right = suggestion(said.baseline, [one.name for one in said.candidates], "give a candidate's name")
         merged.wrong(("baseline",), f"there is no candidate {show(said.baseline)}", right)
-
-
-def _check_slice(merged: Merged, path: tuple[str | int, ...], name: str) -> None:
-    if name not in SLICES:
-        merged.wrong(
-            path,
-            f"nothing can be told apart by {show(name)}",
-            suggestion(name, SLICES, f"give {listing(SLICES)}"),
-        )
 
 
 def _check_candidates(merged: Merged, said: SuiteIn, catalog: Catalog | None) -> None:
@@ -221,77 +212,12 @@ def _look_up(merged: Merged, path: tuple[str | int, ...], one: CandidateIn, cata
 
 
 def _check_scorers(merged: Merged, said: SuiteIn, catalog: Catalog | None) -> None:
-    names: set[str] = set()
+    check_scorers(merged, ("scorers",), said.scorers, catalog.pools if catalog is not None else None)
     for i, one in enumerate(said.scorers):
-        path = ("scorers", i)
-        name = one.name or one.kind
-        if name in names:
-            merged.wrong((*path, "name"), f"a scorer {show(name)} is there already", "give each its own name")
-        names.add(name)
-        for slice_name in one.match:
-            _check_slice(merged, (*path, "match", slice_name), slice_name)
-        _check_own(merged, path, one)
-        if one.pool and catalog is not None:
-            if one.pool not in catalog.pools:
-                right = suggestion(one.pool, catalog.pools, f"the pools are {listing(catalog.pools)}")
-                merged.wrong((*path, "pool"), f"there is no pool {show(one.pool)}", right)
-            elif one.kind == "judge" and not one.allow_candidates:
-                _check_judge(merged, path, one.pool, said, catalog)
-    if all(one.weight == 0 for one in said.scorers):
-        merged.wrong(
-            ("scorers",), "all weights are 0: there would be no quality", "give one of them a weight"
-        )
-
-
-_OWN = {
-    "exact": {"case"},
-    "json": {"schema_", "fields"},
-    "tools": {"arguments"},
-    "similarity": {"pool"},
-    "regex": {"pattern"},
-    "rubric": {"rubric"},
-    "judge": {"pool", "criteria", "grade", "allow_candidates"},
-    "python": {"function"},
-}
-_NEEDS = {"regex": "pattern", "rubric": "rubric", "judge": "pool", "python": "function"}
-_COMMON = {"kind", "name", "weight", "match"}
-
-
-def _check_own(merged: Merged, path: tuple[str | int, ...], one: ScorerIn) -> None:
-    for name in one.model_fields_set - _COMMON - _OWN[one.kind]:
-        shown = name.rstrip("_")
-        merged.wrong(
-            (*path, shown), f"{one.kind} has no {show(shown)}", f"it has {listing(sorted(_OWN[one.kind]))}"
-        )
-    needed = _NEEDS.get(one.kind)
-    if needed and not getattr(one, needed):
-        merged.wrong(path, f"{one.kind} needs {needed}", f"add `{needed}`")
-    _check_pattern(merged, (*path, "pattern"), one.pattern)
-    for i, check in enumerate(one.rubric):
-        here = (*path, "rubric", i)
-        ways = check.keys() - {"weight"}
-        if len(ways) != 1 or not ways <= set(_CHECKS):
-            merged.wrong(
-                here, "is no check", f"give one of {listing(_CHECKS)}, with a `weight` where you like"
-            )
+        if one.kind != "judge" or one.allow_candidates or catalog is None:
             continue
-        way = next(iter(ways))
-        value, weight = check[way], check.get("weight", 1)
-        if way in _BOUNDS and (not isinstance(value, int) or isinstance(value, bool)):
-            merged.wrong((*here, way), f"{show(value)} is no number of characters", "give e.g. 600")
-        elif way not in _BOUNDS and not isinstance(value, str):
-            merged.wrong((*here, way), f"{show(value)} is not text", "give a regular expression")
-        elif way not in _BOUNDS:
-            _check_pattern(merged, (*here, way), value)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
-            merged.wrong((*here, "weight"), f"{show(weight)} is no weight", "give a number from 0 on")
-
-
-def _check_pattern(merged: Merged, path: tuple[str | int, ...], pattern: str | None) -> None:
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        merged.wrong(path, f"is no regular expression: {error}", "see Python's `re`")
+        if one.pool and one.pool in catalog.pools:
+            _check_judge(merged, ("scorers", i), one.pool, said, catalog)
 
 
 def _check_judge(

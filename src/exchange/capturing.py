@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 
 from ..core.call import Facts
 from ..core.capture import PPM, CaptureRule
+from ..core.keys import REPLY_SEEN
 from ..core.traffic import CUT_BY_SIZE, Sample
+from ..core.trials import ToScore
 from ..policy.capturing import captured, is_drawn, is_exempt, rule_for
 from .commands import Reply
 from .errand import Errand
@@ -18,18 +20,30 @@ WhyNot = Literal["", "off", "unavailable", "eval", "exempt", "no_rule", "share"]
 
 
 class ToCapture(NamedTuple):
-    """`sample` has no reply yet; `wants_reply`: it is to have one."""
+    """`sample` has no reply yet; `wants_reply`: it is to have one. `word`: what of it is for the store, as
+    the call's record says: `request`, `reply`, `both`, or "": nothing. `scores`: it is to be scored, in
+    memory alone."""
 
     sample: Sample
     wants_reply: bool
     most_bytes: int  # of the reply
+    word: str = "both"
+    scores: ToScore | None = None
 
-    @property
-    def word(self) -> str:
-        """What of the call is captured, as its record says."""
-        if not self.wants_reply:
-            return "request"
-        return "both" if self.sample.request is not None or self.sample.cut else "reply"
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """For the record, and for the routes that show replies."""
+        kept = (("captured", self.word),) if self.word else ()
+        return (*kept, (REPLY_SEEN, "yes")) if self.wants_reply else kept
+
+    def kept(self, sample: Sample) -> Sample:
+        """What of it is for the store."""
+        if self.scores is None:
+            return sample
+        return replace(
+            sample,
+            request=sample.request if self.word != "reply" else None,
+            reply=sample.reply if self.word != "request" else None,
+        )
 
 
 def to_capture(
@@ -41,18 +55,22 @@ def to_capture(
     asked_pool: str,
     pool: str,
     errand: Errand | None = None,
+    scores: ToScore | None = None,
 ) -> ToCapture | None:
     """`asked_pool` is what the call was for, which rules go by; `pool` the one that serves it. Of the
-    broker's own errands copies are captured as their calls are; a call of an evaluation is not."""
-    if not view.captures:
+    broker's own errands copies are captured as their calls are; a call of an evaluation is not. What is to be
+    scored is seen whole, whatever of it is kept."""
+    rule = _rule(view, facts, request_id, asked_pool, errand) if view.captures else None
+    if rule is None and scores is None:
         return None
-    capture = view.catalog.capture
+    most_bytes = view.catalog.capture.body_bytes
+    seen = rule if scores is None and rule is not None else _ALL
+    made = _made(seen, facts, request_id, body, at_s, pool, most_bytes)
+    word = "" if rule is None else "request" if not rule.reply else "both" if rule.request else "reply"
+    sample = made.sample
     if errand is not None:
-        return _copied(errand, facts, request_id, body, at_s, pool, capture.body_bytes)
-    rule = captured(capture, facts, asked_pool, request_id) if not facts.caller.purpose else None
-    if rule is None:
-        return None
-    return _made(rule, facts, request_id, body, at_s, pool, capture.body_bytes)
+        sample = replace(sample, purpose=errand.purpose, shadow_of=errand.shadow_of)
+    return made._replace(sample=sample, word=word, scores=scores)
 
 
 class Foretold(NamedTuple):
@@ -71,7 +89,7 @@ def foretold(view: View, facts: Facts, asked_pool: str, request_id: str = "") ->
         return Foretold(None, "unavailable" if capture.rules else "off")
     if facts.caller.purpose:
         return Foretold(None, "eval")
-    if is_exempt(capture, facts):
+    if is_exempt(capture, facts.caller.name):
         return Foretold(None, "exempt")
     rule = rule_for(capture, facts, asked_pool)
     if rule is None:
@@ -86,16 +104,21 @@ def is_left_out(rule: CaptureRule, body: bytes, most_bytes: int) -> bool:
     return rule.request and len(body) > most_bytes
 
 
-def _copied(
-    errand: Errand, facts: Facts, request_id: str, body: bytes, at_s: float, pool: str, most_bytes: int
-) -> ToCapture | None:
-    """Of a copy that is captured which is of its call: who is exempt is so wherever its call is sent."""
-    if not (errand.captures_request or errand.captures_reply):
+_ALL = CaptureRule("", ())
+
+
+def _rule(
+    view: View, facts: Facts, request_id: str, asked_pool: str, errand: Errand | None
+) -> CaptureRule | None:
+    """What of the call is for the store. Of a copy it is what is of its call: who is exempt is so wherever
+    its call is sent."""
+    if errand is not None:
+        if not (errand.captures_request or errand.captures_reply):
+            return None
+        return CaptureRule("", (), request=errand.captures_request, reply=errand.captures_reply)
+    if facts.caller.purpose:
         return None
-    rule = CaptureRule("", (), request=errand.captures_request, reply=errand.captures_reply)
-    made = _made(rule, facts, request_id, body, at_s, pool, most_bytes)
-    sample = replace(made.sample, purpose=errand.purpose, shadow_of=errand.shadow_of)
-    return made._replace(sample=sample)
+    return captured(view.catalog.capture, facts, asked_pool, request_id)
 
 
 def _made(
@@ -126,7 +149,7 @@ def _made(
 
 def with_reply(reply: Reply, to: ToCapture | None) -> Reply:
     """An answer of the broker's own, from its cache: it is captured as a member's would be."""
-    if to is None:
+    if to is None or not to.word:
         return reply
     sample = to.sample
     if to.wants_reply:

@@ -20,7 +20,7 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
     """To `pool`, whatever rules say. `purpose` is what it is for (`shadow`), `shadow_of` the id of the call
     that it is a copy of; `caller` and `agent` stand for who calls. `rollout` and `stage`: whose figures it is
     for, if it is a rollout's. Good until `until_s` (unix time). Captured is of it what is of the
-    call itself."""
+    call itself. `is_scored`: so is its call, and both replies are compared."""
 
     purpose: str
     shadow_of: str
@@ -32,13 +32,14 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
     until_s: float
     captures_request: bool = False
     captures_reply: bool = False
+    is_scored: bool = False
 
     def as_caller(self) -> Caller:
         return Caller(name=self.caller, agent=self.agent, purpose=self.purpose)
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """For the record."""
-        facts = (("shadow_of", self.shadow_of),)  # the rest is its caller's
+        facts = (("shadow_of", self.shadow_of),) if self.shadow_of else ()  # the rest is its caller's
         if not self.rollout:
             return facts
         return (*facts, ("rollout", self.rollout), ("arm", CANDIDATE), ("stage", self.stage))

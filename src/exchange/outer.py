@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -40,6 +40,7 @@ from .identity import ANYONE, NO_PROOF, Proof, challenge, claimed, identify, tak
 from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import NOTHING_SAID, known_of_call
 from .routing import Hold, Moment, Narrowed, Patience, Routing
+from .scoring import to_score
 from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, asked_for, copies_of, decided, told_of_trial
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
@@ -193,8 +194,7 @@ class OuterCall:
         course, facts, reply = self._course, self._facts, self.refuse(error)
         if course is None or facts is None or not self.view.captures:
             return reply
-        pools = asked_for(self.view, self._arm, course.pools), course.pools[-1]
-        return with_error(reply, self._to_capture(facts, moment, *pools))
+        return with_error(reply, self._to_capture(facts, moment, course.pools))
 
     @property
     def was_handed_back(self) -> bool:
@@ -263,8 +263,7 @@ class OuterCall:
         if self._facts is None or self._course is not None or self.errand is not None:
             return []
         call = self._tried(self._facts, moment)
-        word = self.capture.word if self.capture is not None else ""
-        return copies_of(call, self._home, self._served_by, self.seal, missed, word)
+        return copies_of(call, self._home, self._served_by, self.seal, missed, self.capture)
 
     def _from_cache(
         self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
@@ -279,13 +278,17 @@ class OuterCall:
         call = Question(self.view, decision, facts, read, self._inbound, self._body)
         known = self.cache.answer(call, moment.unix_s, wait_s)
         if isinstance(known, Reply):
-            return with_reply(known, self._to_capture(facts, moment, decision.pool, decision.pool))
+            return with_reply(known, self._to_capture(facts, moment, (decision.pool,)))
         return known
 
-    def _to_capture(self, facts: Facts, moment: Moment, asked_pool: str, pool: str) -> ToCapture | None:
+    def _to_capture(self, facts: Facts, moment: Moment, pools: Sequence[str]) -> ToCapture | None:
+        """`pools`: where it was to go, and where it went on. A kept reply is no answer of an arm's."""
         began_s = moment.unix_s - (moment.monotonic_ms - self._started_ms) / 1000
+        asked_pool, pool = asked_for(self.view, self._arm, pools), pools[-1]
+        drawn = (self.request_id, self._arm, pool, self.standings, self.errand)
+        scores = to_score(self.view, facts, *drawn) if self.view.scores and self._served_by else None
         about = (self.request_id, self._body, began_s, asked_pool, pool)
-        return to_capture(self.view, facts, *about, self.errand)
+        return to_capture(self.view, facts, *about, self.errand, scores)
 
     def _resume_cache(self, facts: Facts, routed: Routed) -> None:
         """The call was handed back, and may be one that others wait for."""
@@ -337,11 +340,10 @@ class OuterCall:
         if self._budgeting is not None:
             own_facts += self._budgeting.told()
         own_facts += told_of_trial(self.errand, self._arm)
-        if self.view.captures:
-            pools = asked_for(self.view, self._arm, routed.pools), routed.decision.pool
-            self.capture = self._to_capture(facts, moment, *pools)
+        if self.view.captures or self.view.scores:
+            self.capture = self._to_capture(facts, moment, routed.pools)
         if (to := self.capture) is not None:
-            own_facts.append(("captured", to.word))
+            own_facts += to.facts()
         return Forward(
             shared_headers=target.headers,
             own_headers=tuple(own),

@@ -15,6 +15,7 @@ from ..policy import Book, holds
 from ..policy.attempts import Outlook
 from ..policy.decide import decide, decide_in
 from ..policy.lots import is_drawn
+from .capturing import ToCapture
 from .errand import ERRAND_HEADER, Errand, sealed_errand
 from .inbound import Inbound
 from .view import View
@@ -27,11 +28,12 @@ _BY_SESSION = Affinity("session")
 
 
 class Standing(NamedTuple):
-    """Where a rollout is: the number of its stage (as many as there are: all of it is done). Not `is_on`: it
-    was rolled back, and everything is as if there were none."""
+    """Where a rollout is: the number of its stage. Not `is_on`: it was rolled back, and everything is as if
+    there were none. `is_done`: the candidate has all calls, and no gate is looked at any more."""
 
     stage: int
     is_on: bool
+    is_done: bool = False
 
 
 NOWHERE: Mapping[str, Standing] = MappingProxyType({})
@@ -151,13 +153,19 @@ def session_in(pool: Pool, facts: Facts, header: Callable[[str], str], body: byt
 
 
 def copies_of(
-    call: Tried, home: str, served_by: str, seal: bytes, missed: Callable[[Shadow], None], captured: str = ""
+    call: Tried,
+    home: str,
+    served_by: str,
+    seal: bytes,
+    missed: Callable[[Shadow], None],
+    to: ToCapture | None = None,
 ) -> list[Copy]:
     """For the shadows of the pool `home` for which the call was; `served_by` is the pool that it goes to.
-    `missed` is told of those whose target can't take it. `captured`: what of the call is.
+    `missed` is told of those whose target can't take it. `to`: what of the call is captured,
+    and so of its copies; where it is scored, its answer is compared with that of its rollout's copy.
 
     Those that `uncopied` names are not copied."""
-    facts = call.facts
+    facts, word = call.facts, to.word if to is not None else ""
     found = []
     for shadow, stage in _shadows(call, home):
         if (why := uncopied(call.view, facts, shadow, served_by, call.request_id)) is not None:
@@ -173,8 +181,9 @@ def copies_of(
             shadow.rollout,
             stage,
             call.now_s + ERRAND_S,
-            captured in ("request", "both"),
-            captured in ("reply", "both"),
+            word in ("request", "both"),
+            word in ("reply", "both"),
+            to is not None and to.scores is not None and bool(shadow.rollout),
         )
         headers = [(name, value) for name in _MEANT if (value := call.inbound.first(name))]
         headers.append((ERRAND_HEADER, sealed_errand(errand, seal)))

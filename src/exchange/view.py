@@ -102,6 +102,11 @@ class View:
         """Are bodies of any calls captured?"""
         return bool(self.catalog.capture.rules) and not self.capture_is_out
 
+    @functools.cached_property
+    def scores(self) -> bool:
+        """Does the broker score answers of any rollout?"""
+        return any(trials.is_scored for trials in self.catalog.trials.values())
+
     def members_revision(self, pool: Pool) -> str:
         """As the function of this name says; kept."""
         if (known := self._members.get(pool.name)) is None:

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from ..core.record import Record
 from ..core.traffic import CUT_BY_SIZE, CUT_SHORT, Sample
+from ..core.trials import ToScore
 from ..exchange.capturing import ToCapture
 from .messages import Messages
 from .wire import Wire
@@ -54,11 +55,17 @@ class _UnderWay:
 
 
 class CaptureDesk:
-    """Belongs to one event loop. `offer` takes samples, and says whether there was room. What is held here
-    takes at most `most_bytes`."""
+    """Belongs to one event loop. `offer` takes samples, and says whether there was room; `scored` gets those
+    that are to be scored: None where there was no room here. What is held here takes at most
+    `most_bytes`."""
 
-    def __init__(self, offer: Callable[[Sample], bool]) -> None:
+    def __init__(
+        self,
+        offer: Callable[[Sample], bool],
+        scored: Callable[[ToScore, Sample | None], None] = lambda to, sample: None,
+    ) -> None:
         self._offer = offer
+        self._scored = scored
         self.most_bytes = 64 << 20
         self._held = 0
         self._calls: dict[str, _UnderWay] = {}
@@ -69,27 +76,35 @@ class CaptureDesk:
         """The call goes on to a member. One that was handed back begins again: its request alone is kept
         once. Whatever happens here, it goes on."""
         sample = to.sample
+        waited = sample.request_id in self._calls  # for a reply: nothing of it was kept so far
         self._forget(sample.request_id)
         if not to.wants_reply:
-            if not again:
+            if waited or not again:
                 self.put(sample)
             return
         size = len(sample.request or b"") + _SAMPLE_BYTES
         if self._held + size > self.most_bytes:
-            CAPTURED.labels("dropped").inc()
+            self._drop(to)
             return
         self._held += size
         self._calls[sample.request_id] = _UnderWay(to, size)
 
     def put(self, sample: Sample) -> None:
-        """All of it is known."""
+        """All of it is known: of one that was under way the broker itself has said the last word."""
+        call = self._calls.get(sample.request_id)
         self._forget(sample.request_id)
+        if call is not None and call.to.scores is not None:
+            self._score(call.to.scores, replace(sample, request=call.to.sample.request))
         try:
             result = "taken" if self._offer(sample) else "dropped"
         except Exception as error:  # no text of the call may be in what is logged
             log.error("call %s was not captured (%s)", sample.request_id, type(error).__name__)
             result = "failed"
         CAPTURED.labels(result).inc()
+
+    def leave(self, request_id: str) -> None:
+        """It was handed back, and what comes now is nobody's to see."""
+        self._forget(request_id)
 
     # -- its reply
 
@@ -107,7 +122,7 @@ class CaptureDesk:
             return False
         if self._held + len(chunk) > self.most_bytes:
             self._forget(call.to.sample.request_id)
-            CAPTURED.labels("dropped").inc()
+            self._drop(call.to)
             return False
         self._held += len(chunk)
         call.size += len(chunk)
@@ -125,7 +140,23 @@ class CaptureDesk:
         if self._calls.get(call.to.sample.request_id) is not call:
             return
         self._forget(call.to.sample.request_id)
-        self.put(call.sample(is_whole=is_whole))
+        to, sample = call.to, call.sample(is_whole=is_whole)
+        if to.word:
+            self.put(to.kept(sample))
+        if to.scores is not None:
+            self._score(to.scores, sample)
+
+    def _drop(self, to: ToCapture) -> None:
+        if to.word:
+            CAPTURED.labels("dropped").inc()
+        if to.scores is not None:
+            self._score(to.scores, None)
+
+    def _score(self, to: ToScore, sample: Sample | None) -> None:
+        try:
+            self._scored(to, sample)
+        except Exception as error:  # likewise
+            log.error("an answer was not scored (%s)", type(error).__name__)
 
     def records(self, records: Sequence[Record]) -> None:
         """These calls have ended: those whose reply nobody has seen by then had none."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .patterns import Finder, Hit, hits, is_secret, joined
+from ..core.traffic import Sample
+from .patterns import FINDERS, Finder, Hit, custom, hits, is_secret, joined
 
 # `drop` and `media` in what hit.
 DROPPED, MEDIA, KEYS = "drop", "media", "keys"
@@ -45,6 +46,18 @@ class Redaction:
     finders: Mapping[str, Finder]
     drop: tuple[tuple[Step, ...], ...] = ()
     drops_media: bool = True
+
+
+def redaction_by(
+    patterns: Iterable[str],
+    more: Iterable[tuple[str, str]] = (),
+    drop: tuple[tuple[Step, ...], ...] = (),
+    drops_media: bool = True,
+) -> Redaction:
+    """`patterns` are names of built-in ones, `more` (name, regular expression)."""
+    finders = {name: FINDERS[name] for name in patterns}
+    finders |= {name: custom(expression) for name, expression in more}
+    return Redaction(finders, drop, drops_media)
 
 
 class Redacted(NamedTuple):
@@ -88,6 +101,20 @@ def redacted(body: bytes, redaction: Redaction, *, is_stream: bool) -> Redacted:
             break
         text = fresh
     return Redacted(body if text == before else _bytes(text), tuple(sorted(names)))
+
+
+def cleaned(sample: Sample, redaction: Redaction) -> Sample:
+    """The sample as it may be written, or told to others."""
+    request, names = sample.request, set(sample.redacted)
+    if request is not None:
+        request, found = redacted(request, redaction, is_stream=False)
+        names |= set(found)
+    reply = sample.reply
+    if reply is not None:
+        is_stream = sample.stream and not reply.lstrip().startswith((b"{", b"["))
+        reply, found = redacted(reply, redaction, is_stream=is_stream)
+        names |= set(found)
+    return replace(sample, request=request, reply=reply, redacted=tuple(sorted(names)))
 
 
 def _bytes(text: str) -> bytes:

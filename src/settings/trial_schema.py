@@ -10,6 +10,7 @@ from ..core.budgets import Window
 from ..core.trials import COPIES, COPY_MS, Gates
 from . import amounts, trial_values
 from .fields import HOUR, Model, Wait, field
+from .scorer_schema import ScorerIn
 
 _SHARE = ("percentage", "give a percentage of more than 0, e.g. 5%")
 Share = Annotated[int, BeforeValidator(trial_values.share)]
@@ -94,6 +95,31 @@ class GatesIn(Model):
     )
 
 
+class ScoresIn(Model):
+    """Who says how good answers are, for the gate `quality`: docs/rollout.md."""
+
+    by: Annotated[list[ScorerIn], Field(min_length=1, max_length=20)] = field(
+        "The scorers, in the words of a suite of evaluations (docs/evals.md). Stages with `share` have one "
+        "answer to a call: there the ones of use are `json` (by a schema), `regex`, `rubric`, `python`, and "
+        "`judge` with `grade: true`. Stages with `shadow` have the copy's and the pool's own, which all can "
+        "compare.",
+        "list of scorers",
+        "give e.g. [{kind: judge, pool: judges, grade: true}]",
+    )
+    share: Share = field(
+        "So many of each arm's calls are scored (in a stage with `shadow`: of those that are copied), by a "
+        "lot over the call's id.",
+        *_SHARE,
+        100_000,
+    )
+    budget: SpendCap = field(
+        "What judges and embeddings may cost, in dollars per `minute`, `hour`, `day` or `month`. It is "
+        "theirs alone. Left out: nothing bounds it.",
+        *_CAP,
+        None,
+    )
+
+
 class StageIn(Model):
     """A part of a rollout. It has `shadow` or `share`."""
 
@@ -117,6 +143,12 @@ class StageIn(Model):
         "Gates of this stage alone, in place of all of the rollout's.",
         "mapping",
         "give e.g. {errors: 1%}",
+        None,
+    )
+    scores: ScoresIn | None = field(
+        "Scores of this stage alone, in place of the rollout's.",
+        "mapping",
+        "give e.g. {by: [{kind: similarity}]}",
         None,
     )
 
@@ -144,4 +176,11 @@ class RolloutIn(Model):
     within: Hold = field("A stage that is not decided by then is rolled back.", *_HOLD, 7 * _DAY)
     gates: GatesIn = field(
         "How much worse it may be.", "mapping", "give e.g. {errors: 1%, p95: 25%, cost: 0.1%}", GatesIn
+    )
+    scores: ScoresIn | None = field(
+        "Who scores answers, for the gate `quality`. Left out: whoever posts scores; in stages with `shadow` "
+        "also captured replies, by how alike they are.",
+        "mapping",
+        "give e.g. {by: [{kind: judge, pool: judges, grade: true}], share: 20%, budget: $10/day}",
+        None,
     )

@@ -11,6 +11,8 @@ from .problems import refuse, show
 _DAY_MS = 86_400_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MARGIN = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)\s*%")
+_DAYS = re.compile(r"([0-9]{1,4})\s*d")
+_MOST_DAYS = 90
 _LEAST_CONFIDENCE = 500_000
 
 
@@ -51,8 +53,15 @@ def confidence(value: Any) -> int:
 
 
 def hold(value: Any) -> Any:
-    """A duration of up to 90 days."""
-    return None if value is None else values.duration(1, 90 * _DAY_MS)(value)
+    """A duration of up to 90 days, which may be said in days: `7d`."""
+    if value is None:
+        return None
+    if isinstance(value, str) and (found := _DAYS.fullmatch(value.strip())):
+        days = int(found[1])
+        if not 1 <= days <= _MOST_DAYS:
+            refuse(f"{show(value)} is not between 1d and {_MOST_DAYS}d", 'give e.g. "7d"')
+        return days * _DAY_MS
+    return values.duration(1, _MOST_DAYS * _DAY_MS)(value)
 
 
 def name(value: Any) -> str:

@@ -16,7 +16,8 @@ from .merge import Merged
 from .problems import listing, show, suggestion
 from .providers import Providers
 from .schema import PoolIn
-from .trial_schema import GatesIn, RolloutIn, ShadowIn, StageIn
+from .trial_schema import GatesIn, RolloutIn, ScoresIn, ShadowIn, StageIn
+from .trial_scores import check_scores, scores_of
 from .values import duration_text
 from .yamltext import Path
 
@@ -154,7 +155,43 @@ class _Reader:
         if stages and stages[-1].share_ppm != ALL_PPM and len(stages) == len(entries):
             wrong = "the last stage is not 100%, so that the rollout would never be whole"
             self.merged.wrong((*path, "stages"), wrong, "add {share: 100%}")
-        return Rollout(name, pool.name, target, to, tuple(stages)) if target else None
+        if not target:
+            return None
+        if len(stages) == len(entries):
+            stages = self._scored(path, pool, said, entries, stages, name, target)
+        return Rollout(name, pool.name, target, to, tuple(stages))
+
+    def _scored(
+        self,
+        path: Path,
+        pool: Pool,
+        rollout: RolloutIn,
+        entries: Sequence[StageIn],
+        stages: Sequence[Stage],
+        name: str,
+        target: str,
+    ) -> list[Stage]:
+        """The stages with their scores: their own, or the rollout's."""
+        parts: list[tuple[Path, ScoresIn, str, list[int]]] = []
+        rest = [index for index, entry in enumerate(entries) if entry.scores is None]
+        if rollout.scores is not None:
+            parts.append(((*path, "scores"), rollout.scores, name, rest))
+        for index, entry in enumerate(entries):
+            if entry.scores is not None:
+                here: Path = (*path, "stages", index, "scores")
+                parts.append((here, entry.scores, f"{name}#{stages[index].name}", [index]))
+        found = list(stages)
+        for here, said, its_name, numbers in parts:
+            its = [stages[number] for number in numbers]
+            check_scores(
+                self.merged, here, said, {**self.pools, **self.made}, (target, pool.name), its, numbers
+            )
+            scores, budget = scores_of(said, its_name, pool.name)
+            self.budgets += [budget] if budget is not None else []
+            for number, stage in zip(numbers, its, strict=True):
+                if stage.gates.quality_ppm is not None:
+                    found[number] = replace(stage, scores=scores)
+        return found
 
     def _stage(
         self, path: Path, pool: Pool, rollout: RolloutIn, said: StageIn, name: str, target: str, to: str
@@ -237,15 +274,18 @@ def read_trials(
 
 
 def _check_listener(merged: Merged, trials: Mapping[str, Trials]) -> None:
-    """Copies come through the broker's own listener, and have no certificate to show."""
+    """Copies, and questions to judges, come through the broker's own listener, and have no certificate to
+    show."""
     tls = merged.mappings["listen"].get("tls")
     if not isinstance(tls, dict) or not tls.get("require_client_cert"):
         return
     indexes = merged.names("pools")
     for name, one in trials.items():
-        copies = one.shadows or (one.rollout and any(stage.shadow for stage in one.rollout.stages))
-        if copies:
-            wrong = (
-                "copies of calls come through `listen`, which asks for a certificate (require_client_cert)"
-            )
-            merged.wrong(("pools", indexes[name]), wrong, "let keys or tokens say who calls, or copy nothing")
+        stages = one.rollout.stages if one.rollout is not None else ()
+        what = "copies of calls" if one.shadows or any(stage.shadow for stage in stages) else ""
+        if not what and any(stage.scores is not None and stage.scores.asks for stage in stages):
+            what = "questions to judges"
+        if what:
+            wrong = f"{what} come through `listen`, which asks for a certificate (require_client_cert)"
+            right = "let keys or tokens say who calls, or leave out what sends them"
+            merged.wrong(("pools", indexes[name]), wrong, right)

@@ -74,8 +74,8 @@ class Moments:
             return Interval(-math.inf, self.mean, math.inf, 1)
         error = math.sqrt(self.second / (self.n - 1) / self.n)
         skew = 0.0
-        if self.second > 0:
-            skew = math.sqrt(self.n) * self.third / self.second**1.5
+        if (cubed := self.second**1.5) > 0:  # not so of numbers so small that their cubes are none
+            skew = math.sqrt(self.n) * self.third / cubed
         quantile = t_quantile(0.5 + confidence / 2.0, self.n - 1.0)
         return Interval(
             self.mean - error * _unskewed(quantile, skew, self.n),

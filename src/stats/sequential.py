@@ -12,15 +12,23 @@ share the capital. Observations may depend on what was before, so long as the me
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from .values import Interval
 
 ALPHA = 0.05
 _STAKES = tuple(0.9 * 0.5**step for step in range(12))
 _LOG_STAKES = math.log(len(_STAKES))
-_HALVINGS = 50
+# Of each stake: what 0 leaves as a log, the price of a square, and where Fan's bound is best.
+_BETS = tuple(
+    (stake, rest, -rest - stake, (2.0 * -rest - stake) / (2.0 * (-rest - stake)))
+    for stake, rest in ((stake, math.log1p(-stake)) for stake in _STAKES)
+)
+_NEAR = 1e-11  # a bound is found to that part of the mean
+_MOST_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,33 +102,67 @@ def _log_capital(n: int, total: float, squares: float, m: float) -> float:
         return 0.0
     if m <= 0.0:
         return math.inf if total > 0.0 else 0.0
+    inverse = 1.0 / m
+    if squares == total:  # zeros and ones: the chord is exact
+        rests = n - total
+        logs = [total * math.log(1.0 - bet[0] + bet[0] * inverse) + rests * bet[1] for bet in _BETS]
+    else:
+        logs = _logs_of_scores(n, total, squares, inverse)
+    most = max(logs)
+    return most + math.log(sum([math.exp(log - most) for log in logs])) - _LOG_STAKES
+
+
+def _logs_of_scores(n: int, total: float, squares: float, inverse: float) -> list[float]:
+    rests, best = n - total, total / squares if squares > 0.0 else math.inf
     logs = []
-    for stake in _STAKES:
-        rest = math.log1p(-stake)
-        chord = total * math.log(1.0 - stake + stake / m) + (n - total) * rest
+    for stake, rest, price, peak in _BETS:
         # Fan's: log(1 + s*y) >= s*y + (log(1 - s) + s)*y^2 for y = x/m - 1 >= -1. The bound at a greater m
         # holds for a smaller one too, since the product falls with m: so the best of those.
-        price = -rest - stake
-        u = 1.0 / m
-        if squares > 0.0:
-            u = min(u, total * (stake + 2.0 * price) / (2.0 * price * squares))
-        fan = stake * (u * total - n) - price * (u * u * squares - 2.0 * u * total + n)
+        u = min(inverse, best * peak)
+        fan = stake * (u * total - n) - price * (u * (u * squares - 2.0 * total) + n)
+        chord = total * math.log(1.0 - stake + stake * inverse) + rests * rest
         logs.append(max(chord, fan))
-    most = max(logs)
-    return most + math.log(sum(math.exp(log - most) for log in logs)) - _LOG_STAKES
+    return logs
 
 
 def _lower(n: int, total: float, squares: float, log_odds: float) -> float:
     """The least m that is not refuted."""
-    if n == 0:
+    if total <= n * 1e-100:  # nothing, or as good as that
         return 0.0
-    low, high = 0.0, total / n
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        if _log_capital(n, total, squares, middle) >= log_odds:
-            low = middle
+    mean = total / n
+    # Where many observations end up, to begin with.
+    width = math.sqrt(2.0 * max(squares / n - mean * mean, 0.0) * log_odds / n)
+    return _last(lambda m: _log_capital(n, total, squares, m) - log_odds, mean, mean - width)
+
+
+def _last(falling: Callable[[float], float], most: float, guess: float) -> float:
+    """The greatest x of 0 to `most` where `falling` is not yet below 0; `guess` is near it, or not."""
+    high, at_high = most, falling(most)
+    if at_high >= 0.0:
+        return most
+    low = guess if 0.5 * most < guess < most else 0.5 * most
+    while (at_low := falling(low)) < 0.0:
+        high, at_high = low, at_low
+        low = low - 2.0 * (most - low) if 3.0 * low > 2.5 * most else 0.5 * low
+        if low < most * 1e-15:  # as good as nothing
+            return 0.0
+    # Between the two by a chord, whose end is weighed less where it stays (Illinois).
+    tolerance, before = _NEAR * most, 0
+    for step in range(_MOST_STEPS):
+        if high - low <= tolerance:
+            break
+        x = 0.5 * (low + high)
+        if math.isfinite(at_low) and step % 8 != 7:
+            chord = high - at_high * (high - low) / (at_high - at_low)
+            x = min(max(chord, low + 0.5 * tolerance), high - 0.5 * tolerance)
+        at = falling(x)
+        if at >= 0.0:
+            low, at_low = x, at
+            at_high = 0.5 * at_high if before > 0 else at_high
         else:
-            high = middle
+            high, at_high = x, at
+            at_low = 0.5 * at_low if before < 0 else at_low
+        before = 1 if at >= 0.0 else -1
     return low
 
 
@@ -174,15 +216,32 @@ class Counts:
         if not n:
             return None
         log_odds = math.log(2.0 / alpha)
-        low, value, high = -math.inf, math.inf, math.inf
-        below = 0
-        for edge, count in zip(self.edges, self.counts, strict=False):
-            below += count
-            if below < share * n and _log_capital(n, n - below, n - below, 1.0 - share) >= log_odds:
-                low = edge
-            if below >= share * n and value == math.inf:
-                value = edge
-            if below > share * n and _log_capital(n, below, below, share) >= log_odds:
-                high = edge
-                break
-        return Interval(low, value, high, n)
+        below = list(accumulate(self.counts[: len(self.edges)]))  # how many are at most each edge
+        # Evidence that the quantile is above an edge falls from edge to edge; that it is not, grows.
+        reached = bisect_left(below, share * n)
+        above = _first(0, reached, lambda i: _evidence(n, n - below[i], 1.0 - share) < log_odds)
+        passed = bisect_right(below, share * n)
+        last = len(below)
+        under = _first(passed, last, lambda i: _evidence(n, below[i], share) >= log_odds)
+        return Interval(
+            self.edges[above - 1] if above else -math.inf,
+            self.edges[reached] if reached < last else math.inf,
+            self.edges[under] if under < last else math.inf,
+            n,
+        )
+
+
+def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The least number from `low` to `high` (which is not asked) for which it holds, and stays so."""
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _evidence(n: int, hits: int, share: float) -> float:
+    """Against "no more than `share` of all hit"."""
+    return _log_capital(n, hits, hits, share)

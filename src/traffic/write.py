@@ -17,14 +17,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import msgspec
 
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
-from ..policy.patterns import FINDERS, custom
-from ..policy.redaction import Redaction, redacted
+from ..policy.redaction import Redaction, cleaned, redaction_by
 from .place import place_of
 from .reports import ENDS_WITHIN_S, LENGTH, Report, Settings
 from .store import StoreError, TrafficStore
@@ -43,23 +41,7 @@ _READ_BYTES = 1 << 20
 
 
 def redaction_of(settings: Settings) -> Redaction:
-    finders = {name: FINDERS[name] for name in settings.redact}
-    finders |= {name: custom(expression) for name, expression in settings.custom}
-    return Redaction(finders, settings.drop, settings.drops_media)
-
-
-def clean(sample: Sample, redaction: Redaction) -> Sample:
-    """The sample as it may be written."""
-    request, names = sample.request, set(sample.redacted)
-    if request is not None:
-        request, found = redacted(request, redaction, is_stream=False)
-        names |= set(found)
-    reply = sample.reply
-    if reply is not None:
-        is_stream = sample.stream and not reply.lstrip().startswith((b"{", b"["))
-        reply, found = redacted(reply, redaction, is_stream=is_stream)
-        names |= set(found)
-    return replace(sample, request=request, reply=reply, redacted=tuple(sorted(names)))
+    return redaction_by(settings.redact, settings.custom, settings.drop, settings.drops_media)
 
 
 class Writer:
@@ -166,7 +148,7 @@ class Writer:
     def _take(self, text: bytes) -> None:
         self._taken += 1
         try:
-            sample = clean(msgspec.msgpack.decode(text, type=Sample), self._redaction)
+            sample = cleaned(msgspec.msgpack.decode(text, type=Sample), self._redaction)
         except Exception as error:  # no text of a call may be in what is logged
             self._failed += 1
             log.error("a sample was dropped: it could not be redacted (%s)", type(error).__name__)

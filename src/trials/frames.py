@@ -1,12 +1,16 @@
-"""What the control plane and the process that sends copies tell each other.
+"""What the control plane tells the process that sends copies, and the one that scores answers; and what they
+tell it.
 
-To it: frames of a head (JSON) and a body, each with its length in four bytes before it. From it: a line of
-JSON for each copy that is over.
+To the sender: frames of a head (JSON) and a body, each with its length in four bytes before it; to the
+scorer: such frames of a task (MessagePack). From both: a line of JSON for each that is over.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+from ..core.capture import Step
+from ..core.traffic import Sample
 
 LENGTH_BYTES = 4
 
@@ -39,3 +43,43 @@ def frame(head: Head, body: bytes) -> list[bytes]:
     said = msgspec.json.encode(head)
     lengths = len(said).to_bytes(LENGTH_BYTES, "big"), len(body).to_bytes(LENGTH_BYTES, "big")
     return [lengths[0], said, lengths[1], body]
+
+
+class Redact(msgspec.Struct, frozen=True):
+    """What of a call nobody else is told: as the section `capture` says."""
+
+    patterns: tuple[str, ...]
+    custom: tuple[tuple[str, str], ...]
+    drop: tuple[tuple[Step, ...], ...]
+    drops_media: bool
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Answers to score: one, or the client's and its copy's. `scorers`: each as JSON, in the words of suites.
+    `errands`: pool → the value of the `header` with which it is asked."""
+
+    number: int
+    host: str
+    port: int
+    tls: bool
+    timeout_s: float
+    scorers: tuple[str, ...]
+    header: str
+    errands: dict[str, str]
+    redact: Redact
+    samples: tuple[Sample, ...]
+
+
+class Graded(msgspec.Struct, frozen=True):
+    """0 to 1 for each of its answers; none: `why` says so in one word. `retry_after_s`: when judges may be
+    asked again, 0: at once."""
+
+    number: int
+    values: tuple[float, ...] = ()
+    why: str = ""
+    retry_after_s: float = 0.0
+
+
+def task_frame(task: Task) -> bytes:
+    said = msgspec.msgpack.encode(task)
+    return len(said).to_bytes(LENGTH_BYTES, "big") + said

@@ -80,7 +80,7 @@ class Rollouts:
         self._arms: OrderedDict[str, tuple[str, str, int]] = OrderedDict()  # request id → rollout, arm, turn
         self._is_new = False
         self._looking = asyncio.Lock()
-        self._seen: dict[str, tuple[int, int, int]] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}
         self._combined: dict[str, tuple[int, Figures]] = {}  # of all brokers, by turn
 
     # -- what is known
@@ -235,7 +235,8 @@ class Rollouts:
 
     async def _asked(self, rollout: Rollout, state: State, figures: Figures) -> Doc | None:
         """What the machine says, in a thread: bounds take their time, and calls do not wait for them."""
-        counted = (figures.stable.calls, figures.candidate.calls, figures.candidate.scores)
+        arms = figures.stable, figures.candidate
+        counted = tuple(count for arm in arms for count in (arm.calls, arm.scores))
         now_s = self._now_s()
         stage = stage_of(rollout, state)
         lasted_ms = (now_s - state.since_s) * 1000

@@ -37,7 +37,7 @@ async def send(head: Head, body: bytes) -> Report:
 
 
 async def _exchange(head: Head, body: bytes) -> Report:
-    reader, writer = await asyncio.open_connection(head.host, head.port, ssl=_to_ourselves(head.tls))
+    reader, writer = await asyncio.open_connection(head.host, head.port, ssl=to_ourselves(head.tls))
     try:
         connection = h11.Connection(h11.CLIENT)
         headers = [
@@ -84,7 +84,7 @@ def _read(number: int, response: h11.Response) -> Report:
     )
 
 
-def _to_ourselves(tls: bool) -> ssl.SSLContext | None:
+def to_ourselves(tls: bool) -> ssl.SSLContext | None:
     """The other end is this machine's own listener, whose certificate is for another name."""
     if not tls:
         return None
@@ -105,15 +105,16 @@ async def serve(frames: asyncio.StreamReader, reports: Any) -> None:
 
     with contextlib.suppress(asyncio.IncompleteReadError):
         while True:
-            head = msgspec.json.decode(await _piece(frames), type=Head)
-            task = asyncio.create_task(one(head, await _piece(frames)))
+            head = msgspec.json.decode(await piece(frames), type=Head)
+            task = asyncio.create_task(one(head, await piece(frames)))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
     for task in under_way:
         task.cancel()
 
 
-async def _piece(frames: asyncio.StreamReader) -> bytes:
+async def piece(frames: asyncio.StreamReader) -> bytes:
+    """What stands behind its length. IncompleteReadError where there is no more."""
     size = int.from_bytes(await frames.readexactly(LENGTH_BYTES), "big")
     return await frames.readexactly(size) if size else b""
 

@@ -16,6 +16,7 @@ from ..core.keys import (
     JWT_FILTER,
     MEMBER_HEADER,
     MOST_MESSAGE_MS,
+    REPLY_SEEN,
 )
 from ..core.logs import HEARTBEAT_S, OUTER_LOG
 from ..exchange.outer import MOST_OVER_LIMIT
@@ -78,7 +79,7 @@ def outer_listener(catalog: Catalog) -> Tree:
         http_filters=[
             *([jwt_filter()] if catalog.issuers else ()),
             ext_proc,
-            *([_capture_filter()] if catalog.capture.sees_replies else ()),
+            *([_capture_filter()] if catalog.sees_replies else ()),
             router(),
         ],
         access_log=[
@@ -116,8 +117,9 @@ def outer_listener(catalog: Catalog) -> Tree:
 
 
 def _capture_filter() -> Tree:
-    """Shows replies of captured calls to a stream of their own. Envoy waits for nothing from it, and a broker
-    that is gone fails no call. Of all others it sees nothing: their routes do not ask for it."""
+    """Shows replies of captured and of scored calls to a stream of their own. Envoy waits for nothing from
+    it, and a broker that is gone fails no call. Of all others it sees nothing: their routes do not ask for
+    it."""
     return extension(
         CAPTURE_FILTER,
         EXT_PROC,
@@ -135,10 +137,9 @@ def _capture_filter() -> Tree:
 
 
 def _captured(route: Tree) -> Tree:
-    """The same route for calls whose reply is captured."""
-    # What ext_proc says of the call for its record: no header, which a client could send and a provider see.
-    said = {"string_match": {"safe_regex": {"regex": "both|reply"}}}
-    chosen = {"filter": "modelbroker", "path": [{"key": "captured"}], "value": said}
+    """The same route for calls whose reply is captured, or scored."""
+    said = {"string_match": {"exact": "yes"}}
+    chosen = {"filter": "modelbroker", "path": [{"key": REPLY_SEEN}], "value": said}
     overrides = {
         "processing_mode": {
             "request_header_mode": "SKIP",
@@ -194,7 +195,7 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
         "response_headers_to_add": [set_header("x-broker-attempts", "0")],
     }
     decided = [_hedged_route(catalog), _pool_route(catalog)]
-    captured = [_captured(route) for route in decided] if catalog.capture.sees_replies else []
+    captured = [_captured(route) for route in decided] if catalog.sees_replies else []
     per_stream = {"grpc_initial_metadata": [{"key": "x-broker-generation", "value": generation}]}
     return {
         "name": OUTER_ROUTES,

@@ -11,6 +11,7 @@ import pytest
 from modelbroker.cli.check import check_path
 from modelbroker.cli.explain import Question, explain_call
 from modelbroker.cli.rollout import lines
+from modelbroker.core.errors import Misconfigured
 
 CONFIG = """
 pools:
@@ -196,3 +197,57 @@ def test_a_rollout_for_people() -> None:
         "  errors  open     1.00 % (0.10 % to ?)  ?                 3.00 %",
         "  p95     passed   0 ms (0 ms to ?)      0 ms (0 ms to ?)  ?",
     ]
+
+
+NOTHING = {"unscored": {"candidate": 0, "stable": 0}}
+
+
+def test_answers_that_were_drawn_are_told(tmp_path: Path) -> None:
+    row: dict[str, Any] = {
+        "rollout": "try-1",
+        "phase": "running",
+        "stage": "10%",
+        "stages": ["10%"],
+        "since_s": 100.0,
+        "reason": "",
+        "calls": {"stable": 90, "candidate": 9},
+        "min_calls": 20,
+        "gates": [],
+        "scores": {
+            "scored": 12,
+            "failed": 2,
+            "dropped": 1,
+            "waiting": 1,
+            "under_way": 2,
+            "unscored": {"candidate": 2, "stable": 0},
+            "last_failure": "judge",
+        },
+    }
+    assert lines(row, 820.0)[-1] == (
+        "  answers drawn: 12 scored, 2 failed, 1 dropped, 3 waiting; "
+        "without a score: 2 of the candidate's, 0 of the stable arm's; "
+        "the last failure: a judge did not answer, or named no verdict"
+    )
+    none = {**row, "scores": {**NOTHING, "waiting": 0, "under_way": 0, "last_failure": None}}
+    assert lines(none, 820.0)[-1] == "  answers drawn: none so far"
+    assert not [line for line in lines({**row, "scores": None}, 820.0) if "answers" in line]
+
+
+SCORED = """
+pools:
+  - name: chat
+    members: [{provider: anthropic, model: claude-opus-4-7}]
+    rollout:
+      to: openai/gpt-5-mini
+      gates: {quality: 5%}
+      scores: {by: [{kind: python, function: NAME}]}
+"""
+
+
+def test_check_looks_for_the_functions_that_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "broker.yaml"
+    path.write_text(SCORED.replace("NAME", "json:loads"))
+    assert check_path(path, with_envoy=False) == 0
+    path.write_text(SCORED.replace("NAME", "json:lodas"))
+    with pytest.raises(Misconfigured, match="the scorer json:lodas can't be had"):
+        check_path(path, with_envoy=False)

@@ -22,7 +22,7 @@ from modelbroker.evals.redacting import redact_with
 from modelbroker.evals.scoring import Score, applies, score
 from modelbroker.evals.similarity import alike, cosine
 from modelbroker.evals.suite import read_suite
-from modelbroker.evals.suite_schema import ScorerIn
+from modelbroker.settings.scorer_schema import ScorerIn
 
 PERSON = {
     "type": "object",

@@ -7,8 +7,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from modelbroker.core.record import Record
 from modelbroker.core.traffic import Sample
+from modelbroker.core.trials import STABLE, Scores, ToScore
 from modelbroker.exchange.capturing import ToCapture
 from modelbroker.extproc import capture
 from modelbroker.extproc.capture import CaptureDesk
@@ -133,3 +135,100 @@ def test_a_store_that_fails_fails_no_call() -> None:
 
     desk = CaptureDesk(broken)
     desk.put(Sample("a", 1.0))
+
+
+SCORES = ToScore(Scores("r", "p", (), 1_000_000), "r", STABLE, "a", False)
+
+
+@pytest.mark.parametrize(
+    ("word", "request_", "reply"),
+    [("both", b"ask", b"said"), ("request", b"ask", None), ("reply", None, b"said")],
+)
+def test_what_is_scored_is_seen_whole_and_kept_as_rules_say(
+    word: str, request_: bytes | None, reply: bytes | None
+) -> None:
+    kept: list[Sample] = []
+    scored: list[tuple[ToScore, Sample | None]] = []
+
+    def keep(sample: Sample) -> bool:
+        kept.append(sample)
+        return True
+
+    async def run() -> None:
+        desk = CaptureDesk(keep, lambda to, sample: scored.append((to, sample)))
+        for name, its in (("a", word), ("b", "")):
+            desk.begin(ToCapture(Sample(name, 1.0, request=b"ask"), True, 100, its, SCORES))
+            call = desk.seen(name)
+            assert call is not None and desk.take(call, b"said")
+            desk.end(call, is_whole=True)
+
+    asyncio.run(run())
+    # Of the second nothing is for the store: it never gets there.
+    assert [(one.request_id, one.request, one.reply) for one in kept] == [("a", request_, reply)]
+    assert [(to, one and (one.request, one.reply)) for to, one in scored] == [(SCORES, (b"ask", b"said"))] * 2
+
+
+def test_what_has_no_room_is_no_score_and_no_sample() -> None:
+    """And a scorer that fails fails no call."""
+    kept: list[Sample] = []
+    scored: list[Sample | None] = []
+
+    def score(to: ToScore, sample: Sample | None) -> None:
+        scored.append(sample)
+        raise RuntimeError("the call's own words")
+
+    async def run() -> None:
+        desk = CaptureDesk(lambda sample: not kept.append(sample), score)  # type: ignore[func-returns-value]
+        desk.most_bytes = 3_000
+        desk.begin(ToCapture(Sample("a", 1.0, request=b"x" * 2_000), True, 9_000, "", SCORES))
+        desk.begin(ToCapture(Sample("b", 1.0, request=b"x"), True, 9_000, "", SCORES))
+        call = desk.seen("b")
+        assert call is not None and not desk.take(call, b"y" * 2_000)
+
+    asyncio.run(run())
+    assert (kept, scored) == ([], [None, None])
+
+
+def test_one_that_goes_on_unseen_leaves_nothing() -> None:
+    """What others answer in a candidate's place is not the candidate's."""
+    scored: list[Sample | None] = []
+
+    async def run() -> None:
+        desk = CaptureDesk(lambda sample: True, lambda to, sample: scored.append(sample))
+        desk.begin(ToCapture(Sample("a", 1.0, request=b"ask"), True, 100, "", SCORES))
+        desk.leave("a")
+        assert desk.seen("a") is None
+        desk.close()
+
+    asyncio.run(run())
+    assert scored == []
+
+
+def test_the_brokers_own_last_word_is_told_to_who_scores() -> None:
+    kept: list[Sample] = []
+    scored: list[Sample | None] = []
+
+    async def run() -> None:
+        desk = CaptureDesk(
+            lambda sample: not kept.append(sample),  # type: ignore[func-returns-value]
+            lambda to, sample: scored.append(sample),
+        )
+        desk.begin(ToCapture(Sample("a", 1.0, request=b"ask"), True, 100, "reply", SCORES))
+        desk.put(Sample("a", 1.0, status=503, reply=b"nobody is left"))
+
+    asyncio.run(run())
+    (sample,), (told,) = kept, scored
+    assert sample.request is None and sample.status == 503
+    assert told is not None and (told.request, told.status) == (b"ask", 503)
+
+
+def test_one_that_was_to_be_scored_and_goes_on_keeps_its_request() -> None:
+    """It was held for its reply, which nobody wants any more."""
+
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        first = Sample("a", 1.0, request=b"ask")
+        desk.begin(ToCapture(first, True, 100, "request", SCORES))
+        desk.begin(ToCapture(first, False, 100, "request"), again=True)
+
+    (sample,) = with_desk(work)
+    assert sample.request == b"ask"

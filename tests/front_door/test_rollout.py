@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +11,16 @@ from typing import Any
 
 import pytest
 from support.broker import BASES, KEY_SHA256, Broker, provider
-from support.calls import Ask, Got, call, client, make
+from support.calls import Ask, make
 from support.kills import kill
 from support.records import lines_of, record_of
+from support.rollouts import events_of, load, rollout_of, say
 from support.servers import Redis
 from support.simulators import Simulators
 from support.waiting import wait_until
 
 NAME = "try-1"
 RATES = {"input": 3, "output": 15}
-PER_S = 50
 
 
 @pytest.fixture(scope="module")
@@ -65,44 +63,6 @@ def config(sims: Simulators, stages: list[dict[str, Any]], **rollout: Any) -> di
         ],
         "prices": [{"provider": p, "model": m, **RATES} for p, m in (("own", "m"), ("new", "n"))],
     }
-
-
-def rollout_of(broker: Broker) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{broker.admin_url}/rollouts", timeout=10) as reply:
-        (found,) = json.load(reply)["rollouts"]
-    return dict(found)
-
-
-def events_of(broker: Broker) -> list[dict[str, Any]]:
-    path = broker.folder / "state" / "rollouts.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def say(broker: Broker, word: str, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modelbroker.cli.main", "rollout", "--admin", broker.admin_url, word]
-    return subprocess.run([*command, *more], capture_output=True, text=True, check=False)
-
-
-async def load(broker: Broker, phases: set[str], most_s: float = 100.0) -> list[Got]:
-    """So many calls a second, each of a session of its own, until the rollout is in one of `phases`."""
-    got: list[Got] = []
-    tasks: set[asyncio.Task[None]] = set()
-    loop = asyncio.get_running_loop()
-    began_s = loop.time()
-
-    async def one(number: int) -> None:
-        ask = Ask("chat", stream=number % 2 == 0, headers={"x-my-session": f"session {number}"})
-        got.append(await call(http, ask))
-
-    async with client(broker.url) as http:
-        for number in range(int(most_s * PER_S)):
-            if number % PER_S == 0 and (await asyncio.to_thread(rollout_of, broker))["phase"] in phases:
-                break
-            await asyncio.sleep(max(0.0, began_s + number / PER_S - loop.time()))
-            tasks.add(task := asyncio.create_task(one(number)))
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
-    return got
 
 
 def test_a_good_one_gets_there_through_all_stages(sims: Simulators, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -23,6 +22,7 @@ from modelbroker.exchange.errand import ERRAND_HEADER, Errand, sealed_errand
 from modelbroker.traffic.stores import open_store
 from support.broker import BASES, KEY, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, make
+from support.kills import child_of_control
 from support.load import Load, load
 from support.records import lines_of, record_of
 from support.simulators import Simulators
@@ -113,18 +113,6 @@ def command(broker: Broker, *words: str) -> str:
         check=True,
     )
     return ran.stdout
-
-
-def sender_of(broker: Broker) -> int:
-    """The id of the process that sends its copies: a child of its control plane."""
-    (control,) = broker.child_pids("serve")
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            words = (folder / "cmdline").read_bytes().decode().split("\0")
-            if parent == control and "modelbroker.trials.sender" in words:
-                return int(folder.name)
-    return 0
 
 
 def samples(broker: Broker) -> list[Sample]:
@@ -268,10 +256,10 @@ def test_clients_never_hear_of_a_shadow_that_is(broker: Broker, sims: Simulators
 
 
 def test_its_sender_may_die(broker: Broker) -> None:
-    old = sender_of(broker)
+    old = child_of_control(broker, "modelbroker.trials.sender")
     os.kill(old, signal.SIGKILL)
     assert one(broker).status == 200
-    wait_until(lambda: sender_of(broker) not in (0, old), 20)
+    wait_until(lambda: child_of_control(broker, "modelbroker.trials.sender") not in (0, old), 20)
     wait_until(lambda: is_copied(broker), 30)
 
 

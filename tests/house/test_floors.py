@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "prices": {"core"},
     "simulation": {"core", "dialects", "policy", "exchange", "stats"},
     "ledger": {"core", "policy", "records", "simulation", "embedded"},
-    "trials": {"core", "dialects", "policy", "stats", "budgets"},
+    "trials": {"core", "dialects", "policy", "settings", "stats", "budgets", "evals"},
     "traffic": {"core", "dialects", "policy", "embedded"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,7 @@ def test_what_nothing_bounds_is_warned_of() -> None:
             "a shadow comes before shares",
         ),
         ({"rollout": {"to": "cheap", "hold": "2h", "within": "1h"}}, "is no longer than hold"),
+        ({"rollout": {"to": "cheap", "within": "100d"}}, '"100d" is not between 1d and 90d'),
         ({"rollout": {"to": "cheap", "gates": {"errors": "5"}}}, "give e.g. 2%, or off"),
         ({"rollout": {"to": "cheap", "gates": {"confidence": "100%"}}}, "is no confidence"),
         ({"rollout": {"to": "cheap", "name": "a b"}}, "is no name"),
@@ -114,3 +116,119 @@ def test_rollouts_do_not_go_round_in_a_circle() -> None:
     tree = {"pools": [{**POOL, "rollout": {"to": "cheap"}}, {**OTHER, "rollout": {"to": "chat"}}]}
     with pytest.raises(SettingsError, match="round in a circle: chat > cheap > chat"):
         compile_texts({"x.yaml": yaml.safe_dump(tree)}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+
+
+def test_the_docs_rollout_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rollout.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    loaded = compile_texts({"x.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+    rollout = loaded.catalog.trials["reasoning-tier"].rollout
+    assert rollout is not None and rollout.stages[0].limit_ms == 7 * 86_400_000
+    assert all(stage.scores is not None for stage in rollout.stages) and not loaded.warnings
+
+
+# -- scores
+
+MARKS = {"kind": "judge", "pool": "judges", "grade": True}
+JUDGES = {"name": "judges", "members": [{"provider": "openai", "model": "gpt-5"}]}
+
+
+def rolled(scores: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"to": "cheap", "gates": {"quality": "5%"}, "scores": scores, **more}
+
+
+def load_scored(rollout: dict[str, Any], judges: dict[str, Any] = JUDGES) -> Loaded:
+    text = yaml.safe_dump({"pools": [{**POOL, "rollout": rollout}, OTHER, judges]})
+    return compile_texts({"x.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+
+
+def test_scores_have_a_share_a_budget_and_the_words_of_suites() -> None:
+    said = {"by": [MARKS, {"kind": "regex", "pattern": "x", "weight": 2}], "budget": "$10/day"}
+    loaded = load_scored(rolled(said))
+    rollout = loaded.catalog.trials["chat"].rollout
+    assert rollout is not None
+    for stage in rollout.stages:
+        scores = stage.scores
+        assert scores is not None and scores.name == rollout.name
+        assert (scores.share_ppm, scores.caller, scores.asks) == (100_000, "score:chat", ("judges",))
+        assert [one.name for one in scores.by] == ["judge", "regex"]
+    (budget,) = loaded.catalog.budgets
+    assert (budget.name, budget.purpose) == ("score:chat>cheap", "score")
+    assert (budget.limit, budget.window.unit) == (10 * 10**9, "day")
+    assert not loaded.warnings
+
+
+def test_a_stage_may_have_scores_of_its_own() -> None:
+    stages = [
+        {"shadow": "5%", "budget": "$1/day", "scores": {"by": [{"kind": "similarity"}], "share": "100%"}},
+        {"share": "10%", "gates": {"errors": "1%"}},
+        {"share": "100%"},
+    ]
+    loaded = load_scored(rolled({"by": [{"kind": "json", "schema": {"type": "object"}}]}, stages=stages))
+    rollout = loaded.catalog.trials["chat"].rollout
+    assert rollout is not None
+    names = [stage.scores.name if stage.scores is not None else None for stage in rollout.stages]
+    # One whose gates do not look at quality is not scored.
+    assert names == ["chat>cheap#shadow", None, "chat>cheap"]
+
+
+def test_a_schema_is_the_same_in_any_order() -> None:
+    def said(*names: Any) -> str:
+        schema = {"properties": {name: {} for name in names}}
+        rollout = (
+            load_scored(rolled({"by": [{"kind": "json", "schema": schema}]})).catalog.trials["chat"].rollout
+        )
+        assert rollout is not None and rollout.stages[0].scores is not None
+        return rollout.stages[0].scores.by[0].said
+
+    assert said(1, "a", "b") == said("b", "a", 1) != said("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("scores", "more", "told"),
+    [
+        (
+            {"by": [{"kind": "exact"}]},
+            {},
+            "x.yaml:11: pools[0].rollout.scores.by[0]: exact holds an answer against another one, and in "
+            "stages with share (stages[0] is one) each call has one answer; for stages with share give json "
+            "by a schema, regex, rubric, python, or a judge with grade: true; give stages with shadow "
+            "`scores` of their own for it",
+        ),
+        ({"by": [{"kind": "judge", "pool": "judges"}]}, {}, "judge compares two answers unless it gives"),
+        ({"by": [{"kind": "json", "fields": ["a"]}]}, {}, "json with fields holds them"),
+        ({"by": [{"kind": "tools"}]}, {}, "tools holds an answer"),
+        ({"by": [{"kind": "judge", "grade": True}]}, {}, "judge needs pool"),
+        ({"by": [{**MARKS, "pool": "judgse"}]}, {}, 'no pool "judgse"; did you mean "judges"?'),
+        (
+            {"by": [{**MARKS, "pool": "cheap"}]},
+            {},
+            "openai/gpt-5-mini would judge itself: it answers in cheap",
+        ),
+        ({"by": [{**MARKS, "pool": "chat"}]}, {}, "claude-opus-4-7 would judge itself"),
+        ({"by": [MARKS, MARKS]}, {}, 'a scorer "judge" is there already'),
+        ({"by": [MARKS, {"kind": "regex", "pattern": "("}]}, {}, "is no regular expression"),
+        ({"by": [MARKS, {"kind": "regex", "pattern": "a", "weight": 0}]}, {}, "a rollout tells nobody"),
+        ({"by": [{"kind": "regex", "pattern": "a"}], "budget": "$1/day"}, {}, "cost nothing"),
+        ({"by": [MARKS]}, {"gates": {"errors": "2%"}}, "no gate looks at scores"),
+        ({"by": []}, {}, "scores.by"),
+        ({"by": [MARKS], "share": "0%"}, {}, "would be none at all"),
+    ],
+)
+def test_who_can_not_score_where_is_said(scores: dict[str, Any], more: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_scored(rolled(scores, **more))
+    assert told in str(caught.value)
+
+
+def test_a_judge_may_be_an_arm_where_that_is_said() -> None:
+    load_scored(rolled({"by": [{**MARKS, "pool": "cheap", "allow_candidates": True}]}))
+    # Also one that answers only where the judge fails.
+    judges = {**JUDGES, "on": {"server-error": "cheap"}}
+    with pytest.raises(SettingsError, match="gpt-5-mini would judge itself"):
+        load_scored(rolled({"by": [MARKS]}), judges)
+
+
+def test_judges_that_nothing_bounds_are_warned_of() -> None:
+    (warning,) = load_scored(rolled({"by": [MARKS]})).warnings
+    assert "nothing bounds what judges cost" in str(warning)

@@ -251,3 +251,9 @@ def test_distributions_are_those_of_the_tables() -> None:
     by_hand = sum(math.comb(50, k) * 0.3**k * 0.7 ** (50 - k) for k in range(13))
     assert binomial_cdf(12, 50, 0.3) == pytest.approx(by_hand, abs=1e-12)
     assert binomial_cdf(500_000, 1_000_000, 0.5) == pytest.approx(0.5004, abs=1e-4)
+
+
+def test_numbers_that_are_nearly_nothing_have_bounds() -> None:
+    """Their cubes are nothing at all."""
+    found = mean_interval([0.0, 2.4310214341299043e-129])
+    assert found is not None and found.low <= found.value <= found.high

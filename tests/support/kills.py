@@ -37,3 +37,15 @@ def writer_of(broker: Broker) -> int | None:
             if "modelbroker.traffic.write" in words and str(broker.folder / "state") in words:
                 return int(folder.name)
     return None
+
+
+def child_of_control(broker: Broker, module: str) -> int:
+    """The id of the process of that module that is a child of its control plane; 0: there is none."""
+    (control,) = broker.child_pids("serve")
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            if parent == control and module in words:
+                return int(folder.name)
+    return 0

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 from modelbroker.core.capture import PATTERNS
 from modelbroker.core.traffic import Sample
+from modelbroker.policy.redaction import cleaned
 from modelbroker.traffic.reports import Report, Settings, packed
 from modelbroker.traffic.stores import open_store
-from modelbroker.traffic.write import clean, redaction_of
+from modelbroker.traffic.write import redaction_of
 from support.waiting import wait_until
 
 KEY = "6b" * 32
@@ -118,9 +119,9 @@ def test_the_file_is_nobody_elses_to_read(tmp_path: Path) -> None:
 def test_a_broken_stream_is_told_by_its_form() -> None:
     redaction = redaction_of(settings(""))
     error = Sample("a", 1.0, stream=True, reply=b'{"error":"alice@example.com"}')
-    assert clean(error, redaction).reply == b'{"error":"[email]"}'
+    assert cleaned(error, redaction).reply == b'{"error":"[email]"}'
     stream = Sample("a", 1.0, stream=True, reply=b'data: {"d":"alice@exa"}\n\ndata: {"d":"mple.com"}\n\n')
-    assert clean(stream, redaction).reply == b'data: {"d":"[email]"}\n\ndata: {"d":""}\n\n'
+    assert cleaned(stream, redaction).reply == b'data: {"d":"[email]"}\n\ndata: {"d":""}\n\n'
 
 
 @pytest.fixture(autouse=True)
