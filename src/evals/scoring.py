@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.jsonschema import problem_of, same
 from ..settings.scorer_schema import ScorerIn
 from .answers import Answer, Used, parsed
 from .cases import Case
-from .jsonschema import problem_of, same
 from .similarity import alike
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..core.trials import ALL_PPM, Gates, Rollout, Stage
+from ..core.trials import ALL_PPM, CANDIDATE, STABLE, Gates, Rollout, Stage
 from ..stats import Bounded, Interval
 from .tallies import Tally
 
@@ -160,21 +160,26 @@ def judge(gates: Gates, figures: Figures, stages: int) -> tuple[GateSaid, ...]:
 
 
 class _Bounds(NamedTuple):
-    """Of one figure: by which it may pass, and by which it fails."""
+    """Of one figure of one arm: by which it may pass, and by which it fails: what the stable arm's is surely
+    at most, and the candidate's at least."""
 
     at_least: float
     at_most: float
-    surely_at_least: float
-    surely_at_most: float
+    surely: float
     shown: Interval
 
 
-def _of_mean(sums: Bounded, passes: float, fails: float) -> _Bounds | None:
-    if not sums.n:
-        return None
-    low, high = sums.at_least(passes), sums.at_most(passes)
-    surely = sums.at_least(fails), sums.at_most(fails)
-    return _Bounds(low, high, *surely, Interval(low, sums.mean, high, sums.n))
+_Both = tuple[_Bounds | None, _Bounds | None]
+
+
+def _of_means(stable: Bounded, candidate: Bounded, passes: float, fails: float) -> _Both:
+    def bounds(sums: Bounded, surely: Callable[[float], float]) -> _Bounds | None:
+        if not sums.n:
+            return None
+        low, high = sums.at_least(passes), sums.at_most(passes)
+        return _Bounds(low, high, surely(fails), Interval(low, sums.mean, high, sums.n))
+
+    return bounds(stable, stable.at_most), bounds(candidate, candidate.at_least)
 
 
 def _said(
@@ -184,7 +189,7 @@ def _said(
     if stable is None or candidate is None:
         return GateSaid(gate, OPEN, _shown(stable), _shown(candidate), None)
     verdict = OPEN
-    if candidate.surely_at_least > allowed(stable.surely_at_most):
+    if candidate.surely > allowed(stable.surely):
         verdict = FAILED
     elif candidate.at_most <= allowed(stable.at_least):
         verdict = PASSED
@@ -197,16 +202,14 @@ def _shown(bounds: _Bounds | None) -> Interval | None:
 
 
 def _errors(figures: Figures, margin: float, passes: float, fails: float) -> GateSaid:
-    stable = _of_mean(figures.stable.failures(), passes, fails)
-    candidate = _of_mean(figures.candidate.failures(), passes, fails)
-    return _said("errors", stable, candidate, lambda share: share + margin)
+    both = _of_means(figures.stable.failures(), figures.candidate.failures(), passes, fails)
+    return _said("errors", *both, lambda share: share + margin)
 
 
 def _quality(figures: Figures, margin: float, passes: float, fails: float) -> GateSaid:
     """What is better the more it is, turned round: how much of the whole score is missing."""
-    stable = _of_mean(_missing(figures.stable.quality()), passes, fails)
-    candidate = _of_mean(_missing(figures.candidate.quality()), passes, fails)
-    said = _said("quality", stable, candidate, lambda share: share + margin)
+    missing = _missing(figures.stable.quality()), _missing(figures.candidate.quality())
+    said = _said("quality", *_of_means(*missing, passes, fails), lambda share: share + margin)
     least = None if said.allowed is None else 1 - said.allowed
     return GateSaid(said.gate, said.verdict, _turned(said.stable), _turned(said.candidate), least)
 
@@ -232,22 +235,22 @@ def _slowness(
     gate: str, figures: Figures, margin: float, passes: float, fails: float, *, is_first: bool
 ) -> GateSaid:
     found: list[_Bounds | None] = []
-    for tally in figures:
+    for arm, tally in zip((STABLE, CANDIDATE), figures, strict=True):
         counts = tally.first_events() if is_first else tally.latencies()
         shown, surely = counts.interval(_P95, 2 * passes), counts.interval(_P95, 2 * fails)
         if shown is None or surely is None:
             found.append(None)
         else:
-            found.append(_Bounds(max(shown.low, 0.0), shown.high, max(surely.low, 0.0), surely.high, shown))
+            bound = surely.high if arm == STABLE else max(surely.low, 0.0)
+            found.append(_Bounds(max(shown.low, 0.0), shown.high, bound, shown))
     return _said(gate, found[0], found[1], lambda milliseconds: milliseconds * (1 + margin))
 
 
 def _cost(figures: Figures, margin: float, passes: float, fails: float) -> GateSaid:
     """A call of unknown cost may have cost anything: then nothing is known of the average."""
     cut = figures.stable.cut()
-    stable = _of_mean(figures.stable.costs(cut), passes, fails)
-    candidate = _of_mean(figures.candidate.costs(cut), passes, fails)
-    said = _said("cost", stable, candidate, lambda dollars: dollars * (1 + margin))
+    both = _of_means(figures.stable.costs(cut), figures.candidate.costs(cut), passes, fails)
+    said = _said("cost", *both, lambda dollars: dollars * (1 + margin))
     if said.verdict == PASSED and figures.candidate.unpriced:
         return GateSaid(said.gate, OPEN, said.stable, said.candidate, said.allowed)
     return said

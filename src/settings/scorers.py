@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from ..core.jsonschema import mistake_in
 from .merge import Merged
 from .problems import listing, show, suggestion
 from .scorer_schema import SLICES, ScorerIn
@@ -45,6 +46,8 @@ def check_scorers(
         for slice_name in one.match:
             check_slice(merged, (*here, "match", slice_name), slice_name)
         _check_own(merged, here, one)
+        if one.schema_ is not None and (mistake := mistake_in(one.schema_)):
+            merged.wrong((*here, "schema"), f"is no JSON schema: {mistake}", "mend it")
         if one.pool and known is not None and one.pool not in known:
             right = suggestion(one.pool, known, f"the pools are {listing(known)}")
             merged.wrong((*here, "pool"), f"there is no pool {show(one.pool)}", right)
