@@ -23,6 +23,8 @@ def written(out: str, *, private: bool = False) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     path = Path(os.path.realpath(out))  # also what a link leads to stays where it is
+    if path.is_dir():
+        raise Misconfigured(500, "no_export", f"{out} is a folder: give a file, or - for standard output")
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as file:
@@ -35,7 +37,7 @@ def written(out: str, *, private: bool = False) -> Iterator[IO[bytes]]:
             with os.fdopen(os.open(fresh, flags, 0o600 if private else 0o666), "wb") as file:
                 yield file
             fresh.replace(path)
-        finally:
+        finally:  # half of it stays nowhere
             fresh.unlink(missing_ok=True)
     except OSError as error:
         raise Misconfigured(500, "no_export", f"{out} can't be written: {error.strerror}") from None

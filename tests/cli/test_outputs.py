@@ -61,5 +61,5 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"can't be written: No such file"), written(f"{tmp_path}/no/x"):
         pytest.fail("there is nothing to write to")
-    with pytest.raises(Misconfigured, match=r"can't be written: Is a directory"), written(str(tmp_path)):
+    with pytest.raises(Misconfigured, match="is a folder: give a file"), written(str(tmp_path)):
         pytest.fail("there is nothing to write to")
