@@ -7,14 +7,12 @@ had when it was killed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from subprocess import PIPE, Popen, TimeoutExpired
+from subprocess import Popen
 from typing import Any
 
 import msgspec
@@ -28,12 +26,11 @@ from ..extproc.capture import CAPTURED
 from ..traffic.place import checked, default_url
 from ..traffic.reports import ENDS_WITHIN_S, Report, Settings, packed
 from ..traffic.sealing import check_can_encrypt, read_key
+from .children import ChildKeeper, log_level
 from .secrets import read_secret, secret_place
 
 log = logging.getLogger("modelbroker.capture")
 
-_BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.2, 10.0
-_LIVED_S = 30.0
 _SILENT_S = 60.0  # a writer that says nothing for so long is stuck, in an expression say
 _UP = Gauge("modelbroker_capture_up", "1 while captured calls are written")
 _QUEUED = Gauge("modelbroker_capture_queued_bytes", "Captured calls on their way to the writer")
@@ -87,21 +84,20 @@ def _key(ref: SecretRef, environ: Mapping[str, str]) -> tuple[bytes | None, str]
         return None, f"what {secret_place(ref)} holds {error}"
 
 
-class CaptureKeeper:
-    """`configured` says what holds from now on, `offer` takes samples; `run` keeps the writer alive until it
-    is cancelled, `close` lets it write what it has and ends it."""
+class CaptureKeeper(ChildKeeper[Settings]):
+    """Of the writer, which writes what it has before it ends. `configured` says what holds from now on,
+    `offer` takes samples."""
 
     def __init__(self, state_dir: Path) -> None:
+        super().__init__("the writer of captured calls", log, ENDS_WITHIN_S + 2)
         self._state_dir = state_dir
         self._settings: Settings | None = None
         self._why = "off"  # why there is no writer
         self._most_bytes = 0
-        self._changed = asyncio.Event()
-        self._child: Popen[bytes] | None = None
         self._pipe: asyncio.WriteTransport | None = None
         self._waiting: deque[bytes] = deque()  # for a writer that is not there yet
         self._waiting_bytes = 0
-        self._sent = self._lost = self._dropped = 0
+        self._sent = self._losses = self._dropped = 0
         self._report = Report("off")
         self._heard_s = 0.0
         _QUEUED.set_function(self._queued)
@@ -147,86 +143,34 @@ class CaptureKeeper:
             "written": report.written,
             "failed": report.failed,
             "dropped": self._dropped,
-            "lost": self._lost,
+            "lost": self._losses,
         }
 
-    async def run(self) -> None:
-        backoff_s = _BACKOFF_FIRST_S
-        while True:
-            self._changed.clear()
-            if (settings := self._settings) is None:
-                await self._changed.wait()
-                continue
-            started_s = time.monotonic()
-            try:
-                child = await self._start(settings)
-            except OSError as error:
-                log.error("the writer of captured calls can't be started: %s", error)
-            else:
-                if await self._changes_before_the_end_of(child):
-                    await self._end(child)
-                    continue
-                log.error(
-                    "the writer of captured calls ended (exit code %s): starting it again", child.returncode
-                )
-                self._forget_child()
-            if time.monotonic() - started_s > _LIVED_S:
-                backoff_s = _BACKOFF_FIRST_S
-            self._report = Report("waiting", self._report.store, "its writer ended")
-            _UP.set(0)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, _BACKOFF_MOST_S)
+    def _wanted(self) -> Settings | None:
+        return self._settings
 
-    async def close(self) -> None:
-        if self._child is not None:
-            await self._end(self._child)
+    def _words(self, wanted: Settings) -> Sequence[str]:
+        return "-m", "modelbroker.traffic.write", log_level(), str(self._state_dir.absolute())
 
-    async def _start(self, settings: Settings) -> Popen[bytes]:
-        level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
-        command = [sys.executable, "-m", "modelbroker.traffic.write", level, str(self._state_dir.absolute())]
-        # By `subprocess`, whose vfork costs nothing: uvloop forks a process with gRPC's threads.
-        child = await asyncio.to_thread(Popen, command, stdin=PIPE, stdout=PIPE, bufsize=0)
+    async def _begun(self, child: Popen[bytes], wanted: Settings) -> None:
         loop = asyncio.get_running_loop()
         self._pipe, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, child.stdin)
-        self._child, self._sent, self._heard_s = child, 0, time.monotonic()
-        self._pipe.write(msgspec.json.encode(settings) + b"\n")
+        self._sent, self._heard_s = 0, time.monotonic()
+        # Not in the command line, which anybody may read.
+        self._pipe.write(msgspec.json.encode(wanted) + b"\n")
         while self._waiting:
             self._sent += 1
             self._pipe.write(self._waiting.popleft())
         self._waiting_bytes = 0
-        return child
 
-    async def _changes_before_the_end_of(self, child: Popen[bytes]) -> bool:
-        listening = asyncio.create_task(self._listen_to(child))
-        changing = asyncio.create_task(self._changed.wait())
-        try:
-            while not listening.done() and not changing.done():
-                await asyncio.wait(
-                    (listening, changing), timeout=_SILENT_S / 6, return_when=asyncio.FIRST_COMPLETED
-                )
-                if time.monotonic() - self._heard_s > _SILENT_S:
-                    log.error("the writer of captured calls says nothing any more: it is ended")
-                    child.kill()
-            if changing.done():
-                return True
-            await asyncio.to_thread(child.wait)
-            return False
-        finally:
-            listening.cancel()
-            changing.cancel()
+    def _is_stuck(self) -> bool:
+        return time.monotonic() - self._heard_s > _SILENT_S
 
-    async def _listen_to(self, child: Popen[bytes]) -> None:
-        lines = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), child.stdout)
-        with contextlib.closing(transport):
-            async for line in lines:
-                try:
-                    self._hear(msgspec.json.decode(line, type=Report))
-                except msgspec.MsgspecError:
-                    log.error("the writer of captured calls says what is no report: %.200r", line)
+    def _look_s(self) -> float:
+        return _SILENT_S / 6
 
-    def _hear(self, report: Report) -> None:
+    def _hear(self, line: bytes) -> None:
+        report = msgspec.json.decode(line, type=Report)
         before, self._report = self._report, report
         self._heard_s = time.monotonic()
         _UP.set(report.state == "writing")
@@ -234,25 +178,22 @@ class CaptureKeeper:
             now, then = getattr(report, result), getattr(before, result)
             CAPTURED.labels(result).inc(now - then if now >= then else now)
 
-    def _forget_child(self) -> None:
+    def _lost(self) -> None:
         """What it had and did not write is lost."""
         report = self._report
         lost = max(0, self._sent - report.written - report.failed)
         if lost:
             log.warning("%d captured calls were with the writer and are lost", lost)
             CAPTURED.labels("lost").inc(lost)
-        self._lost += lost
+        self._losses += lost
+        self._sent = 0
         if self._pipe is not None and not self._pipe.is_closing():
             self._pipe.abort()
-        self._child = self._pipe = None
+        self._pipe = None
+        self._report = Report("waiting", report.store, "its writer ended")
+        _UP.set(0)
 
-    async def _end(self, child: Popen[bytes]) -> None:
-        """With the end of its input it writes what it has, for a bounded time."""
+    def _release(self, child: Popen[bytes]) -> None:
+        self._sent = 0  # it writes them
         if self._pipe is not None:
             self._pipe.close()
-        try:
-            await asyncio.to_thread(child.wait, ENDS_WITHIN_S + 2)
-        except TimeoutExpired:
-            child.kill()
-            await asyncio.to_thread(child.wait)
-        self._child = self._pipe = None

@@ -120,6 +120,7 @@ def explain(options: argparse.Namespace) -> int:
         options.assume_credentials,
         options.claims,
         options.certificate,
+        options.request_id,
     )
     return explain_call(options.config, question, options.json)
 

@@ -33,6 +33,7 @@ from ..policy import State, decide
 from ..policy.cheapest import Costs, by_cost, chances
 from ..policy.estimates import COST_FACT, with_estimate
 from ..policy.seats import claims_of
+from .explain_capture import capture_line, capture_story
 from .explain_trials import trials_lines, trials_story
 from .prices import in_short, price_list_here
 from .runtime import Overrides, prepare_path
@@ -50,6 +51,7 @@ class Question:
     assume_credentials: bool = False
     claims: str = ""
     certificate: str = ""
+    request_id: str = ""  # whose lots are drawn; "": nobody's
 
 
 def explain_call(config: Path, question: Question, as_json: bool) -> int:
@@ -57,8 +59,8 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
     ready = prepare_path(config, Overrides(), price_list=price_list_here()[0])
     view = ready.view
     if question.assume_credentials:
-        view = replace(view, state=State())
-    call = OuterCall(view, "explain")
+        view = replace(view, state=State(), capture_is_out=False)
+    call = OuterCall(view, question.request_id or "explain")
     path = question.path or _path_of(question)
     inbound = Inbound([(":method", "POST"), (":path", path), *question.headers])
     if question.caller:
@@ -84,7 +86,9 @@ def explain_call(config: Path, question: Question, as_json: bool) -> int:
         owner = belongs(pool, in_reach(pool, decision, costs), facts, inbound.first, question.body, _all_well)
         story |= _story(pool, decision, facts, ends, owner, costs, ready.prices)
         story["budgets"] = _budgets(view, facts, decision, now_s)
-        if (trials := trials_story(view, facts, decision)) is not None:
+        asked = (question.body, question.request_id)
+        story["capture"] = capture_story(view, facts, decision.pool, *asked)
+        if (trials := trials_story(view, facts, decision, inbound, *asked)) is not None:
             story["trials"] = trials
         if pool.affinity is not None:
             story["affinity"] = {
@@ -249,6 +253,7 @@ def _text(story: dict[str, Any]) -> str:
     if cache := story.get("cache"):
         told = f"none: {cache['bypass']}" if cache["bypass"] else f"a reply may be there, by {cache['scope']}"
         lines.append(f"cache    {told} (docs/cache.md)")
+    lines.append(capture_line(story["capture"]))
     if trials := story.get("trials"):
         lines += trials_lines(trials)
     lines.append("members")

@@ -15,6 +15,7 @@ from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
 from . import commands, eval_parser, ledger_parser, rollout_parser, simulate_parser, traffic_parser
+from .options import admin_url
 
 MOCK_DIALECTS = (
     "openai",
@@ -309,6 +310,12 @@ def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument(
         "--certificate", default="", metavar="ID", help="the SPIFFE ID in the client's certificate"
     )
+    command.add_argument(
+        "--request-id",
+        default="",
+        metavar="ID",
+        help="draw the lots of this call: of capture, shadows, rollouts",
+    )
     command.add_argument("--assume-credentials", action="store_true", help="as if every key were there")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("body", metavar="BODY.json", help="the request's body; - for standard input")
@@ -347,9 +354,7 @@ def _status(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "say what a running broker serves, and which members are out, why and until when",
         "  modelbroker status\n  modelbroker status --admin http://127.0.0.1:8081 --format json",
     )
-    command.add_argument(
-        "--admin", default="http://127.0.0.1:8081", metavar="URL", help="default: http://127.0.0.1:8081"
-    )
+    admin_url(command)
     command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     command.set_defaults(run=commands.status)
 
@@ -361,9 +366,7 @@ def _budgets(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "say where a running broker's budgets and rate limits stand",
         "  modelbroker budgets\n  modelbroker budgets team-daily --format json",
     )
-    command.add_argument(
-        "--admin", default="http://127.0.0.1:8081", metavar="URL", help="default: http://127.0.0.1:8081"
-    )
+    admin_url(command)
     command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     command.add_argument("budget", nargs="*", metavar="BUDGET", help="default: all")
     command.set_defaults(run=commands.budgets)
@@ -376,9 +379,7 @@ def _forget(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "let members have calls again whatever they said: a quota was raised, a key mended",
         "  modelbroker forget openai/gpt-5-thinking\n  modelbroker forget    # all of them",
     )
-    command.add_argument(
-        "--admin", default="http://127.0.0.1:8081", metavar="URL", help="default: http://127.0.0.1:8081"
-    )
+    admin_url(command)
     command.add_argument("members", nargs="*", metavar="MEMBER", help="PROVIDER/MODEL; default: all")
     command.set_defaults(run=commands.forget)
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from ..core.errors import Misconfigured
 from ..ledger.export import export
 from ..ledger.questions import Question
 from ..ledger.reprice import Change, Repriced, models_in, reprice
 from .ledger_access import Progress, nothing_matches, opened, window
+from .outputs import written
 from .spend import money, signed
 from .status_table import aligned
 
@@ -90,7 +87,7 @@ class ExportOptions:
 
 def run_export(options: ExportOptions) -> int:
     progress = Progress()
-    with opened(options.config, options.state_dir) as found, _written(options.out) as file:
+    with opened(options.config, options.state_dir) as found, written(options.out) as file:
         count = export(found.ledger, options.table, options.question, options.format, file, progress)
         nothing = "" if count else nothing_matches(found.ledger, options.question)
         progress.end()
@@ -99,22 +96,3 @@ def run_export(options: ExportOptions) -> int:
     if nothing:
         print(nothing, file=sys.stderr)
     return 0
-
-
-@contextlib.contextmanager
-def _written(out: str) -> Iterator[IO[bytes]]:
-    """The file is there when it is whole."""
-    if out == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(out)
-    fresh = path.with_name(f".{path.name}.part")
-    try:
-        with fresh.open("wb") as file:
-            yield file
-        fresh.replace(path)
-    except OSError as error:
-        raise Misconfigured(500, "no_export", f"{out} can't be written: {error.strerror}") from None
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .ledger_parser import Commands, Make
+from .options import admin_url
 
 _WORDS = {
     "status": "where rollouts are, with the figures of both arms and what each gate says",
@@ -24,9 +25,7 @@ def add(commands_of: Commands, make: Make) -> None:
         "  modelbroker rollout pause 'reasoning-tier>openai/gpt-5-mini'\n"
         "  modelbroker rollout rollback try-2",
     )
-    command.add_argument(
-        "--admin", default="http://127.0.0.1:8081", metavar="URL", help="default: http://127.0.0.1:8081"
-    )
+    admin_url(command)
     command.add_argument("--format", choices=("table", "json"), default="table", help="of status")
     words = "; ".join(f"{word}: {text}" for word, text in _WORDS.items())
     command.add_argument("word", choices=tuple(_WORDS), metavar="WORD", help=words)

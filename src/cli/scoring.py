@@ -21,7 +21,7 @@ from ..trials.copies import Address
 from ..trials.frames import Graded, Redact, Task, task_frame
 from ..trials.rollouts import Score
 from ..trials.scoring import TIMEOUT_S, Job, Jobs
-from .child import ChildKeeper, address_of
+from .fed import FedKeeper, address_of
 
 log = logging.getLogger("modelbroker.rollout")
 
@@ -30,7 +30,7 @@ _MOST_EARLY = 5_000  # scores whose calls have no record yet
 _UP = Gauge("modelbroker_rollout_scoring_up", "1 while answers can be scored")
 
 
-class ScoreKeeper(ChildKeeper):
+class ScoreKeeper(FedKeeper):
     """`offer` never waits and never fails. `scored` gets scores, and says how many of them count."""
 
     def __init__(self, seal: bytes, scored: Callable[[Sequence[Score]], int], elsewhere: str = "") -> None:
@@ -101,7 +101,7 @@ class ScoreKeeper(ChildKeeper):
         """Charged to nobody but the scores' own budget, and part of no arm."""
         return sealed_errand(Errand(SCORE, "", pool, scores.caller, scores.name, "", "", until_s), self._seal)
 
-    def _hear(self, line: bytes) -> None:
+    def _heard(self, line: bytes) -> None:
         for one in self._jobs.over(msgspec.json.decode(line, type=Graded), time.monotonic()):
             score = Score(one.request_id, one.value, one.arm)
             if self._scored([score]):
@@ -110,7 +110,7 @@ class ScoreKeeper(ChildKeeper):
             if len(self._early) > _MOST_EARLY:
                 self._early.popitem(last=False)
 
-    def _lost(self) -> None:
+    def _gone(self) -> None:
         self._jobs.lost()
 
     def _is_stuck(self) -> bool:

@@ -14,7 +14,7 @@ from ..core.trials import Shadow
 from ..exchange.trying import Copy
 from ..trials.copies import Address, Copies, Waiting
 from ..trials.frames import Report, frame
-from .child import ChildKeeper, address_of
+from .fed import FedKeeper, address_of
 
 log = logging.getLogger("modelbroker.shadow")
 
@@ -32,7 +32,7 @@ def shadows_of(catalog: Catalog) -> dict[str, Shadow]:
     return found
 
 
-class CopyKeeper(ChildKeeper):
+class CopyKeeper(FedKeeper):
     """`offer` never waits and never fails."""
 
     def __init__(self, elsewhere: str = "") -> None:
@@ -67,8 +67,8 @@ class CopyKeeper(ChildKeeper):
         due = self._copies.due(time.monotonic(), self._at)
         return [piece for head, body in due for piece in frame(head, body)]
 
-    def _hear(self, line: bytes) -> None:
+    def _heard(self, line: bytes) -> None:
         self._copies.over(msgspec.json.decode(line, type=Report), time.monotonic())
 
-    def _lost(self) -> None:
+    def _gone(self) -> None:
         self._copies.lost()

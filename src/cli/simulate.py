@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +22,7 @@ from ..simulation.figures import figures
 from ..simulation.gates import Gate
 from ..simulation.learning import Learned
 from .ledger_access import Progress, moment, opened
+from .outputs import written
 from .prices import price_list_or_warning
 from .secrets import ledger_url_of
 from .simulate_report import FORMATS
@@ -150,21 +150,9 @@ def _source(options: SimulateOptions, catalog: Catalog) -> Source:
     return Source("journal", str(folder), *span)
 
 
-def _private(path: str, flags: int) -> int:
-    """Calls name users and customers."""
-    return os.open(path, flags, 0o600)
-
-
-@contextlib.contextmanager
-def _out(path: Path | None) -> Iterator[IO[bytes] | None]:
-    if path is None:
-        yield None
-        return
-    try:
-        with io.FileIO(path, "w", opener=_private) as raw, io.BufferedWriter(raw) as file:
-            yield file
-    except OSError as error:
-        raise Misconfigured(500, "bad_traffic", f"{path} can't be written: {error.strerror}") from None
+def _out(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
+    """Calls name users and customers: nobody else reads it."""
+    return contextlib.nullcontext() if path is None else written(str(path.absolute()), private=True)
 
 
 def _notes(tree: dict[str, Any], decided: Decided, has_budgets: bool) -> list[str]:

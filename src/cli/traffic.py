@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
@@ -25,6 +24,7 @@ from ..traffic.stores import open_store
 from ..traffic.write import redaction_of
 from .capture import settings_of
 from .ledger_access import Progress, moment
+from .outputs import written
 from .state import state_folder_of
 from .status_table import aligned
 
@@ -88,7 +88,7 @@ def run_export(
     config: Path, state_dir: Path | None, chosen: Chosen, limit: int | None, seed: str | None, out: str
 ) -> int:
     progress, count = Progress(), 0
-    with opened(config, state_dir) as found, _writing(out) as file:
+    with opened(config, state_dir) as found, written(out, private=True) as file:
         for sample in found.store.read(*chosen, limit, seed):
             file.write(line_of(sample))
             count += 1
@@ -96,27 +96,6 @@ def run_export(
     progress.end()
     print(f"{count} calls exported", file=sys.stderr)
     return 0
-
-
-@contextlib.contextmanager
-def _writing(out: str) -> Iterator[IO[bytes]]:
-    """A file that nobody else can read, whole or not at all."""
-    if out == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if Path(out).is_dir():
-        raise Misconfigured(500, "no_export", f"{out} is a folder: give a file, or - for standard output")
-    fresh = Path(f"{out}.new")
-    try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            yield file
-        fresh.replace(out)
-    except OSError as error:
-        raise Misconfigured(500, "no_export", f"{out} can't be written: {error.strerror}") from None
-    finally:  # plain text: half of it stays nowhere
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
 
 
 def run_import(config: Path, state_dir: Path | None, files: Sequence[str], dialect: str) -> int:

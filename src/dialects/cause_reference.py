@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from ..core.causes import ALWAYS_CLIENTS, BLAMELESS, DEFAULT_ACTIONS, Action, Cause
+from ..core.pages import made_again
 from .cause_rule import Rule
 from .cause_rules import RULES
 from .causes import BY_STATUS
@@ -74,11 +75,7 @@ def causes() -> str:
 
 def page_with_causes(page: str) -> str:
     """The page with its part made again. ValueError where it has no marks."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no lines {BEGIN.strip()!r} and {END.strip()!r}")
-    return f"{head}{BEGIN}\n{causes()}\n{END}{tail}"
+    return made_again(page, BEGIN, END, f"\n{causes()}\n")
 
 
 def _of_status(cause: Cause) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from ..core.pages import made_again
 from ..settings.fields import Model
 from ..settings.schema import extra, fields_of, inner_model
 from .suite_schema import SuiteIn
@@ -35,11 +36,7 @@ def _rows(model: type[Model], at: str) -> Iterator[str]:
 
 def page(text: str) -> str:
     """ValueError where the marks are not there."""
-    before, found, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not found or not ended:
-        raise ValueError("the page has no marks")
-    return before + BEGIN + table() + END + after
+    return made_again(text, BEGIN, END, table())
 
 
 if __name__ == "__main__":

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..core.call import Facts
-from ..core.capture import CaptureRule
+from ..core.capture import PPM, CaptureRule
 from ..core.keys import REPLY_SEEN
 from ..core.traffic import CUT_BY_SIZE, Sample
 from ..core.trials import ToScore
-from ..policy.capturing import captured
+from ..policy.capturing import captured, is_drawn, is_exempt, rule_for
 from .commands import Reply
 from .errand import Errand
 from .view import View
+
+# Why a call is not captured; "": it is.
+WhyNot = Literal["", "off", "unavailable", "eval", "exempt", "no_rule", "share"]
 
 
 class ToCapture(NamedTuple):
@@ -70,6 +73,37 @@ def to_capture(
     return made._replace(sample=sample, word=word, scores=scores)
 
 
+class Foretold(NamedTuple):
+    """Would a call be captured? `why_not` "": it is by `rule`, of which `is_certain` says whether a lot is
+    still to be drawn. `rule`: under which it falls, also where it is not drawn."""
+
+    rule: CaptureRule | None
+    why_not: WhyNot
+    is_certain: bool = True
+
+
+def foretold(view: View, facts: Facts, asked_pool: str, request_id: str = "") -> Foretold:
+    """Of a client's call, by what `to_capture` goes by. `request_id` "": nobody has drawn its lot yet."""
+    capture = view.catalog.capture
+    if not view.captures:
+        return Foretold(None, "unavailable" if capture.rules else "off")
+    if facts.caller.purpose:
+        return Foretold(None, "eval")
+    if is_exempt(capture, facts.caller.name):
+        return Foretold(None, "exempt")
+    rule = rule_for(capture, facts, asked_pool)
+    if rule is None:
+        return Foretold(None, "no_rule")
+    if not request_id and 0 < rule.share_ppm < PPM:
+        return Foretold(rule, "", is_certain=False)
+    return Foretold(rule, "" if is_drawn(rule, request_id) else "share")
+
+
+def is_left_out(rule: CaptureRule, body: bytes, most_bytes: int) -> bool:
+    """A request that would be kept, were it not so large."""
+    return rule.request and len(body) > most_bytes
+
+
 _ALL = CaptureRule("", ())
 
 
@@ -90,7 +124,7 @@ def _rule(
 def _made(
     rule: CaptureRule, facts: Facts, request_id: str, body: bytes, at_s: float, pool: str, most_bytes: int
 ) -> ToCapture:
-    is_cut = rule.request and len(body) > most_bytes
+    is_cut = is_left_out(rule, body, most_bytes)
     caller = facts.caller
     sample = Sample(
         request_id,
@@ -128,3 +162,10 @@ def with_reply(reply: Reply, to: ToCapture | None) -> Reply:
             cut=CUT_BY_SIZE if is_cut else sample.cut,
         )
     return replace(reply, sample=sample, facts=(*reply.facts, ("captured", to.word)))
+
+
+def with_error(reply: Reply, to: ToCapture | None) -> Reply:
+    """The broker's own last word on a call that an attempt was made of: all else of it is captured as it was
+    sent."""
+    told = with_reply(reply, to)
+    return told if to is None or to.wants_reply else replace(told, sample=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -30,7 +30,7 @@ from ..policy.kept import ReplyCache
 from .asked import asked, keyed, replay
 from .budgeting import NO_FUNDS, Budgeting, Funds
 from .caching import CallCache, Question
-from .capturing import ToCapture, to_capture, with_reply
+from .capturing import ToCapture, to_capture, with_error, with_reply
 from .cheapest import priced
 from .commands import Forward, Pending, Reply, Strip
 from .course import COURSE_HEADER, Course, opened, sealed
@@ -180,14 +180,21 @@ class OuterCall:
             self._body = body
             return self._route(moment, has_room)
         except CallError as error:
-            return self.refuse(error)
+            return self._give_up(error, moment)
 
     def on_ready(self, moment: Moment, verdict: Verdict | None = None) -> Outcome:
         """The time of a Hold is over, what a Pending waits for is known, or here is the verdict on an Ask."""
         try:
             return self._route(moment, verdict=verdict)
         except CallError as error:
-            return self.refuse(error)
+            return self._give_up(error, moment)
+
+    def _give_up(self, error: CallError, moment: Moment) -> Reply:
+        """One that was under way leaves a sample, with the error that its client gets."""
+        course, facts, reply = self._course, self._facts, self.refuse(error)
+        if course is None or facts is None or not self.view.captures:
+            return reply
+        return with_error(reply, self._to_capture(facts, moment, course.pools))
 
     @property
     def was_handed_back(self) -> bool:
@@ -256,9 +263,7 @@ class OuterCall:
         if self._facts is None or self._course is not None or self.errand is not None:
             return []
         call = self._tried(self._facts, moment)
-        to = self.capture
-        word, scored = (to.word, to.scores is not None) if to is not None else ("", False)
-        return copies_of(call, self._home, self._served_by, self.seal, missed, word, scored)
+        return copies_of(call, self._home, self._served_by, self.seal, missed, self.capture)
 
     def _from_cache(
         self, decision: Decision, facts: Facts, read: RequestFacts, patience: Patience, moment: Moment
@@ -273,15 +278,16 @@ class OuterCall:
         call = Question(self.view, decision, facts, read, self._inbound, self._body)
         known = self.cache.answer(call, moment.unix_s, wait_s)
         if isinstance(known, Reply):
-            return with_reply(known, self._to_capture(facts, moment, decision.pool, decision.pool))
+            return with_reply(known, self._to_capture(facts, moment, (decision.pool,)))
         return known
 
-    def _to_capture(self, facts: Facts, moment: Moment, asked_pool: str, pool: str) -> ToCapture | None:
-        about = (self.request_id, self._body, moment.unix_s, asked_pool, pool)
-        scores = None
-        if self.view.scores and self._served_by:  # a kept reply is no answer of an arm's
-            drawn = (self.request_id, self._arm, pool, self.standings, self.errand)
-            scores = to_score(self.view, facts, *drawn)
+    def _to_capture(self, facts: Facts, moment: Moment, pools: Sequence[str]) -> ToCapture | None:
+        """`pools`: where it was to go, and where it went on. A kept reply is no answer of an arm's."""
+        began_s = moment.unix_s - (moment.monotonic_ms - self._started_ms) / 1000
+        asked_pool, pool = asked_for(self.view, self._arm, pools), pools[-1]
+        drawn = (self.request_id, self._arm, pool, self.standings, self.errand)
+        scores = to_score(self.view, facts, *drawn) if self.view.scores and self._served_by else None
+        about = (self.request_id, self._body, began_s, asked_pool, pool)
         return to_capture(self.view, facts, *about, self.errand, scores)
 
     def _resume_cache(self, facts: Facts, routed: Routed) -> None:
@@ -335,8 +341,7 @@ class OuterCall:
             own_facts += self._budgeting.told()
         own_facts += told_of_trial(self.errand, self._arm)
         if self.view.captures or self.view.scores:
-            pools = asked_for(self.view, self._arm, routed.pools), routed.decision.pool
-            self.capture = self._to_capture(facts, moment, *pools)
+            self.capture = self._to_capture(facts, moment, routed.pools)
         if (to := self.capture) is not None:
             own_facts += to.facts()
         return Forward(

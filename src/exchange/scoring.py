@@ -9,7 +9,7 @@ from ..core.trials import CANDIDATE, Rollout, Stage, ToScore
 from ..policy.capturing import is_exempt
 from ..policy.lots import is_drawn
 from .errand import Errand
-from .trying import Arm, Standing, may_be_copied
+from .trying import Arm, Standing, uncopied
 from .view import View
 
 
@@ -48,12 +48,8 @@ def to_score(
         return None
     if not is_drawn(f"scores of {name}", request_id, scores.share_ppm):
         return None
-    if shadow is not None and not (
-        may_be_copied(facts)
-        and served_by != shadow.target
-        and is_drawn(shadow.name, request_id, shadow.share_ppm)
-    ):
-        return None  # there will be no copy
+    if shadow is not None and uncopied(view, facts, shadow, served_by, request_id) is not None:
+        return None
     return ToScore(scores, name, arm_name, first, shadow is not None)
 
 

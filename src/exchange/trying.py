@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..core.call import Decision, Facts
 from ..core.catalog import Affinity, Pool
 from ..core.errors import CallError, Refused
 from ..core.trials import CANDIDATE, STABLE, Rollout, Shadow
-from ..dialects import affinity_key
+from ..dialects import AffinityKey, affinity_key
 from ..policy import Book, holds
 from ..policy.attempts import Outlook
 from ..policy.decide import decide, decide_in
 from ..policy.lots import is_drawn
+from .capturing import ToCapture
 from .errand import ERRAND_HEADER, Errand, sealed_errand
 from .inbound import Inbound
 from .view import View
@@ -117,13 +118,14 @@ def armed(call: Tried, decision: Decision) -> tuple[Decision, Arm]:
     standing = call.standings.get(rollout.name)
     if standing is None or not standing.is_on:
         return decision, NO_ARM
-    try:
-        there = decide_in(rollout.target, decision.rule, call.facts, call.view.catalog, call.view.state)
-    except CallError:
+    there = candidates_decision(call.view, call.facts, rollout, decision.rule)
+    if isinstance(there, str):
         return decision, NO_ARM
     stage = rollout.stages[min(standing.stage, len(rollout.stages) - 1)]
     pool = call.view.catalog.pools[decision.pool]
-    if not is_candidates(rollout, stage.share_ppm, _key(call, pool)):
+    session = session_in(pool, call.facts, call.inbound.first, call.body)
+    key = session.value if session is not None else call.request_id
+    if not is_candidates(rollout, stage.share_ppm, key):
         return decision, Arm(rollout.name, STABLE, stage.name)
     arm = Arm(rollout.name, CANDIDATE, stage.name)
     outlook = Outlook(call.book, call.view.catalog.pools[there.pool], call.now_s)
@@ -136,11 +138,18 @@ def is_candidates(rollout: Rollout, share_ppm: int, key: str) -> bool:
     return is_drawn(rollout.name, key, share_ppm)
 
 
-def _key(call: Tried, pool: Pool) -> str:
-    """What the call's lot is drawn by: its conversation, where it tells one; else itself."""
-    facts, by = call.facts, pool.affinity or _BY_SESSION
-    key = affinity_key(by, facts.surface.dialect, facts.caller, call.inbound.first, call.body)
-    return key.value if key is not None else call.request_id
+def candidates_decision(view: View, facts: Facts, rollout: Rollout, rule: str) -> Decision | str:
+    """What becomes of the call in the candidate's pool; or why it can't take it."""
+    try:
+        return decide_in(rollout.target, rule, facts, view.catalog, view.state)
+    except CallError as error:
+        return error.message
+
+
+def session_in(pool: Pool, facts: Facts, header: Callable[[str], str], body: bytes) -> AffinityKey | None:
+    """What a call's arm is drawn by: its conversation, where it tells one; None: itself, by its id."""
+    by = pool.affinity or _BY_SESSION
+    return affinity_key(by, facts.surface.dialect, facts.caller, header, body)
 
 
 def copies_of(
@@ -149,28 +158,19 @@ def copies_of(
     served_by: str,
     seal: bytes,
     missed: Callable[[Shadow], None],
-    captured: str = "",
-    scored: bool = False,
+    to: ToCapture | None = None,
 ) -> list[Copy]:
     """For the shadows of the pool `home` for which the call was; `served_by` is the pool that it goes to.
-    `missed` is told of those whose target can't take it. `captured`: what of the call is; `scored`: its
-    answer is to be compared with that of its rollout's copy.
+    `missed` is told of those whose target can't take it. `to`: what of the call is captured,
+    and so of its copies; where it is scored, its answer is compared with that of its rollout's copy.
 
-    What ran twice would do something twice (tools that run at the provider), and what names a thing at one
-    account can be served by that one alone: such calls are not copied."""
-    facts = call.facts
-    if not may_be_copied(facts):
-        return []
+    Those that `uncopied` names are not copied."""
+    facts, word = call.facts, to.word if to is not None else ""
     found = []
     for shadow, stage in _shadows(call, home):
-        if shadow.target == served_by or not is_drawn(shadow.name, call.request_id, shadow.share_ppm):
-            continue
-        if not all(holds(condition, facts) for condition in shadow.conditions):
-            continue
-        try:
-            decide_in(shadow.target, "", facts, call.view.catalog, call.view.state)
-        except CallError:
-            missed(shadow)
+        if (why := uncopied(call.view, facts, shadow, served_by, call.request_id)) is not None:
+            if why.code == "unfit":
+                missed(shadow)
             continue
         errand = Errand(
             "shadow",
@@ -181,9 +181,9 @@ def copies_of(
             shadow.rollout,
             stage,
             call.now_s + ERRAND_S,
-            captured in ("request", "both"),
-            captured in ("reply", "both"),
-            scored and bool(shadow.rollout),
+            word in ("request", "both"),
+            word in ("reply", "both"),
+            to is not None and to.scores is not None and bool(shadow.rollout),
         )
         headers = [(name, value) for name in _MEANT if (value := call.inbound.first(name))]
         headers.append((ERRAND_HEADER, sealed_errand(errand, seal)))
@@ -191,10 +191,34 @@ def copies_of(
     return found
 
 
-def may_be_copied(facts: Facts) -> bool:
-    """May it run twice, and elsewhere?"""
-    is_bound = facts.owners or facts.unowned_ids or facts.hosted_tools
-    return not (facts.caller.purpose or is_bound or facts.surface.operation == "count")
+class Uncopied(NamedTuple):
+    """Why a shadow gets no copy of a call: it goes there itself (`there`), could not run twice (`bound`), is
+    not drawn (`share`), nor meant (`no_match`), or the target can't take it (`unfit`, and `why`)."""
+
+    code: Literal["there", "bound", "share", "no_match", "unfit"]
+    why: str = ""
+
+
+def uncopied(view: View, facts: Facts, shadow: Shadow, served_by: str, request_id: str) -> Uncopied | None:
+    """None: it gets one. `request_id` "": nobody has drawn the call's lot yet, and it is among the share.
+
+    What ran twice would do something twice (tools that run at the provider), and what names a thing at one
+    account can be served by that one alone: such calls are not copied."""
+    if facts.caller.purpose or facts.owners or facts.unowned_ids or facts.hosted_tools:
+        return Uncopied("bound")
+    if facts.surface.operation == "count":
+        return Uncopied("bound")
+    if shadow.target == served_by:
+        return Uncopied("there")
+    if request_id and not is_drawn(shadow.name, request_id, shadow.share_ppm):
+        return Uncopied("share")
+    if not all(holds(condition, facts) for condition in shadow.conditions):
+        return Uncopied("no_match")
+    try:
+        decide_in(shadow.target, "", facts, view.catalog, view.state)
+    except CallError as error:
+        return Uncopied("unfit", error.message)
+    return None
 
 
 def _shadows(call: Tried, home: str) -> Iterable[tuple[Shadow, str]]:

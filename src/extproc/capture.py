@@ -72,13 +72,15 @@ class CaptureDesk:
         self._loop: asyncio.AbstractEventLoop | None = None
         _UNDER_WAY.set_function(lambda: len(self._calls))
 
-    def begin(self, to: ToCapture) -> None:
-        """The call goes on to a member. One that was handed back begins again. Whatever happens here, it goes
-        on."""
+    def begin(self, to: ToCapture, *, again: bool = False) -> None:
+        """The call goes on to a member. One that was handed back begins again: its request alone is kept
+        once. Whatever happens here, it goes on."""
         sample = to.sample
+        waited = sample.request_id in self._calls  # for a reply: nothing of it was kept so far
         self._forget(sample.request_id)
         if not to.wants_reply:
-            self.put(sample)
+            if waited or not again:
+                self.put(sample)
             return
         size = len(sample.request or b"") + _SAMPLE_BYTES
         if self._held + size > self.most_bytes:
@@ -88,6 +90,11 @@ class CaptureDesk:
         self._calls[sample.request_id] = _UnderWay(to, size)
 
     def put(self, sample: Sample) -> None:
+        """All of it is known: of one that was under way the broker itself has said the last word."""
+        call = self._calls.get(sample.request_id)
+        self._forget(sample.request_id)
+        if call is not None and call.to.scores is not None:
+            self._score(call.to.scores, replace(sample, request=call.to.sample.request))
         try:
             result = "taken" if self._offer(sample) else "dropped"
         except Exception as error:  # no text of the call may be in what is logged

@@ -126,9 +126,10 @@ class OuterStream:
         if isinstance(outcome, Forward):
             self._opened(Opened(request_id, outcome.shared_facts, outcome.own_facts))
             if self._captures is not None:
+                again = self._call.was_handed_back
                 if self._call.capture is not None:
-                    self._captures.begin(self._call.capture)
-                elif self._call.was_handed_back:
+                    self._captures.begin(self._call.capture, again=again)
+                elif again:
                     self._captures.leave(request_id)
             self._wire.send(self._messages.forward(outcome))
             if self._trials is not None and self._call.view.catalog.trials:

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,13 +17,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ..core.errors import Misconfigured
 from ..core.outcomes import LOST
+from ..embedded import BUSY_MS, make_wal
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
 from .place import file_of, is_sqlite, place_of, with_driver
 from .rows import Row, Rows
 from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES, VERSION
 
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
-_BUSY_MS = 30_000
 _CONNECT_S = 5
 
 
@@ -209,29 +207,16 @@ class Ledger:
         # Calls name users and customers: they are for the broker's own user.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        engine = create_engine(with_driver(url), pool_size=1, connect_args={"timeout": _BUSY_MS / 1000})
+        engine = create_engine(with_driver(url), pool_size=1, connect_args={"timeout": BUSY_MS / 1000})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
 
-def _make_wal(connection: Any) -> None:
-    """SQLite does not wait where another process opens a new file at the same moment."""
-    deadline_s = time.monotonic() + _BUSY_MS / 1000
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.01)
-
-
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions are begun by `_begin_sqlite`, not by the driver
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # holds for a database that is still empty
-    _make_wal(connection)
+    make_wal(connection)
     # A commit that a power loss undoes takes the journal's position with it: it is read again.
     connection.execute("PRAGMA synchronous = NORMAL")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, Text
 
+from ..core.pages import made_again
 from .tables import ATTEMPTS, CALLS, SCHEMA_VERSION, SOURCES, VERSION, since
 
 BEGIN, END = "<!-- tables: made by ./dev docs -->\n", "<!-- end of tables -->\n"
@@ -46,11 +47,7 @@ def _row(column: Column[Any]) -> str:
 
 def page(text: str) -> str:
     """docs/ledger.md with its tables made again."""
-    before, found, rest = text.partition(BEGIN)
-    _, ends, after = rest.partition(END)
-    if not found or not ends:
-        raise ValueError(f"the page has no {BEGIN.strip()} … {END.strip()}")
-    return f"{before}{BEGIN}{tables()}\n{END}{after}"
+    return made_again(text, BEGIN, END, f"{tables()}\n")
 
 
 if __name__ == "__main__":

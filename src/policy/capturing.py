@@ -15,15 +15,25 @@ def captured(capture: Capture, facts: Facts, pool: str, request_id: str) -> Capt
     """The rule by which a call for `pool` is captured; None: it is not. Always the same of the same call."""
     if is_exempt(capture, facts.caller.name):
         return None
-    for rule in capture.rules:
-        if _is_one_of(pool, rule.pools) and all(holds(one, facts) for one in rule.conditions):
-            return rule if rule.share_ppm >= PPM or lot(request_id) < rule.share_ppm else None
-    return None
+    rule = rule_for(capture, facts, pool)
+    return rule if rule is not None and is_drawn(rule, request_id) else None
 
 
 def is_exempt(capture: Capture, caller: str) -> bool:
     """Is the caller one of whom nothing is ever captured?"""
     return bool(caller and capture.exempt) and _is_one_of(caller, capture.exempt)
+
+
+def rule_for(capture: Capture, facts: Facts, pool: str) -> CaptureRule | None:
+    """The first one that matches: it decides, whatever its share."""
+    for rule in capture.rules:
+        if _is_one_of(pool, rule.pools) and all(holds(one, facts) for one in rule.conditions):
+            return rule
+    return None
+
+
+def is_drawn(rule: CaptureRule, request_id: str) -> bool:
+    return rule.share_ppm >= PPM or lot(request_id) < rule.share_ppm
 
 
 def lot(request_id: str) -> int:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
+from ..core.pages import made_again
+
 BEGIN, END = "<!-- fields: made by ./dev docs -->\n", "<!-- end of fields -->\n"
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 CONTRACT = "modelbroker/record/v1/record.proto"
@@ -71,11 +73,7 @@ def _kind(field: FieldDescriptorProto) -> str:
 
 def page(text: str) -> str:
     """docs/records.md with its tables made again."""
-    before, found, rest = text.partition(BEGIN)
-    _, ends, after = rest.partition(END)
-    if not found or not ends:
-        raise ValueError(f"the page has no {BEGIN.strip()} … {END.strip()}")
-    return f"{before}{BEGIN}{tables(contract())}\n{END}{after}"
+    return made_again(text, BEGIN, END, f"{tables(contract())}\n")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +38,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample, Where
+from ..embedded import BUSY_MS, make_wal
 from .drawing import lot_of
 from .place import file_of, kind_of, place_of
 from .sealing import Sealer
@@ -48,7 +47,6 @@ from .store import END_OF_TIME_S, NO_FILTER, Stats, StoreError
 VERSION = 1
 _AT_ONCE = 200  # samples: bodies may be large
 _DELETED_AT_ONCE = 1_000
-_BUSY_MS = 30_000
 _CONNECT_S = 5
 METADATA = MetaData()
 _TEXTS = ("purpose", "shadow_of", "dialect", "path", "model", "pool", "member", "cut")
@@ -228,7 +226,7 @@ class SqlStore:
         rest = url.partition(":")[2]
         if self._is_sqlite:
             _make(file_of(url))
-            engine = create_engine(f"sqlite+pysqlite:{rest}", connect_args={"timeout": _BUSY_MS / 1000})
+            engine = create_engine(f"sqlite+pysqlite:{rest}", connect_args={"timeout": BUSY_MS / 1000})
             event.listen(engine, "connect", _set_up_sqlite)
             return engine
         options = {"connect_timeout": _CONNECT_S, "application_name": "modelbroker traffic"}
@@ -274,21 +272,8 @@ def _make(path: Path) -> None:
         raise StoreError(f"{path} can't be opened: {error.strerror}") from None
 
 
-def _make_wal(connection: Any) -> None:
-    """SQLite does not wait where another process opens a new file at the same moment."""
-    deadline_s = time.monotonic() + _BUSY_MS / 1000
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.01)
-
-
 def _set_up_sqlite(connection: Any, _: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    _make_wal(connection)
+    make_wal(connection)
     for pragma in ("synchronous = NORMAL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
 

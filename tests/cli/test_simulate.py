@@ -158,26 +158,38 @@ def test_forms_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "<script" not in page and "http" not in page.replace("https://", "")
 
 
-def in_ledger(folder: Path, records: list[Record]) -> list[Recorded]:
+def in_ledger(folder: Path, records: list[Record], url: str) -> list[Recorded]:
     state = folder / "state"
     state.mkdir()
     (state / "calls.jsonl").write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in records))
-    follower = Follower(Settings(str(state), default_url(state), 0))
+    follower = Follower(Settings(str(state), url, 0))
     while follower.step():
         pass
     follower.close()
-    with Ledger(default_url(state), creates=False) as ledger:
+    with Ledger(url, creates=False) as ledger:
         return list(recorded(ledger, 0, 1 << 62))
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_the_ledger_tells_what_the_journal_tells(
-    folder: Path, records: list[Record], capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    records: list[Record],
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
+    url = default_url(folder / "state")
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres").new_schema()
+        monkeypatch.setenv("LEDGER_URL", url)
+        made = config(to="small", ledger={"url": {"env": "LEDGER_URL"}})
+        (folder / "new.yaml").write_text(yaml.safe_dump({"providers": PROVIDERS, **made}))
     record = records[0]
     record.headers, record.owners, record.conversation = {"task": "x"}, ("a", "b"), "0" * 16
     record.same_dialect, record.cost_estimate = "store", 7
     expected = sorted((decode(msgspec.json.encode(one)) for one in records), key=lambda one: one.at_ms)
-    assert in_ledger(folder, records) == expected
+    assert sorted(in_ledger(folder, records, url), key=lambda one: one.at_ms) == expected
     words = ["simulate", "--config", str(folder / "new.yaml"), *SINCE, "--state-dir", str(folder / "state")]
     kept = folder / "kept.jsonl"
     assert main([*words, "--format", "json", "--write-traffic", str(kept)]) == 0
@@ -185,6 +197,9 @@ def test_the_ledger_tells_what_the_journal_tells(
     assert kept.stat().st_mode & 0o77 == 0
     assert main([*words, "--format", "json", "--traffic", str(kept)]) == 0
     assert told(capsys) == tree
+    monkeypatch.setattr("modelbroker.cli.simulate_source._LARGE_CALLS", 1)
+    assert main([*words, "--format", "json", "--processes", "2"]) == 0
+    assert rounded(told(capsys)) == rounded(tree)
 
 
 def test_two_processes_say_the_same(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,128 @@ def config(tmp_path: Path) -> Path:
 def test_explain(config: Path, capsys: pytest.CaptureFixture[str], body: bytes, told: str) -> None:
     assert explain_call(config, Question((), body, assume_credentials=True), as_json=False) == 0
     assert told in capsys.readouterr().out.splitlines()
+
+
+CAPTURED = """
+callers: [{name: me, key: {env: MY_KEY}}, {name: payroll-1, key: {env: MY_KEY_2}}]
+capture:
+  rules:
+    - {match: {stream: true}, share: 10%}
+    - {name: others, match: {stream: false}, pools: [ch*]}
+  exempt: [payroll-*]
+  body_bytes: 1KiB
+  encryption: {key: {env: TRAFFIC_KEY}}
+"""
+HELLO = BODY.replace(b"true", b"false")
+LONG = HELLO.replace(b"Hi", b"Hi" * 600)
+
+
+def explained(
+    config: Path, capsys: pytest.CaptureFixture[str], question: Question
+) -> tuple[list[str], dict[str, Any]]:
+    """The lines, and the JSON."""
+    explain_call(config, question, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    explain_call(config, question, as_json=True)
+    return lines, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("question", "captured", "why_not", "told"),
+    [
+        (
+            Question((), HELLO, caller="me"),
+            True,
+            None,
+            "both bodies, by others",
+        ),
+        (
+            Question((), LONG, caller="me"),
+            True,
+            None,
+            "both bodies, by others; the request is left out, "
+            f"for its {len(LONG):,} bytes are more than body_bytes (1,024)",
+        ),
+        (
+            Question((), BODY, caller="me"),
+            None,
+            None,
+            "both bodies, by capture-1, of 10 % of such calls",
+        ),
+        (Question((), BODY, caller="me", request_id="call-6"), True, None, "both bodies, by capture-1"),
+        (
+            Question((), BODY, caller="me", request_id="call-1"),
+            False,
+            "share",
+            "none: it is not among the 10 % of capture-1 (docs/capture.md)",
+        ),
+        (
+            Question((), HELLO, caller="payroll-1"),
+            False,
+            "exempt",
+            "none: its caller is exempt (docs/capture.md)",
+        ),
+        (
+            Question((), HELLO, caller="me", assume_credentials=False),
+            False,
+            "unavailable",
+            "none: the key or the URL of its store can't be read (docs/capture.md)",
+        ),
+    ],
+)
+def test_explain_says_whether_bodies_are_captured(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    question: Question,
+    captured: bool | None,
+    why_not: str | None,
+    told: str,
+) -> None:
+    config.write_text(CONFIG + CAPTURED)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    if why_not != "unavailable":
+        question = replace(question, assume_credentials=True)
+    lines, story = explained(config, capsys, question)
+    assert f"capture  {told}" in lines
+    assert (story["capture"]["captured"], story["capture"]["why_not"]) == (captured, why_not)
+
+
+def test_explain_where_nothing_is_captured(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    question = Question((), BODY, assume_credentials=True)
+    lines, story = explained(config, capsys, question)
+    assert "capture  none: nothing is captured here (docs/capture.md)" in lines
+    assert story["capture"]["why_not"] == "off"
+    config.write_text(CONFIG + CAPTURED.replace("stream: false", "team: red"))
+    lines, story = explained(config, capsys, replace(question, body=HELLO, caller="me"))
+    assert "capture  none: no rule of `capture` matches (docs/capture.md)" in lines
+    assert story["capture"]["why_not"] == "no_rule"
+
+
+@pytest.mark.parametrize(
+    ("headers", "request_id", "told"),
+    [
+        ((), "", "rollout: whose it is, is drawn for each call"),
+        ((("x-session-id", "s-1"),), "", "drawn by the header x-session-id"),
+        ((), "call-1", "drawn by the request id"),
+    ],
+)
+def test_explain_says_whose_a_call_is(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    headers: tuple[tuple[str, str], ...],
+    request_id: str,
+    told: str,
+) -> None:
+    question = Question(headers, BODY, assume_credentials=True, request_id=request_id)
+    lines, story = explained(config, capsys, question)
+    (line,) = [line for line in lines if told in line]
+    first = story["trials"]["rollout"]["candidate_from"]
+    assert line == told if first is None else line.startswith(f"rollout: the candidate's from {first} on, ")
+    (shadow,) = story["trials"]["shadows"]
+    if request_id:
+        assert shadow["copied"] is False
+        assert "shadow: not sent to openai/gpt-5-nano: it is not among the 5 % that are" in lines
 
 
 def test_check_counts_the_pools_that_somebody_wrote(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

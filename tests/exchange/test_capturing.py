@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from modelbroker.core.call import Caller, Facts
 from modelbroker.core.capture import Capture, CaptureRule
 from modelbroker.core.catalog import Condition, Op
 from modelbroker.dialects import SURFACES
-from modelbroker.exchange.capturing import ToCapture, to_capture, with_reply
+from modelbroker.exchange.capturing import ToCapture, foretold, to_capture, with_error, with_reply
 from modelbroker.exchange.commands import Reply
 from modelbroker.exchange.errand import Errand
 from modelbroker.exchange.view import View
@@ -95,3 +97,49 @@ def test_an_answer_of_the_cache_is_captured_as_a_members_would_be() -> None:
     assert large.sample is not None and (large.sample.reply, large.sample.cut) == (None, "size")
     alone = with_reply(reply, made(replace(SALES, reply=False)))
     assert alone.sample is not None and (alone.sample.reply, alone.sample.status) == (None, 0)
+
+
+def test_the_brokers_own_last_word_on_a_call_under_way() -> None:
+    reply = Reply(503, (), b"nobody is left")
+    said = with_error(reply, made())
+    assert said.sample is not None and (said.sample.status, said.sample.reply) == (503, b"nobody is left")
+    alone = with_error(reply, made(replace(SALES, reply=False)))
+    assert (alone.sample, alone.facts) == (None, (("captured", "request"),))  # it was kept when it was sent
+    assert with_error(reply, None) is reply
+
+
+rules = st.builds(
+    CaptureRule,
+    st.just("r"),
+    st.sampled_from([(), SALES.conditions]),
+    st.sampled_from([("p",), ("*",), ("q*",)]),
+    st.sampled_from([0, 300_000, 1_000_000]),
+)
+calls = st.tuples(
+    st.sampled_from(["sales", "legal"]), st.sampled_from(["anna", "payroll-1"]), st.sampled_from(["", "eval"])
+)
+
+
+@given(st.lists(rules, max_size=3), st.booleans(), calls, st.integers(0, 50))
+def test_what_is_foretold_is_what_becomes_of_the_call(
+    said: list[CaptureRule], out: bool, call: tuple[str, str, str], number: int
+) -> None:
+    team, name, purpose = call
+    known = catalog(pools=[POOL])
+    seen = View(
+        "g",
+        replace(known, capture=Capture(tuple(said), exempt=("payroll-*",), body_bytes=100)),
+        State({}, {}),
+        {},
+        capture_is_out=out,
+    )
+    asked = Facts(Caller(name=name, team=team, purpose=purpose), SURFACES[0], "m")
+    ident = f"call-{number}"
+    to = to_capture(seen, asked, ident, b"{}", 5.0, "p", "p")
+    found = foretold(seen, asked, "p", ident)
+    assert found.is_certain and (to is not None) == (not found.why_not)
+    before = foretold(seen, asked, "p")
+    if before.is_certain:
+        assert before == found
+    else:  # a lot decides, and nothing else
+        assert found.why_not in ("", "share") and before.rule is found.rule

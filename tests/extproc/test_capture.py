@@ -62,6 +62,27 @@ def test_one_that_is_handed_back_begins_again() -> None:
     assert (sample.request, sample.reply, sample.cut) == (b"x" * 20, b"", "ended")
 
 
+def test_a_request_alone_is_kept_once() -> None:
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        alone = to_capture("a")._replace(wants_reply=False)
+        desk.begin(alone)
+        desk.begin(alone, again=True)
+
+    assert len(with_desk(work)) == 1
+
+
+def test_one_that_the_broker_answers_in_the_end_is_kept_once() -> None:
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        desk.begin(to_capture("a"))
+        call = desk.seen("a")
+        desk.put(Sample("a", 1.0, status=503, reply=b"nobody is left"))
+        assert call is not None and desk._held == 0
+        desk.end(call, is_whole=False)
+
+    (sample,) = with_desk(work)
+    assert (sample.status, sample.reply) == (503, b"nobody is left")
+
+
 def test_what_is_held_is_bounded() -> None:
     def work(desk: CaptureDesk, found: list[Sample]) -> None:
         desk.most_bytes = 10_000
@@ -181,3 +202,33 @@ def test_one_that_goes_on_unseen_leaves_nothing() -> None:
 
     asyncio.run(run())
     assert scored == []
+
+
+def test_the_brokers_own_last_word_is_told_to_who_scores() -> None:
+    kept: list[Sample] = []
+    scored: list[Sample | None] = []
+
+    async def run() -> None:
+        desk = CaptureDesk(
+            lambda sample: not kept.append(sample),  # type: ignore[func-returns-value]
+            lambda to, sample: scored.append(sample),
+        )
+        desk.begin(ToCapture(Sample("a", 1.0, request=b"ask"), True, 100, "reply", SCORES))
+        desk.put(Sample("a", 1.0, status=503, reply=b"nobody is left"))
+
+    asyncio.run(run())
+    (sample,), (told,) = kept, scored
+    assert sample.request is None and sample.status == 503
+    assert told is not None and (told.request, told.status) == (b"ask", 503)
+
+
+def test_one_that_was_to_be_scored_and_goes_on_keeps_its_request() -> None:
+    """It was held for its reply, which nobody wants any more."""
+
+    def work(desk: CaptureDesk, _: list[Sample]) -> None:
+        first = Sample("a", 1.0, request=b"ask")
+        desk.begin(ToCapture(first, True, 100, "request", SCORES))
+        desk.begin(ToCapture(first, False, 100, "request"), again=True)
+
+    (sample,) = with_desk(work)
+    assert sample.request == b"ask"

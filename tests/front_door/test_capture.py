@@ -14,7 +14,7 @@ import pytest
 from modelbroker.core.traffic import Sample
 from modelbroker.traffic.stores import open_store
 from support.broker import BASES, KEY_SHA256, Broker, one_a_dialect, provider
-from support.calls import PATHS, Ask, Got, make
+from support.calls import PATHS, Ask, Got, make, text_of
 from support.envoy import stats
 from support.kills import writer_of
 from support.leaving import Client
@@ -48,6 +48,7 @@ PIECES = (
     "3704004405",
     "30 1234567",
 )
+QUICK = {"after": "100ms", "reply_after": "100ms", "share": "100%"}
 ARGUMENTS = {"to": CANARIES["email"], "inner": json.dumps({"key": CANARIES["keys"]})}
 REPLY = {"text": f"I know {CANARY}, you see."}
 PIN = {"x-mock-reply": json.dumps(REPLY)}
@@ -62,8 +63,8 @@ def config(sims: Simulators, **capture: Any) -> dict[str, Any]:
     first = sims["first"].port
     said = {
         "rules": [
-            {"match": {}, "pools": ["own-*", "translated-*", "pair", "cached"]},
-            {"match": {}, "pools": "asked", "bodies": "request"},
+            {"match": {}, "pools": ["own-*", "translated-*", "pair", "cached", "hedged", "brief"]},
+            {"match": {}, "pools": ["asked", "asked-pair"], "bodies": "request"},
             {"match": {}, "pools": "half", "share": "50%"},
         ],
         "encryption": "none",
@@ -84,7 +85,11 @@ def config(sims: Simulators, **capture: Any) -> dict[str, Any]:
             *(pool(f"translated-{dialect}", f"other-{OTHERS[dialect]}") for dialect in DIALECTS),
             pool("pair", "first-openai-chat", "next-openai-chat"),
             pool("cached", "first-openai-chat", cache={"scope": "all"}),
+            pool("hedged", "first-openai-chat", "next-openai-chat", hedge=QUICK),
+            pool("brief", "first-openai-chat", timeouts={"call": "500ms"}),
             pool("asked", "first-openai-chat"),
+            pool("asked-pair", "first-openai-chat", "next-openai-chat"),
+            pool("other", "next-openai-chat"),
             pool("half", "first-openai-chat"),
             pool("silent", "first-openai-chat"),
         ],
@@ -110,8 +115,9 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def fresh(sims: Simulators) -> None:
+def fresh(sims: Simulators, broker: Broker) -> None:
     sims.reset()
+    broker.forget()
 
 
 def samples(broker: Broker, keys: tuple[bytes, ...] = ()) -> dict[str, Sample]:
@@ -252,6 +258,85 @@ def test_failovers_failures_and_answers_of_the_cache(broker: Broker, sims: Simul
         assert got.headers["x-broker-cache"] == expected
         assert sample.request is not None and sample.reply is not None
         assert record_of(broker, got)["captured"] == "both"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("winner", ["first", "next"])
+def test_of_a_hedged_call_the_answer_that_won_is_kept(
+    broker: Broker, sims: Simulators, winner: str, stream: bool
+) -> None:
+    """Also where the loser had begun to answer, and where both had."""
+    sims["first"].script(
+        replies=[{"text": "said by first"}],
+        faults=[{"delay_headers_ms": 600 if winner == "first" else 20_000}],
+    )
+    loser = [{"delay_headers_ms": 20_000}] if winner == "first" else []
+    sims["next"].script(replies=[{"text": "said by next"}], faults=loser)
+    before = broker.status()["capture"]["written"]
+    (got,) = make(broker.url, [Ask("hedged", stream=stream)])
+    assert got.is_whole and (got.member, got.attempts) == (f"{winner}-openai-chat/m", 2), str(got)
+    sample = sample_of(broker, got)
+    assert (sample.member, sample.status, sample.cut) == (got.member, 200, "")
+    assert sample.reply == got.body and f"said by {winner}" in text_of(got.ask, sample.reply)
+    record = record_of(broker, got)
+    assert record["hedged"] and record["captured"] == "both"
+    sims.reset()
+    (after,) = make(broker.url, [Ask("own-openai-chat")])
+    sample_of(broker, after)
+    wait_until(lambda: broker.status()["capture"]["written"] == before + 2)
+
+
+def test_a_client_that_leaves_while_two_attempts_run(broker: Broker, sims: Simulators) -> None:
+    for sim in ("first", "next"):
+        sims[sim].script(faults=[{"stall": "before-headers"}])
+    question = "goes between two"
+    with Client(broker.url, Ask("hedged", question=question), "http/1.1") as one:
+        one.send()
+        wait_until(lambda: any(question in json.dumps(call["body"]) for call in sims["next"].calls()))
+        one.leave()
+
+    def left() -> list[Sample]:
+        return [one for one in samples(broker).values() if one.request and question.encode() in one.request]
+
+    (sample,) = wait_until(left)
+    assert (sample.status, sample.cut, sample.reply, sample.member) == (0, "ended", None, "")
+
+
+def test_of_a_call_that_fails_over_there_is_one_sample_of_its_beginning(
+    broker: Broker, sims: Simulators
+) -> None:
+    """Whatever is captured of it: its request is sent several times, and kept once."""
+    sims["first"].script(faults=[{"status": 503, "delay_headers_ms": 1_500}])
+    before = broker.status()["capture"]["written"]
+    got = make(broker.url, [Ask("asked-pair"), Ask("pair")])
+    for one in got:
+        assert one.is_whole and one.attempts == 2
+        sample, record = sample_of(broker, one), record_of(broker, one)
+        assert abs(sample.at_s - record["started_s"]) < 1.0, (sample.at_s, record)
+    alone, both = (sample_of(broker, one) for one in got)
+    assert (alone.request is not None, alone.reply) == (True, None)
+    assert both.reply == got[1].body
+    sims.reset()
+    broker.forget()
+    (after,) = make(broker.url, [Ask("own-openai-chat")])
+    sample_of(broker, after)
+    wait_until(lambda: broker.status()["capture"]["written"] == before + 3)
+
+
+def test_errors_that_the_broker_tells_of_calls_under_way(broker: Broker, sims: Simulators) -> None:
+    """The second member is gone by the time it is needed; or all of the call takes too long."""
+    sims["first"].script(faults=[{"status": 503, "delay_headers_ms": 3_000}])
+    sims["next"].script(faults=[{"status": 429, "retry_after_s": 600}])
+    failed, limited = make(broker.url, [Ask("pair"), Ask("other")])
+    assert (failed.status, limited.status) == (503, 429)
+    assert json.loads(failed.body)["error"]["code"] == "no_member_ready", str(failed)
+    sims["first"].script(faults=[{"stall": "before-headers"}])
+    (late,) = make(broker.url, [Ask("brief")])
+    assert late.status == 504
+    for got in (failed, late):
+        sample = sample_of(broker, got)
+        assert (sample.status, sample.reply, sample.cut) == (got.status, got.body, "")
+        assert sample.request is not None and record_of(broker, got)["captured"] == "both"
 
 
 def test_what_is_too_large_is_left_out(broker: Broker) -> None:

@@ -1,5 +1,6 @@
 """Real servers under tests: PostgreSQL and Redis from the system's packages, each in a temporary folder of
-its own, as children of the test run. `postgres` and `redis` are fixtures of the whole run (conftest.py).
+its own, as children of the test run; and moto for S3. `postgres`, `redis` and `s3` are fixtures of the whole
+run (conftest.py).
 
 Where the programs are not installed the tests that need them fail, and say what to install.
 """
@@ -19,9 +20,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from .waiting import wait_until
 
@@ -164,6 +168,44 @@ class Redis:
         return False
 
 
+class S3:
+    """A server that speaks S3, in this process. What it has stays over `stop` and `start`, and so does its
+    port. Its credentials are `keys`."""
+
+    keys = MappingProxyType({"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+
+    def __init__(self) -> None:
+        self._port = 0
+        self._server: ThreadedMotoServer | None = None
+        self._numbers = itertools.count(1)
+
+    def start(self) -> None:
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self._port, verbose=False)
+        self._server.start()
+        _, self._port = self._server.get_host_and_port()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def client(self) -> Any:
+        keys = {name.lower(): value for name, value in self.keys.items()}
+        return boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys)
+
+    def new_bucket(self) -> str:
+        """The URL of a folder in an empty one, as `capture.store` takes it."""
+        if self._server is None:  # a test that failed left it so
+            self.start()
+        name = f"traffic-{next(self._numbers)}"
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}/captured?endpoint={self.endpoint}&region=us-east-1"
+
+
 def _popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     options |= {"stdin": subprocess.DEVNULL, "preexec_fn": _end_with_parent}
     return _STARTER.submit(lambda: subprocess.Popen(command, **options)).result()
@@ -219,3 +261,11 @@ def redis() -> Iterator[Redis]:
         server.start()
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    server = S3()
+    server.start()
+    yield server
+    server.stop()

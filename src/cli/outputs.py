@@ -1,0 +1,43 @@
+"""What commands write: files that are whole, or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ..core.errors import Misconfigured
+
+
+@contextlib.contextmanager
+def written(out: str, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """`out` is a path, or `-` for standard output. A file takes its place when it is whole; `private`: for
+    its user alone. A device or a pipe is written to as it stands: it is nobody's to replace.
+
+    Raises Misconfigured where that can't be done."""
+    if out == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(os.path.realpath(out))  # also what a link leads to stays where it is
+    if path.is_dir():
+        raise Misconfigured(500, "no_export", f"{out} is a folder: give a file, or - for standard output")
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
+        fresh = path.with_name(f".{path.name}.part")
+        try:
+            fresh.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(fresh, flags, 0o600 if private else 0o666), "wb") as file:
+                yield file
+            fresh.replace(path)
+        finally:  # half of it stays nowhere
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        raise Misconfigured(500, "no_export", f"{out} can't be written: {error.strerror}") from None
