@@ -38,11 +38,13 @@ NOWHERE: Mapping[str, Standing] = MappingProxyType({})
 
 
 class Arm(NamedTuple):
-    """Of a call that is part of a rollout: whose it is, and at which stage. "": it is part of none."""
+    """Of a call that is part of a rollout: whose it is, and at which stage. "": it is part of none.
+    `session`: what its lot was drawn by, "" where that was the call itself."""
 
     rollout: str = ""
     arm: str = ""
     stage: str = ""
+    session: str = ""
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """For the record."""
@@ -122,9 +124,10 @@ def armed(call: Tried, decision: Decision) -> tuple[Decision, Arm]:
         return decision, NO_ARM
     stage = rollout.stages[min(standing.stage, len(rollout.stages) - 1)]
     pool = call.view.catalog.pools[decision.pool]
-    if not is_candidates(rollout, stage.share_ppm, _key(call, pool)):
-        return decision, Arm(rollout.name, STABLE, stage.name)
-    arm = Arm(rollout.name, CANDIDATE, stage.name)
+    session = _session(call, pool)
+    if not is_candidates(rollout, stage.share_ppm, session or call.request_id):
+        return decision, Arm(rollout.name, STABLE, stage.name, session)
+    arm = Arm(rollout.name, CANDIDATE, stage.name, session)
     outlook = Outlook(call.book, call.view.catalog.pools[there.pool], call.now_s)
     is_out = all(map(outlook.out_for_s, there.eligible))
     return (decision if is_out else there), arm
@@ -135,11 +138,11 @@ def is_candidates(rollout: Rollout, share_ppm: int, key: str) -> bool:
     return is_drawn(rollout.name, key, share_ppm)
 
 
-def _key(call: Tried, pool: Pool) -> str:
-    """What the call's lot is drawn by: its conversation, where it tells one; else itself."""
+def _session(call: Tried, pool: Pool) -> str:
+    """What all calls of one conversation have in common, where they tell it; else ""."""
     facts, by = call.facts, pool.affinity or _BY_SESSION
     key = affinity_key(by, facts.surface.dialect, facts.caller, call.inbound.first, call.body)
-    return key.value if key is not None else call.request_id
+    return key.value if key is not None else ""
 
 
 def copies_of(

@@ -2,8 +2,9 @@
 the same calls, and how likely each was to have them.
 
 Members are compared on calls that both could have had: in each set of eligible members with their chances,
-who had a call was a lot. So what they read and wrote there differs by the member alone, and by chance. A call
-that two members really had (a shadow, a hedge, a failure behind the last word of usage) is a pair.
+who had a call was a lot. So what they read and wrote there differs by the member alone, and by chance. The
+arms of a rollout are such a lot, too. A call that two members really had (a shadow, a hedge, a failure behind
+the last word of usage) is a pair.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..core.usage import EXACT, Usage
+from .arms import Arms
 from .recorded import Chance, Recorded
+from .tokens import Sums
 
 # Of calls that wait for their shadow's record.
 _MOST_WAITING = 50_000
@@ -36,51 +39,6 @@ class Ratio(NamedTuple):
 
 SAME = Ratio(1.0, 0.0, "same")
 UNKNOWN = Ratio(1.0, 0.0, "unknown")
-
-
-class Sums:
-    """Of one member, over calls: the estimate of the prompt (e), what it counted (p), what it wrote (w), and
-    what that cost (k)."""
-
-    __slots__ = ("e", "ee", "ep", "k", "kk", "n", "p", "pp", "w", "ww")
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.e = self.p = self.w = self.ee = self.ep = self.pp = self.ww = self.k = self.kk = 0.0
-
-    def add(self, e: float, p: float, w: float, k: float) -> None:
-        self.n += 1
-        self.e += e
-        self.p += p
-        self.w += w
-        self.ee += e * e
-        self.ep += e * p
-        self.pp += p * p
-        self.ww += w * w
-        self.k += k
-        self.kk += k * k
-
-    def merge(self, other: Sums) -> None:
-        for name in Sums.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    @property
-    def per_estimate(self) -> float:
-        return self.p / self.e if self.e else 1.0
-
-    @property
-    def prompt_variance(self) -> float:
-        """Of a prompt, beside what its estimate tells."""
-        r = self.per_estimate
-        return max(0.0, self.pp - 2 * r * self.ep + r * r * self.ee) / max(1, self.n - 1)
-
-    @property
-    def written(self) -> float:
-        return self.w / self.n if self.n else 0.0
-
-    @property
-    def written_variance(self) -> float:
-        return max(0.0, self.ww - self.n * self.written**2) / max(1, self.n - 1)
 
 
 class _Pairs:
@@ -120,6 +78,7 @@ class Learner:
     """`take` every record; then `learned`."""
 
     def __init__(self) -> None:
+        self.arms = Arms()
         self._sets: dict[tuple[Chance, ...], dict[str, Sums]] = {}
         self._members: dict[str, Sums] = {}
         self._pairs: dict[tuple[str, str], _Pairs] = {}
@@ -138,6 +97,8 @@ class Learner:
             return
         if call.purpose:
             return
+        if call.rollout:
+            self.arms.take(call)
         if call.eligible:
             key = (call.revision, call.pool, tuple([one.member for one in call.eligible]))
             if key in self._chances or len(self._chances) < _MOST_SETS:
@@ -175,6 +136,7 @@ class Learner:
 
     def merge(self, other: Learner) -> None:
         """What another one has learned of other calls."""
+        self.arms.merge(other.arms)
         for name, sums in other._members.items():
             self._members.setdefault(name, Sums()).merge(sums)
         for eligible, members in other._sets.items():
@@ -188,7 +150,8 @@ class Learner:
 
     def learned(self) -> Learned:
         usual = {key: counts.most_common(1)[0][0] for key, counts in self._chances.items()}
-        return Learned(self._members, list(self._sets.values()), self._pairs, usual, self._sets)
+        sets = [*self._sets.values(), *self.arms.sets()]
+        return Learned(self._members, sets, self._pairs, usual, self._sets, self.arms)
 
 
 class Learned:
@@ -201,7 +164,9 @@ class Learned:
         pairs: Mapping[tuple[str, str], _Pairs],
         usual: Mapping[tuple[str, str, tuple[str, ...]], tuple[Chance, ...]],
         by_set: Mapping[tuple[Chance, ...], dict[str, Sums]],
+        arms: Arms,
     ) -> None:
+        self.arms = arms
         self.members = members
         self._sets = sets
         self._pairs = pairs
@@ -282,9 +247,9 @@ class _Means:
 
     def __init__(self) -> None:
         self.a = self.av = self.b = self.bv = 0.0
-        self.calls = 0
+        self.calls = 0.0
 
-    def add(self, weight: float, a: float, av: float, b: float, bv: float, calls: int) -> None:
+    def add(self, weight: float, a: float, av: float, b: float, bv: float, calls: float) -> None:
         self.a += weight * a
         self.av += weight * weight * av
         self.b += weight * b
@@ -295,4 +260,4 @@ class _Means:
         if self.a <= 0 or self.b <= 0:
             return UNKNOWN
         error = math.sqrt(self.av / self.a**2 + self.bv / self.b**2)
-        return Ratio(self.b / self.a, error, "lots", self.calls)
+        return Ratio(self.b / self.a, error, "lots", round(self.calls))

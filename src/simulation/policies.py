@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..core.call import Decision, Facts
 from ..core.catalog import Caching, Pool
 from ..core.errors import CallError
-from ..exchange.budgeting import Budgeting
+from ..exchange.budgeting import Budgeting, Funds
 from ..exchange.inbound import NO_HEADERS
 from ..exchange.routing import Hold, Moment, Narrowed, Patience, Routing
 from ..exchange.view import Routed, View
@@ -23,6 +23,7 @@ from ..policy.kept import ENTRY_BYTES, Entry, Memory
 from .deciding import UNKNOWN_CALLER, Deciding, Denied
 from .facts import facts_of
 from .recorded import Recorded
+from .tried import Copied, Lot
 
 MEMBER, CACHE, REFUSED = "member", "cache", "refused"
 Shares = tuple[tuple[str, float], ...]
@@ -42,6 +43,14 @@ class Outcome(NamedTuple):
     budget: str = ""
     held: bool = False
     misses: bool = False  # its reply is to be kept, if it can be
+    lot: Lot | None = None  # of a call that is part of a rollout
+    copies: tuple[Copied, ...] = ()  # for shadows
+
+
+class Tries(Protocol):
+    """What becomes of a call whose pool has a rollout or shadows: simulation.trials.Trying."""
+
+    def outcome(self, call: Recorded, decision: Decision, at_s: float) -> Outcome: ...
 
 
 class Replay:
@@ -60,6 +69,8 @@ class Replay:
         self._shares: dict[tuple[str, ...], Shares] = {}
         self._replies = Memory(view.catalog.cache.bytes)
         self._number = 0
+        self._tried = view.catalog.trials
+        self.tries: Tries | None = None  # None: trials are not replayed
         self.kept_bytes = 0  # the most that the cache held
         self.unfingerprinted = 0  # calls of a pool with a cache of which no fingerprint was recorded
 
@@ -72,11 +83,14 @@ class Replay:
     def has_budgets(self) -> bool:
         return self._view.plan is not None
 
-    def outcome(self, call: Recorded, at_s: float) -> Outcome:
+    def outcome(self, call: Recorded, at_s: float, decided: Decision | None = None) -> Outcome:
+        """`decided`: where it goes already, by its arm."""
         self._settle(at_s)
-        decision = self._deciding.decision(call, at_s)
+        decision = decided or self._deciding.decision(call, at_s)
         if isinstance(decision, Denied):
             return Outcome(REFUSED, decision.rule, decision.pool, code=decision.code)
+        if decided is None and decision.pool in self._tried and self.tries is not None:
+            return self.tries.outcome(call, decision, at_s)
         pool = self._view.catalog.pools[decision.pool]
         misses = False
         if pool.cache is not None:
@@ -107,6 +121,32 @@ class Replay:
             self._number += 1
             heapq.heappush(self._ends, (ends_s, self._number, call.request_id, used))
         self._hedges.ended(call.request_id, is_hedged=False)
+
+    # -- for what is tried
+
+    @property
+    def view(self) -> View:
+        return self._view
+
+    @property
+    def funds(self) -> Funds:
+        return _Funds(self._accounts)
+
+    def facts(self, call: Recorded) -> Facts:
+        return self._facts(call)
+
+    def shares_of(self, decision: Decision) -> Shares:
+        """By weight."""
+        return self._shares_of(decision)
+
+    def holds(self, request_id: str) -> bool:
+        """Do budgets hold something for it?"""
+        return request_id in self._accounts.held
+
+    def spends(self, request_id: str, ends_s: float, used: Used) -> None:
+        """What is held for it is charged then."""
+        self._number += 1
+        heapq.heappush(self._ends, (ends_s, self._number, request_id, used))
 
     def keep(self, call: Recorded, outcome: Outcome, from_s: float) -> None:
         """Its reply is kept for others."""
