@@ -25,7 +25,7 @@ from ..simulation.learning import Learned, Learner
 from ..simulation.policies import Replay
 from ..simulation.reckoning import Reckoner
 from ..simulation.recorded import Recorded
-from ..simulation.run import History, Policy, Result
+from ..simulation.run import NO_STAGES, History, Policy, Result
 from ..simulation.run import Run as Simulation
 from .prices import price_list_here
 from .simulate_source import Heard, Run, Source, Spool, in_order
@@ -90,10 +90,11 @@ def compiled(texts: Mapping[str, str]) -> Catalog:
 @dataclass(frozen=True, slots=True)
 class Configured:
     """A configuration as text, since it goes to other processes, and the members that had the calls: they
-    have prices as well as its own."""
+    have prices as well as its own. `stages`: what is said of its rollouts."""
 
     texts: Mapping[str, str]
     members: frozenset[str]
+    stages: Mapping[str, str] = NO_STAGES
 
     def policy(self, learned: Learned) -> Policy:
         catalog = compiled(self.texts)
@@ -109,7 +110,7 @@ class Configured:
             ceilings=Ceilings(book),
             plan=Plan(catalog.budgets) if catalog.budgets else None,
         )
-        return Policy(Replay(view, spans), Reckoner(book, learned), learned)
+        return Policy(Replay(view, spans), Reckoner(book, learned), learned, self.stages)
 
 
 @dataclass(slots=True)

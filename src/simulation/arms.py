@@ -117,6 +117,11 @@ class Arms:
         """Of rollouts that calls were part of."""
         return frozenset(name for name, _ in self.stretches)
 
+    def stages_of(self, rollout: str) -> list[str]:
+        """Those that it was at, in their order."""
+        found = [(stretch, stage) for (name, stage), stretch in self.stretches.items() if name == rollout]
+        return [stage for _, stage in sorted(found)]
+
     def stage_at(self, rollout: str, at_ms: int) -> str | None:
         """The one that it was at; None: it was at none. Where two overlap, brokers did not take the step at
         once, or it began anew: the later one."""

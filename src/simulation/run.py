@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..core.outcomes import OK
-from ..core.trials import SHADOW
+from ..core.trials import CANDIDATE, SHADOW
 from ..policy.budgets import Used as Charged
 from .learning import Learned
 from .policies import CACHE, MEMBER, REFUSED, Outcome, Replay, Shares
@@ -18,7 +18,7 @@ from .stages import assumed_of
 from .sums import Both, Side
 from .trial_sums import TriedSums
 from .trials import CopyCosts, Together, Trying, weighing
-from .tried import Spent
+from .tried import Lot, Spent
 
 BY = ("team", "customer", "feature")
 _MOST_GROUPS = 50_000
@@ -63,7 +63,11 @@ def as_recorded(call: Recorded) -> Outcome:
     if call.was_hit:
         shares: Shares = ((call.member, 1.0),) if call.member else ()
         return Outcome(CACHE, call.rule, call.pool, shares)
-    return Outcome(MEMBER, call.rule, call.pool, chances_of(call), "", *told)
+    shares = chances_of(call)
+    lot = None
+    if call.rollout:
+        lot = Lot(call.rollout, call.stage, float(call.arm == CANDIDATE), None, shares, shares)
+    return Outcome(MEMBER, call.rule, call.pool, shares, "", *told, lot=lot)
 
 
 class History:
@@ -98,7 +102,8 @@ class Policy:
         self._learned = learned
         self._prompts = Prompts()
         catalog = replay.view.catalog
-        if catalog.trials:
+        self.tries = bool(catalog.trials)
+        if self.tries:
             replay.tries = Trying(replay, assumed_of(catalog, stages, learned.arms), learned.arms)
         self._together = Together()
         self._copy_costs = CopyCosts(reckoner, learned.spread)
@@ -236,6 +241,7 @@ class Run:
         self._old = old
         self._new = new
         self._is_meant = is_meant
+        self._tries = any(isinstance(one, Policy) and one.tries for one in (old, new))
         self.result = Result()
 
     def take(self, call: Recorded) -> tuple[Judged, Judged] | None:
@@ -269,13 +275,7 @@ class Run:
         both.calls += 1
         _add(both.old, call, old)
         _add(both.new, call, new)
-        if (
-            call.rollout
-            or old.copies
-            or new.copies
-            or new.outcome.lot is not None
-            or old.outcome.lot is not None
-        ):
+        if call.rollout or self._tries:
             self.result.tried.count(call, old, new)
         if old.nano is not None and new.nano is not None:
             both.old_both += old.nano

@@ -30,7 +30,7 @@ from .policies import MEMBER, Outcome, Replay
 from .reckoning import BY_MEAN, Prompts, Reckoner
 from .recorded import Recorded
 from .stages import AT, RECORDED, Assumed
-from .tried import OVER, PAUSED, SENT, UNFIT, Chances, Copied, Lot, Spent, mixed
+from .tried import OVER, PAUSED, SENT, UNFIT, Copied, Lot, Spent, mixed
 
 _MOST_KEPT = 200_000
 _MOST_PAUSE_S = 60.0  # as `trials.copies` has it
@@ -182,25 +182,16 @@ class Trying:
         copied, copy_id = facts._replace(caller=caller), f"{call.request_id} {shadow.name}"
         budgeting = Budgeting(view, plan, copy_id, self._replay.funds)
         moment = Moment(at_s, int(at_s * 1000))
+        about = (view, self._book, copied, copy_id, moment, _PATIENT, self._hedges)
 
         def route(narrowed: Narrowed | None) -> Routed | Hold:
-            told = (
-                view,
-                self._book,
-                copied,
-                copy_id,
-                moment,
-                _PATIENT,
-                self._hedges,
-                narrowed,
-                shadow.target,
-            )
-            return Routing(*told).first(there, NO_HEADERS, b"")
+            return Routing(*about, narrowed, shadow.target).first(there, NO_HEADERS, b"")
 
         try:
             routed = budgeting.next(route, copied, (), at_s)
         except CallError as error:
-            self._paused[shadow.name] = at_s + min(error.retry_after_s or 1.0, _MOST_PAUSE_S)
+            if error.status == 429:
+                self._paused[shadow.name] = at_s + min(error.retry_after_s or 1.0, _MOST_PAUSE_S)
             return Copied(shadow.name, OVER)
         if not isinstance(routed, Routed):
             return Copied(shadow.name, OVER)
@@ -309,6 +300,3 @@ class CopyCosts:
         if used is None or not used.usage.cache_read:
             return 0.0
         return prompts.cold(call.conversation, member, at_s) if call.conversation else 1.0 - copy.chance
-
-
-__all__ = ["Chances", "CopyCosts", "Together", "Trying", "chance_at", "weighing"]

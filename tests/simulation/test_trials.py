@@ -1,0 +1,255 @@
+"""Rollouts and shadows, simulated: predicted is real, and the laws of arms and copies."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from modelbroker.core.record import Record
+from modelbroker.exchange.trying import Standing
+from modelbroker.simulation.policies import CACHE, MEMBER
+from modelbroker.simulation.trials import chance_at
+from support.worlds import Asked, World
+
+from .test_predicted import Told, predicted, routed, simulated, within, world
+
+NAME = "try"
+STAGES = ["1%", "10%", "50%", "100%"]
+WORLDS, NEEDED = 60, 54
+
+
+class Case(NamedTuple):
+    where: World
+    old: dict[str, Any]
+    new: dict[str, Any]
+    calls: list[Asked]
+    stage: int
+
+    @property
+    def at(self) -> dict[str, Standing]:
+        return {NAME: Standing(self.stage, True)}
+
+    @property
+    def stages(self) -> dict[str, str]:
+        return {NAME: STAGES[self.stage]}
+
+
+def case(seed: int, stage: int | None = None, calls: int = 300) -> Case:
+    """The old policy with nothing tried, and the new one with a rollout of one pool and shadows of two."""
+    where, old, _, traffic = world(seed)
+    draw = random.Random(f"trials {seed}")
+    old.pop("budgets", None)
+    old["pools"][0].pop("routing", None)
+    new = copy.deepcopy(old)
+    home, other = new["pools"][0], new["pools"][1]
+    to = draw.choice(["c/other", "r/resp", "long"])
+    home["rollout"] = {"to": to, "name": NAME, "stages": [{"share": share} for share in STAGES]}
+    home["shadow"] = [{"to": "b/small", "share": f"{draw.choice([5, 30])}%", "budget": "$100/day"}]
+    cap = draw.choice(["$0.05/day", "$50/day"])
+    other["shadow"] = [{"to": "a/ant", "share": "50%", "budget": cap, "match": {"stream": False}}]
+    if draw.random() < 0.5:
+        home["affinity"] = {"by": "session", "header": "x-my-session"}
+        old["pools"][0]["affinity"] = dict(home["affinity"])
+        traffic = [_with_session(one, draw) for one in traffic]
+    at = draw.randrange(len(STAGES)) if stage is None else stage
+    return Case(where, old, new, traffic[:calls], at)
+
+
+def _with_session(asked: Asked, draw: random.Random) -> Asked:
+    session = ("x-my-session", f"session {draw.randrange(40)}")
+    headers = (*asked.headers, session) if draw.random() < 0.7 else asked.headers
+    return Asked(asked.number, asked.at_s, asked.caller, asked.dialect, asked.body, headers)
+
+
+def clients(records: list[Record]) -> list[Record]:
+    return [record for record in records if not record.purpose]
+
+
+def copies(records: list[Record]) -> set[tuple[str, str]]:
+    """(the call, the shadow) of copies that were let go."""
+    return {(one.shadow_of, one.agent) for one in records if one.purpose and one.attempts}
+
+
+def predicted_copies(told: Told, records: list[Record]) -> set[tuple[str, str]]:
+    return {
+        (record.request_id, one.shadow)
+        for record in records
+        for one in told.outcomes[record.started_s].copies
+        if one.result == "sent"
+    }
+
+
+def test_predicted_is_real() -> None:
+    """Where no session is told the lot is the very lot of the broker: routing and copies are equal call by
+    call. Where one is, arms are chances."""
+    held: dict[str, list[bool]] = {"cost": [], "whole": [], "copies": []}
+    for seed in range(700, 700 + WORLDS):
+        one = case(seed)
+        told = simulated(one.new, one.where.run(one.old, one.calls, luck=1), stages=one.stages)
+        same = one.where.run(one.new, one.calls, luck=1, standings=one.at)
+        is_sure = True
+        for record in clients(same):
+            outcome = told.outcomes[record.started_s]
+            lot = outcome.lot
+            assert (lot is not None) == bool(record.rollout), record
+            if lot is None:
+                assert predicted(outcome) == routed(record)
+                continue
+            assert (lot.rollout, lot.stage) == (record.rollout, record.stage)
+            if record.conversation and 0 < lot.chance < 1:
+                is_sure = False
+                continue
+            assert outcome.pool == record.pool
+            arm = lot.candidate if record.arm == "candidate" else lot.stable
+            members = {member for member, _ in arm}
+            assert record.member in members == {one.member for one in record.eligible if one.chance > 0}
+        if is_sure:
+            # A budget is settled by what copies did cost: near its end they may differ.
+            differ = predicted_copies(told, clients(same)) ^ copies(same)
+            assert len(differ) <= 0.1 * len(copies(same)) + 1
+            if "$0.05" not in str(one.new):
+                assert not differ
+        judge(one, told, held)
+    for name, stated in held.items():
+        assert len(stated) >= WORLDS * 0.3, name
+        assert sum(stated) >= len(stated) * NEEDED / WORLDS, name
+
+
+def judge(one: Case, told: Told, held: dict[str, list[bool]]) -> None:
+    """Another time, with other lots."""
+    again = one.where.run(one.new, one.calls, luck=2, standings=one.at)
+    side = told.both.new
+    cost = side.cost_interval(told.learned)
+    if side.assumed(told.learned) < cost.value / 100:
+        held["cost"].append(cost.contains(spent(clients(again))))
+    answered = [record.duration_ms for record in clients(again) if record.attempts]
+    whole = within(side.latency(side.whole), answered)
+    if whole is not None:
+        held["whole"].append(whole)
+    for (_, name), sums in told.result.tried.copies.items():
+        found = sums.side.cost_interval(told.learned)
+        if sums.side.assumed(told.learned) < found.value / 100:
+            real = [record for record in again if record.purpose and record.agent == name]
+            held["copies"].append(found.contains(spent(real)))
+
+
+def spent(records: list[Record]) -> int:
+    return sum(record.cost.total or 0 for record in records if record.cost is not None)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(800, 840))
+def test_at_100_percent_all_that_it_can_take_is_the_candidates(seed: int) -> None:
+    one = case(seed, stage=3, calls=120)
+    before = one.where.run(one.old, one.calls, luck=1)
+    told = simulated(one.new, before)  # where nothing is said, all of it is done
+    assert told.outcomes == simulated(one.new, before, stages={NAME: "4"}).outcomes
+    for record in clients(one.where.run(one.new, one.calls, luck=5, standings=one.at)):
+        outcome = told.outcomes[record.started_s]
+        assert predicted(outcome) == routed(record)
+        assert (outcome.lot is not None) == (record.arm == "candidate")
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(800, 840))
+def test_a_rollout_that_is_off_is_none(seed: int) -> None:
+    one = case(seed, calls=120)
+    before = one.where.run(one.old, one.calls, luck=1)
+    without = copy.deepcopy(one.new)
+    del without["pools"][0]["rollout"]
+    off, none = simulated(one.new, before, stages={NAME: "off"}), simulated(without, before)
+    assert off.outcomes == none.outcomes
+    assert off.both.new.cost == none.both.new.cost
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(800, 840), st.integers(1, 2))
+def test_what_was_recorded_in_a_rollout_is_what_it_was(seed: int, stage: int) -> None:
+    one = case(seed, stage, calls=150)
+    records = one.where.run(one.new, one.calls, luck=1, standings=one.at)
+    told = simulated(one.new, records)
+    both = told.both
+    assert both.calls == len(clients(records))
+    assert both.moved == 0 and not told.result.moves
+    assert both.new_both == both.old_both
+    assert both.new.members == both.old.members
+    for record in clients(records):
+        outcome = told.outcomes[record.started_s]
+        assert predicted(outcome)[:3] == routed(record)[:3]
+    parts = told.result.tried.arms
+    arms = [record.arm for record in clients(records) if record.arm]
+    for side in ("old", "new"):
+        assert parts.get((side, NAME), [0, 0]) == [len(arms), arms.count("candidate")]
+    # What copies did cost, and what they are reckoned to cost by the calls that they are of.
+    for (side, name), sums in told.result.tried.copies.items():
+        real = [record for record in records if record.purpose and record.agent == name]
+        if side == "old":
+            assert sums.side.cost == spent(real)
+            assert sums.side.sent == sum(bool(record.attempts) for record in real)
+
+
+@given(st.floats(0, 0.99), st.floats(0, 1))
+def test_an_arm_follows_from_another_stages(before: float, share: float) -> None:
+    """Over all sessions it is the share, and who was the candidate's at less still is."""
+    was, was_not = chance_at(share, before, True) if before else 0.0, chance_at(share, before, False)
+    assert 0 <= was <= 1 and 0 <= was_not <= 1
+    assert before * was + (1 - before) * was_not == pytest.approx(share)
+    assert before == 0 or share < before or was == 1
+    assert share > before or was_not == 0
+
+
+def test_times_of_a_whole_rollout_are_learned_from_a_small_arm() -> None:
+    """Candidate's calls at 10% stand for all of them, beside calls that have nothing to do with it."""
+    one = case(7, stage=1)
+    draw = random.Random(1)
+    calls = [
+        Asked(number, call.at_s, call.caller, call.dialect, {**call.body, "model": "everyday"}, call.headers)
+        if draw.random() < 0.7
+        else Asked(number, call.at_s, call.caller, call.dialect, call.body, call.headers)
+        for number, call in enumerate(_longer(one, 8))
+    ]
+    records = one.where.run(one.new, calls, luck=1, standings=one.at)
+    told = simulated(one.new, records, stages={NAME: "100%"})
+    real = one.where.run(one.new, calls, luck=2, standings={NAME: Standing(3, True)})
+    side = told.both.new
+    found = side.latency(side.whole)
+    assert found is not None
+    answered = [record.duration_ms for record in clients(real) if record.attempts]
+    mean = sum(answered) / len(answered)
+    assert found.interval.contains(mean)
+    assert found.interval.high - found.interval.low < 0.5 * mean
+    assert side.assumed(told.learned) == 0  # arms tell how many tokens the candidate takes
+    assert side.cost_interval(told.learned).contains(spent(clients(real)))
+
+
+def _longer(one: Case, times: int) -> list[Asked]:
+    span_s = one.calls[-1].at_s - one.calls[0].at_s + 60
+    return [
+        Asked(call.number, call.at_s + turn * span_s, call.caller, call.dialect, call.body, call.headers)
+        for turn in range(times)
+        for call in one.calls
+    ]
+
+
+def kinds(told: Told) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for outcome in told.outcomes.values():
+        found[outcome.kind] = found.get(outcome.kind, 0) + 1
+    return found
+
+
+def test_copies_are_of_calls_that_members_have() -> None:
+    """Not of those that the cache answers, or that are refused."""
+    one = case(3)
+    new = copy.deepcopy(one.new)
+    new["pools"][3]["shadow"] = [{"to": "a/ant", "share": "100%", "budget": "$100/day"}]
+    told = simulated(new, one.where.run(one.old, one.calls, luck=1))
+    assert kinds(told).get(CACHE, 0) > 5
+    for outcome in told.outcomes.values():
+        assert outcome.kind == MEMBER or not outcome.copies
+        assert outcome.pool != "kept" or outcome.kind != MEMBER or outcome.copies
