@@ -58,16 +58,16 @@ def chances_of(call: Recorded) -> Shares:
 def as_recorded(call: Recorded) -> Outcome:
     """What did become of it."""
     told = (call.degraded_from, call.budget)
+    lot = None
+    if call.rollout:
+        arm = chances_of(call)
+        lot = Lot(call.rollout, call.stage, float(call.arm == CANDIDATE), None, arm, arm)
     if call.was_refused or (not call.attempts and not call.was_hit and call.status >= 400):
-        return Outcome(REFUSED, call.rule, call.pool, (), call.code, *told)
+        return Outcome(REFUSED, call.rule, call.pool, (), call.code, *told, lot=lot)
     if call.was_hit:
         shares: Shares = ((call.member, 1.0),) if call.member else ()
         return Outcome(CACHE, call.rule, call.pool, shares)
-    shares = chances_of(call)
-    lot = None
-    if call.rollout:
-        lot = Lot(call.rollout, call.stage, float(call.arm == CANDIDATE), None, shares, shares)
-    return Outcome(MEMBER, call.rule, call.pool, shares, "", *told, lot=lot)
+    return Outcome(MEMBER, call.rule, call.pool, chances_of(call), "", *told, lot=lot)
 
 
 class History:

@@ -222,7 +222,7 @@ class _Broker:
         request_id = request_id_of(int(now_s * 1000), draw.randbytes(10))
         call = OuterCall(self._view, request_id, SEAL, hedges=self._hedges, funds=self._funds)
         inbound = Inbound([(":method", "POST"), (":path", head.path), *head.headers])
-        assert call.on_headers(inbound, ends=False) is None
+        assert not isinstance(call.on_headers(inbound, ends=False), Reply)
         outcome = call.on_body(body, Moment(now_s, int(now_s * 1000)))
         if isinstance(outcome, Forward):
             facts = dict(outcome.facts)
