@@ -47,7 +47,9 @@ def _calls(side: Mapping[str, Any] | None) -> tuple[str, str]:
 def _shadow(one: Mapping[str, Any], amount: Amount) -> tuple[str, ...]:
     old, new = one["old"], one["new"]
     had = (f"{old['sent']:,}", _cost(old, amount)) if old is not None else ("?", "?")
-    bounds = f"{amount('cost', new['low'])} to {amount('cost', new['high'])}" if new["sent"] else ""
+    bounds = ""
+    if new["low"] is not None and new["low"] != new["high"]:
+        bounds = f"{amount('cost', new['low'])} to {amount('cost', new['high'])}"
     beyond = new["over"] + new["paused"]
     return (one["shadow"], *had, f"{new['sent']:,}", f"{beyond:,}", _cost(new, amount), bounds)
 

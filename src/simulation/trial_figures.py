@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 from ..core.catalog import Catalog
 from ..core.prices import dollars
 from ..core.trials import Shadow
+from ..stats import Interval
 from .learning import Learned
 from .stages import AT, RECORDED, Assumed
 from .trial_sums import NEW, OLD, CopySums, TriedSums
 from .tried import OVER, PAUSED, SENT, UNFIT
 
+# Of fewer copies their scatter is not known.
+LEAST_COPIES = 10
 Tree = dict[str, Any]
 Said = tuple[Catalog, Mapping[str, Assumed]]
 
@@ -87,16 +90,22 @@ def _shadows(said: Said) -> dict[str, Shadow]:
     return found
 
 
+def copies_interval(sums: CopySums, learned: Learned) -> Interval | None:
+    """Of what copies cost, in nano-dollars."""
+    return sums.side.cost_interval(learned) if sums.side.sent >= LEAST_COPIES else None
+
+
 def _copies(sums: CopySums | None, learned: Learned) -> Tree:
-    """`sent` of them cost something, and of `unknown` of these that is not known."""
+    """`sent` of them cost something, and of `unknown` of these that is not known. `low` to `high`: where the
+    same calls come again, with other lots; null: too few to say."""
     sums = sums or CopySums()
-    interval = sums.side.cost_interval(learned)
+    interval = copies_interval(sums, learned)
     return {
         **{name: sums.results.get(name, 0) for name in (SENT, OVER, PAUSED, UNFIT)},
         "cost": round(sums.side.cost),
         "cost_usd": dollars(round(sums.side.cost)),
-        "low": round(interval.low),
-        "high": round(interval.high),
+        "low": round(interval.low) if interval is not None else None,
+        "high": round(interval.high) if interval is not None else None,
         "unknown": sums.side.unknown,
         "assumed": round(sums.side.assumed(learned)),
         "by_mean": round(sums.side.by_mean),

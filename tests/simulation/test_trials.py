@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from modelbroker.core.record import Record
 from modelbroker.exchange.trying import Standing
 from modelbroker.simulation.policies import CACHE, MEMBER
+from modelbroker.simulation.trial_figures import copies_interval
 from modelbroker.simulation.trials import chance_at
 from support.worlds import Asked, World
 
@@ -136,8 +137,8 @@ def judge(one: Case, told: Told, held: dict[str, list[bool]]) -> None:
     for (_, name), sums in told.result.tried.copies.items():
         if name == CAPPED and CAP in str(one.new):
             assert sums.side.cost <= 50_000_000 and set(sums.results) <= {"sent", "over", "paused", "unfit"}
-        found = sums.side.cost_interval(told.learned)
-        if sums.side.assumed(told.learned) < found.value / 100:
+        found = copies_interval(sums, told.learned)
+        if found is not None and sums.side.assumed(told.learned) < found.value / 100:
             real = [record for record in again if record.purpose and record.agent == name]
             held["copies"].append(found.contains(spent(real)))
 
