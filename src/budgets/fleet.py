@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from prometheus_client import Counter, Gauge
 
 from ..core.budgets import STEPS, Fleet, Span, Window
@@ -105,16 +106,17 @@ class Shared:
         """While Redis is away: from this broker's share of each limit, and beyond it as the policy says."""
         share = self.fleet.share_ppm
         scaled = [
-            claim._replace(
+            replace(
+                claim,
                 most=claim.most * share // 1_000_000 if claim.most is not None else None,
                 degrade=claim.degrade * share // 1_000_000 if claim.degrade is not None else None,
             )
             for claim in ask.claims
         ]
-        verdict = self._accounts.reserve(ask._replace(claims=tuple(scaled)))
+        verdict = self._accounts.reserve(replace(ask, claims=tuple(scaled)))
         if verdict.outcome == DENIED and self.fleet.allows_beyond:
-            free = [claim._replace(most=None, degrade=None) for claim in ask.claims]
-            return self._accounts.reserve(ask._replace(claims=tuple(free), reuses=False))
+            free = [replace(claim, most=None, degrade=None) for claim in ask.claims]
+            return self._accounts.reserve(replace(ask, claims=tuple(free), reuses=False))
         return verdict
 
     # -- what is told

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from prometheus_client import Counter
 
 from ..core.budgets import CONCURRENCY, WARN, Budget, Charge, Fleet
@@ -100,7 +101,7 @@ class Keeper:
             return self.accounts.reserve(ask)
         if ask.reuses:
             self.accounts.give_back(ask.request_id)
-            ask = ask._replace(reuses=False)
+            ask = replace(ask, reuses=False)
             shared.wake()
         await shared.ready()
         if not shared.is_away:

@@ -25,7 +25,7 @@ from ..simulation.learning import Learned, Learner
 from ..simulation.policies import Replay
 from ..simulation.reckoning import Reckoner
 from ..simulation.recorded import Recorded
-from ..simulation.run import NO_STAGES, History, Policy, Result
+from ..simulation.run import History, Policy, Result
 from ..simulation.run import Run as Simulation
 from .prices import price_list_here
 from .simulate_source import Heard, Run, Source, Spool, in_order
@@ -69,7 +69,9 @@ def read(
     take, members, size = done.learner.take, done.members, _SORTED // (BUCKETS if buckets else 1)
     for call in source.read(heard or _unheard):
         take(call)
-        members.update([tried.member for tried in call.attempts])
+        for tried in call.attempts:
+            if tried.member not in members:
+                members.add(tried.member)
         number = buckets.get(call.caller, 0) if buckets else 0
         if (spool := spools.get(number)) is None:
             spool = spools[number] = Spool(Path(folder) / f"{source.first}-{number}", run=size)
@@ -94,7 +96,7 @@ class Configured:
 
     texts: Mapping[str, str]
     members: frozenset[str]
-    stages: Mapping[str, str] = NO_STAGES
+    stages: Mapping[str, str] = field(default_factory=dict)
 
     def policy(self, learned: Learned) -> Policy:
         catalog = compiled(self.texts)

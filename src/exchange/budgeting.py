@@ -121,7 +121,7 @@ class Budgeting:
             self._request_id, seat.account
         ):
             return claim
-        return claim._replace(amount=0)
+        return Claim(seat, 0, claim.most, claim.degrade)
 
     def _may_go(self, verdict: Verdict, facts: Facts) -> bool:
         """False: decide again. Raises Refused where nothing is left to decide."""

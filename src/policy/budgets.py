@@ -67,7 +67,7 @@ def seat_of(budget: Budget, scope: str = "", lender: int = -1, is_own: bool = Tr
     )
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """`amount` is what the call may cost at most, in the budget's unit. `most`: what the account may hold,
     None: without end; `degrade`: from where on the call goes on elsewhere, None: nowhere."""
 
@@ -77,7 +77,7 @@ class Claim(NamedTuple):
     degrade: int | None = None
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What one attempt of a call asks for at `now_s` (unix time). `since`: so many attempts were made before;
     `reuses`: they cost nothing, so that what was reserved for the last of them is free again."""
 
@@ -88,7 +88,7 @@ class Ask(NamedTuple):
     reuses: bool = False
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """`row`: the claim that says no, and what its account holds already. `ready_s` (unix time): when it would
     fit; None: nobody knows, or never. `held`: what was reserved, for the record. `used`: what each account
     held."""
@@ -119,7 +119,7 @@ class Stage(msgspec.Struct, array_like=True):
     parts: list[Part]
 
 
-class Used(NamedTuple):
+class Used(msgspec.Struct, frozen=True, gc=False):
     """What a stage's attempts used, as far as it is known, and whether that is all of it. `is_made`: there
     were any."""
 
@@ -195,10 +195,12 @@ def ready_s(slots: Mapping[int, int], span: Span, too_much: int, window: Window)
 
 class Accounts:
     """All of them, and what calls under way hold. `spans`: where windows are at a time. `log`: who keeps the
-    same elsewhere gets each move that is not known there: (account, slot) → what is reserved more."""
+    same elsewhere gets each move that is not known there: (account, slot) → what is reserved more. Not
+    `tells`: nobody asks what was held, and `Verdict.held` is ""."""
 
-    def __init__(self, spans: Spans) -> None:
+    def __init__(self, spans: Spans, *, tells: bool = True) -> None:
         self.spans = spans
+        self._tells = tells
         self.log: dict[tuple[str, int], int] | None = None
         self.accounts: dict[str, Account] = {}
         self.held: dict[str, list[Stage]] = {}
@@ -210,13 +212,15 @@ class Accounts:
             self.give_back(ask.request_id)
         fits = True
         used, slots, amounts = [], [], []
-        for seat, amount, most, degrade in ask.claims:
-            account = self._at(seat, ask.now_s)
+        now_s = ask.now_s
+        for claim in ask.claims:
+            account = self._at(claim.seat, now_s)
             total = account.spent + account.reserved
             used.append(total)
             slots.append(account.slot)
-            amounts.append(amount)
-            total += amount
+            amounts.append(claim.amount)
+            total += claim.amount
+            most, degrade = claim.most, claim.degrade
             if (most is not None and total > most) or (degrade is not None and total > degrade):
                 fits = False
         if fits:  # nearly always, and nothing else is to be judged
@@ -236,8 +240,8 @@ class Accounts:
     ) -> str:
         """Keep what was granted; what the record is to say of it. `passed` is empty where nothing was."""
         parts = []
-        for row, (seat, _, _, _) in enumerate(ask.claims):
-            slot, amount = slots[row], taken[row]
+        for row, claim in enumerate(ask.claims):
+            seat, slot, amount = claim.seat, slots[row], taken[row]
             more = passed[row] if passed else 0
             parts.append(Part(seat.account, slot, amount, more, seat.lender, seat.is_own))
             if amount:
@@ -248,7 +252,7 @@ class Accounts:
             stages = self.held[ask.request_id] = [stage]
         else:
             stages.append(stage)
-        return _ENCODER.encode(stages).decode()
+        return _ENCODER.encode(stages).decode() if self._tells else ""
 
     def holds(self, request_id: str, account: str) -> bool:
         """Has the call something of this account already?"""
@@ -342,6 +346,13 @@ class Accounts:
                 charges.append(Charge(name, scope, unit, window, part.taken, amount, stage.at_s))
         return charges
 
+    def close(self, request_id: str, used: Used) -> None:
+        """As `settle`, where all attempts are known as one and nobody asks what each account was charged."""
+        for stage in self.held.pop(request_id, ()):
+            for part, amount in zip(stage.parts, charged(stage, used), strict=True):
+                if part.taken or amount:
+                    self._move(part.account, None, part.slot, amount, -part.taken)
+
     def restore(self, account: str, slot: int, spent: int) -> None:
         """What is known from before."""
         self._move(account, None, slot, spent, 0)
@@ -429,8 +440,10 @@ NOW = Span(0, 0, math.inf)  # of what has no window
 def degrades_left(degrades: Sequence[tuple[int, str]], entered: Collection[str]) -> Sequence[tuple[int, str]]:
     """Of (from where on, pool) in rising order, those that are for a call that has entered these pools: what
     comes behind the last of them."""
-    last = max((place for place, (_, pool) in enumerate(degrades) if pool in entered), default=-1)
-    return degrades[last + 1 :]
+    last = len(degrades)
+    while last and degrades[last - 1][1] not in entered:
+        last -= 1
+    return degrades[last:]
 
 
 def pool_beyond(degrades: Sequence[tuple[int, str]], used: int, entered: Collection[str]) -> str:

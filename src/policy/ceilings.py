@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from ..core.budgets import DEFAULT_OUTPUT_TOKENS
 from ..core.call import Facts
 from ..core.catalog import Member
@@ -33,7 +35,7 @@ class _Tariff(NamedTuple):
     steps: tuple[_Step, ...]
 
 
-class Ceiling(NamedTuple):
+class Ceiling(msgspec.Struct, frozen=True, gc=False):
     """Of one call at the dearest of some members: tokens, and nano-dollars as far as they are known; `untold`
     are those of which they are not."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..core.call import Caller, Decision
+from ..core.call import Caller, Decision, Facts
 from ..core.catalog import Catalog
 from ..core.errors import CallError
 from ..exchange import View
@@ -21,7 +21,7 @@ from .facts import caller_of, facts_of
 from .recorded import Recorded
 
 # Kinds of calls that are kept; traffic has far fewer.
-_MOST_KEPT = 200_000
+MOST_KEPT = 200_000
 UNKNOWN_CALLER = "invalid_api_key"
 
 
@@ -32,6 +32,23 @@ class Denied(NamedTuple):
     rule: str = ""
     pool: str = ""
     budget: str = ""
+
+
+class Kind(NamedTuple):
+    """Calls that are decided alike. `caller` None: the configuration has none of that name. `facts` are those
+    of one of them: `facts_of` has a call's own."""
+
+    caller: Caller | None
+    facts: Facts | None
+    decision: Decision | Denied
+
+    def facts_of(self, call: Recorded) -> Facts:
+        if self.facts is None:
+            raise ValueError(f"nothing is known of calls by {call.caller}")
+        return self.facts.sized(call.context_tokens or 0, call.max_output_tokens, call.choices)
+
+
+_UNKNOWN = Kind(None, None, Denied(UNKNOWN_CALLER))
 
 
 @dataclass(slots=True)
@@ -51,38 +68,41 @@ class Deciding:
         self._view = view
         self._catalog = view.catalog
         self._keeps = keeps
-        self._kept: dict[tuple[Any, ...], Decision | Denied] = {}
-        self._callers: dict[tuple[str, ...], Caller | None] = {}
+        self._kept: dict[tuple[Any, ...], Kind] = {}
+        self._callers: dict[tuple[str, ...], tuple[int, Caller | None]] = {}
+        self._number = 0
         self._context = _Bounds(_bounds(view.catalog, "context.tokens", "context_tokens"))
         self._output = _Bounds(_bounds(view.catalog, "max_output.tokens", "max_output_tokens"))
         self._cost = _Bounds(_bounds(view.catalog, COST_FACT, ""))
         self._asks_cost = view.asks_cost
         self._headers = frozenset(view.catalog.fact_headers)
 
-    def caller(self, call: Recorded) -> Caller | None:
-        """None: the configuration has no such caller."""
+    def _caller(self, call: Recorded) -> tuple[int, Caller | None]:
+        """Whose number nobody else has; None: the configuration has no such caller."""
         key = (call.caller, call.agent, call.user, call.team, call.customer, call.feature, call.tier)
         try:
             return self._callers[key]
         except KeyError:
             pass
-        if len(self._callers) >= _MOST_KEPT:
+        if len(self._callers) >= MOST_KEPT:
             self._callers.clear()
         try:
             found: Caller | None = caller_of(call, self._catalog)
         except KeyError:
             found = None
-        self._callers[key] = found
-        return found
+        self._number += 1
+        self._callers[key] = self._number, found
+        return self._number, found
 
-    def decision(self, call: Recorded, at_s: float) -> Decision | Denied:
-        caller = self.caller(call)
+    def kind(self, call: Recorded, at_s: float) -> Kind:
+        """What is decided of calls like this one."""
+        number, caller = self._caller(call)
         if caller is None:
-            return Denied(UNKNOWN_CALLER)
+            return _UNKNOWN
         estimate = self._estimate(call, caller, at_s) if self._asks_cost else None
         headers = call.headers
         key = (
-            caller,
+            number,
             call.path,
             call.dialect,
             call.model,
@@ -99,13 +119,13 @@ class Deciding:
         )
         found = self._kept.get(key) if self._keeps else None
         if found is None:
-            if len(self._kept) >= _MOST_KEPT:
+            if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            found = self._kept[key] = self._decide(call, caller, estimate)
+            facts = facts_of(call, self._catalog, caller)._replace(cost_estimate=estimate)
+            found = self._kept[key] = Kind(caller, facts, self._decide(facts))
         return found
 
-    def _decide(self, call: Recorded, caller: Caller, estimate: int | None) -> Decision | Denied:
-        facts = facts_of(call, self._catalog, caller)._replace(cost_estimate=estimate)
+    def _decide(self, facts: Facts) -> Decision | Denied:
         try:
             return decide(facts, self._catalog, self._view.state)
         except CallError as error:

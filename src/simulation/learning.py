@@ -10,7 +10,7 @@ the last word of usage) is a pair.
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -79,17 +79,18 @@ class Learner:
 
     def __init__(self) -> None:
         self.arms = Arms()
+        # Those whose members had them by lot; what is known of all the others is under ().
         self._sets: dict[tuple[Chance, ...], dict[str, Sums]] = {}
-        self._members: dict[str, Sums] = {}
         self._pairs: dict[tuple[str, str], _Pairs] = {}
         self._waiting: OrderedDict[str, tuple[str, Usage]] = OrderedDict()
-        self._chances: dict[tuple[str, str, tuple[str, ...]], Counter[tuple[Chance, ...]]] = {}
+        self._chances: dict[tuple[str, str, tuple[Chance, ...]], int] = {}
 
     def take(self, call: Recorded) -> None:
         used = call.usage
-        exact = [tried for tried in call.attempts if tried.usage is not None and tried.usage_state == EXACT]
-        if len(exact) > 1:
-            self._pair(exact[0].member, exact[0].usage, exact[-1].member, exact[-1].usage)
+        if len(call.attempts) > 1:
+            exact = [one for one in call.attempts if one.usage is not None and one.usage_state == EXACT]
+            if len(exact) > 1:
+                self._pair(exact[0].member, exact[0].usage, exact[-1].member, exact[-1].usage)
         if call.shadow_of:
             was = self._waiting.pop(call.shadow_of, None)
             if was is not None and used is not None:
@@ -99,30 +100,32 @@ class Learner:
             return
         if call.rollout:
             self.arms.take(call)
-        if call.eligible:
-            key = (call.revision, call.pool, tuple([one.member for one in call.eligible]))
-            if key in self._chances or len(self._chances) < _MOST_SETS:
-                self._chances.setdefault(key, Counter())[call.eligible] += 1
+        eligible = call.eligible
+        if eligible:
+            key = (call.revision, call.pool, eligible)
+            seen = self._chances.get(key, 0)
+            if seen or len(self._chances) < _MOST_SETS:
+                self._chances[key] = seen + 1
         if used is None or call.was_hit:
             return
         self._waiting[call.request_id] = used.member, used.usage
         if len(self._waiting) > _MOST_WAITING:
             self._waiting.popitem(last=False)
-        estimate = float(call.context_tokens or 0)
+        sums = self._sums_for(eligible if call.attempts_made == 1 and len(eligible) > 1 else (), used.member)
         cost = float(call.cost.total or 0) if call.cost is not None else 0.0
-        told = (estimate, float(used.usage.prompt), float(used.usage.output), cost)
-        if (sums := self._members.get(used.member)) is None:
-            sums = self._members[used.member] = Sums()
-        sums.add(*told)
-        if call.attempts_made == 1 and len(call.eligible) > 1:
-            of_set = self._sets.get(call.eligible)
-            if of_set is None:
-                if len(self._sets) >= _MOST_SETS:
-                    return
-                of_set = self._sets[call.eligible] = {}
-            if (sums := of_set.get(used.member)) is None:
-                sums = of_set[used.member] = Sums()
-            sums.add(*told)
+        usage = used.usage
+        sums.add(float(call.context_tokens or 0), float(usage.prompt), float(usage.output), cost)
+
+    def _sums_for(self, eligible: tuple[Chance, ...], member: str) -> Sums:
+        of_set = self._sets.get(eligible)
+        if of_set is None:
+            if len(self._sets) >= _MOST_SETS:
+                of_set = self._sets.setdefault((), {})
+            else:
+                of_set = self._sets[eligible] = {}
+        if (sums := of_set.get(member)) is None:
+            sums = of_set[member] = Sums()
+        return sums
 
     def _pair(self, one: str, usage: Usage | None, other: str, usage_there: Usage | None) -> None:
         if one == other or usage is None or usage_there is None:
@@ -137,21 +140,26 @@ class Learner:
     def merge(self, other: Learner) -> None:
         """What another one has learned of other calls."""
         self.arms.merge(other.arms)
-        for name, sums in other._members.items():
-            self._members.setdefault(name, Sums()).merge(sums)
         for eligible, members in other._sets.items():
             mine = self._sets.setdefault(eligible, {})
             for name, sums in members.items():
                 mine.setdefault(name, Sums()).merge(sums)
         for pair, pairs in other._pairs.items():
             self._pairs.setdefault(pair, _Pairs()).merge(pairs)
-        for key, counts in other._chances.items():
-            self._chances.setdefault(key, Counter()).update(counts)
+        for key, calls in other._chances.items():
+            self._chances[key] = self._chances.get(key, 0) + calls
 
     def learned(self) -> Learned:
-        usual = {key: counts.most_common(1)[0][0] for key, counts in self._chances.items()}
-        sets = [*self._sets.values(), *self.arms.sets()]
-        return Learned(self._members, sets, self._pairs, usual, self._sets, self.arms)
+        members: dict[str, Sums] = {}
+        for of_set in self._sets.values():
+            for name, sums in of_set.items():
+                members.setdefault(name, Sums()).merge(sums)
+        usual: dict[tuple[str, str, tuple[str, ...]], tuple[Chance, ...]] = {}
+        for (revision, pool, eligible), _ in sorted(self._chances.items(), key=lambda one: -one[1]):
+            usual.setdefault((revision, pool, tuple([one.member for one in eligible])), eligible)
+        by_lot = {eligible: of_set for eligible, of_set in self._sets.items() if eligible}
+        sets = [*by_lot.values(), *self.arms.sets()]
+        return Learned(members, sets, self._pairs, usual, by_lot, self.arms)
 
 
 class Learned:

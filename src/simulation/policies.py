@@ -5,23 +5,26 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from ..core.call import Decision, Facts
-from ..core.catalog import Caching, Pool
+from ..core.catalog import Caching, Member, Pool
 from ..core.errors import CallError
 from ..exchange.budgeting import Budgeting, Funds
 from ..exchange.inbound import NO_HEADERS
 from ..exchange.routing import Hold, Moment, Narrowed, Patience, Routing
 from ..exchange.view import Routed, View
 from ..policy import Book
-from ..policy.budgets import Accounts, Ask, Spans, Used, Verdict
+from ..policy.budgets import GRANTED, Accounts, Ask, Seat, Spans, Used, Verdict
 from ..policy.caching import CacheKey, Tenant, tenant_of, why_not
 from ..policy.chances import chances
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ENTRY_BYTES, Entry, Memory
-from .deciding import UNKNOWN_CALLER, Deciding, Denied
-from .facts import facts_of
+from ..policy.seats import Plan, claims_of
+from .deciding import MOST_KEPT, UNKNOWN_CALLER, Deciding, Denied, Kind
 from .recorded import Recorded
 from .tried import Copied, Lot
 
@@ -30,7 +33,7 @@ Shares = tuple[tuple[str, float], ...]
 _PATIENT = Patience(0, float("inf"))
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What becomes of a call. `shares`: how likely each member is to have its first attempt, those with a
     chance alone; of an answer from the cache whose reply it was. `held`: budgets hold something for it."""
 
@@ -50,7 +53,28 @@ class Outcome(NamedTuple):
 class Tries(Protocol):
     """What becomes of a call whose pool has a rollout or shadows: simulation.trials.Trying."""
 
-    def outcome(self, call: Recorded, decision: Decision, at_s: float) -> Outcome: ...
+    def outcome(self, call: Recorded, facts: Facts, decision: Decision, at_s: float) -> Outcome: ...
+
+
+_NOWHERE = Outcome(REFUSED)
+
+
+@dataclass(slots=True)
+class _Way:
+    """What is the same for all calls of one decision. `plan` None: no budget is asked; `depends`: one asks
+    who answers. `usual`: where they go by weight alone; None: that is each call's own. `routed` and what
+    follows: the same where budgets are asked and have room, once it is known."""
+
+    decision: Decision
+    pool: Pool
+    plan: Plan | None
+    seats: tuple[Seat, ...]
+    depends: bool
+    usual: Outcome | None
+    routed: Routed | None = None
+    members: tuple[Member, ...] = ()
+    paid: Outcome = _NOWHERE
+    paid_miss: Outcome = _NOWHERE
 
 
 class Replay:
@@ -60,12 +84,12 @@ class Replay:
     def __init__(self, view: View, spans: Spans, *, keeps: bool = True) -> None:
         self._view = view
         self._deciding = Deciding(view, keeps=keeps)
-        self._accounts = Accounts(spans)
+        self._keeps = keeps
+        self._accounts = Accounts(spans, tells=False)
         self._ends: list[tuple[float, int, str, Used]] = []
         self._book = Book()
         self._hedges = HedgeTally()
-        self._known: dict[int, tuple[Decision, Outcome]] = {}
-        self._routed: dict[tuple[int, str], tuple[Decision, Routed]] = {}
+        self._ways: dict[int, _Way] = {}
         self._shares: dict[tuple[str, ...], Shares] = {}
         self._replies = Memory(view.catalog.cache.bytes)
         self._number = 0
@@ -85,35 +109,54 @@ class Replay:
 
     def outcome(self, call: Recorded, at_s: float, decided: Decision | None = None) -> Outcome:
         """`decided`: where it goes already, by its arm."""
-        self._settle(at_s)
-        decision = decided or self._deciding.decision(call, at_s)
+        ends = self._ends
+        while ends and ends[0][0] <= at_s:  # charged what they used
+            _, _, request_id, used = heapq.heappop(ends)
+            self._accounts.close(request_id, used)
+        kind = self._deciding.kind(call, at_s)
+        decision = kind.decision
         if isinstance(decision, Denied):
             return Outcome(REFUSED, decision.rule, decision.pool, code=decision.code)
-        if decided is None and decision.pool in self._tried and self.tries is not None:
-            return self.tries.outcome(call, decision, at_s)
-        pool = self._view.catalog.pools[decision.pool]
+        if decided is not None:
+            decision = decided
+        elif decision.pool in self._tried and self.tries is not None:
+            return self.tries.outcome(call, kind.facts_of(call), decision, at_s)
+        way = self._ways.get(id(decision))
+        if way is None or way.decision is not decision:
+            if len(self._ways) >= MOST_KEPT:
+                self._ways.clear()
+            way = self._ways[id(decision)] = self._way(kind, decision)
+        if way.plan is None and way.usual is not None and way.pool.cache is None:
+            return way.usual
+        facts = kind.facts_of(call)
         misses = False
-        if pool.cache is not None:
-            found = self._in_cache(call, decision, pool, pool.cache, at_s)
+        if way.pool.cache is not None:
+            found = self._in_cache(call, way, way.pool.cache, facts, at_s)
             if isinstance(found, Outcome):
                 return found
             misses = found
-        caller = self._deciding.caller(call)
-        plan = self._view.plan
+        if way.plan is not None:
+            return self._paid(call, way, way.plan, facts, at_s, misses)
+        if way.usual is None:
+            routed = self._route(call, decision, facts, at_s, None)
+            if not isinstance(routed, Routed):
+                return _waits(decision)
+            return self._sent(routed, "", "", False, misses)
+        return replace(way.usual, misses=True) if misses else way.usual
+
+    def _way(self, kind: Kind, decision: Decision) -> _Way:
+        """What is the same for all calls of one decision."""
+        plan, pool, caller = self._view.plan, self._view.catalog.pools[decision.pool], kind.caller
         is_plain = not pool.routing.is_cheapest
-        if caller is not None and plan is not None:
+        depends = False
+        seats: tuple[Seat, ...] = ()
+        if plan is not None and caller is not None:
             depends = plan.depends_on_provider(caller, decision.pool)
-            if depends or not is_plain or plan.seats(caller, decision.pool, ""):
-                return self._paid(call, decision, at_s, misses, depends)
-        if is_plain:
-            known = self._known.get(id(decision))
-            if known is None or known[0] is not decision:
-                alone = Outcome(MEMBER, decision.rule, decision.pool, self._shares_of(decision))
-                known = self._known[id(decision)] = decision, alone
-            return known[1]._replace(misses=True) if misses else known[1]
-        facts = self._facts(call)
-        routed = self._route(call, decision, facts, at_s, None)
-        return self._sent(routed, "", "", False, misses) if isinstance(routed, Routed) else _waits(decision)
+            seats = plan.seats(caller, decision.pool, "")
+            if not (depends or seats or not is_plain):
+                plan = None
+        usual = Outcome(MEMBER, decision.rule, decision.pool, self._shares_of(decision)) if is_plain else None
+        return _Way(decision, pool, plan, seats, depends, usual)
 
     def ended(self, call: Recorded, outcome: Outcome, ends_s: float, used: Used) -> None:
         """A call that was let go: what it used, and when that is known."""
@@ -132,9 +175,6 @@ class Replay:
     def funds(self) -> Funds:
         return _Funds(self._accounts)
 
-    def facts(self, call: Recorded) -> Facts:
-        return self._facts(call)
-
     def shares_of(self, decision: Decision) -> Shares:
         """By weight."""
         return self._shares_of(decision)
@@ -151,7 +191,7 @@ class Replay:
     def keep(self, call: Recorded, outcome: Outcome, from_s: float) -> None:
         """Its reply is kept for others."""
         pool = self._view.catalog.pools[outcome.pool]
-        caller = self._deciding.caller(call)
+        caller = self._deciding.kind(call, from_s).caller
         if pool.cache is None or caller is None or not call.fingerprint:
             return
         tenant = tenant_of(pool.cache.scope, caller)
@@ -167,40 +207,42 @@ class Replay:
     # -- the cache
 
     def _in_cache(
-        self, call: Recorded, decision: Decision, pool: Pool, caching: Caching, at_s: float
+        self, call: Recorded, way: _Way, caching: Caching, facts: Facts, at_s: float
     ) -> Outcome | bool:
         """An answer; else whether the call is one whose reply may be kept."""
-        caller = self._deciding.caller(call)
-        if caller is None or call.cache_reason == "no-store":
+        if call.cache_reason == "no-store" or why_not(facts, caching, call.request_bytes):
             return False
-        facts = self._facts(call)
-        if why_not(facts, caching, call.request_bytes):
-            return False
-        tenant = tenant_of(caching.scope, caller)
+        tenant = tenant_of(caching.scope, facts.caller)
         if tenant is None:
             return False
         if not call.fingerprint:
             self.unfingerprinted += 1
             return False
-        entry = self._replies.get(_key(pool, tenant, call.fingerprint), at_s)
+        entry = self._replies.get(_key(way.pool, tenant, call.fingerprint), at_s)
         if entry is None:
             return True
         shares = ((entry.member, 1.0),) if entry.member else ()
-        return Outcome(CACHE, decision.rule, decision.pool, shares)
+        return Outcome(CACHE, way.decision.rule, way.decision.pool, shares)
 
     # -- budgets
 
-    def _paid(self, call: Recorded, decision: Decision, at_s: float, misses: bool, depends: bool) -> Outcome:
-        plan = self._view.plan
-        if plan is None:
-            raise ValueError("there are no budgets")
-        facts = self._facts(call)
+    def _paid(
+        self, call: Recorded, way: _Way, plan: Plan, facts: Facts, at_s: float, misses: bool
+    ) -> Outcome:
+        if (usual := way.routed) is not None:  # nearly always there is room, and nothing else is asked
+            found = claims_of(way.seats, facts, way.members, self._view.ceilings, at_s, 1, usual.pools)
+            if not found[1]:
+                verdict = self._accounts.reserve(Ask(call.request_id, found[0], at_s))
+                if verdict.outcome == GRANTED:
+                    return way.paid_miss if misses else way.paid
+        decision = way.decision
         budgeting = Budgeting(self._view, plan, call.request_id, _Funds(self._accounts))
 
         def route(narrowed: Narrowed | None) -> Routed | Hold:
-            if depends or (narrowed is not None and narrowed.without):
-                return self._route(call, decision, facts, at_s, narrowed)
-            return self._by_weight(call, decision, facts, at_s, narrowed)
+            routed = self._route(call, decision, facts, at_s, narrowed)
+            if narrowed is None and isinstance(routed, Routed):
+                self._learn(way, routed)
+            return routed
 
         try:
             routed = budgeting.next(route, facts, (), at_s)
@@ -218,24 +260,16 @@ class Replay:
             return _waits(decision)
         is_held = call.request_id in self._accounts.held
         sent = self._sent(routed, budgeting.degraded_from, budgeting.budget, is_held, misses)
-        return sent._replace(misses=False) if sent.degraded_from else sent
+        return replace(sent, misses=False) if sent.degraded_from else sent
 
-    def _by_weight(
-        self, call: Recorded, decision: Decision, facts: Facts, at_s: float, narrowed: Narrowed | None
-    ) -> Routed | Hold:
-        """The same for all calls of one decision, where neither what a call costs nor a hedge matters."""
-        goes_to = narrowed.pool if narrowed is not None else ""
-        pool = self._view.catalog.pools[goes_to or decision.pool]
-        key = id(decision), goes_to
-        known = self._routed.get(key)
-        if known is not None and known[0] is decision:
-            return known[1]
-        routed = self._route(call, decision, facts, at_s, narrowed)
-        # Of a pool that it was degraded to, who is eligible there is each call's own.
-        is_own = not goes_to and not pool.routing.is_cheapest and pool.hedge is None
-        if is_own and isinstance(routed, Routed):
-            self._routed[key] = decision, routed
-        return routed
+    def _learn(self, way: _Way, routed: Routed) -> None:
+        """It is the same for all calls of one decision, where Envoy picks by weight and no hedge is near."""
+        if way.depends or way.usual is None or way.pool.hedge is not None or routed.member is not None:
+            return
+        if self._keeps and way.seats:
+            way.routed, way.members = routed, routed.decision.eligible
+            way.paid = self._sent(routed, "", "", True, False)
+            way.paid_miss = replace(way.paid, misses=True)
 
     def _shares_of(self, decision: Decision) -> Shares:
         key = (decision.pool, *[member.id for member in decision.eligible])
@@ -259,16 +293,6 @@ class Replay:
             self._view, self._book, facts, call.request_id, moment, _PATIENT, self._hedges, narrowed
         )
         return routing.first(decision, NO_HEADERS, b"")
-
-    def _settle(self, at_s: float) -> None:
-        """Calls that have ended by now are charged what they used."""
-        ends = self._ends
-        while ends and ends[0][0] <= at_s:
-            _, _, request_id, used = heapq.heappop(ends)
-            self._accounts.settle(request_id, lambda since, until, used=used: used)  # type: ignore[misc]
-
-    def _facts(self, call: Recorded) -> Facts:
-        return facts_of(call, self._view.catalog, self._deciding.caller(call))
 
 
 class _Funds:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import NamedTuple
+
+import msgspec
 
 from ..core.prices import MILLION, Price, PriceBook
 from ..core.usage import NOTHING, Usage
@@ -21,7 +22,7 @@ _MOST_CONVERSATIONS = 200_000
 BY_MEAN = ""  # in the place of a member: what a call used is not known, and a mean stands for it
 
 
-class Reckoned(NamedTuple):
+class Reckoned(msgspec.Struct, frozen=True, gc=False):
     """Nano-dollars, the parts of it that prompt and answer have, tokens, and from whose usage that was made:
     a member, or BY_MEAN."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from ..core.ids import unix_ms_of
@@ -14,20 +12,20 @@ from ..core.usage import EXACT, UNKNOWN, Usage
 NO_HEADERS: dict[str, str] = {}
 
 
-class Chance(msgspec.Struct, frozen=True):
+class Chance(msgspec.Struct, frozen=True, gc=False):
     """As core.record.Eligible."""
 
     member: str
     chance: float
 
 
-class Amount(msgspec.Struct):
+class Amount(msgspec.Struct, gc=False):
     """Of a Cost, the whole: nano-dollars; None: unknown."""
 
     total: int | None = None
 
 
-class Kept(msgspec.Struct):
+class Kept(msgspec.Struct, gc=False):
     """As core.record.Saved."""
 
     usage: Usage | None = None
@@ -35,7 +33,7 @@ class Kept(msgspec.Struct):
     cost: Amount | None = None
 
 
-class Tried(msgspec.Struct, omit_defaults=True):
+class Tried(msgspec.Struct, omit_defaults=True, gc=False):
     """As core.record.Attempt."""
 
     member: str
@@ -50,7 +48,7 @@ class Tried(msgspec.Struct, omit_defaults=True):
     code: str = ""
 
 
-class Recorded(msgspec.Struct, omit_defaults=True):
+class Recorded(msgspec.Struct, omit_defaults=True, gc=False):
     """As core.record.Record, by the same names: lines of the journal are read as this. `purpose` is "" for
     clients' calls; `shadow_of` is the call that a shadow repeats."""
 
@@ -141,7 +139,7 @@ class Recorded(msgspec.Struct, omit_defaults=True):
         return None
 
 
-class Used(NamedTuple):
+class Used(msgspec.Struct, frozen=True, gc=False):
     usage: Usage
     member: str
     service_tier: str

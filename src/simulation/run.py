@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 from ..core.outcomes import OK
 from ..core.trials import CANDIDATE, SHADOW
 from ..policy.budgets import Used as Charged
@@ -29,7 +32,7 @@ _LASTS_S = 1.0
 NO_STAGES: Mapping[str, str] = MappingProxyType({})
 
 
-class Judged(NamedTuple):
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """A call under one policy. `nano` None: unknown. `parts`: (whose usage, at whom, nano-dollars of the
     prompt and of the answer). `is_same`: the members have the chances that they had."""
 
@@ -144,7 +147,7 @@ class Policy:
                 is_known = one.nano is not None
                 charged = Charged(round(one.nano or 0.0), round(judged.tokens), is_known, is_known)
                 self.replay.spends(one.copy.held, ends_s, charged)
-        return judged._replace(weighing=weighing(call, outcome, self._learned), copies=spent)
+        return replace(judged, weighing=weighing(call, outcome, self._learned), copies=spent)
 
     def _is_same(self, call: Recorded, outcome: Outcome) -> bool:
         if not call.attempts:

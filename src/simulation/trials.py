@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from ..core.call import Caller, Decision, Facts
 from ..core.errors import CallError
 from ..core.trials import ALL_PPM, CANDIDATE, SHADOW, Rollout, Shadow
@@ -61,8 +63,7 @@ class Trying:
         self._paused: dict[str, float] = {}  # shadow → until when
         self._book, self._hedges = Book(), HedgeTally()
 
-    def outcome(self, call: Recorded, decision: Decision, at_s: float) -> Outcome:
-        facts = self._replay.facts(call)
+    def outcome(self, call: Recorded, facts: Facts, decision: Decision, at_s: float) -> Outcome:
         part = self._part(call, decision, facts)
         decided = part.there if part is not None and part.is_candidates else decision
         outcome = self._replay.outcome(call, at_s, decided)
@@ -71,7 +72,7 @@ class Trying:
         if outcome.kind == MEMBER and may_be_copied(facts):
             copies = self._copies(call, decision, outcome, facts, at_s)
             if copies:
-                outcome = outcome._replace(copies=tuple(copies))
+                outcome = replace(outcome, copies=tuple(copies))
         return outcome
 
     # -- rollouts
@@ -136,8 +137,8 @@ class Trying:
             may_mix = False
         lot = Lot(part.rollout.name, part.stage, part.chance, part.share, candidate, stable, may_mix)
         if may_mix:
-            return outcome._replace(shares=mixed(part.chance, candidate, stable), lot=lot)
-        return outcome._replace(lot=lot)
+            return replace(outcome, shares=mixed(part.chance, candidate, stable), lot=lot)
+        return replace(outcome, lot=lot)
 
     # -- shadows
 
