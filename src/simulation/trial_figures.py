@@ -62,7 +62,8 @@ def _standing(name: str, side: str, said: Said | None, sums: TriedSums, learned:
 
 def shadow_figures(sums: TriedSums, sides: Sides, learned: Learned) -> list[Tree]:
     """Of each: what becomes of copies and what they cost. None of it is in any other figure."""
-    new, old = _shadows(sides.new), _shadows(sides.old) if sides.old is not None else {}
+    new = _shadows(sides.new, learned)
+    old = _shadows(sides.old, learned) if sides.old is not None else {}
     names = sorted({*new, *old, *(name for _, name in sums.copies)})
     told = []
     for name in names:
@@ -80,13 +81,16 @@ def shadow_figures(sums: TriedSums, sides: Sides, learned: Learned) -> list[Tree
     return told
 
 
-def _shadows(said: Said) -> dict[str, Shadow]:
+def _shadows(said: Said, learned: Learned) -> dict[str, Shadow]:
     """Those that get copies where rollouts are taken to be."""
     catalog, assumed = said
     found = {shadow.name: shadow for one in catalog.trials.values() for shadow in one.shadows}
     for one in assumed.values():
-        stages = [one.stage] if one.stage is not None else one.rollout.stages if one.how == RECORDED else ()
-        found.update({s.shadow.name: s.shadow for s in stages if s is not None and s.shadow is not None})
+        names = [one.stage.name] if one.stage is not None else []
+        if one.how == RECORDED:
+            names = learned.arms.stages_of(one.rollout.name)
+        copying = [stage.shadow for stage in one.rollout.stages if stage.name in names]
+        found.update({shadow.name: shadow for shadow in copying if shadow is not None})
     return found
 
 
