@@ -62,6 +62,12 @@ def _cost(side: Mapping[str, Any], amount: Amount) -> str:
 
 
 def trial_notes(tree: Mapping[str, Any]) -> Iterator[str]:
+    if share := max(tree["total"][metric]["from_copies"] or 0.0 for metric in ("latency", "first_event")):
+        yield (
+            f"{share:.0%} of the calls that the new times are of would go where none like them went: their "
+            "times are reckoned from copies that shadows got, behind the calls and under another load, which "
+            "is not in the interval"
+        )
     for one in tree["rollouts"]:
         new = one["new"]
         if new is not None and new["how"] == AT:

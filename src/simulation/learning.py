@@ -14,8 +14,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
+from ..core.outcomes import OK
 from ..core.usage import EXACT, Usage
 from .arms import Arms
+from .paces import Pace, Paces
 from .recorded import Chance, Recorded
 from .tokens import Sums
 
@@ -74,6 +78,25 @@ class _Pairs:
         return Ratio(r, math.sqrt(variance) / y, "pairs", self.n)
 
 
+class Had(msgspec.Struct, frozen=True, gc=False):
+    """What a call used at a member, and its times (`_times`)."""
+
+    member: str
+    usage: Usage
+    times: tuple[float, float | None] | None
+
+
+def _times(call: Recorded) -> tuple[float, float | None] | None:
+    """Of a call that one attempt answered well: ms until its end and, of a stream, to its first event."""
+    if call.attempts_made != 1 or call.outcome != OK:
+        return None
+    return call.duration_ms, call.first_byte_ms if call.stream else None
+
+
+def _known(sums: tuple[Paces, Paces]) -> tuple[Pace | None, Pace | None]:
+    return sums[0].pace(_LEAST_PAIRS), sums[1].pace(_LEAST_PAIRS)
+
+
 class Learner:
     """`take` every record; then `learned`."""
 
@@ -82,7 +105,9 @@ class Learner:
         # Those whose members had them by lot; what is known of all the others is under ().
         self._sets: dict[tuple[Chance, ...], dict[str, Sums]] = {}
         self._pairs: dict[tuple[str, str], _Pairs] = {}
-        self._waiting: OrderedDict[str, tuple[str, Usage]] = OrderedDict()
+        self._paces: dict[tuple[str, str], tuple[Paces, Paces]] = {}
+        self._waiting: OrderedDict[str, Had] = OrderedDict()
+        self._early: OrderedDict[str, list[Had]] = OrderedDict()  # copies that ended before their call did
         self._chances: dict[tuple[str, str, tuple[Chance, ...]], int] = {}
 
     def take(self, call: Recorded) -> None:
@@ -92,9 +117,8 @@ class Learner:
             if len(exact) > 1:
                 self._pair(exact[0].member, exact[0].usage, exact[-1].member, exact[-1].usage)
         if call.shadow_of:
-            was = self._waiting.pop(call.shadow_of, None)
-            if was is not None and used is not None:
-                self._pair(was[0], was[1], used.member, used.usage)
+            if used is not None:
+                self._copied(call.shadow_of, Had(used.member, used.usage, _times(call)))
             return
         if call.purpose:
             return
@@ -108,7 +132,10 @@ class Learner:
                 self._chances[key] = seen + 1
         if used is None or call.was_hit:
             return
-        self._waiting[call.request_id] = used.member, used.usage
+        had = self._waiting[call.request_id] = Had(used.member, used.usage, _times(call))
+        if self._early and (copies := self._early.pop(call.request_id, None)):
+            for copy in copies:
+                self._both(had, copy)
         if len(self._waiting) > _MOST_WAITING:
             self._waiting.popitem(last=False)
         sums = self._sums_for(eligible if call.attempts_made == 1 and len(eligible) > 1 else (), used.member)
@@ -133,9 +160,26 @@ class Learner:
         self._pairs.setdefault((one, other), _Pairs()).add(usage, usage_there)
         self._pairs.setdefault((other, one), _Pairs()).add(usage_there, usage)
 
+    def _copied(self, shadow_of: str, copy: Had) -> None:
+        if (was := self._waiting.get(shadow_of)) is not None:
+            self._both(was, copy)
+            return
+        self._early.setdefault(shadow_of, []).append(copy)
+        if len(self._early) > _MOST_WAITING:
+            self._early.popitem(last=False)
+
+    def _both(self, had: Had, copy: Had) -> None:
+        self._pair(had.member, had.usage, copy.member, copy.usage)
+        if had.times is not None and copy.times is not None and had.member != copy.member:
+            paces = self._paces.setdefault((had.member, copy.member), (Paces(), Paces()))
+            for sums, was, there in zip(paces, had.times, copy.times, strict=True):
+                if was is not None and there is not None:
+                    sums.add(was, there)
+
     def forget(self) -> None:
         """Calls whose shadows may still come: there is nothing more."""
         self._waiting.clear()
+        self._early.clear()
 
     def merge(self, other: Learner) -> None:
         """What another one has learned of other calls."""
@@ -146,6 +190,9 @@ class Learner:
                 mine.setdefault(name, Sums()).merge(sums)
         for pair, pairs in other._pairs.items():
             self._pairs.setdefault(pair, _Pairs()).merge(pairs)
+        for pair, paces in other._paces.items():
+            for had, more in zip(self._paces.setdefault(pair, (Paces(), Paces())), paces, strict=True):
+                had.merge(more)
         for key, calls in other._chances.items():
             self._chances[key] = self._chances.get(key, 0) + calls
 
@@ -159,7 +206,7 @@ class Learner:
             usual.setdefault((revision, pool, tuple([one.member for one in eligible])), eligible)
         by_lot = {eligible: of_set for eligible, of_set in self._sets.items() if eligible}
         sets = [*by_lot.values(), *self.arms.sets()]
-        return Learned(members, sets, self._pairs, usual, by_lot, self.arms)
+        return Learned(members, sets, self._pairs, usual, by_lot, self.arms, self._paces)
 
 
 class Learned:
@@ -173,8 +220,10 @@ class Learned:
         usual: Mapping[tuple[str, str, tuple[str, ...]], tuple[Chance, ...]],
         by_set: Mapping[tuple[Chance, ...], dict[str, Sums]],
         arms: Arms,
+        paces: Mapping[tuple[str, str], tuple[Paces, Paces]],
     ) -> None:
         self.arms = arms
+        self.paces = {pair: found for pair, sums in paces.items() if (found := _known(sums))[0] is not None}
         self.members = members
         self._sets = sets
         self._pairs = pairs

@@ -20,7 +20,7 @@ from .recorded import Recorded
 from .stages import assumed_of
 from .sums import Both, Side
 from .trial_sums import TriedSums
-from .trials import CopyCosts, Together, Trying, weighing
+from .trials import CopyCosts, Together, Trying, Weighing, weighing
 from .tried import Lot, Spent
 
 BY = ("team", "customer", "feature")
@@ -43,7 +43,7 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     by_mean: float = 0.0
     parts: tuple[tuple[str, str, float, float], ...] = ()
     tokens: float = 0.0
-    weighing: tuple[float, float] | None = None  # where a rollout was or is: trials.weighing
+    weighing: Weighing | None = None  # where a rollout was or is, or copies tell of members
     copies: tuple[Spent, ...] = ()
 
 
@@ -134,7 +134,7 @@ class Policy:
             self.replay.ended(call, outcome, ends_s, spent)
         if outcome.misses and (call.cache in ("stored", "hit", "joined") or call.was_refused):
             self.replay.keep(call, outcome, ends_s)
-        if call.rollout or outcome.lot is not None or outcome.copies:
+        if call.rollout or outcome.lot is not None or outcome.copies or (self._learned.paces and not is_same):
             return self._tried(call, judged, at_s, ends_s)
         return judged
 
@@ -353,8 +353,13 @@ def _add(side: Side, call: Recorded, judged: Judged) -> None:
     side.sent += 1
     first = call.first_member
     if judged.weighing is not None:
-        weight, untried = judged.weighing
-        side.untried += untried
+        weighing = judged.weighing
+        weight = weighing.weight
+        side.untried += weighing.untried
+        for one in weighing.whole:
+            side.whole.foretell(one)
+        for one in weighing.first:
+            side.first.foretell(one)
         for member, share in ((first, 1.0),) if judged.is_same else outcome.shares:
             side.members[member] = side.members.get(member, 0.0) + share
     elif judged.is_same:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ..core.call import Caller, Decision, Facts
 from ..core.errors import CallError
+from ..core.outcomes import OK
 from ..core.trials import ALL_PPM, CANDIDATE, SHADOW, Rollout, Shadow
 from ..exchange.budgeting import Budgeting
 from ..exchange.inbound import NO_HEADERS
@@ -28,6 +29,7 @@ from ..policy.hedging import HedgeTally
 from ..policy.lots import is_drawn
 from .arms import Arms, share_of_stage
 from .learning import Learned
+from .paces import Foretold
 from .policies import MEMBER, Outcome, Replay
 from .reckoning import BY_MEAN, Prompts, Reckoner
 from .recorded import Recorded
@@ -231,9 +233,19 @@ def chance_at(share: float, before: float, was_candidates: bool) -> float:
     return 0.0 if share <= before else (share - before) / (1.0 - before)
 
 
-def weighing(call: Recorded, outcome: Outcome, learned: Learned) -> tuple[float, float] | None:
-    """(how much likelier the call's member is than it was, before arms were drawn; how likely it goes where
-    it could not have gone). None: its arm is what it was, and nothing is to be weighed for it."""
+class Weighing(NamedTuple):
+    """`weight`: how much likelier the call's member is than it was, before arms were drawn; `untried`: how
+    likely it goes where it could not have gone, and nothing tells how long it would take there. What copies
+    tell of that: until its end, and of streams to the first event."""
+
+    weight: float
+    untried: float
+    whole: tuple[Foretold, ...] = ()
+    first: tuple[Foretold, ...] = ()
+
+
+def weighing(call: Recorded, outcome: Outcome, learned: Learned) -> Weighing | None:
+    """None: its arm is what it was, and nothing is to be weighed for it."""
     lot = outcome.lot
     if lot is not None and lot.share is None:
         return None
@@ -243,7 +255,28 @@ def weighing(call: Recorded, outcome: Outcome, learned: Learned) -> tuple[float,
         had = {one.member: one.chance for one in call.eligible if one.chance > 0}
     chance = had.get(call.first_member, 0.0)
     weight = goes.get(call.first_member, 0.0) / chance if chance else 0.0
-    return weight, sum(share for member, share in goes.items() if not had.get(member))
+    untried = {member: share for member, share in goes.items() if not had.get(member)}
+    if not untried or not learned.paces:
+        return Weighing(weight, sum(untried.values()))
+    return _foretold(call, weight, untried, learned)
+
+
+def _foretold(call: Recorded, weight: float, untried: Mapping[str, float], learned: Learned) -> Weighing:
+    """With what copies of other calls tell."""
+    source, left = call.first_member, 0.0
+    whole: list[Foretold] = []
+    first: list[Foretold] = []
+    is_timed = call.outcome == OK and call.attempts_made == 1
+    for member, share in untried.items():
+        paces = learned.paces.get((source, member))
+        if paces is None or paces[0] is None or (call.stream and paces[1] is None):
+            left += share
+            continue
+        if is_timed:
+            whole.append(Foretold(source, member, share, call.duration_ms, paces[0]))
+            if call.stream and call.first_byte_ms is not None and paces[1] is not None:
+                first.append(Foretold(source, member, share, call.first_byte_ms, paces[1]))
+    return Weighing(weight, left, tuple(whole), tuple(first))
 
 
 class Together:

@@ -258,3 +258,33 @@ def test_copies_are_of_calls_that_members_have() -> None:
     for outcome in told.outcomes.values():
         assert outcome.kind == MEMBER or not outcome.copies
         assert outcome.pool != "kept" or outcome.kind != MEMBER or outcome.copies
+
+
+def test_times_of_members_that_only_had_copies() -> None:
+    """A shadow tells what a member takes that no call went to: whole worlds, with other lots."""
+    held: list[bool] = []
+    for seed in range(900, 920):
+        one = case(seed, stage=0)
+        old, new = copy.deepcopy(one.new), copy.deepcopy(one.old)
+        for config in (old, new):
+            del config["rate_limits"]
+            config["rules"] = []
+        del old["pools"][0]["rollout"]
+        old["pools"][0]["members"] = [{"provider": "a", "model": "ant"}]
+        new["pools"][0]["members"] = [{"provider": "b", "model": "small"}]
+        old["pools"][0]["shadow"][0]["share"] = "50%"
+        calls = [
+            Asked(call.number, call.at_s, call.caller, call.dialect, {**call.body, "model": "everyday"})
+            for call in one.calls
+        ]
+        records = one.where.run(old, calls, luck=1)
+        told = simulated(new, records)
+        found = told.both.new.latency(told.both.new.whole)
+        assert found is not None and told.both.new.whole.foretold_share == 1.0
+        real = [record.duration_ms for record in one.where.run(new, calls, luck=2)]
+        held.append(found.interval.contains(sum(real) / len(real)))
+        assert found.interval.high - found.interval.low < 0.6 * found.interval.value
+        without = [record for record in records if not record.purpose]
+        untold = simulated(new, without)
+        assert untold.both.new.latency(untold.both.new.whole) is None
+    assert sum(held) >= 18
