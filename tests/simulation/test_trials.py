@@ -11,13 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelbroker.core.record import Record
+from modelbroker.core.usage import Usage
 from modelbroker.exchange.trying import Standing
+from modelbroker.simulation.learning import Learner
 from modelbroker.simulation.policies import CACHE, MEMBER
+from modelbroker.simulation.recorded import Recorded
 from modelbroker.simulation.trial_figures import copies_interval
-from modelbroker.simulation.trials import chance_at
+from modelbroker.simulation.trials import Together, chance_at
+from modelbroker.simulation.tried import Lot
 from support.worlds import Asked, World
 
-from .test_predicted import Told, predicted, routed, simulated, within, world
+from .test_predicted import Told, lines_of, predicted, routed, simulated, within, world
+from .test_run import called
 
 NAME = "try"
 STAGES = ["1%", "10%", "50%", "100%"]
@@ -288,3 +293,70 @@ def test_times_of_members_that_only_had_copies() -> None:
         untold = simulated(new, without)
         assert untold.both.new.latency(untold.both.new.whole) is None
     assert sum(held) >= 18
+
+
+CALL = st.tuples(st.integers(0, 3), st.floats(0, 1e6), st.floats(0, 1e6))
+
+
+@given(st.floats(0.01, 0.99), st.lists(CALL, min_size=1, max_size=30))
+def test_calls_of_one_session_have_one_lot(chance: float, calls: list[tuple[int, float, float]]) -> None:
+    """Each call's own variance and what it adds: that of whole sessions."""
+    together, total = Together(), 0.0
+    whole: dict[int, float] = {}
+    for session, there, here in calls:
+        lot = Lot(NAME, "10%", chance, chance, (("c/x", 1.0),), (("o/x", 1.0),), is_mixed=True)
+        call = Recorded("0" * 32, 0.0, conversation=f"{session}")
+        own = chance * (1 - chance) * (there - here) ** 2
+        total += own + together.beyond(call, lot, {"c/x": there, "o/x": here})
+        whole[session] = whole.get(session, 0.0) + there - here
+    expected = sum(chance * (1 - chance) * more**2 for more in whole.values())
+    assert total == pytest.approx(expected, rel=1e-6, abs=1.0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=20, max_size=40))
+def test_a_copy_is_a_pair_whichever_ends_first(order: list[tuple[bool, bool]]) -> None:
+    """Of one call there may be several; journals have calls in the order of their ends."""
+    learner = Learner()
+    for number, early in enumerate(order):
+        call = called(number, "a/x", Usage(100 + number, output=50))
+        copies = [
+            called(1_000 * place + number, member, Usage(place * (100 + number), output=25))
+            for place, member in ((2, "b/y"), (3, "c/z"))
+        ]
+        for one in copies:
+            one.purpose, one.shadow_of, one.duration_ms = "shadow", call.request_id, 300.0
+        for one in [c for c, is_early in zip(copies, early, strict=True) if is_early]:
+            learner.take(one)
+        learner.take(call)
+        for one in [c for c, is_early in zip(copies, early, strict=True) if not is_early]:
+            learner.take(one)
+    learned = learner.learned()
+    for place, member in ((2, "b/y"), (3, "c/z")):
+        prompts, answers = learned.ratios("a/x", member)
+        assert (prompts.how, prompts.calls, answers.value) == ("pairs", len(order), pytest.approx(0.5))
+        assert prompts.value == pytest.approx(place)
+        whole, first = learned.paces["a/x", member]
+        assert whole is not None and first is None and whole.value == pytest.approx(3.0)
+        assert whole.error == pytest.approx(0.0, abs=1e-6)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(800, 840), st.sampled_from([0, 1]), st.integers(2, 9))
+def test_what_others_learned_apart_is_what_one_learned(seed: int, stage: int, parts: int) -> None:
+    """Arms, in parts of the records: sums and shares come to the same."""
+    one = case(seed, stage, calls=120)
+    calls = lines_of(one.where.run(one.new, one.calls, luck=1, standings=one.at))
+    whole, merged = Learner(), Learner()
+    for part in range(parts):
+        learner = Learner()
+        for call in calls[part::parts]:
+            learner.take(call)
+        merged.merge(learner)
+    for call in calls:
+        whole.take(call)
+    one_arms, other = whole.learned().arms, merged.learned().arms
+    assert one_arms.stretches == other.stretches
+    for call in calls:
+        if call.rollout:
+            assert one_arms.chances_of(call) == pytest.approx(other.chances_of(call))
+            assert one_arms.stage_at(NAME, call.at_ms) == call.stage
