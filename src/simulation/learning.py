@@ -206,7 +206,7 @@ class Learner:
             usual.setdefault((revision, pool, tuple([one.member for one in eligible])), eligible)
         by_lot = {eligible: of_set for eligible, of_set in self._sets.items() if eligible}
         sets = [*by_lot.values(), *self.arms.sets()]
-        return Learned(members, sets, self._pairs, usual, by_lot, self.arms, self._paces)
+        return Learned(members, sets, self._pairs, usual, by_lot, self.arms.without_lots(), self._paces)
 
 
 class Learned:

@@ -42,15 +42,15 @@ _PATIENT = Patience(0, float("inf"))
 
 
 class _Part(NamedTuple):
-    """A call's part in a rollout. `there`: how it is decided at the candidate; `is_candidates`: the lot that
-    was drawn."""
+    """A call's part in a rollout. `there`: how it is decided at the candidate; `goes_there`: the lot that was
+    drawn."""
 
     rollout: Rollout
     stage: str
     chance: float
     share: float | None
     there: Decision
-    is_candidates: bool
+    goes_there: bool
 
 
 class Trying:
@@ -67,7 +67,7 @@ class Trying:
 
     def outcome(self, call: Recorded, facts: Facts, decision: Decision, at_s: float) -> Outcome:
         part = self._part(call, decision, facts)
-        decided = part.there if part is not None and part.is_candidates else decision
+        decided = part.there if part is not None and part.goes_there else decision
         outcome = self._replay.outcome(call, at_s, decided)
         if part is not None:
             outcome = self._with_lot(outcome, decision, part)
@@ -92,10 +92,9 @@ class Trying:
             return None
         is_its = call.rollout == rollout.name
         if assumed.how == RECORDED and is_its:
-            if call.arm == CANDIDATE and self._was_out(call, decision, there):
-                return None
-            drawn = call.arm == CANDIDATE
-            return _Part(rollout, stage, float(drawn), None, there, drawn)
+            had_it = call.arm == CANDIDATE
+            goes_there = had_it and not self._was_out(call, decision, there)
+            return _Part(rollout, stage, float(had_it), None, there, goes_there)
         share_ppm = _share_ppm(rollout, stage)
         if not share_ppm:
             return None
@@ -131,7 +130,7 @@ class Trying:
         if outcome.kind == MEMBER and not outcome.degraded_from:
             pools = [self._catalog.pools[name] for name in (decision.pool, part.there.pool)]
             may_mix &= not any(pool.cache is not None or pool.routing.is_cheapest for pool in pools)
-            if part.is_candidates:
+            if part.goes_there:
                 candidate = outcome.shares
             else:
                 stable = outcome.shares

@@ -132,6 +132,25 @@ def test_what_was_recorded_stays(folder: Path, capsys: pytest.CaptureFixture[str
     assert tree["total"]["cost"]["assumed"] == 0
 
 
+def test_copies_that_were_sent_are_found_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(folder, "shadow", "--format", "json") == 0
+    tree = told(capsys)
+    assert rollout_of(tree)["new"] == {**rollout_of(tree)["old"], "to": "c/small"}
+    assert tree["total"]["moved"]["new"] == 0
+    copies = {one["shadow"]: one for one in tree["shadows"]}
+    one = copies[f"{NAME}#shadow"]
+    assert one["rollout"] == NAME and one["old"]["sent"] == one["new"]["sent"] > 40
+    assert one["new"]["low"] < one["old"]["cost"] < one["new"]["high"]
+    # What they tell of the candidate: tokens, and how long it takes.
+    assert simulate(folder, "shadow", "--format", "json", "--rollout-stage", "100%") == 0
+    tree = told(capsys)
+    assert {one["how"] for one in tree["tokens"]} == {"pairs"}
+    latency = tree["total"]["latency"]
+    assert latency["low"] < latency["new"] < latency["high"] < latency["old"]
+    assert latency["from_copies"] == pytest.approx(133 / 400, abs=1e-3)
+    assert any("reckoned from copies" in note for note in tree["notes"])
+
+
 @pytest.mark.parametrize(
     ("stage", "why"),
     [

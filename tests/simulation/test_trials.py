@@ -360,3 +360,39 @@ def test_what_others_learned_apart_is_what_one_learned(seed: int, stage: int, pa
         if call.rollout:
             assert one_arms.chances_of(call) == pytest.approx(other.chances_of(call))
             assert one_arms.stage_at(NAME, call.at_ms) == call.stage
+
+
+def test_a_candidate_that_was_out_is_taken_for_that() -> None:
+    """The pool's own members had its calls: they are its all the same, and stay where they were."""
+    one = case(810, stage=1, calls=150)
+    records = one.where.run(one.new, one.calls, luck=1, standings=one.at)
+    (first, *_) = [record for record in clients(records) if record.arm == "stable" and record.attempts]
+    first.arm = "candidate"
+    told = simulated(one.new, records)
+    assert predicted(told.outcomes[first.started_s]) == routed(first)
+    assert told.both.moved == 0
+    arms = told.result.tried.arms
+    assert arms["old", NAME] == arms["new", NAME]
+
+
+def test_a_session_stands_in_the_record_where_a_rollout_is() -> None:
+    """Though the pool wants no affinity: without it nobody could say which calls have one lot."""
+    one = case(7, stage=1)
+    new = copy.deepcopy(one.new)
+    new["pools"][0].pop("affinity", None)
+    new["rules"] = []
+    calls = [
+        Asked(call.number, call.at_s, "anna", call.dialect, {**call.body, "model": "everyday"}, headers)
+        for call in one.calls[:40]
+        for headers in [(("x-session-id", f"s{call.number % 2}"),) if call.number % 4 else ()]
+    ]
+    records = clients(one.where.run(new, calls, luck=1, standings=one.at))
+    in_sessions = {call.at_s for call in calls if call.headers}
+    told = [record for record in records if record.attempts]
+    assert {bool(record.conversation) for record in told} == {True, False}
+    assert all(bool(record.conversation) == (record.started_s in in_sessions) for record in told)
+    arms = {record.conversation: record.arm for record in told if record.conversation}
+    assert len(arms) == 2
+    assert all(arms[record.conversation] == record.arm for record in told if record.conversation)
+    without = clients(one.where.run(one.old, calls, luck=1))
+    assert not any(record.conversation for record in without if "affinity" not in one.old["pools"][0])
