@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from ..core.budgets import DEFAULT_OUTPUT_TOKENS
-from ..core.call import Facts
+from ..core.call import Surface
 from ..core.catalog import Member
 from ..core.prices import MILLION, NO_PRICES, Price, PriceBook
 
@@ -44,6 +44,21 @@ class Ceiling(msgspec.Struct, frozen=True, gc=False):
     untold: tuple[Member, ...]
 
 
+class Size(Protocol):
+    """What of a call's Facts its ceiling depends on."""
+
+    @property
+    def surface(self) -> Surface: ...
+    @property
+    def context_tokens(self) -> int: ...
+    @property
+    def max_output_tokens(self) -> int | None: ...
+    @property
+    def audio(self) -> bool: ...
+    @property
+    def choices(self) -> int: ...
+
+
 class Ceilings:
     """By one price book. What holds at a time is looked up once, and kept for as long as it does."""
 
@@ -70,7 +85,7 @@ class Ceilings:
                 return -(-whole // MILLION)
         return None
 
-    def dearest(self, members: Sequence[Member], at_s: float, facts: Facts, most_output: int) -> Ceiling:
+    def dearest(self, members: Sequence[Member], at_s: float, facts: Size, most_output: int) -> Ceiling:
         """The most that the call may take at any of the members."""
         tokens = nano = 0
         untold: tuple[Member, ...] = ()
@@ -113,7 +128,7 @@ def _steps(price: Price) -> tuple[_Step, ...]:
     return tuple(steps)
 
 
-def most_sizes(facts: Facts, most_output: int) -> tuple[int, int]:
+def most_sizes(facts: Size, most_output: int) -> tuple[int, int]:
     """(input, output) in tokens, whoever answers: the estimate of the one, and the bound of a single answer.
     `most_output`: no more are taken for an answer; 0: as many as the call and the member allow."""
     operation = facts.surface.operation

@@ -7,10 +7,10 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from ..core.budgets import TOKENS, Budget, OnUnknown
-from ..core.call import Caller, Facts
+from ..core.call import Caller
 from ..core.catalog import Member
 from .budgets import Claim, Seat, degrades_left, seat_of
-from .ceilings import Ceiling, Ceilings
+from .ceilings import Ceiling, Ceilings, Size
 from .match import holds
 
 # Callers are few; users and customers that callers name may be many.
@@ -108,7 +108,7 @@ def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
 
 def claims_of(
     seats: Sequence[Seat],
-    facts: Facts,
+    facts: Size,
     members: Sequence[Member],
     ceilings: Ceilings,
     now_s: float,

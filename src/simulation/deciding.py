@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core.call import Caller, Decision, Facts
@@ -15,6 +15,7 @@ from ..core.catalog import Catalog
 from ..core.errors import CallError
 from ..exchange import View
 from ..policy import decide
+from ..policy.budgets import Seat
 from ..policy.eligible import State
 from ..policy.estimates import COST_FACT, with_estimate
 from .facts import caller_of, facts_of
@@ -34,95 +35,90 @@ class Denied(NamedTuple):
     budget: str = ""
 
 
-class Kind(NamedTuple):
-    """Calls that are decided alike. `caller` None: the configuration has none of that name. `facts` are those
-    of one of them: `facts_of` has a call's own."""
+@dataclass(eq=False, slots=True)
+class Who:
+    """A call's caller by a configuration; None: it has none of that name. Rules can't tell callers of one
+    number apart. `seats`: by pool, as far as they are known; None: they depend on who answers."""
 
+    number: int
     caller: Caller | None
-    facts: Facts | None
+    seats: dict[str, tuple[Seat, ...] | None] = field(default_factory=dict)
+
+
+class Kind(NamedTuple):
+    """Calls that are decided alike. `facts` are those of one of them: `facts_of` has a call's own."""
+
+    facts: Facts
     decision: Decision | Denied
 
-    def facts_of(self, call: Recorded) -> Facts:
-        if self.facts is None:
-            raise ValueError(f"nothing is known of calls by {call.caller}")
-        return self.facts.sized(call.context_tokens or 0, call.max_output_tokens, call.choices)
-
-
-_UNKNOWN = Kind(None, None, Denied(UNKNOWN_CALLER))
-
-
-@dataclass(slots=True)
-class _Bounds:
-    """Of a fact that is a number: where a decision may change."""
-
-    at: list[int]
-
-    def side(self, value: int | None) -> int:
-        return -1 if value is None else bisect.bisect_right(self.at, value)
+    def facts_of(self, call: Recorded, caller: Caller) -> Facts:
+        return self.facts.again(caller, call.context_tokens or 0, call.max_output_tokens, call.choices)
 
 
 class Deciding:
-    """`decision` of a call by one configuration. `keeps` False: each call is decided by itself."""
+    """What one configuration decides of calls. `keeps` False: each call is decided by itself."""
 
     def __init__(self, view: View, *, keeps: bool = True) -> None:
         self._view = view
         self._catalog = view.catalog
         self._keeps = keeps
         self._kept: dict[tuple[Any, ...], Kind] = {}
-        self._callers: dict[tuple[str, ...], tuple[int, Caller | None]] = {}
-        self._number = 0
-        self._context = _Bounds(_bounds(view.catalog, "context.tokens", "context_tokens"))
-        self._output = _Bounds(_bounds(view.catalog, "max_output.tokens", "max_output_tokens"))
-        self._cost = _Bounds(_bounds(view.catalog, COST_FACT, ""))
+        self._callers: dict[tuple[str, ...], Who] = {}
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self._told_apart_by = _callers_facts(view.catalog)
+        self._context = _bounds(view.catalog, "context.tokens", "context_tokens")
+        self._output = _bounds(view.catalog, "max_output.tokens", "max_output_tokens")
+        self._cost = _bounds(view.catalog, COST_FACT, "")
         self._asks_cost = view.asks_cost
-        self._headers = frozenset(view.catalog.fact_headers)
 
-    def _caller(self, call: Recorded) -> tuple[int, Caller | None]:
-        """Whose number nobody else has; None: the configuration has no such caller."""
+    def who(self, call: Recorded) -> Who:
         key = (call.caller, call.agent, call.user, call.team, call.customer, call.feature, call.tier)
-        try:
-            return self._callers[key]
-        except KeyError:
-            pass
-        if len(self._callers) >= MOST_KEPT:
-            self._callers.clear()
-        try:
-            found: Caller | None = caller_of(call, self._catalog)
-        except KeyError:
-            found = None
-        self._number += 1
-        self._callers[key] = self._number, found
-        return self._number, found
+        found = self._callers.get(key)
+        if found is None:
+            if len(self._callers) >= MOST_KEPT:
+                self._callers.clear()
+            found = self._callers[key] = self._who(call)
+        return found
 
-    def kind(self, call: Recorded, at_s: float) -> Kind:
-        """What is decided of calls like this one."""
-        number, caller = self._caller(call)
-        if caller is None:
-            return _UNKNOWN
-        estimate = self._estimate(call, caller, at_s) if self._asks_cost else None
+    def _who(self, call: Recorded) -> Who:
+        try:
+            caller = caller_of(call, self._catalog)
+        except KeyError:
+            return Who(-1, None)
+        key = (caller.name, *[getattr(caller, fact) for fact in self._told_apart_by])
+        return Who(self._numbers.setdefault(key, len(self._numbers)), caller)
+
+    def decision(self, call: Recorded, at_s: float) -> Decision | Denied:
+        who = self.who(call)
+        return Denied(UNKNOWN_CALLER) if who.caller is None else self.kind(call, who, at_s).decision
+
+    def kind(self, call: Recorded, who: Who, at_s: float) -> Kind:
+        """What is decided of calls like this one. `who` calls is known."""
+        context, output = call.context_tokens, call.max_output_tokens
+        estimate = self._estimate(call, who, at_s) if self._asks_cost else None
         headers = call.headers
         key = (
-            number,
+            who.number,
             call.path,
             call.dialect,
             call.model,
             call.stream,
             call.holds,
-            self._context.side(call.context_tokens),
-            self._output.side(call.max_output_tokens),
+            -1 if context is None else bisect.bisect_right(self._context, context),
+            -1 if output is None else bisect.bisect_right(self._output, output),
             call.choices > 1,
             call.same_dialect,
             call.owners,
             call.unowned_ids,
             tuple(sorted(headers.items())) if headers else (),
-            self._cost.side(estimate),
+            -1 if estimate is None else bisect.bisect_right(self._cost, estimate),
         )
         found = self._kept.get(key) if self._keeps else None
         if found is None:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            facts = facts_of(call, self._catalog, caller)._replace(cost_estimate=estimate)
-            found = self._kept[key] = Kind(caller, facts, self._decide(facts))
+            facts = facts_of(call, self._catalog, who.caller)._replace(cost_estimate=estimate)
+            found = self._kept[key] = Kind(facts, self._decide(facts))
         return found
 
     def _decide(self, facts: Facts) -> Decision | Denied:
@@ -131,14 +127,21 @@ class Deciding:
         except CallError as error:
             return Denied(error.code, error.rule, error.pool)
 
-    def _estimate(self, call: Recorded, caller: Caller, at_s: float) -> int | None:
-        facts = facts_of(call, self._catalog, caller)._replace(cost_estimate=None)
+    def _estimate(self, call: Recorded, who: Who, at_s: float) -> int | None:
+        facts = facts_of(call, self._catalog, who.caller)._replace(cost_estimate=None)
         view = self._view
         return with_estimate(facts, view.catalog, view.state, view.estimates, at_s).cost_estimate
 
 
+def _callers_facts(catalog: Catalog) -> tuple[str, ...]:
+    """The facts of callers that rules look at."""
+    asked = {condition.fact for rule in catalog.rules for condition in rule.conditions}
+    return tuple([fact for fact in ("agent", "user", "team", "customer", "feature", "tier") if fact in asked])
+
+
 def _bounds(catalog: Catalog, fact: str, capability: str) -> list[int]:
-    """Both sides of every number that conditions compare with, or members have as a limit."""
+    """Of a fact that is a number: where a decision may change. Both sides of every number that conditions
+    compare with, or members have as a limit."""
     values: set[int] = set()
     for rule in catalog.rules:
         for condition in rule.conditions:

@@ -10,8 +10,8 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from ..core.call import Decision, Facts
-from ..core.catalog import Caching, Member, Pool
+from ..core.call import Caller, Decision, Facts, Surface
+from ..core.catalog import Caching, Pool
 from ..core.errors import CallError
 from ..exchange.budgeting import Budgeting, Funds
 from ..exchange.inbound import NO_HEADERS
@@ -24,7 +24,7 @@ from ..policy.chances import chances
 from ..policy.hedging import HedgeTally
 from ..policy.kept import ENTRY_BYTES, Entry, Memory
 from ..policy.seats import Plan, claims_of
-from .deciding import MOST_KEPT, UNKNOWN_CALLER, Deciding, Denied, Kind
+from .deciding import MOST_KEPT, UNKNOWN_CALLER, Deciding, Denied, Kind, Who
 from .recorded import Recorded
 from .tried import Copied, Lot
 
@@ -61,20 +61,14 @@ _NOWHERE = Outcome(REFUSED)
 
 @dataclass(slots=True)
 class _Way:
-    """What is the same for all calls of one decision. `plan` None: no budget is asked; `depends`: one asks
-    who answers. `usual`: where they go by weight alone; None: that is each call's own. `routed` and what
-    follows: the same where budgets are asked and have room, once it is known."""
+    """What is the same for all calls of one decision. `usual`: where they go by weight alone; None: that is
+    each call's own. `routed` and `paid`: the same where budgets are asked and have room, once it is known."""
 
     decision: Decision
     pool: Pool
-    plan: Plan | None
-    seats: tuple[Seat, ...]
-    depends: bool
     usual: Outcome | None
     routed: Routed | None = None
-    members: tuple[Member, ...] = ()
     paid: Outcome = _NOWHERE
-    paid_miss: Outcome = _NOWHERE
 
 
 class Replay:
@@ -89,6 +83,7 @@ class Replay:
         self._ends: list[tuple[float, int, str, Used]] = []
         self._book = Book()
         self._hedges = HedgeTally()
+        self._may_hedge = any(pool.hedge is not None for pool in view.catalog.pools.values())
         self._ways: dict[int, _Way] = {}
         self._shares: dict[tuple[str, ...], Shares] = {}
         self._replies = Memory(view.catalog.cache.bytes)
@@ -113,57 +108,54 @@ class Replay:
         while ends and ends[0][0] <= at_s:  # charged what they used
             _, _, request_id, used = heapq.heappop(ends)
             self._accounts.close(request_id, used)
-        kind = self._deciding.kind(call, at_s)
+        who = self._deciding.who(call)
+        caller = who.caller
+        if caller is None:
+            return Outcome(REFUSED, code=UNKNOWN_CALLER)
+        kind = self._deciding.kind(call, who, at_s)
         decision = kind.decision
         if isinstance(decision, Denied):
             return Outcome(REFUSED, decision.rule, decision.pool, code=decision.code)
         if decided is not None:
             decision = decided
         elif decision.pool in self._tried and self.tries is not None:
-            return self.tries.outcome(call, kind.facts_of(call), decision, at_s)
-        way = self._ways.get(id(decision))
-        if way is None or way.decision is not decision:
-            if len(self._ways) >= MOST_KEPT:
-                self._ways.clear()
-            way = self._ways[id(decision)] = self._way(kind, decision)
-        if way.plan is None and way.usual is not None and way.pool.cache is None:
-            return way.usual
-        facts = kind.facts_of(call)
+            return self.tries.outcome(call, kind.facts_of(call, caller), decision, at_s)
+        way = self._way(decision)
         misses = False
         if way.pool.cache is not None:
-            found = self._in_cache(call, way, way.pool.cache, facts, at_s)
+            found = self._in_cache(call, way, way.pool.cache, kind.facts_of(call, caller), at_s)
             if isinstance(found, Outcome):
                 return found
             misses = found
-        if way.plan is not None:
-            return self._paid(call, way, way.plan, facts, at_s, misses)
+        if self._view.plan is not None:
+            seats = _seats(self._view.plan, who, caller, decision.pool)
+            if seats is None or seats or way.usual is None:
+                return self._paid(call, way, self._view.plan, kind, caller, seats, at_s, misses)
         if way.usual is None:
-            routed = self._route(call, decision, facts, at_s, None)
+            routed = self._route(call, decision, kind.facts_of(call, caller), at_s, None)
             if not isinstance(routed, Routed):
                 return _waits(decision)
             return self._sent(routed, "", "", False, misses)
         return replace(way.usual, misses=True) if misses else way.usual
 
-    def _way(self, kind: Kind, decision: Decision) -> _Way:
-        """What is the same for all calls of one decision."""
-        plan, pool, caller = self._view.plan, self._view.catalog.pools[decision.pool], kind.caller
-        is_plain = not pool.routing.is_cheapest
-        depends = False
-        seats: tuple[Seat, ...] = ()
-        if plan is not None and caller is not None:
-            depends = plan.depends_on_provider(caller, decision.pool)
-            seats = plan.seats(caller, decision.pool, "")
-            if not (depends or seats or not is_plain):
-                plan = None
-        usual = Outcome(MEMBER, decision.rule, decision.pool, self._shares_of(decision)) if is_plain else None
-        return _Way(decision, pool, plan, seats, depends, usual)
+    def _way(self, decision: Decision) -> _Way:
+        way = self._ways.get(id(decision))
+        if way is None or way.decision is not decision:
+            if len(self._ways) >= MOST_KEPT:
+                self._ways.clear()
+            pool, usual = self._view.catalog.pools[decision.pool], None
+            if not pool.routing.is_cheapest:
+                usual = Outcome(MEMBER, decision.rule, decision.pool, self._shares_of(decision))
+            way = self._ways[id(decision)] = _Way(decision, pool, usual)
+        return way
 
     def ended(self, call: Recorded, outcome: Outcome, ends_s: float, used: Used) -> None:
         """A call that was let go: what it used, and when that is known."""
         if outcome.held:
             self._number += 1
             heapq.heappush(self._ends, (ends_s, self._number, call.request_id, used))
-        self._hedges.ended(call.request_id, is_hedged=False)
+        if self._may_hedge:
+            self._hedges.ended(call.request_id, is_hedged=False)
 
     # -- for what is tried
 
@@ -191,7 +183,7 @@ class Replay:
     def keep(self, call: Recorded, outcome: Outcome, from_s: float) -> None:
         """Its reply is kept for others."""
         pool = self._view.catalog.pools[outcome.pool]
-        caller = self._deciding.kind(call, from_s).caller
+        caller = self._deciding.who(call).caller
         if pool.cache is None or caller is None or not call.fingerprint:
             return
         tenant = tenant_of(pool.cache.scope, caller)
@@ -227,20 +219,25 @@ class Replay:
     # -- budgets
 
     def _paid(
-        self, call: Recorded, way: _Way, plan: Plan, facts: Facts, at_s: float, misses: bool
+        self,
+        call: Recorded,
+        way: _Way,
+        plan: Plan,
+        kind: Kind,
+        caller: Caller,
+        seats: tuple[Seat, ...] | None,
+        at_s: float,
+        misses: bool,
     ) -> Outcome:
-        if (usual := way.routed) is not None:  # nearly always there is room, and nothing else is asked
-            found = claims_of(way.seats, facts, way.members, self._view.ceilings, at_s, 1, usual.pools)
-            if not found[1]:
-                verdict = self._accounts.reserve(Ask(call.request_id, found[0], at_s))
-                if verdict.outcome == GRANTED:
-                    return way.paid_miss if misses else way.paid
-        decision = way.decision
+        if seats and way.routed is not None and self._has_room(call, way.routed, kind, seats, at_s):
+            return replace(way.paid, misses=True) if misses else way.paid
+        decision, facts = way.decision, kind.facts_of(call, caller)
         budgeting = Budgeting(self._view, plan, call.request_id, _Funds(self._accounts))
 
         def route(narrowed: Narrowed | None) -> Routed | Hold:
             routed = self._route(call, decision, facts, at_s, narrowed)
-            if narrowed is None and isinstance(routed, Routed):
+            is_all = narrowed is None or not (narrowed.pool or narrowed.without)
+            if self._keeps and seats and is_all and isinstance(routed, Routed):
                 self._learn(way, routed)
             return routed
 
@@ -262,14 +259,22 @@ class Replay:
         sent = self._sent(routed, budgeting.degraded_from, budgeting.budget, is_held, misses)
         return replace(sent, misses=False) if sent.degraded_from else sent
 
+    def _has_room(
+        self, call: Recorded, routed: Routed, kind: Kind, seats: tuple[Seat, ...], at_s: float
+    ) -> bool:
+        """As Budgeting begins; nearly always that is all, and the call's amounts are held."""
+        facts = kind.facts
+        size = _Size(
+            facts.surface, call.context_tokens or 0, call.max_output_tokens, facts.audio, call.choices
+        )
+        members, ceilings = routed.decision.eligible, self._view.ceilings
+        claims, untold = claims_of(seats, size, members, ceilings, at_s, 1, routed.pools)
+        return not untold and self._accounts.reserve(Ask(call.request_id, claims, at_s)).outcome == GRANTED
+
     def _learn(self, way: _Way, routed: Routed) -> None:
         """It is the same for all calls of one decision, where Envoy picks by weight and no hedge is near."""
-        if way.depends or way.usual is None or way.pool.hedge is not None or routed.member is not None:
-            return
-        if self._keeps and way.seats:
-            way.routed, way.members = routed, routed.decision.eligible
-            way.paid = self._sent(routed, "", "", True, False)
-            way.paid_miss = replace(way.paid, misses=True)
+        if way.usual is not None and way.pool.hedge is None and routed.member is None:
+            way.routed, way.paid = routed, self._sent(routed, "", "", True, False)
 
     def _shares_of(self, decision: Decision) -> Shares:
         key = (decision.pool, *[member.id for member in decision.eligible])
@@ -293,6 +298,26 @@ class Replay:
             self._view, self._book, facts, call.request_id, moment, _PATIENT, self._hedges, narrowed
         )
         return routing.first(decision, NO_HEADERS, b"")
+
+
+class _Size(msgspec.Struct, frozen=True, gc=False):
+    """A call's, as policy.ceilings asks for it."""
+
+    surface: Surface
+    context_tokens: int
+    max_output_tokens: int | None
+    audio: bool
+    choices: int
+
+
+def _seats(plan: Plan, who: Who, caller: Caller, pool: str) -> tuple[Seat, ...] | None:
+    """In budgets; None: they depend on who answers."""
+    try:
+        return who.seats[pool]
+    except KeyError:
+        depends = plan.depends_on_provider(caller, pool)
+        found = who.seats[pool] = None if depends else plan.seats(caller, pool, "")
+        return found
 
 
 class _Funds:

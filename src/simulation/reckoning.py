@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from ..core.prices import MILLION, Price, PriceBook
+from ..core.prices import MILLION, Price, PriceBook, Rates
 from ..core.usage import NOTHING, Usage
 from ..policy.prices import cost_of
 from .learning import LEAST_CALLS, Learned
@@ -39,7 +39,7 @@ class Reckoner:
     def __init__(self, book: PriceBook, learned: Learned) -> None:
         self._book = book
         self._learned = learned
-        self._found: dict[str, tuple[int, int, Price | None]] = {}
+        self._found: dict[str, Tariff] = {}
         self._all = _together(learned)
 
     def as_recorded(self, call: Recorded, member_of_answer: bool = False) -> int | None:
@@ -68,7 +68,8 @@ class Reckoner:
                 prompts, answers = self._learned.ratios(source, member)
                 usage = _scaled(usage, prompts.value, answers.value)
                 tier = ""  # another provider's word
-        price = self._price(member, at_s)
+        tariff = self._tariff(member, at_s)
+        price = tariff.price
         if price is None:
             return None
         if usage.cache_read:
@@ -77,7 +78,7 @@ class Reckoner:
             if cold > 0:
                 usage = _chilled(usage, cold, price)
         tokens = usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h + usage.output
-        if (plain := plain_cost(usage, price, tier)) is not None:
+        if (plain := tariff.plain_cost(usage, tier)) is not None:
             return Reckoned(sum(plain), float(plain[0]), float(plain[1]), tokens, source)
         cost = cost_of(usage, price, tier)
         if cost.total is None:
@@ -99,46 +100,63 @@ class Reckoner:
         return Usage(input=round(prompt), output=round(written))
 
     def _cost(self, usage: Usage | None, member: str, tier: str, at_s: float) -> int | None:
-        price = self._price(member, at_s)
-        if usage is not None and price is not None:
-            plain = plain_cost(usage, price, tier)
+        tariff = self._tariff(member, at_s)
+        if usage is not None:
+            plain = tariff.plain_cost(usage, tier)
             if plain is not None:
                 return plain[0] + plain[1]
-        return cost_of(usage, price, tier).total
+        return cost_of(usage, tariff.price, tier).total
 
-    def _price(self, member: str, at_s: float) -> Price | None:
+    def _tariff(self, member: str, at_s: float) -> Tariff:
         found = self._found.get(member)
-        if found is None or not found[0] <= at_s < found[1]:
+        if found is None or not found.from_s <= at_s < found.until_s:
             provider, _, model = member.partition("/")
             at = int(at_s)
-            span = self._book.span(provider, model, at)
-            found = self._found[member] = (*span, self._book.find(provider, model, at))
-        return found[2]
+            price = self._book.find(provider, model, at)
+            found = self._found[member] = Tariff(*self._book.span(provider, model, at), price)
+        return found
 
 
 _HALF = MILLION // 2
 
 
-def plain_cost(usage: Usage, price: Price, tier: str) -> tuple[int, int] | None:
-    """(prompt, answer), the same as `policy.prices.cost_of`, of a call of text by a price without steps;
-    None: ask that. Nearly all are such, and there are millions of them."""
-    scale = price.scale
-    if tier or scale.above or price.commitment or usage.audio_input is not None or usage.beside:
-        return None
-    rates = scale.rates
-    is_odd = (
-        usage.web_searches
-        or rates.request is not None
-        or rates.reasoning is not None
-        or rates.audio_output is not None
-        or rates.media_input is not None
-        or rates.media_output is not None
-    )
-    if is_odd:
-        return None
-    prompt = 0
+class Tariff:
+    """A member's price, from `from_s` until `until_s` (unix time)."""
+
+    __slots__ = ("from_s", "plain", "price", "until_s")
+
+    def __init__(self, from_s: float, until_s: float, price: Price | None) -> None:
+        self.from_s, self.until_s, self.price = from_s, until_s, price
+        # Its rates, where nothing but tokens of text counts.
+        self.plain = price.scale.rates if price is not None and is_plain(price) else None
+
+    def plain_cost(self, usage: Usage, tier: str) -> tuple[int, int] | None:
+        """(prompt, answer), the same as `policy.prices.cost_of`, of a call of text by a price without steps;
+        None: ask that. Nearly all are such, and there are millions of them."""
+        rates = self.plain
+        if rates is None or tier or usage.audio_input is not None or usage.beside or usage.web_searches:
+            return None
+        prompt = answer = 0
+        if usage.input:
+            if rates.input is None:
+                return None
+            prompt = (usage.input * rates.input + _HALF) // MILLION
+        if usage.cache_read or usage.cache_write_5m or usage.cache_write_1h:
+            cached = _cached(usage, rates)
+            if cached is None:
+                return None
+            prompt += cached
+        if usage.output:
+            if rates.output is None:
+                return None
+            answer = (usage.output * rates.output + _HALF) // MILLION
+        return prompt, answer
+
+
+def _cached(usage: Usage, rates: Rates) -> int | None:
+    """Nano-dollars of what was read from a provider's cache, or written there."""
+    total = 0
     for count, rate in (
-        (usage.input, rates.input),
         (usage.cache_read, rates.cache_read),
         (usage.cache_write_5m, rates.cache_write_5m),
         (usage.cache_write_1h, rates.cache_write_1h),
@@ -146,12 +164,14 @@ def plain_cost(usage: Usage, price: Price, tier: str) -> tuple[int, int] | None:
         if count:
             if rate is None:
                 return None
-            prompt += (count * rate + _HALF) // MILLION
-    if not usage.output:
-        return prompt, 0
-    if rates.output is None:
-        return None
-    return prompt, (usage.output * rates.output + _HALF) // MILLION
+            total += (count * rate + _HALF) // MILLION
+    return total
+
+
+def is_plain(price: Price) -> bool:
+    rates = price.scale.rates
+    odd = (rates.request, rates.reasoning, rates.audio_output, rates.media_input, rates.media_output)
+    return not (price.scale.above or price.commitment) and all(rate is None for rate in odd)
 
 
 def _is_free(call: Recorded) -> bool:

@@ -129,13 +129,13 @@ class Recorded(msgspec.Struct, omit_defaults=True, gc=False):
     @property
     def usage(self) -> Used | None:
         """Of the reply, by whom it was made. None: not known."""
-        if self.was_hit:
+        if self.cache in (HIT, JOINED):
             saved = self.saved
             return Used(saved.usage, self.member, saved.service_tier) if saved and saved.usage else None
-        attempts = self.attempts
-        for attempt in attempts if len(attempts) == 1 else reversed(attempts):
-            if attempt.usage is not None and attempt.usage_state == EXACT and attempt.member == self.member:
-                return Used(attempt.usage, attempt.member, attempt.service_tier)
+        for attempt in reversed(self.attempts):
+            usage = attempt.usage
+            if usage is not None and attempt.usage_state == EXACT and attempt.member == self.member:
+                return Used(usage, attempt.member, attempt.service_tier)
         return None
 
 

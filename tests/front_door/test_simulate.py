@@ -193,7 +193,7 @@ def is_as_predicted(outcome: Outcome, call: Recorded) -> bool:
 
 def decides_as_it_was(deciding: Deciding, call: Recorded) -> None:
     """Facts out of the record give the very decision."""
-    decision = deciding.kind(call, call.started_s).decision
+    decision = deciding.decision(call, call.started_s)
     if isinstance(decision, Denied):
         assert (decision.code, decision.rule) == (call.code, call.rule)
         return

@@ -188,7 +188,7 @@ def test_the_record_decides_as_the_call_was_decided(
     event(was if isinstance(was, str) else f"{was.pool} by {was.rule or 'name'}")
     line = decode(msgspec.json.encode(record))  # and as the journal has it, and each kind of call once
     for keeps in (True, False):
-        decided = DECIDING[keeps].kind(line, AT_S).decision
+        decided = DECIDING[keeps].decision(line, AT_S)
         assert (decided.code if isinstance(decided, Denied) else decided) == was
 
 

@@ -15,7 +15,7 @@ from modelbroker.core.usage import EXACT, Usage
 from modelbroker.policy.prices import cost_of
 from modelbroker.simulation.learning import Learner
 from modelbroker.simulation.policies import REFUSED
-from modelbroker.simulation.reckoning import Prompts, Reckoner, plain_cost
+from modelbroker.simulation.reckoning import Prompts, Reckoner, Tariff
 from modelbroker.simulation.recorded import Amount, Chance, Recorded, Tried
 from modelbroker.simulation.sums import Weighed
 from support.worlds import BEGUN_S
@@ -32,7 +32,7 @@ RATES = st.none() | st.integers(0, 10**11)
 )
 def test_plain_costs_are_those_that_calls_are_charged(usage: Usage, rates: Rates) -> None:
     price = Price(Scale(rates))
-    plain, whole = plain_cost(usage, price, ""), cost_of(usage, price)
+    plain, whole = Tariff(0, 1, price).plain_cost(usage, ""), cost_of(usage, price)
     if plain is None:
         assert whole.total is None
     else:
