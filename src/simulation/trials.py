@@ -61,7 +61,7 @@ class Trying:
         self._catalog = replay.view.catalog
         self._assumed = assumed
         self._arms = arms
-        self._targets: dict[tuple[int, str], tuple[Decision, Decision | None]] = {}
+        self._targets: dict[tuple[int, str, str], tuple[Decision, Decision | None]] = {}
         self._paused: dict[str, float] = {}  # shadow → until when
         self._book, self._hedges = Book(), HedgeTally()
 
@@ -204,7 +204,7 @@ class Trying:
 
     def _target(self, decision: Decision, target: str, facts: Facts, rule: str) -> Decision | None:
         """How the call is decided there, the same for all calls of one decision; None: it can't take it."""
-        key = id(decision), target
+        key = id(decision), target, rule
         known = self._targets.get(key)
         if known is not None and known[0] is decision:
             return known[1]

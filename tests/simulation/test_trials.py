@@ -396,3 +396,21 @@ def test_a_session_stands_in_the_record_where_a_rollout_is() -> None:
     assert all(arms[record.conversation] == record.arm for record in told if record.conversation)
     without = clients(one.where.run(one.old, calls, luck=1))
     assert not any(record.conversation for record in without if "affinity" not in one.old["pools"][0])
+
+
+def test_a_rollout_that_began_on_the_way() -> None:
+    """Beside a shadow at the candidate itself."""
+    one = case(7, stage=1)
+    new = copy.deepcopy(one.new)
+    del new["rate_limits"], new["pools"][3]["cache"]  # a second broker would begin with empty ones
+    new["pools"][0]["rollout"]["to"] = "c/other"
+    new["pools"][0]["shadow"] = [{"to": "c/other", "share": "50%"}]
+    new["rules"] = [{"name": "red", "match": {"team": "red"}, "pool": "everyday"}]
+    half = len(one.calls) // 2
+    before = one.where.run(new, one.calls[:half], luck=1)
+    after = one.where.run(new, one.calls[half:], luck=1, standings=one.at)
+    told = simulated(new, [*before, *after])
+    assert any(record.arm == "candidate" and record.rule == "red" for record in after)
+    assert told.both.moved == 0 and not told.result.moves
+    for record in clients([*before, *after]):
+        assert told.outcomes[record.started_s].rule == record.rule
