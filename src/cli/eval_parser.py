@@ -89,7 +89,10 @@ def _report(verbs: Commands, make: MakeCommand) -> None:
     _runs(command)
     command.add_argument("--format", choices=("html", "json", "table"), default="html", help="default: html")
     command.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: report.html in the run's folder, else stdout"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="- for standard output; default: report.html in the run's folder, else standard output",
     )
     command.set_defaults(run=_call("write_report"))
 

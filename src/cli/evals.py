@@ -32,6 +32,7 @@ from ..evals.runner import INTERRUPTED, Evaluation, Options, finished, runs_in
 from ..evals.suite import Suite, read_suite
 from ..evals.verdicts import BETTER, NOT_WORSE
 from ..settings import Problem, SettingsError, compile_texts, read_files
+from ..settings.values import duration_text
 from .ledger_access import Progress, take_journals
 from .status_table import aligned
 
@@ -82,7 +83,12 @@ def run_suite(options: argparse.Namespace) -> int:
 
 def _code(results: Results, wanted: str | None) -> int:
     good = {None: None, "better": {BETTER}, "not-worse": {BETTER, NOT_WORSE}}[wanted]
-    return int(good is not None and any(one.word not in good for one in results.verdicts.values()))
+    if good is None:
+        return 0
+    bad = [f"{name} is {one.word}" for name, one in results.verdicts.items() if one.word not in good]
+    if bad:
+        print(f"modelbroker: --fail-unless {wanted}: {', '.join(bad)}", file=sys.stderr)
+    return int(bool(bad))
 
 
 def write_report(options: argparse.Namespace) -> int:
@@ -95,7 +101,7 @@ def write_report(options: argparse.Namespace) -> int:
     else:
         text = html_of(results, about, redact_of(meta_of(path)))
     out = options.out or (path / "report.html" if options.format == "html" else None)
-    if out is None:
+    if out is None or str(out) == "-":
         print(text)
         return 0
     try:
@@ -244,7 +250,8 @@ def _begin(
     drawn = stratified(cases, suite.data.sample, suite.data.strata, suite.data.seed)
     if not drawn:
         told = "; ".join(f"{count} were left out: {why}" for why, count in left_out.items())
-        raise Misconfigured(500, "no_cases", f"there is no case to ask{f': {told}' if told else ''}")
+        message = f"there is no case to ask: {_nothing_in(suite)}{f': {told}' if told else ''}"
+        raise Misconfigured(500, "no_cases", message)
     meta = Meta(suite.name, str(options.suite.absolute()), suite.digest, time.time(), config=str(config))
     meta.patterns = list(catalog.capture.patterns)
     meta.custom = [list(one) for one in catalog.capture.custom]
@@ -252,9 +259,21 @@ def _begin(
     folder.begin(meta, text, drawn)
 
 
+def _nothing_in(suite: Suite) -> str:
+    traffic = suite.data.traffic
+    if traffic is None:
+        return f"{suite.data.file} (`data.file`) holds none"
+    has = "".join(f" with {name}={' or '.join(values)}" for name, values in traffic.where.items())
+    return f"no captured call of a client{has} in the last {duration_text(traffic.since)} (`data.traffic`)"
+
+
 def _of_file(path: Path) -> Iterator[Case]:
     problems: list[Problem] = []
     seen: dict[str, int] = {}
+    if not path.is_file():
+        raise SettingsError(
+            [Problem(str(path), 0, "", "there is no such file", "give a file of cases (JSON Lines)")]
+        )
     lines = "\n".join(read_files(path).values()).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -19,7 +19,7 @@ from ..core.prices import PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..ledger.database import Ledger
 from ..ledger.follow import Follower, locked
-from ..ledger.place import default_url, is_sqlite
+from ..ledger.place import default_url, is_sqlite, place_of
 from ..ledger.questions import Question, has_calls, is_seen_as
 from ..ledger.reports import Settings
 from ..records.file import FILE_NAME
@@ -60,7 +60,8 @@ def opened(config: Path, state_dir: Path | None) -> Iterator[Opened]:
     except SQLAlchemyError as error:
         told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         said = str(told).strip().splitlines() or [type(told).__name__]
-        raise Misconfigured(500, "ledger_away", f"the ledger can't be asked: {said[0]}") from None
+        message = f"the ledger can't be asked: {place_of(url)}: {said[0]}"
+        raise Misconfigured(500, "ledger_away", message) from None
 
 
 def _catch_up(folder: Path, url: str, retention_s: int) -> None:

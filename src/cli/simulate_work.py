@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import gc
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -182,10 +183,16 @@ def processes(count: int) -> Iterator[Callable[[Callable[..., Done], Sequence[tu
         yield lambda what, arguments: [what(*one) for one in arguments]
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(count, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(count, context, _collect_rarely) as pool:
         yield lambda what, arguments: [
             done.result() for done in [pool.submit(what, *one) for one in arguments]
         ]
+
+
+def _collect_rarely() -> None:
+    """Tens of thousands of calls are there at once, and hardly a cycle: to look for some costs a tenth."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def _meant(where: Mapping[str, tuple[str, ...]]) -> Callable[[Recorded], bool] | None:

@@ -105,6 +105,8 @@ def _writing(out: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if Path(out).is_dir():
+        raise Misconfigured(500, "no_export", f"{out} is a folder: give a file, or - for standard output")
     fresh = Path(f"{out}.new")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -112,6 +114,9 @@ def _writing(out: str) -> Iterator[IO[bytes]]:
         fresh.replace(out)
     except OSError as error:
         raise Misconfigured(500, "no_export", f"{out} can't be written: {error.strerror}") from None
+    finally:  # plain text: half of it stays nowhere
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
 
 
 def run_import(config: Path, state_dir: Path | None, files: Sequence[str], dialect: str) -> int:

@@ -94,6 +94,10 @@ def _filter(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(
             f"{text!r}: give NAME=VALUE, e.g. team=sales; names are {', '.join(FILTERS)}"
         )
+    if name == "stream" and value not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}: stream is true or false")
+    if name == "status" and not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: status is a number, e.g. 200; 0 where none was captured")
     return name, value
 
 

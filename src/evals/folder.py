@@ -59,7 +59,11 @@ class RunFolder:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, path: Path) -> Iterator[RunFolder]:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            wrong = f"{path.parent} can't hold runs: {error.strerror}: give another folder with --runs"
+            raise Misconfigured(500, "no_run", wrong) from None
         with (path / "lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,6 +29,34 @@ def problem_of(value: Any, schema: Any) -> str:
     return _problem(value, schema, schema, "$", 0)
 
 
+_INNER = ("items", "additionalProperties", "not")
+_MANY = ("allOf", "anyOf", "oneOf")
+_NAMED = ("properties", "$defs", "definitions")
+
+
+def mistake_in(schema: Any, at: str = "$") -> str:
+    """The first thing by which no value, or every value, would be right by mistake; "" where nothing is."""
+    if isinstance(schema, bool):
+        return ""
+    if not isinstance(schema, Mapping):
+        return f"{at} is no mapping"
+    kinds = schema.get("type", [])
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if not isinstance(kind, str) or kind not in _TYPES:
+            return f"{at}.type: {kind!r} is none of {', '.join(_TYPES)}"
+    for name in ("required", "enum", *_MANY):
+        if not isinstance(schema.get(name, []), list):
+            return f"{at}.{name} is no list"
+    for name in _NAMED:
+        if not isinstance(schema.get(name, {}), Mapping):
+            return f"{at}.{name} is no mapping"
+    # (A list of `items` is how drafts before 2020-12 spelled tuples; it means nothing here.)
+    inner = [(name, schema[name]) for name in _INNER if not isinstance(schema.get(name, []), list)]
+    inner += [(f"{name}[{i}]", one) for name in _MANY for i, one in enumerate(schema.get(name, []))]
+    inner += [(f"{name}.{key}", one) for name in _NAMED for key, one in schema.get(name, {}).items()]
+    return next((wrong for name, one in inner if (wrong := mistake_in(one, f"{at}.{name}"))), "")
+
+
 def _problem(value: Any, schema: Any, root: Any, at: str, depth: int) -> str:
     if schema is True or depth > _DEEPEST:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,7 +16,7 @@ from ..stats import Interval
 from . import svg
 from .answers import Answer
 from .cases import reference_of
-from .figures import Disagreement, Figures, Results, disagreements, pareto
+from .figures import Disagreement, Figures, Results, Run, disagreements, pareto
 from .outcomes import Outcome
 from .redacting import Redact
 from .scoring import shown
@@ -24,7 +25,7 @@ from .verdicts import BETTER, NOT_WORSE, OPEN, WORSE
 _ENDS = {
     "through": "all cases were asked",
     "decided": "every candidate was decided before the cases were through",
-    "money": "the money was spent before the cases were through",
+    "money": "it ended by its budget before the cases were through",
     "interrupted": "it was interrupted: run it again, and it goes on",
     "": "it is under way, or was killed: run it again, and it goes on",
 }
@@ -236,6 +237,7 @@ def notes_of(results: Results, about: About) -> list[str]:
         f"It cost {dollars(results.cost / 1e9)}{unknown}.",
         f"Confidence {100 - suite.alpha * 100:g} %. Up to {suite.margin * 100:g} points less: {NOT_WORSE}.",
     ]
+    notes += _unscored(results.run)
     configs = ", ".join(f"{name or 'configuration'} {revision}" for name, revision in about.configs.items())
     if configs:
         notes.append(f"Revision: {configs}; prices {about.price_revision or 'none'}.")
@@ -243,6 +245,25 @@ def notes_of(results: Results, about: About) -> list[str]:
         notes.append(
             "Left out: " + "; ".join(f"{count} since {why}" for why, count in about.left_out.items()) + "."
         )
+    return notes
+
+
+def _unscored(run: Run) -> list[str]:
+    """A scorer that says nothing of an answer has no part in its quality: that must not go unseen."""
+    asked: Counter[str] = Counter()
+    none: dict[str, Counter[str]] = {}
+    for key, scored in run.scores.items():
+        if key not in run.outcomes or run.outcomes[key].failed:
+            continue
+        for one in scored:
+            asked[one.scorer] += 1
+            if one.value is None:
+                none.setdefault(one.scorer, Counter())[one.why] += 1
+    notes = []
+    for name, whys in none.items():
+        why = whys.most_common(1)[0][0]
+        mostly = f" ({'mostly: ' if len(whys) > 1 else ''}{why})" if why else ""
+        notes.append(f"No score of {name} for {whys.total()} of {asked[name]} answers{mostly}.")
     return notes
 
 

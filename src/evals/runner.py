@@ -7,6 +7,7 @@ import contextlib
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from .verdicts import Contest
 _RECORDS_S = 20.0  # a record whose attempt's entry is missing comes after 5 s
 _LOOK_S = 0.2
 _AGAIN_S = 1.0
+_SETTLES = 5  # looks at a budget, _LOOK_S apart, with no call under way: what was reserved is settled by then
 THROUGH, DECIDED, MONEY, INTERRUPTED = "through", "decided", "money", "interrupted"
 
 
@@ -57,6 +59,8 @@ class Evaluation:
     _scores: dict[tuple[str, str], tuple[Scored, ...]] = field(default_factory=dict)
     _billed: dict[str, Billed] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
+    _under_way: Counter[str] = field(default_factory=Counter)
+    _an_end: asyncio.Condition = field(default_factory=asyncio.Condition)
     _journals: Journals = field(init=False)
     _who: Who = field(init=False)
     _contest: Contest = field(init=False)
@@ -84,7 +88,7 @@ class Evaluation:
         grader = Grader(self.suite, self._judge)
         left = self._left()
         if left is not None and left <= 0:
-            self.ended, self.why = MONEY, "all of `budget.spend` is spent"
+            self.ended, self.why = MONEY, "All of `budget.spend` is spent."
             return
         async with contextlib.AsyncExitStack() as stack:
             brokers = self.folder.path / "brokers"
@@ -195,10 +199,11 @@ class Evaluation:
     def _out_of_money(self, code: str, who: str) -> None:
         self.ended = self.ended or MONEY
         self.why = (
-            "the share of `budget.spend` is spent"
+            "What is left of `budget.spend` is less than what is reserved for a call: give more, "
+            "or a smaller `budget.reserve_output`."
             if code == "budget_exceeded"
-            else f"nobody knows what a call of {who} costs: give its model a price, "
-            "or say `budget.on_unknown_cost`"
+            else f"Nobody knows what a call of {who} costs: give its model a price, "
+            "or say `budget.on_unknown_cost`."
         )
 
     async def _call(self, candidate: Candidate, case: Case) -> Outcome:
@@ -225,6 +230,35 @@ class Evaluation:
         body: bytes,
         headers: tuple[tuple[str, str], ...] = (),
         dialect: str = "",
+    ) -> Heard:
+        """Calls under way have reserved more than they will cost: one that does not fit beside them waits.
+        Where none is under way, there is no money."""
+        alone = 0
+        while True:
+            self._under_way[config] += 1
+            try:
+                heard = await self._post_once(config, asker, path, body, headers, dialect)
+            finally:
+                self._under_way[config] -= 1
+                async with self._an_end:
+                    self._an_end.notify_all()
+            if _code_of(heard) != "budget_exceeded" or self.ended or alone == _SETTLES:
+                return heard
+            async with self._an_end:
+                if self._under_way[config]:
+                    await self._an_end.wait()
+                    continue
+            alone += 1
+            await asyncio.sleep(_LOOK_S)
+
+    async def _post_once(
+        self,
+        config: str,
+        asker: str,
+        path: str,
+        body: bytes,
+        headers: tuple[tuple[str, str], ...],
+        dialect: str,
     ) -> Heard:
         broker = self._brokers[config]
         key = key_of(self._secret, asker)

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.catalog import Catalog
+from ..core.traffic import FILTERS
+from ..settings.builtin import builtins
 from ..settings.explain import read_one
 from ..settings.merge import Merged
 from ..settings.problems import Problem, SettingsError, field_name, kind, listing, show, suggestion
 from ..settings.yamltext import YamlProblem, parse, read_lines
+from .jsonschema import mistake_in
 from .suite_schema import SLICES, CandidateIn, DataIn, ScorerIn, SuiteIn
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -78,6 +81,7 @@ def read_suite(file: str, text: str, catalog: Catalog | None = None) -> Suite:
     _check_data(merged, said)
     _check_candidates(merged, said, catalog)
     _check_scorers(merged, said, catalog)
+    _check_schemas(merged, said)
     for i, name in enumerate(said.slices):
         _check_slice(merged, ("slices", i), name)
     merged.stop_if_wrong()
@@ -170,6 +174,12 @@ def _check_data(merged: Merged, said: SuiteIn) -> None:
         merged.wrong(("data",), wrong, "give {file: PATH} or {traffic: {since: 7d}}")
     for i, name in enumerate(data.strata):
         _check_slice(merged, ("data", "strata", i), name)
+    for name in data.traffic.where if data.traffic else ():
+        if name not in FILTERS:
+            right = suggestion(name, FILTERS, f"give some of {listing(FILTERS)}")
+            merged.wrong(
+                ("data", "traffic", "where", name), f"captured calls have no field {show(name)}", right
+            )
     if said.reference == "captured" and data.file and not data.traffic:
         merged.warn(
             ("reference",), "a file's cases have a captured reply only where they say one", "give expected"
@@ -218,6 +228,16 @@ def _look_up(merged: Merged, path: tuple[str | int, ...], one: CandidateIn, cata
     if one.pool and one.pool not in catalog.pools:
         right = suggestion(one.pool, catalog.pools, f"the pools are {listing(catalog.pools)}")
         merged.wrong((*path, "pool"), f"there is no pool {show(one.pool)}", right)
+    known = {**dict.fromkeys(catalog.providers), **dict.fromkeys(builtins())}
+    if one.provider and one.provider not in known:
+        right = suggestion(one.provider, known, f"the configuration's are {listing(catalog.providers)}")
+        merged.wrong((*path, "provider"), f"there is no provider {show(one.provider)}", right)
+
+
+def _check_schemas(merged: Merged, said: SuiteIn) -> None:
+    for i, one in enumerate(said.scorers):
+        if one.schema_ is not None and (wrong := mistake_in(one.schema_)):
+            merged.wrong(("scorers", i, "schema"), f"is no JSON schema: {wrong}", "mend it")
 
 
 def _check_scorers(merged: Merged, said: SuiteIn, catalog: Catalog | None) -> None:

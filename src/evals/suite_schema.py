@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from ..settings import amounts, values
 from ..settings.fields import Flag, Model, field
-from ..settings.problems import refuse
+from ..settings.problems import refuse, show
 
 Kind = Literal["exact", "json", "tools", "similarity", "regex", "rubric", "judge", "python"]
 KINDS: tuple[Kind, ...] = ("exact", "json", "tools", "similarity", "regex", "rubric", "judge", "python")
 SLICES = ("team", "customer", "feature", "agent", "tier", "dialect", "stream", "tools", "context", "model")
 WORDS = "list of words"
+_DAYS = re.compile(r"([0-9]{1,6})d")
 Words = Annotated[list[str], BeforeValidator(values.one_or_more)]
 
 
 def _days(value: Any) -> int:
-    if isinstance(value, str) and value[-1:] == "d" and value[:-1].isdecimal() and 0 < int(value[:-1]) <= 366:
-        return int(value[:-1]) * 24 * 3_600_000
+    right = "give 1s to 366d, e.g. 7d or 12h"
+    if isinstance(value, str) and (days := _DAYS.fullmatch(value.strip())):
+        if not 0 < int(days[1]) <= 366:
+            refuse(f"{show(value)} is too {'long' if int(days[1]) else 'short'}", right)
+        return int(days[1]) * 24 * 3_600_000
+    if not isinstance(value, str) or not value.strip()[:1].isdecimal():
+        refuse(f"{show(value)} is not a duration", right)
     return values.duration(1000, 366 * 24 * 3_600_000)(value)
 
 
@@ -199,7 +206,7 @@ class SuiteIn(Model):
     config: str | None = field("The broker's configuration. Left out: --config.", "path", "give a path", None)
     data: DataIn = field("The cases.", "mapping", "give {file: PATH} or {traffic: {since: 7d}}")
     candidates: Annotated[list[CandidateIn], Field(min_length=2)] = field(
-        "At least two.", "list", "give a list"
+        "At least two.", "list", "give at least two: the one that you have, and another"
     )
     baseline: str | None = field(
         "With whom the others are compared. Left out: the first.", "name", "give a candidate", None

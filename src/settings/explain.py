@@ -74,7 +74,7 @@ def _explain(merged: Merged, path: Path, model: type[Model], detail: ErrorDetail
         case "list_type":
             wrong = "is empty" if value is None else f"is {kind(value)}, not a list"
         case "too_short":
-            wrong = "is an empty list"
+            wrong = f"has only {len(value)}" if value else "is an empty list"
         case _:
             wrong = "is not of the right form" if where in _SECRET else _scalar(detail["type"], value)
             if detail["type"] == "string_type" and kind(value) in ("a number", "true or false"):

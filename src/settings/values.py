@@ -355,6 +355,8 @@ def percent(value: Any) -> float:
     right = "give a percentage of more than 0, e.g. 5%"
     text = str(value).strip() if isinstance(value, str) else ""
     found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%", text)
+    if not found and re.fullmatch(r"[0-9]{1,3}\.[0-9]{4,}\s*%", text):
+        refuse(f"{show(value)} has more than three digits behind the point", "give 0.001% or more")
     if not found:
         refuse(f"{show(value)} is not a percentage", right)
     share = float(found[1])

@@ -102,6 +102,8 @@ def _others(row: Mapping[str, Any], line: bytes, now_s: float, dialect: str) -> 
             got = got["body"]
     if isinstance(got, dict) and set(got) == {"base64"}:
         raise ValueError("its reply is not in a client's dialect: binary")
+    if got is not None and not isinstance(got, (dict, list, str)):
+        raise ValueError("`response` is neither JSON nor the text of a stream")
     request = _body(asked)
     if not isinstance(asked, (dict, str)) or request is None:
         raise ValueError("`request` is no JSON object")

@@ -239,7 +239,12 @@ def test_there_is_no_ledger(told: Tell, tmp_path: Path, monkeypatch: pytest.Monk
     assert code == 1 and "the environment variable LEDGER_URL is not set" in err
     monkeypatch.setenv("LEDGER_URL", "postgresql://u:hidden@127.0.0.1:1/none")
     code, _, err = told("spend")
-    assert code == 1 and "the ledger can't be asked: " in err and "hidden" not in err
+    assert code == 1 and "the ledger can't be asked: PostgreSQL 127.0.0.1:1/none: " in err
+    assert "hidden" not in err
+    (tmp_path / "broker.yaml").write_text(CONFIG)
+    (tmp_path / "odd" / "ledger.db").mkdir(parents=True)
+    code, _, err = told("spend", "--state-dir", "HERE/odd")
+    assert code == 1 and "the ledger can't be asked: SQLite HERE/odd/ledger.db: " in err
 
 
 def test_reconcile(told: Tell, tmp_path: Path) -> None:

@@ -102,8 +102,31 @@ def test_what_can_not_be(
     config.write_text(yaml.safe_dump(POOLS))
     assert run("stats", config=config) == 1
     assert "has no section `capture`" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run("stats", "--where", "nonsense=1", config=config)
+    for words, told in (
+        ("nonsense=1", "names are purpose, "),
+        ("status=ok", "'status=ok': status is a number, e.g. 200"),
+        ("stream=maybe", "'stream=maybe': stream is true or false"),
+    ):
+        with pytest.raises(SystemExit):
+            run("stats", "--where", words, config=config)
+        assert told in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_no_plain_text(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps(recorded(1)))
+    assert run("import", str(log), config=config) == 0
+    before = {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "state" / "some").mkdir()
+    assert run("export", "--out", str(tmp_path / "state" / "some"), config=config) == 1
+    assert "some is a folder: give a file, or - for standard output" in capsys.readouterr().err
+    assert not (tmp_path / "state" / "some.new").exists()
+    monkeypatch.setenv("TRAFFIC_KEY", "6c" * 32)
+    assert run("export", "--out", str(tmp_path / "out.jsonl"), config=config) == 1
+    assert "which is not there" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 def test_check_refuses_a_key_that_is_not_there(

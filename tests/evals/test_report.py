@@ -141,9 +141,21 @@ def test_the_table_says_what_has_to_be_known() -> None:
     lines = "\n".join(table_of(results_of(run(), resamples=200), ABOUT))
     assert "75.0 % (53.1–88.8)" in lines
     assert "unknown" in lines
-    assert "The money was spent before the cases were through." in lines
+    assert "It ended by its budget before the cases were through." in lines
     assert "It cost $0.080, and what 10 calls cost nobody knows." in lines
     assert "Left out: 2 since it was cut." in lines
+    assert "No score" not in lines
+
+
+def test_answers_without_a_score_are_counted() -> None:
+    whole = run()
+    silent = [Scored("c1", "new", "judge", None, "the judge gave no mark")]
+    scores = {**whole.scores, ("c1", "new"): (*whole.scores["c1", "new"], *silent)}
+    # One that failed has no answer to be scored.
+    scores["c12", "new"] = (Scored("c12", "new", "judge", None, "failed"),)
+    lines = table_of(results_of(replace(whole, scores=scores), resamples=200), ABOUT)
+    (line,) = [line for line in lines if line.startswith("No score")]
+    assert re.fullmatch(r"No score of judge for 1 of \d+ answers \(the judge gave no mark\)\.", line)
 
 
 @pytest.mark.parametrize(

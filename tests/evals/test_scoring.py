@@ -15,7 +15,7 @@ from modelbroker.evals.answers import Answer, Used
 from modelbroker.evals.cases import Case
 from modelbroker.evals.custom import function_named, scored_by
 from modelbroker.evals.grading import Grader
-from modelbroker.evals.jsonschema import problem_of, same
+from modelbroker.evals.jsonschema import mistake_in, problem_of, same
 from modelbroker.evals.judging import mark_of, pair_request, verdict_of, winner_of
 from modelbroker.evals.outcomes import Outcome
 from modelbroker.evals.redacting import redact_with
@@ -242,3 +242,24 @@ def test_likeness_by_a_pools_embeddings() -> None:
 def test_redaction_is_that_of_captured_traffic() -> None:
     redact = redact_with(["email", "keys"], [("order", r"A-\d{6}")])
     assert redact("Ask ann@example.com about A-123456") == "Ask [email] about [order]"
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({}, ""),
+        ({"type": ["object", "null"], "properties": {"a": True, "b": {"items": {"type": "string"}}}}, ""),
+        ({"items": [{"type": "string"}]}, ""),  # tuples of before 2020-12
+        ({"type": "text"}, "$.type: 'text' is none of object, "),
+        ({"anyOf": [{"type": "string"}, {"type": 7}]}, "$.anyOf[1].type: 7 is none of"),
+        (
+            {"properties": {"a": {"additionalProperties": 5}}},
+            "$.properties.a.additionalProperties is no mapping",
+        ),
+        ({"required": "city"}, "$.required is no list"),
+        ({"properties": ["city"]}, "$.properties is no mapping"),
+    ],
+)
+def test_a_schema_that_means_nothing_is_told(schema: dict[str, object], told: str) -> None:
+    found = mistake_in(schema)
+    assert found.startswith(told) and bool(found) == bool(told)

@@ -111,7 +111,36 @@ def test_all_is_told_at_once() -> None:
             "anthropic/claude-sonnet-4-6 would judge itself: it is in the candidate today",
         ),
         ("scorers:", "baseline: old\nscorers:", 'suite.yaml:6: baseline: there is no candidate "old"'),
-        ("  - {name: new, provider: openai, model: gpt-5-mini}\n", "", "suite.yaml:3: candidates: "),
+        (
+            "  - {name: new, provider: openai, model: gpt-5-mini}\n",
+            "",
+            "suite.yaml:3: candidates: has only 1; give at least two",
+        ),
+        (
+            "provider: openai",
+            "provider: opnai",
+            'suite.yaml:5: candidates[1].provider: there is no provider "opnai"; did you mean "openai"?',
+        ),
+        (
+            "{file: cases.jsonl}",
+            "{traffic: {where: {colour: [red]}}}",
+            'suite.yaml:2: data.traffic.where.colour: captured calls have no field "colour"; ',
+        ),
+        (
+            "{file: cases.jsonl}",
+            "{traffic: {since: soon}}",
+            'suite.yaml:2: data.traffic.since: "soon" is not a duration; give 1s to 366d',
+        ),
+        (
+            "{file: cases.jsonl}",
+            "{traffic: {since: 900d}}",
+            'suite.yaml:2: data.traffic.since: "900d" is too long; give 1s to 366d',
+        ),
+        (
+            "kind: exact",
+            "kind: json, schema: {properties: {a: {type: 7}}}",
+            "suite.yaml:7: scorers[0].schema: is no JSON schema: $.properties.a.type: 7 is none of object, ",
+        ),
         (
             "name: support\n",
             "name: support\nname: other\n",

@@ -195,6 +195,8 @@ def _the_report_is_one_file(place: Place) -> None:
         assert fetched not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert "sums-" in place.eval("list")
     assert "CANDIDATE" in place.eval("show")
+    assert json.loads(place.eval("report", "--format", "json", "--out", "-"))["suite"] == "sums"
+    assert not (place.folder / "-").exists()
 
 
 def test_the_money_ends_it_and_more_money_goes_on(tmp_path: Path, sims: Simulators) -> None:
@@ -217,6 +219,21 @@ def test_the_money_ends_it_and_more_money_goes_on(tmp_path: Path, sims: Simulato
     # Nothing was asked twice.
     assert len(sims["openai"].calls()) == 160
     assert report["cost_nano"] == 160 * 2_000_000
+
+
+def test_what_others_have_reserved_ends_no_run(tmp_path: Path, sims: Simulators) -> None:
+    asked = questions(40)
+    sims["openai"].script(replies=[knows(name, 1, asked) for name in RIGHT])
+    # A call reserves $0.041, 32 at a time $1.3; all that is asked for comes to less than $0.01.
+    place = Place(tmp_path, sims, asked, budget={"spend": "$0.3", "reserve_output": 4096})
+    report = place.run()
+    assert (report["ended"], [one["n"] for one in report["candidates"]]) == ("through", [40] * 4)
+    assert report["cost_nano"] < 0.03e9
+    # Less than one call may cost: nothing is asked, and it says what would do.
+    place.write(budget={"spend": "$0.02"})
+    told = place.eval("run", "suite.yaml", "--new", "--state-dir", str(tmp_path / "state"))
+    assert "It ended by its budget before the cases were through. What is left of `budget.spend`" in told
+    assert "`budget.reserve_output`" in told
 
 
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, sims: Simulators) -> None:
@@ -342,6 +359,24 @@ def test_what_is_wrong_is_told_at_once_with_its_line(tmp_path: Path, sims: Simul
     assert 'suite.yaml:5: candidates[0].pool: there is no pool "suport"; did you mean "support"?' in told
     assert "suite.yaml:6: candidates[1].provider: is missing" in told
     assert not place.runs.exists()
+
+
+def test_what_can_not_be_asked_is_told_before_anything_is(tmp_path: Path, sims: Simulators) -> None:
+    place = Place(tmp_path, sims, questions(1))
+    for data, told in (
+        ({"file": "nope.jsonl"}, "nope.jsonl: there is no such file; give a file of cases (JSON Lines)"),
+        ({"file": "empty.jsonl"}, "there is no case to ask: empty.jsonl (`data.file`) holds none"),
+        ({"traffic": {"since": "1d"}}, "the configuration has no section `capture`"),
+    ):
+        (tmp_path / "empty.jsonl").write_text("\n")
+        place.write(data=data)
+        said = place.eval("run", "suite.yaml", "--state-dir", str(tmp_path / "state"), code=1)
+        assert told in said and "Traceback" not in said
+    place.write(data={"file": "cases.jsonl"})
+    place.runs = tmp_path / "broker.yaml"
+    said = place.eval("run", "suite.yaml", code=1)
+    assert "broker.yaml can't hold runs: Not a directory: give another folder with --runs" in said
+    assert "Traceback" not in said
 
 
 def test_the_docs_example_runs_from_nothing(tmp_path: Path) -> None:
@@ -477,4 +512,5 @@ def test_what_is_decided_ends_early_and_what_is_interrupted_goes_on(tmp_path: Pa
     assert len(list(place.runs.iterdir())) == 1
     # In CI: not good enough is an error.
     told = place.eval("run", "suite.yaml", "--new", "--fail-unless", "not-worse", code=1)
+    assert "modelbroker: --fail-unless not-worse: worse is worse" in told
     assert "worse" in told

@@ -74,6 +74,7 @@ def test_what_nothing_bounds_is_warned_of() -> None:
         ({"shadow": {"to": "nobody/x"}}, 'there is no provider "nobody"'),
         ({"shadow": {"to": "chat"}}, '"chat" is this very pool'),
         ({"shadow": {"to": "cheap", "share": "0%"}}, "would be none at all"),
+        ({"shadow": {"to": "cheap", "share": "0.0001%"}}, "has more than three digits behind the point"),
         ({"shadow": {"to": "cheap", "budget": "20"}}, "give e.g. $20/day"),
         ({"shadow": {"to": "cheap", "match": {"taem": "x"}}}, 'there is no fact "taem"'),
         ({"rollout": {"to": "cheap", "stages": [{"hold": "1h"}]}}, "a stage has either shadow or share"),

@@ -89,6 +89,7 @@ def test_logs_of_other_tools(row: dict[str, Any], dialect: str, at_s: float) -> 
         (b"{}", "has no `request`"),
         (b'{"request": 3}', "`request` is no JSON object"),
         (b'{"request": "hi"}', "`request` is no JSON object"),
+        (b'{"request": {}, "response": 4}', "`response` is neither JSON nor the text of a stream"),
         (b'{"request": {"body": {}}, "kind": "gemini-generate-content"}', "is no dialect that clients speak"),
         (b'{"request": {"a": 1}, "timestamp": "yesterday"}', "is no time"),
         (b'{"request": {"a": 1}, "timestamp": -1}', "is no time"),
