@@ -21,12 +21,15 @@ from ..simulation.buckets import buckets_of
 from ..simulation.figures import figures
 from ..simulation.gates import Gate
 from ..simulation.learning import Learned
+from ..simulation.stages import assumed_of, stages_said
+from ..simulation.trial_figures import Sides, rollout_figures, shadow_figures
 from .ledger_access import Progress, moment, opened
 from .outputs import written
 from .prices import price_list_or_warning
 from .secrets import ledger_url_of
 from .simulate_report import FORMATS
 from .simulate_source import Source
+from .simulate_trials import trial_notes
 from .simulate_work import Configured, Decided, compiled, decide_again, processes, read, shared_out
 from .state import state_folder_of
 
@@ -56,6 +59,7 @@ class SimulateOptions:
     gates: tuple[Gate, ...] = ()
     format: str = "table"
     processes: int = 1
+    stages: tuple[str, ...] = ()
 
 
 def run_simulation(options: SimulateOptions) -> int:
@@ -64,9 +68,11 @@ def run_simulation(options: SimulateOptions) -> int:
     texts = [read_files(path) for path in (options.config, options.against) if path is not None]
     new, old = compiled(texts[0]), compiled(texts[1]) if len(texts) > 1 else None
     source = _source(options, old or new)
+    with _worded():
+        stages = stages_said(new, options.stages)
     progress = Progress()
     with tempfile.TemporaryDirectory(prefix="modelbroker-simulate-") as folder:
-        decided, learned = _decided(source, texts, (new, old or new), options, progress, folder)
+        decided, learned = _decided(source, texts, (new, old or new), options, progress, folder, stages)
     progress.end()
     if not decided.result.calls:
         said = " ".join(f"{name}={value}" for name, values in options.where.items() for value in values)
@@ -77,6 +83,13 @@ def run_simulation(options: SimulateOptions) -> int:
         "config": str(options.against) if options.against is not None else None,
         "revision": old.revision if old is not None else None,
     }
+    sides = Sides(
+        (new, assumed_of(new, stages, learned.arms)),
+        (old, assumed_of(old, {}, learned.arms)) if old is not None else None,
+        is_whole=not options.where,
+    )
+    tree["rollouts"] = rollout_figures(decided.result.tried, sides, learned)
+    tree["shadows"] = shadow_figures(decided.result.tried, sides, learned)
     tree["where"] = {name: list(values) for name, values in options.where.items()}
     tree["notes"] = _notes(tree, decided, bool(new.budgets))
     judged = [(gate, *gate.judge(tree["total"])) for gate in options.gates]
@@ -92,6 +105,7 @@ def _decided(
     options: SimulateOptions,
     progress: Progress,
     folder: str,
+    stages: Mapping[str, str],
 ) -> tuple[Decided, Learned]:
     """In two processes where there is much. `texts`, `catalogs`: of NEW and OLD."""
     buckets = buckets_of(catalogs)
@@ -110,9 +124,11 @@ def _decided(
             span = f"{moment(options.since_ms, 'seconds')} to {moment(options.until_ms, 'seconds')}"
             raise Misconfigured(500, "no_traffic", f"no call was recorded in {span}: give another --since")
         learned = known.learner.learned()
+        with _worded():
+            assumed_of(catalogs[0], stages, learned.arms)
         members = frozenset(known.members)
         asked = (
-            Configured(texts[0], members),
+            Configured(texts[0], members, stages),
             Configured(texts[1], members) if len(texts) > 1 else None,
             learned,
             {WHERE[name]: values for name, values in options.where.items()},
@@ -130,6 +146,15 @@ def _decided(
     together = [[run for runs, _ in known.buckets.values() for run in runs]]
     counted = itertools.count(2_000, 2_000)
     return decide_again(together, *asked, lambda _: progress(next(counted), known.calls)), learned
+
+
+@contextlib.contextmanager
+def _worded() -> Iterator[None]:
+    """What is said of stages can't be met: that is the user's to know."""
+    try:
+        yield
+    except ValueError as error:
+        raise Misconfigured(500, "bad_stage", str(error)) from None
 
 
 def _source(options: SimulateOptions, catalog: Catalog) -> Source:
@@ -184,6 +209,7 @@ def _notes(tree: dict[str, Any], decided: Decided, has_budgets: bool) -> list[st
             f"${_dollars(total['cost']['by_mean'])} of the new cost are for calls that used nothing, or did "
             "not tell what: the member's mean stands for them"
         )
+    notes += trial_notes(tree)
     if has_budgets:
         notes.append("budgets and rate limits begin empty")
     if decided.unconversed:

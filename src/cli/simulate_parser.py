@@ -66,6 +66,14 @@ def add(commands_of: Commands, make: Make) -> None:
         help="end with 1 where it is so, or where nobody can tell: e.g. 'cost > +5%%', 'latency > +200ms', "
         "'refusals > 1%%'; of cost, first_event, latency, refusals, degradations, cache_hits, moved",
     )
+    command.add_argument(
+        "--rollout-stage",
+        action="append",
+        default=[],
+        metavar="[ROLLOUT=]STAGE",
+        help="where NEW's rollouts are: a stage's name or number, `recorded` or `off`; default: as recorded "
+        "calls were part of it, and where none was, at 100%%; may be given often",
+    )
     command.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
     command.add_argument(
         "--processes", type=int, choices=range(1, 9), metavar="N", help="for much traffic; default: 2"
@@ -111,5 +119,6 @@ def _run(options: argparse.Namespace) -> int:
             tuple(options.fail_if),
             options.format,
             options.processes or min(2, os.cpu_count() or 1),
+            tuple(options.rollout_stage),
         )
     )

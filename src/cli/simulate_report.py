@@ -8,6 +8,7 @@ from typing import Any
 
 from ..simulation.figures import METRICS
 from .ledger_access import moment
+from .simulate_trials import trial_sections
 from .status_table import aligned
 
 _TITLES = {
@@ -133,6 +134,7 @@ def _ratio(one: Mapping[str, float]) -> str:
 def _sections(tree: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], Rows, int]]:
     """(title, head, rows, how many columns are text)"""
     yield "", _HEAD, _rows(tree["total"]), 1
+    yield from trial_sections(tree, amount)
     if tree["moves"]:
         yield "What moves", ("CALLS", "FROM", "TO"), _moves(tree), 0
     if tree["members"]:
@@ -177,8 +179,9 @@ def markdown(tree: Mapping[str, Any]) -> str:
     lines += [
         f"- {'❌' if gate['fails'] else '✅'} `{gate['text']}`: {gate['found']}" for gate in tree["gates"]
     ]
+    apart = len(list(trial_sections(tree, amount)))
     for number, (title, head, rows, texts) in enumerate(_sections(tree)):
-        if number == 1:
+        if number == 1 + apart:
             lines += ["", "<details><summary>What moves, and for whom</summary>"]
         lines += ["", f"**{title}**", ""] if title else [""]
         lines.append("| " + " | ".join(word.lower() for word in head) + " |")

@@ -93,10 +93,11 @@ def compiled(texts: Mapping[str, str]) -> Catalog:
 @dataclass(frozen=True, slots=True)
 class Configured:
     """A configuration as text, since it goes to other processes, and the members that had the calls: they
-    have prices as well as its own."""
+    have prices as well as its own. `stages`: what is said of its rollouts."""
 
     texts: Mapping[str, str]
     members: frozenset[str]
+    stages: Mapping[str, str] = field(default_factory=dict)
 
     def policy(self, learned: Learned) -> Policy:
         catalog = compiled(self.texts)
@@ -112,7 +113,7 @@ class Configured:
             ceilings=Ceilings(book),
             plan=Plan(catalog.budgets) if catalog.budgets else None,
         )
-        return Policy(Replay(view, spans), Reckoner(book, learned), learned)
+        return Policy(Replay(view, spans), Reckoner(book, learned), learned, self.stages)
 
 
 @dataclass(slots=True)

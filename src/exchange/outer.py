@@ -331,7 +331,7 @@ class OuterCall:
         own_facts = [("model", facts.model), ("asks", asked(facts))]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
-        elif told := self._replay(facts, routed.key):
+        elif told := self._replay(facts, self._arm.session or routed.key):
             own_facts.append(("replay", told))
         if routed.chances is not None:
             own_facts.append(told_of(routed.chances))
@@ -385,7 +385,7 @@ class OuterCall:
             claimed(caller, self.view.callers_by_name.get(caller.name)),
             self._budgeting.degraded if self._budgeting is not None else ("", ""),
             self.errand,
-            self._arm,
+            self._arm[:3],
         )
         return sealed(course, self.seal)
 

@@ -40,11 +40,13 @@ NOWHERE: Mapping[str, Standing] = MappingProxyType({})
 
 
 class Arm(NamedTuple):
-    """Of a call that is part of a rollout: whose it is, and at which stage. "": it is part of none."""
+    """Of a call that is part of a rollout: whose it is, and at which stage. "": it is part of none.
+    `session`: what its lot was drawn by, "" where that was the call itself."""
 
     rollout: str = ""
     arm: str = ""
     stage: str = ""
+    session: str = ""
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """For the record."""
@@ -123,11 +125,11 @@ def armed(call: Tried, decision: Decision) -> tuple[Decision, Arm]:
         return decision, NO_ARM
     stage = rollout.stages[min(standing.stage, len(rollout.stages) - 1)]
     pool = call.view.catalog.pools[decision.pool]
-    session = session_in(pool, call.facts, call.inbound.first, call.body)
-    key = session.value if session is not None else call.request_id
-    if not is_candidates(rollout, stage.share_ppm, key):
-        return decision, Arm(rollout.name, STABLE, stage.name)
-    arm = Arm(rollout.name, CANDIDATE, stage.name)
+    found = session_in(pool, call.facts, call.inbound.first, call.body)
+    session = found.value if found is not None else ""
+    if not is_candidates(rollout, stage.share_ppm, session or call.request_id):
+        return decision, Arm(rollout.name, STABLE, stage.name, session)
+    arm = Arm(rollout.name, CANDIDATE, stage.name, session)
     outlook = Outlook(call.book, call.view.catalog.pools[there.pool], call.now_s)
     is_out = all(map(outlook.out_for_s, there.eligible))
     return (decision if is_out else there), arm

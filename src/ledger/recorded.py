@@ -34,6 +34,7 @@ _READ = (
     *("degraded_from", "budget", "cache", "cache_reason", "saved", "same_dialect", "owners", "unowned_ids"),
     *("headers", "conversation", "fingerprint", "cost_estimate", "more", "at_ms"),
 )
+_OF_TRIALS = ("purpose", "shadow_of", "rollout", "arm", "stage")
 _OF_ATTEMPT = (
     *("member", "status", "duration_ms", "started_s", "hedge", "usage", "usage_state", "service_tier"),
     *("cost_total", "code", "request_id", "at_ms", "number"),
@@ -54,7 +55,7 @@ def recorded(ledger: Ledger, since_ms: int, until_ms: int) -> Iterator[Recorded]
     """All calls of that time."""
     c = CALLS.c
     # What has its own column by now may stand in `more` of older rows; both are read.
-    own = [c[name] for name in ("purpose", "shadow_of") if name in c]
+    own = [c[name] for name in _OF_TRIALS]
     query = (
         select(*(c[name] for name in (*_PLAIN, *_READ)), *own)
         .where(c.at_ms >= since_ms, c.at_ms < until_ms)
@@ -125,7 +126,10 @@ def _call(row: tuple[Any, ...], attempts: tuple[Tried, ...], own: list[str]) -> 
     )
     if more != "{}":
         rest = _more(more)
-        call.purpose, call.shadow_of = rest.get("purpose") or "", rest.get("shadow_of") or ""
-    for name, value in zip(own, row[plain + len(_READ) :], strict=True):
-        setattr(call, name, value or getattr(call, name))
+        for name in own:
+            setattr(call, name, rest.get(name) or "")
+    tried = row[plain + len(_READ) :]
+    if any(tried):
+        for name, value in zip(own, tried, strict=True):
+            setattr(call, name, value or getattr(call, name))
     return call

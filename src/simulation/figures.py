@@ -132,6 +132,7 @@ def _latency(old: Side, new: Side, had: Weighed, has: Weighed) -> Tree:
         "change_low_ppm": None,
         "change_high_ppm": None,
         "effective": None,
+        "from_copies": None,
         "why": _why(new, has),
     }
     if now is None:
@@ -139,6 +140,7 @@ def _latency(old: Side, new: Side, had: Weighed, has: Weighed) -> Tree:
     after = now.interval
     told |= {"new": _ms(after), "low": round(after.low, 1), "high": round(after.high, 1), "why": None}
     told["effective"] = round(now.effective_n, 1)
+    told["from_copies"] = round(has.foretold_share, 4)
     if before is not None:
         told["change"] = round(after.value - before.value, 1)
         told |= _relative(before.value, after.value, after.low, after.high)

@@ -2,8 +2,9 @@
 the same calls, and how likely each was to have them.
 
 Members are compared on calls that both could have had: in each set of eligible members with their chances,
-who had a call was a lot. So what they read and wrote there differs by the member alone, and by chance. A call
-that two members really had (a shadow, a hedge, a failure behind the last word of usage) is a pair.
+who had a call was a lot. So what they read and wrote there differs by the member alone, and by chance. The
+arms of a rollout are such a lot, too. A call that two members really had (a shadow, a hedge, a failure behind
+the last word of usage) is a pair.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
+from ..core.outcomes import OK
 from ..core.usage import EXACT, Usage
+from .arms import Arms
+from .paces import Pace, Paces
 from .recorded import Chance, Recorded
+from .tokens import Sums
 
 # Of calls that wait for their shadow's record.
 _MOST_WAITING = 50_000
@@ -36,51 +43,6 @@ class Ratio(NamedTuple):
 
 SAME = Ratio(1.0, 0.0, "same")
 UNKNOWN = Ratio(1.0, 0.0, "unknown")
-
-
-class Sums:
-    """Of one member, over calls: the estimate of the prompt (e), what it counted (p), what it wrote (w), and
-    what that cost (k)."""
-
-    __slots__ = ("e", "ee", "ep", "k", "kk", "n", "p", "pp", "w", "ww")
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.e = self.p = self.w = self.ee = self.ep = self.pp = self.ww = self.k = self.kk = 0.0
-
-    def add(self, e: float, p: float, w: float, k: float) -> None:
-        self.n += 1
-        self.e += e
-        self.p += p
-        self.w += w
-        self.ee += e * e
-        self.ep += e * p
-        self.pp += p * p
-        self.ww += w * w
-        self.k += k
-        self.kk += k * k
-
-    def merge(self, other: Sums) -> None:
-        for name in Sums.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    @property
-    def per_estimate(self) -> float:
-        return self.p / self.e if self.e else 1.0
-
-    @property
-    def prompt_variance(self) -> float:
-        """Of a prompt, beside what its estimate tells."""
-        r = self.per_estimate
-        return max(0.0, self.pp - 2 * r * self.ep + r * r * self.ee) / max(1, self.n - 1)
-
-    @property
-    def written(self) -> float:
-        return self.w / self.n if self.n else 0.0
-
-    @property
-    def written_variance(self) -> float:
-        return max(0.0, self.ww - self.n * self.written**2) / max(1, self.n - 1)
 
 
 class _Pairs:
@@ -116,14 +78,36 @@ class _Pairs:
         return Ratio(r, math.sqrt(variance) / y, "pairs", self.n)
 
 
+class Had(msgspec.Struct, frozen=True, gc=False):
+    """What a call used at a member, and its times (`_times`)."""
+
+    member: str
+    usage: Usage
+    times: tuple[float, float | None] | None
+
+
+def _times(call: Recorded) -> tuple[float, float | None] | None:
+    """Of a call that one attempt answered well: ms until its end and, of a stream, to its first event."""
+    if call.attempts_made != 1 or call.outcome != OK:
+        return None
+    return call.duration_ms, call.first_byte_ms if call.stream else None
+
+
+def _known(sums: tuple[Paces, Paces]) -> tuple[Pace | None, Pace | None]:
+    return sums[0].pace(_LEAST_PAIRS), sums[1].pace(_LEAST_PAIRS)
+
+
 class Learner:
     """`take` every record; then `learned`."""
 
     def __init__(self) -> None:
+        self.arms = Arms()
         # Those whose members had them by lot; what is known of all the others is under ().
         self._sets: dict[tuple[Chance, ...], dict[str, Sums]] = {}
         self._pairs: dict[tuple[str, str], _Pairs] = {}
-        self._waiting: OrderedDict[str, tuple[str, Usage]] = OrderedDict()
+        self._paces: dict[tuple[str, str], tuple[Paces, Paces]] = {}
+        self._waiting: OrderedDict[str, Had] = OrderedDict()
+        self._early: OrderedDict[str, list[Had]] = OrderedDict()  # copies that ended before their call did
         self._chances: dict[tuple[str, str, tuple[Chance, ...]], int] = {}
 
     def take(self, call: Recorded) -> None:
@@ -133,12 +117,13 @@ class Learner:
             if len(exact) > 1:
                 self._pair(exact[0].member, exact[0].usage, exact[-1].member, exact[-1].usage)
         if call.shadow_of:
-            was = self._waiting.pop(call.shadow_of, None)
-            if was is not None and used is not None:
-                self._pair(was[0], was[1], used.member, used.usage)
+            if used is not None:
+                self._copied(call.shadow_of, Had(used.member, used.usage, _times(call)))
             return
         if call.purpose:
             return
+        if call.rollout:
+            self.arms.take(call)
         eligible = call.eligible
         if eligible:
             key = (call.revision, call.pool, eligible)
@@ -147,7 +132,10 @@ class Learner:
                 self._chances[key] = seen + 1
         if used is None or call.was_hit:
             return
-        self._waiting[call.request_id] = used.member, used.usage
+        had = self._waiting[call.request_id] = Had(used.member, used.usage, _times(call))
+        if self._early and (copies := self._early.pop(call.request_id, None)):
+            for copy in copies:
+                self._both(had, copy)
         if len(self._waiting) > _MOST_WAITING:
             self._waiting.popitem(last=False)
         sums = self._sums_for(eligible if call.attempts_made == 1 and len(eligible) > 1 else (), used.member)
@@ -172,18 +160,39 @@ class Learner:
         self._pairs.setdefault((one, other), _Pairs()).add(usage, usage_there)
         self._pairs.setdefault((other, one), _Pairs()).add(usage_there, usage)
 
+    def _copied(self, shadow_of: str, copy: Had) -> None:
+        if (was := self._waiting.get(shadow_of)) is not None:
+            self._both(was, copy)
+            return
+        self._early.setdefault(shadow_of, []).append(copy)
+        if len(self._early) > _MOST_WAITING:
+            self._early.popitem(last=False)
+
+    def _both(self, had: Had, copy: Had) -> None:
+        self._pair(had.member, had.usage, copy.member, copy.usage)
+        if had.times is not None and copy.times is not None and had.member != copy.member:
+            paces = self._paces.setdefault((had.member, copy.member), (Paces(), Paces()))
+            for sums, was, there in zip(paces, had.times, copy.times, strict=True):
+                if was is not None and there is not None:
+                    sums.add(was, there)
+
     def forget(self) -> None:
         """Calls whose shadows may still come: there is nothing more."""
         self._waiting.clear()
+        self._early.clear()
 
     def merge(self, other: Learner) -> None:
         """What another one has learned of other calls."""
+        self.arms.merge(other.arms)
         for eligible, members in other._sets.items():
             mine = self._sets.setdefault(eligible, {})
             for name, sums in members.items():
                 mine.setdefault(name, Sums()).merge(sums)
         for pair, pairs in other._pairs.items():
             self._pairs.setdefault(pair, _Pairs()).merge(pairs)
+        for pair, paces in other._paces.items():
+            for had, more in zip(self._paces.setdefault(pair, (Paces(), Paces())), paces, strict=True):
+                had.merge(more)
         for key, calls in other._chances.items():
             self._chances[key] = self._chances.get(key, 0) + calls
 
@@ -196,7 +205,8 @@ class Learner:
         for (revision, pool, eligible), _ in sorted(self._chances.items(), key=lambda one: -one[1]):
             usual.setdefault((revision, pool, tuple([one.member for one in eligible])), eligible)
         by_lot = {eligible: of_set for eligible, of_set in self._sets.items() if eligible}
-        return Learned(members, list(by_lot.values()), self._pairs, usual, by_lot)
+        sets = [*by_lot.values(), *self.arms.sets()]
+        return Learned(members, sets, self._pairs, usual, by_lot, self.arms.without_lots(), self._paces)
 
 
 class Learned:
@@ -209,7 +219,11 @@ class Learned:
         pairs: Mapping[tuple[str, str], _Pairs],
         usual: Mapping[tuple[str, str, tuple[str, ...]], tuple[Chance, ...]],
         by_set: Mapping[tuple[Chance, ...], dict[str, Sums]],
+        arms: Arms,
+        paces: Mapping[tuple[str, str], tuple[Paces, Paces]],
     ) -> None:
+        self.arms = arms
+        self.paces = {pair: found for pair, sums in paces.items() if (found := _known(sums))[0] is not None}
         self.members = members
         self._sets = sets
         self._pairs = pairs
@@ -290,9 +304,9 @@ class _Means:
 
     def __init__(self) -> None:
         self.a = self.av = self.b = self.bv = 0.0
-        self.calls = 0
+        self.calls = 0.0
 
-    def add(self, weight: float, a: float, av: float, b: float, bv: float, calls: int) -> None:
+    def add(self, weight: float, a: float, av: float, b: float, bv: float, calls: float) -> None:
         self.a += weight * a
         self.av += weight * weight * av
         self.b += weight * b
@@ -303,4 +317,4 @@ class _Means:
         if self.a <= 0 or self.b <= 0:
             return UNKNOWN
         error = math.sqrt(self.av / self.a**2 + self.bv / self.b**2)
-        return Ratio(self.b / self.a, error, "lots", self.calls)
+        return Ratio(self.b / self.a, error, "lots", round(self.calls))

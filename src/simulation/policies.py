@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import Caching, Pool
 from ..core.errors import CallError
-from ..exchange.budgeting import Budgeting
+from ..exchange.budgeting import Budgeting, Funds
 from ..exchange.inbound import NO_HEADERS
 from ..exchange.routing import Hold, Moment, Narrowed, Patience, Routing
 from ..exchange.view import Routed, View
@@ -25,6 +26,7 @@ from ..policy.kept import ENTRY_BYTES, Entry, Memory
 from ..policy.seats import Plan, claims_of
 from .deciding import MOST_KEPT, UNKNOWN_CALLER, Deciding, Denied, Kind, Who
 from .recorded import Recorded
+from .tried import Copied, Lot
 
 MEMBER, CACHE, REFUSED = "member", "cache", "refused"
 Shares = tuple[tuple[str, float], ...]
@@ -44,6 +46,14 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     budget: str = ""
     held: bool = False
     misses: bool = False  # its reply is to be kept, if it can be
+    lot: Lot | None = None  # of a call that is part of a rollout
+    copies: tuple[Copied, ...] = ()  # for shadows
+
+
+class Tries(Protocol):
+    """What becomes of a call whose pool has a rollout or shadows: simulation.trials.Trying."""
+
+    def outcome(self, call: Recorded, facts: Facts, decision: Decision, at_s: float) -> Outcome: ...
 
 
 _NOWHERE = Outcome(REFUSED)
@@ -78,6 +88,8 @@ class Replay:
         self._shares: dict[tuple[str, ...], Shares] = {}
         self._replies = Memory(view.catalog.cache.bytes)
         self._number = 0
+        self._tried = view.catalog.trials
+        self.tries: Tries | None = None  # None: trials are not replayed
         self.kept_bytes = 0  # the most that the cache held
         self.unfingerprinted = 0  # calls of a pool with a cache of which no fingerprint was recorded
 
@@ -90,7 +102,8 @@ class Replay:
     def has_budgets(self) -> bool:
         return self._view.plan is not None
 
-    def outcome(self, call: Recorded, at_s: float) -> Outcome:
+    def outcome(self, call: Recorded, at_s: float, decided: Decision | None = None) -> Outcome:
+        """`decided`: where it goes already, by its arm."""
         ends = self._ends
         while ends and ends[0][0] <= at_s:  # charged what they used
             _, _, request_id, used = heapq.heappop(ends)
@@ -103,6 +116,10 @@ class Replay:
         decision = kind.decision
         if isinstance(decision, Denied):
             return Outcome(REFUSED, decision.rule, decision.pool, code=decision.code)
+        if decided is not None:
+            decision = decided
+        elif decision.pool in self._tried and self.tries is not None:
+            return self.tries.outcome(call, kind.facts_of(call, caller), decision, at_s)
         way = self._way(decision)
         misses = False
         if way.pool.cache is not None:
@@ -139,6 +156,29 @@ class Replay:
             heapq.heappush(self._ends, (ends_s, self._number, call.request_id, used))
         if self._may_hedge:
             self._hedges.ended(call.request_id, is_hedged=False)
+
+    # -- for what is tried
+
+    @property
+    def view(self) -> View:
+        return self._view
+
+    @property
+    def funds(self) -> Funds:
+        return _Funds(self._accounts)
+
+    def shares_of(self, decision: Decision) -> Shares:
+        """By weight."""
+        return self._shares_of(decision)
+
+    def holds(self, request_id: str) -> bool:
+        """Do budgets hold something for it?"""
+        return request_id in self._accounts.held
+
+    def spends(self, request_id: str, ends_s: float, used: Used) -> None:
+        """What is held for it is charged then."""
+        self._number += 1
+        heapq.heappush(self._ends, (ends_s, self._number, request_id, used))
 
     def keep(self, call: Recorded, outcome: Outcome, from_s: float) -> None:
         """Its reply is kept for others."""

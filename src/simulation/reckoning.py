@@ -11,9 +11,10 @@ import msgspec
 from ..core.prices import MILLION, Price, PriceBook, Rates
 from ..core.usage import NOTHING, Usage
 from ..policy.prices import cost_of
-from .learning import LEAST_CALLS, Learned, Sums
+from .learning import LEAST_CALLS, Learned
 from .policies import Shares
 from .recorded import Recorded, Used
+from .tokens import Sums
 
 # Providers keep a prompt at least so long after it was last read.
 PROMPT_KEPT_S = 300.0

@@ -97,6 +97,9 @@ class Recorded(msgspec.Struct, omit_defaults=True, gc=False):
     cost_estimate: int | None = None
     purpose: str = ""
     shadow_of: str = ""
+    rollout: str = ""
+    arm: str = ""
+    stage: str = ""
     attempts: tuple[Tried, ...] = ()
 
     @property

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from ..core.outcomes import OK
-from ..policy.budgets import Used as Spent
+from ..core.trials import CANDIDATE, SHADOW
+from ..policy.budgets import Used as Charged
 from .learning import Learned
 from .policies import CACHE, MEMBER, REFUSED, Outcome, Replay, Shares
 from .reckoning import BY_MEAN, Prompts, Reckoned, Reckoner
 from .recorded import Recorded
+from .stages import assumed_of
 from .sums import Both, Side
+from .trial_sums import TriedSums
+from .trials import CopyCosts, Together, Trying, Weighing, weighing
+from .tried import Lot, Spent
 
 BY = ("team", "customer", "feature")
 _MOST_GROUPS = 50_000
@@ -22,6 +29,7 @@ _MOST_MOVES = 10_000
 OTHERS = "(others)"
 # How long a call is taken to last of which nothing is recorded.
 _LASTS_S = 1.0
+NO_STAGES: Mapping[str, str] = MappingProxyType({})
 
 
 class Judged(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +43,8 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     by_mean: float = 0.0
     parts: tuple[tuple[str, str, float, float], ...] = ()
     tokens: float = 0.0
+    weighing: Weighing | None = None  # where a rollout was or is, or copies tell of members
+    copies: tuple[Spent, ...] = ()
 
 
 class Move(NamedTuple):
@@ -51,12 +61,16 @@ def chances_of(call: Recorded) -> Shares:
 def as_recorded(call: Recorded) -> Outcome:
     """What did become of it."""
     told = (call.degraded_from, call.budget)
+    lot = None
+    if call.rollout:
+        arm = chances_of(call)
+        lot = Lot(call.rollout, call.stage, float(call.arm == CANDIDATE), None, arm, arm)
     if call.was_refused or (not call.attempts and not call.was_hit and call.status >= 400):
-        return Outcome(REFUSED, call.rule, call.pool, (), call.code, *told)
+        return Outcome(REFUSED, call.rule, call.pool, (), call.code, *told, lot=lot)
     if call.was_hit:
         shares: Shares = ((call.member, 1.0),) if call.member else ()
         return Outcome(CACHE, call.rule, call.pool, shares)
-    return Outcome(MEMBER, call.rule, call.pool, chances_of(call), "", *told)
+    return Outcome(MEMBER, call.rule, call.pool, chances_of(call), "", *told, lot=lot)
 
 
 class History:
@@ -66,20 +80,36 @@ class History:
         self._reckoner = reckoner
 
     def judge(self, call: Recorded, at_s: float) -> Judged:
+        return Judged(as_recorded(call), True, self.cost(call))
+
+    def cost(self, call: Recorded) -> int | None:
         nano = call.cost.total if call.cost is not None else None
         if nano is None and call.is_known:
             nano = self._reckoner.as_recorded(call)
-        return Judged(as_recorded(call), True, nano)
+        return nano
 
 
 class Policy:
     """Another one, over the same calls."""
 
-    def __init__(self, replay: Replay, reckoner: Reckoner, learned: Learned) -> None:
+    def __init__(
+        self,
+        replay: Replay,
+        reckoner: Reckoner,
+        learned: Learned,
+        stages: Mapping[str, str] = NO_STAGES,
+    ) -> None:
+        """`stages`: of rollouts, by name, where something is said of them. ValueError: not to be met."""
         self.replay = replay
         self.reckoner = reckoner
         self._learned = learned
         self._prompts = Prompts()
+        catalog = replay.view.catalog
+        self.tries = bool(catalog.trials)
+        if self.tries:
+            replay.tries = Trying(replay, assumed_of(catalog, stages, learned.arms), learned.arms)
+        self._together = Together()
+        self._copy_costs = CopyCosts(reckoner, learned.spread)
         self.unconversed = (
             0  # calls that move and were read from a provider's cache, of no known conversation
         )
@@ -95,16 +125,29 @@ class Policy:
         judged = self._as_it_was(call, outcome) if is_same else self._elsewhere(call, outcome, at_s)
         if call.conversation:
             first = call.first_member
-            sent = ((first, 1.0),) if is_same and first else judged.outcome.shares
+            sent = ((first, 1.0),) if is_same and first else _kept_by(outcome)
             self._prompts.sent(call.conversation, sent, at_s)
         ends_s = call.started_s + call.duration_ms / 1000 if call.attempts else at_s + _LASTS_S
         if outcome.held:
             is_known = judged.nano is not None
-            spent = Spent(round(judged.nano or 0.0), round(judged.tokens), is_known, is_known)
+            spent = Charged(round(judged.nano or 0.0), round(judged.tokens), is_known, is_known)
             self.replay.ended(call, outcome, ends_s, spent)
         if outcome.misses and (call.cache in ("stored", "hit", "joined") or call.was_refused):
             self.replay.keep(call, outcome, ends_s)
+        if call.rollout or outcome.lot is not None or outcome.copies or (self._learned.paces and not is_same):
+            return self._tried(call, judged, at_s, ends_s)
         return judged
+
+    def _tried(self, call: Recorded, judged: Judged, at_s: float, ends_s: float) -> Judged:
+        """With what rollouts and shadows make of it."""
+        outcome = judged.outcome
+        spent = tuple([self._copy_costs.spent(call, copy, at_s) for copy in outcome.copies])
+        for one in spent:
+            if one.copy.held:
+                is_known = one.nano is not None
+                charged = Charged(round(one.nano or 0.0), round(judged.tokens), is_known, is_known)
+                self.replay.spends(one.copy.held, ends_s, charged)
+        return replace(judged, weighing=weighing(call, outcome, self._learned), copies=spent)
 
     def _is_same(self, call: Recorded, outcome: Outcome) -> bool:
         if not call.attempts:
@@ -136,6 +179,7 @@ class Policy:
             self.unconversed += 1
         total = square = variance = by_mean = tokens = 0.0
         parts: list[tuple[str, str, float, float]] = []
+        costs: dict[str, float] = {}
         for member, share in outcome.shares:
             cold = 0.0
             if call.conversation and used is not None and used.usage.cache_read:
@@ -143,6 +187,7 @@ class Policy:
             found = self.reckoner.at(call, used, member, at_s, cold)
             if found is None:
                 return Judged(outcome, False, None)
+            costs[member] = found.total
             total += share * found.total
             square += share * found.total * found.total
             tokens += share * found.tokens
@@ -152,6 +197,8 @@ class Policy:
                 if found.source == BY_MEAN:
                     by_mean += share * found.total
         variance += max(0.0, square - total * total)
+        if outcome.lot is not None:
+            variance += self._together.beyond(call, outcome.lot, costs)
         return Judged(outcome, False, total, variance, by_mean, tuple(parts), tokens)
 
     def _noise(self, found: Reckoned, member: str) -> float:
@@ -165,6 +212,7 @@ class Result:
     """`groups` by the words of BY."""
 
     groups: dict[tuple[str, ...], Both] = field(default_factory=dict)
+    tried: TriedSums = field(default_factory=TriedSums)
     moves: dict[Move, int] = field(default_factory=dict)
     codes: dict[tuple[str, str], int] = field(default_factory=dict)  # (code before, code now) of refusals
     calls: int = 0
@@ -175,6 +223,7 @@ class Result:
     def merge(self, other: Result) -> None:
         for key, both in other.groups.items():
             self.groups.setdefault(key, Both()).merge(both)
+        self.tried.merge(other.tried)
         for move, calls in other.moves.items():
             self.moves[move] = self.moves.get(move, 0) + calls
         for codes, calls in other.codes.items():
@@ -195,10 +244,13 @@ class Run:
         self._old = old
         self._new = new
         self._is_meant = is_meant
+        self._tries = any(isinstance(one, Policy) and one.tries for one in (old, new))
         self.result = Result()
 
     def take(self, call: Recorded) -> tuple[Judged, Judged] | None:
         if call.purpose:
+            if call.purpose == SHADOW and self._is_meant is None and isinstance(self._old, History):
+                self.result.tried.recorded(call, self._old.cost(call))
             return None
         at_ms = call.at_ms
         at_s = call.started_s or at_ms / 1000
@@ -226,6 +278,8 @@ class Run:
         both.calls += 1
         _add(both.old, call, old)
         _add(both.new, call, new)
+        if call.rollout or self._tries:
+            self.result.tried.count(call, old, new)
         if old.nano is not None and new.nano is not None:
             both.old_both += old.nano
             both.new_both += new.nano
@@ -250,6 +304,12 @@ class Run:
         if was.code != now.code:
             codes = (was.code, now.code)
             result.codes[codes] = result.codes.get(codes, 0) + 1
+
+
+def _kept_by(outcome: Outcome) -> Shares:
+    """Whose providers have its prompt now."""
+    lot = outcome.lot
+    return lot.sticky if lot is not None and lot.is_mixed else outcome.shares
 
 
 def _place(outcome: Outcome) -> str:
@@ -292,7 +352,17 @@ def _add(side: Side, call: Recorded, judged: Judged) -> None:
         return
     side.sent += 1
     first = call.first_member
-    if judged.is_same:
+    if judged.weighing is not None:
+        weighing = judged.weighing
+        weight = weighing.weight
+        side.untried += weighing.untried
+        for one in weighing.whole:
+            side.whole.foretell(one)
+        for one in weighing.first:
+            side.first.foretell(one)
+        for member, share in ((first, 1.0),) if judged.is_same else outcome.shares:
+            side.members[member] = side.members.get(member, 0.0) + share
+    elif judged.is_same:
         weight = 1.0
         if first:
             side.members[first] = side.members.get(first, 0.0) + 1.0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..stats import Interval, Weighted, WeightedSums
 from .learning import Learned
+from .paces import Foretelling, Foretold
 
 # Two-sided 95 %.
 Z = 1.959964
@@ -19,9 +20,11 @@ class Weighed:
     """Of a quantity that calls had, weighed by how much likelier the policy's lots are than those that were
     drawn. `n` calls, sums of weights and of weights with the quantity."""
 
-    __slots__ = ("n", "w", "ww", "wwy", "wwyy", "wy", "wyy")
+    _sums = ("n", "w", "ww", "wwy", "wwyy", "wy", "wyy")
+    __slots__ = ("foretold", *_sums)
 
     def __init__(self) -> None:
+        self.foretold: Foretelling | None = None  # of calls that go where none like them went
         self.n = 0
         self.w = self.ww = self.wy = self.wyy = self.wwy = self.wwyy = 0.0
 
@@ -36,12 +39,30 @@ class Weighed:
         self.wwyy += scaled * scaled
 
     def merge(self, other: Weighed) -> None:
-        for name in Weighed.__slots__:
+        for name in Weighed._sums:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.foretold is not None:
+            self.foretold = self.foretold or Foretelling()
+            self.foretold.merge(other.foretold)
+
+    def foretell(self, one: Foretold) -> None:
+        self.foretold = self.foretold or Foretelling()
+        self.foretold.add(one)
+
+    @property
+    def foretold_share(self) -> float:
+        """Of the calls that the mean is of."""
+        weight = self.foretold.weight if self.foretold is not None else 0.0
+        return weight / (self.w + weight) if weight else 0.0
 
     def again(self) -> Weighted | None:
         """The self-normalised mean; `low` to `high` holds what is met if the same calls come again and have
         their own luck, in 95 of 100 cases. None where there is nothing."""
+        if self.foretold is not None and self.foretold.weight:
+            return self._with_foretold(self.foretold)
+        return self._again()
+
+    def _again(self) -> Weighted | None:
         sums = WeightedSums(self.n, self.w, self.ww, self.wy, self.wwy, self.wwyy, binary=False)
         found = sums.estimate()
         if found is None:
@@ -50,6 +71,21 @@ class Weighed:
         spread = max(0.0, self.wyy / self.w - mean * mean) / self.n
         half = math.hypot((interval.high - interval.low) / 2, Z * math.sqrt(spread))
         return Weighted(Interval(max(0.0, mean - half), mean, mean + half, self.n), found.effective_n)
+
+    def _with_foretold(self, foretold: Foretelling) -> Weighted | None:
+        """Both together, each by how many calls it stands for."""
+        weight, total_ms, square, worth = self.w, self.wy, 0.0, 0.0
+        own = self._again() if self.w > 0 else None
+        if own is not None:
+            half = (own.interval.high - own.interval.low) / 2
+            square, worth = (self.w * half) ** 2, own.effective_n
+            if self.w > MOST_UNTRIED * (self.w + foretold.weight) and worth < LEAST_EFFECTIVE:
+                return own  # too few of them for their part
+        weight, total_ms = weight + foretold.weight, total_ms + foretold.total_ms
+        mean = total_ms / weight
+        half = math.sqrt(square + Z * Z * foretold.variance) / weight
+        interval = Interval(max(0.0, mean - half), mean, mean + half, self.n)
+        return Weighted(interval, worth + foretold.worth)
 
 
 class Side:

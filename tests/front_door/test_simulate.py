@@ -8,16 +8,19 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from modelbroker.budgets.calendars import spans
 from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.core.record import HIT, JOINED
+from modelbroker.core.trials import CANDIDATE
 from modelbroker.exchange import View
 from modelbroker.simulation.deciding import Deciding, Denied
 from modelbroker.simulation.learning import Learner
@@ -40,6 +43,7 @@ WORKS = {
     "three": ({"input": 900, "output": 80}, 20),
 }
 RATES = {"one": (3, 15), "two": (1, 5), "three": (0.5, 2)}
+ROLLOUT = "try-three"
 Config = dict[str, Any]
 
 
@@ -92,6 +96,13 @@ def without_one(new: Config) -> None:
     ]
 
 
+def tried(new: Config) -> None:
+    """A half of one pool's calls are a candidate's, and a half of them are copied: lots of each call's id."""
+    stages = [{"share": "50%"}, {"share": "100%"}]
+    new["pools"][0]["rollout"] = {"to": "three/m", "name": ROLLOUT, "stages": stages}
+    new["pools"][0]["shadow"] = {"to": "two/m", "share": "50%", "budget": "$1/day"}
+
+
 def limited(new: Config) -> None:
     """Replies are shared, and there is a rate limit that sends calls elsewhere before it denies them."""
     new["pools"][2]["cache"]["scope"] = "all"
@@ -139,7 +150,7 @@ def view_of(settings: Config) -> View:
     return prepare(texts, Overrides(), {"KEY_OF_PROVIDERS": "sk"}).view
 
 
-def outcomes(settings: Config, calls: list[Recorded]) -> list[Outcome]:
+def outcomes(settings: Config, calls: list[Recorded], stage: str = "") -> list[Outcome]:
     """What `simulate` makes of each of them."""
     ready = prepare({"broker.yaml": yaml.safe_dump(settings)}, Overrides(), {"KEY_OF_PROVIDERS": "sk"})
     learner = Learner()
@@ -147,7 +158,8 @@ def outcomes(settings: Config, calls: list[Recorded]) -> list[Outcome]:
         learner.take(call)
     learned = learner.learned()
     reckoner = Reckoner(ready.prices, learned)
-    run = Run(History(reckoner), Policy(Replay(ready.view, spans), reckoner, learned))
+    stages = {ROLLOUT: stage} if stage else {}
+    run = Run(History(reckoner), Policy(Replay(ready.view, spans), reckoner, learned, stages))
     judged = [run.take(call) for call in calls]
     return [one[1].outcome for one in judged if one is not None]
 
@@ -160,6 +172,12 @@ def simulate(broker: Broker, new: Path, since_s: float, *more: str) -> subproces
 
 
 def is_as_predicted(outcome: Outcome, call: Recorded) -> bool:
+    lot = outcome.lot
+    if (lot is not None) != bool(call.arm):
+        return False
+    if lot is not None and 0 < lot.chance < 1:  # whose it is, is another lot the next time
+        arm, pool = (lot.candidate, "main~three/m") if call.arm == CANDIDATE else (lot.stable, "main")
+        outcome = msgspec.structs.replace(outcome, shares=arm, pool=pool)
     if call.cache in (HIT, JOINED):
         return outcome.kind == CACHE and outcome.pool == call.pool
     if not call.attempts:
@@ -179,6 +197,9 @@ def decides_as_it_was(deciding: Deciding, call: Recorded) -> None:
     if isinstance(decision, Denied):
         assert (decision.code, decision.rule) == (call.code, call.rule)
         return
+    if call.arm == CANDIDATE:
+        assert (decision.rule, decision.pool) == (call.rule, "main")
+        return
     assert (decision.rule, decision.pool) == (call.rule, call.degraded_from or call.pool)
     if call.attempts and not call.degraded_from:
         assert [member.id for member in decision.eligible] == [one.member for one in call.eligible]
@@ -187,10 +208,10 @@ def decides_as_it_was(deciding: Deciding, call: Recorded) -> None:
             assert abs(member.weight / whole - one.chance) < 1e-5
 
 
-def test_three_worlds(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_worlds(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("broker")
     old = config(sims)
-    changes: list[Callable[[Config], None]] = [heavier, without_one, limited]
+    changes: list[Callable[[Config], None]] = [heavier, without_one, limited, tried]
     with Broker(folder, old) as broker:
         for world, change in enumerate(changes):
             new = copy.deepcopy(old)
@@ -200,20 +221,53 @@ def test_three_worlds(sims: Simulators, tmp_path_factory: pytest.TempPathFactory
             path.write_text(yaml.safe_dump(new))
             since_s = time.time()
             before = sent(broker, traffic(world))
-            ran = simulate(broker, path, since_s, "--format", "json", "--fail-if", "cost > +1000%")
+            stage = "50%" if change is tried else ""
+            said = ("--rollout-stage", stage) if stage else ()
+            ran = simulate(broker, path, since_s, "--format", "json", "--fail-if", "cost > +1000%", *said)
             assert ran.returncode == 0, ran.stderr
             told = json.loads(ran.stdout)
-            predicted = outcomes(new, before)
+            predicted = outcomes(new, before, stage)
             broker.edit(new)
+            if stage:
+                assert wait_until(lambda: rollout_began(broker), 30)
             after = sent(broker, traffic(world))
             for outcome, call in zip(predicted, after, strict=True):
                 assert is_as_predicted(outcome, call), (outcome, call)
             compare(told, before, after)
+            if stage:
+                again(broker, new, after)
             for settings, calls in ((old, before), (new, after)):
                 deciding = Deciding(view_of(settings))
                 for call in calls:
                     decides_as_it_was(deciding, call)
             broker.edit(old)
+
+
+def rollout_began(broker: Broker) -> bool:
+    with urllib.request.urlopen(f"{broker.admin_url}/rollouts", timeout=10) as reply:
+        return bool(json.load(reply)["rollouts"])
+
+
+def again(broker: Broker, new: Config, calls: list[Recorded]) -> None:
+    """What the broker did under the rollout, decided again: each call is whose it was, and has the copies
+    that it had."""
+    wanted = {call.request_id for call in calls}
+    made = outcomes(new, calls)
+    expected = {call.request_id for call, one in zip(calls, made, strict=True) for _ in one.copies}
+    assert 5 < len(expected) < len(calls)
+
+    def copied() -> set[str]:
+        lines = [line for line in lines_of(broker) if line.get("shadow_of") in wanted]
+        return {line["shadow_of"] for line in lines}
+
+    assert wait_until(lambda: copied() >= expected, 30)
+    assert copied() == expected
+    arms = [call.arm for call in calls if call.arm]
+    assert 0.2 < arms.count(CANDIDATE) / len(arms) < 0.8
+    for call, outcome in zip(calls, made, strict=True):
+        assert is_as_predicted(outcome, call), (outcome, call)
+        if outcome.lot is not None:
+            assert outcome.lot.chance == (call.arm == CANDIDATE) and outcome.lot.share is None
 
 
 def compare(told: dict[str, Any], before: list[Recorded], after: list[Recorded]) -> None:

@@ -106,6 +106,7 @@ def test_the_walk_of_a_switch(tmp_path: Path) -> None:
     )
     assert "not enough overlap" in change and re.search(r"calls that move +60 ", change)
     assert re.search(r"shadow +gpt-5-mini ", shadowed) and "calls that both had" in shadowed
+    assert "reckoned from copies" in shadowed
     assert re.search(r"today +60 +100.0 %", judged) and re.search(r"mini +60 +100.0 %", judged)
     assert (folder / "report.html").stat().st_size > 10_000
     assert re.search(r"support>openai/gpt-5-mini +done", rolled) and re.search(r"candidate +100% ", rolled)

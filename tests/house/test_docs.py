@@ -18,6 +18,7 @@ ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfig
 # Never seen by a client: these end a command.
 COMMAND_ERRORS = {
     "bad_traffic",
+    "bad_stage",
     "no_traffic",
     "address_in_use",
     "bad_invoice",

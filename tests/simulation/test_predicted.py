@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ from modelbroker.simulation.learning import Learned, Learner
 from modelbroker.simulation.policies import CACHE, MEMBER, REFUSED, Outcome, Replay
 from modelbroker.simulation.reckoning import Reckoner
 from modelbroker.simulation.recorded import Recorded, decode
-from modelbroker.simulation.run import History, Policy, Result, Run
+from modelbroker.simulation.run import NO_STAGES, History, Policy, Result, Run
 from modelbroker.simulation.sums import Both, rolled_up
 from modelbroker.stats import Weighted
 from support.worlds import BEGUN_S, Asked, Member, World, key_of, loaded
@@ -170,7 +171,13 @@ def lines_of(records: list[Record]) -> list[Recorded]:
     return sorted((decode(msgspec.json.encode(record)) for record in records), key=lambda call: call.at_ms)
 
 
-def simulated(config: dict[str, Any], records: list[Record], *, keeps: bool = True) -> Told:
+def simulated(
+    config: dict[str, Any],
+    records: list[Record],
+    *,
+    keeps: bool = True,
+    stages: Mapping[str, str] = NO_STAGES,
+) -> Told:
     found = loaded(config)
     catalog, book = found.catalog, found.prices
     view = view_of(
@@ -186,11 +193,13 @@ def simulated(config: dict[str, Any], records: list[Record], *, keeps: bool = Tr
     learned = learner.learned()
     reckoner = Reckoner(book, learned)
     replay = Replay(view, spans, keeps=keeps)
-    run = Run(History(reckoner), Policy(replay, reckoner, learned))
+    run = Run(History(reckoner), Policy(replay, reckoner, learned, stages))
     outcomes = {}
     for call in calls:
         judged = run.take(call)
-        assert judged is not None
+        assert (judged is None) == bool(call.purpose)
+        if judged is None:
+            continue
         outcomes[call.started_s] = judged[1].outcome
     return Told(run.result, learned, outcomes, replay.unfingerprinted)
 

@@ -20,7 +20,8 @@ from modelbroker.core.prices import PriceBook
 from modelbroker.core.record import Attempt, Record
 from modelbroker.core.usage import EXACT, NOTHING, Usage
 from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN, Used, used_text
-from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, Pending, View
+from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, Pending, Reply, View
+from modelbroker.exchange.trying import NOWHERE, Standing
 from modelbroker.policy import State
 from modelbroker.policy.budgets import Accounts, Ask, Verdict
 from modelbroker.policy.budgets import Used as Spent
@@ -33,6 +34,8 @@ from modelbroker.policy.seats import Plan
 from modelbroker.records.lost import tell
 from modelbroker.records.pricing import price
 from modelbroker.settings import Loaded, compile_texts
+from modelbroker.trials.copies import Address, Copies, Waiting
+from modelbroker.trials.frames import Head, Report
 
 from .catalogs import PROVIDERS
 
@@ -119,17 +122,27 @@ class World:
         self.seed = seed
         self.members = members
 
-    def run(self, config: Mapping[str, Any], traffic: Iterable[Asked], luck: int) -> list[Record]:
-        """`luck`: whom Envoy's lots fall on."""
-        return _Broker(self, loaded(config), luck).serve(traffic)
+    def run(
+        self,
+        config: Mapping[str, Any],
+        traffic: Iterable[Asked],
+        luck: int,
+        standings: Mapping[str, Standing] = NOWHERE,
+    ) -> list[Record]:
+        """`luck`: whom Envoy's lots fall on, and what calls' ids are. `standings`: where rollouts are."""
+        return _Broker(self, loaded(config), luck, standings).serve(traffic)
 
     def draw(self, *what: object) -> random.Random:
         return random.Random(repr((self.seed, *what)))
 
 
 class _Broker:
-    def __init__(self, world: World, found: Loaded, luck: int) -> None:
+    def __init__(
+        self, world: World, found: Loaded, luck: int, standings: Mapping[str, Standing] = NOWHERE
+    ) -> None:
         self._world = world
+        self._standings = standings
+        self._copies = Copies()
         self._view = live_view(found)
         self._book: PriceBook = found.prices
         self._luck = luck
@@ -167,6 +180,7 @@ class _Broker:
             hedges=self._hedges,
             replies=self._replies,
             funds=self._funds,
+            standings=self._standings,
         )
         path = PATHS[asked.dialect]
         inbound = Inbound([(":method", "POST"), (":path", path), ("x-api-key", asked.caller), *asked.headers])
@@ -196,6 +210,29 @@ class _Broker:
         facts = dict(outcome.facts)
         member = self._pick(outcome, facts, asked)
         self._work(asked, call, outcome, facts, member)
+        now_s = self._now_or(asked)
+        for copy in call.copies(Moment(now_s, int(now_s * 1000)), self._copies.unfit):
+            self._copies.offer(Waiting(now_s, copy.shadow, copy.path, copy.headers, copy.body))
+            for head, body in self._copies.due(now_s, Address("", 0, False)):
+                self._copy(asked, head, body, now_s)
+
+    def _copy(self, asked: Asked, head: Head, body: bytes, now_s: float) -> None:
+        """As the process that sends them, but at once: what of it is under way is no matter here."""
+        draw = self._world.draw("copy", head.number, self._luck)
+        request_id = request_id_of(int(now_s * 1000), draw.randbytes(10))
+        call = OuterCall(self._view, request_id, SEAL, hedges=self._hedges, funds=self._funds)
+        inbound = Inbound([(":method", "POST"), (":path", head.path), *head.headers])
+        assert not isinstance(call.on_headers(inbound, ends=False), Reply)
+        outcome = call.on_body(body, Moment(now_s, int(now_s * 1000)))
+        if isinstance(outcome, Forward):
+            facts = dict(outcome.facts)
+            self._work(asked, call, outcome, facts, self._pick(outcome, facts, asked))
+            self._copies.over(Report(head.number, 200), now_s)
+            return
+        assert isinstance(outcome, Reply)
+        self._answer(asked, call, outcome)
+        wait_s = float(dict(outcome.headers).get("retry-after", 0))
+        self._copies.over(Report(head.number, outcome.status, "", True, wait_s), now_s)
 
     def _answer(self, asked: Asked, call: OuterCall, reply: Any) -> None:
         """By the broker itself."""
