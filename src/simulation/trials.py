@@ -21,9 +21,9 @@ from ..core.trials import ALL_PPM, CANDIDATE, SHADOW, Rollout, Shadow
 from ..exchange.budgeting import Budgeting
 from ..exchange.inbound import NO_HEADERS
 from ..exchange.routing import Hold, Moment, Narrowed, Patience, Routing
-from ..exchange.trying import is_candidates, may_be_copied
+from ..exchange.trying import is_candidates, uncopied
 from ..exchange.view import Routed
-from ..policy import Book, holds
+from ..policy import Book
 from ..policy.decide import decide_in
 from ..policy.hedging import HedgeTally
 from ..policy.lots import is_drawn
@@ -71,7 +71,7 @@ class Trying:
         outcome = self._replay.outcome(call, at_s, decided)
         if part is not None:
             outcome = self._with_lot(outcome, decision, part)
-        if outcome.kind == MEMBER and may_be_copied(facts):
+        if outcome.kind == MEMBER:
             copies = self._copies(call, decision, outcome, facts, at_s)
             if copies:
                 outcome = replace(outcome, copies=tuple(copies))
@@ -149,15 +149,12 @@ class Trying:
         """As `exchange.trying.copies_of`."""
         found = []
         for shadow in self._shadows(call, decision):
-            if shadow.target == outcome.pool or not is_drawn(shadow.name, call.request_id, shadow.share_ppm):
-                continue
-            if not all(holds(condition, facts) for condition in shadow.conditions):
-                continue
-            there = self._target(decision, shadow.target, facts, "")
-            if there is None:
+            why = uncopied(self._replay.view, facts, shadow, outcome.pool, call.request_id)
+            there = self._target(decision, shadow.target, facts, "") if why is None else None
+            if there is not None:
+                found.append(self._paid(call, shadow, there, facts, at_s))
+            elif why is not None and why.code == "unfit":
                 found.append(Copied(shadow.name, UNFIT))
-                continue
-            found.append(self._paid(call, shadow, there, facts, at_s))
         return found
 
     def _shadows(self, call: Recorded, decision: Decision) -> Iterable[Shadow]:
