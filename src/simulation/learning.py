@@ -281,17 +281,18 @@ class Learned:
         return found
 
     def spread(self, member: str) -> tuple[float, float]:
-        """Relative variances of a prompt's tokens (beside what is estimated) and of an answer's."""
+        """Relative variances of a prompt's tokens (beside what is estimated) and of an answer's: to their mean
+        squares, so that over all calls, each by its own size, they come to what was seen. (To the square of
+        the mean, a few large calls would count for all.)"""
         if (found := self._spread.get(member)) is None:
             sums = self.members.get(member)
             if sums is None or sums.n < LEAST_CALLS:
                 known = [self.spread(name) for name, one in self.members.items() if one.n >= LEAST_CALLS]
                 found = (max((s[0] for s in known), default=0.0), max((s[1] for s in known), default=1.0))
             else:
-                prompt = sums.p / sums.n
                 found = (
-                    sums.prompt_variance / (prompt * prompt) if prompt else 0.0,
-                    sums.written_variance / sums.written**2 if sums.written else 0.0,
+                    sums.prompt_variance * sums.n / sums.pp if sums.pp else 0.0,
+                    sums.written_variance * sums.n / sums.ww if sums.ww else 0.0,
                 )
             self._spread[member] = found
         return found
