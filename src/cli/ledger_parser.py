@@ -22,6 +22,7 @@ _FORMATS = ("csv", "jsonl", "parquet")
 _HELP = {
     "asked": "what clients asked for in `model`: a member's model, an alias or a pool",
     "member": "PROVIDER/MODEL",
+    "pool": "also those of its rollout's candidate, which are in POOL~PROVIDER/MODEL",
     "purpose": "`shadow`: copies of clients' calls; `score`: questions to judges; '' is clients' calls",
     "model": "of the member that was called; what clients asked for is --asked",
 }

@@ -15,6 +15,7 @@ import msgspec
 
 from ..budgets.calendars import spans
 from ..core.catalog import Catalog
+from ..core.trials import is_one_of
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
@@ -198,8 +199,12 @@ def _collect_rarely() -> None:
 def _meant(where: Mapping[str, tuple[str, ...]]) -> Callable[[Recorded], bool] | None:
     if not where:
         return None
-    wanted = [(name, frozenset(values)) for name, values in where.items()]
-    return lambda call: all(getattr(call, name) in values for name, values in wanted)
+    wanted = [(name, frozenset(values)) for name, values in where.items() if name != "pool"]
+    pools = frozenset(where.get("pool", ()))
+    return lambda call: (
+        all(getattr(call, name) in values for name, values in wanted)
+        and (not pools or is_one_of(call.pool, pools))
+    )
 
 
 def _unheard(done: int, of: int) -> None:

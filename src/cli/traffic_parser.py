@@ -70,7 +70,8 @@ def _which(command: argparse.ArgumentParser) -> None:
         type=_filter,
         default=[],
         metavar="NAME=VALUE",
-        help=f"only calls that have this; may be given often: {', '.join(FILTERS)}",
+        help="only calls that have this; may be given often; a pool's calls are also those of its rollout's "
+        f"candidate: {', '.join(FILTERS)}",
     )
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .trials import is_one_of
+
 # Purposes: of clients' own calls, of those that repeat one elsewhere, and of evaluations.
 CLIENT_CALL, SHADOW, EVAL = "", "shadow", "eval"
 # What is missing of a sample.
@@ -50,7 +52,8 @@ class Sample:
 
 
 # By what samples can be chosen: `where` of a store, names of Sample's fields → values, one of which it has to
-# have, as text. `status` and `stream` are compared as text, too.
+# have, as text. `status` and `stream` are compared as text, too. A pool's calls are also those of the pools
+# that the broker makes beside it.
 FILTERS = (
     *("purpose", "shadow_of", "dialect", "path", "model", "pool", "member", "stream", "status"),
     *("caller", "agent", "user", "team", "customer", "feature", "tier", "cut", "request_id"),
@@ -63,5 +66,6 @@ def told(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def chosen(sample: Sample, where: Where) -> bool:
-    return all(told(getattr(sample, name)) in values for name, values in where.items())
+def has(name: str, value: object, values: Sequence[str]) -> bool:
+    """Is a field's value one of these, as `where` means them?"""
+    return is_one_of(str(value), values) if name == "pool" else told(value) in values

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # a catalog holds trials
+    from collections.abc import Collection
+
     from .catalog import Condition
 
 # What a call is for, where it is no client's: a copy of one, or a question to who scores answers.
@@ -27,6 +29,17 @@ def candidate_pool(pool: str, member_id: str) -> str:
 def is_made(pool: str) -> bool:
     """Has the broker made this pool itself? Then nobody can ask for it."""
     return _MADE in pool
+
+
+def made_beside(pools: Collection[str]) -> tuple[str, ...]:
+    """How the names of all pools begin that the broker makes beside these. Whoever asks for calls of a pool
+    means those of its candidates as well; who names such a pool means that one alone."""
+    return tuple(f"{pool}{_MADE}" for pool in pools if pool and not is_made(pool))
+
+
+def is_one_of(pool: str, pools: Collection[str]) -> bool:
+    """Does somebody who asks for calls of `pools` mean those of this one?"""
+    return pool in pools or (is_made(pool) and pool.partition(_MADE)[0] in pools)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ class TrafficIn(Model):
         "From how long ago on.", "duration", "give e.g. 7d or 12h", 7 * 24 * 3_600_000
     )
     where: dict[str, Words] = field(
-        "Fields of samples and their values: `{team: [sales], pool: [support]}`.",
+        "Fields of samples and their values: `{team: [sales], pool: [support]}`. A pool's calls are also "
+        "those of its rollout's candidate.",
         "mapping",
         "give {FIELD: [VALUE]}",
         dict,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from ..core.trials import made_beside
 from .database import Ledger
 from .rows import DAY_MS, day_of
 from .tables import ATTEMPTS, CALLS
@@ -105,7 +106,8 @@ WITH_ANSWERS: FromClause = CALLS.outerjoin(ATTEMPTS, and_(_SAME_CALL, ATTEMPTS.c
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`by`: the dimensions that make the groups. `where`: dimension → values, one of which it has to have.
+    """`by`: the dimensions that make the groups. `where`: dimension → values, one of which it has to have; a
+    pool's calls are also those of the pools that the broker makes beside it.
     `since_ms` is in it, `until_ms` is not."""
 
     by: tuple[str, ...] = ()
@@ -119,7 +121,7 @@ class Question:
 
     def conditions(self, span: tuple[int, int]) -> list[ColumnElement[bool]]:
         kept: list[ColumnElement[bool]] = [CALLS.c.at_ms >= span[0], CALLS.c.at_ms < span[1]]
-        return kept + [DIMENSIONS[name].in_(values) for name, values in self.where.items()]
+        return kept + self._in(DIMENSIONS, self.where)
 
     def of_calls(self) -> list[ColumnElement[bool]]:
         """What chooses rows of `calls` alone, in any order that an index gives."""
@@ -143,8 +145,16 @@ class Question:
         names = [name for name in self.where if name in OF_ATTEMPTS]
         return self._in(OF_CALLS, [name for name in self.where if name not in OF_ATTEMPTS]), names
 
-    def _in(self, columns: Mapping[str, ColumnElement[Any]], names: list[str]) -> list[ColumnElement[bool]]:
-        return [columns[name].in_(self.where[name]) for name in names]
+    def _in(
+        self, columns: Mapping[str, ColumnElement[Any]], names: Iterable[str]
+    ) -> list[ColumnElement[bool]]:
+        found = []
+        for name in names:
+            column, values = columns[name], self.where[name]
+            begins = made_beside(values) if name == "pool" else ()
+            made = (func.substr(column, 1, len(begin)) == begin for begin in begins)
+            found.append(or_(column.in_(values), *made))
+        return found
 
     def groups(self) -> list[ColumnElement[Any]]:
         return [DIMENSIONS[name].label(f"by_{number}") for number, name in enumerate(self.by)]

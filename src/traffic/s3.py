@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..core.traffic import Sample, Where, told
+from ..core.traffic import Sample, Where, has, told
 from .drawing import lot_of
 from .place import Bucket, bucket_of, place_of
 from .sealing import Sealer
@@ -165,7 +165,7 @@ class S3Store:
             for line in self._get(one):
                 sample = line.fields
                 is_in = since_s <= line.at_s < until_s
-                if is_in and all(told(sample[name]) in values for name, values in where.items()):
+                if is_in and all(has(name, sample[name], values) for name, values in where.items()):
                     number += 1
                     heapq.heappush(waiting, (line.at_s, line.request_id, number, line))
         while waiting:

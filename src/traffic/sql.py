@@ -38,6 +38,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample, Where
+from ..core.trials import made_beside
 from ..embedded import BUSY_MS, make_wal
 from .drawing import lot_of
 from .place import file_of, kind_of, place_of
@@ -286,6 +287,9 @@ def _conditions(since_s: float, until_s: float, where: Where) -> list[ColumnElem
             conditions.append(column.in_([value == "true" for value in values if value in ("true", "false")]))
         elif name == "status":
             conditions.append(column.in_([int(value) for value in values if value.isdecimal()]))
+        elif name == "pool":
+            made = (func.substr(column, 1, len(begin)) == begin for begin in made_beside(values))
+            conditions.append(or_(column.in_(list(values)), *made))
         else:
             conditions.append(column.in_(list(values)))
     return conditions

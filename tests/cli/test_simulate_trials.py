@@ -184,6 +184,17 @@ def test_some_calls_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert any("with --where it is not known which recorded copies" in note for note in tree["notes"])
 
 
+def test_a_pools_calls_are_also_those_of_its_candidate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate(folder, "arms", "--format", "json") == 0
+    candidates = rollout_of(told(capsys))["old"]["candidate"]
+    for name, count in (("large", 133), ("large~c/small", candidates)):
+        assert simulate(folder, "arms", "--format", "json", "--where", f"pool={name}") == 0
+        assert told(capsys)["calls"] == count > 0
+    assert simulate(folder, "arms", "--where", "pool=larg") == 1
+
+
 def test_forms_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = ["--rollout-stage", "10%"]
     assert simulate(folder, "before", *said) == 0

@@ -14,7 +14,7 @@ from modelbroker.core.usage import Usage
 from modelbroker.ledger import tables
 from modelbroker.ledger.database import Ledger, Position
 from modelbroker.ledger.elsewhere import elsewhere
-from modelbroker.ledger.questions import DIMENSIONS, OF_ATTEMPTS, Question
+from modelbroker.ledger.questions import DIMENSIONS, OF_ATTEMPTS, Question, has_calls
 from modelbroker.ledger.rows import rows_of
 from modelbroker.ledger.spend import Sums, spend
 from sqlalchemy import func, select
@@ -146,6 +146,27 @@ def test_only_some(filled: str) -> None:
     assert asked(filled, until_ms=today_ms)[()].cost == 30
     assert asked(filled, where={"member": (MINI,), "customer": ("a", "b")})[()].cost == 9
     assert asked(filled, where={"team": ("nobody",)}) == {}
+
+
+def test_a_pools_calls_are_also_those_of_its_candidates(url: str) -> None:
+    """`~`, which no pool's own name has, stands in the names of the pools that are made for them."""
+    names = ("a", "a~openai/gpt-5-mini", "A~x/y", "ab", "ab~x/y", "b~a/a", "")
+    with Ledger(url) as ledger:
+        calls = [call(number, used(MINI, 10**number), pool=name) for number, name in enumerate(names)]
+        ledger.take(rows_of(trees(calls), "s"), "s", "here", Position("f", 1), 0)
+
+    def cost(*pools: str, **more: tuple[str, ...]) -> int | None:
+        found = asked(url, where={"pool": pools, **more})
+        # What rows are chosen by, where no sums are asked for, means the same.
+        with Ledger(url) as ledger:
+            assert has_calls(ledger, Question(where={"pool": pools, **more})) == bool(found)
+        return found[()].cost if found else None
+
+    assert cost("a") == cost("a", member=(MINI,)) == 11
+    assert cost("a", "ab") == 11 + 11_000
+    assert cost("a~openai/gpt-5-mini") == 10
+    assert cost("b") == 100_000 and cost("") == 1_000_000
+    assert cost("b", member=(OPUS,)) is None and cost("a%") is None and cost("_") is None
 
 
 def test_failovers_and_hedges(filled: str) -> None:

@@ -84,6 +84,26 @@ def test_what_was_put_is_read_in_the_order_of_time(url: str) -> None:
         assert list(store.read(where=sales)) == chosen and chosen
 
 
+def test_a_pools_calls_are_also_those_of_its_candidates(url: str) -> None:
+    names = ("a", "a~openai/gpt-5-mini", "A~x/y", "ab", "ab~x/y", "b~a/a", "")
+    all_of_them = [
+        dataclasses.replace(sample, pool=name)
+        for sample, name in zip(samples(len(names)), names, strict=True)
+    ]
+    with open_store(url, [KEY]) as store:
+        store.put(all_of_them)
+        for asked, meant in (
+            (["a"], {"a", "a~openai/gpt-5-mini"}),
+            (["a", "ab"], {"a", "a~openai/gpt-5-mini", "ab", "ab~x/y"}),
+            (["a~openai/gpt-5-mini"], {"a~openai/gpt-5-mini"}),
+            (["b"], {"b~a/a"}),
+            ([""], {""}),
+            (["a%"], set()),
+        ):
+            assert {sample.pool for sample in store.read(where={"pool": asked})} == meant
+            assert store.stats(where={"pool": asked}).samples == len(meant)
+
+
 def test_a_draw_is_the_same_again_and_takes_from_everywhere(url: str) -> None:
     all_of_them = samples(300)
     with open_store(url) as store:
