@@ -172,9 +172,21 @@ def filters(command: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", action="append", default=[], metavar="WORD", help=_HELP.get(name))
 
 
+def check_order(since_ms: float, until_ms: float) -> None:
+    """Misconfigured where nothing can lie between the two."""
+    from ..core.errors import Misconfigured
+    from .ledger_access import moment
+
+    if since_ms >= until_ms:
+        since, until = (moment(int(at_ms), "seconds") for at_ms in (since_ms, until_ms))
+        message = f"--since ({since}) is not before --until ({until}): no call lies between them"
+        raise Misconfigured(500, "bad_span", message)
+
+
 def question_of(options: argparse.Namespace) -> dict[str, object]:
     """The fields of a `ledger.questions.Question`."""
     until_ms = options.until if options.until is not None else int(time.time() * 1000) + 1
+    check_order(options.since, until_ms)
     return {
         "by": getattr(options, "by", ()),
         "since_ms": options.since,

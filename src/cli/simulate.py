@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ from .ledger_access import Progress, moment, opened
 from .outputs import written
 from .prices import price_list_or_warning
 from .secrets import ledger_url_of
-from .simulate_report import FORMATS
+from .simulate_report import FORMATS, amount
 from .simulate_source import Source
 from .simulate_trials import trial_notes
 from .simulate_work import Configured, Decided, compiled, decide_again, processes, read, shared_out
@@ -121,8 +121,7 @@ def _decided(
         for more in found[1:]:
             known.merge(more)
         if not known.calls:
-            span = f"{moment(options.since_ms, 'seconds')} to {moment(options.until_ms, 'seconds')}"
-            raise Misconfigured(500, "no_traffic", f"no call was recorded in {span}: give another --since")
+            raise Misconfigured(500, "no_traffic", _nothing_in(source))
         learned = known.learner.learned()
         with _worded():
             assumed_of(catalogs[0], stages, learned.arms)
@@ -146,6 +145,20 @@ def _decided(
     together = [[run for runs, _ in known.buckets.values() for run in runs]]
     counted = itertools.count(2_000, 2_000)
     return decide_again(together, *asked, lambda _: progress(next(counted), known.calls)), learned
+
+
+def _nothing_in(source: Source) -> str:
+    """Why there is no call: no record, or none of this time."""
+    span = f"{moment(source.since_ms, 'seconds')} to {moment(source.until_ms, 'seconds')}"
+    if source.kind != "file":
+        return f"no call was recorded in {span}: give another --since"
+    ends: tuple[int, int] | None = None
+    for call in replace(source, since_ms=0, until_ms=1 << 62).read(lambda *_: None):
+        ends = min(ends[0], call.at_ms) if ends else call.at_ms, max(ends[1] if ends else 0, call.at_ms)
+    if ends is None:
+        return f"{source.place} has no records: give a file of records (calls.jsonl)"
+    held = " to ".join(moment(at_ms, "seconds") for at_ms in ends)
+    return f"{source.place} has no call in {span}, but from {held}: give another --since or --until"
 
 
 @contextlib.contextmanager
@@ -202,14 +215,14 @@ def _notes(tree: dict[str, Any], decided: Decided, has_budgets: bool) -> list[st
         pairs = [f"{one['from']} → {one['to']}" for one in tree["tokens"] if one["how"] == "unknown"]
         notes.append(
             f"no call was seen at both of {', '.join(pairs[:5])}: as many tokens are assumed, for "
-            f"${_dollars(total['cost']['assumed'])} of the new cost, beyond its interval"
+            f"{amount('cost', total['cost']['assumed'])} of the new cost, beyond its interval"
         )
     if total["cost"]["by_mean"]:
         notes.append(
-            f"${_dollars(total['cost']['by_mean'])} of the new cost are for calls that used nothing, or did "
-            "not tell what: the member's mean stands for them"
+            f"{amount('cost', total['cost']['by_mean'])} of the new cost are for calls that used nothing, or "
+            "did not tell what: the member's mean stands for them"
         )
-    notes += trial_notes(tree)
+    notes += trial_notes(tree, amount)
     if has_budgets:
         notes.append("budgets and rate limits begin empty")
     if decided.unconversed:
@@ -218,7 +231,3 @@ def _notes(tree: dict[str, Any], decided: Decided, has_budgets: bool) -> list[st
             "known which conversation they are of: they are taken to be read from one there, too"
         )
     return notes
-
-
-def _dollars(nano: int) -> str:
-    return f"{nano / 1e9:.4f}"

@@ -106,6 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     for name, value in options.where:
         where[name] = (*where.get(name, ()), value)
     until_ms = options.until if options.until is not None else int(time.time() * 1000) + 1
+    ledger_parser.check_order(options.since, until_ms)
     return run_simulation(
         SimulateOptions(
             options.config,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..simulation.figures import METRICS
+from ..simulation.figures import METRICS, NO_STREAMS
 from .ledger_access import moment
 from .simulate_trials import trial_sections
 from .status_table import aligned
@@ -30,10 +31,18 @@ def amount(metric: str, value: float | None) -> str:
         return "?"
     match METRICS[metric]:
         case "money":
-            return f"${value / 1e9:,.4f}" if abs(value) < 1e11 else f"${value / 1e9:,.2f}"
+            return _money(value)
         case "ms":
             return f"{value:,.0f} ms"
     return f"{value:,.0f}"
+
+
+def _money(nano: float) -> str:
+    """To a hundredth of a cent; of less than that two digits, of more than $100 whole cents."""
+    if not nano:
+        return "$0"
+    places = 2 if abs(nano) >= 1e11 else max(4, 1 - math.floor(math.log10(abs(nano) / 1e9)))
+    return f"${nano / 1e9:,.{min(places, 9)}f}"
 
 
 def _change(ppm: float | None) -> str:
@@ -51,6 +60,9 @@ def _rows(group: Mapping[str, Any]) -> Rows:
             continue
         if METRICS[metric] == "calls" and not (one["old"] or one["new"]):
             continue
+        if one.get("why") == NO_STREAMS["why"]:
+            rows.append((title, "-", "-", NO_STREAMS["why"], ""))
+            continue
         bounds = ""
         if one["low"] is not None and one["low"] != one["high"]:
             bounds = f"{amount(metric, one['low'])} to {amount(metric, one['high'])}"
@@ -59,10 +71,16 @@ def _rows(group: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def _whys(group: Mapping[str, Any]) -> Iterator[str]:
+def _notes(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Why figures are missing; what a mark means that stands in the report; and what else is to be said."""
+    group = tree["total"]
     for metric in ("first_event", "latency"):
-        if group["calls"] and (why := group[metric]["why"]):
+        why = group[metric]["why"]
+        if group["calls"] and why and why != NO_STREAMS["why"]:
             yield f"{_TITLES[metric]}: {why}"
+    if any("?" in cell.split() for _, _, rows, _ in _sections(tree) for row in rows for cell in row):
+        yield "?: not known (docs/simulate.md, What each figure means)"
+    yield from tree["notes"]
 
 
 def _by(groups: Mapping[str, Mapping[str, Any]]) -> Rows:
@@ -141,7 +159,7 @@ def _sections(tree: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], Row
         yield "Members (first attempts)", ("MEMBER", "OLD", "NEW"), _members(tree), 1
     for name, groups in tree["by"].items():
         yield f"By {name}", (name.upper(), *_BY_HEAD), _by(groups), 1
-    if tree["tokens"]:
+    if tree["tokens"] and tree["total"]["moved"]["new"]:
         head = ("FROM", "TO", "TOKENS OF PROMPTS", "TOKENS OF ANSWERS", "LEARNED FROM")
         yield "Tokens of calls that move", head, _tokens(tree), 5
 
@@ -163,7 +181,7 @@ def table(tree: Mapping[str, Any]) -> str:
         if title:
             lines += ["", title]
         lines += aligned([tuple(head), *rows], right=texts) if texts < 5 else aligned([tuple(head), *rows])
-    lines += ["", *_whys(tree["total"]), *tree["notes"]]
+    lines += ["", *_notes(tree)]
     lines += [f"{'FAILS' if gate['fails'] else 'holds'}: {_gate(gate)}" for gate in tree["gates"]]
     return "\n".join(lines).rstrip()
 
@@ -188,7 +206,7 @@ def markdown(tree: Mapping[str, Any]) -> str:
         lines.append("|" + "|".join("---" if place < texts else "--:" for place in range(len(head))) + "|")
         lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
     lines += ["", "</details>", ""]
-    lines += [f"- {_escaped(note)}" for note in (*_whys(tree["total"]), *tree["notes"])]
+    lines += [f"- {_escaped(note)}" for note in _notes(tree)]
     return "\n".join(lines).rstrip()
 
 
@@ -199,31 +217,37 @@ def _escaped(text: str) -> str:
 
 
 _STYLE = (
+    ":root{color-scheme:light dark;--line:#ccc;--bad:#b00020;--good:#1b6e2c}"
+    "@media(prefers-color-scheme:dark){:root{--line:#444;--bad:#ff8a80;--good:#81c995}}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
+    "div{overflow-x:auto}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.3rem .7rem;"
-    "border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}th{font-size:12px}"
-    ".t{text-align:left}.bad{color:#b00020}.good{color:#1b6e2c}"
+    "border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th{font-size:12px}"
+    ".t{text-align:left}.bad{color:var(--bad)}.good{color:var(--good)}"
 )
 
 
 def page(tree: Mapping[str, Any]) -> str:
     esc = html.escape
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Simulated routing change</title>",
-        f"<style>{_STYLE}</style><h1>Simulated routing change</h1><p>{esc(_title(tree))}</p>",
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        '<meta name=viewport content="width=device-width,initial-scale=1">',
+        f"<title>Simulated routing change</title><style>{_STYLE}</style>",
+        f"<h1>Simulated routing change</h1><p>{esc(_title(tree))}</p>",
     ]
     for gate in tree["gates"]:
         kind = "bad" if gate["fails"] else "good"
         parts.append(f"<p class={kind}>{'fails' if gate['fails'] else 'holds'}: {esc(_gate(gate))}</p>")
     for title, head, rows, texts in _sections(tree):
         parts.append(f"<h2>{esc(title)}</h2>" if title else "")
-        parts.append("<table><tr>" + "".join(_cell("th", word, n < texts) for n, word in enumerate(head)))
+        parts.append(
+            "<div><table><tr>" + "".join(_cell("th", word, n < texts) for n, word in enumerate(head))
+        )
         parts += [
             "<tr>" + "".join(_cell("td", word, n < texts) for n, word in enumerate(row)) for row in rows
         ]
-        parts.append("</table>")
-    notes = (*_whys(tree["total"]), *tree["notes"])
-    parts.append("<ul>" + "".join(f"<li>{esc(note)}" for note in notes) + "</ul></html>")
+        parts.append("</table></div>")
+    parts.append("<ul>" + "".join(f"<li>{esc(note)}" for note in _notes(tree)) + "</ul></html>")
     return "\n".join(part for part in parts if part)
 
 

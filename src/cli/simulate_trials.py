@@ -61,7 +61,7 @@ def _cost(side: Mapping[str, Any], amount: Amount) -> str:
     return amount("cost", side["cost"])
 
 
-def trial_notes(tree: Mapping[str, Any]) -> Iterator[str]:
+def trial_notes(tree: Mapping[str, Any], amount: Amount) -> Iterator[str]:
     if share := max(tree["total"][metric]["from_copies"] or 0.0 for metric in ("latency", "first_event")):
         yield (
             f"{share:.0%} of the calls that the new times are of would go where none like them went: their "
@@ -86,7 +86,7 @@ def trial_notes(tree: Mapping[str, Any]) -> Iterator[str]:
             yield f"the cost of {new['unknown']} copies for {one['shadow']} is not known"
         if new["assumed"]:
             yield (
-                f"of ${new['assumed'] / 1e9:.4f} of the copies for {one['shadow']} the tokens at their "
+                f"of {amount('cost', new['assumed'])} of the copies for {one['shadow']} the tokens at their "
                 "member are assumed, beyond the interval"
             )
         if one["old"] is None:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ..core.traffic import FILTERS
-from .ledger_parser import Commands, Make, moment_ms, where
+from .ledger_parser import Commands, Make, check_order, moment_ms, where
 
 _DIALECTS = ("openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages")
 
@@ -107,6 +107,7 @@ def _chosen(options: argparse.Namespace) -> tuple[float, float, dict[str, list[s
     for name, value in options.where:
         asked.setdefault(name, []).append(value)
     until_s = options.until if options.until is not None else time.time() + 1
+    check_order((options.since or 0.0) * 1000, until_s * 1000)
     return options.since or 0.0, until_s, asked
 
 

@@ -24,6 +24,8 @@ METRICS: Mapping[str, str] = {
     "moved": "calls",
 }
 Tree = dict[str, Any]
+# Only streams have a first event. Whether calls overlap is then beside the point.
+NO_STREAMS: Mapping[str, str] = {"why": "no streams here"}
 
 
 def figures(result: Result, learned: Learned) -> Tree:
@@ -68,7 +70,7 @@ def of_group(both: Both, learned: Learned) -> Tree:
             "member": round(both.moved_member, 1),
         },
         "cost": _cost(both, learned),
-        "first_event": _latency(old, new, old.first, new.first),
+        "first_event": _latency(old, new, old.first, new.first) | ({} if both.streams else NO_STREAMS),
         "latency": _latency(old, new, old.whole, new.whole),
         "refusals": _count(old.refused, new.refused),
         "degradations": _count(old.degraded, new.degraded),

@@ -276,6 +276,7 @@ class Run:
 
     def _count(self, call: Recorded, old: Judged, new: Judged, both: Both) -> None:
         both.calls += 1
+        both.streams += call.stream
         _add(both.old, call, old)
         _add(both.new, call, new)
         if call.rollout or self._tries:

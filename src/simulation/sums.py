@@ -174,8 +174,8 @@ class Side:
 
 
 class Both:
-    """Of a group of calls. `moved…`: how many change; `old_both`, `new_both`: the cost of those of which it
-    is known on both sides."""
+    """Of a group of calls. `streams`: how many are; `moved…`: how many change; `old_both`, `new_both`: the
+    cost of those of which it is known on both sides."""
 
     __slots__ = (
         "calls",
@@ -187,16 +187,20 @@ class Both:
         "new_both",
         "old",
         "old_both",
+        "streams",
     )
 
     def __init__(self) -> None:
-        self.calls = self.moved = self.moved_rule = self.moved_pool = 0
+        self.calls = self.streams = self.moved = self.moved_rule = self.moved_pool = 0
         self.moved_member = 0.0
         self.old_both = self.new_both = 0.0
         self.old, self.new = Side(), Side()
 
     def merge(self, other: Both) -> None:
-        for name in ("calls", "moved", "moved_rule", "moved_pool", "moved_member", "old_both", "new_both"):
+        for name in (
+            *("calls", "streams", "moved", "moved_rule", "moved_pool", "moved_member"),
+            *("old_both", "new_both"),
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.old.merge(other.old)
         self.new.merge(other.new)

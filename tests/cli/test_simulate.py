@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 import yaml
 from modelbroker.cli.main import main
+from modelbroker.cli.simulate_report import amount
 from modelbroker.cli.simulate_source import Spool, in_order
 from modelbroker.core.record import Record
 from modelbroker.ledger.database import Ledger
@@ -129,9 +131,73 @@ def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "calls.jsonl").write_text("{}\n")
     assert simulate(folder) == 1
     assert "calls.jsonl:1: is no record of a call" in capsys.readouterr().err
-    (folder / "calls.jsonl").write_text("\n")
-    assert simulate(folder) == 1
-    assert "no call was recorded in 2026-01-01" in capsys.readouterr().err
+
+
+def test_where_there_is_no_call(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong is said: the file, or the time."""
+    traffic = folder / "calls.jsonl"
+    assert simulate(folder, "--since", "2026-12-01") == 1
+    told = capsys.readouterr().err
+    assert f"{traffic} has no call in 2026-12-01T00:00:00Z to 2027-01-0" in told
+    assert "but from 2026-" in told and "give another --since" in told
+    assert simulate(folder, "--since", "2026-12-01", "--until", "2026-11-01") == 1
+    told = capsys.readouterr().err
+    assert "--since (2026-12-01T00:00:00Z) is not before --until (2026-11-02T00:00:00Z)" in told
+    for text in ("", "\n"):
+        traffic.write_text(text)
+        assert simulate(folder) == 1
+        assert f"{traffic} has no records" in capsys.readouterr().err
+
+
+def test_where_no_call_is_a_stream(
+    folder: Path, records: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [msgspec.json.encode(one) + b"\n" for one in records if not one.stream]
+    (folder / "calls.jsonl").write_bytes(b"".join(lines))
+    title, why = "time to the first event", "no streams here"
+    for form, row in (
+        ("table", rf"{title} +- +- +{why}\s"),
+        ("markdown", rf"\| {title} \| - \| - \| {why} \|"),
+        ("html", rf">{title}</td><td>-</td><td>-</td><td>{why}</td>"),
+    ):
+        assert simulate(folder, "--format", form) == 0
+        text = capsys.readouterr().out
+        assert re.search(row, text) and text.count(title) == 1
+        # How long replies take is not known here, and what that mark means is said.
+        assert re.search(r"time of the whole reply.*\?", text) and "?: not known" in text
+    assert simulate(folder, "--format", "json", "--fail-if", "first_event > +5%") == 1
+    tree = told(capsys)
+    assert tree["total"]["first_event"]["why"] == tree["by"]["team"]["sales"]["first_event"]["why"] == why
+    assert tree["gates"][0]["found"] == f"not known: {why}"
+
+
+def test_where_nothing_moves(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ([], ["--against", str(folder / "old.yaml")]):
+        words = ["simulate", "--config", str(folder / "old.yaml"), *SINCE]
+        assert main([*words, "--traffic", str(folder / "calls.jsonl"), *more]) == 0
+        text = capsys.readouterr().out
+        assert "Tokens of calls that move" not in text and "?" not in text
+    # The old one moves calls and the new one moves them as well: against each other nothing does.
+    against = ["--against", str(folder / "new.yaml")]
+    assert simulate(folder, *against, "--format", "json") == 0
+    tree = told(capsys)
+    assert tree["tokens"] and not tree["total"]["moved"]["new"]
+    assert simulate(folder, *against) == 0
+    assert "Tokens of calls that move" not in capsys.readouterr().out
+    assert simulate(folder) == 0
+    assert "Tokens of calls that move" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("nano", "told"),
+    [
+        *((0, "$0"), (1, "$0.000000001"), (12_345, "$0.000012"), (40_000, "$0.000040")),
+        *((999_999, "$0.00100"), (8_000_000, "$0.0080"), (-1_234_000_000, "$-1.2340")),
+        *((99_999_999_999, "$100.0000"), (123_456_789_000_000, "$123,456.79")),
+    ],
+)
+def test_small_costs_are_not_nothing(nano: int, told: str) -> None:
+    assert amount("cost", nano) == told
 
 
 class _Tags(HTMLParser):
@@ -155,6 +221,7 @@ def test_forms_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     tags = _Tags()
     tags.feed(page)
     assert tags.rows == len([line for line in tables if "--" not in line])
+    assert "name=viewport" in page and "prefers-color-scheme:dark" in page
     assert "<script" not in page and "http" not in page.replace("https://", "")
 
 

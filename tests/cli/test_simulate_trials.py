@@ -202,7 +202,7 @@ def test_forms_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line}
     assert rows[NAME][1:4] == ["-", "at", "10%"] and rows[NAME][-2:] == ["133", "13"]
     assert "Shadows (in no figure but these)" in text
-    assert rows["small>b/large"][1:3] == ["0", "$0.0000"]
+    assert rows["small>b/large"][1:3] == ["0", "$0"]
     assert f"the rollout {NAME} is taken to be at 10% all the time" in text
     assert simulate(folder, "before", "--format", "markdown", *said) == 0
     text = capsys.readouterr().out

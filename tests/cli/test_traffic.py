@@ -62,6 +62,9 @@ def test_in_and_out(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run("stats", "--where", "team=sales", config=config) == 0
     assert "1 captured calls" in capsys.readouterr().out
     assert run("stats", "--until", "1d", config=config) == 0
+    capsys.readouterr()
+    assert run("stats", "--since", "1d", "--until", "2d", config=config) == 1
+    assert "is not before --until (" in capsys.readouterr().err
 
     out = tmp_path / "out.jsonl"
     assert run("export", "--out", str(out), config=config) == 0
