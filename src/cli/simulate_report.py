@@ -60,8 +60,8 @@ def _rows(group: Mapping[str, Any]) -> Rows:
             continue
         if METRICS[metric] == "calls" and not (one["old"] or one["new"]):
             continue
-        if one.get("why") == NO_STREAMS["why"]:
-            rows.append((title, "-", "-", NO_STREAMS["why"], ""))
+        if one.get("why") == NO_STREAMS:
+            rows.append((title, "-", "-", NO_STREAMS, ""))
             continue
         bounds = ""
         if one["low"] is not None and one["low"] != one["high"]:
@@ -76,7 +76,7 @@ def _notes(tree: Mapping[str, Any]) -> Iterator[str]:
     group = tree["total"]
     for metric in ("first_event", "latency"):
         why = group[metric]["why"]
-        if group["calls"] and why and why != NO_STREAMS["why"]:
+        if group["calls"] and why and why != NO_STREAMS:
             yield f"{_TITLES[metric]}: {why}"
     if any("?" in cell.split() for _, _, rows, _ in _sections(tree) for row in rows for cell in row):
         yield "?: not known (docs/simulate.md, What each figure means)"

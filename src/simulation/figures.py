@@ -25,7 +25,7 @@ METRICS: Mapping[str, str] = {
 }
 Tree = dict[str, Any]
 # Only streams have a first event. Whether calls overlap is then beside the point.
-NO_STREAMS: Mapping[str, str] = {"why": "no streams here"}
+NO_STREAMS = "no streams here"
 
 
 def figures(result: Result, learned: Learned) -> Tree:
@@ -70,7 +70,8 @@ def of_group(both: Both, learned: Learned) -> Tree:
             "member": round(both.moved_member, 1),
         },
         "cost": _cost(both, learned),
-        "first_event": _latency(old, new, old.first, new.first) | ({} if both.streams else NO_STREAMS),
+        "first_event": _latency(old, new, old.first, new.first)
+        | ({} if both.streams else {"why": NO_STREAMS}),
         "latency": _latency(old, new, old.whole, new.whole),
         "refusals": _count(old.refused, new.refused),
         "degradations": _count(old.degraded, new.degraded),

@@ -19,6 +19,7 @@ ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfig
 COMMAND_ERRORS = {
     "bad_traffic",
     "bad_stage",
+    "bad_span",
     "no_traffic",
     "address_in_use",
     "bad_invoice",
