@@ -20,7 +20,7 @@ from ..ledger.database import Ledger, Position
 from ..ledger.journal import Journal
 from ..ledger.recorded import recorded
 from ..ledger.tables import CALLS
-from ..simulation.recorded import Recorded, decode
+from ..simulation.recorded import Recorded, below_zero, decode
 
 # Calls that are sorted together, and those that are written at once.
 _RUN, _FRAME = 20_000, 500
@@ -102,6 +102,8 @@ class Source:
                         continue
                     try:
                         call = decode(line)
+                        if wrong := below_zero(call):
+                            raise msgspec.ValidationError(f"less than nothing - at `$.{wrong}`")
                     except (msgspec.DecodeError, UnicodeDecodeError) as error:
                         where = f"{path}:{number}" if not self.first else f"{path}, before byte {at}"
                         message = f"{where}: is no record of a call ({error}): give a calls.jsonl"

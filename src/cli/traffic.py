@@ -17,7 +17,7 @@ from ..core.traffic import Sample, Where
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..policy.redaction import Redaction, cleaned
 from ..settings import load
-from ..traffic.lines import line_of, sample_of
+from ..traffic.lines import line_of, taken
 from ..traffic.place import default_url
 from ..traffic.store import StoreError, TrafficStore
 from ..traffic.stores import open_store
@@ -100,28 +100,38 @@ def run_export(
 
 def run_import(config: Path, state_dir: Path | None, files: Sequence[str], dialect: str) -> int:
     progress = Progress()
-    taken = fresh = bad = 0
+    count = fresh = bad = 0
+    left_out: dict[str, tuple[int, str]] = {}  # what → how often, and where first
     with opened(config, state_dir, creates=True) as found:
         for name in files:
             batch: list[Sample] = []
             for number, line in _lines(name):
                 try:
-                    batch.append(cleaned(sample_of(line, time.time(), dialect), found.redaction))
+                    one = taken(line, time.time(), dialect)
+                    batch.append(cleaned(one.sample, found.redaction))
                 except ValueError as error:
                     bad += 1
                     if bad <= _MOST_TOLD:
                         print(f"{name}:{number}: {error}", file=sys.stderr)
                     continue
-                taken += 1
+                count += 1
+                for what in one.left_out:
+                    often, first = left_out.get(what, (0, f"{name}:{number}"))
+                    left_out[what] = often + 1, first
                 if len(batch) >= _AT_ONCE:
                     fresh += found.store.put(batch)
                     batch = []
-                    progress.say(f"{taken} calls")
+                    progress.say(f"{count} calls")
             fresh += found.store.put(batch)
     progress.end()
     if bad > _MOST_TOLD:
         print(f"… and {bad - _MOST_TOLD} lines more", file=sys.stderr)
-    print(f"{fresh} calls imported, {taken - fresh} were there already, {bad} bad lines", file=sys.stderr)
+    for what, (often, first) in left_out.items():
+        told = (
+            f"{first}: {what}: taken without it{f', and so in {often - 1} lines more' if often > 1 else ''}"
+        )
+        print(f"warning: {told}", file=sys.stderr)
+    print(f"{fresh} calls imported, {count - fresh} were there already, {bad} bad lines", file=sys.stderr)
     return 1 if bad else 0
 
 

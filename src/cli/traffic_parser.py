@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from ..core.traffic import FILTERS
+from ..core.traffic import FILTERS, NOT_KNOWN
 from .ledger_parser import Commands, Make, check_order, moment_ms, where
 
 _DIALECTS = ("openai-chat", "openai-responses", "openai-embeddings", "anthropic-messages")
@@ -97,8 +97,8 @@ def _filter(text: str) -> tuple[str, str]:
         )
     if name == "stream" and value not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r}: stream is true or false")
-    if name == "status" and not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: status is a number, e.g. 200; 0 where none was captured")
+    if name == "status" and value != NOT_KNOWN and not (value.isdecimal() and int(value)):
+        raise argparse.ArgumentTypeError(f"{text!r}: status is a number, e.g. 200, or {NOT_KNOWN}")
     return name, value
 
 

@@ -21,9 +21,9 @@ class Sample:
 
     `at_s` is unix time, of the call's beginning. `request` is JSON as the client sent it, `reply` JSON or
     server-sent events (`stream`) as the client got it, both behind redaction; None: not captured, or there
-    was none. `status` is the reply's (0: none came), `member` who answered. `redacted` are the names of the
-    patterns that hit (`drop` among them: a JSON path was left out; `media`: images, documents or audio were),
-    `cut` says what is missing: "" (nothing), CUT_BY_SIZE or CUT_SHORT. `purpose` and `shadow_of` (the id of
+    was none. `status` is the reply's (None: none came, or it is not known), `member` who answered. `redacted`
+    are the names of the patterns that hit (`drop` among them: a JSON path was left out; `media`: images,
+    documents or audio were), `cut` says what is missing: "" (nothing), CUT_BY_SIZE or CUT_SHORT. `purpose` and `shadow_of` (the id of
     the call that this one repeats) are as in the record.
     """
 
@@ -37,7 +37,7 @@ class Sample:
     pool: str = ""
     member: str = ""
     stream: bool = False
-    status: int = 0
+    status: int | None = None
     caller: str = ""
     agent: str = ""
     user: str = ""
@@ -52,17 +52,24 @@ class Sample:
 
 
 # By what samples can be chosen: `where` of a store, names of Sample's fields → values, one of which it has to
-# have, as text. `status` and `stream` are compared as text, too. A pool's calls are also those of the pools
-# that the broker makes beside it.
+# have, as text. `status` (`unknown` where it is not known) and `stream` are compared as text, too. A pool's
+# calls are also those of the pools that the broker makes beside it.
 FILTERS = (
     *("purpose", "shadow_of", "dialect", "path", "model", "pool", "member", "stream", "status"),
     *("caller", "agent", "user", "team", "customer", "feature", "tier", "cut", "request_id"),
 )
 Where = Mapping[str, Sequence[str]]
+NOT_KNOWN = "unknown"
+
+
+def is_good(status: int | None) -> bool:
+    return status is not None and 200 <= status < 300
 
 
 def told(value: object) -> str:
     """A field's value as `where` writes it."""
+    if value is None:
+        return NOT_KNOWN
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

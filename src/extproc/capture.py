@@ -42,7 +42,8 @@ class _UnderWay:
         self.size = size  # what is held of it, in bytes
         self.at_s = time.monotonic()
         self.is_seen = False
-        self.status, self.member = 0, ""
+        self.status: int | None = None
+        self.member = ""
         self.chunks: list[bytes] = []
         self.reply_bytes = 0
         self.is_cut = False
@@ -209,7 +210,7 @@ class CaptureStream:
         ends = False
         if kind == "response_headers":
             told = dict(self._messages.headers_of(message.response_headers, _HEADERS))
-            call.status, call.member = int(told.get(":status") or 0), told.get("x-broker-member", "")
+            call.status, call.member = int(told.get(":status") or 0) or None, told.get("x-broker-member", "")
             ends = message.response_headers.end_of_stream
         elif kind == "response_body":
             ends = message.response_body.end_of_stream

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
 from ..core.ids import unix_ms_of
@@ -9,6 +11,11 @@ from ..core.outcomes import REFUSED
 from ..core.record import HIT, JOINED
 from ..core.usage import EXACT, UNKNOWN, Usage
 
+_AMOUNTS = tuple(field.name for field in dataclasses.fields(Usage) if field.name != "beside")
+_AMOUNTS_OF_CALLS = (
+    *("started_s", "duration_ms", "first_byte_ms", "request_bytes", "response_bytes", "attempts_made"),
+    *("context_tokens", "max_output_tokens", "cost_estimate"),
+)
 NO_HEADERS: dict[str, str] = {}
 
 
@@ -137,6 +144,37 @@ class Recorded(msgspec.Struct, omit_defaults=True, gc=False):
             if usage is not None and attempt.usage_state == EXACT and attempt.member == self.member:
                 return Used(usage, attempt.member, attempt.service_tier)
         return None
+
+
+def below_zero(call: Recorded) -> str:
+    """The field that has less than nothing, as no call can; "": none."""
+    for name in _AMOUNTS_OF_CALLS:
+        if (getattr(call, name) or 0) < 0:
+            return name
+    if call.cost is not None and (call.cost.total or 0) < 0:
+        return "cost.total"
+    for number, tried in enumerate(call.attempts):
+        where = f"attempts[{number}]"
+        if tried.duration_ms < 0:
+            return f"{where}.duration_ms"
+        if tried.cost is not None and (tried.cost.total or 0) < 0:
+            return f"{where}.cost.total"
+        if tried.usage is not None and (wrong := _of_usage(tried.usage, f"{where}.usage")):
+            return wrong
+    saved = call.saved
+    if saved is not None and saved.cost is not None and (saved.cost.total or 0) < 0:
+        return "saved.cost.total"
+    return _of_usage(saved.usage, "saved.usage") if saved is not None and saved.usage is not None else ""
+
+
+def _of_usage(usage: Usage, where: str) -> str:
+    for name in _AMOUNTS:
+        if (getattr(usage, name) or 0) < 0:
+            return f"{where}.{name}"
+    for number, one in enumerate(usage.beside):
+        if wrong := _of_usage(one.usage, f"{where}.beside[{number}].usage"):
+            return wrong
+    return ""
 
 
 class Used(msgspec.Struct, frozen=True, gc=False):

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..core.traffic import Sample
@@ -24,6 +24,14 @@ _BODIES = ("request", "reply")
 _WHO = ("caller", "agent", "user", "team", "customer", "feature", "tier")
 _TEXTS = ("purpose", "shadow_of", "dialect", "path", "model", "pool", "member", "cut", *_WHO)
 _KINDS = {"openai-compatible-chat": "openai-chat"}
+# What a request of each dialect asks by, what that is, and what may stand in its place.
+_ASKS: Mapping[str, tuple[str, Any]] = {
+    "openai-chat": ("messages", list),
+    "openai-responses": ("input", (str, list)),
+    "openai-embeddings": ("input", (str, list)),
+    "anthropic-messages": ("messages", list),
+}
+_STANDS_FOR = {"openai-responses": ("prompt", "previous_response_id", "conversation")}
 _TIMES = ("at_s", "timestamp", "created_at", "created", "time")
 _MOST_S = 4e9
 _MILLI_S = 1e11  # a later time is in milliseconds
@@ -48,7 +56,14 @@ def _shown(body: bytes | None) -> Any:
     return value if isinstance(value, (dict, list)) else text
 
 
-def sample_of(line: bytes, now_s: float, dialect: str = "") -> Sample:
+class Taken(NamedTuple):
+    """`left_out`: fields of another tool's line that are not what they have to be here. The rest is good."""
+
+    sample: Sample
+    left_out: tuple[str, ...] = ()
+
+
+def taken(line: bytes, now_s: float, dialect: str = "") -> Taken:
     """What a line says. `dialect` is that of requests that do not say their own; "": it is guessed. What says
     no time is of `now_s`; what says no id gets one that is always the same. ValueError says what is wrong."""
     try:
@@ -58,7 +73,7 @@ def sample_of(line: bytes, now_s: float, dialect: str = "") -> Sample:
     if not isinstance(row, dict):
         raise ValueError("is no JSON object")
     if isinstance(row.get("request_id"), str) and "response" not in row:
-        return _own(row, now_s)
+        return Taken(_own(row, now_s))
     if "request" not in row:
         raise ValueError("has no `request`")
     return _others(row, line, now_s, dialect)
@@ -68,9 +83,9 @@ def _own(row: Mapping[str, Any], now_s: float) -> Sample:
     for name in (*_TEXTS, "request_id"):
         if not isinstance(row.get(name, ""), str):
             raise ValueError(f"`{name}` is no text")
-    status = row.get("status", 0)
-    if not isinstance(status, int) or isinstance(status, bool):
-        raise ValueError("`status` is no number")
+    status = row.get("status")
+    if status is not None and status != 0 and _status(status) is None:
+        raise ValueError("`status` is no number of 100 to 599, and not null")
     if not 1 <= len(row["request_id"]) <= 128:
         raise ValueError("`request_id` has to have 1 to 128 characters")
     redacted = row.get("redacted", [])
@@ -84,14 +99,14 @@ def _own(row: Mapping[str, Any], now_s: float) -> Sample:
         _time(row, now_s),
         **{name: row.get(name, "") for name in _TEXTS},
         stream=row.get("stream") is True,
-        status=status,
+        status=_status(status),
         request=request,
         reply=reply,
         redacted=tuple(redacted),
     )
 
 
-def _others(row: Mapping[str, Any], line: bytes, now_s: float, dialect: str) -> Sample:
+def _others(row: Mapping[str, Any], line: bytes, now_s: float, dialect: str) -> Taken:
     asked, got = row["request"], row.get("response", row.get("reply"))
     status, path = row.get("status", row.get("status_code")), ""
     if isinstance(asked, dict) and isinstance(asked.get("body"), (dict, str)):
@@ -110,20 +125,47 @@ def _others(row: Mapping[str, Any], line: bytes, now_s: float, dialect: str) -> 
     said = asked if isinstance(asked, dict) else _decoded(asked)
     surface = _surface(str(row.get("kind", "")), path, dialect, request, got)
     reply = _body(got)
+    at_s = _time(row, _time(got, now_s) if isinstance(got, dict) else now_s)
+    _check_asked(said, surface.dialect)
     who: dict[str, Any] = {name: row[name] for name in _WHO if isinstance(row.get(name), str)}
+    left_out = [f"`{name}` is no text" for name in _WHO if not isinstance(row.get(name), str | None)]
+    if status is not None and _status(status) is None:
+        left_out.append("`status` is no number of 100 to 599")
+    elif status is None and reply is not None:
+        status = 200  # who keeps replies alone keeps those that came
     stream = isinstance(got, str) and not got.lstrip().startswith(("{", "["))
-    return Sample(
+    sample = Sample(
         _id(row, line),
-        _time(row, _time(got, now_s) if isinstance(got, dict) else now_s),
+        at_s,
         dialect=surface.dialect,
         path=surface.path,
         model=str(said.get("model", "")),
         stream=stream if got is not None else said.get("stream") is True,
-        status=status if isinstance(status, int) else 200 if reply is not None else 0,
+        status=_status(status),
         **who,
         request=request,
         reply=reply,
     )
+    return Taken(sample, tuple(left_out))
+
+
+def _status(value: Any) -> int | None:
+    """None: it is none of HTTP's."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value[:9])
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 100 <= value <= 599 else None
+
+
+def _check_asked(said: Mapping[str, Any], dialect: str) -> None:
+    """ValueError where a request asks nothing, so that nobody could be asked it again."""
+    name, kinds = _ASKS[dialect]
+    if said.get(name) is None:
+        if not any(said.get(other) is not None for other in _STANDS_FOR.get(dialect, ())):
+            raise ValueError(f"`request` has no `{name}`, which is what {dialect} asks by")
+    elif not isinstance(said[name], kinds):
+        right = "a list" if kinds is list else "a text or a list"
+        raise ValueError(f"`request.{name}` is not {right}")
 
 
 def _decoded(text: str) -> dict[str, Any]:

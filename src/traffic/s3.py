@@ -182,6 +182,7 @@ class S3Store:
                 return
         for text in body.splitlines():
             fields = msgspec.json.decode(text)
+            fields["status"] = fields["status"] or None  # 0 in what older brokers wrote
             yield _Line(fields["at_s"], fields["request_id"], fields, len(text))
 
     def _line(self, sample: Sample) -> bytes:

@@ -37,7 +37,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..core.errors import Misconfigured
-from ..core.traffic import Sample, Where
+from ..core.traffic import NOT_KNOWN, Sample, Where, told
 from ..core.trials import made_beside
 from ..embedded import BUSY_MS, make_wal
 from .drawing import lot_of
@@ -59,7 +59,7 @@ SAMPLES = Table(
     Column("at_s", Double, nullable=False),
     *(Column(name, Text, nullable=False) for name in (*_TEXTS, *_WHO)),
     Column("stream", Boolean, nullable=False),
-    Column("status", Integer, nullable=False),
+    Column("status", Integer, nullable=False),  # 0: not known
     Column("redacted", Text, nullable=False),  # JSON: a list
     Column("request", LargeBinary),
     Column("reply", LargeBinary),
@@ -150,7 +150,8 @@ class SqlStore:
             for name in BY:
                 column = SAMPLES.c[name]
                 groups = connection.execute(select(column, func.count()).where(*conditions).group_by(column))
-                by[name] = {str(value): number for value, number in groups}
+                is_status = name == "status"
+                by[name] = {told(value or None if is_status else value): number for value, number in groups}
         return Stats(count, int(size), first, last, by)
 
     def expire(self, before_s: float, most_bytes: int = 0) -> int:
@@ -208,7 +209,7 @@ class SqlStore:
             "at_s": sample.at_s,
             **texts,
             "stream": sample.stream,
-            "status": sample.status,
+            "status": sample.status or 0,
             "redacted": msgspec.json.encode(sample.redacted).decode(),
             **bodies,
             "key": self._sealer.key,
@@ -216,12 +217,13 @@ class SqlStore:
         }
 
     def _sample(self, row: Mapping[str, Any]) -> Sample:
-        known = {name: row[name] for name in ("request_id", "at_s", "stream", "status", *_TEXTS, *_WHO)}
+        known = {name: row[name] for name in ("request_id", "at_s", "stream", *_TEXTS, *_WHO)}
         bodies: dict[str, Any] = {
             name: None if row[name] is None else self._sealer.open(bytes(row[name]), row["request_id"], name)
             for name in ("request", "reply")
         }
-        return Sample(**known, **bodies, redacted=tuple(msgspec.json.decode(row["redacted"])))
+        status = row["status"] or None
+        return Sample(**known, **bodies, status=status, redacted=tuple(msgspec.json.decode(row["redacted"])))
 
     def _connected(self, url: str) -> Engine:
         rest = url.partition(":")[2]
@@ -286,7 +288,8 @@ def _conditions(since_s: float, until_s: float, where: Where) -> list[ColumnElem
         if name == "stream":
             conditions.append(column.in_([value == "true" for value in values if value in ("true", "false")]))
         elif name == "status":
-            conditions.append(column.in_([int(value) for value in values if value.isdecimal()]))
+            known = [int(value) for value in values if value.isdecimal() and 0 < int(value) < 1_000]
+            conditions.append(column.in_([*known, 0] if NOT_KNOWN in values else known))
         elif name == "pool":
             made = (func.substr(column, 1, len(begin)) == begin for begin in made_beside(values))
             conditions.append(or_(column.in_(list(values)), *made))

@@ -12,7 +12,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 
-from ..core.traffic import Sample
+from ..core.traffic import Sample, is_good
 from ..core.trials import CANDIDATE, SHADOW, STABLE
 from ..dialects import Upstream, provider_dialect
 from ..dialects.conversation import Refusal, Text, ToolCall
@@ -39,7 +39,7 @@ class Agreements:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def sampled(self, sample: Sample) -> None:
-        if not sample.reply or sample.cut or not 200 <= sample.status < 300:
+        if not sample.reply or sample.cut or not is_good(sample.status):
             return
         is_copy = sample.purpose == SHADOW
         pool = sample.caller.partition(":")[2] if is_copy else sample.pool

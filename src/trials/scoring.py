@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
 
-from ..core.traffic import Sample
+from ..core.traffic import Sample, is_good
 from ..core.trials import CANDIDATE, STABLE, Scores, ToScore
 from .frames import Graded
 
@@ -225,7 +225,7 @@ class Jobs:
 
 def is_answer(sample: Sample) -> bool:
     """A good one, and whole."""
-    return bool(sample.request and sample.reply and not sample.cut and 200 <= sample.status < 300)
+    return bool(sample.request and sample.reply and not sample.cut) and is_good(sample.status)
 
 
 def _size(sample: Sample | None) -> int:

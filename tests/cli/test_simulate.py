@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,38 @@ def test_where_there_is_no_call(folder: Path, capsys: pytest.CaptureFixture[str]
         traffic.write_text(text)
         assert simulate(folder) == 1
         assert f"{traffic} has no records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("attempts[0].usage.output", lambda row: row["attempts"][0]["usage"].update(output=-1)),
+        ("attempts[0].usage.cache_read", lambda row: row["attempts"][0]["usage"].update(cache_read=-1)),
+        ("attempts[0].cost.total", lambda row: row["attempts"][0]["cost"].update(total=-1)),
+        ("attempts[0].duration_ms", lambda row: row["attempts"][0].update(duration_ms=-0.5)),
+        ("cost.total", lambda row: row["cost"].update(total=-1)),
+        ("first_byte_ms", lambda row: row.update(first_byte_ms=-1)),
+        ("context_tokens", lambda row: row.update(context_tokens=-1)),
+        ("saved.usage.input", lambda row: row.update(saved={"usage": {"input": -1}})),
+        (
+            "attempts[0].usage.beside[0].usage.input",
+            lambda row: row["attempts"][0]["usage"].update(
+                beside=[{"model": "m", "usage": {"input": -1, "output": 1}}]
+            ),
+        ),
+    ],
+)
+def test_nothing_is_less_than_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], field: str, change: Callable[[Any], object]
+) -> None:
+    traffic = folder / "calls.jsonl"
+    lines = traffic.read_bytes().splitlines()
+    row = json.loads(lines[1])
+    change(row)
+    traffic.write_bytes(b"\n".join([lines[0], json.dumps(row).encode(), *lines[2:]]))
+    assert simulate(folder) == 1
+    told = capsys.readouterr().err
+    assert f"{traffic}:2: is no record of a call (less than nothing - at `$.{field}`)" in told
 
 
 def test_where_no_call_is_a_stream(

@@ -89,6 +89,26 @@ def test_in_and_out(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (other / "again").read_bytes() == out.read_bytes()
 
 
+def test_what_is_left_out_is_counted(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    rows: list[dict[str, Any]] = [{"id": str(n), "request": asked, "team": 5} for n in range(3)]
+    rows += [{"request": {"model": "m"}}, {"id": "s", "request": asked, "response": {}, "status": "ok"}]
+    log.write_text("\n" + "\n".join(map(json.dumps, rows)))
+    assert run("import", str(log), config=config) == 1  # for the line that asks nothing
+    told = capsys.readouterr().err
+    assert f"warning: {log}:2: `team` is no text: taken without it, and so in 2 lines more" in told
+    assert f"warning: {log}:6: `status` is no number of 100 to 599: taken without it\n" in told
+    assert f"\n{log}:5: `request` has no `" in f"\n{told}"
+    assert "4 calls imported, 0 were there already, 1 bad lines" in told
+    assert run("stats", config=config) == 0
+    assert ["status", "unknown", "4"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert run("stats", "--where", "status=unknown", config=config) == 0
+    assert "4 captured calls" in capsys.readouterr().out
+
+
 def test_what_can_not_be(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +127,8 @@ def test_what_can_not_be(
     assert "has no section `capture`" in capsys.readouterr().err
     for words, told in (
         ("nonsense=1", "names are purpose, "),
-        ("status=ok", "'status=ok': status is a number, e.g. 200"),
+        ("status=ok", "'status=ok': status is a number, e.g. 200, or unknown"),
+        ("status=0", "'status=0': status is a number, e.g. 200, or unknown"),
         ("stream=maybe", "'stream=maybe': stream is true or false"),
     ):
         with pytest.raises(SystemExit):

@@ -96,7 +96,7 @@ def test_an_answer_of_the_cache_is_captured_as_a_members_would_be() -> None:
     large = with_reply(replace(reply, body=b"x" * 500), made())
     assert large.sample is not None and (large.sample.reply, large.sample.cut) == (None, "size")
     alone = with_reply(reply, made(replace(SALES, reply=False)))
-    assert alone.sample is not None and (alone.sample.reply, alone.sample.status) == (None, 0)
+    assert alone.sample is not None and (alone.sample.reply, alone.sample.status) == (None, None)
 
 
 def test_the_brokers_own_last_word_on_a_call_under_way() -> None:

@@ -126,7 +126,7 @@ def test_one_without_a_reply_is_known_by_its_record(monkeypatch: Any) -> None:
         desk.end(call, is_whole=True)
 
     unseen, seen = with_desk(work)  # type: ignore[arg-type]
-    assert (unseen.status, unseen.reply, unseen.cut, seen.cut) == (0, None, "ended", "")
+    assert (unseen.status, unseen.reply, unseen.cut, seen.cut) == (None, None, "ended", "")
 
 
 def test_a_store_that_fails_fails_no_call() -> None:

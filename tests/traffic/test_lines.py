@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.traffic import Sample
-from modelbroker.traffic.lines import line_of, sample_of
+from modelbroker.traffic.lines import line_of, taken
 from support.recordings import recordings
 
 NOW_S = 1_790_000_000.0
@@ -29,7 +29,7 @@ _body = st.none() | _json.map(
         st.floats(1, 3e9),
         team=st.text(st.characters(codec="utf-8"), max_size=9),
         stream=st.booleans(),
-        status=st.integers(0, 599),
+        status=st.none() | st.integers(100, 599),
         request=_json.map(lambda value: json.dumps(value).encode()),
         reply=st.just(b'data: {"a": 1}\n\ndata: [DONE]\n\n') | _body,
         redacted=st.lists(st.sampled_from(("email", "card"))).map(tuple),
@@ -37,7 +37,8 @@ _body = st.none() | _json.map(
     )
 )
 def test_what_goes_out_comes_in_again(sample: Sample) -> None:
-    again = sample_of(line_of(sample), NOW_S)
+    again, left_out = taken(line_of(sample), NOW_S)
+    assert left_out == ()
     assert line_of(sample).count(b"\n") == 1
     bodies = {"request": None, "reply": None}
     assert dataclasses.replace(again, **bodies) == dataclasses.replace(sample, **bodies)
@@ -73,10 +74,11 @@ MESSAGES = {"model": "claude-opus-4-7", "max_tokens": 9, "messages": [{"role": "
 )
 def test_logs_of_other_tools(row: dict[str, Any], dialect: str, at_s: float) -> None:
     line = json.dumps(row).encode()
-    sample = sample_of(line, NOW_S)
+    sample, left_out = taken(line, NOW_S)
+    assert left_out == ()
     assert (sample.dialect, sample.at_s, sample.model) == (dialect, at_s, sample.model) and sample.model
     assert sample.request and isinstance(json.loads(sample.request), dict)
-    assert sample == sample_of(line + b"\n", NOW_S)  # the same again is the same call
+    assert sample == taken(line + b"\n", NOW_S).sample  # the same again is the same call
     assert sample.team == row.get("team", "")
     assert sample.stream == (row.get("response") == "data: {}\n\n")
 
@@ -95,6 +97,16 @@ def test_logs_of_other_tools(row: dict[str, Any], dialect: str, at_s: float) -> 
         (b'{"request": {"a": 1}, "timestamp": -1}', "is no time"),
         (b'{"request_id": "a"}', "neither `request` nor `reply`"),
         (b'{"request_id": "a", "status": "x", "request": {}}', "`status` is no number"),
+        (b'{"request_id": "a", "status": true, "request": {}}', "`status` is no number"),
+        (b'{"request_id": "a", "status": -1, "request": {}}', "`status` is no number"),
+        (b'{"request": {"model": "m"}}', "`request` has no `(messages|input)`"),
+        (b'{"request": {"model": "m", "messages": null}}', "`request` has no `messages`"),
+        (b'{"request": {"model": "m", "messages": "hi"}}', "`request.messages` is not a list"),
+        (
+            b'{"request": {"body": {"input": 3}, "url": "https://x/v1/embeddings"}}',
+            "`request.input` is not a text or a list",
+        ),
+        (b'{"kind": "openai-responses", "request": {"body": {"messages": []}}}', "has no `input`"),
         (b'{"request_id": "", "request": {}}', "1 to 128 characters"),
         (b'{"request_id": "a", "team": 3, "request": {}}', "`team` is no text"),
         (b'{"request_id": "a", "redacted": "x", "request": {}}', "no list of names"),
@@ -102,7 +114,34 @@ def test_logs_of_other_tools(row: dict[str, Any], dialect: str, at_s: float) -> 
 )
 def test_what_is_wrong_is_told(line: bytes, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
-        sample_of(line, NOW_S)
+        taken(line, NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("more", "left_out"),
+    [
+        ({"team": 5, "user": None, "tier": ""}, ("`team` is no text",)),
+        ({"team": ["a"], "customer": {}, "feature": "f"}, ("`team` is no text", "`customer` is no text")),
+        ({"status": "success"}, ("`status` is no number of 100 to 599",)),
+        ({"status": 0}, ("`status` is no number of 100 to 599",)),
+    ],
+)
+def test_what_is_left_out_of_a_line_is_told(more: dict[str, Any], left_out: tuple[str, ...]) -> None:
+    found = taken(json.dumps({"request": CHAT, "response": CHAT_REPLY, **more}).encode(), NOW_S)
+    assert found.left_out == left_out
+    assert found.sample.status == (None if "status" in more else 200)
+    assert found.sample.feature == more.get("feature", "") and found.sample.team == ""
+
+
+def test_a_status_that_is_not_known_is_none() -> None:
+    def status(**more: Any) -> int | None:
+        return taken(json.dumps({"request": CHAT, **more}).encode(), NOW_S).sample.status
+
+    assert status() is None and status(response=CHAT_REPLY) == 200
+    assert status(response=CHAT_REPLY, status="503") == status(status_code=503) == 503
+    # As older ones exported it.
+    assert status(request_id="a", status=0) is status(request_id="a", status=None) is None
+    assert b'"status": null' in line_of(Sample("a", 1.0))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +153,7 @@ def test_what_is_wrong_is_told(line: bytes, wrong: str) -> None:
     ],
 )
 def test_the_recordings_come_in(row: dict[str, Any]) -> None:
-    sample = sample_of(json.dumps(row).encode(), NOW_S)
+    sample = taken(json.dumps(row).encode(), NOW_S).sample
     kind = row["kind"].replace("openai-compatible-chat", "openai-chat")
     assert (sample.dialect, sample.status) == (kind, row["response"]["status"])
     assert sample.request and json.loads(sample.request) == row["request"]["body"]

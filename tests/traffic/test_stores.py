@@ -32,7 +32,7 @@ def samples(count: int, *, every_s: float = 60, seed: int = 1) -> list[Sample]:
                 pool=f"pool-{number % 3}",
                 member="openai/gpt-5",
                 stream=number % 2 == 0,
-                status=200 if number % 5 else 529,
+                status=(200 if number % 5 else 529) if number % 7 else None,
                 team="sales" if number % 4 else "",
                 request=b'{"messages":[{"content":"canary-%d"}]}' % number,
                 reply=b"data: {}\n\n" if number % 3 else None,
@@ -82,6 +82,10 @@ def test_what_was_put_is_read_in_the_order_of_time(url: str) -> None:
             if one.team == "sales" and one.stream and one.status == 200 and one.pool != "pool-0"
         ]
         assert list(store.read(where=sales)) == chosen and chosen
+        # What is not known is no number.
+        for asked, status in (("unknown", None), ("529", 529), ("0", 0), ("9" * 30, 0)):
+            of_status = [one for one in all_of_them if one.status == status]
+            assert list(store.read(where={"status": [asked]})) == of_status
 
 
 def test_a_pools_calls_are_also_those_of_its_candidates(url: str) -> None:
@@ -126,7 +130,9 @@ def test_statistics(url: str) -> None:
         assert (stats.samples, stats.first_s, stats.last_s) == (30, AT_S, AT_S + 29 * 60)
         assert stats.bytes > 30 * 40
         assert stats.by["pool"] == {"pool-0": 10, "pool-1": 10, "pool-2": 10}
-        assert stats.by["status"] == {"200": 24, "529": 6} and stats.by["key"] == {key_id(KEY): 30}
+        assert stats.by["status"] == {"200": 20, "529": 5, "unknown": 5} and stats.by["key"] == {
+            key_id(KEY): 30
+        }
         assert store.stats(AT_S, AT_S + 600, {"pool": ["pool-1"]}).samples == 3
 
 
