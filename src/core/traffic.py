@@ -23,8 +23,8 @@ class Sample:
     server-sent events (`stream`) as the client got it, both behind redaction; None: not captured, or there
     was none. `status` is the reply's (None: none came, or it is not known), `member` who answered. `redacted`
     are the names of the patterns that hit (`drop` among them: a JSON path was left out; `media`: images,
-    documents or audio were), `cut` says what is missing: "" (nothing), CUT_BY_SIZE or CUT_SHORT. `purpose` and `shadow_of` (the id of
-    the call that this one repeats) are as in the record.
+    documents or audio were), `cut` says what is missing: "" (nothing), CUT_BY_SIZE or CUT_SHORT.
+    `purpose` and `shadow_of` (the id of the call that this one repeats) are as in the record.
     """
 
     request_id: str
