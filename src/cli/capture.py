@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from ..core.catalog import Catalog, SecretRef
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
 from ..extproc.capture import CAPTURED
+from ..settings import place_at
 from ..traffic.place import checked, default_url
 from ..traffic.reports import ENDS_WITHIN_S, Report, Settings, packed
 from ..traffic.sealing import check_can_encrypt, read_key
@@ -37,8 +39,8 @@ _QUEUED = Gauge("modelbroker_capture_queued_bytes", "Captured calls on their way
 
 
 def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings | None, str]:
-    """(settings, why there are none); no URL stands for the file in the state folder. Misconfigured where
-    what it needs is not installed."""
+    """(settings, why there are none, behind the field that is to blame); no URL stands for the file in the
+    state folder. Misconfigured where what it needs is not installed."""
     url = capture.url
     if capture.secret is not None:
         value, why = read_secret(capture.secret, environ)
@@ -52,14 +54,15 @@ def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings 
         if capture.secret is None or error.code != "traffic_url":
             raise
         return None, f"capture.store: {secret_place(capture.secret)}: {error.message}"
-    refs = (capture.key, *capture.old_keys) if capture.key is not None else ()
+    refs = {"key": capture.key} if capture.key is not None else {}
     if refs:
+        refs |= {f"old_keys[{number}]": ref for number, ref in enumerate(capture.old_keys)}
         check_can_encrypt()
     keys = []
-    for ref in refs:
+    for name, ref in refs.items():
         key, why = _key(ref, environ)
         if key is None:
-            return None, f"capture.encryption: {why}"
+            return None, f"capture.encryption.{name}: {why}"
         keys.append(key.hex())
     made = Settings(
         url=url,
@@ -72,6 +75,13 @@ def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings 
         store_bytes=capture.store_bytes,
     )
     return made, ""
+
+
+def located(why: str, texts: Mapping[str, str]) -> str:
+    """Why there are no settings, and where: `a.yaml:3: capture.encryption.key: …`."""
+    field, _, rest = why.partition(": ")
+    path = [int(part) if part.isdecimal() else part for part in re.findall(r"\w+", field)]
+    return f"{place_at(texts, *path)}: {rest}"
 
 
 def _key(ref: SecretRef, environ: Mapping[str, str]) -> tuple[bytes | None, str]:

@@ -19,6 +19,7 @@ from ..evals.custom import function_named
 from ..xds.bootstrap import BootstrapOptions, bootstrap
 from ..xds.snapshot import Versions
 from ..xds.types import ADS, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, OUTER_ROUTES, ROUTES, SECRET
+from .capture import located
 from .prices import price_list_or_warning
 from .runtime import Overrides, prepare_path
 
@@ -28,13 +29,12 @@ _VALIDATE_TIMEOUT_S = 60
 def check_path(path: Path, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
-    for warning in ready.warnings:
-        if warning not in ready.problems:
-            print(f"warning: {warning}", file=sys.stderr)
+    for warning in (*ready.compile_warnings, *ready.resolved.warnings):  # the others are errors here
+        print(f"warning: {warning}", file=sys.stderr)
     if ready.problems:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
     if ready.capture_why:
-        raise Misconfigured(500, "capture_unset", f"{path}: {ready.capture_why}")
+        raise Misconfigured(500, "capture_unset", located(ready.capture_why, ready.texts))
     for name in _functions(ready.catalog):
         function_named(name)
     judged = ""

@@ -68,7 +68,7 @@ def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
     cells = (
         row["rollout"],
         row["phase"],
-        f"{row['stage']} of {' → '.join(row['stages'])}",
+        " → ".join(f"[{name}]" if name == row["stage"] else name for name in row["stages"]),
         _ago(now_s - row["since_s"]),
         f"{calls[CANDIDATE]} of {row['min_calls']}",
         str(calls[STABLE]),

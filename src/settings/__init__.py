@@ -5,7 +5,7 @@ Imports `core` only.
 
 from .compiler import Loaded, compile_texts, load
 from .files import read_files
-from .merge import place_of
+from .merge import place_at, place_of
 from .prices import PriceList, price_book
 from .problems import Problem, SettingsError
 
@@ -16,6 +16,7 @@ __all__ = [
     "SettingsError",
     "compile_texts",
     "load",
+    "place_at",
     "place_of",
     "price_book",
     "read_files",

@@ -113,7 +113,16 @@ def place_of(files: Mapping[str, str], section: str, name: str, *path: str | int
     """`a.yaml:3: issuers[0].jwks`: where it stands in files that were compiled, for what is found to be wrong
     behind that. They are read once more for it."""
     merged = merge(files)
-    found = merged.problem((section, merged.names(section)[name], *path), "", "")
+    return _place(merged, (section, merged.names(section)[name], *path))
+
+
+def place_at(files: Mapping[str, str], *path: str | int) -> str:
+    """The same of a section that is no list: `a.yaml:3: capture.encryption.key`."""
+    return _place(merge(files), path)
+
+
+def _place(merged: Merged, path: Path) -> str:
+    found = merged.problem(path, "", "")
     return f"{found.file}:{found.line}: {found.field}"
 
 

@@ -144,6 +144,12 @@ class _Reader:
             wrong = f"the name {show(name)} is taken already at {{also}}"
             self.merged.wrong((*path, "name"), wrong, "give each rollout its own", also=self.names[name])
         self.names.setdefault(name, path)
+        candidate = self.made.get(target) or self.pools.get(target)
+        ours, theirs = ({one.id for one in found.members} if found else set() for found in (pool, candidate))
+        if ours == theirs and len(ours) == 1:
+            wrong = f"{show(to)} has the only member that {show(pool.name)} has: both arms are the same"
+            right = "name another one, or keep it to see what chance alone does (an A/A test)"
+            self.merged.warn((*path, "to"), wrong, right)
         stages: list[Stage] = []
         entries = said.stages or [StageIn.model_validate({"share": share}) for share in _DEFAULT_SHARES]
         for index, entry in enumerate(entries):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from modelbroker.cli import capture
 from modelbroker.cli.capture import CaptureKeeper, settings_of
+from modelbroker.cli.main import main
 from modelbroker.core.capture import Capture, CaptureRule
 from modelbroker.core.catalog import SecretRef
 from modelbroker.core.traffic import Sample
@@ -139,7 +140,9 @@ def test_another_configuration_is_another_writer(tmp_path: Path) -> None:
 
 
 def test_why_nothing_is_captured() -> None:
-    assert "KEY is not set" in settings_of(CAPTURE, {})[1]
+    assert settings_of(CAPTURE, {})[1] == "capture.encryption.key: the environment variable KEY is not set"
+    old = replace(CAPTURE, old_keys=(CAPTURE.key, SecretRef("env", "OLD")))  # type: ignore[arg-type]
+    assert settings_of(old, {"KEY": KEY})[1].startswith("capture.encryption.old_keys[1]: the environment")
     assert "holds is no key of 32 bytes" in settings_of(CAPTURE, {"KEY": "short"})[1]
     away = replace(CAPTURE, secret=SecretRef("env", "URL"))
     assert settings_of(away, {"KEY": KEY, "URL": "mysql://x"})[1].startswith("capture.store: the environment")
@@ -148,3 +151,34 @@ def test_why_nothing_is_captured() -> None:
         {"KEY": KEY, "URL": "s3://bucket/c", "OLD": "00" * 32},
     )
     assert good is not None and not why and good.keys == (KEY, "00" * 32)
+
+
+@pytest.mark.parametrize(
+    ("environ", "field", "told"),
+    [
+        ({"KEY": "short"}, "key", "what the environment variable KEY holds is no key of 32 bytes"),
+        ({}, "key", "the environment variable KEY is not set"),
+        ({"KEY": KEY}, "old_keys[0]", "the environment variable OLD is not set"),
+    ],
+)
+def test_check_says_it_once_and_where(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    field: str,
+    told: str,
+) -> None:
+    for name in ("KEY", "OLD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    lines = ["pools:", "  - {name: p, members: [{provider: openai, model: gpt-5-mini}]}", "capture:"]
+    lines += ["  rules: [{match: {}}]", "  encryption:", "    key: {env: KEY}", "    old_keys: [{env: OLD}]"]
+    path = tmp_path / "broker.yaml"
+    path.write_text("\n".join(lines))
+    assert main(["check", str(path)]) == 1
+    said = [one for one in capsys.readouterr().err.splitlines() if "OPENAI_API_KEY" not in one]
+    line = len(lines) - (field == "key")
+    assert said == [one for one in said if f"{path}:{line}: capture.encryption.{field}: {told}" in one]
+    assert len(said) == 1

@@ -163,4 +163,6 @@ def test_check_refuses_a_key_that_is_not_there(
     monkeypatch.delenv("TRAFFIC_KEY")
     capsys.readouterr()
     assert main(["check", "--no-envoy", str(config)]) == 1
-    assert "capture.encryption: the environment variable TRAFFIC_KEY is not set" in capsys.readouterr().err
+    assert (
+        "capture.encryption.key: the environment variable TRAFFIC_KEY is not set" in capsys.readouterr().err
+    )

@@ -190,8 +190,8 @@ def test_a_rollout_for_people() -> None:
         ],
     }
     assert lines(row, 820.0) == [
-        "ROLLOUT  PHASE    STAGE            SINCE  CALLS    STABLE",
-        "try-1    running  10% of 1% → 10%  12 m   9 of 20  90",
+        "ROLLOUT  PHASE    STAGE       SINCE  CALLS    STABLE",
+        "try-1    running  1% → [10%]  12 m   9 of 20  90",
         "  every gate passed",
         "  GATE    VERDICT  CANDIDATE             STABLE            ALLOWED",
         "  errors  open     1.00 % (0.10 % to ?)  ?                 3.00 %",

@@ -63,6 +63,25 @@ def test_a_stage_may_have_gates_of_its_own() -> None:
     assert (last.hold_ms, last.limit_ms, last.gates.errors_ppm) == (120_000, 10_800_000, 20_000)
 
 
+@pytest.mark.parametrize("to", ["anthropic/claude-opus-4-7", "again"])
+def test_a_candidate_that_is_the_pool_itself_is_warned_of(to: str) -> None:
+    again = {**POOL, "name": "again"}
+
+    def warnings(*members: dict[str, Any]) -> list[str]:
+        pool = {**POOL, "members": [*POOL["members"], *members], "rollout": {"to": to}}  # type: ignore[misc]
+        text = yaml.safe_dump({"pools": [pool, again]})
+        loaded = compile_texts({"x.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
+        assert loaded.catalog.trials["chat"].rollout is not None  # it may well be meant
+        return [str(one) for one in loaded.warnings]
+
+    (warning,) = warnings()
+    assert warning.startswith("x.yaml:") and "pools[0].rollout.to" in warning
+    assert f'"{to}" has the only member that "chat" has' in warning and "(an A/A test)" in warning
+    # One of two members, or another one, is none.
+    assert warnings({"provider": "openai", "model": "gpt-5-mini"}) == []
+    assert load(rollout={"to": "cheap"}).warnings == ()
+
+
 def test_what_nothing_bounds_is_warned_of() -> None:
     (warning,) = load(shadow={"to": "cheap"}).warnings
     assert "nothing bounds what copies of calls to cheap cost" in str(warning)
