@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from operator import attrgetter
 
 import msgspec
 
@@ -16,6 +17,7 @@ _AMOUNTS_OF_CALLS = (
     *("started_s", "duration_ms", "first_byte_ms", "request_bytes", "response_bytes", "attempts_made"),
     *("context_tokens", "max_output_tokens", "cost_estimate"),
 )
+_of_amounts, _of_calls_amounts = attrgetter(*_AMOUNTS), attrgetter(*_AMOUNTS_OF_CALLS)
 NO_HEADERS: dict[str, str] = {}
 
 
@@ -148,9 +150,8 @@ class Recorded(msgspec.Struct, omit_defaults=True, gc=False):
 
 def below_zero(call: Recorded) -> str:
     """The field that has less than nothing, as no call can; "": none."""
-    for name in _AMOUNTS_OF_CALLS:
-        if (getattr(call, name) or 0) < 0:
-            return name
+    if min(filter(None, _of_calls_amounts(call)), default=0) < 0:
+        return next(name for name in _AMOUNTS_OF_CALLS if (getattr(call, name) or 0) < 0)
     if call.cost is not None and (call.cost.total or 0) < 0:
         return "cost.total"
     for number, tried in enumerate(call.attempts):
@@ -168,9 +169,8 @@ def below_zero(call: Recorded) -> str:
 
 
 def _of_usage(usage: Usage, where: str) -> str:
-    for name in _AMOUNTS:
-        if (getattr(usage, name) or 0) < 0:
-            return f"{where}.{name}"
+    if min(filter(None, _of_amounts(usage)), default=0) < 0:
+        return f"{where}.{next(name for name in _AMOUNTS if (getattr(usage, name) or 0) < 0)}"
     for number, one in enumerate(usage.beside):
         if wrong := _of_usage(one.usage, f"{where}.beside[{number}].usage"):
             return wrong
