@@ -131,6 +131,9 @@ class Writer:
             self._read()
         if self._has_ended:
             self._flush(self._store)
+        self._report_in_time()
+
+    def _report_in_time(self) -> None:
         if time.monotonic() - self._said_s > _REPORT_EVERY_S:
             self._report()
 
@@ -150,6 +153,7 @@ class Writer:
         self._buffer += data
         for text in self._texts():
             self._take(text)
+            self._report_in_time()  # each of them may take its five seconds
 
     def _texts(self) -> Iterator[bytes]:
         start = 0
