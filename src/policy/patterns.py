@@ -348,7 +348,7 @@ def hits(text: str, finders: Mapping[str, Finder]) -> list[Hit]:
     layers: list[_Layer] = []
     inner = text
     while True:
-        # Values that are dropped end where they do: where one more layer is read, that can't be told any more.
+        # Where one more layer is read, it can't be told any more where values that are dropped end.
         dropped = joined([hit for hit in found if hit.name == DROPPED])
         starts = [hit.start for hit in dropped]
         for name, finder in finders.items():
