@@ -281,9 +281,9 @@ class Learned:
         return found
 
     def spread(self, member: str) -> tuple[float, float]:
-        """Relative variances of a prompt's tokens (beside what is estimated) and of an answer's: to their
-        mean squares, so that over all calls, each by its own size, they come to what was seen. (To the square of
-        the mean, a few large calls would count for all.)"""
+        """Relative variances of a prompt's tokens (beside what is estimated) and of an answer's: of their
+        mean squares, so that over all calls, each by its size, they come to what was seen. (Of the mean's
+        square, a few large calls would count for all.)"""
         if (found := self._spread.get(member)) is None:
             sums = self.members.get(member)
             if sums is None or sums.n < LEAST_CALLS:
