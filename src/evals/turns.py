@@ -42,6 +42,8 @@ class Turns:
             async with self._an_end:
                 while self._paid == before and self._under_way:
                     await self._an_end.wait()
-            if self._paid == before:
-                alone += 1
-                await asyncio.sleep(self._look_s)
+            if self._paid != before:
+                alone = 0
+                continue
+            alone += 1
+            await asyncio.sleep(self._look_s)

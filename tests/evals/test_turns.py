@@ -52,3 +52,29 @@ def test_what_fits_behind_others_waits_for_them_however_long() -> None:
 
     said, posts = asyncio.run(run())
     assert said == ["said"] * 3 and posts < 12
+
+
+def test_what_is_settled_a_while_behind_an_end_is_waited_for_each_time() -> None:
+    """Room for two of twelve, free again a few looks later: more looks in all than one alone has."""
+
+    async def run() -> list[str]:
+        turns, look_s, free = Turns(0.02), 0.02, 2
+
+        def settle() -> None:
+            nonlocal free
+            free += 1
+
+        async def call() -> str:
+            nonlocal free
+            await asyncio.sleep(0)
+            if not free:
+                return "refused"
+            free -= 1
+            await asyncio.sleep(0.001)
+            asyncio.get_running_loop().call_later(2.5 * look_s, settle)
+            return "said"
+
+        async with asyncio.timeout(20):
+            return await asyncio.gather(*[turns.take(call, is_refused) for _ in range(12)])
+
+    assert asyncio.run(run()) == ["said"] * 12
