@@ -135,22 +135,40 @@ class ChildKeeper(Generic[What]):
                 if self._is_stuck():
                     self._log.error("%s says nothing any more: it is ended", self._what)
                     child.kill()
-            await asyncio.to_thread(child.wait)
+            await self._ended(child)
             return False
         finally:
             listening.cancel()
             changing.cancel()
+
+    async def _ended(self, child: Popen[bytes]) -> None:
+        """Its output did: nearly always it is over. One that can't be heard is of no use."""
+        try:
+            await asyncio.to_thread(child.wait, self._ends_within_s)
+        except TimeoutExpired:
+            self._log.error("%s can't be heard any more: it is ended", self._what)
+            child.kill()
+            await asyncio.to_thread(child.wait)
 
     async def _listen_to(self, child: Popen[bytes]) -> None:
         lines = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), child.stdout)
         with contextlib.closing(transport):
-            async for line in lines:
+            while True:
+                try:
+                    line = await lines.readline()
+                except ValueError:  # longer than any report: what is left of it comes as another one
+                    self._log.error("%s says what is no report: a line without end", self._what)
+                    continue
+                if not line:
+                    return
                 try:
                     self._hear(line)
                 except ValueError:
                     self._log.error("%s says what is no report: %.200r", self._what, line)
+                except Exception:  # a bug of ours is one report's, never the child's
+                    self._log.exception("a report of %s was not heard", self._what)
 
 
 def log_level() -> str:

@@ -114,5 +114,7 @@ class ScoreKeeper(FedKeeper):
         self._jobs.lost()
 
     def _is_stuck(self) -> bool:
+        # Asked now and then: of a rollout that was rolled back no more answers come, and texts are held.
+        self._jobs.let_go_of_halves(time.monotonic())
         oldest_s = self._jobs.oldest_s()
         return oldest_s is not None and time.monotonic() - oldest_s > _STUCK_S

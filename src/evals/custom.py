@@ -34,6 +34,9 @@ def function_named(name: str) -> Function:
             found = next(iter(entries)).load() if entries else None
     except (ImportError, AttributeError) as error:
         raise Misconfigured(500, "no_scorer", f"the scorer {name} can't be had: {error}") from None
+    except (Exception, SystemExit) as error:  # of the user's module, which may do anything
+        said = f"{type(error).__name__}: {error}"
+        raise Misconfigured(500, "no_scorer", f"the scorer {name} can't be had: {said}") from None
     if not callable(found):
         why = "is no function" if separator else f"is no entry point of the group {GROUP}"
         raise Misconfigured(500, "no_scorer", f"the scorer {name} {why}; give NAME or module:function")
@@ -52,7 +55,7 @@ def scored_by(function: Function, case: Case, answer: Answer, reference: Answer 
     }
     try:
         found = function(given)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # `sys.exit` in it ends nobody else
         raise ValueError(f"{type(error).__name__}: {error}") from None
     value, why = found if isinstance(found, tuple) and len(found) == 2 else (found, "")
     if isinstance(value, bool):

@@ -9,6 +9,7 @@ has 0.5 on either side.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,11 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Means:
     """`ask(pool, path, body)` puts a question to a pool, `own` calls a user's function: both raise
-    NoScore."""
+    NoScore. `in_time` ends a rule that takes too long (TimeoutError)."""
 
     ask: Ask
     own: Own
+    in_time: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 async def values_of(scorers: Sequence[ScorerIn], seen: Seen, clean: Seen, means: Means) -> list[float]:
@@ -94,7 +96,8 @@ async def _one(scorer: ScorerIn, seen: Seen, answer: Answer, means: Means) -> fl
             return 1.0
         vectors = [await _vector(scorer.pool, text, means) for text in (one, other)]
         return cosine(*vectors)
-    return score(scorer, case, answer, reference).value
+    with means.in_time():
+        return score(scorer, case, answer, reference).value
 
 
 async def _compared(scorer: ScorerIn, seen: Seen, means: Means) -> list[float]:

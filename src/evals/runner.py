@@ -7,7 +7,6 @@ import contextlib
 import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,12 +24,12 @@ from .outcomes import AGAIN, OUT_OF_MONEY, Billed, Outcome, Scored, billed_of_re
 from .overlay import Stage, Who, asker_of, askers, files_of, key_of, model_of, stages_of
 from .redacting import redacted_outcome
 from .suite import Candidate, Suite
+from .turns import Turns
 from .verdicts import Contest
 
 _RECORDS_S = 20.0  # a record whose attempt's entry is missing comes after 5 s
 _LOOK_S = 0.2
 _AGAIN_S = 1.0
-_SETTLES = 5  # looks at a budget, _LOOK_S apart, with no call under way: what was reserved is settled by then
 THROUGH, DECIDED, MONEY, INTERRUPTED = "through", "decided", "money", "interrupted"
 
 
@@ -59,8 +58,7 @@ class Evaluation:
     _scores: dict[tuple[str, str], tuple[Scored, ...]] = field(default_factory=dict)
     _billed: dict[str, Billed] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
-    _under_way: Counter[str] = field(default_factory=Counter)
-    _an_end: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _turns: dict[str, Turns] = field(default_factory=dict)
     _journals: Journals = field(init=False)
     _who: Who = field(init=False)
     _contest: Contest = field(init=False)
@@ -231,25 +229,13 @@ class Evaluation:
         headers: tuple[tuple[str, str], ...] = (),
         dialect: str = "",
     ) -> Heard:
-        """Calls under way have reserved more than they will cost: one that does not fit beside them waits.
-        Where none is under way, there is no money."""
-        alone = 0
-        while True:
-            self._under_way[config] += 1
-            try:
-                heard = await self._post_once(config, asker, path, body, headers, dialect)
-            finally:
-                self._under_way[config] -= 1
-                async with self._an_end:
-                    self._an_end.notify_all()
-            if _code_of(heard) != "budget_exceeded" or self.ended or alone == _SETTLES:
-                return heard
-            async with self._an_end:
-                if self._under_way[config]:
-                    await self._an_end.wait()
-                    continue
-            alone += 1
-            await asyncio.sleep(_LOOK_S)
+        def is_refused(heard: Heard) -> bool:
+            return _code_of(heard) == "budget_exceeded" and not self.ended
+
+        turns = self._turns.setdefault(config, Turns(_LOOK_S))
+        return await turns.take(
+            lambda: self._post_once(config, asker, path, body, headers, dialect), is_refused
+        )
 
     async def _post_once(
         self,

@@ -161,7 +161,7 @@ def with_reply(reply: Reply, to: ToCapture | None) -> Reply:
             reply=None if is_cut else reply.body,
             cut=CUT_BY_SIZE if is_cut else sample.cut,
         )
-    return replace(reply, sample=sample, facts=(*reply.facts, ("captured", to.word)))
+    return replace(reply, sample=to.kept(sample), facts=(*reply.facts, ("captured", to.word)))
 
 
 def with_error(reply: Reply, to: ToCapture | None) -> Reply:

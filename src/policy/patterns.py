@@ -285,6 +285,9 @@ class _Layer:
 _VALUE_END = re.compile(r"[,}\]\n]")
 
 
+DROPPED = "drop"  # the name of what they find
+
+
 def fields_named(names: Sequence[str], mask: str) -> Finder:
     """Values of such fields of objects in a text, without the quotes of those that are texts. What breaks off
     counts to its end, what is no JSON to where it may end. `mask` stands in their place already."""
@@ -301,7 +304,7 @@ def fields_named(names: Sequence[str], mask: str) -> Finder:
             try:
                 last = value_at(text, start)[1]
             except (ValueError, RecursionError) as error:
-                last = _broken_at(text, error)
+                last = _broken_at(text, start, error)
                 yield start + is_text, last
             else:
                 yield start + is_text, last - is_text
@@ -309,12 +312,34 @@ def fields_named(names: Sequence[str], mask: str) -> Finder:
     return find
 
 
-def _broken_at(text: str, error: Exception) -> int:
-    """Where a value ends that is not as it should be."""
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}"]', re.DOTALL)
+_CLOSES = {"}": "{", "]": "["}
+
+
+def _broken_at(text: str, start: int, error: Exception) -> int:
+    """Where a value ends that is not as it should be. An object or a list does where its brackets say, or not
+    at all: what stands behind the mistake is part of it."""
     if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Unterminated"):
         return len(text)
+    if text[start] in "{[":
+        return _closed_at(text, start)
     end = _VALUE_END.search(text, error.pos)
     return end.start() if end is not None else len(text)
+
+
+def _closed_at(text: str, start: int) -> int:
+    opened: list[str] = []
+    for found in _BRACKET.finditer(text, start):
+        sign = found.group()
+        if sign == '"':  # of a text that does not end
+            break
+        if sign in ("{", "["):
+            opened.append(sign)
+        elif sign in _CLOSES and opened[-1] == _CLOSES[sign]:
+            opened.pop()
+            if not opened:
+                return found.end()
+    return len(text)
 
 
 def hits(text: str, finders: Mapping[str, Finder]) -> list[Hit]:
@@ -323,10 +348,17 @@ def hits(text: str, finders: Mapping[str, Finder]) -> list[Hit]:
     layers: list[_Layer] = []
     inner = text
     while True:
+        # Where one more layer is read, it can't be told any more where values that are dropped end.
+        dropped = joined([hit for hit in found if hit.name == DROPPED])
+        starts = [hit.start for hit in dropped]
         for name, finder in finders.items():
             for start, end in finder(inner):
                 for layer in reversed(layers):
                     start, end = layer.start(start), layer.end(end)
+                if name == DROPPED and (place := bisect_right(starts, start)):
+                    known = dropped[place - 1]
+                    if start == known.start or start < known.end:
+                        continue
                 found.append(Hit(start, end, name))
         if "\\" not in inner or len(layers) == _MOST_LAYERS:
             break

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..core.traffic import Sample
-from .patterns import FINDERS, Finder, Hit, custom, fields_named, hits, is_secret, joined
+from .patterns import DROPPED, FINDERS, Finder, Hit, custom, fields_named, hits, is_secret, joined
 
 # `drop` and `media` in what hit.
-DROPPED, MEDIA, KEYS = "drop", "media", "keys"
+MEDIA, KEYS = "media", "keys"
 ANY, ANYWHERE = "*", "**"  # steps of a path: any key or item; any number of steps
 _DATA_URL = re.compile(
     r"data:([\w.+-]{1,64}/[\w.+-]{1,64})?(?:;[\w.=+-]{1,64}){0,4};base64,([A-Za-z0-9+/=_-]{16,})"

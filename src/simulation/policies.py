@@ -229,7 +229,9 @@ class Replay:
         at_s: float,
         misses: bool,
     ) -> Outcome:
-        if seats and way.routed is not None and self._has_room(call, way.routed, kind, seats, at_s):
+        # A user's conversations may have a member of their own, which is cheaper than the dearest.
+        usual = way.routed if way.pool.affinity is None or not caller.user else None
+        if seats and usual is not None and self._has_room(call, usual, kind, seats, at_s):
             return replace(way.paid, misses=True) if misses else way.paid
         decision, facts = way.decision, kind.facts_of(call, caller)
         budgeting = Budgeting(self._view, plan, call.request_id, _Funds(self._accounts))

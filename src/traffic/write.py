@@ -22,6 +22,7 @@ import msgspec
 
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
+from ..policy.in_time import REDACTED_WITHIN_S, hint_of, within
 from ..policy.redaction import Redaction, cleaned, redaction_by
 from .place import place_of
 from .reports import ENDS_WITHIN_S, LENGTH, Report, Settings
@@ -38,27 +39,10 @@ _EXPIRE_EVERY_S = 600.0
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.5, 10.0
 _REPORT_EVERY_S = 1.0
 _READ_BYTES = 1 << 20
-# A custom expression may take for ever with some text; the writer says something each second.
-_REDACTED_WITHIN_S = 5.0
 
 
 def redaction_of(settings: Settings) -> Redaction:
     return redaction_by(settings.redact, settings.custom, settings.drop, settings.drops_media)
-
-
-@contextlib.contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """TimeoutError where it takes longer. (Python's `re` looks for signals while it searches.) In the main
-    thread alone."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _too_long(number: int, frame: object) -> None:
-    raise TimeoutError
 
 
 class Writer:
@@ -131,6 +115,9 @@ class Writer:
             self._read()
         if self._has_ended:
             self._flush(self._store)
+        self._report_in_time()
+
+    def _report_in_time(self) -> None:
         if time.monotonic() - self._said_s > _REPORT_EVERY_S:
             self._report()
 
@@ -150,6 +137,7 @@ class Writer:
         self._buffer += data
         for text in self._texts():
             self._take(text)
+            self._report_in_time()  # each of them may take its five seconds
 
     def _texts(self) -> Iterator[bytes]:
         start = 0
@@ -165,13 +153,12 @@ class Writer:
     def _take(self, text: bytes) -> None:
         self._taken += 1
         try:
-            with _within(_REDACTED_WITHIN_S):
+            with within(REDACTED_WITHIN_S):
                 sample = cleaned(msgspec.msgpack.decode(text, type=Sample), self._redaction)
         except TimeoutError:
             self._failed += 1
-            names = ", ".join([name for name, _ in self._settings.custom])
-            hint = f": look at `redact.custom` ({names})" if names else ""
-            log.error("a sample was dropped: to redact it takes more than %d s%s", _REDACTED_WITHIN_S, hint)
+            hint = hint_of(self._settings.custom)
+            log.error("a sample was dropped: to redact it takes more than %d s%s", REDACTED_WITHIN_S, hint)
             return
         except Exception as error:  # no text of a call may be in what is logged
             self._failed += 1
@@ -223,7 +210,6 @@ class Writer:
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the control plane, which ends this
-    signal.signal(signal.SIGALRM, _too_long)
     os.nice(_NICE)  # calls go first
     os.umask(0o077)  # nobody else's to read
     logging.basicConfig(

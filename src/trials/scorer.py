@@ -27,6 +27,7 @@ from ..evals.cases import Case, NoCase, case_of_sample
 from ..evals.client import post
 from ..evals.custom import Function, function_named, scored_by
 from ..evals.live import Means, NoScore, Seen, values_of
+from ..policy.in_time import REDACTED_WITHIN_S, hint_of, within
 from ..policy.redaction import Redaction, cleaned, redaction_by
 from ..settings.scorer_schema import ScorerIn
 from .frames import Graded, Redact, Task
@@ -40,6 +41,7 @@ _OWN_S = 30.0  # a user's function
 _MOST_HUNG = 4  # of them: more would leave no threads, and a fresh process has them all
 
 
+_in_time = functools.partial(within, 5.0)  # a rule: its expression may be such
 _hung = 0
 
 
@@ -49,8 +51,8 @@ async def graded(task: Task) -> Graded:
     try:
         async with asyncio.timeout(task.timeout_s):
             scorers = [_scorer(text) for text in task.scorers]
-            seen, clean = await asyncio.to_thread(_seen, task)
-            values = await values_of(scorers, seen, clean, Means(asking.ask, asking.own))
+            seen, clean = _seen(task)
+            values = await values_of(scorers, seen, clean, Means(asking.ask, asking.own, _in_time))
     except NoScore as error:
         return Graded(task.number, (), str(error), asking.retry_after_s)
     except TimeoutError:
@@ -80,9 +82,16 @@ def _function(name: str) -> Function:
 
 
 def _seen(task: Task) -> tuple[Seen, Seen]:
-    """As it is, and behind redaction."""
+    """As it is, and behind redaction. In the main thread: in another one nothing would end it."""
     redaction = _redaction(task.redact)
-    return _read(task.samples), _read([cleaned(sample, redaction) for sample in task.samples])
+    try:
+        with within(REDACTED_WITHIN_S):
+            clean = [cleaned(sample, redaction) for sample in task.samples]
+    except TimeoutError:
+        hint = hint_of(task.redact.custom)
+        log.error("an answer has no score: to redact it takes more than %d s%s", REDACTED_WITHIN_S, hint)
+        raise NoScore("timeout") from None
+    return _read(task.samples), _read(clean)
 
 
 def _read(samples: Any) -> Seen:

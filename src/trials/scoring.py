@@ -101,13 +101,14 @@ class Jobs:
         elif not is_answer(sample):
             self._count(to.rollout, to.arm, "unfit")
             sample = None
+        self.let_go_of_halves(now_s)
         if not to.is_pair:
             return sample is not None and self._wait(Job(now_s, to.rollout, to.arm, to.scores, (sample,)))
         other = self._halves.pop(to.first, None)
         if other is None:
             self._halves[to.first] = _Half(now_s, to.rollout, to.arm, sample)
             self._bytes += _size(sample)
-            self._let_go_of_halves(now_s)
+            self.let_go_of_halves(now_s)
             return False
         self._bytes -= _size(other.sample)
         if other.sample is None or sample is None:
@@ -117,6 +118,8 @@ class Jobs:
 
     def _wait(self, job: Job) -> bool:
         line = self._line(job.rollout)
+        if len(line.waiting) < MOST_WAITING and job.size <= MOST_BYTES:
+            self.let_go_of_halves(job.since_s, job.size)
         if len(line.waiting) >= MOST_WAITING or self._bytes + job.size > MOST_BYTES:
             self._count(job.rollout, job.arm, "dropped")
             return False
@@ -125,16 +128,21 @@ class Jobs:
         _WAITING.labels(job.rollout).set(len(line.waiting))
         return True
 
-    def _let_go_of_halves(self, now_s: float) -> None:
+    def let_go_of_halves(self, now_s: float, room: int = 0) -> None:
+        """Of those that are too old or too many, and of more where so many bytes are wanted for what can be
+        scored: whether a half ever can is not known."""
         while self._halves:
-            half = next(iter(self._halves.values()))
+            first, half = next(iter(self._halves.items()))
             is_old = now_s - half.since_s > _HALF_S
-            if not is_old and len(self._halves) <= _MOST_HALVES and self._bytes <= MOST_BYTES:
+            if not is_old and len(self._halves) <= _MOST_HALVES and self._bytes + room <= MOST_BYTES:
                 return
-            self._halves.popitem(last=False)
-            self._bytes -= _size(half.sample)
-            if half.sample is not None:
-                self._count(half.rollout, half.arm, "unpaired")
+            self._let_go_of_half(first, "unpaired")
+
+    def _let_go_of_half(self, first: str, result: str) -> None:
+        half = self._halves.pop(first)
+        self._bytes -= _size(half.sample)
+        if half.sample is not None:
+            self._count(half.rollout, half.arm, result)
 
     def due(self, now_s: float) -> list[tuple[int, Job]]:
         """In the order in which they came, with their numbers."""
@@ -191,12 +199,15 @@ class Jobs:
 
     def forget(self, is_known: Callable[[str], bool]) -> None:
         """Of rollouts that are no more."""
+        for first in [first for first, half in self._halves.items() if not is_known(half.rollout)]:
+            self._let_go_of_half(first, "dropped")
         for name in [name for name in self._lines if not is_known(name)]:
             line = self._lines[name]
             for job in line.waiting:
                 self._bytes -= job.size
                 self._count(name, job.arm, "dropped")
             line.waiting.clear()
+            _WAITING.labels(name).set(0)
             if not line.under_way:
                 del self._lines[name]
 

@@ -25,6 +25,8 @@ open(sys.argv[1], "a").write("ended\\n")
 """
 DEAF = "import sys, time\nprint('begun', flush=True)\nwhile True: time.sleep(60)"
 SHORT = "print('begun', flush=True)"
+LONG = "import sys\nprint('x' * 200_000, flush=True)\nprint('behind', flush=True)\nsys.stdin.read()"
+MUTE = "import os, sys\nprint('begun', flush=True)\nos.close(1)\nsys.stdin.read()"
 PATIENCE_S = 60
 
 
@@ -111,6 +113,42 @@ def test_it_is_heard_and_ends_in_its_own_time(tmp_path: Path, caplog: pytest.Log
     keep(keeper := Keeper(tmp_path, ECHO), work)
     assert keeper.end.read_text() == "ended\n" and keeper.losses == 0
     assert "the echo says what is no report: b'nonsense" in caplog.text
+
+
+def test_a_line_without_end_is_no_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And what comes behind it is heard."""
+
+    async def work(keeper: Keeper) -> None:
+        await until(lambda: "behind" in keeper.heard)
+        assert keeper.begins == 1
+
+    keep(Keeper(tmp_path, LONG), work)
+    assert "the echo says what is no report" in caplog.text
+
+
+def test_one_that_is_heard_no_more_gives_way_to_another(tmp_path: Path) -> None:
+    async def work(keeper: Keeper) -> None:
+        await until(lambda: keeper.begins > 1)
+
+    keep(keeper := Keeper(tmp_path, MUTE, 0.1), work)
+    assert keeper.losses >= 1
+
+
+def test_a_bug_of_ours_is_one_reports_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Fragile(Keeper):
+        def _hear(self, line: bytes) -> None:
+            super()._hear(line)
+            if line == b"one\n":
+                raise RuntimeError("a bug")
+
+    async def work(keeper: Keeper) -> None:
+        await until(lambda: keeper.heard)
+        keeper.tell("one")
+        keeper.tell("two")
+        await until(lambda: keeper.heard == ["begun", "one", "two"])
+
+    keep(Fragile(tmp_path, ECHO), work)
+    assert "a report of the echo was not heard" in caplog.text
 
 
 def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,6 +196,25 @@ def test_a_users_own_function() -> None:
     for name in ("nobody", "json:nothing", "no.such.module:f", "json:__name__"):
         with pytest.raises(Misconfigured):
             function_named(name)
+
+
+def leaves(given: Mapping[str, Any]) -> float:
+    raise SystemExit(3)
+
+
+def test_a_function_that_leaves_or_a_module_that_breaks_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a user's: no traceback of ours, and no end of who asks it."""
+    with pytest.raises(ValueError, match="SystemExit"):
+        scored_by(leaves, case(), Answer("x"), None)
+    (tmp_path / "odd_scorer_1.py").write_text("def score(:\n")
+    (tmp_path / "odd_scorer_2.py").write_text("1 / 0\n")
+    (tmp_path / "odd_scorer_3.py").write_text("raise SystemExit\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, why in (("1", "SyntaxError"), ("2", "ZeroDivisionError"), ("3", "SystemExit")):
+        with pytest.raises(Misconfigured, match=f"odd_scorer_{name}:score can't be had: {why}"):
+            function_named(f"odd_scorer_{name}:score")
 
 
 def graded(kind: str, replies: list[bytes | str], **said: Any) -> tuple[Any, list[Mapping[str, Any]]]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from modelbroker.core.call import Caller, Facts
 from modelbroker.core.capture import Capture, CaptureRule
 from modelbroker.core.catalog import Condition, Op
+from modelbroker.core.trials import STABLE, Scores, ToScore
 from modelbroker.dialects import SURFACES
 from modelbroker.exchange.capturing import ToCapture, foretold, to_capture, with_error, with_reply
 from modelbroker.exchange.commands import Reply
@@ -106,6 +107,18 @@ def test_the_brokers_own_last_word_on_a_call_under_way() -> None:
     alone = with_error(reply, made(replace(SALES, reply=False)))
     assert (alone.sample, alone.facts) == (None, (("captured", "request"),))  # it was kept when it was sent
     assert with_error(reply, None) is reply
+
+
+@pytest.mark.parametrize(("request_", "reply"), [(True, False), (False, True), (True, True)])
+def test_of_what_is_scored_as_well_no_more_is_kept_of_the_brokers_own_answer(
+    request_: bool, reply: bool
+) -> None:
+    scores = ToScore(Scores("r", "p", (), 1_000_000), "r", STABLE, "id", False)
+    rule = replace(SALES, request=request_, reply=reply)
+    to = to_capture(view(rule), facts(), "id", b"ask", 5.0, "p", "p", scores=scores)
+    said = with_reply(Reply(200, (), b"said"), to).sample
+    assert said is not None
+    assert (said.request, said.reply) == (b"ask" if request_ else None, b"said" if reply else None)
 
 
 rules = st.builds(

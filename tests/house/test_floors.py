@@ -67,7 +67,7 @@ PURE = {
 # The rest of `drill` is pure too: what is drilled, what is promised, and what is made of it.
 SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}
 # Of `evals`: calls, the disk, and a user's own code.
-SHELLS_OF_EVALS = {"client.py", "folder.py", "runner.py", "custom.py"}
+SHELLS_OF_EVALS = {"client.py", "folder.py", "runner.py", "turns.py", "custom.py"}
 # Modules of the standard library that are I/O, clocks or chance.
 IMPURE = {
     "asyncio",

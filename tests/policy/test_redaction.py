@@ -290,6 +290,24 @@ def test_a_field_that_is_dropped_anywhere_is_dropped_in_arguments_of_tools() -> 
     assert "".join(told) == '{"user":"bob","password":"[drop]","n":1}'
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"a": 1, "b": x, "c": "canary"}',
+        "{'a': 1, 'b': ['canary', 2], 'c': \"canary\"}",
+        '[1, oops, "canary"]',
+        '{"a": {"b": NO, "z": "]}"}, "c": "canary",}',
+        '{"a": 1, "b": x, "c": "canary',
+    ],
+)
+def test_a_dropped_field_that_is_not_quite_json_goes_whole(value: str) -> None:
+    """Models write such things, as arguments of tools, too."""
+    redaction = Redaction({}, (("**", "secret"),))
+    text = f'{{"secret": {value}' + (', "k": "kept"}' if value[-1] in "]}" else "")
+    said = redacted(json.dumps({"text": text}).encode(), redaction, is_stream=False).body
+    assert b"canary" not in said and (b"kept" in said) == ("kept" in text)
+
+
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(), lambda one: st.lists(one) | st.dictionaries(st.text(), one)

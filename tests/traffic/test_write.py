@@ -17,7 +17,7 @@ from modelbroker.core.traffic import Sample
 from modelbroker.policy.redaction import cleaned
 from modelbroker.traffic.reports import Report, Settings, packed
 from modelbroker.traffic.stores import open_store
-from modelbroker.traffic.write import redaction_of
+from modelbroker.traffic.write import Writer, redaction_of
 from support.waiting import wait_until
 
 KEY = "6b" * 32
@@ -84,6 +84,25 @@ def test_an_expression_that_never_ends_harms_no_other(url: str) -> None:
         report, log = ended(child)
     assert (report.taken, report.written, report.failed) == (2, 1, 1)
     assert "look at `redact.custom` (badge)" in log and "aaa" not in log
+
+
+def test_a_writer_that_drops_one_after_the_other_is_not_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who hears nothing for a minute ends it, and all that it has."""
+    told = settings(f"sqlite:///{tmp_path}/t.db", custom=(("badge", "(a+)+b"),))
+    monkeypatch.setattr("modelbroker.traffic.write.REDACTED_WITHIN_S", 0.2)
+    monkeypatch.setattr("modelbroker.traffic.write._REPORT_EVERY_S", 0.1)
+    source, sink = os.pipe()
+    os.write(sink, b"".join(packed(sample(number, "a" * 50)) for number in range(6)))
+    os.close(sink)
+    reports: list[Report] = []
+    try:
+        Writer(told, source, reports.append).run()
+    finally:
+        os.close(source)
+    assert reports[-1].failed == 6
+    assert {2, 3, 4} <= {report.failed for report in reports}
 
 
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:

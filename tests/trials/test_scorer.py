@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from modelbroker.core.capture import PATTERNS
 from modelbroker.core.traffic import Sample
-from modelbroker.trials.frames import Graded, Redact, Task
+from modelbroker.trials.frames import Graded, Redact, Task, task_frame
 from modelbroker.trials.scorer import graded
 
 SEEN: list[Mapping[str, Any]] = []
@@ -102,3 +106,33 @@ def test_without_a_score_there_is_a_word(
     """And none of the call's own."""
     assert scored(one, by=by) == Graded(7, (), why)
     assert "example.com" not in caplog.text and "fail" not in caplog.text
+
+
+@pytest.mark.parametrize("whose", ["redaction's", "a rule's"])
+def test_an_expression_that_never_ends_holds_up_no_other_answer(whose: str) -> None:
+    """Python's `re` lets nothing else run meanwhile: by itself it would hold up all, until somebody ended the
+    process."""
+    rule = MAIL if whose == "redaction's" else {"kind": "regex", "pattern": "(a+)+b"}
+    redact = Redact((), (("badge", "(a+)+b"),) if rule is MAIL else (), (), True)
+    evil = msgspec.structs.replace(task(sample("a" * 50), by=[rule]), redact=redact)
+    good = msgspec.structs.replace(task(sample(), by=[MAIL]), number=8)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "modelbroker.trials.scorer"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(task_frame(evil) + task_frame(good))
+        child.stdin.flush()
+        patience = threading.Timer(60, child.kill)
+        patience.start()
+        lines = [child.stdout.readline() for _ in range(2)]
+        patience.cancel()
+    finally:
+        child.kill()
+        _, log = child.communicate()
+    told = [msgspec.json.decode(line, type=Graded) for line in lines if line]
+    assert {one.number: (one.values, one.why) for one in told} == {7: ((), "timeout"), 8: ((1.0,), "")}
+    assert (b"look at `redact.custom` (badge)" in log) == (rule is MAIL) and b"aaa" not in log

@@ -12,6 +12,7 @@ from modelbroker.core.trials import CANDIDATE, STABLE, Scorer, Scores, ToScore
 from modelbroker.trials import scoring
 from modelbroker.trials.frames import Graded
 from modelbroker.trials.scoring import CONCURRENCY, LATE_S, MOST_WAITING, Jobs
+from prometheus_client import REGISTRY
 
 JUDGED = Scores("r", "chat", (Scorer("judge", "judge", "judges", "{}"),), 1_000_000)
 RULED = Scores("r", "chat", (Scorer("regex", "regex", "", "{}"),), 1_000_000)
@@ -76,6 +77,35 @@ def test_halves_do_not_wait_for_ever() -> None:
     jobs.offer(half(STABLE, "new"), answer("new"), 1_000.0)
     assert counts(jobs) == {"unpaired": 1}
     assert not jobs.offer(half(CANDIDATE, "old"), answer("copy"), 1_000.0)
+
+
+def test_halves_whose_other_never_comes_hold_up_no_other_answer() -> None:
+    """At the next stage nobody is copied any more: what waits from the last one is let go all the same."""
+    jobs = Jobs()
+    large = b"x" * (scoring.MOST_BYTES // 4 - 100)
+    for name in "abcd":
+        jobs.offer(half(STABLE, name), answer(name, reply=large), 0.0)
+    assert jobs.offer(alone("new"), answer("new", reply=large), 1_000.0)
+    assert counts(jobs) == {"unpaired": 4, "waiting": 1}
+
+
+def test_single_answers_go_before_halves() -> None:
+    """These may never be scored."""
+    jobs = Jobs()
+    large = b"x" * (scoring.MOST_BYTES // 4 - 100)
+    for name in "abcd":
+        jobs.offer(half(STABLE, name), answer(name, reply=large), 0.0)
+    assert jobs.offer(alone("new"), answer("new", reply=large), 1.0)
+    assert counts(jobs) == {"unpaired": 1, "waiting": 1}
+
+
+def test_texts_of_a_rollout_that_is_no_more_are_not_held() -> None:
+    jobs = Jobs()
+    jobs.offer(half(STABLE), answer(), 0.0)
+    jobs.offer(alone("b"), answer("b"), 0.0)
+    jobs.forget(lambda name: False)
+    assert (jobs._bytes, len(jobs._halves)) == (0, 0)
+    assert REGISTRY.get_sample_value("modelbroker_rollout_scoring_waiting", {"rollout": "r"}) == 0
 
 
 def test_what_does_not_fit_is_dropped() -> None:
