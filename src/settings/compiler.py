@@ -30,6 +30,7 @@ from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
+from ..core.secrets import Secrets
 from ..core.trials import Trials
 from . import match
 from .affordable import warn_of_prices
@@ -49,6 +50,7 @@ from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
+from .secret_stores import read_secrets
 from .trials import read_trials, use_targets
 from .values import duration_text
 from .yamltext import Path
@@ -114,6 +116,7 @@ def compile_texts(
     ledger_in = read_one(merged, ("ledger",), LedgerIn, merged.mappings["ledger"])
     cache_in = read_one(merged, ("cache",), CacheStoreIn, merged.mappings["cache"])
     prices_in = read_list(merged, "prices", PriceIn)
+    secrets = read_secrets(merged)
 
     providers = Providers(merged, declared, dialects, built, deviations)
     providers.use(pools_in)
@@ -151,6 +154,7 @@ def compile_texts(
         told = (pools, book, at_s, providers.idle(provider_map), [b for b in budgets if not b.purpose])
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
     parts |= capture | ({"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {})
+    parts |= {"secrets": secrets} if secrets != Secrets() else {}
     return Loaded(_named(parts, terms, tried.trials, ledger_in), merged.all_warnings(), book)
 
 
