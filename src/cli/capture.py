@@ -23,6 +23,7 @@ from ..core.catalog import Catalog, SecretRef
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
 from ..extproc.capture import CAPTURED
+from ..secrets.box import SecretBox
 from ..traffic.place import checked, default_url
 from ..traffic.reports import ENDS_WITHIN_S, Report, Settings, packed
 from ..traffic.sealing import check_can_encrypt, read_key
@@ -36,12 +37,14 @@ _UP = Gauge("modelbroker_capture_up", "1 while captured calls are written")
 _QUEUED = Gauge("modelbroker_capture_queued_bytes", "Captured calls on their way to the writer")
 
 
-def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings | None, str]:
+def settings_of(
+    capture: Capture, environ: Mapping[str, str], box: SecretBox | None = None
+) -> tuple[Settings | None, str]:
     """(settings, why there are none); no URL stands for the file in the state folder. Misconfigured where
     what it needs is not installed."""
     url = capture.url
     if capture.secret is not None:
-        value, why = read_secret(capture.secret, environ)
+        value, why = read_secret(capture.secret, environ, box)
         if value is None:
             return None, f"capture.store: {why}"
         url = value
@@ -57,7 +60,7 @@ def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings 
         check_can_encrypt()
     keys = []
     for ref in refs:
-        key, why = _key(ref, environ)
+        key, why = _key(ref, environ, box)
         if key is None:
             return None, f"capture.encryption: {why}"
         keys.append(key.hex())
@@ -74,8 +77,8 @@ def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings 
     return made, ""
 
 
-def _key(ref: SecretRef, environ: Mapping[str, str]) -> tuple[bytes | None, str]:
-    value, why = read_secret(ref, environ)
+def _key(ref: SecretRef, environ: Mapping[str, str], box: SecretBox | None) -> tuple[bytes | None, str]:
+    value, why = read_secret(ref, environ, box)
     if value is None:
         return None, why
     try:
