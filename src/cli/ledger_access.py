@@ -25,8 +25,7 @@ from ..ledger.reports import Settings
 from ..records.file import FILE_NAME
 from ..settings import load, price_book
 from .prices import price_list_or_warning
-from .secret_keeper import asked_box
-from .secrets import ledger_url_of
+from .secrets import asked_box, ledger_url_of
 from .state import state_folder_of
 
 

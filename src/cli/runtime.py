@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..budgets.fleet import needs_redis
@@ -27,7 +28,7 @@ from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
-from .secrets import Resolved, file_digest, redis_password, resolve, stored_secrets
+from .secrets import Resolved, file_digest, new_box, redis_password, resolve, stored_secrets
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -173,7 +174,8 @@ def prepare_path(
 ) -> Ready:
     """`prepare` of what is on the disk now."""
     texts = read_files(path)
-    return prepare(texts, overrides, os.environ, price_list=price_list, priced_at_s=priced_at_s)
+    prices: dict[str, Any] = {"price_list": price_list, "priced_at_s": priced_at_s}
+    return prepare(texts, overrides, os.environ, box=new_box(), **prices)
 
 
 def override(catalog: Catalog, overrides: Overrides) -> Catalog:

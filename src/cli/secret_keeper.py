@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from prometheus_client import Gauge
 
-from ..core.catalog import Catalog, SecretRef, StoredSecret
-from ..secrets.box import SecretBox
-from .secrets import read_secret
+from .secrets import new_box
 
 _GOOD = Gauge("modelbroker_secret_good", "1 while there is a value that is good", ["secret"])
 _UNTIL = Gauge(
@@ -21,17 +18,6 @@ _UNTIL = Gauge(
 _FAILURES = Gauge("modelbroker_secret_failures", "Failures in a row to ask for it", ["secret"])
 # What a configuration has new is seen so soon.
 _LOOK_S = 1.0
-
-
-def new_box() -> SecretBox:
-    return SecretBox(lambda ref: read_secret(ref, os.environ))
-
-
-def asked_box(catalog: Catalog, *refs: SecretRef | None) -> SecretBox:
-    """For a command that runs once: those of `refs` that are in stores are asked for now."""
-    box = new_box()
-    box.want(catalog.secrets, [ref for ref in refs if isinstance(ref, StoredSecret)])
-    return box
 
 
 class SecretsKeeper:

@@ -49,6 +49,17 @@ def stored_secrets(catalog: Catalog) -> frozenset[StoredSecret]:
     return frozenset(ref for ref in refs if isinstance(ref, StoredSecret))
 
 
+def new_box() -> SecretBox:
+    return SecretBox(lambda ref: read_secret(ref, os.environ))
+
+
+def asked_box(catalog: Catalog, *refs: SecretRef | None) -> SecretBox:
+    """For a command that runs once: those of `refs` that are in stores are asked for now."""
+    box = new_box()
+    box.want(catalog.secrets, [ref for ref in refs if isinstance(ref, StoredSecret)])
+    return box
+
+
 def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None = None) -> Resolved:
     """Read every secret that `catalog` refers to. A missing one rules its provider or caller out. Those in
     stores come out of `box`."""

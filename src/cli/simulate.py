@@ -26,8 +26,7 @@ from ..simulation.trial_figures import Sides, rollout_figures, shadow_figures
 from .ledger_access import Progress, moment, opened
 from .outputs import written
 from .prices import price_list_or_warning
-from .secret_keeper import asked_box
-from .secrets import ledger_url_of
+from .secrets import asked_box, ledger_url_of
 from .simulate_report import FORMATS
 from .simulate_source import Source
 from .simulate_trials import trial_notes

@@ -25,7 +25,7 @@ from ..traffic.write import redaction_of
 from .capture import settings_of
 from .ledger_access import Progress, moment
 from .outputs import written
-from .secret_keeper import asked_box
+from .secrets import asked_box
 from .state import state_folder_of
 from .status_table import aligned
 
