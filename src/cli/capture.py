@@ -24,6 +24,7 @@ from ..core.catalog import Catalog, SecretRef
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
 from ..extproc.capture import CAPTURED
+from ..secrets.box import SecretBox
 from ..settings import place_at
 from ..traffic.place import checked, default_url
 from ..traffic.reports import ENDS_WITHIN_S, Report, Settings, packed
@@ -38,12 +39,14 @@ _UP = Gauge("modelbroker_capture_up", "1 while captured calls are written")
 _QUEUED = Gauge("modelbroker_capture_queued_bytes", "Captured calls on their way to the writer")
 
 
-def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings | None, str]:
+def settings_of(
+    capture: Capture, environ: Mapping[str, str], box: SecretBox | None = None
+) -> tuple[Settings | None, str]:
     """(settings, why there are none, behind the field that is to blame); no URL stands for the file in the
     state folder. Misconfigured where what it needs is not installed."""
     url = capture.url
     if capture.secret is not None:
-        value, why = read_secret(capture.secret, environ)
+        value, why = read_secret(capture.secret, environ, box)
         if value is None:
             return None, f"capture.store: {why}"
         url = value
@@ -60,7 +63,7 @@ def settings_of(capture: Capture, environ: Mapping[str, str]) -> tuple[Settings 
         check_can_encrypt()
     keys = []
     for name, ref in refs.items():
-        key, why = _key(ref, environ)
+        key, why = _key(ref, environ, box)
         if key is None:
             return None, f"capture.encryption.{name}: {why}"
         keys.append(key.hex())
@@ -84,8 +87,8 @@ def located(why: str, texts: Mapping[str, str]) -> str:
     return f"{place_at(texts, *path)}: {rest}"
 
 
-def _key(ref: SecretRef, environ: Mapping[str, str]) -> tuple[bytes | None, str]:
-    value, why = read_secret(ref, environ)
+def _key(ref: SecretRef, environ: Mapping[str, str], box: SecretBox | None) -> tuple[bytes | None, str]:
+    value, why = read_secret(ref, environ, box)
     if value is None:
         return None, why
     try:

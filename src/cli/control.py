@@ -51,6 +51,7 @@ from .ledger import LedgerKeeper
 from .prices import price_list_here
 from .readiness import mended, on_loop, same, unbuilt
 from .runtime import Overrides, Ready, make_ready, prepare
+from .secret_keeper import SecretsKeeper
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
 from .state import call_key
@@ -134,6 +135,7 @@ class ControlPlane:
             reserved=self._budgets.adopt,
             settle=self._budgets.settle,
         )
+        self._secrets = SecretsKeeper(self.reload)
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
@@ -181,6 +183,7 @@ class ControlPlane:
             self._trials.run(),
             self._capture.run(),
             self._captures.run(),
+            self._secrets.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -204,6 +207,7 @@ class ControlPlane:
             self._captures.close()
             await asyncio.gather(self._ledger.close(), self._capture.close())
             self._health.close()
+            self._secrets.close()
 
     def _captured(self, sample: Sample) -> bool:
         self._trials.sampled(sample)
@@ -248,7 +252,8 @@ class ControlPlane:
         texts = read_files(self._options.config)
         if before is not None and texts == before.texts:
             # Only secrets, or nothing at all, can have changed.
-            return make_ready(texts, before.catalog, before.compile_warnings, os.environ, before)
+            said = before.compile_warnings
+            return make_ready(texts, before.catalog, said, os.environ, before, box=self._secrets.box)
         return self._prepare(texts, before)
 
     def _prepare(self, texts: Mapping[str, str], before: Ready | None) -> Ready:
@@ -263,6 +268,7 @@ class ControlPlane:
             before,
             price_list=self._price_list,
             warned_at_s=int(time.time()),
+            box=self._secrets.box,
         )
 
     async def _publish(self, ready: Ready, *, proven: bool = False) -> None:
@@ -452,6 +458,7 @@ class ControlPlane:
                 else None
             ),
             "simulators": self._simulators(),
+            "secrets": self._secrets.status(),
             "ledger": self._ledger.status(),
             **self._trials.status(),
             "capture": self._capture.status(),

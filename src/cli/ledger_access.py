@@ -25,7 +25,7 @@ from ..ledger.reports import Settings
 from ..records.file import FILE_NAME
 from ..settings import load, price_book
 from .prices import price_list_or_warning
-from .secrets import ledger_url_of
+from .secrets import asked_box, ledger_url_of
 from .state import state_folder_of
 
 
@@ -46,7 +46,7 @@ def opened(config: Path, state_dir: Path | None) -> Iterator[Opened]:
     folder = state_folder_of(state_dir, config)
     if not catalog.ledger.is_on:
         raise Misconfigured(500, "no_ledger", "the configuration says `ledger: {url: none}`: there is none")
-    url, why = ledger_url_of(catalog.ledger, os.environ)
+    url, why = _url(catalog)
     if why:
         raise Misconfigured(500, "no_ledger", f"the ledger's URL: {why}")
     url = url or default_url(folder)
@@ -84,7 +84,7 @@ def take_journals(folders: Iterable[Path], catalog: Catalog, config: Path, state
     """What other brokers of this configuration's wrote into their own state folders, into its ledger; nothing
     where there is none. What goes wrong is a warning: the journals stay, and are taken another time."""
     folder = state_folder_of(state_dir, config)
-    url, why = ledger_url_of(catalog.ledger, os.environ) if catalog.ledger.is_on else ("", "off")
+    url, why = _url(catalog) if catalog.ledger.is_on else ("", "off")
     if why or (not catalog.ledger.url and not folder.is_dir()):
         return
     try:
@@ -153,3 +153,7 @@ class Progress:
     def _say(self, text: str) -> None:
         print(f"\r{text:{len(self._shown)}}\r{text}", end="", file=sys.stderr, flush=True)
         self._shown = text
+
+
+def _url(catalog: Catalog) -> tuple[str, str]:
+    return ledger_url_of(catalog.ledger, os.environ, asked_box(catalog, catalog.ledger.secret))

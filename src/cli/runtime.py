@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..budgets.fleet import needs_redis
@@ -20,13 +21,14 @@ from ..policy.ceilings import Ceilings
 from ..policy.estimates import Estimates
 from ..policy.identity import named
 from ..policy.seats import Plan
+from ..secrets.box import SecretBox
 from ..settings import PriceList, compile_texts, place_of, read_files
 from ..traffic.reports import Settings as CaptureSettings
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
-from .secrets import Resolved, file_digest, redis_password, resolve
+from .secrets import Resolved, file_digest, new_box, redis_password, resolve, stored_secrets
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -76,6 +78,7 @@ def prepare(
     price_list: PriceList | None = None,
     priced_at_s: int | None = None,
     warned_at_s: int | None = None,
+    box: SecretBox | None = None,
 ) -> Ready:
     """Raises SettingsError (all problems at once) or Misconfigured. What is the same in `before` is taken
     over from there. The prices are as in `compile_texts`."""
@@ -90,7 +93,7 @@ def prepare(
     )
     catalog = override(loaded.catalog, overrides)
     warnings = [str(problem) for problem in loaded.warnings]
-    return make_ready(texts, catalog, warnings, environ, before, loaded.prices)
+    return make_ready(texts, catalog, warnings, environ, before, loaded.prices, box)
 
 
 def make_ready(
@@ -100,9 +103,11 @@ def make_ready(
     environ: Mapping[str, str],
     before: Ready | None = None,
     prices: PriceBook | None = None,
+    box: SecretBox | None = None,
 ) -> Ready:
-    """Secrets and keys are read here: call it again when one has changed. Without `prices` those of `before`
-    stay. Misconfigured where keys that were there before, or of a new issuer, can't be had."""
+    """Secrets and keys are read here, those in stores out of `box`: call it again when one has changed.
+    Without `prices` those of `before` stay. Misconfigured where keys that were there before, or of a new
+    issuer, can't be had."""
     catalog = with_certificates(catalog)
     issuers, problems = all_with_keys(
         catalog.issuers,
@@ -110,14 +115,16 @@ def make_ready(
         lambda issuer: place_of(texts, "issuers", issuer.name, "jwks"),
     )
     catalog = replace(catalog, issuers=issuers)
+    if box is not None:
+        box.want(catalog.secrets, stored_secrets(catalog))
     password = None
     if catalog.fleet is not None:
         needs_redis()
-        password = redis_password(catalog.fleet, environ)
-    resolved = resolve(catalog, environ)
+        password = redis_password(catalog.fleet, environ, box)
+    resolved = resolve(catalog, environ, box)
     capture, capture_why = None, ""
     if catalog.capture.rules:
-        capture, capture_why = capture_settings(catalog.capture, environ)
+        capture, capture_why = capture_settings(catalog.capture, environ, box)
     generation = generation_of(catalog, resolved.state)
     by_name = named(resolved.callers.values(), catalog)
     prices = prices if prices is not None else before.prices if before else NO_PRICES
@@ -167,7 +174,8 @@ def prepare_path(
 ) -> Ready:
     """`prepare` of what is on the disk now."""
     texts = read_files(path)
-    return prepare(texts, overrides, os.environ, price_list=price_list, priced_at_s=priced_at_s)
+    prices: dict[str, Any] = {"price_list": price_list, "priced_at_s": priced_at_s}
+    return prepare(texts, overrides, os.environ, box=new_box(), **prices)
 
 
 def override(catalog: Catalog, overrides: Overrides) -> Catalog:

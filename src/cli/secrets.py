@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from ..core.budgets import Fleet
 from ..core.call import Caller, caller_of
-from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef
+from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef, StoredSecret
 from ..core.errors import Misconfigured
 from ..extproc.cache_redis import check_redis_is_installed
 from ..ledger.place import checked
 from ..policy import State
+from ..secrets.box import SecretBox
 
 _AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _ENVIRONMENT = "the environment"
@@ -38,13 +39,35 @@ class Resolved:
     cache_redis: str = ""  # the URL of the Redis that the caches of a fleet share; "": none
 
 
-def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
-    """Read every secret that `catalog` refers to. A missing one rules its provider or caller out."""
+def stored_secrets(catalog: Catalog) -> frozenset[StoredSecret]:
+    """All that `catalog` has in stores."""
+    capture = catalog.capture
+    refs = [provider.credential for provider in catalog.providers.values()]
+    refs += [ref for entry in catalog.callers for ref in entry.keys]
+    refs += [catalog.cache.redis, catalog.ledger.secret, capture.secret, capture.key, *capture.old_keys]
+    refs += [catalog.fleet.credential] if catalog.fleet is not None else []
+    return frozenset(ref for ref in refs if isinstance(ref, StoredSecret))
+
+
+def new_box() -> SecretBox:
+    return SecretBox(lambda ref: read_secret(ref, os.environ))
+
+
+def asked_box(catalog: Catalog, *refs: SecretRef | None) -> SecretBox:
+    """For a command that runs once: those of `refs` that are in stores are asked for now."""
+    box = new_box()
+    box.want(catalog.secrets, [ref for ref in refs if isinstance(ref, StoredSecret)])
+    return box
+
+
+def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None = None) -> Resolved:
+    """Read every secret that `catalog` refers to. A missing one rules its provider or caller out. Those in
+    stores come out of `box`."""
     credentials: dict[str, str] = {}
     out: dict[str, str] = {}
     warnings: list[str] = []
     for provider in catalog.providers.values():
-        value, why = _credential(provider, environ)
+        value, why = _credential(provider, environ, box)
         if value is not None:
             credentials[provider.name] = value
         elif provider.built:
@@ -54,29 +77,30 @@ def resolve(catalog: Catalog, environ: Mapping[str, str]) -> Resolved:
     callers: dict[str, Caller] = {}
     for entry in catalog.callers:
         for ref in entry.keys:
-            digest, why = _digest(ref, environ)
-            if digest is None:
+            digests, why = _digests(ref, environ, box)
+            if not digests:
                 warnings.append(f"caller {entry.name}: {why}; nobody can call with this key")
-            elif digest in callers and callers[digest].name != entry.name:
-                warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
-            else:
-                callers[digest] = caller_of(entry)
+            for digest in digests:
+                if digest in callers and callers[digest].name != entry.name:
+                    warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
+                else:
+                    callers[digest] = caller_of(entry)
     signing = {
         name: hashlib.sha256(value.encode()).hexdigest()[:12]
         for name, value in credentials.items()
         if catalog.providers[name].auth is Auth.AWS_SIGV4
     }
-    ledger_url, ledger_why = ledger_url_of(catalog.ledger, environ)
+    ledger_url, ledger_why = ledger_url_of(catalog.ledger, environ, box)
     if ledger_why:
         warnings.append(f"ledger: {ledger_why}; records wait in calls.jsonl")
-    cache_redis, why = redis_of(catalog, environ)
+    cache_redis, why = redis_of(catalog, environ, box)
     if why:
         warnings.append(f"cache.redis: {why}; replies are kept in this broker's memory alone")
     state = State(out, signing)
     return Resolved(credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis)
 
 
-def redis_of(catalog: Catalog, environ: Mapping[str, str]) -> tuple[str, str]:
+def redis_of(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None = None) -> tuple[str, str]:
     """(URL, why there is none), of the caches' Redis. Misconfigured where it can't be used at all."""
     ref = catalog.cache.redis
     if ref is None or not any(pool.cache for pool in catalog.pools.values()):
@@ -84,7 +108,7 @@ def redis_of(catalog: Catalog, environ: Mapping[str, str]) -> tuple[str, str]:
     check_redis_is_installed()
     if ref.kind == "url":
         return ref.name, ""
-    value, why = read_secret(ref, environ)
+    value, why = read_secret(ref, environ, box)
     if value is None:
         return "", why
     parts = urlsplit(value)
@@ -94,13 +118,15 @@ def redis_of(catalog: Catalog, environ: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-def ledger_url_of(place: LedgerPlace, environ: Mapping[str, str]) -> tuple[str, str]:
+def ledger_url_of(
+    place: LedgerPlace, environ: Mapping[str, str], box: SecretBox | None = None
+) -> tuple[str, str]:
     """(URL, why not): "" is the default. Misconfigured where what it needs is not installed."""
     if place.secret is None:
         if place.url and place.is_on:
             checked(place.url)
         return place.url, ""
-    url, why = read_secret(place.secret, environ)
+    url, why = read_secret(place.secret, environ, box)
     if url is None:
         return "", why
     try:
@@ -160,7 +186,9 @@ def file_digest(path: str) -> str:
         return ""
 
 
-def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str]:
+def _credential(
+    provider: Provider, environ: Mapping[str, str], box: SecretBox | None
+) -> tuple[str | None, str]:
     if not provider.base_url:
         return None, "it has no region, project or base URL: `modelbroker check` says what to add"
     if provider.auth is Auth.NONE:
@@ -170,7 +198,7 @@ def _credential(provider: Provider, environ: Mapping[str, str]) -> tuple[str | N
         return None, "it has no credential: add `credential: {env: NAME}` or `{file: PATH}`"
     if ref.kind == "aws":
         return _aws_credential(environ)
-    value, why = read_secret(ref, environ)
+    value, why = read_secret(ref, environ, box)
     if value is None or provider.auth is not Auth.AWS_SIGV4:
         return value, why
     if ref.kind == "mock":
@@ -215,43 +243,65 @@ def _aws_file(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME") or Path.home(), ".aws", "credentials")
 
 
-def _digest(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
+def _digests(
+    ref: SecretRef, environ: Mapping[str, str], box: SecretBox | None
+) -> tuple[tuple[str, ...], str]:
+    """Of each key that is good now: what a store has replaced is good beside what took its place."""
     if ref.kind == "sha256":
-        return ref.name, ""
-    value, why = read_secret(ref, environ)
-    return (None, why) if value is None else (hashlib.sha256(value.encode()).hexdigest(), "")
+        return (ref.name,), ""
+    found = [read_secret(ref, environ, box)]
+    if isinstance(ref, StoredSecret) and box is not None:
+        found += [_checked(value.text, str(ref)) for value in box.read(ref).values[1:]]
+    keys = [value for value, _ in found if value is not None]
+    return tuple([hashlib.sha256(key.encode()).hexdigest() for key in keys]), found[0][1]
 
 
-def redis_password(fleet: Fleet, environ: Mapping[str, str]) -> str | None:
+def redis_password(fleet: Fleet, environ: Mapping[str, str], box: SecretBox | None = None) -> str | None:
     """Raises Misconfigured where it can't be read."""
     if fleet.credential is None:
         return None
-    value, why = read_secret(fleet.credential, environ)
+    value, why = read_secret(fleet.credential, environ, box)
     if value is None:
         raise Misconfigured(500, "no_redis_password", f"redis.credential: {why}")
     return value
 
 
-def read_secret(ref: SecretRef, environ: Mapping[str, str]) -> tuple[str | None, str]:
+def read_secret(
+    ref: SecretRef, environ: Mapping[str, str], box: SecretBox | None = None
+) -> tuple[str | None, str]:
     """(value, why not). White space at the ends is an editor's, never a key's."""
     if ref.kind == "mock":
         return ref.name, ""
     where = secret_place(ref)
+    if isinstance(ref, StoredSecret):
+        if box is None:
+            return None, f"{where} was not asked for"
+        read = box.read(ref)
+        return _checked(read.values[0].text, where) if read.values else (None, read.why)
     if ref.kind == "env":
-        value = environ.get(ref.name, "").strip()
+        value = environ.get(ref.name, "")
     else:
         try:
-            value = Path(ref.name).read_text(encoding="utf-8").strip()
+            value = Path(ref.name).read_text(encoding="utf-8")
         except UnicodeDecodeError:
             return None, f"{where} is not UTF-8 text"
         except OSError as error:
             return None, f"{where} can't be read ({error.strerror})"
+    if not value.strip() and ref.kind == "env":
+        return None, f"{where} is not set"
+    return _checked(value, where)
+
+
+def _checked(value: str, where: str) -> tuple[str | None, str]:
+    value = value.strip()
     if not value:
-        return None, f"{where} is not set" if ref.kind == "env" else f"{where} is empty"
+        return None, f"{where} is empty"
     if not value.isprintable():
         return None, f"{where} holds characters that no header can carry"
     return value, ""
 
 
 def secret_place(ref: SecretRef) -> str:
+    if isinstance(ref, StoredSecret):
+        return f"the secret {ref}"
     return f"the environment variable {ref.name}" if ref.kind == "env" else f"the file {ref.name}"

@@ -26,7 +26,7 @@ from ..simulation.trial_figures import Sides, rollout_figures, shadow_figures
 from .ledger_access import Progress, moment, opened
 from .outputs import written
 from .prices import price_list_or_warning
-from .secrets import ledger_url_of
+from .secrets import asked_box, ledger_url_of
 from .simulate_report import FORMATS, amount
 from .simulate_source import Source
 from .simulate_trials import trial_notes
@@ -178,7 +178,7 @@ def _source(options: SimulateOptions, catalog: Catalog) -> Source:
     folder = state_folder_of(options.state_dir, config)
     if catalog.ledger.is_on:
         with opened(config, options.state_dir):  # which brings it up to date, or says what is wrong
-            url, _ = ledger_url_of(catalog.ledger, os.environ)
+            url, _ = ledger_url_of(catalog.ledger, os.environ, asked_box(catalog, catalog.ledger.secret))
         return Source("ledger", url or default_url(folder), *span)
     if not (folder / FILE_NAME).exists():
         message = (

@@ -25,6 +25,7 @@ from ..traffic.write import redaction_of
 from .capture import settings_of
 from .ledger_access import Progress, moment
 from .outputs import written
+from .secrets import asked_box
 from .state import state_folder_of
 from .status_table import aligned
 
@@ -49,7 +50,9 @@ def opened(config: Path, state_dir: Path | None, *, creates: bool = False) -> It
     if not catalog.capture.is_set:
         message = "the configuration has no section `capture`: it says where captured calls are kept, and how"
         raise Misconfigured(500, "no_capture", message)
-    settings, why = settings_of(catalog.capture, os.environ)
+    capture = catalog.capture
+    box = asked_box(catalog, capture.secret, capture.key, *capture.old_keys)
+    settings, why = settings_of(capture, os.environ, box)
     if settings is None:
         raise Misconfigured(500, "no_capture", why)
     url = settings.url or default_url(state_folder_of(state_dir, config))

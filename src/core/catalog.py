@@ -17,6 +17,7 @@ from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
+from .secrets import NO_SECRETS, Secrets
 from .trials import Trials, is_made
 
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
@@ -37,6 +38,19 @@ class SecretRef:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecret(SecretRef):
+    """A secret in a store (`kind` is `store`): `name` is its place there, `field` the one that holds the
+    value, "" where there is just one; `version` "" is the newest."""
+
+    store: str = ""
+    field: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.store}:{self.name}{f'#{self.field}' if self.field else ''}"
 
 
 class Auth(Enum):
@@ -361,6 +375,7 @@ class Catalog:
     ledger: LedgerPlace = LedgerPlace()
     trials: Mapping[str, Trials] = field(default_factory=lambda: _NO_TRIALS)  # by the pool's name
     capture: Capture = NO_CAPTURE
+    secrets: Secrets = NO_SECRETS
 
     @property
     def sees_replies(self) -> bool:

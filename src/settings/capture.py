@@ -110,7 +110,7 @@ def drops_media(value: Any) -> bool:
 def store_url(value: Any) -> str | SecretRef:
     """A URL without a password, or where it is to be found."""
     if not isinstance(value, str):
-        return values.secret(value, ("env", "file"), _RIGHT_URL)
+        return values.stored(value, ("env", "file"), _RIGHT_URL)
     try:
         parts = urlsplit(value)
         has_password = "@" in parts.netloc if parts.scheme == "s3" else parts.password is not None
@@ -133,7 +133,7 @@ def store_url(value: Any) -> str | SecretRef:
 def key_ref(value: Any) -> SecretRef:
     if isinstance(value, str):
         refuse("holds a key in plain text", _RIGHT_KEY)
-    return values.secret(value, ("env", "file"), _RIGHT_KEY)
+    return values.stored(value, ("env", "file"), _RIGHT_KEY)
 
 
 def mapping_or_none(value: Any) -> Any:

@@ -30,6 +30,7 @@ from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
+from ..core.secrets import NO_SECRETS
 from ..core.trials import Trials
 from . import match
 from .affordable import warn_of_prices
@@ -49,6 +50,7 @@ from .problems import Problem, kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
+from .secret_stores import read_secrets
 from .trials import read_trials, use_targets
 from .values import duration_text
 from .yamltext import Path
@@ -122,7 +124,7 @@ def compile_texts(
     callers = read_callers(merged, callers_in, has_client_ca)
     issuers = read_issuers(merged, issuers_in)
     facts = _facts(merged, facts_in)
-    rules, capture = _rules(merged, rules_in, facts), _capture(merged, facts)
+    rules, more = _rules(merged, rules_in, facts), _more(merged, facts)
     limits = _limits(merged, limits_in)
     listen = _listen(merged, listen_in)
     _check_waits(merged, pools_in, limits)
@@ -150,7 +152,7 @@ def compile_texts(
     if at_s is not None:
         told = (pools, book, at_s, providers.idle(provider_map), [b for b in budgets if not b.purpose])
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
-    parts |= capture | ({"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {})
+    parts |= more | ({"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {})
     return Loaded(_named(parts, terms, tried.trials, ledger_in), merged.all_warnings(), book)
 
 
@@ -412,9 +414,12 @@ def _rules(merged: Merged, entries: list[RuleIn | None], facts: Mapping[str, str
     return tuple(result)
 
 
-def _capture(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
+def _more(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Sections that are in the revision only where they say something."""
     capture = read_capture(merged, {**facts, **_raw_headers(merged)})
-    return {"capture": capture} if capture.is_set else {}
+    secrets = read_secrets(merged)
+    said: dict[str, Any] = {"capture": capture} if capture.is_set else {}
+    return said | ({"secrets": secrets} if secrets != NO_SECRETS else {})
 
 
 def _raw_headers(merged: Merged) -> dict[str, str]:

@@ -22,7 +22,7 @@ _MOST_DAYS = 36_500
 def ledger_url(value: Any) -> str | SecretRef:
     """A URL without a password, or where it is to be found; `none`."""
     if not isinstance(value, str):
-        return values.secret(value, ("env", "file"), _RIGHT)
+        return values.stored(value, ("env", "file"), _RIGHT)
     if value == "none":
         return value
     try:

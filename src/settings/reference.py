@@ -32,7 +32,8 @@ or more, e.g. 70
 Things that hold everywhere:
 
 - An unknown key is an error; nothing is ignored in silence.
-- **Secrets never stand in a configuration**, only references to them: `{env: NAME}` or `{file: PATH}`; for \
+- **Secrets never stand in a configuration**, only references to them: `{env: NAME}`, `{file: PATH}`, or \
+`{STORE: PATH, field: FIELD}` of a store that `secrets` names; for \
 the keys of callers also `{sha256: …}`, made with `printf %s KEY | sha256sum`.
 - Durations have a unit: `500ms`, `30s`, `10m`, `1h`. Sizes are bytes, or have one: `64KiB`, `32MiB`, `1GiB` \
 (powers of 1024), `KB`, `MB`, `GB` (powers of 1000).
@@ -164,6 +165,14 @@ capture:
   drop: [metadata, "messages[*].name"]
   keep: 14d
   encryption: {key: {env: TRAFFIC_KEY}}
+""",
+    "secrets": """\
+secrets:
+  stores:
+    - name: vault
+      vault: {address: "https://vault.internal:8200", auth: {kubernetes: {role: modelbroker}}}
+  refresh: 1m
+# and then, where a secret is needed: credential: {vault: llm/openai, field: api_key}
 """,
     "cache": """\
 cache: {bytes: 256MiB, redis: {env: REDIS_URL}}

@@ -21,6 +21,7 @@ from .fields import HOUR, Flag, Model, field
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
 from .pricing import PriceIn
+from .secret_schema import SecretsIn
 from .trial_schema import RolloutIn, ShadowIn
 
 PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -428,6 +429,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "cache": CacheStoreIn,
     "capture": CaptureIn,
     "redis": RedisIn,
+    "secrets": SecretsIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 

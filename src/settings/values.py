@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..core.catalog import CACHE_SCOPES, SecretRef
+from ..core.catalog import CACHE_SCOPES, SecretRef, StoredSecret
 from .problems import kind, listing, refuse, show, suggestion
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
@@ -27,6 +27,10 @@ _BYTES = {
 _TOKENS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kM]?)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_STORE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+=@:-]{0,511}")
+_FIELD = re.compile(r"[^\0\r\n]{0,253}")
+_VERSION = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
@@ -179,21 +183,45 @@ def base_url(value: Any) -> str:
 
 def credential(value: Any) -> SecretRef | None:
     """`{env: NAME}`, `{file: PATH}`, `aws` or none, for a provider."""
-    right = "give {env: NAME}, {file: PATH} or none"
+    right = "give {env: NAME}, {file: PATH}, {STORE: PATH} or none"
     if value is None or value == "none":
         return None
     if value == "aws":
         return SecretRef("aws", "")
     if isinstance(value, str):
         refuse("holds a credential in plain text", f"never write a credential itself here: {right}")
-    return secret(value, ("env", "file"), right)
+    return stored(value, ("env", "file"), right)
 
 
 def caller_key(value: Any) -> SecretRef:
-    """`{sha256: …}`, `{env: NAME}` or `{file: PATH}`, for a caller."""
+    """`{sha256: …}`, `{env: NAME}`, `{file: PATH}` or `{STORE: PATH}`, for a caller."""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         refuse("holds a key in plain text", HOW_TO_HASH)
-    return secret(value, ("sha256", "env", "file"), "give {sha256: …}, {env: NAME} or {file: PATH}")
+    right = "give {sha256: …}, {env: NAME}, {file: PATH} or {STORE: PATH}"
+    return stored(value, ("sha256", "env", "file"), right)
+
+
+def stored(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
+    """A reference of one of these kinds, or to a store: `{STORE: PATH, field: FIELD, version: VERSION}`.
+    Which stores there are is not known here."""
+    if not isinstance(value, dict) or not value.keys() - {"env", "file", "sha256", "field", "version"}:
+        return secret(value, kinds, right)
+    names = [key for key in value if key not in ("field", "version")]
+    if len(names) != 1 or not isinstance(names[0], str):
+        refuse(
+            f"has {listing([str(name) for name in names])}",
+            "give one place, e.g. {vault: llm/openai, field: key}",
+        )
+    place, field, version = value[names[0]], value.get("field", ""), value.get("version", "")
+    if isinstance(version, int) and not isinstance(version, bool):
+        version = str(version)
+    if not (isinstance(place, str) and _STORED.fullmatch(place)):
+        refuse("does not say which secret of the store it is", "give e.g. {vault: llm/openai, field: key}")
+    if not (isinstance(field, str) and _FIELD.fullmatch(field)):
+        refuse("field is not the name of a field", "give e.g. {vault: llm/openai, field: key}")
+    if not (isinstance(version, str) and _VERSION.fullmatch(version)):
+        refuse("version is no version", "give e.g. version: 3, or leave it out for the newest")
+    return StoredSecret("store", place, names[0], field, version)
 
 
 def secret(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
@@ -326,7 +354,7 @@ def redis_url(value: Any) -> SecretRef:
         "give redis://HOST:PORT/DB, rediss://… or unix:///PATH; {env: NAME} or {file: PATH} with a password"
     )
     if not isinstance(value, str):
-        return secret(value, ("env", "file"), right)
+        return stored(value, ("env", "file"), right)
     parts = urlsplit(value)
     if parts.password or (parts.username and parts.scheme != "unix"):
         refuse("holds a password in plain text", "put the whole URL into the environment: {env: REDIS_URL}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.shown import everything_shown
 from support.simulators import SimulatorHandle, Simulators
 from support.wire import BEARER, CHAT, MESSAGES, X_API_KEY, Answer, Wire, ask, chat, error_of
 
@@ -295,44 +294,11 @@ def test_no_key_is_written_down_or_shown(broker: Broker, sims: Simulators) -> No
     for fault in ({"status": 401}, {"status": 500}, {"reset": "before-headers"}, {"garbage": "not-http"}):
         sims["oai"].script(faults=[fault])
         ask(broker.url, CHAT, chat("mix"))
-    shown = {path: fetch(broker, path) for path in ("/status", "/metrics", "/healthz", "/ready")}
-    shown |= {path: envoy_says(broker, path) for path in ENVOY_PATHS}
-    shown |= {
-        str(path): path.read_text("utf-8", "replace") for path in broker.folder.rglob("*") if path.is_file()
-    }
+    shown = everything_shown(broker)
     assert "provider/oai" in shown["/config_dump?include_eds"], "it dumps nothing"
     assert any("broker.log" in name for name in shown)
     for secret in (SECRET, SECOND_SECRET, KEY):
         assert [name for name, text in shown.items() if secret in text] == []
-
-
-ENVOY_PATHS = (
-    "/config_dump?include_eds",
-    "/clusters",
-    "/listeners",
-    "/certs",
-    "/server_info",
-    "/stats",
-    "/memory",
-)
-
-
-def fetch(broker: Broker, path: str) -> str:
-    with urllib.request.urlopen(broker.admin_url + path, timeout=30) as reply:
-        text: str = reply.read().decode()
-        return text
-
-
-def envoy_says(broker: Broker, path: str) -> str:
-    """Envoy's own admin interface: a socket in the folder of its bootstrap."""
-    (pid,) = broker.child_pids("envoy")
-    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    run_dir = Path(words[words.index("-c") + 1]).parent
-    transport = httpx.HTTPTransport(uds=str(run_dir / "envoy-admin.sock"))
-    with httpx.Client(transport=transport, timeout=30) as client:
-        reply = client.get(f"http://envoy{path}")
-        assert reply.status_code == 200, (path, reply.text)
-        return reply.text
 
 
 def test_clients_keys_stay_here(broker: Broker, sims: Simulators) -> None:

@@ -1,0 +1,70 @@
+"""What every store of secrets can do, and how one is opened."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from ..core.catalog import StoredSecret
+from ..core.errors import Misconfigured
+from ..core.secrets import VAULT, StorePlace
+from ..policy.holding import Value
+
+# A store that takes longer counts as away.
+TIMEOUT_S = 5
+
+
+class Away(Exception):
+    """The store can't be asked, or does not let the broker in: what is known is good on. The text has no
+    secret in it."""
+
+
+class Gone(Away):
+    """The store answers that there is no such secret."""
+
+
+class SecretStore(Protocol):
+    """Its calls take as long as they take; one is made at a time."""
+
+    def fetch(self, ref: StoredSecret) -> Value:
+        """Raises Away, or Gone."""
+
+    def close(self) -> None: ...
+
+
+# Kind → (module, what it needs, the extra that has it).
+_KINDS: Mapping[str, tuple[str, str, str]] = {VAULT: ("vault", "hvac", "vault")}
+# Reads what opens a store: the name of a credential of StorePlace → its text. Raises Away.
+Opener = Callable[[str], str]
+
+
+def open_store(place: StorePlace, opener: Opener) -> SecretStore:
+    """Nothing is asked yet. Misconfigured where what it needs is not installed."""
+    module, needs, extra = _KINDS[place.kind]
+    if importlib.util.find_spec(needs) is None:
+        raise Misconfigured(
+            500,
+            "missing_extra",
+            f"secrets.stores: {place.name} needs the package {needs}: pip install 'modelbroker[{extra}]'",
+        )
+    found: Callable[[StorePlace, Opener], SecretStore] = importlib.import_module(
+        f".{module}", __package__
+    ).open_store
+    return found(place, opener)
+
+
+def field_of(fields: Mapping[str, object], ref: StoredSecret) -> str:
+    """The value of the secret's field; of its only one where none is named. Raises Gone."""
+    if ref.field:
+        if ref.field not in fields:
+            raise Gone(f"{ref.name} has no field {ref.field}")
+        value = fields[ref.field]
+    elif len(fields) == 1:
+        (value,) = fields.values()
+    else:
+        raise Gone(f"{ref.name} has {len(fields)} fields: say which by `field`")
+    if not isinstance(value, str):
+        raise Gone(f"{ref.name}{f', field {ref.field},' if ref.field else ''} is no text")
+    return value

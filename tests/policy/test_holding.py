@@ -1,0 +1,93 @@
+"""One secret's value, whatever its store does."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+from modelbroker.core.secrets import Secrets
+from modelbroker.policy.holding import UNASKED, Held, Value, at, changes_s, failed, fetched
+
+SECRETS = st.builds(
+    Secrets,
+    refresh_s=st.integers(1, 3_600),
+    keep_s=st.integers(1, 1_000_000),
+    overlap_s=st.integers(0, 100_000),
+)
+# What a store does at each look: gives a value that lives so long, says that there is none, or is away.
+GIVES = st.tuples(st.just("gives"), st.sampled_from("abc"), st.just(math.inf) | st.floats(2, 10_000))
+ELSE = st.tuples(st.sampled_from(["gone", "away"]), st.just(""), st.just(0.0))
+STEPS = st.lists(st.tuples(st.floats(0.1, 50_000), GIVES | ELSE), max_size=30)
+
+
+def life(secrets: Secrets, steps: list[tuple[float, tuple[str, str, float]]]) -> list[tuple[float, Held]]:
+    held, now_s, seen = UNASKED, 1_790_000_000.0, []
+    for wait_s, (what, text, lives_s) in steps:
+        now_s += wait_s
+        if what == "gives":
+            held = fetched(held, Value(text, expires_s=now_s + lives_s), secrets, now_s)
+        else:
+            held = failed(held, what, secrets, now_s, 0.5, is_gone=what == "gone")
+        seen.append((now_s, held))
+    return seen
+
+
+@given(SECRETS, STEPS)
+def test_what_was_given_last_is_good_until_it_expires_or_was_kept_long_enough(
+    secrets: Secrets, steps: list[tuple[float, tuple[str, str, float]]]
+) -> None:
+    last, given_s, gone_s = None, -math.inf, math.inf
+    for (now_s, held), (_, (what, text, lives_s)) in zip(life(secrets, steps), steps, strict=True):
+        if what == "gives":
+            last, given_s, gone_s = Value(text, expires_s=now_s + lives_s), now_s, math.inf
+        elif what == "gone":
+            gone_s = min(gone_s, now_s)
+        good = at(held, now_s)
+        if last is None:
+            assert good == ()
+            continue
+        until_s = min(last.expires_s, given_s + secrets.keep_s, gone_s + secrets.overlap_s)
+        assert (good[:1] == (last,)) == (now_s < until_s)
+        assert len({value.text for value in good}) == len(good) <= 2
+        assert all(now_s < value.expires_s for value in good)
+
+
+@given(SECRETS, STEPS)
+def test_what_was_replaced_is_good_for_the_overlap_and_no_longer(
+    secrets: Secrets, steps: list[tuple[float, tuple[str, str, float]]]
+) -> None:
+    for now_s, held in life(secrets, steps):
+        if held.before is not None and held.value is not None:
+            assert held.before_until_s <= held.since_s + secrets.overlap_s
+            assert len(at(held, held.before_until_s)) < 2
+            assert len({value.text for value in at(held, now_s)}) == len(at(held, now_s))
+
+
+@given(SECRETS, STEPS)
+def test_it_is_asked_again_in_time(
+    secrets: Secrets, steps: list[tuple[float, tuple[str, str, float]]]
+) -> None:
+    for now_s, held in life(secrets, steps):
+        assert now_s < held.next_s <= now_s + max(secrets.refresh_s, 1.0)
+        if not held.failures and held.value is not None and held.value.expires_s - now_s > 2:
+            assert held.next_s < held.value.expires_s
+        until_s = changes_s(held, now_s)
+        assert until_s > now_s
+        if until_s < math.inf:
+            just_before = math.nextafter(until_s, 0)
+            assert at(held, just_before) == at(held, now_s) != at(held, until_s)
+
+
+def test_a_token_is_fetched_five_minutes_before_its_end() -> None:
+    secrets = Secrets(refresh_s=86_400)
+    held = fetched(UNASKED, Value("t", expires_s=3_600.0), secrets, 0.0)
+    assert held.next_s == 3_600 * 0.8
+    held = fetched(UNASKED, Value("t", expires_s=900.0), secrets, 0.0)
+    assert held.next_s == 600
+    assert held.until_s == 900
+
+
+def test_a_value_does_not_tell_itself() -> None:
+    held = fetched(UNASKED, Value("sk-canary", "3"), Secrets(), 1.0)
+    assert "canary" not in repr(held) and "3" in repr(held)
