@@ -129,7 +129,7 @@ class TrialKeeper:
         return {**row, "scores": self._scores.shown(row["rollout"])}
 
     async def _scored(self, scores: Sequence[Score]) -> int:
-        return self._rollouts.score(scores)
+        return self._rollouts.posted(scores)
 
     async def run(self) -> None:
         await asyncio.gather(self._copies.run(), self._scores.run(), self._rollouts.run())

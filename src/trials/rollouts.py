@@ -78,6 +78,7 @@ class Rollouts:
         self._fleet: tuple[Fleet | None, str | None] = (None, None)
         self._shared: Shared | None = None
         self._arms: OrderedDict[str, tuple[str, str, int]] = OrderedDict()  # request id → rollout, arm, turn
+        self._posted: OrderedDict[tuple[str, str], None] = OrderedDict()  # of these is a score from outside
         self._is_new = False
         self._looking = asyncio.Lock()
         self._seen: dict[str, tuple[int, ...]] = {}
@@ -133,6 +134,20 @@ class Rollouts:
         if len(self._arms) > _MOST_REMEMBERED:
             self._arms.popitem(last=False)
         self._is_new = True
+
+    def posted(self, scores: Iterable[Score]) -> int:
+        """As `score`, from outside: a call of an arm has one such score. What a client says again, since it
+        did not hear the answer, would make figures surer than they are."""
+        taken = 0
+        for score in scores:
+            said = score.request_id, score.arm
+            if said in self._posted or not self.score([score]):
+                continue
+            taken += 1
+            self._posted[said] = None
+            if len(self._posted) > _MOST_REMEMBERED:
+                self._posted.popitem(last=False)
+        return taken
 
     def score(self, scores: Iterable[Score]) -> int:
         """How many of them are of calls that count now."""
