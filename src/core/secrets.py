@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .catalog import SecretRef
 
-VAULT = "vault"
-KINDS = (VAULT,)
+VAULT, AWS, GCP, AZURE, KUBERNETES = "vault", "aws", "gcp", "azure", "kubernetes"
+KINDS = (VAULT, AWS, GCP, AZURE, KUBERNETES)
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 NO_CREDENTIALS: Mapping[str, SecretRef] = MappingProxyType({})
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..core.catalog import StoredSecret
 from ..core.errors import Misconfigured
-from ..core.secrets import VAULT, StorePlace
+from ..core.secrets import AWS, AZURE, GCP, KUBERNETES, VAULT, StorePlace
 from ..policy.holding import Value
 
 # A store that takes longer counts as away.
@@ -35,7 +35,13 @@ class SecretStore(Protocol):
 
 
 # Kind → (module, what it needs, the extra that has it).
-_KINDS: Mapping[str, tuple[str, str, str]] = {VAULT: ("vault", "hvac", "vault")}
+_KINDS: Mapping[str, tuple[str, str, str]] = {
+    VAULT: ("vault", "hvac", "vault"),
+    AWS: ("aws", "boto3", "aws"),
+    GCP: ("gcp", "google.cloud.secretmanager_v1", "gcp"),
+    AZURE: ("azure", "azure.keyvault.secrets", "azure"),
+    KUBERNETES: ("kubernetes", "kubernetes", "kubernetes"),
+}
 # Reads what opens a store: the name of a credential of StorePlace → its text. Raises Away.
 Opener = Callable[[str], str]
 
@@ -43,7 +49,7 @@ Opener = Callable[[str], str]
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:
     """Nothing is asked yet. Misconfigured where what it needs is not installed."""
     module, needs, extra = _KINDS[place.kind]
-    if importlib.util.find_spec(needs) is None:
+    if not _is_there(needs):
         raise Misconfigured(
             500,
             "missing_extra",
@@ -53,6 +59,13 @@ def open_store(place: StorePlace, opener: Opener) -> SecretStore:
         f".{module}", __package__
     ).open_store
     return found(place, opener)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that it is in is not
+        return False
 
 
 def field_of(fields: Mapping[str, object], ref: StoredSecret) -> str:

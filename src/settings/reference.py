@@ -171,6 +171,7 @@ secrets:
   stores:
     - name: vault
       vault: {address: "https://vault.internal:8200", auth: {kubernetes: {role: modelbroker}}}
+    - {name: aws, aws: {region: eu-central-1}}
   refresh: 1m
 # and then, where a secret is needed: credential: {vault: llm/openai, field: api_key}
 """,

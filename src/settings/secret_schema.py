@@ -70,11 +70,77 @@ class VaultIn(Model):
     )
 
 
+class AwsIn(Model):
+    """AWS Secrets Manager. The broker has AWS's own credentials: variables, a profile, a web identity (IRSA),
+    the container's or the instance's role."""
+
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]$")] = field(
+        "The region.", "text", "give e.g. eu-central-1"
+    )
+    role_arn: Annotated[str, StringConstraints(pattern=r"^(arn:[a-z-]+:iam::[0-9]{12}:role/.{1,512})?$")] = (
+        field(
+            "A role that is assumed first.",
+            "text",
+            "give e.g. arn:aws:iam::123456789012:role/modelbroker",
+            "",
+        )
+    )
+    endpoint: Url | None = field("Another address of the service, e.g. a VPC's.", "URL", "give a URL", None)
+
+
+class GcpIn(Model):
+    """GCP Secret Manager. The broker has Google's application default credentials: a service account's file,
+    workload identity, the instance's."""
+
+    project: Word = field("The project, by its id or number.", "text", "give e.g. my-project")
+    credential_file: FilePath | None = field(
+        "A service account's key, or a configuration of workload identity federation.",
+        "path",
+        "give a path",
+        None,
+    )
+    endpoint: Url | None = field("Another address of the service.", "URL", "give a URL", None)
+
+
+class AzureIn(Model):
+    """Azure Key Vault. The broker has an identity of Entra ID: workload identity, a managed one, or a client
+    secret by Azure's own variables."""
+
+    address: Url = field("The vault's URL.", "URL", "give e.g. https://my-vault.vault.azure.net")
+    client_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F-]{0,36}$")] = field(
+        "Of a managed identity, where the machine has several.", "text", "give its client id", ""
+    )
+    ca_file: FilePath | None = field(
+        "Certificates of authorities, where a private cloud has its own.", "path", "give a path", None
+    )
+
+
+class KubernetesIn(Model):
+    """Secrets of a cluster, by its API: those that the pod's service account may `get`."""
+
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{0,63}$")] = field(
+        "The namespace. Left out: the pod's own.", "text", "give e.g. models", ""
+    )
+    address: Url | None = field("The API server. Left out: the pod's.", "URL", "give a URL", None)
+    token_file: FilePath | None = field(
+        "The service account's token. Left out: the pod's.", "path", "give a path", None
+    )
+    ca_file: FilePath | None = field(
+        "Certificates of authorities of the API server. Left out: the pod's.", "path", "give a path", None
+    )
+
+
 class StoreIn(Model):
     """One store, of one kind. Secrets refer to it by its name: `credential: {NAME: PATH, field: FIELD}`."""
 
     name: Name = field("What references call it.", "name", "give a name of small letters, e.g. vault")
     vault: VaultIn | None = field("HashiCorp Vault.", "mapping", "give {address: URL, auth: …}", None)
+    aws: AwsIn | None = field("AWS Secrets Manager.", "mapping", "give {region: eu-central-1}", None)
+    gcp: GcpIn | None = field("GCP Secret Manager.", "mapping", "give {project: my-project}", None)
+    azure: AzureIn | None = field(
+        "Azure Key Vault.", "mapping", "give {address: https://my-vault.vault.azure.net}", None
+    )
+    kubernetes: KubernetesIn | None = field("Kubernetes.", "mapping", "give {namespace: models}", None)
 
 
 class SecretsIn(Model):
