@@ -94,11 +94,28 @@ def _refuse_unreadable(name: str) -> None:
 
 
 def free_port(address: str) -> int:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
+    with held_port(address) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def held_port(address: str) -> socket.socket:
+    """Has a free port as long as it is open: nobody else is given it, and who sets SO_REUSEPORT, as Envoy
+    does, can listen there all the same."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    probe = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        probe.bind((address, 0))
+    except OSError:
+        probe.close()
+        raise
+    return probe
+
+
+def _port_of(held: socket.socket | None) -> int:
+    port: int = held.getsockname()[1] if held is not None else 0
+    return port
 
 
 class _Supervisor:
@@ -108,11 +125,14 @@ class _Supervisor:
         self._failed = False
         listen = ready.catalog.listen
         self._address = "127.0.0.1" if listen.address in ("localhost", "0.0.0.0") else listen.address  # noqa: S104
-        # Every start of a child has to find the same ports, so free ones are chosen here and once.
-        self._port = listen.port or free_port(self._address)
+        # Every start of a child has to find the same ports, so free ones are chosen here and once, and held:
+        # a simulator, or whoever asks for a free port while Envoy is started, would take them.
+        self._held = None if listen.port else held_port(self._address)
+        self._port = listen.port or _port_of(self._held)
         # A port of the configuration's own stays the configuration's to change.
         self._is_port_ours = options.port is not None or listen.port == 0
-        self._admin_port = options.admin_port or free_port("127.0.0.1")
+        self._admin_held = None if options.admin_port else held_port("127.0.0.1")
+        self._admin_port = options.admin_port or _port_of(self._admin_held)
         self._is_tls = bool(listen.tls_cert_file)
         self._greets = bool(options.greet_key) and _digest(options.greet_key or "") in ready.view.callers
         self._a_pool = max(ready.catalog.pools.values(), key=lambda pool: len(pool.members)).name
@@ -140,6 +160,8 @@ class _Supervisor:
                 )
                 await self._until(lambda: self._mock_ports is not None, "the simulators")
             self._write_bootstrap()
+            if self._admin_held is not None:
+                self._admin_held.close()  # the control plane shares it with nobody
             tasks.append(asyncio.create_task(self._keep(*self._control_plane())))
             envoy = asyncio.create_task(self._keep(*self._envoy()))
             await self._until(self._is_serving, "Envoy")
@@ -159,6 +181,9 @@ class _Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._ext_proc_socket.close()
+            for held in (self._held, self._admin_held):
+                if held is not None:
+                    held.close()
             shutil.rmtree(self._run_dir, ignore_errors=True)
         return 1 if self._failed else 0
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -74,6 +75,7 @@ class Got:
     headers: dict[str, str]
     body: bytes
     broken: str = ""
+    took_s: float = 0.0
 
     @property
     def member(self) -> str:
@@ -115,6 +117,7 @@ async def call(http: httpx.AsyncClient, ask: Ask, content: bytes | None = None) 
     if ask.dialect == "anthropic-messages":
         headers_sent["anthropic-version"] = "2023-06-01"
     request = http.build_request("POST", PATHS[ask.dialect], content=sent, headers=headers_sent)
+    began_s = time.monotonic()
     try:
         reply = await http.send(request, stream=True)
         try:
@@ -124,8 +127,9 @@ async def call(http: httpx.AsyncClient, ask: Ask, content: bytes | None = None) 
         finally:
             await reply.aclose()
     except httpx.HTTPError as error:
-        return Got(ask, status, headers, bytes(body), f"{type(error).__name__}: {error}")
-    return Got(ask, status, headers, bytes(body))
+        broken = f"{type(error).__name__}: {error}"
+        return Got(ask, status, headers, bytes(body), broken, time.monotonic() - began_s)
+    return Got(ask, status, headers, bytes(body), took_s=time.monotonic() - began_s)
 
 
 async def call_all(url: str, asks: Iterable[Ask], parallel: int = 50) -> list[Got]:
