@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import boto3
-import botocore.exceptions
+import boto3  # type: ignore[import-untyped]
+import botocore.exceptions  # type: ignore[import-untyped]
 import msgspec
-from botocore.client import Config
-from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.client import Config  # type: ignore[import-untyped]
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials  # type: ignore[import-untyped]
 
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace

@@ -33,10 +33,19 @@ class KeyVault:
             managed_identity_client_id=options.get("client_id") or None,
             # Of people's tools, not of a server's.
             exclude_interactive_browser_credential=True,
+            disable_instance_discovery=bool(ca_file),
             **waits,
             **trust,
         )
-        self._client = SecretClient(options["address"], self._credential, **waits, **trust)
+        # Vaults of a private cloud are in no domain that the client knows.
+        is_azures = not ca_file
+        self._client = SecretClient(
+            options["address"],
+            self._credential,
+            verify_challenge_resource=is_azures,
+            **waits,
+            **trust,
+        )
 
     def fetch(self, ref: StoredSecret) -> Value:
         if ref.field:

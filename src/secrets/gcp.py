@@ -5,6 +5,7 @@ Source: Secret Manager API, "projects.secrets.versions.access".
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,9 +41,9 @@ class SecretManager:
         try:
             found = self._opened().access_secret_version(name=name, timeout=TIMEOUT_S, retry=None)
             text = found.payload.data.decode()
-        except (answers.NotFound, answers.FailedPrecondition):  # the latter: disabled, or destroyed
+        except (answers.NotFound, answers.BadRequest):  # the latter: disabled, or destroyed
             raise Gone(f"{ref.name} is not there, or has no such version") from None
-        except (answers.PermissionDenied, answers.Unauthenticated):
+        except (answers.Forbidden, answers.Unauthorized):
             raise Away(f"the broker may not read {ref.name}") from None
         except answers.GoogleAPICallError as error:
             raise Away(f"it answers with {type(error).__name__}") from None
@@ -56,7 +57,7 @@ class SecretManager:
 
     def close(self) -> None:
         if self._client is not None:
-            self._client.transport.close()
+            self._client.transport.close()  # type: ignore[no-untyped-call]
 
     def _opened(self) -> SecretManagerServiceClient:
         """Credentials are looked for with the first question: that may ask a metadata server."""
@@ -69,12 +70,16 @@ class SecretManager:
         return self._client
 
     def _credentials(self) -> Credentials:
-        path: Any = self._options.get("credential_file")
-        if path:
-            found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)
-        else:
-            found, _ = google.auth.default(scopes=_SCOPES)
-        return found
+        path = self._options.get("credential_file")
+        if not path:
+            found: Credentials = google.auth.default(scopes=_SCOPES)[0]
+            return found
+        with warnings.catch_warnings():
+            # Whose file it is matters where others bring it; this one is the operator's.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            read: Any = google.auth.load_credentials_from_file  # it has no types
+            found = read(path, scopes=_SCOPES)[0]
+            return found
 
 
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:

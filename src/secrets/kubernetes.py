@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import kubernetes.client
-import kubernetes.client.exceptions
+import kubernetes.client  # type: ignore[import-untyped]
+import kubernetes.client.exceptions  # type: ignore[import-untyped]
 import urllib3.exceptions
 
 from ..core.catalog import StoredSecret
@@ -77,12 +77,17 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        raise Away(f"{path} can't be read: the broker does not run in a pod, or has no service account") from None
+        raise Away(
+            f"{path} can't be read: the broker does not run in a pod, or has no service account"
+        ) from None
 
 
 def _pods_address() -> str:
     """Source: the variables that Kubernetes sets in every container."""
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    host, port = (
+        os.environ.get("KUBERNETES_SERVICE_HOST", ""),
+        os.environ.get("KUBERNETES_SERVICE_PORT", "443"),
+    )
     host = f"[{host}]" if ":" in host else host
     return f"https://{host or 'kubernetes.default.svc'}:{port}"
 

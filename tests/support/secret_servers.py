@@ -1,8 +1,8 @@
-"""Stores of secrets that follow the HTTP contracts of GCP's, Azure's and Kubernetes's. Their answers are checked
-by the clients that are written for the real ones.
+"""Stores of secrets that follow the HTTP contracts of GCP's, Azure's and Kubernetes's. Their answers are
+checked by the clients that are written for the real ones.
 
-Source: Secret Manager API, "projects.secrets.versions.access"; Key Vault REST API, "Get Secret", and Entra ID's
-token endpoint; Kubernetes API, "Secret".
+Source: Secret Manager API, "projects.secrets.versions.access"; Key Vault REST API, "Get Secret", and Entra
+ID's token endpoint; Kubernetes API, "Secret".
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class SimulatedStore:
         place = len(versions) if number in ("", "latest") else int(number) if number.isdecimal() else 0
         return (place, versions[place - 1]) if 0 < place <= len(versions) else None
 
-    def _reply(self, target: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def _reply(
+        self, target: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, Any], dict[str, str]]:
         status, answer = self.answer(target, headers, body)
         return status, answer, {}
 
@@ -85,7 +87,11 @@ class SimulatedGcp(SimulatedStore):
         if not self.is_known(headers):
             return self._error(401, "UNAUTHENTICATED")
         if self.state != "up":
-            return self._error(403, "PERMISSION_DENIED") if self.state == "forbids" else self._error(503, "UNAVAILABLE")
+            return (
+                self._error(403, "PERMISSION_DENIED")
+                if self.state == "forbids"
+                else self._error(503, "UNAVAILABLE")
+            )
         words = urlsplit(target).path.removesuffix(":access").split("/")
         found = self.version(words[5], words[7])
         if found is None:
@@ -106,7 +112,9 @@ class SimulatedAzure(SimulatedStore):
 
     client_secret = "azure-secret"
 
-    def _reply(self, target: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def _reply(
+        self, target: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, Any], dict[str, str]]:
         status, answer = self.answer(target, headers, body)
         if status != 401:
             return status, answer, {}
@@ -125,12 +133,17 @@ class SimulatedAzure(SimulatedStore):
         if path.endswith("/token"):
             said = parse_qs(body.decode()).get("client_secret", [""])[0]
             if said != self.client_secret:
-                return 401, {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret"}
+                return 401, {
+                    "error": "invalid_client",
+                    "error_description": "AADSTS7000215: Invalid client secret",
+                }
             return 200, {"token_type": "Bearer", "expires_in": 3600, "access_token": "good-token"}
         if not self.is_known(headers):
             return 401, {"error": {"code": "Unauthorized", "message": "no token"}}
         if self.state != "up":
-            return (403 if self.state == "forbids" else 503), {"error": {"code": "Forbidden", "message": "no"}}
+            return (403 if self.state == "forbids" else 503), {
+                "error": {"code": "Forbidden", "message": "no"}
+            }
         words = path.strip("/").split("/")
         found = self.version(words[1], words[2] if len(words) > 2 else "")
         if found is None or found[1] is None:
@@ -138,7 +151,11 @@ class SimulatedAzure(SimulatedStore):
         number, value = found
         now = int(time.time())
         attributes = {"enabled": True, "created": now, "updated": now}
-        return 200, {"value": value, "id": f"{self.url}/secrets/{words[1]}/{number}", "attributes": attributes}
+        return 200, {
+            "value": value,
+            "id": f"{self.url}/secrets/{words[1]}/{number}",
+            "attributes": attributes,
+        }
 
 
 class SimulatedCluster(SimulatedStore):
@@ -148,7 +165,11 @@ class SimulatedCluster(SimulatedStore):
         if not self.is_known(headers):
             return self._status(401, "Unauthorized")
         if self.state != "up":
-            return self._status(403, "Forbidden") if self.state == "forbids" else self._status(500, "InternalError")
+            return (
+                self._status(403, "Forbidden")
+                if self.state == "forbids"
+                else self._status(500, "InternalError")
+            )
         words = urlsplit(target).path.strip("/").split("/")  # api v1 namespaces NS secrets NAME
         found = self.version(f"{words[3]}/{words[5]}", "")
         if found is None or found[1] is None:
@@ -156,7 +177,19 @@ class SimulatedCluster(SimulatedStore):
         number, fields = found
         data = {name: base64.b64encode(value.encode()).decode() for name, value in fields.items()}
         metadata = {"name": words[5], "namespace": words[3], "resourceVersion": str(number)}
-        return 200, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data, "type": "Opaque"}
+        return 200, {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata,
+            "data": data,
+            "type": "Opaque",
+        }
 
     def _status(self, code: int, reason: str) -> Answer:
-        return code, {"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason}
+        return code, {
+            "apiVersion": "v1",
+            "kind": "Status",
+            "status": "Failure",
+            "code": code,
+            "reason": reason,
+        }
