@@ -246,6 +246,7 @@ class ControlPlane:
         if last_good is not None:
             # An Envoy that ran on may still decide by it, and it is what to come back to.
             await self._publish(last_good, proven=True)
+            await asyncio.to_thread(self._secrets.want, ready.catalog)  # its stores go before those of old
         await self._publish(ready)
 
     def _prepare_from_disk(self, before: Ready | None) -> Ready:
@@ -293,6 +294,7 @@ class ControlPlane:
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
         self._trials.configured(ready)
         self._configure_stores(ready)
+        self._secrets.keep([one.catalog for one in (ready, self._served, self._newest) if one is not None])
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from prometheus_client import Gauge
 
-from .secrets import new_box
+from ..core.catalog import Catalog
+from .secrets import new_box, stored_secrets
 
 _GOOD = Gauge("modelbroker_secret_good", "1 while there is a value that is good", ["secret"])
 _UNTIL = Gauge(
@@ -35,6 +36,13 @@ class SecretsKeeper:
             if await asyncio.to_thread(self.box.look):
                 await self._changed()
             self._tell()
+
+    def want(self, catalog: Catalog) -> None:
+        self.box.want(catalog.secrets, stored_secrets(catalog))
+
+    def keep(self, catalogs: Iterable[Catalog]) -> None:
+        """Those of these alone: of what is served, and of what may be served again."""
+        self.box.keep(frozenset().union(*map(stored_secrets, catalogs)))
 
     def status(self) -> list[dict[str, Any]]:
         return self.box.status()

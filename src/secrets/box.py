@@ -48,8 +48,8 @@ class SecretBox:
         self._asking: dict[str, threading.Lock] = {}  # store → one question at a time
 
     def want(self, secrets: Secrets, refs: Collection[StoredSecret]) -> None:
-        """From now on these. Those that nobody has asked for yet are asked for, for a few seconds at most.
-        Misconfigured where a store needs what is not installed."""
+        """From now on these too. Those that nobody has asked for yet are asked for, for a few seconds at
+        most. Misconfigured where a store needs what is not installed."""
         opened = {}
         for place in secrets.stores.values():
             with self._lock:
@@ -59,21 +59,30 @@ class SecretBox:
             elif any(ref.store == place.name for ref in refs):
                 opened[place.name] = place, open_store(place, self._opener(place))
         with self._lock:
-            gone = [
-                store for name, (_, store) in self._stores.items() if opened.get(name, (0, 0))[1] is not store
-            ]
-            renewed = {name for name, one in opened.items() if self._stores.get(name) != one}
-            self._secrets, self._stores = secrets, opened
-            kept = {ref: self._held.get(ref, UNASKED) for ref in refs}
+            others = {name for name, one in opened.items() if self._stores.get(name, one) != one}
+            closed = [self._stores[name][1] for name in others]
+            self._secrets = secrets
+            self._stores |= opened
             # Another store of the same name: what the old one said is not what this one would.
-            self._held = {ref: UNASKED if ref.store in renewed else held for ref, held in kept.items()}
-            fresh = [ref for ref, held in self._held.items() if held == UNASKED]
-        for store in gone:
+            kept = {ref: held for ref, held in self._held.items() if ref.store not in others}
+            self._held = {**dict.fromkeys((*self._held, *refs), UNASKED), **kept}
+            fresh = [ref for ref in refs if self._held[ref] == UNASKED]
+        for store in closed:
             store.close()
         if fresh:
             self._ask(fresh, _FIRST_S)
         with self._lock:
             self._seen = self._good()
+
+    def keep(self, refs: Collection[StoredSecret]) -> None:
+        """None but these are wanted any more."""
+        with self._lock:
+            self._held = {ref: held for ref, held in self._held.items() if ref in refs}
+            self._seen = {ref: values for ref, values in self._seen.items() if ref in refs}
+            idle = self._stores.keys() - {ref.store for ref in refs}
+            closed = [self._stores.pop(name)[1] for name in idle]
+        for store in closed:
+            store.close()
 
     def read(self, ref: StoredSecret) -> Read:
         with self._lock:

@@ -137,3 +137,21 @@ def test_a_secret_that_is_kept_no_longer(vault: SimulatedVault, sims: Simulators
         assert (main["state"], main["error"]) == ("missing", "llm/main is not there")
         vault.put("llm/main", key=FIRST, note="again")
         wait_until(lambda: asked(broker).status == 200)
+
+
+def test_a_restart_with_another_configuration(
+    vault: SimulatedVault, sims: Simulators, tmp_path: Path
+) -> None:
+    """What the last good one has in the store is asked for as well, and not in the place of the new one's."""
+    told = config(vault, sims)
+    with Broker(tmp_path, told, environ={"VAULT": TOKEN}) as broker:
+        assert asked(broker).status == 200
+        assert broker.stop() == 0
+        vault.put("llm/other", key="sk-canary-other")
+        sims["main"].script(keys=["sk-canary-other", "sk-canary-next"])
+        told["providers"][0]["credential"] = {"vault": "llm/other"}
+        broker.write(told)
+        broker.start()
+        wait_until(lambda: asked(broker).status == 200)
+        vault.put("llm/other", key="sk-canary-next")
+        wait_until(lambda: asked(broker).status == 200 and came_with(sims, "sk-canary-next"))
