@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -12,6 +13,8 @@ from prometheus_client import Gauge
 from ..core.catalog import Catalog
 from .secrets import new_box, stored_secrets
 
+log = logging.getLogger("modelbroker.secrets")
+
 _GOOD = Gauge("modelbroker_secret_good", "1 while there is a value that is good", ["secret"])
 _UNTIL = Gauge(
     "modelbroker_secret_good_until_seconds", "Until when it is good if its store says no more", ["secret"]
@@ -19,6 +22,7 @@ _UNTIL = Gauge(
 _FAILURES = Gauge("modelbroker_secret_failures", "Failures in a row to ask for it", ["secret"])
 # What a configuration has new is seen so soon.
 _LOOK_S = 1.0
+_REST_S = 0.05
 
 
 class SecretsKeeper:
@@ -30,12 +34,14 @@ class SecretsKeeper:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(min(max(self.box.next_s() - time.time(), 0.0), _LOOK_S))
-            if self.box.next_s() > time.time():
-                continue
-            if await asyncio.to_thread(self.box.look):
-                await self._changed()
-            self._tell()
+            await asyncio.sleep(min(max(self.box.next_s() - time.time(), _REST_S), _LOOK_S))
+            try:
+                if self.box.next_s() <= time.time():
+                    if await asyncio.to_thread(self.box.look):
+                        await self._changed()
+                    self._tell()
+            except Exception:
+                log.exception("secrets could not be looked at; what is known is good on")
 
     def want(self, catalog: Catalog) -> None:
         self.box.want(catalog.secrets, stored_secrets(catalog))
