@@ -28,6 +28,7 @@ def same(old: Ready, new: Ready) -> bool:
         and old.resolved.callers == new.resolved.callers
         and old.resolved.ledger_url == new.resolved.ledger_url
         and old.resolved.cache_redis == new.resolved.cache_redis
+        and old.redis_password == new.redis_password
         and (old.capture, old.capture_why) == (new.capture, new.capture_why)
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,14 +39,19 @@ class Resolved:
     cache_redis: str = ""  # the URL of the Redis that the caches of a fleet share; "": none
 
 
-def stored_secrets(catalog: Catalog) -> frozenset[StoredSecret]:
-    """All that `catalog` has in stores."""
-    capture = catalog.capture
+def _references(catalog: Catalog) -> Iterator[SecretRef]:
+    """To every secret that `catalog` has, wherever it is kept."""
+    capture, fleet = catalog.capture, catalog.fleet
     refs = [provider.credential for provider in catalog.providers.values()]
     refs += [ref for entry in catalog.callers for ref in entry.keys]
     refs += [catalog.cache.redis, catalog.ledger.secret, capture.secret, capture.key, *capture.old_keys]
-    refs += [catalog.fleet.credential] if catalog.fleet is not None else []
-    return frozenset(ref for ref in refs if isinstance(ref, StoredSecret))
+    refs += [fleet.credential] if fleet is not None else []
+    return (ref for ref in refs if ref is not None)
+
+
+def stored_secrets(catalog: Catalog) -> frozenset[StoredSecret]:
+    """All that `catalog` has in stores."""
+    return frozenset(ref for ref in _references(catalog) if isinstance(ref, StoredSecret))
 
 
 def new_box() -> SecretBox:
@@ -141,22 +146,11 @@ def ledger_url_of(
 def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Iterable[Path]:
     """Files to watch: a mounted secret that changes is a rotation, and what Envoy refused for the want of a
     certificate may be good once it is there."""
-    for provider in catalog.providers.values():
-        if provider.credential is not None and provider.credential.kind == "file":
-            yield Path(provider.credential.name)
-        elif provider.credential is not None and provider.credential.kind == "aws":
+    for ref in _references(catalog):
+        if ref.kind == "file":
+            yield Path(ref.name)
+        elif ref.kind == "aws":
             yield _aws_file(environ)
-    if catalog.cache.redis is not None and catalog.cache.redis.kind == "file":
-        yield Path(catalog.cache.redis.name)
-    for entry in catalog.callers:
-        for ref in entry.keys:
-            if ref.kind == "file":
-                yield Path(ref.name)
-    if catalog.ledger.secret is not None and catalog.ledger.secret.kind == "file":
-        yield Path(catalog.ledger.secret.name)
-    for each in (catalog.capture.secret, catalog.capture.key, *catalog.capture.old_keys):
-        if each is not None and each.kind == "file":
-            yield Path(each.name)
     for issuer in catalog.issuers:
         if issuer.jwks.file:
             yield Path(issuer.jwks.file)

@@ -98,10 +98,6 @@ class Replay:
         """The cache had to drop replies."""
         return self._replies.evicted > 0
 
-    @property
-    def has_budgets(self) -> bool:
-        return self._view.plan is not None
-
     def outcome(self, call: Recorded, at_s: float, decided: Decision | None = None) -> Outcome:
         """`decided`: where it goes already, by its arm."""
         ends = self._ends

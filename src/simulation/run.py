@@ -335,14 +335,7 @@ def _add(side: Side, call: Recorded, judged: Judged) -> None:
     if judged.nano is None:
         side.unknown += 1
     else:
-        side.cost += judged.nano
-        side.variance += judged.variance
-        side.by_mean += judged.by_mean
-        for source, member, prompt, answer in judged.parts:
-            if source:
-                sums = side.tokens.setdefault((source, member), [0.0, 0.0])
-                sums[0] += prompt
-                sums[1] += answer
+        side.pay(judged, judged.nano)
     if kind == REFUSED:
         side.refused += 1
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 from ..stats import Interval, Weighted, WeightedSums
 from .learning import Learned
@@ -88,6 +89,17 @@ class Weighed:
         return Weighted(interval, worth + foretold.worth)
 
 
+class Priced(Protocol):
+    """What is known of a call's cost beside its amount: as run.Judged has it, and tried.Spent."""
+
+    @property
+    def variance(self) -> float: ...
+    @property
+    def by_mean(self) -> float: ...
+    @property
+    def parts(self) -> tuple[tuple[str, str, float, float], ...]: ...
+
+
 class Side:
     """Of one policy."""
 
@@ -121,6 +133,17 @@ class Side:
         # (whose usage, at which member) → nano-dollars of prompts and answers
         self.tokens: dict[tuple[str, str], list[float]] = {}
         self.members: dict[str, float] = {}  # expected calls
+
+    def pay(self, one: Priced, nano: float) -> None:
+        """A call whose cost is known."""
+        self.cost += nano
+        self.variance += one.variance
+        self.by_mean += one.by_mean
+        for source, member, prompt, answer in one.parts:
+            if source:
+                sums = self.tokens.setdefault((source, member), [0.0, 0.0])
+                sums[0] += prompt
+                sums[1] += answer
 
     def merge(self, other: Side) -> None:
         for name in (

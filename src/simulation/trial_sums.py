@@ -40,14 +40,7 @@ class CopySums:
         if spent.nano is None:
             side.unknown += 1
             return
-        side.cost += spent.nano
-        side.variance += spent.variance
-        side.by_mean += spent.by_mean
-        for source, member, prompt, answer in spent.parts:
-            if source:
-                sums = side.tokens.setdefault((source, member), [0.0, 0.0])
-                sums[0] += prompt
-                sums[1] += answer
+        side.pay(spent, spent.nano)
 
     def merge(self, other: CopySums) -> None:
         for name, copies in other.results.items():

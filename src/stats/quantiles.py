@@ -27,8 +27,8 @@ def quantile_interval(
     if not n:
         return None
     tail = (1.0 - confidence) / 2.0
-    below = _first(n, lambda k: binomial_cdf(k, n, share) > tail)
-    above = _first(n, lambda k: binomial_cdf(k, n, share) >= 1.0 - tail)
+    below = first_of(0, n, lambda k: binomial_cdf(k, n, share) > tail)
+    above = first_of(0, n, lambda k: binomial_cdf(k, n, share) >= 1.0 - tail)
     return Interval(
         ordered[below - 1] if below >= 1 else -math.inf,
         quantile(ordered, share),
@@ -37,9 +37,8 @@ def quantile_interval(
     )
 
 
-def _first(n: int, holds: Callable[[int], bool]) -> int:
-    """The least k of 0 to n for which it holds; it does for n, and stays true once it is."""
-    low, high = 0, n
+def first_of(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The least number from `low` to `high` (which is not asked) for which it holds, and stays so."""
     while low < high:
         middle = (low + high) // 2
         if holds(middle):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from .quantiles import first_of
 from .values import Interval
 
 ALPHA = 0.05
@@ -219,27 +220,16 @@ class Counts:
         below = list(accumulate(self.counts[: len(self.edges)]))  # how many are at most each edge
         # Evidence that the quantile is above an edge falls from edge to edge; that it is not, grows.
         reached = bisect_left(below, share * n)
-        above = _first(0, reached, lambda i: _evidence(n, n - below[i], 1.0 - share) < log_odds)
+        above = first_of(0, reached, lambda i: _evidence(n, n - below[i], 1.0 - share) < log_odds)
         passed = bisect_right(below, share * n)
         last = len(below)
-        under = _first(passed, last, lambda i: _evidence(n, below[i], share) >= log_odds)
+        under = first_of(passed, last, lambda i: _evidence(n, below[i], share) >= log_odds)
         return Interval(
             self.edges[above - 1] if above else -math.inf,
             self.edges[reached] if reached < last else math.inf,
             self.edges[under] if under < last else math.inf,
             n,
         )
-
-
-def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The least number from `low` to `high` (which is not asked) for which it holds, and stays so."""
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 def _evidence(n: int, hits: int, share: float) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from modelbroker.cli.readiness import same
+from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.cli.secrets import files_of, resolve
 from modelbroker.core.catalog import Auth, CacheStore, Caching, Catalog, Pool, Provider, SecretRef
 
@@ -155,3 +157,20 @@ def test_a_redis_whose_url_is_in_a_file_is_watched(tmp_path: Path) -> None:
     path = tmp_path / "url"
     nobody = Catalog("r", {}, (), {}, (), cache=CacheStore(redis=SecretRef("file", str(path))))
     assert list(files_of(nobody)) == [path]
+
+
+def test_a_redis_password_in_a_file_is_watched_and_a_new_one_is_another_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("one")
+    text = f"""
+redis: {{url: "redis://r:6379/0", credential: {{file: {path}}}}}
+budgets: [{{name: all, amount: $5, per: day}}]
+callers: [{{name: c, key: {{env: C}}}}]
+pools: [{{name: p, members: [{{provider: openai, model: gpt-5}}]}}]
+"""
+    before = prepare({"a": text}, Overrides(), {})
+    assert path in files_of(before.catalog, {})
+    path.write_text("two")
+    after = prepare({"a": text}, Overrides(), {}, before)
+    assert (before.redis_password, after.redis_password) == ("one", "two")
+    assert not same(before, after) and same(after, prepare({"a": text}, Overrides(), {}, after))
