@@ -18,10 +18,10 @@ from modelbroker.core.ids import RANDOM_BYTES, request_id_of
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Attempt, Record
 from modelbroker.core.usage import EXACT, Usage
+from modelbroker.journal.writing import CALLS
 from modelbroker.ledger.follow import Follower
 from modelbroker.ledger.place import default_url
 from modelbroker.ledger.reports import Settings
-from modelbroker.records.file import FILE_NAME
 
 RECORDS = 50_000
 
@@ -59,7 +59,7 @@ def main() -> int:
         folder = Path(name)
         now_ms = int(time.time() * 1000)
         data = msgspec.json.Encoder().encode_lines([record(n, now_ms) for n in range(RECORDS)])
-        (folder / FILE_NAME).write_bytes(data)
+        (folder / CALLS).write_bytes(data)
         url = sys.argv[1] if len(sys.argv) > 1 else default_url(folder)
         follower = Follower(Settings(name, url))
         follower.step()  # connects, makes the schema

@@ -25,10 +25,10 @@ from modelbroker.core.ids import RANDOM_BYTES, request_id_of
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Attempt, Eligible, Record
 from modelbroker.core.usage import EXACT, Usage
+from modelbroker.journal.writing import CALLS
 from modelbroker.ledger.follow import Follower
 from modelbroker.ledger.place import default_url
 from modelbroker.ledger.reports import Settings
-from modelbroker.records.file import FILE_NAME
 
 BEGUN_MS = 1_790_000_000_000
 SPAN_MS = 7 * 86_400_000
@@ -136,7 +136,7 @@ def main() -> int:
     count = int(next((word for word in sys.argv[1:] if word.isdigit()), "1000000"))
     with tempfile.TemporaryDirectory(prefix="modelbroker-bench-") as name:
         folder = Path(name)
-        journal, encoder = folder / FILE_NAME, msgspec.json.Encoder()
+        journal, encoder = folder / CALLS, msgspec.json.Encoder()
         with journal.open("wb") as file:
             for record in records(count):
                 file.write(encoder.encode(record) + b"\n")

@@ -30,14 +30,14 @@ from ..extproc.cache_redis import RedisReplies
 from ..extproc.capture import CaptureDesk
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
+from ..journal.writing import CALLS, Mark
 from ..policy.hedging import HedgeTally
-from ..records.file import FILE_NAME as RECORDS
 from ..records.file import RecordFile, written_since
 from ..records.opens import OpenCalls
 from ..records.server import AccessLogServer
 from ..records.undecided import UndecidedFile
 from ..records.write_ahead import FOLDER as OPEN_FOLDER
-from ..records.write_ahead import Mark, Segments
+from ..records.write_ahead import Segments
 from ..records.writer import Writer
 from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
@@ -99,7 +99,7 @@ class ControlPlane:
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._ledger = LedgerKeeper(options.state_dir)
-        self._record_file = RecordFile(options.state_dir, reader=self._ledger)
+        self._record_file = RecordFile(options.state_dir, readers={"ledger": self._ledger})
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
             Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
@@ -108,7 +108,7 @@ class ControlPlane:
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
         hedges = HedgeTally()
         seal = call_key(options.state_dir)
-        self._kept = Kept(options.state_dir, options.state_dir / RECORDS)
+        self._kept = Kept(options.state_dir, options.state_dir / CALLS)
         self._budgets = Keeper(self._kept, content_hash(seal.hex()))
         for opened in self._opens.waiting():
             self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))

@@ -17,12 +17,13 @@ from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
 from ..core.prices import PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN
+from ..journal.following import locked
+from ..journal.writing import CALLS
 from ..ledger.database import Ledger
-from ..ledger.follow import Follower, locked
+from ..ledger.follow import LOCK_NAME, Follower
 from ..ledger.place import default_url, is_sqlite, place_of
 from ..ledger.questions import Question, has_calls, is_seen_as
 from ..ledger.reports import Settings
-from ..records.file import FILE_NAME
 from ..settings import load, price_book
 from .prices import price_list_or_warning
 from .secrets import asked_box, ledger_url_of
@@ -66,10 +67,10 @@ def opened(config: Path, state_dir: Path | None) -> Iterator[Opened]:
 
 def _catch_up(folder: Path, url: str, retention_s: int) -> None:
     """What a broker left in its journal when it was ended at once. Where it runs, it does that itself."""
-    if not (folder / FILE_NAME).exists():
+    if not (folder / CALLS).exists():
         return
     try:
-        with locked(folder, waits=False) as is_ours:
+        with locked(folder / LOCK_NAME, waits=False) as is_ours:
             if not is_ours:
                 return
             follower = Follower(Settings(str(folder), url, retention_s))

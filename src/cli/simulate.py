@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
+from ..journal.writing import CALLS
 from ..ledger.place import default_url
-from ..records.file import FILE_NAME
 from ..settings import read_files
 from ..simulation.buckets import buckets_of
 from ..simulation.figures import figures
@@ -180,7 +180,7 @@ def _source(options: SimulateOptions, catalog: Catalog) -> Source:
         with opened(config, options.state_dir):  # which brings it up to date, or says what is wrong
             url, _ = ledger_url_of(catalog.ledger, os.environ, asked_box(catalog, catalog.ledger.secret))
         return Source("ledger", url or default_url(folder), *span)
-    if not (folder / FILE_NAME).exists():
+    if not (folder / CALLS).exists():
         message = (
             f"there are no records in {folder}: say --state-dir, as the broker does, or give --traffic FILE"
         )

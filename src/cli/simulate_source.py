@@ -16,8 +16,8 @@ import msgspec
 from sqlalchemy import func, select
 
 from ..core.errors import Misconfigured
-from ..ledger.database import Ledger, Position
-from ..ledger.journal import Journal
+from ..journal.reading import Journal, Position
+from ..ledger.database import Ledger
 from ..ledger.recorded import recorded
 from ..ledger.tables import CALLS
 from ..simulation.recorded import Recorded, below_zero, decode

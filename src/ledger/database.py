@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
@@ -18,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ..core.errors import Misconfigured
 from ..core.outcomes import LOST
 from ..embedded import BUSY_MS, make_wal
+from ..journal.reading import Position
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
 from .place import file_of, is_sqlite, place_of, with_driver
 from .rows import Row, Rows
@@ -25,14 +25,6 @@ from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES, VERSION
 
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
 _CONNECT_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a journal was read: which file, and how many bytes of it."""
-
-    file: str = ""
-    offset: int = 0
 
 
 class Ledger:

@@ -1,24 +1,14 @@
-"""The follower: takes the journal's records into the ledger, in a process of its own, so that SQL never makes
-a call wait.
-
-The control plane starts it (cli/ledger.py). The first line of standard input are its settings (JSON; they
-may hold a password, which no command line should); standard output has its reports, a line each. It ends
-when standard input does: then it catches up for a bounded time.
+"""The ledger's follower: takes the journal's records into the ledger, in a process of its own, so that SQL
+never makes a call wait. The control plane starts it (cli/ledger.py).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
-import secrets
-import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +17,25 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from ..core.errors import Misconfigured
 from ..core.record import Record
-from .database import Ledger, Position
-from .journal import Journal, Piece
+from ..journal.following import run, source_of
+from ..journal.reading import Journal, Piece, Position
+from ..journal.reports import FOLLOWING, WAITING, Report
+from .database import Ledger
 from .place import place_of
-from .reports import ENDS_WITHIN_S, Report, Settings
+from .reports import Settings
 from .rows import at_ms_of, rows_of
 
 log = logging.getLogger("modelbroker.ledger")
 
-ID_NAME, LOCK_NAME = "ledger.id", "ledger.lock"
-_NICE = 5
-_POLL_S = 0.2
-_REPORT_EVERY_S = 1.0
-_SAY_EVERY_S = 60.0
+LOCK_NAME = "ledger.lock"
+WHAT = "the ledger"
 _EXPIRE_EVERY_S = 600.0
-_BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.5, 10.0
 # What decoding says of what is no record, and drivers of a value that is not of its column's type.
 _NO_RECORD = (msgspec.MsgspecError, ValueError, TypeError, KeyError, AttributeError, StatementError)
 
 
 class Follower:
-    """`step` does one piece of work, and says whether there may be more. Errors of the database are
-    SQLAlchemy's: nothing is lost by them, and the next step begins where the last whole one ended."""
+    """`journal.following.Follower`. Errors of the database are SQLAlchemy's."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
@@ -76,16 +63,21 @@ class Follower:
     def report(self, error: str = "") -> Report:
         journal = self._journal
         return Report(
-            "waiting" if error else "following",
-            place_of(self._settings.url),
-            error,
-            (journal or Journal(self._folder, self._position)).behind(),
-            journal.inode if journal else 0,
-            self._position.offset,
-            self.taken,
-            self.refused,
-            self._torn + (journal.torn if journal else 0),
+            state=WAITING if error else FOLLOWING,
+            place=place_of(self._settings.url),
+            error=error,
+            behind_bytes=(journal or Journal(self._folder, self._position)).behind(),
+            inode=journal.inode if journal else 0,
+            offset=self._position.offset,
+            taken=self.taken,
+            refused=self.refused,
+            torn=self._torn + (journal.torn if journal else 0),
         )
+
+    def why_to_wait(self, error: Exception) -> str | None:
+        if isinstance(error, Misconfigured):
+            return error.message
+        return _in_short(error) if isinstance(error, (SQLAlchemyError, OSError)) else None
 
     def disconnect(self) -> None:
         """After an error of the database: the next step connects again, and asks it how far it has read. It
@@ -177,61 +169,6 @@ class Follower:
         return False
 
 
-def source_of(folder: Path) -> str:
-    """The id of a state folder, made at the first time."""
-    path = folder / ID_NAME
-    with contextlib.suppress(FileNotFoundError):
-        if kept := path.read_text(encoding="ascii").strip():
-            return kept
-    made = secrets.token_hex(8)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(made, encoding="ascii")
-    fresh.replace(path)
-    return made
-
-
-@contextlib.contextmanager
-def locked(folder: Path, *, waits: bool) -> Iterator[bool]:
-    """One follower a journal; False where another one has it and this one does not wait."""
-    with (folder / LOCK_NAME).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-        except OSError:
-            yield False
-            return
-        yield True
-
-
-def follow(follower: Follower, ending: threading.Event, say: Callable[[Report], None]) -> None:
-    """Until `ending` is set, and then for as long as there is more to take."""
-    backoff_s, said_s, told_s, wrong = _BACKOFF_FIRST_S, 0.0, 0.0, ""
-    while True:
-        is_last_look = ending.is_set()
-        try:
-            more = follower.step()
-        except (SQLAlchemyError, Misconfigured, OSError) as error:
-            follower.disconnect()
-            why = error.message if isinstance(error, Misconfigured) else _in_short(error)
-            if why != wrong or time.monotonic() - said_s > _SAY_EVERY_S:
-                log.error("the ledger waits, records stay in the journal: %s", why)
-                wrong, said_s = why, time.monotonic()
-            say(follower.report(why))
-            if ending.wait(backoff_s):
-                return
-            backoff_s = min(backoff_s * 2, _BACKOFF_MOST_S)
-            continue
-        if wrong:
-            log.warning("the ledger goes on")
-        backoff_s, was_wrong, wrong = _BACKOFF_FIRST_S, wrong, ""
-        if was_wrong or not more or time.monotonic() - told_s > _REPORT_EVERY_S:
-            say(follower.report())
-            told_s = time.monotonic()
-        if not more:
-            if is_last_look:
-                return
-            ending.wait(_POLL_S)
-
-
 def _record(line: bytes) -> dict[str, Any]:
     # PostgreSQL's text has no room for this character.
     record: dict[str, Any] = msgspec.json.decode(line.replace(b"\\u0000", b"\\ufffd"))
@@ -245,48 +182,13 @@ def _in_short(error: BaseException) -> str:
     return lines[0] if lines else type(told).__name__
 
 
-def _end_with_input(ending: threading.Event) -> None:
-    while os.read(0, 4096):
-        pass
-    ending.set()
-    time.sleep(ENDS_WITHIN_S)  # a database that hangs must not keep this process
-    os._exit(0)
+def _begin(line: bytes) -> Follower:
+    return Follower(msgspec.json.decode(line, type=Settings))
 
 
-def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the control plane, which ends this
-    os.nice(_NICE)  # calls go first
-    logging.basicConfig(
-        level=sys.argv[1] if len(sys.argv) > 1 else "INFO",
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    settings = msgspec.json.decode(_first_line(), type=Settings)
-    ending, last = threading.Event(), [b""]
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    threading.Thread(target=_end_with_input, args=(ending,), daemon=True).start()
-
-    def say(report: Report) -> None:
-        if (line := msgspec.json.encode(report) + b"\n") != last[0]:
-            last[0] = line
-            with contextlib.suppress(BrokenPipeError):
-                os.write(1, line)
-
-    with locked(Path(settings.folder), waits=True):
-        follower = Follower(settings)
-        try:
-            follow(follower, ending, say)
-        finally:
-            follower.close()
-    return 0
-
-
-def _first_line() -> bytes:
-    line = b""
-    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
-        line += byte
-    return line
+def _lock(line: bytes) -> Path:
+    return Path(msgspec.json.decode(line, type=Settings).folder) / LOCK_NAME
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(_begin, _lock, WHAT, log))

@@ -15,7 +15,8 @@ from prometheus_client import Counter, Gauge
 
 from ..core.logs import HEARTBEAT_S
 from ..core.opened import Opened
-from .write_ahead import SEGMENT_BYTES, Mark, Segments, closed_line, open_line
+from ..journal.writing import Mark
+from .write_ahead import SEGMENT_BYTES, Segments, closed_line, open_line
 
 log = logging.getLogger("modelbroker.records")
 

@@ -17,18 +17,12 @@ from pathlib import Path
 import msgspec
 
 from ..core.opened import Opened, Pairs, Shared
+from ..journal.writing import Mark
 
 log = logging.getLogger("modelbroker.records")
 
 FOLDER = "open"
 SEGMENT_BYTES = 4 * 1024 * 1024
-
-
-class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """How far records were written: into the file with this inode, up to so many bytes."""
-
-    inode: int
-    size: int
 
 
 class _Shared(msgspec.Struct, frozen=True, array_like=True, tag="s", tag_field="kind"):

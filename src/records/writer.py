@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import Gauge
 
 from ..core.record import Record
-from .write_ahead import Mark
+from ..journal.writing import Mark
 
 log = logging.getLogger("modelbroker.records")
 

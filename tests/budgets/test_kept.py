@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from modelbroker.budgets import Kept
 from modelbroker.core.budgets import Charge
 from modelbroker.core.record import Record
-from modelbroker.records.file import FILE_NAME, RecordFile
+from modelbroker.journal.writing import CALLS
+from modelbroker.records.file import RecordFile
 
 
 def record(number: int, amount: int) -> Record:
@@ -20,7 +21,7 @@ def record(number: int, amount: int) -> Record:
 
 
 def spent(folder: Path) -> int:
-    return sum(amount for _, _, amount in Kept(folder, folder / FILE_NAME).read())
+    return sum(amount for _, _, amount in Kept(folder, folder / CALLS).read())
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -35,7 +36,7 @@ def test_killed_at_any_moment(
     folder: Path = tmp_path_factory.mktemp("state")  # type: ignore[attr-defined]
 
     def begin() -> tuple[RecordFile, Kept]:
-        kept = Kept(folder, folder / FILE_NAME)
+        kept = Kept(folder, folder / CALLS)
         assert sum(amount for _, _, amount in kept.read()) == total
         return RecordFile(folder, file_bytes=4_000), kept
 
@@ -55,13 +56,13 @@ def test_killed_at_any_moment(
     file.close()
     assert spent(folder) == total
     # Half a line of the record that was being written counts nothing.
-    with (folder / FILE_NAME).open("ab") as half:
+    with (folder / CALLS).open("ab") as half:
         half.write(b'{"request_id":"x","budgets":[{"budget":"b","scope":"","unit":"nano_dollars"'[:torn])
     assert spent(folder) == total
 
 
 def test_what_no_record_says_is_kept_too(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, tmp_path / FILE_NAME)
+    kept = Kept(tmp_path, tmp_path / CALLS)
     kept.add(record(1, 7).budgets)
     kept.write()
     assert spent(tmp_path) == 7

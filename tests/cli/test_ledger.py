@@ -15,8 +15,8 @@ from modelbroker.cli import ledger_parser
 from modelbroker.cli.main import main
 from modelbroker.core.prices import Cost
 from modelbroker.core.usage import Usage
+from modelbroker.journal.writing import CALLS
 from modelbroker.ledger import questions
-from modelbroker.records.file import FILE_NAME
 from support.ledgers import DAY_S, NOW_S, attempt, lines, lost, record
 from support.servers import Postgres
 
@@ -58,7 +58,7 @@ def told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Tell:
         record(4, attempts=[used("vllm/big", 0, None)], team="ads"),
         lost(record(5)),
     ]
-    (state / FILE_NAME).write_bytes(lines(written))
+    (state / CALLS).write_bytes(lines(written))
 
     def run(name: str, *arguments: str) -> Told:
         where = ["--config", str(tmp_path / "broker.yaml"), "--state-dir", str(state)]

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from modelbroker.core.errors import Misconfigured
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Record
+from modelbroker.journal.reading import Position
+from modelbroker.journal.writing import CALLS as JOURNAL
 from modelbroker.ledger import migrations
-from modelbroker.ledger.database import DELETED_AT_ONCE, Ledger, Position
+from modelbroker.ledger.database import DELETED_AT_ONCE, Ledger
 from modelbroker.ledger.follow import Follower
 from modelbroker.ledger.reports import Settings
 from modelbroker.ledger.rows import rows_of
 from modelbroker.ledger.tables import CALLS, VERSION, since
-from modelbroker.records.file import FILE_NAME
 from sqlalchemy import text
 from support.ledgers import DAY_S, NOW_S, attempt, contents, ids_in, lines, lost, record, trees
 from support.servers import Postgres
@@ -151,12 +152,12 @@ def test_a_file_is_for_its_user_alone(tmp_path: Path) -> None:
 def test_a_month_that_another_broker_dropped_is_made_again(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.new_database()
     follower = Follower(Settings(str(tmp_path), url))
-    (tmp_path / FILE_NAME).write_bytes(lines([record(1)]))
+    (tmp_path / JOURNAL).write_bytes(lines([record(1)]))
     while follower.step():
         pass
     with Ledger(url) as other:
         assert other.expire(int((NOW_S + 60 * DAY_S) * 1000)) == 1
-    with (tmp_path / FILE_NAME).open("ab") as file:
+    with (tmp_path / JOURNAL).open("ab") as file:
         file.write(lines([record(2), record(3)]))
     while follower.step():
         pass

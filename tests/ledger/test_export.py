@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 from modelbroker.core.errors import Misconfigured
 from modelbroker.core.prices import Cost
+from modelbroker.journal.reading import Position
 from modelbroker.ledger import export as module
-from modelbroker.ledger.database import Ledger, Position
+from modelbroker.ledger.database import Ledger
 from modelbroker.ledger.export import export
 from modelbroker.ledger.questions import Question
 from modelbroker.ledger.rows import rows_of

@@ -17,11 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelbroker.core.record import Record
-from modelbroker.ledger.database import Position
-from modelbroker.ledger.follow import Follower, follow
-from modelbroker.ledger.journal import Journal
-from modelbroker.ledger.reports import Report, Settings
-from modelbroker.records.file import FILE_NAME, RecordFile
+from modelbroker.journal.following import follow
+from modelbroker.journal.reading import Journal, Position
+from modelbroker.journal.reports import Report
+from modelbroker.journal.writing import CALLS
+from modelbroker.ledger.follow import WHAT, Follower, log
+from modelbroker.ledger.reports import Settings
+from modelbroker.records.file import RecordFile
 from support.ledgers import DAY_S, NOW_S, contents, follow_to_the_end, ids_in, lines, lost, record
 from support.servers import Postgres
 from support.waiting import wait_until
@@ -73,7 +75,7 @@ def test_files_are_read_in_the_order_in_which_they_were_written(tmp_path: Path) 
 @given(st.lists(st.sampled_from(["write", "many", "read", "restart"]), min_size=5, max_size=40))
 def test_each_line_once_whoever_is_faster(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    file = RecordFile(folder, file_bytes=4000, reader=Slow(), most_files=100)
+    file = RecordFile(folder, file_bytes=4000, readers={"slow": Slow()}, most_files=100)
     journal, position = Journal(folder, START), START
     written: list[str] = []
     found: list[str] = []
@@ -103,7 +105,7 @@ def test_each_line_once_whoever_is_faster(tmp_path_factory: pytest.TempPathFacto
 
 def test_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
     data = lines([record(1), record(2)])
-    path = tmp_path / FILE_NAME
+    path = tmp_path / CALLS
     path.write_bytes(data[:-10])
     journal = Journal(tmp_path, Position())
     first, nothing = journal.read(), journal.read()
@@ -116,8 +118,8 @@ def test_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_torn_line_in_an_older_file_holds_nobody_up(tmp_path: Path) -> None:
-    (tmp_path / f"{FILE_NAME}.1").write_bytes(lines([record(1)]) + b'{"request_id": "torn')
-    (tmp_path / FILE_NAME).write_bytes(lines([record(2)]))
+    (tmp_path / f"{CALLS}.1").write_bytes(lines([record(1)]) + b'{"request_id": "torn')
+    (tmp_path / CALLS).write_bytes(lines([record(2)]))
     journal = Journal(tmp_path, Position())
     read = [journal.read(), journal.read(), journal.read()]
     assert [len(piece.lines) if piece else 0 for piece in read] == [1, 1, 0]
@@ -126,17 +128,17 @@ def test_a_torn_line_in_an_older_file_holds_nobody_up(tmp_path: Path) -> None:
 
 def test_a_file_that_is_shorter_than_it_was_is_read_again(tmp_path: Path) -> None:
     data = lines([record(n) for n in range(3)])
-    (tmp_path / FILE_NAME).write_bytes(data)
+    (tmp_path / CALLS).write_bytes(data)
     _, position = read_all(tmp_path)
-    os.truncate(tmp_path / FILE_NAME, len(data) // 3)  # as a machine that lost its power leaves it
+    os.truncate(tmp_path / CALLS, len(data) // 3)  # as a machine that lost its power leaves it
     assert len(read_all(tmp_path, position)[0]) == 1
-    (tmp_path / FILE_NAME).write_bytes(lines([record(0), record(3), record(4), record(5), record(6)]))
+    (tmp_path / CALLS).write_bytes(lines([record(0), record(3), record(4), record(5), record(6)]))
     assert len(read_all(tmp_path, Position(position.file, position.offset + 7))[0]) == 5
 
 
 def test_a_write_that_is_undone_hides_nothing(tmp_path: Path) -> None:
     """The disk had no room for all of it; what comes later is longer than what was read."""
-    path, journal = tmp_path / FILE_NAME, Journal(tmp_path, START)
+    path, journal = tmp_path / CALLS, Journal(tmp_path, START)
     kept, undone = lines([record(0)]), lines([record(1)])
     path.write_bytes(kept + undone)
     assert journal.read() is not None
@@ -156,7 +158,7 @@ def test_lines_that_are_no_records_cost_no_other(new_ledger: NewLedger, tmp_path
     nul = record(8, path="/v1/\0")
     parts = [lines(good[:3]), b"no json\n{}\n[]\n", lines([huge, nul]), lines(good[3:])]
     odd = lines([record(9)]).replace(b'"team":""', b'"team":{"a":1}')
-    (tmp_path / FILE_NAME).write_bytes(b"".join([*parts, odd]))
+    (tmp_path / CALLS).write_bytes(b"".join([*parts, odd]))
     url = new_ledger()
     follower = follow_to_the_end(tmp_path, url)
     assert ids_in(url) == sorted(one.request_id for one in [*good, nul])
@@ -175,14 +177,14 @@ def test_a_real_record_takes_the_place_of_a_lost_one(new_ledger: NewLedger, tmp_
     other = tmp_path / "other"
     other.mkdir()
     (other / "ledger.id").write_text((tmp_path / "ledger.id").read_text())
-    (other / FILE_NAME).write_bytes(lines([whole]))
+    (other / CALLS).write_bytes(lines([whole]))
     follow_to_the_end(other, expected)
     assert contents(url) == contents(expected)
     file.close()
 
 
 def test_what_is_too_old_is_not_taken(new_ledger: NewLedger, tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_bytes(lines([record(1, NOW_S - 3 * DAY_S), record(2)]))
+    (tmp_path / CALLS).write_bytes(lines([record(1, NOW_S - 3 * DAY_S), record(2)]))
     url = new_ledger()
     follow_to_the_end(tmp_path, url, retention_s=2 * DAY_S)
     assert ids_in(url) == [record(2).request_id]
@@ -195,13 +197,13 @@ def test_a_database_that_is_away_is_waited_for(postgres: Postgres, tmp_path: Pat
     file.write(written[:10])
     ending, reports = threading.Event(), list[Report]()
     thread = threading.Thread(
-        target=follow, args=(Follower(Settings(str(tmp_path), url)), ending, reports.append)
+        target=follow, args=(Follower(Settings(str(tmp_path), url)), ending, reports.append, WHAT, log)
     )
     postgres.kill()
     thread.start()
     try:
         wait_until(lambda: reports and reports[-1].state == "waiting")
-        assert reports[-1].error and reports[-1].behind_bytes == (tmp_path / FILE_NAME).stat().st_size
+        assert reports[-1].error and reports[-1].behind_bytes == (tmp_path / CALLS).stat().st_size
         postgres.start()
         wait_until(lambda: reports[-1].state == "following" and reports[-1].taken == 10)
         postgres.kill()
@@ -244,7 +246,7 @@ def test_killed_again_and_again_while_records_come(
 ) -> None:
     url = new_ledger()
     written: list[Record] = []
-    file = RecordFile(tmp_path, file_bytes=200_000, reader=Slow())
+    file = RecordFile(tmp_path, file_bytes=200_000, readers={"slow": Slow()})
     for kill in range(4):
         process = start(url)
         for batch in range(20):
@@ -280,7 +282,7 @@ def test_two_followers_of_one_journal_take_turns(
     new_ledger: NewLedger, tmp_path: Path, start: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     url = new_ledger()
-    (tmp_path / FILE_NAME).write_bytes(lines([record(1)]))
+    (tmp_path / CALLS).write_bytes(lines([record(1)]))
     first = start(url)
     wait_until(lambda: len(ids_in(url)) == 1)
     second = start(url)

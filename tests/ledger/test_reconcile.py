@@ -15,7 +15,8 @@ from modelbroker.core.errors import Misconfigured
 from modelbroker.core.prices import NANO, Cost, Price, Rates, Scale, book_of
 from modelbroker.core.record import Record
 from modelbroker.core.usage import PARTIAL, Usage
-from modelbroker.ledger.database import Ledger, Position
+from modelbroker.journal.reading import Position
+from modelbroker.ledger.database import Ledger
 from modelbroker.ledger.differences import Entry, Parts, Side, explain
 from modelbroker.ledger.invoices import Invoice, columns_of, read
 from modelbroker.ledger.reconcile import Reconciled, model_key, reconcile

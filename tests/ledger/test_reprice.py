@@ -8,8 +8,9 @@ import pytest
 from modelbroker.core.prices import Cost, Price, PriceBook, Rates, Scale, book_of
 from modelbroker.core.record import Record, Saved
 from modelbroker.core.usage import PARTIAL, UNKNOWN, Usage
+from modelbroker.journal.reading import Position
 from modelbroker.ledger import reprice as module
-from modelbroker.ledger.database import Ledger, Position
+from modelbroker.ledger.database import Ledger
 from modelbroker.ledger.questions import Question
 from modelbroker.ledger.reprice import Change, models_in, reprice
 from modelbroker.ledger.rows import rows_of

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from modelbroker.core.prices import Cost, Price, Rates, Scale, book_of
 from modelbroker.core.record import Record
 from modelbroker.core.usage import Usage
+from modelbroker.journal.reading import Position
 from modelbroker.ledger import tables
-from modelbroker.ledger.database import Ledger, Position
+from modelbroker.ledger.database import Ledger
 from modelbroker.ledger.elsewhere import elsewhere
 from modelbroker.ledger.questions import DIMENSIONS, OF_ATTEMPTS, Question, has_calls
 from modelbroker.ledger.rows import rows_of

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from modelbroker.core.record import Attempt, Record
-from modelbroker.records.file import FILE_NAME, FILES, RecordFile, written_since
+from modelbroker.journal.writing import CALLS, FILES
+from modelbroker.records.file import RecordFile, written_since
 from prometheus_client import REGISTRY
 
 
@@ -29,9 +30,9 @@ def test_records_are_there_at_once_and_stay_over_a_restart(tmp_path: Path) -> No
     for start in (0, 2):
         file = RecordFile(tmp_path)
         file.write([record(start), record(start + 1)])
-        assert ids(tmp_path / FILE_NAME) == [f"r{n}" for n in range(start + 2)]
+        assert ids(tmp_path / CALLS) == [f"r{n}" for n in range(start + 2)]
         file.close()
-    (first, *_) = (tmp_path / FILE_NAME).read_text().splitlines()
+    (first, *_) = (tmp_path / CALLS).read_text().splitlines()
     assert json.loads(first) == json.loads(json.dumps(dataclasses.asdict(record(0))))
 
 
@@ -40,8 +41,8 @@ def test_files_are_of_bounded_size_and_number(tmp_path: Path) -> None:
     for number in range(0, 60, 2):
         file.write([record(number), record(number + 1)])
     file.close()
-    older = [tmp_path / f"{FILE_NAME}.{n}" for n in range(FILES, 0, -1)]
-    files = [*older, tmp_path / FILE_NAME]
+    older = [tmp_path / f"{CALLS}.{n}" for n in range(FILES, 0, -1)]
+    files = [*older, tmp_path / CALLS]
     assert sorted(tmp_path.iterdir()) == sorted(files)
     assert all(path.stat().st_size <= 2500 for path in files)
     kept = [request_id for path in files for request_id in ids(path)]
@@ -53,12 +54,12 @@ def test_more_than_a_file_takes_is_written_all_the_same(tmp_path: Path) -> None:
     file.write([record(0), record(1)])
     file.write([record(2)])
     file.close()
-    assert ids(tmp_path / f"{FILE_NAME}.1") == ["r0", "r1"]
-    assert ids(tmp_path / FILE_NAME) == ["r2"]
+    assert ids(tmp_path / f"{CALLS}.1") == ["r0", "r1"]
+    assert ids(tmp_path / CALLS) == ["r2"]
 
 
 def test_a_full_disk_is_said_once_and_costs_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / FILE_NAME).symlink_to("/dev/full")
+    (tmp_path / CALLS).symlink_to("/dev/full")
     file = RecordFile(tmp_path)
     with caplog.at_level(logging.ERROR):
         for number in range(3):
@@ -77,9 +78,9 @@ def test_a_folder_that_comes_back_is_written_to_again(
     folder.mkdir()
     file.write([record(1)])
     file.close()
-    assert ids(folder / FILE_NAME) == ["r1"]
+    assert ids(folder / CALLS) == ["r1"]
     assert [entry.levelname for entry in caplog.records] == ["ERROR", "WARNING"]
-    assert "records are written again" in caplog.text
+    assert "is written again" in caplog.text
 
 
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ file.write([record(9)])
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
     subprocess.run(command, check=True, cwd=Path(__file__).parent, timeout=60)
-    kept = ids(tmp_path / FILE_NAME)
+    kept = ids(tmp_path / CALLS)
     assert kept[0] == "r0"
     assert kept[-1] == "r9"
     assert len(kept) < 10
@@ -111,7 +112,7 @@ def test_records_are_for_the_brokers_own_user(tmp_path: Path) -> None:
     file = RecordFile(tmp_path)
     file.write([Record("r", 0.0, 1.0, None, 200, "POST", "/v1/messages")])
     file.close()
-    assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
+    assert (tmp_path / CALLS).stat().st_mode & 0o077 == 0
 
 
 class Follower:
@@ -131,21 +132,21 @@ def test_files_that_the_ledger_has_not_read_are_kept_up_to_a_bound(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = not_taken()
-    file = RecordFile(tmp_path, file_bytes=100, reader=Follower(0), most_files=FILES + 2)
+    file = RecordFile(tmp_path, file_bytes=100, readers={"ledger": Follower(0)}, most_files=FILES + 2)
     for number in range(FILES + 3):
         file.write([record(number)])
     assert not caplog.text and not_taken() == before
-    assert ids(tmp_path / f"{FILE_NAME}.{FILES + 2}") == ["r0"]
+    assert ids(tmp_path / f"{CALLS}.{FILES + 2}") == ["r0"]
     file.write([record(99)])
     file.close()
-    assert "1 of its records are not in the ledger" in caplog.text and not_taken() == before + 1
-    assert ids(tmp_path / f"{FILE_NAME}.{FILES + 2}") == ["r1"]
-    assert not (tmp_path / f"{FILE_NAME}.{FILES + 3}").exists()
+    assert "the ledger has not read 1 of its lines" in caplog.text and not_taken() == before + 1
+    assert ids(tmp_path / f"{CALLS}.{FILES + 2}") == ["r1"]
+    assert not (tmp_path / f"{CALLS}.{FILES + 3}").exists()
 
 
 def test_files_that_are_needed_no_longer_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     reader = Follower(0)
-    file = RecordFile(tmp_path, file_bytes=100, reader=reader)
+    file = RecordFile(tmp_path, file_bytes=100, readers={"ledger": reader})
     for number in range(2 * FILES):
         file.write([record(number)])
     reader.files = 2 * FILES
@@ -156,18 +157,18 @@ def test_files_that_are_needed_no_longer_go(tmp_path: Path, caplog: pytest.LogCa
 
 def test_only_what_was_not_read_is_counted_as_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     reader = Follower(0)
-    file = RecordFile(tmp_path, file_bytes=5_000, reader=reader, most_files=FILES)
+    file = RecordFile(tmp_path, file_bytes=5_000, readers={"ledger": reader}, most_files=FILES)
     file.write([record(0), record(1)])
-    reader.at = (tmp_path / FILE_NAME).stat().st_size  # all of it but what comes now
+    reader.at = (tmp_path / CALLS).stat().st_size  # all of it but what comes now
     file.write([record(2)])
     for _ in range(FILES + 1):
         file.write([record(3)] * 5)
     file.close()
-    assert "1 of its records are not in the ledger" in caplog.text
+    assert "the ledger has not read 1 of its lines" in caplog.text
 
 
 def not_taken() -> float:
-    return REGISTRY.get_sample_value("modelbroker_records_not_in_ledger_total") or 0
+    return REGISTRY.get_sample_value("modelbroker_records_unread_total", {"reader": "ledger"}) or 0
 
 
 @pytest.mark.parametrize("torn", [b'{"request_id": "r9', b"x" * (3 << 20)])
@@ -178,17 +179,17 @@ def test_a_line_that_was_never_ended_is_cut(
     file = RecordFile(tmp_path)
     file.write([record(number) for number in range(before)])
     file.close()
-    with (tmp_path / FILE_NAME).open("ab") as killed:
+    with (tmp_path / CALLS).open("ab") as killed:
         killed.write(torn)
     file = RecordFile(tmp_path)
     file.write([record(10)])
     file.close()
-    assert ids(tmp_path / FILE_NAME) == [*(f"r{number}" for number in range(before)), "r10"]
+    assert ids(tmp_path / CALLS) == [*(f"r{number}" for number in range(before)), "r10"]
     assert "was cut" in caplog.text
 
 
 def test_what_is_kept_for_the_ledger_counts_as_written(tmp_path: Path) -> None:
-    file = RecordFile(tmp_path, file_bytes=100, reader=Follower(0))
+    file = RecordFile(tmp_path, file_bytes=100, readers={"ledger": Follower(0)})
     for number in range(FILES + 8):
         file.write([record(number)])
     file.close()

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelbroker.core.opened import Opened, Shared
+from modelbroker.journal.writing import Mark
 from modelbroker.records.opens import LOST_AFTER_S, OpenCalls
-from modelbroker.records.write_ahead import Mark, Segments
+from modelbroker.records.write_ahead import Segments
 
 SEGMENT = 2_000  # some twenty lines
 MARK = Mark(1, 2)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from modelbroker.core.record import Record
-from modelbroker.records.write_ahead import Mark
+from modelbroker.journal.writing import Mark
 from modelbroker.records.writer import Writer
 from support.waiting import wait_until
 

@@ -1,4 +1,4 @@
-"""The journal of records (calls.jsonl and the older ones beside it), read line by line while it is written.
+"""A journal (calls.jsonl, say, and the older files beside it), read line by line while it is written.
 
 Files are renamed when a new one is begun: one is known by its inode and its first line, whatever its name.
 """
@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from ..records.file import FILE_NAME
-from .database import Position
+from .writing import CALLS
 
 READ_AT_ONCE = 1 << 20
 _TAIL_BYTES = 256
 _ENDS = b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a journal was read: which file, and how many bytes of it."""
+
+    file: str = ""
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +40,8 @@ class Journal:
     Nothing is left out: where a position can't be right (the file is another one, or shorter), the file is
     read from its beginning, or the journal from its oldest file."""
 
-    def __init__(self, folder: Path, position: Position) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, position: Position, name: str = CALLS) -> None:
+        self._folder, self._name = folder, name
         self._sought: Position | None = position
         self._file: FileIO | None = None
         self._id = ""
@@ -151,9 +158,9 @@ class Journal:
 
     def _scan(self) -> list[tuple[int, Path]]:
         found = []
-        for path in self._folder.glob(f"{FILE_NAME}*"):
-            number = path.name.removeprefix(FILE_NAME).removeprefix(".")
-            if path.name == FILE_NAME or number.isdecimal():
+        for path in self._folder.glob(f"{self._name}*"):
+            number = path.name.removeprefix(self._name).removeprefix(".")
+            if path.name == self._name or number.isdecimal():
                 try:
                     found.append((-int(number or 0), path.stat().st_ino, path))
                 except FileNotFoundError:
