@@ -26,7 +26,7 @@ from .runtime import Overrides, prepare_path
 _VALIDATE_TIMEOUT_S = 60
 
 
-def check_path(path: Path, *, with_envoy: bool) -> int:
+def check_path(path: Path | str, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
     for warning in (*ready.compile_warnings, *ready.resolved.warnings):  # the others are errors here

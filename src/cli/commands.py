@@ -30,6 +30,8 @@ def up(options: argparse.Namespace) -> int:
                 drain_timeout_s=options.drain_timeout,
                 log_level=options.log_level,
                 greet_key=options.greet,
+                git_every_s=options.git_every,
+                git_signers=options.git_signers,
             )
         )
 
@@ -37,6 +39,7 @@ def up(options: argparse.Namespace) -> int:
 def serve(options: argparse.Namespace) -> int:
     from .control import ControlPlane, ServeOptions
     from .runtime import Overrides
+    from .sources import source_of
 
     async def main(state_dir: Path) -> None:
         stop = asyncio.Event()
@@ -44,7 +47,7 @@ def serve(options: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         serve_options = ServeOptions(
-            config=options.config,
+            source=source_of(options.config, state_dir, options.git_every, options.git_signers),
             state_dir=state_dir,
             xds=options.xds,
             ext_proc=options.ext_proc,

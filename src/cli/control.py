@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ from ..records.undecided import UndecidedFile
 from ..records.write_ahead import FOLDER as OPEN_FOLDER
 from ..records.write_ahead import Segments
 from ..records.writer import Writer
-from ..settings import PriceList, SettingsError, read_files
+from ..settings import PriceList, SettingsError
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
@@ -54,6 +53,8 @@ from .runtime import Overrides, Ready, make_ready, prepare
 from .secret_keeper import SecretsKeeper
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
+from .sources import Source
+from .sourcing import Sourcing, revision_routes
 from .state import call_key
 from .status import PoolsShown, shown_members
 from .trials import TrialKeeper
@@ -67,15 +68,14 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 _XDS_GRACE_S = 0.2
 
 _WRITE_PATIENCE_S = 2.0
-_KEEP_AGAIN_S = 2.0
-_SAID_EACH = 30  # of the times that it fails
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """`xds`, `ext_proc`, `admin`: addresses to listen on, `unix:/path` or `host:port`."""
+    """`source`: where the configuration is from. `xds`, `ext_proc`, `admin`: addresses to listen on,
+    `unix:/path` or `host:port`."""
 
-    config: Path
+    source: Source
     state_dir: Path
     xds: str
     ext_proc: str
@@ -98,6 +98,7 @@ class ControlPlane:
         self._options = options
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
+        self._sourcing = Sourcing(options.source, options.state_dir)
         self._ledger = LedgerKeeper(options.state_dir)
         self._record_file = RecordFile(options.state_dir, readers={"ledger": self._ledger})
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
@@ -141,8 +142,6 @@ class ControlPlane:
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
         self._served: Ready | None = None  # what some Envoy has in full
-        self._to_keep: Ready | None = None
-        self._keeper: asyncio.Task[None] | None = None
         self._pools: tuple[Ready, PoolsShown] | None = None
         self._error = ""
         self._loaded_at_s = 0.0
@@ -150,6 +149,7 @@ class ControlPlane:
 
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
+        await self._sourcing.first_look()
         with no_collection():
             await self._start_configuration()
         self._health.start()
@@ -168,9 +168,8 @@ class ControlPlane:
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
 
-        admin = AdminServer(
-            options.admin, self.status, forget, Pulse(loop), budgets, self._trials.routes(loop)
-        )
+        more = {**self._trials.routes(loop), **revision_routes(self, self._sourcing, loop)}
+        admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets, more)
         admin.start()
         background = (
             self._follow(),
@@ -184,6 +183,7 @@ class ControlPlane:
             self._capture.run(),
             self._captures.run(),
             self._secrets.run(),
+            self._sourcing.run(self.reload),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -250,7 +250,7 @@ class ControlPlane:
         await self._publish(ready)
 
     def _prepare_from_disk(self, before: Ready | None) -> Ready:
-        texts = read_files(self._options.config)
+        texts = self._sourcing.read()
         if before is not None and texts == before.texts:
             # Only secrets, or nothing at all, can have changed.
             said = before.compile_warnings
@@ -344,7 +344,7 @@ class ControlPlane:
 
         def paths() -> list[Path]:
             ready = self._newest or self._ready
-            return [self._options.config, *(files_of(ready.catalog) if ready else ())]
+            return [*self._sourcing.paths(), *(files_of(ready.catalog) if ready else ())]
 
         while True:
             try:
@@ -367,9 +367,7 @@ class ControlPlane:
             return
         self._served = ready
         log.info("Envoy serves configuration %s", snapshot.revision)
-        self._to_keep = ready
-        if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self._keep())
+        self._sourcing.serves(snapshot.revision, ready.texts)
 
     def _refused(self, error: str, good: Snapshot | None) -> None:
         self._error = f"{self._error}\n{error}".strip()
@@ -384,59 +382,36 @@ class ControlPlane:
             self._configure_stores(served)
             self._streams.set_views(self._served.view, self._views)
 
-    # -- the last good configuration
-
-    @property
-    def _last_good_dir(self) -> Path:
-        return self._options.state_dir / "last-good"
-
-    async def _keep(self) -> None:
-        """Write the newest configuration that an Envoy took, beside the event loop; where the disk has no
-        room, again until it has."""
-        failures = 0
-        while (ready := self._to_keep) is not None:
-            try:
-                await asyncio.to_thread(self._keep_last_good, ready)
-            except OSError as error:
-                if failures % _SAID_EACH == 0:
-                    log.error("the last good configuration can't be kept, the one before is: %s", error)
-                failures += 1
-                await asyncio.sleep(_KEEP_AGAIN_S)
-                continue
-            if failures:
-                log.warning("the last good configuration is kept again")
-                failures = 0
-            if self._to_keep is ready:
-                self._to_keep = None
-
-    def _keep_last_good(self, ready: Ready) -> None:
-        """Killed at any moment, this leaves a whole one."""
-        fresh, older = (self._last_good_dir.with_suffix(suffix) for suffix in (".new", ".old"))
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for number, text in enumerate(ready.texts.values()):
-            (fresh / f"{number:04d}.yaml").write_text(text, encoding="utf-8")
-        if self._last_good_dir.exists():
-            shutil.rmtree(older, ignore_errors=True)
-            self._last_good_dir.rename(older)
-        fresh.rename(self._last_good_dir)
-        shutil.rmtree(older, ignore_errors=True)
-
     def _read_last_good(self, ready: Ready | None) -> Ready | None:
         """None where there is none, or where it says the same as `ready`."""
-        kept = next(
-            (p for p in (self._last_good_dir, self._last_good_dir.with_suffix(".old")) if p.is_dir()), None
-        )
-        if kept is None:
-            return None
         with contextlib.suppress(SettingsError, Misconfigured):
-            texts = read_files(kept)
-            if ready is not None and list(texts.values()) == list(ready.texts.values()):
+            texts = self._sourcing.last_good()
+            if texts is None or (ready is not None and list(texts.values()) == list(ready.texts.values())):
                 return None
             last_good = self._prepare(texts, ready)
             same = ready is not None and last_good.snapshot.generation == ready.snapshot.generation
             return None if same else last_good
         return None
+
+    # -- back to what was live before
+
+    async def roll_back(self, to: str, *, holds: bool, by: str) -> dict[str, Any]:
+        """LookupError where there is no such revision. SettingsError or Misconfigured where it can't be
+        served any more: then nothing has changed."""
+        was = self._ready.catalog.revision if self._ready is not None else ""
+        live, texts = await asyncio.to_thread(self._sourcing.target, to, was)
+        await asyncio.to_thread(self._prepare, texts, self._ready)
+        self._sourcing.roll_back(live, holds=holds, by=by)
+        log.warning("%s rolls back from %s to %s", by or "somebody", was, live.revision)
+        await self.reload()
+        return {"was": was, "revision": live.revision, "number": live.number}
+
+    async def release(self) -> dict[str, Any]:
+        """The rollback ends. LookupError where there is none."""
+        rollback = self._sourcing.release()
+        await self.reload()
+        now = self._ready.catalog.revision if self._ready is not None else ""
+        return {"was": rollback.revision, "revision": now}
 
     # -- what people ask
 
@@ -459,6 +434,7 @@ class ControlPlane:
                 if refusal
                 else None
             ),
+            **self._sourcing.status(self._served.texts if self._served is not None else None),
             "simulators": self._simulators(),
             "secrets": self._secrets.status(),
             "ledger": self._ledger.status(),

@@ -54,7 +54,7 @@ class Question:
     request_id: str = ""  # whose lots are drawn; "": nobody's
 
 
-def explain_call(config: Path, question: Question, as_json: bool) -> int:
+def explain_call(config: Path | str, question: Question, as_json: bool) -> int:
     """Prints the story of one call. 1: it would be refused."""
     ready = prepare_path(config, Overrides(), price_list=price_list_here()[0])
     view = ready.view

@@ -14,8 +14,16 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
-from . import commands, eval_parser, ledger_parser, rollout_parser, simulate_parser, traffic_parser
-from .options import admin_url
+from . import (
+    commands,
+    eval_parser,
+    ledger_parser,
+    revision_parser,
+    rollout_parser,
+    simulate_parser,
+    traffic_parser,
+)
+from .options import admin_url, config, config_place, config_source
 
 MOCK_DIALECTS = (
     "openai",
@@ -68,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     ledger_parser.add(commands_of, _command)
     traffic_parser.add(commands_of, _command)
     simulate_parser.add(commands_of, _command)
+    revision_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _budgets(commands_of)
@@ -164,20 +173,15 @@ def _mocks(text: str) -> dict[str, str]:
         raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
 
 
-def _config(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--config", type=Path, required=True, metavar="PATH", help="a YAML file, or a folder of them"
-    )
-
-
 def _up(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = _command(
         commands_of,
         "up",
         "run the control plane and Envoy in the foreground",
-        "  modelbroker up --config config/\n  modelbroker up --config broker.yaml --mock-providers --port 0",
+        "  modelbroker up --config config/\n  modelbroker up --config broker.yaml --mock-providers --port 0\n"
+        "  modelbroker up --config git+https://HOST/REPOSITORY.git@main#subdirectory=config",
     )
-    _config(command)
+    config_source(command)
     command.add_argument("--port", type=_port, help="instead of listen.port; 0: any free one")
     command.add_argument("--admin-port", type=_port, default=8081, help="default: 8081; 0: any free one")
     command.add_argument(
@@ -201,7 +205,7 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "  modelbroker serve --config config/ --xds unix:/run/modelbroker/xds.sock \\\n"
         "      --ext-proc unix:/run/modelbroker/ext-proc.sock",
     )
-    _config(command)
+    config_source(command)
     command.add_argument("--port", type=_port, help="instead of listen.port")
     _control_addresses(command)
     command.add_argument(
@@ -284,7 +288,12 @@ def _check(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "validate a configuration: all errors at once, with file and line",
         "  modelbroker check config/",
     )
-    command.add_argument("path", type=Path, metavar="PATH", help="a YAML file, or a folder of them")
+    command.add_argument(
+        "path",
+        type=config_place,
+        metavar="PATH",
+        help="a YAML file, a folder of them, or git+URL@REF#subdirectory=FOLDER",
+    )
     command.add_argument("--no-envoy", action="store_true", help="don't let Envoy judge the result")
     command.set_defaults(run=commands.check)
 
@@ -297,7 +306,7 @@ def _explain(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "  modelbroker explain --config config/ --header 'x-api-key=KEY' body.json\n"
         "  modelbroker explain --config config/ --caller demo --path /v1/messages body.json",
     )
-    _config(command)
+    config(command)
     command.add_argument("--header", action="append", default=[], metavar="K=V", help="may be given often")
     command.add_argument("--path", default="", help="e.g. /v1/responses; default: guessed from the body")
     command.add_argument("--caller", default="", help="the caller's name, instead of a key in a header")
@@ -338,7 +347,7 @@ def _prices(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "say what each member costs, since when, and where that is said",
         "  modelbroker prices --config config/\n  modelbroker prices --config config/ claude --at 2026-06-01",
     )
-    _config(command)
+    config(command)
     command.add_argument("--at", type=_moment, metavar="DATE", help="a day, or a moment, UTC; default: now")
     command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     command.add_argument(
@@ -421,7 +430,9 @@ def _drill(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "  modelbroker drill --config config/ --only refused status-529 --pool reasoning-tier\n"
         "  modelbroker drill --config config/ --soak 30m          load, edits, faults: memory, records",
     )
-    _config(command)
+    command.add_argument(
+        "--config", type=Path, required=True, metavar="PATH", help="a YAML file, or a folder of them"
+    )
     command.add_argument(
         "--profile",
         choices=("quick", "usual", "full", "acceptance"),

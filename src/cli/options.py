@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from ..core.errors import Misconfigured
 
 _ADMIN = "http://127.0.0.1:8081"
 
@@ -10,3 +13,52 @@ _ADMIN = "http://127.0.0.1:8081"
 def admin_url(command: argparse.ArgumentParser) -> None:
     """Where a running broker is asked."""
     command.add_argument("--admin", default=_ADMIN, metavar="URL", help=f"default: {_ADMIN}")
+
+
+def config_place(text: str) -> Path | str:
+    """Where a configuration is: a path, or `git+URL@REF#subdirectory=FOLDER`, which stays a text."""
+    from ..revisions.git import place_of
+
+    try:
+        return text if place_of(text) is not None else Path(text)
+    except Misconfigured as error:
+        raise argparse.ArgumentTypeError(error.message) from None
+
+
+def config_source(command: argparse.ArgumentParser) -> None:
+    """Of a broker that runs: where its configuration is, and how a repository is followed."""
+    config(command)
+    command.add_argument(
+        "--git-every",
+        type=_every,
+        default=10.0,
+        metavar="S",
+        help="how often the repository is looked at, where the configuration is in git; default: 10",
+    )
+    command.add_argument(
+        "--git-signers",
+        type=Path,
+        metavar="FILE",
+        help="take only commits that are signed by one of these: a file of allowed signers (ssh-keygen), or "
+        "of OpenPGP public keys; default: all commits",
+    )
+
+
+def config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config",
+        type=config_place,
+        required=True,
+        metavar="PATH",
+        help="a YAML file, a folder of them, or git+URL@REF#subdirectory=FOLDER",
+    )
+
+
+def _every(text: str) -> float:
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: give seconds, e.g. 10")
+    return value

@@ -37,7 +37,7 @@ def price_list_or_warning() -> PriceList | None:
     return price_list
 
 
-def print_prices(config: Path, model: str, at: datetime | None, how: str) -> int:
+def print_prices(config: Path | str, model: str, at: datetime | None, how: str) -> int:
     """1: `model` (a part of a member's name, or a pattern) matches no member."""
     at_s = int(at.timestamp() if at else time.time())
     ready = prepare_path(config, Overrides(), price_list=price_list_or_warning(), priced_at_s=at_s)

@@ -22,13 +22,14 @@ from ..policy.estimates import Estimates
 from ..policy.identity import named
 from ..policy.seats import Plan
 from ..secrets.box import SecretBox
-from ..settings import PriceList, compile_texts, place_of, read_files
+from ..settings import PriceList, compile_texts, place_of
 from ..traffic.reports import Settings as CaptureSettings
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, new_box, redis_password, resolve, stored_secrets
+from .sources import read_texts
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -166,14 +167,14 @@ def with_certificates(catalog: Catalog) -> Catalog:
 
 
 def prepare_path(
-    path: Path,
+    config: Path | str,
     overrides: Overrides,
     *,
     price_list: PriceList | None = None,
     priced_at_s: int | None = None,
 ) -> Ready:
-    """`prepare` of what is on the disk now."""
-    texts = read_files(path)
+    """`prepare` of what is there now: at a path, or in a repository."""
+    texts = read_texts(config)
     prices: dict[str, Any] = {"price_list": price_list, "priced_at_s": priced_at_s}
     return prepare(texts, overrides, os.environ, box=new_box(), **prices)
 

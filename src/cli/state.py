@@ -21,7 +21,7 @@ _KEY_BYTES = 32
 
 
 @contextlib.contextmanager
-def state_folder(given: Path | None, config: Path, role: str) -> Iterator[Path]:
+def state_folder(given: Path | None, config: Path | str, role: str) -> Iterator[Path]:
     """The folder, made if it is not there, and ours alone: two brokers would write over each other's records
     and last good configuration. Where none is given it follows from the configuration's path, and a second
     broker on the same configuration gets the next one. `role` is who asks: `up` and its own control plane
@@ -42,16 +42,18 @@ def state_folder(given: Path | None, config: Path, role: str) -> Iterator[Path]:
     raise Misconfigured(500, "state_dir", message)
 
 
-def state_folder_of(given: Path | None, config: Path) -> Path:
+def state_folder_of(given: Path | None, config: Path | str) -> Path:
     """Where a broker on this configuration keeps its state: the first one, where several run. Not locked."""
     return given if given is not None else next(_defaults(config))
 
 
-def _defaults(config: Path) -> Iterator[Path]:
-    """`~/.local/state/modelbroker/<name of the configuration>-<hash of its path>`, then `….2`, `….3` …"""
+def _defaults(config: Path | str) -> Iterator[Path]:
+    """`~/.local/state/modelbroker/<name of the configuration>-<hash of its path>`, then `….2`, `….3` …; the
+    same of a repository, by its place."""
     base = os.environ.get("XDG_STATE_HOME")
-    path = str(config.absolute())
-    name = f"{config.absolute().name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    path = config if isinstance(config, str) else str(config.absolute())
+    short = Path(path.partition("#")[0]).name if isinstance(config, str) else config.absolute().name
+    name = f"{short}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     first = (Path(base) if base else Path.home() / ".local" / "state") / "modelbroker" / name
     yield first
     for number in itertools.count(2):

@@ -31,7 +31,9 @@ from ..envoyapi.loader import envoy_binary
 from ..records.undecided import FILE_NAME as UNDECIDED_FILE
 from ..xds.bootstrap import DRAIN_S, BootstrapOptions, bootstrap
 from .envoy_admin import EnvoyAdmin, http_get_status
-from .runtime import ANY_PROVIDER, Overrides, Ready, prepare_path
+from .runtime import ANY_PROVIDER, Overrides, Ready, prepare
+from .secrets import new_box
+from .sources import source_of
 from .watchdog import Patience, until_hung
 
 log = logging.getLogger("modelbroker.up")
@@ -50,7 +52,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    config: Path
+    config: Path | str
     state_dir: Path
     port: int | None
     admin_port: int
@@ -58,11 +60,16 @@ class UpOptions:
     drain_timeout_s: float
     log_level: str
     greet_key: str | None = None
+    git_every_s: float = 10.0
+    git_signers: Path | None = None
 
 
 def run_up(options: UpOptions) -> int:
     """Serve until SIGTERM or SIGINT. SettingsError where the configuration is broken at the start."""
-    ready = prepare_path(options.config, Overrides(port=options.port))
+    source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
+    if source.every_s is not None and not source.status()["commit"]:
+        source.refresh()
+    ready = prepare(source.read().texts, Overrides(port=options.port), os.environ, box=new_box())
     listen = ready.catalog.listen
     _refuse_taken(listen.address, listen.port, "--port")
     _refuse_taken("127.0.0.1", options.admin_port, "--admin-port")
@@ -296,6 +303,9 @@ class _Supervisor:
     def _control_command(self) -> Sequence[str]:
         command = [*_this_program(), "serve", "--config", str(self._options.config)]
         command += ["--state-dir", str(self._options.state_dir)]
+        command += ["--git-every", str(self._options.git_every_s)]
+        if self._options.git_signers is not None:
+            command += ["--git-signers", str(self._options.git_signers)]
         if self._is_port_ours:
             command += ["--port", str(self._port)]
         command += ["--xds", self._xds, "--ext-proc", self._ext_proc]

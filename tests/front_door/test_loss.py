@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from modelbroker.revisions.kept import Revisions
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, asks, make
 from support.load import Load, load
@@ -192,9 +193,9 @@ def limit_files(pid: int, size: int) -> None:
 
 def test_a_full_disk_costs_no_call_and_no_record(broker: Broker, sims: Simulators) -> None:
     """Records wait for room. And the last good configuration stays whole, until there is some for a newer."""
-    last_good = broker.folder / "state" / "last-good" / "0000.yaml"
-    wait_until(last_good.exists)
-    kept = last_good.read_text()
+    revisions = Revisions(broker.folder / "state")
+    wait_until(lambda: bool(revisions.all()))
+    kept = revisions.newest()
     pid = one_pid(broker, "serve")
 
     async def fill_up(seen: Load) -> None:
@@ -202,17 +203,17 @@ def test_a_full_disk_costs_no_call_and_no_record(broker: Broker, sims: Simulator
         await asyncio.to_thread(broker.edit, config(sims, weight=7))
         await seen.reach(seen.calls + 100)
         await asyncio.to_thread(wait_until, lambda: metric(broker, "modelbroker_records_waiting") > 0)
-        assert last_good.read_text() == kept
+        assert revisions.newest() == kept
 
     seen, began_s = asyncio.run(under_load(broker, fill_up))
     print(f"the disk is full: {seen.told(began_s)}")
     assert [str(got) for got in seen.bad] == []
     limit_files(pid, NO_LIMIT)
-    wait_until(lambda: last_good.read_text() != kept)
+    wait_until(lambda: revisions.newest() != kept)
     (got,) = make(broker.url, [Ask("chat")])
     wait_until(lambda: got.headers["x-broker-request-id"] in {line["request_id"] for line in lines(broker)})
-    wait_until(lambda: "records are written again" in broker.log())
-    wait_until(lambda: "the last good configuration is kept again" in broker.log())
+    wait_until(lambda: "calls.jsonl is written again" in broker.log())
+    wait_until(lambda: "revisions are kept again" in broker.log())
     assert metric(broker, "modelbroker_records_unwritten_total") == 0
     assert len(lines(broker)) == len({line["request_id"] for line in lines(broker)}) == seen.calls + 1
     assert one_pid(broker, "serve") == pid

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from modelbroker.revisions.kept import Revisions
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, call, client, make
 from support.simulators import Simulators
@@ -230,7 +231,7 @@ def test_a_signal_before_it_is_ready(sims: Simulators, tmp_path: Path) -> None:
 def test_a_second_start_on_the_same_state_folder(sims: Simulators, tmp_path: Path) -> None:
     with Broker(tmp_path, config(sims)) as running:
         first = running.status()["revision"]
-        wait_until(lambda: bool(list((tmp_path / "state" / "last-good").glob("*.yaml"))), 10)
+        wait_until(lambda: bool(Revisions(tmp_path / "state").all()), 10)
     running.write(config(sims, limits={"concurrency": 77}))
     with running:  # what is on the disk is good: the last good one is not needed
         status = running.wait_for(lambda s: s["serving"] == s["revision"])

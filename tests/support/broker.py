@@ -88,7 +88,8 @@ class Broker:
 
     `url` is the front door, `admin_url` the admin port. `edit(config)` replaces the file at once. Unless it
     `may_be_refused`, Envoy has to take all that it is sent. Without `with_ledger` a `config` that says
-    nothing of a ledger has none: its process is a good part of what a test costs.
+    nothing of a ledger has none: its process is a good part of what a test costs. With a `source` the broker
+    is given that in place of the file.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class Broker:
         environ: Mapping[str, str] | None = None,
         may_be_refused: bool = False,
         with_ledger: bool = False,
+        source: str = "",
     ) -> None:
         self.folder = folder
         self._with_ledger = with_ledger
+        self._source = source
         self.config_dir = folder / "config"
         self.config_dir.mkdir(parents=True, exist_ok=True)
         self.write(config)
@@ -147,7 +150,8 @@ class Broker:
         return self
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "modelbroker.cli.main", "up", "--config", str(self.config_dir)]
+        command = [sys.executable, "-m", "modelbroker.cli.main", "up"]
+        command += ["--config", self._source or str(self.config_dir)]
         command += ["--admin-port", "0", "--state-dir", str(self.folder / "state")]
         if "--port" not in self._arguments and not self._keeps_port:
             command += ["--port", "0"]

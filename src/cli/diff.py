@@ -1,0 +1,147 @@
+"""`modelbroker diff`: what is different between two configurations, and for whom."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from ..changes import ADDED, REMOVED, Change, changes
+from ..changes.written import listing
+from ..core.errors import Misconfigured
+from ..dialects import BUILT, DEVIATIONS, KNOWN
+from ..settings import Loaded, SettingsError, compile_texts
+from .outputs import written
+from .sources import texts_of
+
+_SIGNS = {ADDED: "+", REMOVED: "-"}
+_TITLES = {"rate_limits": "rate limits"}
+
+
+def run_diff(options: argparse.Namespace) -> int:
+    """0: nothing is different, or nobody asked (`--exit-code`); 1: something is."""
+    old, new = (
+        loaded_of(texts_of(given, options.config, options.state_dir), given)
+        for given in (options.old, options.new)
+    )
+    found = changes(old.catalog, new.catalog, old.prices, new.prices, at_s=int(time.time()))
+    revisions = old.catalog.revision, new.catalog.revision
+    with written(options.out) as file:
+        file.write((FORMATS[options.format](found, revisions) + "\n").encode())
+    return 1 if found and options.exit_code else 0
+
+
+def loaded_of(texts: Mapping[str, str], given: str) -> Loaded:
+    """SettingsError with all that is wrong, and which of the two it is."""
+    from .prices import price_list_here
+
+    price_list, _ = price_list_here()
+    now_s = int(time.time())
+    try:
+        return compile_texts(
+            texts,
+            dialects=KNOWN,
+            built=BUILT,
+            deviations=DEVIATIONS,
+            price_list=price_list,
+            priced_at_s=now_s,
+            warned_at_s=now_s,
+        )
+    except SettingsError as error:
+        raise Misconfigured(500, "refused", f"{given} is no good configuration\n{error}") from None
+
+
+# -- as text
+
+
+def text_of(found: Sequence[Change], revisions: tuple[str, str]) -> str:
+    return "\n".join(_text(found, revisions))
+
+
+def _text(found: Sequence[Change], revisions: tuple[str, str]) -> Iterator[str]:
+    if not found:
+        yield _same(revisions)
+        return
+    yield f"{revisions[0]} → {revisions[1]}: {_counted(found)}"
+    for section, those in _by_section(found):
+        yield ""
+        yield section
+        for change in those:
+            sign = _SIGNS.get(change.kind, "~")
+            if change.name == change.section:  # there is one of it
+                yield from (f"  {sign} {line}" for line in change.what)
+                continue
+            yield f"  {sign} {change.name}{_whom(change, '   (', ')')}"
+            yield from (f"      {line}" for line in change.what)
+
+
+def markdown_of(found: Sequence[Change], revisions: tuple[str, str]) -> str:
+    return "\n".join(_markdown(found, revisions))
+
+
+def _markdown(found: Sequence[Change], revisions: tuple[str, str]) -> Iterator[str]:
+    if not found:
+        yield _same(revisions)
+        return
+    yield f"`{revisions[0]}` → `{revisions[1]}`: {_counted(found)}"
+    yield ""
+    yield "| | what | for whom |"
+    yield "|---|---|---|"
+    for section, those in _by_section(found):
+        for change in those:
+            what = "<br>".join(map(_cell, change.what))
+            name = section if change.name == change.section else f"{section}: **{_cell(change.name)}**"
+            kind = "" if change.kind not in _SIGNS else f" ({change.kind})"
+            yield f"| {name}{kind} | {what} | {_cell(_whom(change) or '')} |"
+
+
+def json_of(found: Sequence[Change], revisions: tuple[str, str]) -> str:
+    told = [
+        {
+            "section": change.section,
+            "name": change.name,
+            "kind": change.kind,
+            "what": list(change.what),
+            "everybody": change.everybody,
+            "callers": sorted(change.whom),
+        }
+        for change in found
+    ]
+    return json.dumps(
+        {"old": revisions[0], "new": revisions[1], "changes": told}, ensure_ascii=False, indent=2
+    )
+
+
+FORMATS = {"text": text_of, "markdown": markdown_of, "json": json_of}
+
+
+def _same(revisions: tuple[str, str]) -> str:
+    return f"nothing is different: both are {revisions[1]}"
+
+
+def _counted(found: Sequence[Change]) -> str:
+    count = f"{len(found)} change{'s' if len(found) > 1 else ''}"
+    if any(change.everybody for change in found):
+        return count
+    whom = frozenset().union(*(change.whom for change in found))
+    return f"{count}, for {listing(sorted(whom))}" if whom else f"{count}, for nobody"
+
+
+def _by_section(found: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
+    for section, those in groupby(found, key=lambda change: change.section):
+        yield _TITLES.get(section, section), list(those)
+
+
+def _whom(change: Change, before: str = "", behind: str = "") -> str:
+    """ "" for those of whom the name tells it."""
+    if change.everybody:
+        return f"{before}everybody{behind}"
+    if change.whom == {change.name}:
+        return ""
+    return f"{before}{listing(sorted(change.whom)) if change.whom else 'nobody'}{behind}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("*", "\\*")

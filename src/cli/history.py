@@ -1,0 +1,84 @@
+"""`modelbroker history` and `rollback`: the revisions that were live, and the way back to one of them."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ..core.errors import Misconfigured
+from .status_table import aligned, fetch, post
+
+_HEAD = ("#", "REVISION", "SINCE", "WHY", "COMMIT", "WHO", "")
+_POLL_S = 0.05
+_WHYS = {"rollback": "rolled back"}
+
+
+def print_history(admin_url: str, how: str, most: int) -> int:
+    """0. Misconfigured where no broker answers."""
+    told = fetch(admin_url, "/history")
+    if how == "json":
+        print(json.dumps(told, indent=2))
+        return 0
+    rows = told["revisions"]
+    if not rows:
+        print("no configuration was live here yet")
+        return 0
+    print("\n".join(aligned([_HEAD, *(_row(row) for row in rows[:most])])))
+    if len(rows) > most:
+        print(f"{len(rows) - most} older ones: --limit {len(rows)}")
+    print("\n".join(_rollback(told["rollback"])))
+    return 0
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    origin = row["origin"]
+    return (
+        str(row["number"]),
+        row["revision"],
+        _moment(row["since_s"]),
+        _WHYS.get(row["why"], row["why"]),
+        origin["commit"][:12] or "-",
+        row["by"] or origin["who"] or "-",
+        origin["subject"],
+    )
+
+
+def _rollback(rollback: Mapping[str, Any] | None) -> Iterator[str]:
+    if rollback is None:
+        return
+    until = "it is released" if rollback["holds"] else "the source says something new"
+    by = f" by {rollback['by']}" if rollback["by"] else ""
+    yield f"rolled back to {rollback['revision']}{by}, {_moment(rollback['at_s'])}, until {until}"
+
+
+def roll_back(admin_url: str, to: str, *, holds: bool, by: str, within_s: float) -> int:
+    """0: it is in effect; 1: not within `within_s` seconds. Misconfigured where that can't be done."""
+    query = urllib.parse.urlencode({"to": to, "by": by, **({"hold": "1"} if holds else {})})
+    return _wait(admin_url, post(admin_url, f"/rollback?{query}"), within_s)
+
+
+def release(admin_url: str, *, within_s: float) -> int:
+    """The same of what the source says."""
+    return _wait(admin_url, post(admin_url, "/rollback/release"), within_s)
+
+
+def _wait(admin_url: str, told: Mapping[str, Any], within_s: float) -> int:
+    revision, began_s = told["revision"], time.monotonic()
+    while (took_s := time.monotonic() - began_s) < within_s:
+        status = fetch(admin_url, "/status")
+        if status["serving"] == revision and status["in_effect"]:
+            print(f"{revision} is in effect after {took_s:.1f} s (was {told['was']})")
+            return 0
+        if (refused := status["refused_by_envoy"]) is not None and refused["revision"] == revision:
+            raise Misconfigured(409, "refused", f"Envoy refuses {revision}: {refused['error']}")
+        time.sleep(_POLL_S)
+    print(f"{revision} is served, and no Envoy has it after {within_s:g} s: see `modelbroker status`")
+    return 1
+
+
+def _moment(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

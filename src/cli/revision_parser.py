@@ -1,0 +1,105 @@
+"""The words of `diff`, `history` and `rollback`. Nothing heavy is imported before they run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from .ledger_parser import Commands, Make
+from .options import admin_url, config_place
+
+_FORMATS = ("text", "markdown", "json")
+_WHAT = "a file or a folder, git+URL@REF#subdirectory=FOLDER, COMMIT:FOLDER in this repository, or a revision"
+
+
+def add(commands_of: Commands, make: Make) -> None:
+    """`make` makes one command."""
+    _diff(commands_of, make)
+    _history(commands_of, make)
+    _rollback(commands_of, make)
+
+
+def _diff(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "diff",
+        "say in words what is different between two configurations, and for whom",
+        "  modelbroker diff config/ new-config/\n"
+        "  modelbroker diff origin/main:config config/ --format markdown\n"
+        "  modelbroker diff 3f9c2a7be012 config/ --config config/    a revision that was live here",
+    )
+    command.add_argument("old", metavar="OLD", help=_WHAT)
+    command.add_argument("new", metavar="NEW", help="likewise")
+    _whose(command)
+    command.add_argument("--format", choices=_FORMATS, default="text", help="default: text")
+    command.add_argument("--out", default="-", metavar="FILE", help="default: standard output")
+    command.add_argument("--exit-code", action="store_true", help="exit with 1 where something is different")
+    command.set_defaults(run=_run_diff)
+
+
+def _whose(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", type=config_place, metavar="PATH", help="of the broker whose revisions are meant"
+    )
+    command.add_argument("--state-dir", type=Path, help="its state folder, where it was given one")
+
+
+def _run_diff(options: argparse.Namespace) -> int:
+    from .diff import run_diff
+
+    return run_diff(options)
+
+
+def _history(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "history",
+        "say which configurations were live at a running broker: since when, by whom, from which commit",
+        "  modelbroker history\n  modelbroker history --format json",
+    )
+    admin_url(command)
+    command.add_argument("--limit", type=int, default=20, metavar="N", help="lines at most; default: 20")
+    command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+    command.set_defaults(run=_run_history)
+
+
+def _rollback(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "rollback",
+        "serve a configuration again that was live before, until the source says something new",
+        "  modelbroker rollback                  the one before\n"
+        "  modelbroker rollback 3f9c2a7be012     a revision, a commit, or #12, as `history` says them\n"
+        "  modelbroker rollback --hold           whatever the source says, until it is released\n"
+        "  modelbroker rollback --release        what the source says now",
+    )
+    admin_url(command)
+    command.add_argument("revision", nargs="?", default="", metavar="REV", help="default: the one before")
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--hold", action="store_true", help="also over edits and commits, until `--release`")
+    how.add_argument("--release", action="store_true", help="end the rollback")
+    command.add_argument(
+        "--within",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="wait so long for it to be in effect; default: 30",
+    )
+    command.set_defaults(run=_run_rollback)
+
+
+def _run_history(options: argparse.Namespace) -> int:
+    from .history import print_history
+
+    return print_history(options.admin, options.format, options.limit)
+
+
+def _run_rollback(options: argparse.Namespace) -> int:
+    from .history import release, roll_back
+    from .sources import user_of
+
+    if options.release:
+        return release(options.admin, within_s=options.within)
+    by = user_of(os.getuid())
+    return roll_back(options.admin, options.revision, holds=options.hold, by=by, within_s=options.within)

@@ -1,0 +1,258 @@
+"""What is to be served: what the source says, or the revision that was rolled back to; and those that were
+live before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from prometheus_client import Gauge
+
+from ..core.errors import Misconfigured
+from ..revisions.kept import (
+    EDIT,
+    ROLLBACK,
+    START,
+    Live,
+    Origin,
+    Revisions,
+    Rollback,
+    RollbackFile,
+    before,
+    find,
+)
+from ..settings import Problem, SettingsError
+from .admin import Query, Routes
+from .sources import Source, digest_of
+
+log = logging.getLogger("modelbroker")
+
+_UP = Gauge("modelbroker_config_source_up", "1 while what the source says now is known")
+_ROLLED_BACK = Gauge("modelbroker_config_rolled_back", "1 while a rollback is in effect")
+_KEEP_AGAIN_S = 2.0
+_PATIENCE_S = 30
+_MOST_ORIGINS = 64
+_SAID_EACH = 30  # of the times that it fails
+
+
+class Sourcing:
+    """`read` gives the texts that are to be served; `serves` is told what an Envoy took. Its files are the
+    control plane's alone."""
+
+    def __init__(self, source: Source, state_dir: Path) -> None:
+        self._source = source
+        self._revisions, self._file = Revisions(state_dir), RollbackFile(state_dir)
+        self._rollback = self._file.read()
+        self._source_digest = ""
+        self._origins: dict[str, tuple[Origin, str, str]] = {}  # digest of texts → (origin, why, by)
+        self._why = START
+        self._to_keep: tuple[str, Mapping[str, str]] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._said = ""
+
+    # -- what is to be served
+
+    def read(self) -> Mapping[str, str]:
+        """SettingsError where nothing can be read. Takes as long as a disk does."""
+        try:
+            said = self._source.read()
+        except SettingsError:
+            _UP.set(0)
+            if (texts := self._rolled_back()) is not None:
+                return texts
+            raise
+        _UP.set(not self._source.status().get("error"))
+        self._source_digest = digest_of(said.texts)
+        rollback = self._rollback
+        if rollback is not None and not rollback.holds and rollback.source_digest != self._source_digest:
+            log.info("the source says something new: the rollback to %s ends", rollback.revision)
+            self._set(None)
+        if (texts := self._rolled_back()) is not None:
+            return texts
+        self._note(self._source_digest, said.origin, self._why, "")
+        return said.texts
+
+    def _rolled_back(self) -> Mapping[str, str] | None:
+        rollback = self._rollback
+        if rollback is None:
+            return None
+        try:
+            live = find(self._revisions.all(), f"#{rollback.number}")
+            texts = self._revisions.texts(live)
+        except (LookupError, OSError, UnicodeDecodeError) as error:
+            message = f"{rollback.revision}, which was rolled back to, can't be read: {error}"
+            right = "release it: modelbroker rollback --release"
+            raise SettingsError([Problem("rollback", 0, "", message, right)]) from None
+        self._note(digest_of(texts), live.origin, ROLLBACK, rollback.by)
+        return texts
+
+    def _note(self, digest: str, origin: Origin, why: str, by: str) -> None:
+        self._origins.pop(digest, None)
+        self._origins[digest] = origin, why, by
+        if len(self._origins) > _MOST_ORIGINS:
+            self._origins.pop(next(iter(self._origins)))
+
+    def paths(self) -> list[Path]:
+        return self._source.paths()
+
+    async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """Looks for what is new where nothing tells it; `changed` is called then."""
+        if (every_s := self._source.every_s) is None:
+            return
+        while True:
+            try:
+                if await asyncio.to_thread(self._refresh):
+                    await changed()
+            except Exception:
+                log.exception("the source can't be looked at")
+            await asyncio.sleep(every_s)
+
+    async def first_look(self) -> None:
+        """Where nothing is known of the source yet. Who was here before begins with what it knew."""
+        if self._source.every_s is not None and not self._source.status().get("commit"):
+            await asyncio.to_thread(self._refresh)
+
+    def _refresh(self) -> bool:
+        is_new = self._source.refresh()
+        error = str(self._source.status().get("error") or "")
+        _UP.set(not error)
+        if error and error != self._said:
+            log.error("%s; what is known goes on", error)
+        elif self._said and not error:
+            log.warning("the source is there again")
+        self._said = error
+        return is_new
+
+    # -- rolling back
+
+    def target(self, to: str, current: str) -> tuple[Live, Mapping[str, str]]:
+        """What a rollback to `to` serves ("": the one before `current`). LookupError where it is none."""
+        all_of = self._revisions.all()
+        live = find(all_of, to) if to else before(all_of, current)
+        if live.revision == current:
+            raise LookupError(f"{current} is served already")
+        try:
+            return live, self._revisions.texts(live)
+        except (OSError, UnicodeDecodeError):
+            raise LookupError(f"{live.revision} can't be read any more") from None
+
+    def roll_back(self, live: Live, *, holds: bool, by: str) -> None:
+        """From now on `read` gives this one. Misconfigured where that can't be kept."""
+        self._set(
+            Rollback(
+                number=live.number,
+                revision=live.revision,
+                source_digest=self._source_digest,
+                holds=holds,
+                by=by,
+                at_s=time.time(),
+            )
+        )
+
+    def release(self) -> Rollback:
+        """`read` gives what the source says. LookupError where no rollback is in effect."""
+        if (rollback := self._rollback) is None:
+            raise LookupError("no rollback is in effect")
+        self._set(None)
+        return rollback
+
+    def _set(self, rollback: Rollback | None) -> None:
+        self._file.write(rollback)
+        self._rollback = rollback
+        _ROLLED_BACK.set(rollback is not None)
+
+    # -- those that were live
+
+    def serves(self, revision: str, texts: Mapping[str, str]) -> None:
+        """An Envoy has it: it is kept, beside the event loop; where the disk is full, when it is not."""
+        self._to_keep = revision, texts
+        self._why = EDIT
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep())
+
+    async def _keep(self) -> None:
+        failures = 0
+        while (kept := self._to_keep) is not None:
+            try:
+                await asyncio.to_thread(self._add, *kept)
+            except OSError as error:
+                if failures % _SAID_EACH == 0:
+                    log.error("this revision can't be kept, the one before is: %s", error)
+                failures += 1
+                await asyncio.sleep(_KEEP_AGAIN_S)
+                continue
+            if failures:
+                log.warning("revisions are kept again")
+                failures = 0
+            if self._to_keep is kept:
+                self._to_keep = None
+
+    def _add(self, revision: str, texts: Mapping[str, str]) -> None:
+        origin, why, by = self._origins.get(digest_of(texts), (Origin(), EDIT, ""))
+        live = Live(number=0, revision=revision, since_s=time.time(), why=why, by=by, origin=origin)
+        keeps = self._rollback.number if self._rollback is not None else None
+        self._revisions.add(texts, live, keeps=keeps)
+
+    def last_good(self) -> Mapping[str, str] | None:
+        """The newest that was live; None: none is known."""
+        with contextlib.suppress(OSError):
+            if (newest := self._revisions.newest()) is not None:
+                return newest[1]
+        return None
+
+    def history(self) -> list[dict[str, Any]]:
+        """The newest first."""
+        return [msgspec.to_builtins(live) for live in self._revisions.all()]
+
+    def status(self, served: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """`served`: the texts of what an Envoy has in full."""
+        rollback = self._rollback
+        origin = self._origins.get(digest_of(served)) if served is not None else None
+        return {
+            "source": self._source.status(),
+            "origin": msgspec.to_builtins(origin[0]) if origin is not None else None,
+            "rollback": msgspec.to_builtins(rollback) if rollback is not None else None,
+        }
+
+
+class Broker(Protocol):
+    """Whose routes these are."""
+
+    async def roll_back(self, to: str, *, holds: bool, by: str) -> dict[str, Any]: ...
+
+    async def release(self) -> dict[str, Any]: ...
+
+
+def revision_routes(broker: Broker, sourcing: Sourcing, loop: asyncio.AbstractEventLoop) -> Routes:
+    """What the admin port answers of revisions."""
+
+    def on_loop(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE_S)
+        except (SettingsError, Misconfigured) as error:
+            raise ValueError(str(error)) from None
+
+    def first(query: Query, name: str) -> str:
+        return query.get(name, [""])[0]
+
+    def history(query: Query, body: bytes) -> dict[str, Any]:
+        return {"revisions": sourcing.history(), **sourcing.status()}
+
+    def roll_back(query: Query, body: bytes) -> dict[str, Any]:
+        holds = bool(first(query, "hold"))
+        return on_loop(broker.roll_back(first(query, "to"), holds=holds, by=first(query, "by")))
+
+    def release(query: Query, body: bytes) -> dict[str, Any]:
+        return on_loop(broker.release())
+
+    return {
+        ("GET", "/history"): history,
+        ("POST", "/rollback"): roll_back,
+        ("POST", "/rollback/release"): release,
+    }

@@ -1,0 +1,158 @@
+"""Back to what was live: in effect at once, under load without an error, until something new is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.broker import KEY_SHA256, Broker, provider
+from support.calls import Ask, make
+from support.load import Load, load
+from support.simulators import Simulators
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("a", "b") as simulators:
+        yield simulators
+
+
+def config(sims: Simulators, member: str, **more: Any) -> dict[str, Any]:
+    return {
+        "providers": [provider(sim.name, sim.port, "openai-chat", "/v1") for sim in sims],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [{"name": "chat", "members": [{"provider": member, "model": "m"}]}],
+        **more,
+    }
+
+
+@pytest.fixture
+def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with Broker(tmp_path_factory.mktemp("broker"), config(sims, "a")) as running:
+        running.wait_for(lambda s: s["in_effect"])
+        yield running
+
+
+def command(broker: Broker, *words: str) -> subprocess.CompletedProcess[str]:
+    told = [sys.executable, "-m", "modelbroker.cli.main", *words, "--admin", broker.admin_url]
+    return subprocess.run(told, capture_output=True, text=True, timeout=60)
+
+
+def member(broker: Broker) -> str | None:
+    (got,) = make(broker.url, [Ask("chat")])
+    assert got.is_whole, str(got)
+    return got.member
+
+
+def revisions(broker: Broker) -> list[dict[str, Any]]:
+    told = command(broker, "history", "--format", "json")
+    assert told.returncode == 0, told.stderr
+    found: list[dict[str, Any]] = json.loads(told.stdout)["revisions"]
+    return found
+
+
+def wait_for_history(broker: Broker, count: int) -> list[dict[str, Any]]:
+    """What an Envoy took is kept a moment later."""
+    deadline = time.monotonic() + 30
+    while len(found := revisions(broker)) < count:
+        assert time.monotonic() < deadline, found
+    return found
+
+
+def test_back_and_forth(broker: Broker, sims: Simulators) -> None:
+    first = broker.status()["revision"]
+    second = broker.edit(config(sims, "b"))
+    assert member(broker) == "b/m"
+    newest, oldest = wait_for_history(broker, 2)
+    assert (oldest["revision"], oldest["why"]) == (first, "start")
+    assert (newest["revision"], newest["why"]) == (second, "edit")
+    assert newest["origin"]["source"] == str(broker.config_dir) and newest["origin"]["who"]
+    told = command(broker, "rollback")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(f"{first} is in effect after ")
+    assert member(broker) == "a/m"
+    status = broker.status()
+    assert status["rollback"]["revision"] == first and status["rollback"]["by"]
+    assert wait_for_history(broker, 3)[0]["why"] == "rollback"
+    said = command(broker, "history").stdout
+    assert "rolled back" in said and f"rolled back to {first}" in said
+    # The same text once more is nothing new, and something new ends it.
+    broker.write(config(sims, "b"))
+    broker.stop()
+    broker.start()
+    broker.wait_for(lambda s: s["in_effect"] and s["serving"] == first)
+    assert member(broker) == "a/m"
+    third = broker.edit(config(sims, "b", limits={"concurrency": 77}))
+    assert broker.status()["rollback"] is None and third not in (first, second)
+    assert member(broker) == "b/m"
+
+
+def test_what_holds_stays_until_it_is_released(broker: Broker, sims: Simulators) -> None:
+    first = broker.status()["revision"]
+    broker.edit(config(sims, "b"))
+    wait_for_history(broker, 2)
+    assert command(broker, "rollback", first[:6], "--hold").returncode == 0
+    broker.write(config(sims, "b", limits={"concurrency": 78}))
+    broker.write(config(sims, "b", limits={"concurrency": 79}))
+    assert member(broker) == "a/m" and broker.status()["rollback"]["holds"]
+    told = command(broker, "rollback", "--release")
+    assert told.returncode == 0, told.stderr
+    assert f"was {first}" in told.stdout
+    assert member(broker) == "b/m" and broker.status()["rollback"] is None
+    told = command(broker, "rollback", "--release")
+    assert told.returncode == 1 and "no rollback is in effect" in told.stderr
+
+
+def test_what_can_not_be_rolled_back_to_changes_nothing(broker: Broker) -> None:
+    revision = broker.status()["revision"]
+    wait_for_history(broker, 1)
+    for words, wrong in (
+        ((), "no other revision was live here"),
+        (("beefbeef",), "no revision 'beefbeef' was live here: `modelbroker history` says"),
+        ((revision,), f"{revision} is served already"),
+    ):
+        told = command(broker, "rollback", *words)
+        assert told.returncode == 1 and wrong in told.stderr, told.stderr
+    status = broker.status()
+    assert (status["revision"], status["rollback"]) == (revision, None)
+
+
+def test_a_broken_source_does_not_end_a_rollback(broker: Broker, sims: Simulators) -> None:
+    first = broker.status()["revision"]
+    broker.edit(config(sims, "b"))
+    wait_for_history(broker, 2)
+    assert command(broker, "rollback", "--hold").returncode == 0
+    (broker.config_dir / "broker.yaml").unlink()
+    broker.stop()
+    broker.write(config(sims, "b"))
+    broker.start()
+    broker.wait_for(lambda s: s["in_effect"] and s["serving"] == first)
+    assert member(broker) == "a/m"
+
+
+def test_under_load_no_call_fails(broker: Broker, sims: Simulators) -> None:
+    broker.edit(config(sims, "b"))
+    wait_for_history(broker, 2)
+    took_s: list[float] = []
+
+    async def turn(seen: Load) -> None:
+        for _ in range(6):
+            told = await asyncio.to_thread(command, broker, "rollback")
+            assert told.returncode == 0, told.stderr
+            took_s.append(float(told.stdout.partition("after ")[2].partition(" s")[0]))
+            await seen.reach(seen.calls + 50)
+
+    async def run() -> Load:
+        async with load(broker.url, [("chat", "openai-chat")], workers=4) as seen:
+            await turn(seen)
+        return seen
+
+    seen = asyncio.run(run())
+    print(f"{seen.calls} calls, rollbacks in effect after {sorted(took_s)} s")
+    assert [str(got) for got in seen.bad] == []
