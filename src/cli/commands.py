@@ -141,9 +141,17 @@ def budgets(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
+    from .options import asked_urls
     from .status_table import print_status
 
-    return print_status(options.admin, options.format)
+    urls = asked_urls(options)
+    if options.fleet:
+        from .fleet_table import print_fleet
+
+        return print_fleet(urls, options.format)
+    if len(urls) > 1:
+        raise Misconfigured(500, "no_status", "several --admin are for --fleet")
+    return print_status(urls[0], options.format)
 
 
 def forget(options: argparse.Namespace) -> int:

@@ -45,6 +45,7 @@ from .admin import AdminServer, Pulse
 from .capture import CaptureKeeper
 from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
+from .fleet import FleetKeeper
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
 from .prices import price_list_here
@@ -137,6 +138,7 @@ class ControlPlane:
             settle=self._budgets.settle,
         )
         self._secrets = SecretsKeeper(self.reload)
+        self._fleet = FleetKeeper(broker, options.admin, self._in_short)
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
@@ -168,7 +170,11 @@ class ControlPlane:
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
 
-        more = {**self._trials.routes(loop), **revision_routes(self, self._sourcing, loop)}
+        more = {
+            **self._trials.routes(loop),
+            **revision_routes(self, self._sourcing, loop),
+            **self._fleet.routes(),
+        }
         admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets, more)
         admin.start()
         background = (
@@ -184,6 +190,7 @@ class ControlPlane:
             self._captures.run(),
             self._secrets.run(),
             self._sourcing.run(self.reload),
+            self._fleet.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -291,6 +298,7 @@ class ControlPlane:
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, mended(before, ready))
         self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
+        self._fleet.configured(ready.catalog.fleet, ready.redis_password)
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
         self._trials.configured(ready)
         self._configure_stores(ready)
@@ -420,21 +428,15 @@ class ControlPlane:
         where there are many."""
         ready = self._ready
         refusal = self._xds.store.refusal
-        nodes = self._xds.nodes()
         return {
-            "revision": ready.catalog.revision if ready else None,
-            "serving": self._served.catalog.revision if self._served else None,
-            "in_effect": bool(nodes) and all(node["synced"] for node in nodes),
+            **self._in_short(),
             "loaded_at": self._loaded_at_s,
-            "error": self._error or None,
             "warnings": list(ready.warnings) if ready else [],
-            "envoys": nodes,
             "refused_by_envoy": (
                 {"revision": refusal.revision, "node": refusal.node, "error": refusal.nack.error}
                 if refusal
                 else None
             ),
-            **self._sourcing.status(self._served.texts if self._served is not None else None),
             "simulators": self._simulators(),
             "secrets": self._secrets.status(),
             "ledger": self._ledger.status(),
@@ -442,6 +444,19 @@ class ControlPlane:
             "capture": self._capture.status(),
             "members": shown_members(self._health, time.time()),
             "pools": self._pools_of(ready, asks_envoy),
+        }
+
+    def _in_short(self) -> dict[str, Any]:
+        """What the fleet hears of it."""
+        ready, served = self._ready, self._served
+        nodes = self._xds.nodes()
+        return {
+            "revision": ready.catalog.revision if ready else None,
+            "serving": served.catalog.revision if served else None,
+            "in_effect": bool(nodes) and all(node["synced"] for node in nodes),
+            "error": self._error or None,
+            "envoys": nodes,
+            **self._sourcing.status(served.texts if served else None),
         }
 
     def forget(self, members: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from . import (
     simulate_parser,
     traffic_parser,
 )
-from .options import admin_url, config, config_place, config_source
+from .options import admin_url, admin_urls, config, config_place, config_source
 
 MOCK_DIALECTS = (
     "openai",
@@ -361,9 +361,11 @@ def _status(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         commands_of,
         "status",
         "say what a running broker serves, and which members are out, why and until when",
-        "  modelbroker status\n  modelbroker status --admin http://127.0.0.1:8081 --format json",
+        "  modelbroker status\n  modelbroker status --admin http://127.0.0.1:8081 --format json\n"
+        "  modelbroker status --fleet    what each broker serves, and who is behind",
     )
-    admin_url(command)
+    admin_urls(command)
+    command.add_argument("--fleet", action="store_true", help="of all brokers that share a Redis")
     command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     command.set_defaults(run=commands.status)
 

@@ -15,6 +15,20 @@ def admin_url(command: argparse.ArgumentParser) -> None:
     command.add_argument("--admin", default=_ADMIN, metavar="URL", help=f"default: {_ADMIN}")
 
 
+def admin_urls(command: argparse.ArgumentParser) -> None:
+    """The same of several brokers."""
+    command.add_argument(
+        "--admin",
+        action="append",
+        metavar="URL",
+        help=f"default: {_ADMIN}; with --fleet it may be given often, for brokers that share no Redis",
+    )
+
+
+def asked_urls(options: argparse.Namespace) -> list[str]:
+    return options.admin or [_ADMIN]
+
+
 def config_place(text: str) -> Path | str:
     """Where a configuration is: a path, or `git+URL@REF#subdirectory=FOLDER`, which stays a text."""
     from ..revisions.git import place_of

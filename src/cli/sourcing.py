@@ -54,6 +54,7 @@ class Sourcing:
         self._why = START
         self._to_keep: tuple[str, Mapping[str, str]] | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._digested: tuple[Mapping[str, str], str] | None = None  # what was asked for last
         self._said = ""
 
     # -- what is to be served
@@ -91,6 +92,11 @@ class Sourcing:
             raise SettingsError([Problem("rollback", 0, "", message, right)]) from None
         self._note(digest_of(texts), live.origin, ROLLBACK, rollback.by)
         return texts
+
+    def _digest(self, texts: Mapping[str, str]) -> str:
+        if self._digested is None or self._digested[0] is not texts:
+            self._digested = texts, digest_of(texts)
+        return self._digested[1]
 
     def _note(self, digest: str, origin: Origin, why: str, by: str) -> None:
         self._origins.pop(digest, None)
@@ -213,7 +219,7 @@ class Sourcing:
     def status(self, served: Mapping[str, str] | None = None) -> dict[str, Any]:
         """`served`: the texts of what an Envoy has in full."""
         rollback = self._rollback
-        origin = self._origins.get(digest_of(served)) if served is not None else None
+        origin = self._origins.get(self._digest(served)) if served is not None else None
         return {
             "source": self._source.status(),
             "origin": msgspec.to_builtins(origin[0]) if origin is not None else None,

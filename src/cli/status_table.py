@@ -103,7 +103,7 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
         rows = [("MEMBER", "IN A ROW", "LAST ERROR", "STATUS", "WHEN", "REQUEST")]
         for name, member in failed.items():
             last = member["last_error"]
-            ago = f"{_span(now_s - last['at_s'])} ago"
+            ago = f"{span_words(now_s - last['at_s'])} ago"
             in_a_row = str(member["failures_in_a_row"])
             rows.append((name, in_a_row, last["cause"], str(last["status"]), ago, last["request_id"]))
         yield from aligned(rows)
@@ -128,7 +128,7 @@ def _known(member: Tree, now_s: float) -> str:
         return "well" if member["weight"] else "well, but its weight is 0"
     if state == "not-set-up":
         return f"not set up: {member['out']}"
-    left = _span(member["until_s"] - now_s)
+    left = span_words(member["until_s"] - now_s)
     cause, share = member["cause"], f"{member['share']:.0%}"
     if state == "out":
         more = ", it asked for longer" if member["asked_for_longer"] else ""
@@ -141,7 +141,8 @@ def _known(member: Tree, now_s: float) -> str:
     return f"coming back: {share} of its weight, all of it in {left} (was out: {cause})"
 
 
-def _span(seconds: float) -> str:
+def span_words(seconds: float) -> str:
+    """`90 s`, `12 min`"""
     seconds = max(0.0, seconds)
     if seconds < 120:
         return f"{seconds:.0f} s"

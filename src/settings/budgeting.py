@@ -104,7 +104,8 @@ class RateLimitIn(_ScopeIn):
 
 
 class RedisIn(Model):
-    """Where brokers keep budgets and rate limits together. Left out: each broker counts for itself."""
+    """What the brokers of a fleet share: what is spent of budgets and rate limits, where rollouts are, and
+    what each of them serves. Left out: each broker counts for itself."""
 
     url: Annotated[str, PlainValidator(amounts.redis_url)] = field(
         "The Redis: `redis://host:port/db`, `rediss://…` (TLS) or `unix:///path`.",

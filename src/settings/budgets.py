@@ -32,16 +32,14 @@ _WORDS = {NANO_DOLLARS: "dollars"}  # what people write
 _TEXTS = dict.fromkeys(SCOPES, "")  # for `match`: facts that are text
 
 
-def budgets_of(
-    merged: Merged, more: tuple[Budget, ...] = (), *, has_more: bool = False
-) -> tuple[tuple[Budget, ...], Fleet | None]:
+def budgets_of(merged: Merged, more: tuple[Budget, ...] = ()) -> tuple[tuple[Budget, ...], Fleet | None]:
     """All budgets and rate limits, and where a fleet keeps them. What is wrong is noted. `more` are those
-    that other sections say; `has_more`: there is something else for a fleet to keep."""
+    that other sections say."""
     budgets = read_list(merged, "budgets", BudgetIn)
     found = read_budgets(merged, budgets, read_list(merged, "rate_limits", RateLimitIn))
     redis = merged.mappings["redis"]
     entry = read_one(merged, ("redis",), RedisIn, redis) if redis else None
-    return (*found, *more), read_fleet(merged, entry, bool(found) or has_more)
+    return (*found, *more), read_fleet(merged, entry)
 
 
 def read_budgets(
@@ -256,16 +254,13 @@ def _in_order(found: dict[str, Budget]) -> tuple[Budget, ...]:
     )
 
 
-def read_fleet(merged: Merged, entry: RedisIn | None, has_budgets: bool) -> Fleet | None:
+def read_fleet(merged: Merged, entry: RedisIn | None) -> Fleet | None:
     if entry is None:
         return None
     if entry.beyond not in ("deny", "allow"):
         merged.wrong(
             ("redis", "beyond"), f"{show(entry.beyond)} is neither deny nor allow", "give one of the two"
         )
-    if not has_budgets:
-        wrong = "there are no budgets and no rate limits, so that nothing is kept there"
-        merged.warn(("redis", "url"), wrong, "add budgets or rate_limits, or leave redis out")
     return Fleet(
         entry.url, entry.credential, entry.prefix, entry.timeout, entry.share, entry.beyond == "allow"
     )

@@ -131,7 +131,7 @@ def compile_texts(
     _check_sharing(merged, pools_in, callers, issuers)
     terms = read_terms(merged, prices_in, providers.known, lines=priced_at_s is not None)
     tried = read_trials(merged, pools_in, pools, providers, {**facts, **_raw_headers(merged)})
-    budgets, fleet = budgets_of(merged, tried.budgets, has_more=bool(tried.trials))
+    budgets, fleet = budgets_of(merged, tried.budgets)
     provider_map = providers.finish()
     merged.stop_if_wrong()
     parts: dict[str, Any] = {
@@ -152,7 +152,7 @@ def compile_texts(
     if at_s is not None:
         told = (pools, book, at_s, providers.idle(provider_map), [b for b in budgets if not b.purpose])
         warn_of_prices(merged, *told, everybody=at_s == priced_at_s)
-    parts |= more | ({"budgets": budgets, "fleet": fleet} if budgets or tried.trials else {})
+    parts |= more | ({"budgets": budgets, "fleet": fleet} if budgets or tried.trials or fleet else {})
     return Loaded(_named(parts, terms, tried.trials, ledger_in), merged.all_warnings(), book)
 
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "trials": {"core", "dialects", "policy", "settings", "stats", "budgets", "evals"},
     "traffic": {"core", "dialects", "policy", "embedded"},
     "secrets": {"core", "policy"},
-    "revisions": {"core"},
+    "revisions": {"core", "budgets"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "evals": {"core", "stats", "dialects", "policy", "settings", "drill"},

@@ -1,0 +1,119 @@
+"""The fleet as each broker knows it: it says what it serves, and hears what the others do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from prometheus_client import Gauge
+
+from .. import __version__
+from ..core.budgets import Fleet
+from ..revisions.fleet import Board, Told, drift
+from .admin import Query, Routes
+
+log = logging.getLogger("modelbroker")
+
+_BEHIND = Gauge(
+    "modelbroker_fleet_brokers_behind", "Brokers of the fleet that do not serve its newest revision"
+)
+_BROKERS = Gauge("modelbroker_fleet_brokers", "Brokers of the fleet that say what they serve")
+_EVERY_S = 1.0
+_SAY_EVERY_S = 60.0
+
+
+class FleetKeeper:
+    """`status` is the broker's own. `configured` says which Redis holds from now on."""
+
+    def __init__(self, broker: str, admin: str, status: Callable[[], dict[str, Any]]) -> None:
+        self._broker, self._admin, self._status = broker, admin, status
+        self._place: tuple[Fleet, str | None] | None = None
+        self._board: Board | None = None
+        self._serving, self._serving_s = "", 0.0  # of this process's clock that only goes forward
+        self._fleet: list[Told] = []
+        self._error = ""
+        self._said_s = 0.0
+
+    def configured(self, fleet: Fleet | None, password: str | None) -> None:
+        self._place = (fleet, password) if fleet is not None else None
+
+    async def run(self) -> None:
+        place: tuple[Fleet, str | None] | None = None
+        try:
+            while True:
+                if place != self._place:
+                    place = self._place
+                    await self._leave()
+                    self._board = Board(*place) if place is not None else None
+                await self._tell()
+                await asyncio.sleep(_EVERY_S)
+        finally:
+            await self._leave()
+
+    async def _tell(self) -> None:
+        told, for_s = self._told()
+        if self._board is None:
+            now_s = time.time()
+            self._fleet = [msgspec.structs.replace(told, at_s=now_s, serving_s=now_s - for_s)]
+            return
+        try:
+            self._fleet = await self._board.tell(told, for_s)
+        except Exception as error:  # of redis-py, or of sockets
+            self._error = f"the fleet's Redis is away ({type(error).__name__})"
+            if time.monotonic() - self._said_s > _SAY_EVERY_S:
+                log.warning("%s: what the other brokers serve is not known", self._error)
+                self._said_s = time.monotonic()
+            return
+        self._error = ""
+        found = drift(self._fleet, self._now_s())
+        _BROKERS.set(len(self._fleet) - len(found.away))
+        _BEHIND.set(len(found.behind))
+
+    def _told(self) -> tuple[Told, float]:
+        status = self._status()
+        if status["serving"] != self._serving:
+            self._serving, self._serving_s = status["serving"], time.monotonic()
+        told = Told(
+            broker=self._broker,
+            host=socket.gethostname(),
+            version=__version__,
+            admin=self._admin,
+            revision=status["revision"] or "",
+            serving=status["serving"] or "",
+            commit=(status["origin"] or {}).get("commit", ""),
+            is_in_effect=status["in_effect"] and status["serving"] == status["revision"],
+            is_rolled_back=status["rollback"] is not None,
+            envoys=len(status["envoys"]),
+            error=(status["error"] or "")[:500],
+        )
+        return told, time.monotonic() - self._serving_s
+
+    def _now_s(self) -> float:
+        return max((one.at_s for one in self._fleet), default=0.0)
+
+    async def _leave(self) -> None:
+        board, self._board = self._board, None
+        if board is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(board.leave(self._broker), 1.0)
+            with contextlib.suppress(Exception):
+                await board.close()
+
+    def routes(self) -> Routes:
+        """What the admin port answers."""
+
+        def shown(query: Query, body: bytes) -> dict[str, Any]:
+            return {
+                "broker": self._broker,
+                "shared": self._place is not None,
+                "error": self._error or None,
+                "brokers": [msgspec.to_builtins(one) for one in self._fleet],
+            }
+
+        return {("GET", "/fleet"): shown}
