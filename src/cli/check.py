@@ -21,7 +21,7 @@ from ..xds.snapshot import Versions
 from ..xds.types import ADS, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, OUTER_ROUTES, ROUTES, SECRET
 from .capture import located
 from .prices import price_list_or_warning
-from .runtime import Overrides, prepare_path
+from .runtime import Overrides, Ready, prepare_path
 
 _VALIDATE_TIMEOUT_S = 60
 
@@ -31,22 +31,24 @@ def check_path(path: Path | str, *, with_envoy: bool) -> int:
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
     for warning in (*ready.compile_warnings, *ready.resolved.warnings):  # the others are errors here
         print(f"warning: {warning}", file=sys.stderr)
+    judged = "; Envoy takes it" if judge(ready, with_envoy=with_envoy) else ""
+    said = [pool for pool in ready.catalog.pools.values() if not pool.is_made]
+    pools, members = len(said), sum(len(pool.members) for pool in said)
+    print(f"{path}: good: revision {ready.catalog.revision}, {pools} pools, {members} members{judged}")
+    return 0
+
+
+def judge(ready: Ready, *, with_envoy: bool) -> bool:
+    """Misconfigured where it can't be served as it stands. Has Envoy judged it?"""
     if ready.problems:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
     if ready.capture_why:
         raise Misconfigured(500, "capture_unset", located(ready.capture_why, ready.texts))
     for name in _functions(ready.catalog):
         function_named(name)
-    judged = ""
-    if with_envoy:
-        complaint = envoy_complaint(ready.snapshot.resources)
-        if complaint:
-            raise Misconfigured(500, "envoy_refuses", f"Envoy would refuse this configuration: {complaint}")
-        judged = "; Envoy takes it"
-    said = [pool for pool in ready.catalog.pools.values() if not pool.is_made]
-    pools, members = len(said), sum(len(pool.members) for pool in said)
-    print(f"{path}: good: revision {ready.catalog.revision}, {pools} pools, {members} members{judged}")
-    return 0
+    if with_envoy and (complaint := envoy_complaint(ready.snapshot.resources)):
+        raise Misconfigured(500, "envoy_refuses", f"Envoy would refuse this configuration: {complaint}")
+    return with_envoy
 
 
 def _functions(catalog: Catalog) -> list[str]:

@@ -24,9 +24,10 @@ from ..ledger.follow import LOCK_NAME, Follower
 from ..ledger.place import default_url, is_sqlite, place_of
 from ..ledger.questions import Question, has_calls, is_seen_as
 from ..ledger.reports import Settings
-from ..settings import load, price_book
+from ..settings import compile_texts, price_book
 from .prices import price_list_or_warning
 from .secrets import asked_box, ledger_url_of
+from .sources import read_texts
 from .state import state_folder_of
 
 
@@ -41,9 +42,10 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(config: Path, state_dir: Path | None) -> Iterator[Opened]:
+def opened(config: Path | str, state_dir: Path | None) -> Iterator[Opened]:
     """The ledger with all that the journal holds. Misconfigured where there is none, or nobody gets at it."""
-    catalog = load(config, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
+    texts = read_texts(config)
+    catalog = compile_texts(texts, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
     folder = state_folder_of(state_dir, config)
     if not catalog.ledger.is_on:
         raise Misconfigured(500, "no_ledger", "the configuration says `ledger: {url: none}`: there is none")

@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from ..core.errors import Misconfigured
+from . import simulate_parser
 from .ledger_parser import Commands, Make
 from .options import admin_url, config_place
 
@@ -16,6 +18,7 @@ _WHAT = "a file or a folder, git+URL@REF#subdirectory=FOLDER, COMMIT:FOLDER in t
 def add(commands_of: Commands, make: Make) -> None:
     """`make` makes one command."""
     _diff(commands_of, make)
+    _gate(commands_of, make)
     _history(commands_of, make)
     _rollback(commands_of, make)
 
@@ -36,6 +39,28 @@ def _diff(commands_of: Commands, make: Make) -> None:
     command.add_argument("--out", default="-", metavar="FILE", help="default: standard output")
     command.add_argument("--exit-code", action="store_true", help="exit with 1 where something is different")
     command.set_defaults(run=_run_diff)
+
+
+def _gate(commands_of: Commands, make: Make) -> None:
+    command = make(
+        commands_of,
+        "gate",
+        "say whether a change of the configuration may go live: check, diff and simulate in one report",
+        "  modelbroker gate origin/main:config config/\n"
+        "  modelbroker gate origin/main:config config/ --traffic week.jsonl --fail-if 'cost > +5%' \\\n"
+        "      --format markdown --out gate.md",
+    )
+    command.add_argument("old", metavar="OLD", help=_WHAT)
+    command.add_argument("new", metavar="NEW", help="likewise")
+    _whose(command)
+    command.add_argument(
+        "--traffic", type=Path, metavar="FILE", help="records to simulate with: a calls.jsonl; default: none"
+    )
+    simulate_parser.conditions(command)
+    command.add_argument("--no-envoy", action="store_true", help="don't let Envoy judge the result")
+    command.add_argument("--format", choices=_FORMATS, default="text", help="default: text")
+    command.add_argument("--out", default="-", metavar="FILE", help="default: standard output")
+    command.set_defaults(run=_run_gate)
 
 
 def _whose(command: argparse.ArgumentParser) -> None:
@@ -103,3 +128,23 @@ def _run_rollback(options: argparse.Namespace) -> int:
         return release(options.admin, within_s=options.within)
     by = user_of(os.getuid())
     return roll_back(options.admin, options.revision, holds=options.hold, by=by, within_s=options.within)
+
+
+def _run_gate(options: argparse.Namespace) -> int:
+    from .gate import GateOptions, run_gate
+
+    simulation = simulate_parser.options_of(options, options.new, options.old) if options.traffic else None
+    if simulation is None and options.fail_if:
+        raise Misconfigured(500, "no_traffic", "--fail-if needs recorded calls: give --traffic FILE")
+    return run_gate(
+        GateOptions(
+            options.old,
+            options.new,
+            options.config,
+            options.state_dir,
+            simulation,
+            options.format,
+            options.out,
+            not options.no_envoy,
+        )
+    )

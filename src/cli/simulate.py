@@ -16,7 +16,6 @@ from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
 from ..journal.writing import CALLS
 from ..ledger.place import default_url
-from ..settings import read_files
 from ..simulation.buckets import buckets_of
 from ..simulation.figures import figures
 from ..simulation.gates import Gate
@@ -31,6 +30,7 @@ from .simulate_report import FORMATS, amount
 from .simulate_source import Source
 from .simulate_trials import trial_notes
 from .simulate_work import Configured, Decided, compiled, decide_again, processes, read, shared_out
+from .sources import read_texts
 from .state import state_folder_of
 
 # The words of --where, with what of a call they are.
@@ -48,8 +48,8 @@ WHERE: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
-    config: Path
-    against: Path | None
+    config: Path | str
+    against: Path | str | None
     state_dir: Path | None
     traffic: Path | None
     write_traffic: Path | None
@@ -65,7 +65,15 @@ class SimulateOptions:
 def run_simulation(options: SimulateOptions) -> int:
     """0: done; 1: a gate fails. Misconfigured or SettingsError where it can't be done."""
     price_list_or_warning()
-    texts = [read_files(path) for path in (options.config, options.against) if path is not None]
+    tree = simulated(
+        options, [read_texts(one) for one in (options.config, options.against) if one is not None]
+    )
+    print(FORMATS[options.format](tree) if options.format != "json" else json.dumps(tree, indent=2))
+    return 1 if any(gate["fails"] for gate in tree["gates"]) else 0
+
+
+def simulated(options: SimulateOptions, texts: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """All figures, and what becomes of the gates. `texts`: of NEW, and of OLD where there is one."""
     new, old = compiled(texts[0]), compiled(texts[1]) if len(texts) > 1 else None
     source = _source(options, old or new)
     with _worded():
@@ -94,8 +102,7 @@ def run_simulation(options: SimulateOptions) -> int:
     tree["notes"] = _notes(tree, decided, bool(new.budgets))
     judged = [(gate, *gate.judge(tree["total"])) for gate in options.gates]
     tree["gates"] = [{"text": gate.text, "fails": fails, "found": found} for gate, fails, found in judged]
-    print(FORMATS[options.format](tree) if options.format != "json" else json.dumps(tree, indent=2))
-    return 1 if any(fails for _, fails, _ in judged) else 0
+    return tree
 
 
 def _decided(

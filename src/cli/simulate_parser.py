@@ -6,9 +6,14 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import ledger_parser
 from .ledger_parser import Commands, Make
+from .options import config_place
+
+if TYPE_CHECKING:
+    from .simulate import SimulateOptions
 
 _FORMATS = ("table", "json", "markdown", "html")
 _DEFAULT_SINCE = "7d"
@@ -26,11 +31,15 @@ def add(commands_of: Commands, make: Make) -> None:
         "      --fail-if 'cost > +5%' --fail-if 'latency > +200ms' --fail-if 'refusals > 1%'",
     )
     command.add_argument(
-        "--config", type=Path, required=True, metavar="NEW", help="the new configuration: a file or a folder"
+        "--config",
+        type=config_place,
+        required=True,
+        metavar="NEW",
+        help="the new configuration: a file, a folder, or git+URL@REF#subdirectory=FOLDER",
     )
     command.add_argument(
         "--against",
-        type=Path,
+        type=config_place,
         metavar="OLD",
         help="the old one: its ledger is read, and calls are decided again by it as well; default: NEW's "
         "ledger, and what became of the calls",
@@ -47,6 +56,13 @@ def add(commands_of: Commands, make: Make) -> None:
         metavar="FILE",
         help="also write what was taken, for --traffic",
     )
+    conditions(command)
+    command.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
+    command.set_defaults(run=_run)
+
+
+def conditions(command: argparse.ArgumentParser) -> None:
+    """Which recorded calls are decided again, and what of it must not be."""
     ledger_parser.span(command, default=_DEFAULT_SINCE)
     command.add_argument(
         "--where",
@@ -74,11 +90,9 @@ def add(commands_of: Commands, make: Make) -> None:
         help="where NEW's rollouts are: a stage's name or number, `recorded` or `off`; default: as recorded "
         "calls were part of it, and where none was, at 100%%; may be given often",
     )
-    command.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
     command.add_argument(
         "--processes", type=int, choices=range(1, 9), metavar="N", help="for much traffic; default: 2"
     )
-    command.set_defaults(run=_run)
 
 
 def _where(text: str) -> tuple[str, str]:
@@ -100,26 +114,33 @@ def _gate(text: str) -> object:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .simulate import SimulateOptions, run_simulation
+    from .simulate import run_simulation
+
+    return run_simulation(options_of(options, options.config, options.against))
+
+
+def options_of(
+    options: argparse.Namespace, config: Path | str, against: Path | str | None
+) -> SimulateOptions:
+    """What the words say, of these configurations."""
+    from .simulate import SimulateOptions
 
     where: dict[str, tuple[str, ...]] = {}
     for name, value in options.where:
         where[name] = (*where.get(name, ()), value)
     until_ms = options.until if options.until is not None else int(time.time() * 1000) + 1
     ledger_parser.check_order(options.since, until_ms)
-    return run_simulation(
-        SimulateOptions(
-            options.config,
-            options.against,
-            options.state_dir,
-            options.traffic,
-            options.write_traffic,
-            options.since,
-            until_ms,
-            where,
-            tuple(options.fail_if),
-            options.format,
-            options.processes or min(2, os.cpu_count() or 1),
-            tuple(options.rollout_stage),
-        )
+    return SimulateOptions(
+        config,
+        against,
+        options.state_dir,
+        options.traffic,
+        getattr(options, "write_traffic", None),
+        options.since,
+        until_ms,
+        where,
+        tuple(options.fail_if),
+        options.format,
+        options.processes or min(2, os.cpu_count() or 1),
+        tuple(options.rollout_stage),
     )

@@ -17,6 +17,11 @@ ROOT = Path(__file__).parents[2]
 ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfigured", "EnvoyError"}
 # Never seen by a client: these end a command.
 COMMAND_ERRORS = {
+    "git_place",
+    "no_git",
+    "no_gpg",
+    "no_source",
+    "refused",
     "bad_traffic",
     "bad_stage",
     "bad_span",

@@ -1,0 +1,141 @@
+"""`diff` and `gate` as people call them: what they print, how they end, and what they say of what is no
+configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from modelbroker.cli.main import main
+from support.catalogs import PROVIDERS
+
+MEMBERS = [{"provider": "b", "model": "m", "weight": 3}, {"provider": "c", "model": "m"}]
+
+
+def write(path: Path, **sections: Any) -> str:
+    config: dict[str, Any] = {
+        "providers": PROVIDERS,
+        "callers": [{"name": "bot", "key": {"env": "K"}, "team": "a|b", "pools": ["chat"]}],
+        "pools": [{"name": "chat", "members": MEMBERS}, {"name": "idle", "members": MEMBERS[:1]}],
+        **sections,
+    }
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return str(path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[str, str]:
+    old = write(tmp_path / "old.yaml")
+    changed = [{**MEMBERS[0], "weight": 1}, MEMBERS[1]]
+    new = write(
+        tmp_path / "new.yaml",
+        pools=[{"name": "chat", "members": changed}, {"name": "idle", "members": MEMBERS[1:]}],
+    )
+    return old, new
+
+
+def test_as_text(both: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "diff", *both)
+    title, *lines = out.splitlines()
+    assert code == 0 and title.endswith(": 2 changes")
+    assert lines == [
+        "",
+        "pools",
+        "  ~ chat   (everybody)",
+        "      b/m: 75% → 50%",
+        "      c/m: 25% → 50%",
+        "  ~ idle   (nobody)",
+        "      b/m goes (had 100%)",
+        "      c/m is new: 100%",
+    ]
+    code, out, _ = run(capsys, "diff", "--exit-code", both[0], both[0])
+    assert code == 0 and out.startswith("nothing is different: both are ")
+    assert run(capsys, "diff", "--exit-code", *both)[0] == 1
+
+
+def test_as_markdown_and_json(
+    both: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "diff.md"
+    assert run(capsys, "diff", *both, "--format", "markdown", "--out", str(out))[:2] == (0, "")
+    assert "| pools: **chat** | b/m: 75% → 50%<br>c/m: 25% → 50% | everybody |" in out.read_text()
+    tree = json.loads(run(capsys, "diff", *both, "--format", "json")[1])
+    assert [(one["section"], one["name"], one["kind"]) for one in tree["changes"]] == [
+        ("pools", "chat", "changed"),
+        ("pools", "idle", "changed"),
+    ]
+    assert tree["changes"][0]["callers"] == ["bot"] and not tree["changes"][1]["everybody"]
+
+
+def test_marks_of_tables_are_no_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = write(tmp_path / "a.yaml"), write(tmp_path / "b.yaml", callers=[])
+    out = run(capsys, "diff", old, new, "--format", "markdown")[1]
+    (row,) = [line for line in out.splitlines() if "**bot**" in line]
+    assert row == "| callers: **bot** (removed) | could use chat, team a\\|b | everybody |"
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ("nowhere.yaml", "there is no nowhere.yaml here; a revision that was live is found with --config"),
+        ("git+https://host", "git+https… is no repository: give git+https://HOST/REPOSITORY.git@REF"),
+    ],
+)
+def test_what_is_no_configuration_is_said(
+    both: tuple[str, str], given: str, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, error = run(capsys, "diff", both[0], given)
+    assert (code, out) == (1, "") and wrong in error
+
+
+def test_which_of_the_two_is_broken_is_said(
+    both: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("pools: [{name: x}]\n")
+    code, _, error = run(capsys, "diff", both[0], str(broken))
+    assert code == 1 and f"{broken} is no good configuration" in error
+    assert f"{broken}:1: pools[0].members: is missing" in error
+
+
+# -- the gate
+
+
+def test_a_gate_without_traffic(both: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "gate", *both)
+    assert code == 0 and out.startswith("This change may go live\n")
+    assert "b/m: 75% → 50%" in out and "nothing is simulated: give recorded calls with --traffic" in out
+    code, _, error = run(capsys, "gate", *both, "--fail-if", "cost > +5%")
+    assert code == 1 and "--fail-if needs recorded calls" in error
+
+
+def test_what_can_not_be_live_does_not_pass(
+    both: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("pools: [{name: x}]\n")
+    code, out, _ = run(capsys, "gate", both[0], str(broken), "--format", "json")
+    tree = json.loads(out)
+    assert code == 1 and not tree["passes"] and "pools[0].members: is missing" in tree["errors"][0]
+    assert tree["diff"] is None and tree["simulated"] is None
+    # What mends it passes, though there is nothing to compare it with.
+    code, out, _ = run(capsys, "gate", str(broken), both[0])
+    assert code == 0 and f"{broken} is no good configuration: there is nothing to compare with" in out
+
+
+def test_only_new_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = [{"match": {}, "pool": "chat"}, {"match": {"team": "x"}, "pool": "chat"}]
+    old = write(tmp_path / "old.yaml", rules=rules)
+    new = write(tmp_path / "new.yaml", rules=rules, limits={"concurrency": 9})
+    assert "warning" not in run(capsys, "gate", old, new)[1]
+    out = run(capsys, "gate", write(tmp_path / "none.yaml"), new, "--format", "markdown")[1]
+    assert "no call gets to rule-2" in out
