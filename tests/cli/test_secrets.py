@@ -8,9 +8,9 @@ import pytest
 from modelbroker.cli.readiness import same
 from modelbroker.cli.runtime import Overrides, prepare
 from modelbroker.cli.secrets import files_of, resolve
-from modelbroker.core.catalog import Auth, CacheStore, Caching, Catalog, Pool, Provider, SecretRef
+from modelbroker.core.catalog import Auth, CacheStore, Caching, Catalog, Pool, Provider, SecretRef, identity
 
-AWS = SecretRef("aws", "")
+AWS = identity("aws", {"region": "us-east-1"})
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s/e+cret"}
 FILE = """\
 [default]
@@ -64,8 +64,9 @@ def test_the_file_may_be_elsewhere_and_is_watched(home: Path) -> None:
     there.write_text(FILE.replace("AKIDEFAULT", "AKIELSEWHERE"))
     environ = {"HOME": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": str(there)}
     assert resolve(catalog(AWS), environ).credentials == {"p": "AKIELSEWHERE:one"}
-    assert list(files_of(catalog(AWS), environ)) == [there]
-    assert list(files_of(catalog(AWS), {"HOME": str(home)})) == [home / ".aws" / "credentials"]
+    assert list(files_of(catalog(AWS), environ)) == [there, Path("/nonexistent/.aws/config")]
+    folder = home / ".aws"
+    assert list(files_of(catalog(AWS), {"HOME": str(home)})) == [folder / "credentials", folder / "config"]
 
 
 @pytest.mark.parametrize(
