@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
-from azure.identity import CredentialUnavailableError, DefaultAzureCredential
+from azure.identity import DefaultAzureCredential
 
 from ..core.secrets import AZURE, StorePlace
 from ..policy.holding import Value
@@ -41,10 +41,8 @@ def access_token(options: Mapping[str, str]) -> Value:
     try:
         with default_credential(options) as credential:
             found = credential.get_token(options.get("scope") or SCOPE)
-    except CredentialUnavailableError:
-        raise Away("there is no identity of Azure here: no variables, workload or managed identity") from None
-    except ClientAuthenticationError:
-        raise Away("Entra ID does not know the identity, or gives it no token") from None
+    except ClientAuthenticationError:  # azure-identity has no other for "nothing was found"
+        raise Away("there is no identity of Azure here, or Entra ID gives it no token") from None
     except HttpResponseError as error:
         raise Away(f"Entra ID answers with {error.status_code}") from None
     return Value(found.token, expires_s=float(found.expires_on))

@@ -29,7 +29,8 @@ from .store import TIMEOUT_S, Away, Opener, SecretStore
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 # What token endpoints say of a refusal (RFC 6749, 5.2) and IAM's words; nothing else of it is repeated.
 _SAID = re.compile(
-    r"\b(invalid_[a-z]{5,20}|unauthorized_client|unsupported_grant_type|access_denied|PERMISSION_DENIED)\b"
+    r"\b(invalid_[a-z]{5,20}|unauthorized_client|unsupported_grant_type|access_denied|PERMISSION_DENIED"
+    r"|temporarily_unavailable)\b"
 )
 
 
