@@ -43,7 +43,7 @@ def signing_keys(options: Mapping[str, str]) -> Value:
     except botocore.exceptions.ProfileNotFound:
         raise Away(f"there is no profile {options.get('profile') or os.environ.get('AWS_PROFILE')}") from None
     except botocore.exceptions.NoRegionError:
-        raise Away("STS has no address without a region: say `region`") from None
+        raise Away("STS has no address without a region: set AWS_REGION") from None
     except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
         raise Away(f"STS can't be reached ({type(error).__name__})") from None
     except botocore.exceptions.BotoCoreError as error:

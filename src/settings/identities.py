@@ -41,12 +41,6 @@ class AwsIdentityIn(Model):
         "give 2 to 64 letters, digits and `_+=,.@-`",
         None,
     )
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]$")] | None = field(
-        "Where tokens are got. Left out: as AWS's own variables or files say, else the provider's region.",
-        "text",
-        "give e.g. eu-central-1",
-        None,
-    )
 
     @model_validator(mode="after")
     def _of_the_role(self) -> Self:
@@ -127,10 +121,10 @@ Credential = Annotated[
 
 
 def compiled(said: IdentityIn | SecretRef | None, region: str) -> SecretRef | None:
-    """`region`: of the provider."""
+    """`region`: the provider's, where STS is asked if AWS's own settings name none."""
     if isinstance(said, IdentityIn):
         (cloud,) = (cloud for cloud in CLOUDS if getattr(said, cloud) is not None)
         said = identity(cloud, getattr(said, cloud).model_dump(exclude_none=True))
     if not isinstance(said, Identity) or said.kind != AWS:
         return said
-    return identity(AWS, {"region": region, **dict(said.options)}, said.instead)
+    return identity(AWS, {**dict(said.options), "region": region}, said.instead)

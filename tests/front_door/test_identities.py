@@ -278,6 +278,37 @@ def test_a_token_service_that_is_away(
         wait_until(lambda: [asked(broker, pool).status for pool in ("role", "account")] == [200, 200], 60)
 
 
+def test_a_profile_that_is_edited(sims: Simulators, tmp_path: Path) -> None:
+    """Long before it is asked for again."""
+    path = tmp_path / "profiles"
+    keys = {"AKIAONE": "secret-canary-one", "AKIATWO": "secret-canary-two"}
+    sims["role"].script(keys=keys)
+
+    def write(key: str) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.write_text(f"[lab]\naws_access_key_id = {key}\naws_secret_access_key = {keys[key]}\n")
+        fresh.replace(path)
+
+    write("AKIAONE")
+    provider = {
+        "name": "bedrock",
+        "base_url": f"http://127.0.0.1:{sims['role'].port}",
+        "region": "eu-central-1",
+        "credential": {"aws": {"profile": "lab"}},
+    }
+    told = {
+        "secrets": {"refresh": "1h"},
+        "providers": [provider],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [{"name": "chat", "members": [{"provider": "bedrock", "model": CLAUDE}]}],
+    }
+    said = {"AWS_SHARED_CREDENTIALS_FILE": str(path), "AWS_CONFIG_FILE": "/nonexistent"}
+    with Broker(tmp_path / "broker", told, environ=said) as broker:
+        assert asked(broker, "chat").status == 200
+        write("AKIATWO")
+        wait_until(lambda: asked(broker, "chat").status == 200 and "AKIATWO" in came_with(sims["role"]))
+
+
 def test_azure_by_an_identity(sims: Simulators, tmp_path: Path) -> None:
     authority, own = trustme.CA(), tmp_path / "own"
     own.mkdir()

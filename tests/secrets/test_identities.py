@@ -169,6 +169,12 @@ def test_the_role_of_a_container(sts: SimulatedSts, environ: pytest.MonkeyPatch,
     assert refused(identity("aws")) == "the credentials can't be had (CredentialRetrievalError)"
 
 
+def test_the_role_of_an_instance(sts: SimulatedSts, environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", sts.url)
+    environ.delenv("AWS_EC2_METADATA_DISABLED")
+    assert got(identity("aws")) == signed_with(sts)
+
+
 def test_aws_without_anything(sts: SimulatedSts, environ: pytest.MonkeyPatch) -> None:
     none = "there are no credentials of AWS: no variables, profile, web identity, container or instance"
     assert refused(identity("aws")) == none

@@ -242,10 +242,10 @@ def test_what_is_not_built_yet_is_a_warning() -> None:
             "",
         ),
         (
-            "{name: bedrock, region: eu-west-1, credential: {aws: {profile: p, region: us-east-1}}}",
+            "{name: bedrock, region: eu-west-1, credential: {aws: {profile: p}}}",
             "https://bedrock-runtime.eu-west-1.amazonaws.com",
             Auth.AWS_SIGV4,
-            identity("aws", {"profile": "p", "region": "us-east-1"}),
+            identity("aws", {"profile": "p", "region": "eu-west-1"}),
             "",
         ),
         (

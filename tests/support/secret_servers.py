@@ -48,7 +48,7 @@ class SimulatedStore:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = handle_all
+            do_GET = do_POST = do_PUT = handle_all
 
             def log_message(self, *_: object) -> None: ...
 

@@ -4,7 +4,7 @@ answers are checked by the clients that are written for the real ones.
 Source: AWS STS API Reference, "AssumeRole" and "AssumeRoleWithWebIdentity"; RFC 7523 and "Using OAuth 2.0 for
 Server to Server Applications" (service accounts); RFC 8693 (workload identity federation); IAM Service
 Account Credentials API, "generateAccessToken"; Compute Engine, "View and query VM metadata"; "Container
-credential provider" of AWS's SDKs.
+credential provider" of AWS's SDKs; EC2, "Instance metadata and user data".
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ class SimulatedSts(TokenServer):
     external_id = ""
 
     def answer(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
-        if urlsplit(target).path == "/container":
+        path = urlsplit(target).path
+        if path == "/container":
             return self._container(headers)
+        if path.startswith("/latest/"):
+            return self._instance(path)
         said = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         if self.state == "fails":
             return self._error(503, "ServiceUnavailable", "Receiver")
@@ -114,8 +117,20 @@ class SimulatedSts(TokenServer):
         """What ECS's agent and EKS's pod identity answer."""
         if headers.get("authorization") != WEB_TOKEN:
             return 401, {"code": "AccessDenied", "message": "no"}
+        return 200, self._as_json()
+
+    def _instance(self, path: str) -> Answer:
+        """What an instance's metadata service answers, in its second version."""
+        if path == "/latest/api/token":
+            return 200, "a-session"
+        folder = "/latest/meta-data/iam/security-credentials/"
+        if path == folder:
+            return 200, "role"
+        return (200, {"Code": "Success", **self._as_json()}) if path == f"{folder}role" else (404, "")
+
+    def _as_json(self) -> dict[str, str]:
         made = self.issue("ASIACANARY", secret=_drawn("secret"), token=_drawn("session/"))
-        return 200, {
+        return {
             "AccessKeyId": made.key,
             "SecretAccessKey": made.secret,
             "Token": made.token,
