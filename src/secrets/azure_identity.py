@@ -41,8 +41,8 @@ def access_token(options: Mapping[str, str]) -> Value:
     try:
         with default_credential(options) as credential:
             found = credential.get_token(options.get("scope") or SCOPE)
-    except ClientAuthenticationError:  # azure-identity has no other for "nothing was found"
-        raise Away("there is no identity of Azure here, or Entra ID gives it no token") from None
+    except ClientAuthenticationError:  # azure-identity makes this of all that its ways have run into
+        raise Away("there is no identity of Azure here, or Entra ID does not answer it") from None
     except HttpResponseError as error:
         raise Away(f"Entra ID answers with {error.status_code}") from None
     return Value(found.token, expires_s=float(found.expires_on))

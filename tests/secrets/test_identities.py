@@ -33,6 +33,7 @@ from support.secret_servers import SimulatedAzure
 from support.token_servers import STATIC, SUBJECT_TOKEN, WEB_TOKEN, SimulatedGoogle, SimulatedSts
 from support.waiting import wait_until
 
+NO_AZURE = "there is no identity of Azure here, or Entra ID does not answer it"
 ROLE = "arn:aws:iam::123456789012:role/bedrock"
 LIVES_S = 3_600.0
 
@@ -326,10 +327,12 @@ def test_azure(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert found.text == "good-token"
     assert time.time() < found.expires_s < time.time() + 3_700
     environ.setenv("AZURE_CLIENT_SECRET", "another")
-    assert refused(ref) == "there is no identity of Azure here, or Entra ID gives it no token"
+    assert refused(ref) == NO_AZURE
     environ.delenv("AZURE_CLIENT_SECRET")
-    assert refused(ref) == "there is no identity of Azure here, or Entra ID gives it no token"
+    assert refused(ref) == NO_AZURE
+    environ.setenv("AZURE_CLIENT_SECRET", entra.client_secret)
     entra.close()
+    assert refused(ref) == NO_AZURE
 
 
 # -- in the box
