@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +11,14 @@ from urllib.parse import urlsplit
 
 from ..core.budgets import Fleet
 from ..core.call import Caller, caller_of
-from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef, StoredSecret
+from ..core.catalog import Auth, Catalog, Identity, LedgerPlace, Provider, SecretRef, StoredSecret
 from ..core.errors import Misconfigured
 from ..extproc.cache_redis import check_redis_is_installed
 from ..ledger.place import checked
 from ..policy import State
 from ..secrets.box import SecretBox
-
-_AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-_ENVIRONMENT = "the environment"
+from ..secrets.identity import files_of as identity_files
+from .identities import is_asked_for, without_box
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +40,21 @@ class Resolved:
 def _references(catalog: Catalog) -> Iterator[SecretRef]:
     """To every secret that `catalog` has, wherever it is kept."""
     capture, fleet = catalog.capture, catalog.fleet
-    refs = [provider.credential for provider in catalog.providers.values()]
+    # One that is not set up asks nobody for a token.
+    refs = [provider.credential for provider in catalog.providers.values() if provider.base_url]
     refs += [ref for entry in catalog.callers for ref in entry.keys]
     refs += [catalog.cache.redis, catalog.ledger.secret, capture.secret, capture.key, *capture.old_keys]
     refs += [fleet.credential] if fleet is not None else []
     return (ref for ref in refs if ref is not None)
 
 
-def stored_secrets(catalog: Catalog) -> frozenset[StoredSecret]:
-    """All that `catalog` has in stores."""
-    return frozenset(ref for ref in _references(catalog) if isinstance(ref, StoredSecret))
+def stored_secrets(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> frozenset[StoredSecret]:
+    """All that `catalog` has in stores, and identities whose tokens are asked for."""
+    return frozenset(
+        ref
+        for ref in _references(catalog)
+        if isinstance(ref, StoredSecret) and (not isinstance(ref, Identity) or is_asked_for(ref, environ))
+    )
 
 
 def new_box() -> SecretBox:
@@ -149,8 +152,8 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
     for ref in _references(catalog):
         if ref.kind == "file":
             yield Path(ref.name)
-        elif ref.kind == "aws":
-            yield _aws_file(environ)
+        elif isinstance(ref, Identity):
+            yield from identity_files(ref.kind, dict(ref.options), environ)
     for issuer in catalog.issuers:
         if issuer.jwks.file:
             yield Path(issuer.jwks.file)
@@ -190,8 +193,11 @@ def _credential(
     ref = provider.credential
     if ref is None:
         return None, "it has no credential: add `credential: {env: NAME}` or `{file: PATH}`"
-    if ref.kind == "aws":
-        return _aws_credential(environ)
+    if isinstance(ref, Identity) and not (box is not None and is_asked_for(ref, environ)):
+        if ref.instead and environ.get(ref.instead):
+            ref = SecretRef("env", ref.instead)
+        else:
+            return without_box(ref, environ)
     value, why = read_secret(ref, environ, box)
     if value is None or provider.auth is not Auth.AWS_SIGV4:
         return value, why
@@ -201,40 +207,6 @@ def _credential(
     if len(parts) not in (2, 3) or not all(parts):
         return None, f"{secret_place(ref)} does not hold KEY_ID:SECRET or KEY_ID:SECRET:SESSION_TOKEN"
     return value, ""
-
-
-def _aws_credential(environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """AWS's own variables, else a profile of its credentials file, as KEY_ID:SECRET[:SESSION_TOKEN].
-
-    Source: AWS SDKs and Tools Reference Guide, "AWS access keys".
-    """
-    path, profile = _aws_file(environ), environ.get("AWS_PROFILE") or "default"
-    where = _ENVIRONMENT
-    found = {name: environ.get(name.upper(), "").strip() for name in _AWS_NAMES}
-    if not found["aws_access_key_id"]:
-        where = f"the profile {profile} in {path}"
-        profiles = configparser.RawConfigParser(strict=False)
-        try:
-            profiles.read_string(path.read_text(encoding="utf-8"))
-            found = {name: profiles.get(profile, name, fallback="").strip() for name in _AWS_NAMES}
-        except OSError as error:
-            why = f"AWS_ACCESS_KEY_ID is not set, and the file {path} can't be read ({error.strerror})"
-            return None, why
-        except (configparser.Error, UnicodeDecodeError):
-            return None, f"AWS_ACCESS_KEY_ID is not set, and the file {path} is not valid"
-    for name in _AWS_NAMES[:2]:
-        if not found[name]:
-            return None, f"{where} has no {name if where != _ENVIRONMENT else name.upper()}"
-    value = ":".join(filter(None, found.values()))
-    return (
-        (value, "") if value.isprintable() else (None, f"{where} holds characters that no header can carry")
-    )
-
-
-def _aws_file(environ: Mapping[str, str]) -> Path:
-    if given := environ.get("AWS_SHARED_CREDENTIALS_FILE"):
-        return Path(given)
-    return Path(environ.get("HOME") or Path.home(), ".aws", "credentials")
 
 
 def _digests(
@@ -296,6 +268,8 @@ def _checked(value: str, where: str) -> tuple[str | None, str]:
 
 
 def secret_place(ref: SecretRef) -> str:
+    if isinstance(ref, Identity):
+        return f"the token of {ref}"
     if isinstance(ref, StoredSecret):
         return f"the secret {ref}"
     return f"the environment variable {ref.name}" if ref.kind == "env" else f"the file {ref.name}"

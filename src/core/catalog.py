@@ -27,11 +27,8 @@ _NO_TRIALS: Mapping[str, Trials] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret's value is to be found: `env` (a variable's name), `file` (a path), `aws` or `sha256`.
-
-    `aws` (no name) is AWS's own variables, else a profile of its credentials file. `sha256` (64 lower-case
-    hex digits) is for caller keys only: the digest stands for the key.
-    """
+    """Where a secret's value is to be found: `env` (a variable's name), `file` (a path) or `sha256` (64
+    lower-case hex digits), which is for caller keys only: the digest stands for the key."""
 
     kind: str
     name: str
@@ -51,6 +48,26 @@ class StoredSecret(SecretRef):
 
     def __str__(self) -> str:
         return f"{self.store}:{self.name}{f'#{self.field}' if self.field else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(StoredSecret):
+    """Who the broker itself is in a cloud (`kind` is `aws`, `gcp` or `azure`): its token, or the keys that it
+    signs with, are got there, and got anew before they expire. `options`: docs/secrets.md. `instead`: a
+    variable of the environment that goes before it where it is set, "" for none. Made by `identity`."""
+
+    options: tuple[tuple[str, str], ...] = ()
+    instead: str = ""
+
+    def __str__(self) -> str:
+        return self.store
+
+
+def identity(cloud: str, options: Mapping[str, str] = NO_ITEMS, instead: str = "") -> Identity:
+    """It has a store of its own in the box, by a name that no store of the configuration can have."""
+    said = tuple(sorted((name, value) for name, value in options.items() if value))
+    shown = f"({','.join(f'{name}={value}' for name, value in said)})" if said else ""
+    return Identity(cloud, "", f"identity:{cloud}{shown}", "", "", said, instead)
 
 
 class Auth(Enum):

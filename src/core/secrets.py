@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 VAULT, AWS, GCP, AZURE, KUBERNETES = "vault", "aws", "gcp", "azure", "kubernetes"
 KINDS = (VAULT, AWS, GCP, AZURE, KUBERNETES)
+# Of these the broker can have an identity.
+CLOUDS = (AWS, GCP, AZURE)
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 NO_CREDENTIALS: Mapping[str, SecretRef] = MappingProxyType({})
 

@@ -94,7 +94,13 @@ def changes_s(held: Held, now_s: float) -> float:
     return min(held.until_s, held.before_until_s) if has_two else held.until_s
 
 
-def _next_s(value: Value, secrets: Secrets, now_s: float) -> float:
+def renewed_s(value: Value, now_s: float) -> float:
+    """When to get another one of a value that is given now (unix time); math.inf: never."""
+    if value.expires_s == math.inf:
+        return math.inf
     left_s = value.expires_s - now_s
-    early_s = max(left_s * _EARLY_PART, min(_EARLY_S, left_s / 2))
-    return now_s + max(_LEAST_S, min(secrets.refresh_s, left_s - early_s))
+    return value.expires_s - max(left_s * _EARLY_PART, min(_EARLY_S, left_s / 2))
+
+
+def _next_s(value: Value, secrets: Secrets, now_s: float) -> float:
+    return now_s + max(_LEAST_S, min(secrets.refresh_s, renewed_s(value, now_s) - now_s))

@@ -12,11 +12,11 @@ import boto3  # type: ignore[import-untyped]
 import botocore.exceptions  # type: ignore[import-untyped]
 import msgspec
 from botocore.client import Config  # type: ignore[import-untyped]
-from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials  # type: ignore[import-untyped]
 
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
+from .aws_identity import acting_as
 from .store import TIMEOUT_S, Away, Gone, Opener, SecretStore, field_of
 
 # A version is named by its id, or by a label such as AWSPREVIOUS.
@@ -85,17 +85,9 @@ def _value(text: str, ref: StoredSecret) -> str:
 def _as_role(session: boto3.session.Session, role_arn: str, config: Config) -> boto3.session.Session:
     """What acts as the role; its credentials are got anew before they expire."""
     inner = session._session  # the only way that boto3 has to a credential that refreshes itself
-
-    def sts(service: str, **more: Any) -> Any:
-        return inner.create_client(service, **{**more, "config": config})
-
-    fetcher = AssumeRoleCredentialFetcher(
-        sts, inner.get_credentials(), role_arn, extra_args={"RoleSessionName": "modelbroker"}
-    )
+    inner.set_default_client_config(config)
     acting = boto3.session.Session(region_name=session.region_name)
-    acting._session._credentials = DeferredRefreshableCredentials(
-        method="assume-role", refresh_using=fetcher.fetch_credentials
-    )
+    acting._session._credentials = acting_as(inner, inner.get_credentials(), role_arn, {})
     return acting
 
 

@@ -12,12 +12,13 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.identity import CredentialUnavailableError, DefaultAzureCredential
+from azure.identity import CredentialUnavailableError
 from azure.keyvault.secrets import SecretClient
 
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
+from .azure_identity import default_credential
 from .store import TIMEOUT_S, Away, Gone, Opener, SecretStore
 
 
@@ -29,14 +30,7 @@ class KeyVault:
         waits = {"connection_timeout": TIMEOUT_S, "read_timeout": TIMEOUT_S, "retry_total": 0}
         ca_file = options.get("ca_file")
         trust = {"connection_verify": ca_file} if ca_file else {}
-        self._credential = DefaultAzureCredential(
-            managed_identity_client_id=options.get("client_id") or None,
-            # Of people's tools, not of a server's.
-            exclude_interactive_browser_credential=True,
-            disable_instance_discovery=bool(ca_file),
-            **waits,
-            **trust,
-        )
+        self._credential = default_credential(options)
         # Vaults of a private cloud are in no domain that the client knows.
         is_azures = not ca_file
         self._client = SecretClient(

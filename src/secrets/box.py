@@ -15,6 +15,7 @@ from ..core.errors import Misconfigured
 from ..core.secrets import NO_SECRETS, Secrets, StorePlace
 from ..policy import holding
 from ..policy.holding import UNASKED, Held, Value
+from .identity import Renewing, places
 from .store import TIMEOUT_S, Away, Gone, SecretStore, open_store
 
 log = logging.getLogger("modelbroker.secrets")
@@ -51,7 +52,7 @@ class SecretBox:
         """From now on these too. Those that nobody has asked for yet are asked for, for a few seconds at
         most. Misconfigured where a store needs what is not installed."""
         opened = {}
-        for place in secrets.stores.values():
+        for place in (*secrets.stores.values(), *places(refs)):
             with self._lock:
                 known = self._stores.get(place.name)
             if known is not None and known[0] == place:
@@ -66,13 +67,17 @@ class SecretBox:
             # Another store of the same name: what the old one said is not what this one would.
             kept = {ref: held for ref, held in self._held.items() if ref.store not in others}
             self._held = {**dict.fromkeys((*self._held, *refs), UNASKED), **kept}
-            fresh = [ref for ref in refs if self._held[ref] == UNASKED]
+            fresh = [ref for ref in refs if self._held[ref] == UNASKED or self._has_changed(ref)]
         for store in closed:
             store.close()
         if fresh:
             self._ask(fresh, _FIRST_S)
         with self._lock:
             self._seen = self._good()
+
+    def _has_changed(self, ref: StoredSecret) -> bool:
+        known = self._stores.get(ref.store)
+        return known is not None and isinstance(known[1], Renewing) and known[1].has_changed()
 
     def keep(self, refs: Collection[StoredSecret]) -> None:
         """None but these are wanted any more."""

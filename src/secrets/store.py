@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from ..core.catalog import StoredSecret
 from ..core.errors import Misconfigured
 from ..core.secrets import AWS, AZURE, GCP, KUBERNETES, VAULT, StorePlace
 from ..policy.holding import Value
+from .identity import SUFFIX
 
 # A store that takes longer counts as away.
 TIMEOUT_S = 5
@@ -41,7 +43,13 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
     GCP: ("gcp", "google.cloud.secretmanager_v1", "gcp"),
     AZURE: ("azure", "azure.keyvault.secrets", "azure"),
     KUBERNETES: ("kubernetes", "kubernetes", "kubernetes"),
+    AWS + SUFFIX: ("aws_identity", "botocore", "aws"),
+    GCP + SUFFIX: ("gcp_identity", "google.auth", "gcp"),
+    AZURE + SUFFIX: ("azure_identity", "azure.identity", "azure"),
 }
+# On the level `debug` these write what they sent and were answered, secrets and tokens among it; and what
+# goes wrong is the box's to say, once.
+_TALKATIVE = ("azure", "boto3", "botocore", "google", "hvac", "kubernetes", "msal")
 # Reads what opens a store: the name of a credential of StorePlace → its text. Raises Away.
 Opener = Callable[[str], str]
 
@@ -49,21 +57,25 @@ Opener = Callable[[str], str]
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:
     """Nothing is asked yet. Misconfigured where what it needs is not installed."""
     module, needs, extra = _KINDS[place.kind]
-    if not _is_there(needs):
+    if not is_installed(place.kind):
+        where = "credential" if place.kind.endswith(SUFFIX) else "secrets.stores"
         raise Misconfigured(
             500,
             "missing_extra",
-            f"secrets.stores: {place.name} needs the package {needs}: pip install 'modelbroker[{extra}]'",
+            f"{where}: {place.name} needs the package {needs}: pip install 'modelbroker[{extra}]'",
         )
+    for talkative in _TALKATIVE:
+        logging.getLogger(talkative).setLevel(logging.CRITICAL)
     found: Callable[[StorePlace, Opener], SecretStore] = importlib.import_module(
         f".{module}", __package__
     ).open_store
     return found(place, opener)
 
 
-def _is_there(package: str) -> bool:
+def is_installed(kind: str) -> bool:
+    """What a store of this kind needs."""
     try:
-        return importlib.util.find_spec(package) is not None
+        return importlib.util.find_spec(_KINDS[kind][1]) is not None
     except ModuleNotFoundError:  # the package that it is in is not
         return False
 

@@ -10,19 +10,21 @@ from types import MappingProxyType
 from typing import Any
 
 from ..core.catalog import SecretRef
-from . import values, yamltext
+from ..core.catalog import identity as identity_in
+from . import identities, values, yamltext
 
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
     """One entry of providers.yaml. `base_url` may hold {region}; `needs` are the fields that a user has to
-    add, and `example` shows them."""
+    add, and `example` shows them. `cloud`: whose identities it knows."""
 
     name: str
     dialect: tuple[str, ...]
     base_url: str = ""
     auth: str = "none"
     credential: SecretRef | None = None
+    cloud: str = ""
     api_version: str = ""
     needs: tuple[str, ...] = ()
     example: str = ""
@@ -40,11 +42,21 @@ def builtins() -> Mapping[str, Builtin]:
 
 
 def _builtin(
-    *, dialect: Any, credential: Any = None, needs: Any = (), deviations: Any = None, **rest: Any
+    *,
+    dialect: Any,
+    credential: Any = None,
+    identity: str = "",
+    needs: Any = (),
+    deviations: Any = None,
+    **rest: Any,
 ) -> Builtin:
+    """`identity`: the cloud of the one that is used where the variable of `credential` is not set."""
+    known = identities.credential(credential)
+    if identity and known is not None:
+        known = identity_in(identity, instead=known.name)
     return Builtin(
         dialect=tuple(values.one_or_more(dialect)),
-        credential=values.credential(credential),
+        credential=known,
         needs=tuple(needs),
         deviations=values.deviations(deviations or {}),
         **rest,

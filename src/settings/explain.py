@@ -9,12 +9,15 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from .fields import Model
+from .identities import TAGS
 from .merge import Merged
 from .problems import kind, listing, show, suggestion
 from .schema import extra, fields_of, inner_model
 from .yamltext import Path
 
 M = TypeVar("M", bound=Model)
+# Parts of pydantic's places that stand in no YAML.
+_NOWHERE = ("[key]", *TAGS)
 
 # What people write for something that has another name here, and how near spelling would not find it.
 _MEANT = {
@@ -53,7 +56,7 @@ def read_one(merged: Merged, path: Path, model: type[M], raw: Any) -> M | None:
 
 
 def _explain(merged: Merged, path: Path, model: type[Model], detail: ErrorDetails) -> None:
-    loc = tuple(part for part in detail["loc"] if part != "[key]")
+    loc = tuple(part for part in detail["loc"] if part not in _NOWHERE)
     owner, right = _owner(model, loc)
     wrong = ""
     value = detail["input"]

@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..core.catalog import Auth, Capabilities, Provider, SecretRef
+from ..core.catalog import Auth, Capabilities, Identity, Provider, SecretRef
 from ..core.deviation import Deviation
 from ..core.globs import glob_matches
+from ..core.secrets import AWS
 from .builtin import Builtin, builtins
+from .identities import compiled
+from .identity_checks import misplaced
 from .merge import Merged
 from .models import capabilities_of, overlaid
 from .problems import listing, show, suggestion
@@ -163,20 +166,22 @@ class Providers:
         known = builtin or _built_in_at(provider)
         self.said[entry.name] = _said(known.capabilities if known else {}) + _said(said)
         if provider.built:
-            self._check_auth(path, entry, provider)
+            self._check_auth(path, entry, provider, builtin)
             self._check_variant(path, provider)
 
-    def _check_auth(self, path: Path, entry: ProviderIn, provider: Provider) -> None:
+    def _check_auth(self, path: Path, entry: ProviderIn, provider: Provider, builtin: Builtin | None) -> None:
         credential, here = provider.credential, (*path, "auth")
+        if isinstance(credential, Identity) and entry.auth != "none":
+            found = misplaced(credential.kind, provider, builtin, is_elsewhere=bool(entry.base_url))
+            if found is not None:
+                self.merged.wrong((*path, found.field), found.wrong, found.right)
+                return
         if entry.auth not in (None, "none") and credential is None:
             right = "add credential: {env: NAME}, or give auth: none"
             self.merged.wrong(here, f"auth {entry.auth} needs a credential", right)
         elif entry.auth == "none" and entry.credential is not None:
             right = "give e.g. auth: bearer or x-api-key, or drop the credential"
             self.merged.wrong(here, "with auth none the credential is never sent", right)
-        elif provider.auth not in (Auth.NONE, Auth.AWS_SIGV4) and credential and credential.kind == "aws":
-            right = "add credential: {env: AWS_BEARER_TOKEN_BEDROCK}, or give auth: aws-sigv4"
-            self.merged.wrong(here, f"auth {entry.auth} can't send AWS's credentials: they sign", right)
         elif provider.auth is Auth.AWS_SIGV4 and not provider.region:
             wrong = "aws-sigv4 signs for a region, and there is none"
             self.merged.wrong((*path, "region"), wrong, "add e.g. region: us-east-1")
@@ -284,7 +289,8 @@ class Providers:
         builtin = builtin or Builtin(entry.name, ())
         given = entry.model_fields_set
         dialects = tuple(dict.fromkeys(entry.dialect or builtin.dialect))
-        credential = entry.credential if "credential" in given else builtin.credential
+        said = entry.credential if "credential" in given else builtin.credential
+        credential = compiled(said, entry.region)
         variant = entry.variant or ("" if entry.dialect else builtin.variant)
         implied = _implied(dialects, variant, entry.api_version)
         return Provider(
@@ -348,8 +354,8 @@ def _auth(entry: ProviderIn, builtin: Builtin, credential: SecretRef | None) -> 
         return AUTHS[entry.auth]
     if credential is None:
         return Auth.NONE  # a header without a value would only be refused
-    if credential.kind == "aws":
-        return Auth.AWS_SIGV4
+    if isinstance(credential, Identity):
+        return Auth.AWS_SIGV4 if credential.kind == AWS else Auth.BEARER
     if builtin.credential is None:
         return Auth.BEARER
     return AUTHS[builtin.auth]

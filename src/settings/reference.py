@@ -8,6 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from ..core.call import FACT_KINDS, Money
+from ..core.catalog import Identity, SecretRef
 from . import values
 from .builtin import builtins
 from .fields import Model
@@ -314,7 +315,7 @@ def _builtin_table() -> str:
         "| name | dialects | base URL | auth | key from | to add |\n|---|---|---|---|---|---|\n"
     ]
     for builtin in builtins().values():
-        secret = f"`{builtin.credential.name or builtin.credential.kind}`" if builtin.credential else ""
+        secret = _key_from(builtin.credential)
         added = f"`{builtin.example}`" if builtin.example else ""
         url = f"`{builtin.base_url}`" if builtin.base_url else ""
         dialects = ", ".join(builtin.dialect) + (f" ({builtin.variant})" if builtin.variant else "")
@@ -326,6 +327,12 @@ def _builtin_table() -> str:
             said = ", ".join(f"{name}: {_flow(value)}" for name, value in builtin.deviations.items())
             rows.append(f"| `{builtin.name}` | `{{{said}}}` |\n")
     return "".join(rows)
+
+
+def _key_from(ref: SecretRef | None) -> str:
+    if isinstance(ref, Identity):
+        return f"`{ref.instead}`, else `{ref.kind}`" if ref.instead else f"`{ref.kind}`"
+    return f"`{ref.name}`" if ref is not None else ""
 
 
 def _flow(value: Any) -> str:

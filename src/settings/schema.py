@@ -18,6 +18,7 @@ from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .caching import CacheIn, CacheStoreIn
 from .capture import CaptureIn
 from .fields import HOUR, Flag, Model, field
+from .identities import RIGHT, Credential
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
 from .pricing import PriceIn
@@ -97,12 +98,14 @@ class ProviderIn(Model):
         "give e.g. base_url: https://api.example.com/v1",
         "",
     )
-    credential: Annotated[SecretRef | None, PlainValidator(values.credential)] = field(
-        "Where its API key is to be found: `{env: NAME}`, `{file: PATH}` or `none`. Never the key itself. "
-        "With `auth: aws-sigv4` the value is `KEY_ID:SECRET` or `KEY_ID:SECRET:SESSION_TOKEN`, and `aws` "
-        "stands for AWS's own variables (`AWS_ACCESS_KEY_ID` …) or else the profile in `~/.aws/credentials`.",
-        "reference to a secret",
-        "give {env: NAME}, {file: PATH}, aws or none",
+    credential: Credential = field(
+        "Where its API key is to be found: `{env: NAME}`, `{file: PATH}`, `{STORE: PATH}` or `none`. Never "
+        "the key itself. With `auth: aws-sigv4` the value is `KEY_ID:SECRET` or "
+        "`KEY_ID:SECRET:SESSION_TOKEN`. `aws`, `gcp` and `azure` are the broker's own identity in that "
+        "cloud, and a mapping such as `{aws: {role_arn: …}}` is another one "
+        "([secrets.md](secrets.md#identities)).",
+        "reference to a secret, or identity",
+        RIGHT,
         None,
     )
     auth: str | None = field(

@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ..core.catalog import SecretRef
-from ..core.secrets import KINDS, Secrets, StorePlace
+from ..core.secrets import CLOUDS, KINDS, Secrets, StorePlace
 from .explain import read_one
 from .fields import Model
+from .identities import is_identity
 from .merge import Merged
 from .problems import listing, show
 from .secret_schema import AppRoleIn, SecretsIn, VaultIn
@@ -88,6 +89,8 @@ def _place(merged: Merged, path: Path, name: str, kind: str, said: Model) -> Sto
 def check_references(merged: Merged, stores: list[str]) -> None:
     """Every reference to a store names one that there is."""
     for path, value in _references(merged):
+        if is_identity(value):
+            continue
         named = [key for key in value if key not in (*_OWN_KINDS, *_BESIDE)]
         for key in named:
             if key not in stores:
@@ -95,6 +98,8 @@ def check_references(merged: Merged, stores: list[str]) -> None:
                 meant = difflib.get_close_matches(str(key), stores, n=1, cutoff=0.7)
                 named_stores = f"stores are {listing(stores)}" if stores else "add it to `secrets.stores`"
                 right = f'did you mean "{meant[0]}"?' if meant else named_stores
+                if key in CLOUDS and path[0] == "providers":
+                    right = f"add it to `secrets.stores`; for the broker's own identity there say {key}"
                 merged.wrong(path, "names a store that there is not", right)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.catalog import CACHE_SCOPES, SecretRef, StoredSecret
+from ..core.secrets import CLOUDS
 from .problems import kind, listing, refuse, show, suggestion
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
@@ -182,12 +183,10 @@ def base_url(value: Any) -> str:
 
 
 def credential(value: Any) -> SecretRef | None:
-    """`{env: NAME}`, `{file: PATH}`, `aws` or none, for a provider."""
+    """`{env: NAME}`, `{file: PATH}`, `{STORE: PATH}` or none."""
     right = "give {env: NAME}, {file: PATH}, {STORE: PATH} or none"
     if value is None or value == "none":
         return None
-    if value == "aws":
-        return SecretRef("aws", "")
     if isinstance(value, str):
         refuse("holds a credential in plain text", f"never write a credential itself here: {right}")
     return stored(value, ("env", "file"), right)
@@ -208,11 +207,11 @@ def stored(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
         return secret(value, kinds, right)
     names = [key for key in value if key not in ("field", "version")]
     if len(names) != 1 or not isinstance(names[0], str):
-        refuse(
-            f"has {listing([str(name) for name in names])}",
-            "give one place, e.g. {vault: llm/openai, field: key}",
-        )
+        # Their names are not repeated: one may be a secret in the wrong place.
+        refuse(f"names {len(names)} places", "give one place, e.g. {vault: llm/openai, field: key}")
     place, field, version = value[names[0]], value.get("field", ""), value.get("version", "")
+    if names[0] in CLOUDS and isinstance(place, dict):
+        refuse("is an identity, and those are for providers alone", right)
     if isinstance(version, int) and not isinstance(version, bool):
         version = str(version)
     if not (isinstance(place, str) and _STORED.fullmatch(place)):

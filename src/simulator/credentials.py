@@ -1,5 +1,6 @@
 """Who may call: where each provider looks for its key, and what it says of a wrong one."""
 
+import math
 import time
 import urllib.parse
 
@@ -13,38 +14,45 @@ _ANONYMOUS = (
     "other form of API consumer identity to call this API."
 )
 _BAD_TOKEN = "The security token included in the request is invalid."  # noqa: S105 - what is said of one
+_OLD_TOKEN = "The security token included in the request is expired"  # noqa: S105 - the same
 
 
 def check(call: Call, script: Script, now: float | None = None) -> None:
     """Raises Refusal, as the provider at that path does; `now` is unix seconds."""
     if not script.require_key:
         return
+    now = time.time() if now is None else now
     if call.shape == "aws":
-        _aws(call, script, time.time() if now is None else now)
+        _aws(call, script, now)
     elif call.shape == "google" or call.platform == "vertex":
-        _google(call, script)
+        _google(call, script, now)
     else:
-        _plain(call, script)
+        _plain(call, script, now)
 
 
-def _plain(call: Call, script: Script) -> None:
+def _is_over(key: str, script: Script, now: float) -> bool:
+    return now >= script.expire.get(key, math.inf)
+
+
+def _plain(call: Call, script: Script, now: float) -> None:
     key = _credential(call, "authorization", "x-api-key", "api-key")
     if key is None:
         missing = "You didn't provide an API key."
         if call.shape != "openai":
             missing = "x-api-key header is required" if call.anthropic else ""
         raise Refusal(401, missing)
-    if script.keys is not None and key not in script.keys:
+    if _is_over(key, script, now) or (script.keys is not None and key not in script.keys):
         # Left empty, the message is the provider's own for the status.
         raise Refusal(401, "invalid x-api-key" if call.anthropic else "")
 
 
-def _google(call: Call, script: Script) -> None:
+def _google(call: Call, script: Script, now: float) -> None:
     on_vertex = call.platform == "vertex"
     key = _credential(call, "authorization") if on_vertex else None
     key = key or _credential(call, "x-goog-api-key")
     key = key or next(iter(urllib.parse.parse_qs(call.query).get("key", ())), None)
-    if key is not None and (script.keys is None or key in script.keys):
+    is_known = key is not None and (script.keys is None or key in script.keys)
+    if key is not None and is_known and not _is_over(key, script, now):
         return
     if on_vertex:
         raise Refusal(401, "")
@@ -80,6 +88,11 @@ def _aws(call: Call, script: Script, now: float) -> None:
         message = f"Credential should be scoped to a valid region, not '{found.region}'."
         raise Refusal(403, message, kind="InvalidSignatureException")
     secret = _secret(found.access_key, script)
+    token = script.aws.session_tokens.get(found.access_key)
+    if token is not None and call.headers.get("x-amz-security-token") != token:
+        raise Refusal(403, _BAD_TOKEN, kind="UnrecognizedClientException")
+    if _is_over(found.access_key, script, now):
+        raise Refusal(403, _OLD_TOKEN, kind="ExpiredTokenException")
     if secret is not None:
         sigv4.check(found, secret, call.method, call.path, call.query, call.headers, call.body)
 

@@ -263,11 +263,13 @@ class JournalLimits(_Part):
 
 
 class Aws(_Part):
-    """The key pair whose signatures are always checked, and the region they must be for (None: any)."""
+    """The key pair whose signatures are always checked, the region they must be for (None: any), and the
+    tokens of keys that a session has."""
 
     access_key: str = "AKIDEXAMPLE"
     secret_key: str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # noqa: S105 - the one of AWS's own examples
     region: str | None = None
+    session_tokens: dict[str, str] = {}  # access key → the token that has to come with it
 
 
 class Script(_Part):
@@ -279,6 +281,8 @@ class Script(_Part):
     require_version: bool = True  # Anthropic: 400 without an anthropic-version header, as the real one
     # A mapping: AWS access keys and their secrets.
     keys: Annotated[list[str] | dict[str, str], BeforeValidator(_keys)] | None = None
+    # Keys and tokens that expire → when (unix seconds). AWS: by the access key.
+    expire: dict[str, float] = {}
     aws: Aws = Aws()
     # Globs of the ids of files, vector stores, containers, conversations … that live at this account.
     owns: list[str] = []

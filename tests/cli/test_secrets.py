@@ -7,10 +7,21 @@ from pathlib import Path
 import pytest
 from modelbroker.cli.readiness import same
 from modelbroker.cli.runtime import Overrides, prepare
-from modelbroker.cli.secrets import files_of, resolve
-from modelbroker.core.catalog import Auth, CacheStore, Caching, Catalog, Pool, Provider, SecretRef
+from modelbroker.cli.secrets import files_of, resolve, stored_secrets
+from modelbroker.core.catalog import (
+    Auth,
+    CacheStore,
+    Caching,
+    Catalog,
+    Identity,
+    Pool,
+    Provider,
+    SecretRef,
+    identity,
+)
+from modelbroker.secrets import store
 
-AWS = SecretRef("aws", "")
+AWS = identity("aws", {"region": "us-east-1"})
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s/e+cret"}
 FILE = """\
 [default]
@@ -64,8 +75,9 @@ def test_the_file_may_be_elsewhere_and_is_watched(home: Path) -> None:
     there.write_text(FILE.replace("AKIDEFAULT", "AKIELSEWHERE"))
     environ = {"HOME": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": str(there)}
     assert resolve(catalog(AWS), environ).credentials == {"p": "AKIELSEWHERE:one"}
-    assert list(files_of(catalog(AWS), environ)) == [there]
-    assert list(files_of(catalog(AWS), {"HOME": str(home)})) == [home / ".aws" / "credentials"]
+    assert list(files_of(catalog(AWS), environ)) == [there, Path("/nonexistent/.aws/config")]
+    folder = home / ".aws"
+    assert list(files_of(catalog(AWS), {"HOME": str(home)})) == [folder / "credentials", folder / "config"]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +99,52 @@ def test_missing_aws_keys_rule_the_provider_out(home: Path, environ: dict[str, s
     assert resolved.state.providers_out == {"p": why.format(home=home)}
     assert resolved.state.signing == {}
     assert resolved.warnings == (f"provider p: {why.format(home=home)}; its members get no calls",)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No extra is installed."""
+    monkeypatch.setattr(store.importlib.util, "find_spec", lambda name: None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ],
+)
+def test_a_role_that_the_environment_names_needs_the_extra(home: Path, bare: None, name: str) -> None:
+    hinted = {"HOME": "/nonexistent", name: "/somewhere"}
+    (why,) = resolve(catalog(AWS), hinted).state.providers_out.values()
+    assert why == f"{name} names a role, and aws's client is not installed: pip install 'modelbroker[aws]'"
+    assert resolve(catalog(AWS), {**hinted, "HOME": str(home)}).credentials == {"p": "AKIDEFAULT:one"}
+
+
+def test_what_is_asked_for_in_its_cloud(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra everything but AWS's own variables; without it what a configuration says in so many
+    words, which is refused then, and not what comes with the built-in providers."""
+    gcp, role = identity("gcp"), identity("aws", {"role_arn": "arn:aws:iam::123456789012:role/r"})
+    built_in = identity("gcp", instead="GOOGLE_ACCESS_TOKEN")
+
+    def asked(ref: Identity, environ: dict[str, str]) -> bool:
+        return stored_secrets(catalog(ref), environ) == {ref}
+
+    assert [asked(ref, {}) for ref in (AWS, role, gcp, built_in)] == [False, True, True, False]
+    (why,) = resolve(catalog(built_in, auth=Auth.BEARER), {}).state.providers_out.values()
+    assert why == (
+        "the environment variable GOOGLE_ACCESS_TOKEN is not set, and gcp's client is not installed: "
+        "pip install 'modelbroker[gcp]'"
+    )
+    monkeypatch.undo()
+    assert [asked(ref, {}) for ref in (AWS, role, gcp, built_in)] == [True] * 4
+    assert [asked(ref, KEYS) for ref in (AWS, role)] == [False, True]
+    token = {"GOOGLE_ACCESS_TOKEN": "ya29.x"}
+    assert [asked(ref, token) for ref in (gcp, built_in)] == [True, False]
+    assert resolve(catalog(built_in, auth=Auth.BEARER), token).credentials == {"p": "ya29.x"}
+    # A provider that is not set up asks nobody.
+    assert stored_secrets(catalog(gcp, base_url=""), {}) == frozenset()
 
 
 def test_a_file_that_is_none_of_aws(home: Path) -> None:

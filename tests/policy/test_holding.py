@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.secrets import Secrets
-from modelbroker.policy.holding import UNASKED, Held, Value, at, changes_s, failed, fetched
+from modelbroker.policy.holding import UNASKED, Held, Value, at, changes_s, failed, fetched, renewed_s
 
 SECRETS = st.builds(
     Secrets,
@@ -77,6 +77,16 @@ def test_it_is_asked_again_in_time(
         if until_s < math.inf:
             just_before = math.nextafter(until_s, 0)
             assert at(held, just_before) == at(held, now_s) != at(held, until_s)
+
+
+@given(st.floats(1, 1e6))
+def test_what_expires_is_got_anew_while_it_is_good(lives_s: float) -> None:
+    """When it was seen first: whoever keeps it does not forget when that was."""
+    now_s = 1_790_000_000.0
+    at_s = renewed_s(Value("t", expires_s=now_s + lives_s), now_s)
+    assert now_s <= at_s < now_s + lives_s
+    assert now_s + lives_s - at_s >= min(300, lives_s / 2) - 0.001
+    assert renewed_s(Value("t"), now_s) == math.inf
 
 
 def test_a_token_is_fetched_five_minutes_before_its_end() -> None:

@@ -52,6 +52,15 @@ def test_one_problem(text: str, said: str) -> None:
     assert problems(a=text, **more) == [said]
 
 
+def test_names_of_places_are_not_repeated() -> None:
+    """One may be a secret in the wrong place, and no message has several lines."""
+    text = 'providers: [{name: openai, credential: {vault: llm/openai, "sk-1\\n": null}}]'
+    said = problems(a=text, z=POOL)
+    told = "1: providers[0].credential: names 2 places; give one place, e.g. {vault: llm/openai, field: key}"
+    assert told in said
+    assert not any("sk-1" in one or "\n" in one for one in said)
+
+
 def test_all_at_once_by_file_and_line() -> None:
     first = f"rules:\n- match: {{teir: x}}\n  pool: q\npools:\n- name: p\n  {M}\n  weight: 3"
     second = f"pools:\n- name: p\n  {M}\nlisten: {{port: x}}"

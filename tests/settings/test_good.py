@@ -22,6 +22,7 @@ from modelbroker.core.catalog import (
     Provider,
     SecretRef,
     Timeouts,
+    identity,
 )
 from modelbroker.settings import Loaded, compile_texts
 from modelbroker.settings.yamltext import parse
@@ -216,7 +217,7 @@ def test_what_is_not_built_yet_is_a_warning() -> None:
             "{name: bedrock, region: eu-west-1}",
             "https://bedrock-runtime.eu-west-1.amazonaws.com",
             Auth.AWS_SIGV4,
-            SecretRef("aws", ""),
+            identity("aws", {"region": "eu-west-1"}),
             "",
         ),
         (
@@ -237,7 +238,43 @@ def test_what_is_not_built_yet_is_a_warning() -> None:
             "{name: mine, dialect: bedrock-converse, base_url: http://h, region: r, credential: aws}",
             "http://h",
             Auth.AWS_SIGV4,
-            SecretRef("aws", ""),
+            identity("aws", {"region": "r"}),
+            "",
+        ),
+        (
+            "{name: bedrock, region: eu-west-1, credential: {aws: {profile: p}}}",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com",
+            Auth.AWS_SIGV4,
+            identity("aws", {"profile": "p", "region": "eu-west-1"}),
+            "",
+        ),
+        (
+            "{name: vertex, project: p, region: europe-west4}",
+            "https://europe-west4-aiplatform.googleapis.com/v1",
+            Auth.BEARER,
+            identity("gcp", instead="GOOGLE_ACCESS_TOKEN"),
+            "vertex",
+        ),
+        (
+            "{name: vertex-anthropic, project: p, region: eu, credential: {gcp: {credential_file: /key}}}",
+            "https://aiplatform.eu.rep.googleapis.com/v1",
+            Auth.BEARER,
+            identity("gcp", {"credential_file": "/key"}),
+            "vertex",
+        ),
+        (
+            "{name: azure-openai, base_url: https://r.example/openai/v1, credential: azure}",
+            "https://r.example/openai/v1",
+            Auth.BEARER,
+            identity("azure"),
+            "",
+        ),
+        (
+            # Elsewhere the operator knows whose house it is: Vertex has an endpoint of OpenAI's dialect too.
+            "{name: mine, dialect: openai-chat, base_url: https://h.example, credential: gcp}",
+            "https://h.example",
+            Auth.BEARER,
+            identity("gcp"),
             "",
         ),
         (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from modelbroker.core.catalog import SecretRef, StoredSecret
+from modelbroker.core.catalog import SecretRef, StoredSecret, identity
 from modelbroker.core.secrets import Secrets, StorePlace
+from modelbroker.dialects import KNOWN
 from modelbroker.settings import compile_texts
 
 TEXT = """
@@ -30,6 +31,28 @@ cache: {redis: {cluster: redis, field: url}}
 pools:
   - {name: p, members: [{provider: openai, model: gpt-5}, {provider: anthropic, model: claude-sonnet-4-6}]}
 """
+
+
+def test_a_word_or_mapping_is_an_identity_and_a_text_is_a_secret_of_the_store_of_that_name() -> None:
+    more = """
+  - {name: bedrock, region: eu-central-1}
+  - {name: bedrock-anthropic, region: eu-central-1, credential: {aws: {profile: lab}}}
+  - {name: bedrock-openai, region: eu-central-1, credential: {aws: bedrock-keys}}
+  - {name: vertex, project: p, region: us-central1, credential: gcp}
+  - {name: azure-openai, base_url: "https://r/openai/v1", credential: {azure: openai-key}}
+callers:"""
+    text = TEXT.replace("\ncallers:", more)
+    providers = compile_texts({"a": text}, dialects=KNOWN, built=KNOWN).catalog.providers
+    region = {"region": "eu-central-1"}
+    assert {
+        name: one.credential for name, one in providers.items() if name not in ("openai", "anthropic")
+    } == {
+        "bedrock": identity("aws", region),
+        "bedrock-anthropic": identity("aws", {"profile": "lab", **region}),
+        "bedrock-openai": StoredSecret("store", "bedrock-keys", "aws"),
+        "vertex": identity("gcp"),
+        "azure-openai": StoredSecret("store", "openai-key", "azure"),
+    }
 
 
 def test_stores_and_references() -> None:

@@ -28,13 +28,14 @@ TOOLS = {"tools": [{"toolSpec": {"name": "get_weather", "inputSchema": {"json": 
 TWO_CALLS = [{"arguments": {"city": "São Paulo ❄", "days": 5}}, {"arguments": {"city": "Oslo", "days": 4}}]
 
 
-def client(served, access_key="AKIDEXAMPLE", secret=SECRET, region="us-east-1"):
+def client(served, access_key="AKIDEXAMPLE", secret=SECRET, region="us-east-1", token=None):
     return boto3.client(
         "bedrock-runtime",
         endpoint_url=served.url,
         region_name=region,
         aws_access_key_id=access_key,
         aws_secret_access_key=secret,
+        aws_session_token=token,
         config=botocore.config.Config(retries={"total_max_attempts": 1}),
     )
 
@@ -180,6 +181,28 @@ def test_signatures_are_checked(serve):
     served.script("aws: {access_key: AKID, secret_key: s, region: eu-west-1}")
     client(served, "AKID", "s", "eu-west-1").converse(modelId=CLAUDE, messages=HELLO)
     assert refused("AKID", "s") == "InvalidSignatureException"
+
+
+def test_keys_of_a_session_need_their_token_and_expire(serve):
+    served = serve("{keys: {ASIA: s}, aws: {session_tokens: {ASIA: t}}}", name="aws")
+
+    def asked(token):
+        made = client(served, "ASIA", "s", token=token)
+        try:
+            made.converse(modelId=CLAUDE, messages=HELLO)
+        except botocore.exceptions.ClientError as error:
+            return error.response["Error"]["Code"]
+        return "good"
+
+    assert [asked(token) for token in ("t", "other", None)] == [
+        "good",
+        "UnrecognizedClientException",
+        "UnrecognizedClientException",
+    ]
+    served.script("{keys: {ASIA: s}, expire: {ASIA: 1790000000}}")
+    assert asked("t") == "ExpiredTokenException"
+    served.script("{keys: {ASIA: s}, expire: {ASIA: 9790000000}}")
+    assert asked("t") == "good"
 
 
 def test_what_is_no_signature_of_this_request(serve):

@@ -170,6 +170,11 @@ def test_keys(serve):
     assert httpx.post(url + "?key=right", json=body).status_code == 200
     assert httpx.post(url, json=body).json()["error"]["status"] == "PERMISSION_DENIED"
     assert httpx.post(url, json=body, headers={"x-api-key": "right"}).status_code == 403
+    served.script("expire: {right: 1790000000}")
+    api = client(served, True, "right")
+    with pytest.raises(errors.ClientError) as error:
+        api.models.generate_content(model=FLASH, contents="Hello")
+    assert error.value.code == 401
 
 
 def test_a_stream_that_is_an_array(serve):

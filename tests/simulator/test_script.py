@@ -35,7 +35,7 @@ RULE = set(Rule.model_fields)
         ("faults: [{reset: mid-body, cut: end}]", "reset and cut exclude one another"),
         ("faults: [{reset: on-accept, match: {model: x}}]", "remove match"),
         ("replies: [{match: {modle: x}}]", "replies[0].match.modle: unknown field; did you mean model?"),
-        ("zzz: 1", "s:1: zzz: unknown field; known: aws, faults, header_commands"),
+        ("zzz: 1", "s:1: zzz: unknown field; known: aws, expire, faults, header_commands"),
         ("keys: 3", "s:1: keys: give a list of keys, or a mapping of AWS access keys to their secrets"),
         ("keys: {a: 3}", "s:1: keys: give a list of keys"),
         ("aws: {regoin: x}", "s:1: aws.regoin: unknown field; did you mean region?"),

@@ -262,6 +262,9 @@ def test_keys(oai, ant):
     assert seen.value.code == "invalid_api_key"
     client.with_options(api_key="right").chat.completions.create(model="m", messages=HELLO)
     assert [e["outcome"] for e in served.journal()] == ["error", "ok"]
+    served.script("expire: {right: 1790000000}")
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="right").chat.completions.create(model="m", messages=HELLO)
     _, other = ant("keys: [right]")
     with pytest.raises(anthropic.AuthenticationError):
         other.messages.create(model="m", max_tokens=9, messages=HELLO)

@@ -16,7 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-Answer = tuple[int, dict[str, Any]]
+# A text is XML, anything else JSON.
+Answer = tuple[int, Any]
 
 
 class SimulatedStore:
@@ -38,15 +39,16 @@ class SimulatedStore:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 store.asked.append(self.path)
                 status, answer, more = store._reply(self.path, headers, body)
-                data = json.dumps(answer).encode()
+                kind = "text/xml" if isinstance(answer, str) else "application/json"
+                data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
                 self.send_response(status)
-                for name, value in {"content-type": "application/json", **more}.items():
+                for name, value in {"content-type": kind, **more}.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = handle_all
+            do_GET = do_POST = do_PUT = handle_all
 
             def log_message(self, *_: object) -> None: ...
 
@@ -69,9 +71,7 @@ class SimulatedStore:
         place = len(versions) if number in ("", "latest") else int(number) if number.isdecimal() else 0
         return (place, versions[place - 1]) if 0 < place <= len(versions) else None
 
-    def _reply(
-        self, target: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def _reply(self, target: str, headers: dict[str, str], body: bytes) -> tuple[int, Any, dict[str, str]]:
         status, answer = self.answer(target, headers, body)
         return status, answer, {}
 

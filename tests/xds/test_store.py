@@ -6,7 +6,7 @@ from typing import Any
 
 from modelbroker.dialects import SURFACES
 from modelbroker.policy import State
-from modelbroker.xds.build import build, generation_of
+from modelbroker.xds.build import Memory, build, generation_of
 from modelbroker.xds.session import Nack
 from modelbroker.xds.snapshot import Snapshot, snapshot
 from modelbroker.xds.store import LINGER_S, MAX_RETAINED, Store
@@ -93,6 +93,32 @@ def test_a_rotated_secret_replaces_the_older_one() -> None:
     assert store.generations() == [new.generation]
     assert store.target is not None
     assert store.target[SECRET] == new.resources[SECRET]
+
+
+def test_keys_that_sign_leave_nothing_behind_when_they_are_replaced() -> None:
+    """They stand in listeners of their own. One every ten seconds, for hours: those that calls may rest on
+    stay, and in the end there is the newest alone."""
+    provider = {"name": "a", "dialect": "bedrock-converse", "base_url": "http://h", "region": "r"}
+    provider["credential"] = "aws"
+    pool = {"name": "p", "members": [{"provider": "a", "model": "x"}]}
+    signed, memory, store = catalog(providers=[provider], pools=[pool]), Memory(), Clocked()
+
+    def with_keys(number: int) -> Snapshot:
+        state = State({}, {"a": str(number)})
+        resources = build(signed, state, SURFACES, {"a": f"ASIA:secret{number}:token"}, memory)
+        return snapshot(generation_of(signed, state), signed.revision, resources)
+
+    for number in range(1_000):
+        newest = with_keys(number)
+        store.edit(newest)
+        store.now += 9
+        assert len(names(store, LISTENER)) <= len(newest.resources[LISTENER]) + MAX_RETAINED
+        assert names(store, CLUSTER) == set(newest.resources[CLUSTER])
+        assert len(memory.trees) == len(newest.resources[LISTENER]) + len(newest.resources[CLUSTER])
+    plan = store.expired(store.now + LINGER_S)
+    assert plan is not None
+    store.commit(plan)
+    assert names(store, LISTENER) == set(newest.resources[LISTENER])
 
 
 def test_a_refusal_brings_the_last_good_one_back_and_keeps_nothing_of_the_bad_one() -> None:
