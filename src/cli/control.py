@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +46,7 @@ from .capture import CaptureKeeper
 from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
+from .last_good import LastGood
 from .ledger import LedgerKeeper
 from .prices import price_list_here
 from .readiness import mended, on_loop, same, unbuilt
@@ -136,6 +136,7 @@ class ControlPlane:
             settle=self._budgets.settle,
         )
         self._secrets = SecretsKeeper(self.reload)
+        self._last_good = LastGood(options.state_dir)
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
@@ -253,9 +254,13 @@ class ControlPlane:
         texts = read_files(self._options.config)
         if before is not None and texts == before.texts:
             # Only secrets, or nothing at all, can have changed.
-            said = before.compile_warnings
-            return make_ready(texts, before.catalog, said, os.environ, before, box=self._secrets.box)
+            return self._with_todays_secrets(before)
         return self._prepare(texts, before)
+
+    def _with_todays_secrets(self, ready: Ready) -> Ready:
+        """The same configuration, made ready again."""
+        said = ready.compile_warnings
+        return make_ready(ready.texts, ready.catalog, said, os.environ, ready, box=self._secrets.box)
 
     def _prepare(self, texts: Mapping[str, str], before: Ready | None) -> Ready:
         if self._price_list is None:
@@ -324,6 +329,8 @@ class ControlPlane:
                 _RELOADS.labels("refused").inc()
                 log.error("the edited configuration is refused; the last good one goes on\n%s", error)
             self._error = str(error)
+            if current is not None:
+                await self._rotate(current)
             return
         refused, self._newest = self._newest, ready
         refusal = self._xds.store.refusal
@@ -338,6 +345,13 @@ class ControlPlane:
             return
         _RELOADS.labels("loaded").inc()
         await self._publish(ready)
+
+    async def _rotate(self, current: Ready) -> None:
+        """What is served gets today's secrets, whatever is wrong with the edit beside it."""
+        with contextlib.suppress(Misconfigured):
+            ready = await asyncio.to_thread(self._with_todays_secrets, current)
+            if current is self._ready and not same(current, ready):
+                await self._publish(ready)
 
     async def _follow(self) -> None:
         """Reload at each edit of the configuration or of a secret's file."""
@@ -386,17 +400,13 @@ class ControlPlane:
 
     # -- the last good configuration
 
-    @property
-    def _last_good_dir(self) -> Path:
-        return self._options.state_dir / "last-good"
-
     async def _keep(self) -> None:
         """Write the newest configuration that an Envoy took, beside the event loop; where the disk has no
         room, again until it has."""
         failures = 0
         while (ready := self._to_keep) is not None:
             try:
-                await asyncio.to_thread(self._keep_last_good, ready)
+                await asyncio.to_thread(self._last_good.keep, ready.texts)
             except OSError as error:
                 if failures % _SAID_EACH == 0:
                     log.error("the last good configuration can't be kept, the one before is: %s", error)
@@ -409,29 +419,11 @@ class ControlPlane:
             if self._to_keep is ready:
                 self._to_keep = None
 
-    def _keep_last_good(self, ready: Ready) -> None:
-        """Killed at any moment, this leaves a whole one."""
-        fresh, older = (self._last_good_dir.with_suffix(suffix) for suffix in (".new", ".old"))
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for number, text in enumerate(ready.texts.values()):
-            (fresh / f"{number:04d}.yaml").write_text(text, encoding="utf-8")
-        if self._last_good_dir.exists():
-            shutil.rmtree(older, ignore_errors=True)
-            self._last_good_dir.rename(older)
-        fresh.rename(self._last_good_dir)
-        shutil.rmtree(older, ignore_errors=True)
-
     def _read_last_good(self, ready: Ready | None) -> Ready | None:
         """None where there is none, or where it says the same as `ready`."""
-        kept = next(
-            (p for p in (self._last_good_dir, self._last_good_dir.with_suffix(".old")) if p.is_dir()), None
-        )
-        if kept is None:
-            return None
         with contextlib.suppress(SettingsError, Misconfigured):
-            texts = read_files(kept)
-            if ready is not None and list(texts.values()) == list(ready.texts.values()):
+            texts = self._last_good.read()
+            if texts is None or (ready is not None and list(texts.values()) == list(ready.texts.values())):
                 return None
             last_good = self._prepare(texts, ready)
             same = ready is not None and last_good.snapshot.generation == ready.snapshot.generation

@@ -28,7 +28,7 @@ from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
-from .secrets import Resolved, file_digest, new_box, redis_password, resolve, stored_secrets
+from .secrets import Resolved, file_digest, held_secrets, new_box, redis_password, resolve
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -116,7 +116,7 @@ def make_ready(
     )
     catalog = replace(catalog, issuers=issuers)
     if box is not None:
-        box.want(catalog.secrets, stored_secrets(catalog))
+        box.want(catalog.secrets, held_secrets(catalog))
     password = None
     if catalog.fleet is not None:
         needs_redis()

@@ -1,4 +1,4 @@
-"""Secrets in stores, as the control plane keeps them: asked for again in time, and told of."""
+"""Secrets in stores and files, as the control plane keeps them: asked for again in time, and told of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import Gauge
 
 from ..core.catalog import Catalog
-from .secrets import new_box, stored_secrets
+from .secrets import held_secrets, new_box
 
 log = logging.getLogger("modelbroker.secrets")
 
@@ -31,24 +31,24 @@ class SecretsKeeper:
     def __init__(self, changed: Callable[[], Awaitable[None]]) -> None:
         self._changed = changed
         self.box = new_box()
+        self._told: set[str] = set()  # of what there are metrics
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(min(max(self.box.next_s() - time.time(), _REST_S), _LOOK_S))
             try:
-                if self.box.next_s() <= time.time():
-                    if await asyncio.to_thread(self.box.look):
-                        await self._changed()
-                    self._tell()
+                if self.box.next_s() <= time.time() and await asyncio.to_thread(self.box.look):
+                    await self._changed()
+                self._tell()
             except Exception:
                 log.exception("secrets could not be looked at; what is known is good on")
 
     def want(self, catalog: Catalog) -> None:
-        self.box.want(catalog.secrets, stored_secrets(catalog))
+        self.box.want(catalog.secrets, held_secrets(catalog))
 
     def keep(self, catalogs: Iterable[Catalog]) -> None:
         """Those of these alone: of what is served, and of what may be served again."""
-        self.box.keep(frozenset().union(*map(stored_secrets, catalogs)))
+        self.box.keep(frozenset().union(*map(held_secrets, catalogs)))
 
     def status(self) -> list[dict[str, Any]]:
         return self.box.status()
@@ -57,9 +57,13 @@ class SecretsKeeper:
         self.box.close()
 
     def _tell(self) -> None:
-        for gauge in (_GOOD, _UNTIL, _FAILURES):
-            gauge.clear()
-        for one in self.box.status():
+        told = self.box.status()
+        names = {one["secret"] for one in told}
+        for name in self._told - names:
+            for gauge in (_GOOD, _UNTIL, _FAILURES):
+                gauge.remove(name)
+        self._told = names
+        for one in told:
             name = one["secret"]
             _GOOD.labels(name).set(one["state"] == "good")
             _UNTIL.labels(name).set(one["good_until_s"] or 0.0)

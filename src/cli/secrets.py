@@ -17,7 +17,9 @@ from ..core.errors import Misconfigured
 from ..extproc.cache_redis import check_redis_is_installed
 from ..ledger.place import checked
 from ..policy import State
-from ..secrets.box import SecretBox
+from ..secrets.box import SecretBox, secret_place
+from ..secrets.files import read_file
+from ..secrets.store import Away, usable
 
 _AWS_NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _ENVIRONMENT = "the environment"
@@ -49,9 +51,13 @@ def _references(catalog: Catalog) -> Iterator[SecretRef]:
     return (ref for ref in refs if ref is not None)
 
 
-def stored_secrets(catalog: Catalog) -> frozenset[StoredSecret]:
-    """All that `catalog` has in stores."""
-    return frozenset(ref for ref in _references(catalog) if isinstance(ref, StoredSecret))
+def held_secrets(catalog: Catalog) -> frozenset[SecretRef]:
+    """All that `catalog` has in stores and files, whose values a box holds."""
+    return frozenset(filter(_is_held, _references(catalog)))
+
+
+def _is_held(ref: SecretRef | None) -> bool:
+    return ref is not None and (isinstance(ref, StoredSecret) or ref.kind == "file")
 
 
 def new_box() -> SecretBox:
@@ -59,15 +65,15 @@ def new_box() -> SecretBox:
 
 
 def asked_box(catalog: Catalog, *refs: SecretRef | None) -> SecretBox:
-    """For a command that runs once: those of `refs` that are in stores are asked for now."""
+    """For a command that runs once: those of `refs` that a box holds are asked for now."""
     box = new_box()
-    box.want(catalog.secrets, [ref for ref in refs if isinstance(ref, StoredSecret)])
+    box.want(catalog.secrets, [ref for ref in refs if ref is not None and _is_held(ref)])
     return box
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None = None) -> Resolved:
-    """Read every secret that `catalog` refers to. A missing one rules its provider or caller out. Those in
-    stores come out of `box`."""
+    """Read every secret that `catalog` refers to. A missing one rules its provider or caller out. What
+    `box` holds comes out of it."""
     credentials: dict[str, str] = {}
     out: dict[str, str] = {}
     warnings: list[str] = []
@@ -240,14 +246,14 @@ def _aws_file(environ: Mapping[str, str]) -> Path:
 def _digests(
     ref: SecretRef, environ: Mapping[str, str], box: SecretBox | None
 ) -> tuple[tuple[str, ...], str]:
-    """Of each key that is good now: what a store has replaced is good beside what took its place."""
+    """Of each key that is good now: what was replaced is good beside what took its place."""
     if ref.kind == "sha256":
         return (ref.name,), ""
-    found = [read_secret(ref, environ, box)]
-    if isinstance(ref, StoredSecret) and box is not None:
-        found += [_checked(value.text, str(ref)) for value in box.read(ref).values[1:]]
-    keys = [value for value, _ in found if value is not None]
-    return tuple([hashlib.sha256(key.encode()).hexdigest() for key in keys]), found[0][1]
+    value, why = read_secret(ref, environ, box)
+    keys = [value] if value is not None else []
+    if box is not None and box.holds(ref):
+        keys += [replaced.text for replaced in box.read(ref).values[1:]]
+    return tuple([hashlib.sha256(key.encode()).hexdigest() for key in keys]), why
 
 
 def redis_password(fleet: Fleet, environ: Mapping[str, str], box: SecretBox | None = None) -> str | None:
@@ -266,36 +272,16 @@ def read_secret(
     """(value, why not). White space at the ends is an editor's, never a key's."""
     if ref.kind == "mock":
         return ref.name, ""
+    if box is not None and box.holds(ref):
+        read = box.read(ref)
+        return (read.values[0].text if read.values else None), read.why
     where = secret_place(ref)
     if isinstance(ref, StoredSecret):
-        if box is None:
-            return None, f"{where} was not asked for"
-        read = box.read(ref)
-        return _checked(read.values[0].text, where) if read.values else (None, read.why)
-    if ref.kind == "env":
+        return None, f"{where} was not asked for"
+    try:
+        if ref.kind == "file":
+            return usable(read_file(ref.name), where), ""
         value = environ.get(ref.name, "")
-    else:
-        try:
-            value = Path(ref.name).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            return None, f"{where} is not UTF-8 text"
-        except OSError as error:
-            return None, f"{where} can't be read ({error.strerror})"
-    if not value.strip() and ref.kind == "env":
-        return None, f"{where} is not set"
-    return _checked(value, where)
-
-
-def _checked(value: str, where: str) -> tuple[str | None, str]:
-    value = value.strip()
-    if not value:
-        return None, f"{where} is empty"
-    if not value.isprintable():
-        return None, f"{where} holds characters that no header can carry"
-    return value, ""
-
-
-def secret_place(ref: SecretRef) -> str:
-    if isinstance(ref, StoredSecret):
-        return f"the secret {ref}"
-    return f"the environment variable {ref.name}" if ref.kind == "env" else f"the file {ref.name}"
+        return (usable(value, where), "") if value.strip() else (None, f"{where} is not set")
+    except Away as error:
+        return None, str(error)

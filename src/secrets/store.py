@@ -14,6 +14,8 @@ from ..policy.holding import Value
 
 # A store that takes longer counts as away.
 TIMEOUT_S = 5
+# No key, URL or password is longer; Envoy would take no header of that length.
+MOST_CHARS = 16_384
 
 
 class Away(Exception):
@@ -23,6 +25,10 @@ class Away(Exception):
 
 class Gone(Away):
     """The store answers that there is no such secret."""
+
+
+class Denied(Away):
+    """It does not let the broker have this one secret; others it may."""
 
 
 class SecretStore(Protocol):
@@ -81,3 +87,16 @@ def field_of(fields: Mapping[str, object], ref: StoredSecret) -> str:
     if not isinstance(value, str):
         raise Gone(f"{ref.name}{f', field {ref.field},' if ref.field else ''} is no text")
     return value
+
+
+def usable(text: str, where: str) -> str:
+    """`text` without the white space at its ends, which is an editor's and never a key's. Raises Gone where
+    that is no secret at all."""
+    text = text.strip()
+    if not text:
+        raise Gone(f"{where} is empty")
+    if len(text) > MOST_CHARS:
+        raise Gone(f"{where} is longer than {MOST_CHARS:,} characters")
+    if not text.isprintable():
+        raise Gone(f"{where} holds characters that no header can carry")
+    return text
