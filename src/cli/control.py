@@ -17,10 +17,11 @@ from prometheus_client import Counter, Gauge
 
 from ..budgets import Keeper, Kept
 from ..core.catalog import CacheStore
+from ..core.causes import Cause
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
 from ..core.prices import NO_PRICES
-from ..core.record import Record
+from ..core.record import Observed, Record
 from ..core.traffic import Sample
 from ..envoyapi import api
 from ..exchange import View
@@ -126,7 +127,7 @@ class ControlPlane:
             self._writer.put,
             self._trials.take,
             self._captures.records,
-            observe=self._health.observe,
+            observe=self._observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
             opens=self._opens,
@@ -209,6 +210,11 @@ class ControlPlane:
             await asyncio.gather(self._ledger.close(), self._capture.close())
             self._health.close()
             self._secrets.close()
+
+    def _observe(self, seen: Observed) -> None:
+        self._health.observe(seen)
+        if seen.cause is Cause.CREDENTIAL and self._ready is not None:
+            self._health.book.swaps = self._secrets.refused(seen, self._ready.catalog)
 
     def _captured(self, sample: Sample) -> bool:
         self._trials.sampled(sample)
@@ -380,6 +386,7 @@ class ControlPlane:
         if ready is None or ready.snapshot is not snapshot:
             return
         self._served = ready
+        self._health.book.swaps = self._secrets.in_effect(ready)
         log.info("Envoy serves configuration %s", snapshot.revision)
         self._to_keep = ready
         if self._keeper is None or self._keeper.done():

@@ -25,6 +25,7 @@ def same(old: Ready, new: Ready) -> bool:
     return (
         old.snapshot.generation == new.snapshot.generation
         and old.resolved.credentials == new.resolved.credentials
+        and old.resolved.state == new.resolved.state
         and old.resolved.callers == new.resolved.callers
         and old.resolved.ledger_url == new.resolved.ledger_url
         and old.resolved.cache_redis == new.resolved.cache_redis

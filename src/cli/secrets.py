@@ -107,7 +107,12 @@ def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None 
     cache_redis, why = redis_of(catalog, environ, box)
     if why:
         warnings.append(f"cache.redis: {why}; replies are kept in this broker's memory alone")
-    state = State(out, signing)
+    spare = [
+        name
+        for name in credentials
+        if (own := catalog.providers[name].credential) is not None and box and len(box.read(own).values) > 1
+    ]
+    state = State(out, signing, frozenset(spare))
     return Resolved(credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis)
 
 

@@ -15,6 +15,7 @@ from ..core.errors import CallError, Unavailable
 from ..policy import Book, decide, preference
 from ..policy.attempts import (
     MOST_ATTEMPTS,
+    MOST_KEYED,
     Outlook,
     Takers,
     Tried,
@@ -35,6 +36,10 @@ from .cheapest import ByCost
 from .course import Course
 from .inbound import Inbound
 from .view import Routed, View
+
+# Until a new credential that was refused has given way to the one before it, calls wait so long at most, and
+# look so often. Nobody may be sure yet that it was the new one: after so long another attempt is to show it.
+_SWAP_MS, _SURE_MS, _SWAP_LOOK_S = 10_000, 500, 0.05
 
 
 class Moment(NamedTuple):
@@ -185,7 +190,9 @@ class Routing:
             if decision.pool != pools[-1]:
                 pool, pools = self._pool(decision), (*pools, decision.pool)
             decision = self._without(decision)
-        members = untried(decision.eligible, tried)
+        members = untried(
+            decision.eligible, tried, has_spare=any(map(self._has_spare, decision.eligible[:1]))
+        )
         if not members and self._narrowed is not None and self._narrowed.denial is not None:
             raise self._narrowed.denial
         if action is Action.NEXT_PRIORITY:
@@ -201,6 +208,8 @@ class Routing:
             raise _told(tried, decision, pools, outlook)
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, tried, pools)
+        if (wait_s := self._swap_s(members, tried, pools)) > 0:
+            return Hold(wait_s, self._patience_s(pools))
         now = chosen.now
         if sent(tried) == self._budget(pools):
             # The last attempt is not for one more member of a level that fails, while there is another level.
@@ -208,6 +217,23 @@ class Routing:
         member, others = now[0], (*now[1:], *chosen.soon)
         worth = self._worth(pool, decision.eligible, others, member, tried, pools)
         return Routed(decision, pool, member, worth, len(tried) + 1, pools)
+
+    def _has_spare(self, member: Member) -> bool:
+        """Does its provider have a credential behind the newest, that may be another matter to it?"""
+        return member.provider in self._view.state.spare and member.id not in self._book.swaps.deaf
+
+    def _swap_s(self, members: Sequence[Member], tried: Sequence[Tried], pools: Sequence[str]) -> float:
+        """One member alone has refused a new credential: how long to wait until it has the one before again,
+        or another attempt tells for sure that it is the new one. Not longer than its pool lets calls wait."""
+        is_swap = tried[-1].cause is Cause.CREDENTIAL and [one.id for one in members] == [tried[-1].member]
+        if not is_swap or not self._patience.has_room:
+            return 0.0
+        waited_ms, now_s = self._patience.waited_ms, self._moment.unix_s
+        known = self._book.swaps.settled.get(members[0].provider)
+        is_probe = len(tried) == 1 and waited_ms >= _SURE_MS
+        if known is not None and known.since_s <= now_s < known.until_s and (known.is_back or is_probe):
+            return 0.0
+        return min(_SWAP_LOOK_S, (_SWAP_MS - waited_ms) / 1000, self._patience_s(pools))
 
     def _degraded(self, decision: Decision) -> Decision:
         """In the pool that a budget says, where it says one: that is the operator's to say."""
@@ -301,6 +327,7 @@ class Routing:
             self._enters(pool, tried) if pool.on else frozenset(),
             bool(tried) and tells(tried),
             (sent(tried) if tried else 0) >= self._budget(pools),
+            len(eligible) == 1 and len(tried) + 1 < MOST_KEYED and self._has_spare(member),
         )
 
     def _enters(self, pool: Pool, tried: Sequence[Tried]) -> frozenset[str]:

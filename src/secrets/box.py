@@ -14,7 +14,7 @@ from ..core.catalog import SecretRef, StoredSecret
 from ..core.errors import Misconfigured
 from ..core.secrets import NO_SECRETS, Secrets, StorePlace
 from ..policy import holding
-from ..policy.holding import UNASKED, Held, Value
+from ..policy.holding import UNASKED, Held, Settled, Value
 from .files import Files
 from .store import TIMEOUT_S, Away, Denied, Gone, SecretStore, open_store, usable
 
@@ -112,6 +112,37 @@ class SecretBox:
         why = held.why or "it has not answered yet"
         return Read(values, "" if values else f"{ref.store}: {why}" if isinstance(ref, StoredSecret) else why)
 
+    def in_effect(self, ref: SecretRef, text: str) -> None:
+        """From now on calls surely go with `text`."""
+        with self._lock:
+            if (held := self._held.get(ref)) is not None:
+                self._held[ref] = holding.in_effect(held, text, time.time())
+
+    def refused(self, ref: SecretRef, member: str, began_s: float) -> bool:
+        """A provider refused what a call of `member` went with; True: calls are to go with another value."""
+        now_s = time.time()
+        with self._lock:
+            if (before := self._held.get(ref)) is None:
+                return False
+            held = self._held[ref] = holding.refused(before, member, began_s, now_s)
+        was_back, is_back = holding.is_back(before, now_s), holding.is_back(held, now_s)
+        if is_back and not was_back:
+            log.warning(
+                "%s: %s refuses the new value; calls go with the one before, and it is tried again in %.0f s",
+                ref,
+                member,
+                held.turn.again_s - now_s,
+            )
+        elif was_back and not is_back:
+            log.warning("%s: %s refuses the value before the newest as well; the newest is used", ref, member)
+        return was_back != is_back
+
+    def swap(self, ref: SecretRef) -> tuple[Settled | None, frozenset[str]]:
+        """(what calls surely go with, members for whom neither value is any good)."""
+        with self._lock:
+            held = self._held.get(ref, UNASKED)
+        return holding.settled(held, time.time()), held.turn.both
+
     def holds(self, ref: SecretRef) -> bool:
         with self._lock:
             return ref in self._held
@@ -148,11 +179,12 @@ class SecretBox:
         return [
             {
                 "secret": str(ref),
-                "state": "good" if holding.at(one, now_s) else "missing",
+                "state": _state(one, now_s),
                 "version": (one.value.version or None) if one.value is not None else None,
                 "since_s": one.since_s or None,
                 "good_until_s": one.until_s if one.value is not None else None,
                 "replaced_until_s": one.before_until_s if len(holding.at(one, now_s)) > 1 else None,
+                "refused_until_s": one.turn.again_s if holding.is_back(one, now_s) else None,
                 "failures": one.failures,
                 "error": one.why or None,
             }
@@ -261,6 +293,12 @@ def secret_place(ref: SecretRef) -> str:
     if isinstance(ref, StoredSecret):
         return f"the secret {ref}"
     return f"the environment variable {ref.name}" if ref.kind == "env" else f"the file {ref.name}"
+
+
+def _state(held: Held, now_s: float) -> str:
+    if not holding.at(held, now_s):
+        return "missing"
+    return "refused" if holding.is_back(held, now_s) else "good"
 
 
 def _tell(ref: SecretRef, before: Held, held: Held) -> None:
