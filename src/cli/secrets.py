@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ..core.budgets import Fleet
 from ..core.call import Caller, caller_of
-from ..core.catalog import Auth, Catalog, LedgerPlace, Provider, SecretRef, StoredSecret
+from ..core.catalog import Auth, CallerEntry, Catalog, LedgerPlace, Provider, SecretRef, StoredSecret
 from ..core.errors import Misconfigured
 from ..extproc.cache_redis import check_redis_is_installed
 from ..ledger.place import checked
@@ -39,6 +39,7 @@ class Resolved:
     ledger_url: str = ""
     ledger_why: str = ""  # why its URL can't be read
     cache_redis: str = ""  # the URL of the Redis that the caches of a fleet share; "": none
+    redis_password: str | None = None  # of the fleet's
 
 
 def _references(catalog: Catalog) -> Iterator[SecretRef]:
@@ -85,17 +86,7 @@ def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None 
             out[provider.name] = why
             if provider.base_url:  # else the configuration was warned of already, with file and line
                 warnings.append(f"provider {provider.name}: {why}; its members get no calls")
-    callers: dict[str, Caller] = {}
-    for entry in catalog.callers:
-        for ref in entry.keys:
-            digests, why = _digests(ref, environ, box)
-            if not digests:
-                warnings.append(f"caller {entry.name}: {why}; nobody can call with this key")
-            for digest in digests:
-                if digest in callers and callers[digest].name != entry.name:
-                    warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
-                else:
-                    callers[digest] = caller_of(entry)
+    callers = _callers(catalog, environ, box, warnings)
     signing = {
         name: hashlib.sha256(value.encode()).hexdigest()[:12]
         for name, value in credentials.items()
@@ -112,8 +103,35 @@ def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None 
         for name in credentials
         if (own := catalog.providers[name].credential) is not None and box and len(box.read(own).values) > 1
     ]
+    password, why = redis_password(catalog.fleet, environ, box)
+    if why:
+        warnings.append(f"redis.credential: {why}; budgets and rollouts are this broker's alone")
     state = State(out, signing, frozenset(spare))
-    return Resolved(credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis)
+    return Resolved(
+        credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis, password
+    )
+
+
+def _callers(
+    catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None, warnings: list[str]
+) -> Mapping[str, Caller]:
+    """Key digest → who it is. A key that was replaced may be somebody's new one, and is his alone then."""
+    callers: dict[str, Caller] = {}
+    replaced: list[tuple[str, CallerEntry]] = []
+    for entry in catalog.callers:
+        for ref in entry.keys:
+            digests, why = _digests(ref, environ, box)
+            if not digests:
+                warnings.append(f"caller {entry.name}: {why}; nobody can call with this key")
+            for digest in digests[:1]:
+                if digest in callers and callers[digest].name != entry.name:
+                    warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
+                else:
+                    callers[digest] = caller_of(entry)
+            replaced += [(digest, entry) for digest in digests[1:]]
+    for digest, entry in replaced:
+        callers.setdefault(digest, caller_of(entry))
+    return callers
 
 
 def redis_of(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None = None) -> tuple[str, str]:
@@ -261,14 +279,16 @@ def _digests(
     return tuple([hashlib.sha256(key.encode()).hexdigest() for key in keys]), why
 
 
-def redis_password(fleet: Fleet, environ: Mapping[str, str], box: SecretBox | None = None) -> str | None:
-    """Raises Misconfigured where it can't be read."""
-    if fleet.credential is None:
-        return None
+def redis_password(
+    fleet: Fleet | None, environ: Mapping[str, str], box: SecretBox | None = None
+) -> tuple[str | None, str]:
+    """(password, why it can't be read), of the fleet's Redis. Misconfigured where it can't come by itself."""
+    if fleet is None or fleet.credential is None:
+        return None, ""
     value, why = read_secret(fleet.credential, environ, box)
-    if value is None:
+    if value is None and not _is_held(fleet.credential):
         raise Misconfigured(500, "no_redis_password", f"redis.credential: {why}")
-    return value
+    return value, why
 
 
 def read_secret(

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from modelbroker.cli.readiness import same
 from modelbroker.cli.runtime import Overrides, prepare
-from modelbroker.cli.secrets import files_of, resolve
-from modelbroker.core.catalog import Auth, CacheStore, Caching, Catalog, Pool, Provider, SecretRef
+from modelbroker.cli.secrets import asked_box, files_of, new_box, resolve
+from modelbroker.core.budgets import Fleet
+from modelbroker.core.catalog import (
+    Auth,
+    CacheStore,
+    Caching,
+    CallerEntry,
+    Catalog,
+    Pool,
+    Provider,
+    SecretRef,
+)
+from modelbroker.core.errors import Misconfigured
+from modelbroker.core.secrets import NO_SECRETS
 
 AWS = SecretRef("aws", "")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s/e+cret"}
@@ -174,3 +188,27 @@ pools: [{{name: p, members: [{{provider: openai, model: gpt-5}}]}}]
     after = prepare({"a": text}, Overrides(), {}, before)
     assert (before.redis_password, after.redis_password) == ("one", "two")
     assert not same(before, after) and same(after, prepare({"a": text}, Overrides(), {}, after))
+
+
+def test_a_key_that_was_replaced_is_its_new_owners_alone(tmp_path: Path) -> None:
+    refs = [SecretRef("file", str(tmp_path / name)) for name in "ab"]
+    told = Catalog("r", {}, tuple(CallerEntry(ref.name[-1], (ref,)) for ref in refs), {}, ())
+    box = new_box()
+    for keys in (("one", "two"), ("two", "one")):  # two callers change their keys
+        for ref, key in zip(refs, keys, strict=True):
+            Path(ref.name).write_text(key)
+        box.want(NO_SECRETS, refs)
+    resolved = resolve(told, {}, box)
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in ("one", "two")]
+    assert [resolved.callers[digest].name for digest in digests] == ["b", "a"]
+    assert not resolved.warnings
+
+
+def test_a_redis_password_that_may_come_holds_nothing_up(tmp_path: Path) -> None:
+    fleet = Fleet("redis://r:6379/0", SecretRef("file", str(tmp_path / "none")))
+    told = Catalog("r", {}, (), {}, (), fleet=fleet)
+    resolved = resolve(told, {}, asked_box(told, fleet.credential))
+    assert resolved.redis_password is None
+    assert "redis.credential: the file" in resolved.warnings[0]
+    with pytest.raises(Misconfigured, match=r"redis\.credential: the environment variable PW is not set"):
+        resolve(replace(told, fleet=replace(fleet, credential=SecretRef("env", "PW"))), {})
