@@ -50,7 +50,7 @@ from .health import FILE_NAME, HealthKeeper
 from .last_good import LastGood
 from .ledger import LedgerKeeper
 from .prices import price_list_here
-from .readiness import mended, on_loop, same, unbuilt
+from .readiness import is_equal, mended, on_loop, same, unbuilt
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secret_keeper import SecretsKeeper
 from .secrets import files_of
@@ -68,8 +68,6 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 _XDS_GRACE_S = 0.2
 
 _WRITE_PATIENCE_S = 2.0
-_KEEP_AGAIN_S = 2.0
-_SAID_EACH = 30  # of the times that it fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +141,6 @@ class ControlPlane:
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
         self._served: Ready | None = None  # what some Envoy has in full
-        self._to_keep: Ready | None = None
-        self._keeper: asyncio.Task[None] | None = None
         self._pools: tuple[Ready, PoolsShown] | None = None
         self._error = ""
         self._loaded_at_s = 0.0
@@ -340,8 +336,10 @@ class ControlPlane:
             return
         refused, self._newest = self._newest, ready
         refusal = self._xds.store.refusal
-        if refusal is not None and refused is not None and same(refused, ready):
+        if refusal is not None and refused is not None and is_equal(refused, ready):
             self._error = f"Envoy refused it: {refusal.nack.error}"  # and would say the same again
+            if current is not None:
+                await self._rotate(current)
             return
         if self._error:
             log.info("the configuration is good again")
@@ -388,9 +386,7 @@ class ControlPlane:
         self._served = ready
         self._health.book.swaps = self._secrets.in_effect(ready)
         log.info("Envoy serves configuration %s", snapshot.revision)
-        self._to_keep = ready
-        if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self._keep())
+        self._last_good.offer(ready.texts)
 
     def _refused(self, error: str, good: Snapshot | None) -> None:
         self._error = f"{self._error}\n{error}".strip()
@@ -404,27 +400,6 @@ class ControlPlane:
             self._trials.configured(served)
             self._configure_stores(served)
             self._streams.set_views(self._served.view, self._views)
-
-    # -- the last good configuration
-
-    async def _keep(self) -> None:
-        """Write the newest configuration that an Envoy took, beside the event loop; where the disk has no
-        room, again until it has."""
-        failures = 0
-        while (ready := self._to_keep) is not None:
-            try:
-                await asyncio.to_thread(self._last_good.keep, ready.texts)
-            except OSError as error:
-                if failures % _SAID_EACH == 0:
-                    log.error("the last good configuration can't be kept, the one before is: %s", error)
-                failures += 1
-                await asyncio.sleep(_KEEP_AGAIN_S)
-                continue
-            if failures:
-                log.warning("the last good configuration is kept again")
-                failures = 0
-            if self._to_keep is ready:
-                self._to_keep = None
 
     def _read_last_good(self, ready: Ready | None) -> Ready | None:
         """None where there is none, or where it says the same as `ready`."""

@@ -72,11 +72,33 @@ def fetched(held: Held, value: Value, secrets: Secrets, now_s: float) -> Held:
     if held.value is None or held.value.text != value.text:
         # One that was refused was no good: what is kept is the one before it.
         if held.value is not None and not is_back(held, now_s):
-            before, before_until_s = held.value, min(now_s + secrets.overlap_s, held.value.expires_s)
+            before, before_until_s = _replaced(held, held.value, secrets, now_s)
         since_s, turn = now_s, Turn(turn.effect, turn.effect_s)
     until_s = min(value.expires_s, now_s + secrets.keep_s)
     next_s = _next_s(value, secrets, now_s)
     return Held(value, since_s, until_s, before, before_until_s, next_s=next_s, turn=turn)
+
+
+def _replaced(held: Held, value: Value, secrets: Secrets, now_s: float) -> tuple[Value | None, float]:
+    """What is good beside its successor, and until when. One that was good no longer stays so."""
+    if now_s >= held.until_s:
+        return None, 0.0
+    ends_s = held.until_s if held.is_gone else value.expires_s
+    return value, min(now_s + secrets.overlap_s, ends_s)
+
+
+def under(held: Held, secrets: Secrets, now_s: float) -> Held:
+    """Other times hold from now on; what is said to end sooner does."""
+    until_s = min(held.until_s, now_s + (secrets.overlap_s if held.is_gone else secrets.keep_s))
+    before_until_s = min(held.before_until_s, held.since_s + secrets.overlap_s)
+    return held._replace(until_s=until_s, before_until_s=before_until_s)
+
+
+def is_due(held: Held, secrets: Secrets, now_s: float) -> bool:
+    """Is it to be asked for? Also where that was put off for longer than it may be: by other times than those
+    that hold now, or before a clock was set back."""
+    most_s = max(secrets.refresh_s, _LEAST_S, _AGAIN_MOST_S)
+    return held.next_s <= now_s or held.next_s > now_s + most_s
 
 
 def failed(

@@ -20,8 +20,9 @@ from .store import TIMEOUT_S, Away, Denied, Gone, SecretStore, open_store, usabl
 
 log = logging.getLogger("modelbroker.secrets")
 
-# How long anybody waits for answers. A store that does not answer keeps nobody from the rest.
-_PATIENCE_S = TIMEOUT_S + 1.0
+# How long a configuration waits for what was never asked for, and a look for what was: the next one sees what
+# comes later. A store that does not answer keeps nobody from the rest.
+_FIRST_S, _LOOK_S = TIMEOUT_S + 1.0, 0.5
 # (the value of a reference that is no store's, why there is none)
 Local = Callable[[SecretRef], tuple[str | None, str]]
 
@@ -66,6 +67,9 @@ class SecretBox:
         with self._lock:
             others = {name for name, one in opened.items() if self._stores.get(name, one) is not one}
             closed = [self._stores[name].store for name in others]
+            if secrets != self._secrets:
+                now_s = time.time()
+                self._held = {ref: holding.under(held, secrets, now_s) for ref, held in self._held.items()}
             self._secrets = secrets
             self._stores |= opened
             self._held = {**dict.fromkeys(refs, UNASKED), **self._held}
@@ -78,7 +82,7 @@ class SecretBox:
             files = [ref for ref in refs if not isinstance(ref, StoredSecret)]
         for store in closed:
             store.close()
-        self._ask({**dict.fromkeys(files), **dict.fromkeys(fresh)})
+        self._ask({**dict.fromkeys(files), **dict.fromkeys(fresh)}, _FIRST_S)
         with self._lock:
             self._seen = self._good()
 
@@ -154,15 +158,23 @@ class SecretBox:
             if self._good() != self._seen:
                 return now_s
             times = [holding.changes_s(held, now_s) for held in self._held.values()]
-            times += [held.next_s or now_s for ref, held in self._held.items() if not self._is_asked(ref)]
+            times += [
+                now_s if holding.is_due(held, self._secrets, now_s) else held.next_s
+                for ref, held in self._held.items()
+                if not self._is_asked(ref)
+            ]
         return min(times, default=float("inf"))
 
     def look(self) -> bool:
         """Asks for what is due. True: what is good now is not what it was at the last look."""
         now_s = time.time()
         with self._lock:
-            due = [ref for ref, one in self._held.items() if one.next_s <= now_s and not self._is_asked(ref)]
-        self._ask(due)
+            due = [
+                ref
+                for ref, held in self._held.items()
+                if holding.is_due(held, self._secrets, now_s) and not self._is_asked(ref)
+            ]
+        self._ask(due, _LOOK_S)
         with self._lock:
             before, self._seen = self._seen, self._good()
             return before != self._seen
@@ -208,7 +220,7 @@ class SecretBox:
 
         return read
 
-    def _ask(self, refs: Iterable[SecretRef]) -> None:
+    def _ask(self, refs: Iterable[SecretRef], patience_s: float) -> None:
         """Store by store side by side, the secrets of one behind each other. One that hangs goes on by
         itself, and tells what it finds; nothing more is asked of it until then."""
         with self._lock:
@@ -223,7 +235,7 @@ class SecretBox:
                     threading.Thread(
                         target=self._ask_store, args=(opened,), name="secrets", daemon=True
                     ).start()
-            self._lock.wait_for(lambda: not any(map(self._is_asked, asked)), _PATIENCE_S)
+            self._lock.wait_for(lambda: not any(map(self._is_asked, asked)), patience_s)
 
     def _open_of(self, ref: SecretRef) -> _Open | None:
         return self._stores.get(_store_of(ref)) if isinstance(ref, StoredSecret) else self._files
@@ -303,7 +315,8 @@ def _state(held: Held, now_s: float) -> str:
 
 def _tell(ref: SecretRef, before: Held, held: Held) -> None:
     if held.failures == 1:
-        log.error("%s: %s%s", ref, held.why, "; the last value is used" if held.value is not None else "")
+        place = f"{ref}: " if isinstance(ref, StoredSecret) else ""  # a file's name is in the reason
+        log.error("%s%s%s", place, held.why, "; the last value is used" if held.value is not None else "")
     elif before.failures and not held.failures:
         log.warning("%s: it is there again", ref)
     if before.value is not None and held.value is not None and before.value.text != held.value.text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -40,6 +41,7 @@ class SecretStore(Protocol):
     def close(self) -> None: ...
 
 
+_TALKATIVE = ("azure", "boto3", "botocore", "google", "hvac", "kubernetes", "msal", "urllib3")
 # Kind → (module, what it needs, the extra that has it).
 _KINDS: Mapping[str, tuple[str, str, str]] = {
     VAULT: ("vault", "hvac", "vault"),
@@ -54,6 +56,7 @@ Opener = Callable[[str], str]
 
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:
     """Nothing is asked yet. Misconfigured where what it needs is not installed."""
+    hush()
     module, needs, extra = _KINDS[place.kind]
     if not _is_there(needs):
         raise Misconfigured(
@@ -65,6 +68,12 @@ def open_store(place: StorePlace, opener: Opener) -> SecretStore:
         f".{module}", __package__
     ).open_store
     return found(place, opener)
+
+
+def hush() -> None:
+    """Clients of stores write whole answers into a log of the level `debug`."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _is_there(package: str) -> bool:

@@ -109,14 +109,25 @@ def test_a_callers_key_that_was_replaced_is_good_for_the_overlap(sims: Simulator
         assert asked(broker, "mb-the-last").status == 200
 
 
-def test_a_key_is_rotated_beside_an_edit_that_is_refused(sims: Simulators, tmp_path: Path) -> None:
+def test_a_key_is_rotated_beside_edits_that_are_refused(sims: Simulators, tmp_path: Path) -> None:
     path, callers = tmp_path / "key-of-main", tmp_path / "key-of-tester"
     path.write_text(KEYS[0])
     callers.write_text(KEY)
-    sims["main"].script(keys=KEYS[:2])
-    with Broker(tmp_path, config(sims, path, callers)) as broker:
+    sims["main"].script(keys=KEYS[:3])
+    good = config(sims, path, callers)
+    with Broker(tmp_path, good, may_be_refused=True) as broker:
         broker.write("pools: 7")
         broker.wait_for(lambda status: status["error"])
         replaced(path)(KEYS[1])
         wait_until(lambda: asked(broker).status == 200 and came_with(sims, KEYS[1]))
         assert "pools" in broker.status()["error"]
+        # One that Envoy refuses.
+        tls = {**good["providers"][0], "name": "tls", "base_url": "https://127.0.0.1:9/v1"}
+        tls["ca_file"] = str(tmp_path / "none.pem")
+        members = [{"provider": "tls", "model": "m"}]
+        pools = [*good["pools"], {"name": "tls", "members": members}]
+        broker.write({**good, "providers": [*good["providers"], tls], "pools": pools})
+        broker.wait_for(lambda status: status["refused_by_envoy"] and status["in_effect"])
+        replaced(path)(KEYS[2])
+        wait_until(lambda: asked(broker).status == 200 and came_with(sims, KEYS[2]))
+        assert "none.pem" in broker.status()["error"]
