@@ -67,6 +67,9 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
 
+# So long after its decision a call has its credential at the latest. One that was decided before there was a
+# new one would not know that it may be refused.
+_DECIDED_S = 0.5
 _WRITE_PATIENCE_S = 2.0
 
 
@@ -281,6 +284,9 @@ class ControlPlane:
 
     async def _publish(self, ready: Ready, *, proven: bool = False) -> None:
         plan = await self._xds.plan(ready.snapshot)
+        if self._ready is not None and not ready.view.state.spare <= self._ready.view.state.spare:
+            self._streams.set_views(ready.view, {**self._views, ready.view.generation: ready.view})
+            await asyncio.sleep(_DECIDED_S)
         if not proven:  # what was served before has been warned of before
             for warning in ready.warnings:
                 if self._ready is None or warning not in self._ready.warnings:

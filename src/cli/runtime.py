@@ -175,7 +175,7 @@ def prepare_path(
     """`prepare` of what is on the disk now."""
     texts = read_files(path)
     prices: dict[str, Any] = {"price_list": price_list, "priced_at_s": priced_at_s}
-    return prepare(texts, overrides, os.environ, box=new_box(), **prices)
+    return prepare(texts, overrides, os.environ, box=new_box(tells=False), **prices)
 
 
 def override(catalog: Catalog, overrides: Overrides) -> Catalog:

@@ -61,13 +61,14 @@ def _is_held(ref: SecretRef | None) -> bool:
     return ref is not None and (isinstance(ref, StoredSecret) or ref.kind == "file")
 
 
-def new_box() -> SecretBox:
-    return SecretBox(lambda ref: read_secret(ref, os.environ))
+def new_box(*, tells: bool = True) -> SecretBox:
+    """`tells`: the log is to have what happens, beside what the caller says of it."""
+    return SecretBox(lambda ref: read_secret(ref, os.environ), tells=tells)
 
 
 def asked_box(catalog: Catalog, *refs: SecretRef | None) -> SecretBox:
     """For a command that runs once: those of `refs` that a box holds are asked for now."""
-    box = new_box()
+    box = new_box(tells=False)
     box.want(catalog.secrets, [ref for ref in refs if ref is not None and _is_held(ref)])
     return box
 

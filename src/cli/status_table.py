@@ -114,7 +114,6 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
 
 def _secret(one: Tree, now_s: float) -> str:
     """What is to be known of it; "" where all is well."""
-    failing = f"can't be asked for: {one['error']}" if one["failures"] else ""
     if one["state"] == "missing":
         return f"missing: {one['error'] or 'it has not answered yet'}"
     said = []
@@ -125,8 +124,8 @@ def _secret(one: Tree, now_s: float) -> str:
         said.append(f"replaced {_span(now_s - one['since_s'])} ago")
     if one["replaced_until_s"]:
         said.append(f"the one before is good for {_span(one['replaced_until_s'] - now_s)} more")
-    if failing:
-        said.append(f"{failing}; its last value is good for {_span(one['good_until_s'] - now_s)} more")
+    if one["failures"]:
+        said.append(f"{one['error']}; its last value is good for {_span(one['good_until_s'] - now_s)} more")
     return "; ".join(said)
 
 

@@ -48,10 +48,11 @@ class _Open:
 
 class SecretBox:
     """Of all threads. `want` says which secrets there are to be, `read` gives one, `look` asks for those that
-    are due. `local` reads what opens stores."""
+    are due. `local` reads what opens stores; `tells`: the log is to have what happens."""
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: Local, *, tells: bool = True) -> None:
         self._local = local
+        self._tells = tells
         self._lock = threading.Condition()  # of what follows; told of each answer
         self._secrets = NO_SECRETS
         self._files = _Open(Files())
@@ -280,7 +281,8 @@ class SecretBox:
                 is_gone, lot = isinstance(answer, Gone), random.random()
                 held = holding.failed(before, str(answer), self._secrets, now_s, lot, is_gone=is_gone)
             self._held[ref] = held
-        _tell(ref, before, held)
+        if self._tells:
+            _tell(ref, before, held)
 
 
 def _store_of(ref: SecretRef) -> str:

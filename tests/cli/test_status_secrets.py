@@ -44,7 +44,7 @@ def told(**more: Any) -> list[str]:
         ({"state": "missing"}, "missing: it has not answered yet"),
         (
             {"failures": 2, "error": "it is sealed"},
-            "can't be asked for: it is sealed; its last value is good for 24 h more",
+            "it is sealed; its last value is good for 24 h more",
         ),
         (
             {"replaced_until_s": NOW_S + 540},

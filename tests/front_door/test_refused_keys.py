@@ -132,3 +132,30 @@ def test_without_any_further_attempt_those_calls_fail_that_were_refused(
         assert {(got.status, GONE in got.body.decode()) for got in done.bad} == {(502, True)}
         assert len(done.bad) == said[NEW, 401] > 0
         assert sum(done.good.values()) == said[OLD, 200] and len(said) == 2
+
+
+def test_a_refusal_of_another_kind_costs_no_call_though_the_old_key_was_revoked(
+    sims: Simulators, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(OLD)
+
+    async def run(broker: Broker) -> Load:
+        async with load(broker.url, [("chat", "openai-chat")], workers=4) as under_way:
+            await under_way.reach(20)
+            sims["main"].script(keys=[OLD, NEW])
+            await asyncio.to_thread(key.write_text, NEW)
+            await asyncio.to_thread(wait_until, lambda: answers(sims)[NEW, 200] > 20)
+            await under_way.reach(under_way.calls + 20)
+            sims["main"].script(keys=[NEW], faults=[{"first": 2, "status": 403}])
+            await asyncio.to_thread(wait_until, lambda: answers(sims)[NEW, 403] == 2)
+            await under_way.reach(under_way.calls + 100)
+            assert state(broker) == "good"
+        return under_way
+
+    with Broker(tmp_path, config(sims, key, "main")) as broker:
+        done = asyncio.run(run(broker))
+        assert not done.bad, done.told(0)
+        # The old one was tried, refused, and let go of.
+        assert answers(sims)[OLD, 401] > 0
+        assert f"file:{key}: main/m refuses the value before the newest as well" in broker.log()
