@@ -24,13 +24,13 @@ from ..core.catalog import Catalog, SecretRef
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
 from ..extproc.capture import CAPTURED
-from ..secrets.box import SecretBox
+from ..secrets.box import SecretBox, secret_place
 from ..settings import place_at
 from ..traffic.place import checked, default_url
 from ..traffic.reports import ENDS_WITHIN_S, Report, Settings, packed
 from ..traffic.sealing import check_can_encrypt, read_key
 from .children import ChildKeeper, log_level
-from .secrets import read_secret, secret_place
+from .secrets import read_secret
 
 log = logging.getLogger("modelbroker.capture")
 

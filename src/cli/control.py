@@ -17,10 +17,11 @@ from prometheus_client import Counter, Gauge
 
 from ..budgets import Keeper, Kept
 from ..core.catalog import CacheStore
+from ..core.causes import Cause
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
 from ..core.prices import NO_PRICES
-from ..core.record import Record
+from ..core.record import Observed, Record
 from ..core.traffic import Sample
 from ..envoyapi import api
 from ..exchange import View
@@ -49,7 +50,7 @@ from .fleet import FleetKeeper
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
 from .prices import price_list_here
-from .readiness import mended, on_loop, same, unbuilt
+from .readiness import is_equal, mended, on_loop, same, unbuilt
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secret_keeper import SecretsKeeper
 from .secrets import files_of
@@ -68,6 +69,9 @@ _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served"
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
 
+# So long after its decision a call has its credential at the latest. One that was decided before there was a
+# new one would not know that it may be refused.
+_DECIDED_S = 0.5
 _WRITE_PATIENCE_S = 2.0
 
 
@@ -128,7 +132,7 @@ class ControlPlane:
             self._writer.put,
             self._trials.take,
             self._captures.records,
-            observe=self._health.observe,
+            observe=self._observe,
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
             opens=self._opens,
@@ -216,6 +220,11 @@ class ControlPlane:
             self._health.close()
             self._secrets.close()
 
+    def _observe(self, seen: Observed) -> None:
+        self._health.observe(seen)
+        if seen.cause is Cause.CREDENTIAL and self._ready is not None:
+            self._health.book.swaps = self._secrets.refused(seen, self._ready.catalog)
+
     def _captured(self, sample: Sample) -> bool:
         self._trials.sampled(sample)
         return self._capture.offer(sample)
@@ -260,9 +269,13 @@ class ControlPlane:
         texts = self._sourcing.read()
         if before is not None and texts == before.texts:
             # Only secrets, or nothing at all, can have changed.
-            said = before.compile_warnings
-            return make_ready(texts, before.catalog, said, os.environ, before, box=self._secrets.box)
+            return self._with_todays_secrets(before)
         return self._prepare(texts, before)
+
+    def _with_todays_secrets(self, ready: Ready) -> Ready:
+        """The same configuration, made ready again."""
+        said = ready.compile_warnings
+        return make_ready(ready.texts, ready.catalog, said, os.environ, ready, box=self._secrets.box)
 
     def _prepare(self, texts: Mapping[str, str], before: Ready | None) -> Ready:
         if self._price_list is None:
@@ -281,6 +294,9 @@ class ControlPlane:
 
     async def _publish(self, ready: Ready, *, proven: bool = False) -> None:
         plan = await self._xds.plan(ready.snapshot)
+        if self._ready is not None and not ready.view.state.spare <= self._ready.view.state.spare:
+            self._streams.set_views(ready.view, {**self._views, ready.view.generation: ready.view})
+            await asyncio.sleep(_DECIDED_S)
         if not proven:  # what was served before has been warned of before
             for warning in ready.warnings:
                 if self._ready is None or warning not in self._ready.warnings:
@@ -332,11 +348,15 @@ class ControlPlane:
                 _RELOADS.labels("refused").inc()
                 log.error("the edited configuration is refused; the last good one goes on\n%s", error)
             self._error = str(error)
+            if current is not None:
+                await self._rotate(current)
             return
         refused, self._newest = self._newest, ready
         refusal = self._xds.store.refusal
-        if refusal is not None and refused is not None and same(refused, ready):
+        if refusal is not None and refused is not None and is_equal(refused, ready):
             self._error = f"Envoy refused it: {refusal.nack.error}"  # and would say the same again
+            if current is not None:
+                await self._rotate(current)
             return
         if self._error:
             log.info("the configuration is good again")
@@ -346,6 +366,13 @@ class ControlPlane:
             return
         _RELOADS.labels("loaded").inc()
         await self._publish(ready)
+
+    async def _rotate(self, current: Ready) -> None:
+        """What is served gets today's secrets, whatever is wrong with the edit beside it."""
+        with contextlib.suppress(Misconfigured):
+            ready = await asyncio.to_thread(self._with_todays_secrets, current)
+            if current is self._ready and not same(current, ready):
+                await self._publish(ready)
 
     async def _follow(self) -> None:
         """Reload at each edit of the configuration or of a secret's file."""
@@ -374,6 +401,7 @@ class ControlPlane:
         if ready is None or ready.snapshot is not snapshot:
             return
         self._served = ready
+        self._health.book.swaps = self._secrets.in_effect(ready)
         log.info("Envoy serves configuration %s", snapshot.revision)
         self._sourcing.serves(snapshot.revision, ready.texts)
 

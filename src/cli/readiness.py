@@ -25,12 +25,18 @@ def same(old: Ready, new: Ready) -> bool:
     return (
         old.snapshot.generation == new.snapshot.generation
         and old.resolved.credentials == new.resolved.credentials
+        and old.resolved.state == new.resolved.state
         and old.resolved.callers == new.resolved.callers
         and old.resolved.ledger_url == new.resolved.ledger_url
         and old.resolved.cache_redis == new.resolved.cache_redis
         and old.redis_password == new.redis_password
         and (old.capture, old.capture_why) == (new.capture, new.capture_why)
     )
+
+
+def is_equal(old: Ready, new: Ready) -> bool:
+    """Envoy would say the same of both: what it knows of secrets it takes, whatever they are."""
+    return old.texts == new.texts and old.snapshot.generation == new.snapshot.generation
 
 
 def unbuilt(ready: Ready, provider: str) -> str | None:

@@ -28,7 +28,7 @@ from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
-from .secrets import Resolved, file_digest, new_box, redis_password, resolve, stored_secrets
+from .secrets import Resolved, file_digest, held_secrets, new_box, resolve
 from .sources import read_texts
 
 # In a table of simulators: the one that serves providers which have none of their own.
@@ -60,9 +60,12 @@ class Ready:
     memory: Memory
     prices: PriceBook = NO_PRICES
     problems: tuple[str, ...] = ()  # what does not hold up the rest, and is no mere warning
-    redis_password: str | None = None
     capture: CaptureSettings | None = None  # None: nothing is captured
     capture_why: str = ""  # why nothing is, where something was to be
+
+    @property
+    def redis_password(self) -> str | None:
+        return self.resolved.redis_password
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -117,11 +120,9 @@ def make_ready(
     )
     catalog = replace(catalog, issuers=issuers)
     if box is not None:
-        box.want(catalog.secrets, stored_secrets(catalog))
-    password = None
+        box.want(catalog.secrets, held_secrets(catalog))
     if catalog.fleet is not None:
         needs_redis()
-        password = redis_password(catalog.fleet, environ, box)
     resolved = resolve(catalog, environ, box)
     capture, capture_why = None, ""
     if catalog.capture.rules:
@@ -146,7 +147,6 @@ def make_ready(
         memory,
         prices,
         problems,
-        password,
         capture,
         capture_why,
     )
@@ -176,7 +176,7 @@ def prepare_path(
     """`prepare` of what is there now: at a path, or in a repository."""
     texts = read_texts(config)
     prices: dict[str, Any] = {"price_list": price_list, "priced_at_s": priced_at_s}
-    return prepare(texts, overrides, os.environ, box=new_box(), **prices)
+    return prepare(texts, overrides, os.environ, box=new_box(tells=False), **prices)
 
 
 def override(catalog: Catalog, overrides: Overrides) -> Catalog:

@@ -11,13 +11,24 @@ from urllib.parse import urlsplit
 
 from ..core.budgets import Fleet
 from ..core.call import Caller, caller_of
-from ..core.catalog import Auth, Catalog, Identity, LedgerPlace, Provider, SecretRef, StoredSecret
+from ..core.catalog import (
+    Auth,
+    CallerEntry,
+    Catalog,
+    Identity,
+    LedgerPlace,
+    Provider,
+    SecretRef,
+    StoredSecret,
+)
 from ..core.errors import Misconfigured
 from ..extproc.cache_redis import check_redis_is_installed
 from ..ledger.place import checked
 from ..policy import State
-from ..secrets.box import SecretBox
+from ..secrets.box import SecretBox, secret_place
+from ..secrets.files import read_file
 from ..secrets.identity import files_of as identity_files
+from ..secrets.store import Away, usable
 from .identities import is_asked_for, without_box
 
 
@@ -35,6 +46,7 @@ class Resolved:
     ledger_url: str = ""
     ledger_why: str = ""  # why its URL can't be read
     cache_redis: str = ""  # the URL of the Redis that the caches of a fleet share; "": none
+    redis_password: str | None = None  # of the fleet's
 
 
 def _references(catalog: Catalog) -> Iterator[SecretRef]:
@@ -48,29 +60,33 @@ def _references(catalog: Catalog) -> Iterator[SecretRef]:
     return (ref for ref in refs if ref is not None)
 
 
-def stored_secrets(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> frozenset[StoredSecret]:
-    """All that `catalog` has in stores, and identities whose tokens are asked for."""
-    return frozenset(
-        ref
-        for ref in _references(catalog)
-        if isinstance(ref, StoredSecret) and (not isinstance(ref, Identity) or is_asked_for(ref, environ))
-    )
+def held_secrets(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> frozenset[SecretRef]:
+    """All that `catalog` has in stores and files, and identities whose tokens are asked for: what a box
+    holds."""
+    return frozenset(ref for ref in _references(catalog) if _is_held(ref, environ))
 
 
-def new_box() -> SecretBox:
-    return SecretBox(lambda ref: read_secret(ref, os.environ))
+def _is_held(ref: SecretRef | None, environ: Mapping[str, str] = os.environ) -> bool:
+    if isinstance(ref, Identity):
+        return is_asked_for(ref, environ)
+    return ref is not None and (isinstance(ref, StoredSecret) or ref.kind == "file")
+
+
+def new_box(*, tells: bool = True) -> SecretBox:
+    """`tells`: the log is to have what happens, beside what the caller says of it."""
+    return SecretBox(lambda ref: read_secret(ref, os.environ), tells=tells)
 
 
 def asked_box(catalog: Catalog, *refs: SecretRef | None) -> SecretBox:
-    """For a command that runs once: those of `refs` that are in stores are asked for now."""
-    box = new_box()
-    box.want(catalog.secrets, [ref for ref in refs if isinstance(ref, StoredSecret)])
+    """For a command that runs once: those of `refs` that a box holds are asked for now."""
+    box = new_box(tells=False)
+    box.want(catalog.secrets, [ref for ref in refs if ref is not None and _is_held(ref)])
     return box
 
 
 def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None = None) -> Resolved:
-    """Read every secret that `catalog` refers to. A missing one rules its provider or caller out. Those in
-    stores come out of `box`."""
+    """Read every secret that `catalog` refers to. A missing one rules its provider or caller out. What
+    `box` holds comes out of it."""
     credentials: dict[str, str] = {}
     out: dict[str, str] = {}
     warnings: list[str] = []
@@ -82,17 +98,7 @@ def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None 
             out[provider.name] = why
             if provider.base_url:  # else the configuration was warned of already, with file and line
                 warnings.append(f"provider {provider.name}: {why}; its members get no calls")
-    callers: dict[str, Caller] = {}
-    for entry in catalog.callers:
-        for ref in entry.keys:
-            digests, why = _digests(ref, environ, box)
-            if not digests:
-                warnings.append(f"caller {entry.name}: {why}; nobody can call with this key")
-            for digest in digests:
-                if digest in callers and callers[digest].name != entry.name:
-                    warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
-                else:
-                    callers[digest] = caller_of(entry)
+    callers = _callers(catalog, environ, box, warnings)
     signing = {
         name: hashlib.sha256(value.encode()).hexdigest()[:12]
         for name, value in credentials.items()
@@ -104,8 +110,40 @@ def resolve(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None 
     cache_redis, why = redis_of(catalog, environ, box)
     if why:
         warnings.append(f"cache.redis: {why}; replies are kept in this broker's memory alone")
-    state = State(out, signing)
-    return Resolved(credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis)
+    spare = [
+        name
+        for name in credentials
+        if (own := catalog.providers[name].credential) is not None and box and len(box.read(own).values) > 1
+    ]
+    password, why = redis_password(catalog.fleet, environ, box)
+    if why:
+        warnings.append(f"redis.credential: {why}; budgets and rollouts are this broker's alone")
+    state = State(out, signing, frozenset(spare))
+    return Resolved(
+        credentials, callers, state, tuple(warnings), ledger_url, ledger_why, cache_redis, password
+    )
+
+
+def _callers(
+    catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None, warnings: list[str]
+) -> Mapping[str, Caller]:
+    """Key digest → who it is. A key that was replaced may be somebody's new one, and is his alone then."""
+    callers: dict[str, Caller] = {}
+    replaced: list[tuple[str, CallerEntry]] = []
+    for entry in catalog.callers:
+        for ref in entry.keys:
+            digests, why = _digests(ref, environ, box)
+            if not digests:
+                warnings.append(f"caller {entry.name}: {why}; nobody can call with this key")
+            for digest in digests[:1]:
+                if digest in callers and callers[digest].name != entry.name:
+                    warnings.append(f"caller {entry.name}: has the same key as {callers[digest].name}")
+                else:
+                    callers[digest] = caller_of(entry)
+            replaced += [(digest, entry) for digest in digests[1:]]
+    for digest, entry in replaced:
+        callers.setdefault(digest, caller_of(entry))
+    return callers
 
 
 def redis_of(catalog: Catalog, environ: Mapping[str, str], box: SecretBox | None = None) -> tuple[str, str]:
@@ -212,24 +250,26 @@ def _credential(
 def _digests(
     ref: SecretRef, environ: Mapping[str, str], box: SecretBox | None
 ) -> tuple[tuple[str, ...], str]:
-    """Of each key that is good now: what a store has replaced is good beside what took its place."""
+    """Of each key that is good now: what was replaced is good beside what took its place."""
     if ref.kind == "sha256":
         return (ref.name,), ""
-    found = [read_secret(ref, environ, box)]
-    if isinstance(ref, StoredSecret) and box is not None:
-        found += [_checked(value.text, str(ref)) for value in box.read(ref).values[1:]]
-    keys = [value for value, _ in found if value is not None]
-    return tuple([hashlib.sha256(key.encode()).hexdigest() for key in keys]), found[0][1]
+    value, why = read_secret(ref, environ, box)
+    keys = [value] if value is not None else []
+    if box is not None and box.holds(ref):
+        keys += [replaced.text for replaced in box.read(ref).values[1:]]
+    return tuple([hashlib.sha256(key.encode()).hexdigest() for key in keys]), why
 
 
-def redis_password(fleet: Fleet, environ: Mapping[str, str], box: SecretBox | None = None) -> str | None:
-    """Raises Misconfigured where it can't be read."""
-    if fleet.credential is None:
-        return None
+def redis_password(
+    fleet: Fleet | None, environ: Mapping[str, str], box: SecretBox | None = None
+) -> tuple[str | None, str]:
+    """(password, why it can't be read), of the fleet's Redis. Misconfigured where it can't come by itself."""
+    if fleet is None or fleet.credential is None:
+        return None, ""
     value, why = read_secret(fleet.credential, environ, box)
-    if value is None:
+    if value is None and not _is_held(fleet.credential):
         raise Misconfigured(500, "no_redis_password", f"redis.credential: {why}")
-    return value
+    return value, why
 
 
 def read_secret(
@@ -238,38 +278,16 @@ def read_secret(
     """(value, why not). White space at the ends is an editor's, never a key's."""
     if ref.kind == "mock":
         return ref.name, ""
+    if box is not None and box.holds(ref):
+        read = box.read(ref)
+        return (read.values[0].text if read.values else None), read.why
     where = secret_place(ref)
     if isinstance(ref, StoredSecret):
-        if box is None:
-            return None, f"{where} was not asked for"
-        read = box.read(ref)
-        return _checked(read.values[0].text, where) if read.values else (None, read.why)
-    if ref.kind == "env":
+        return None, f"{where} was not asked for"
+    try:
+        if ref.kind == "file":
+            return usable(read_file(ref.name), where), ""
         value = environ.get(ref.name, "")
-    else:
-        try:
-            value = Path(ref.name).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            return None, f"{where} is not UTF-8 text"
-        except OSError as error:
-            return None, f"{where} can't be read ({error.strerror})"
-    if not value.strip() and ref.kind == "env":
-        return None, f"{where} is not set"
-    return _checked(value, where)
-
-
-def _checked(value: str, where: str) -> tuple[str | None, str]:
-    value = value.strip()
-    if not value:
-        return None, f"{where} is empty"
-    if not value.isprintable():
-        return None, f"{where} holds characters that no header can carry"
-    return value, ""
-
-
-def secret_place(ref: SecretRef) -> str:
-    if isinstance(ref, Identity):
-        return f"the token of {ref}"
-    if isinstance(ref, StoredSecret):
-        return f"the secret {ref}"
-    return f"the environment variable {ref.name}" if ref.kind == "env" else f"the file {ref.name}"
+        return (usable(value, where), "") if value.strip() else (None, f"{where} is not set")
+    except Away as error:
+        return None, str(error)

@@ -79,6 +79,9 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
         yield f"error      {line}"
     for warning in status["warnings"]:
         yield f"warning    {warning}"
+    for one in status["secrets"]:
+        if said := _secret(one, now_s):
+            yield f"secret     {one['secret']}: {said}"
     hosts = [member.get("envoy") for pool in status["pools"] for member in pool["members"]]
     if not any(hosts):
         yield "           what Envoy itself says of members is not known: give `serve` its --envoy-admin"
@@ -107,6 +110,25 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
             in_a_row = str(member["failures_in_a_row"])
             rows.append((name, in_a_row, last["cause"], str(last["status"]), ago, last["request_id"]))
         yield from aligned(rows)
+
+
+def _secret(one: Tree, now_s: float) -> str:
+    """What is to be known of it; "" where all is well."""
+    if one["state"] == "missing":
+        return f"missing: {one['error'] or 'it has not answered yet'}"
+    said = []
+    if one["state"] == "refused":
+        again = span_words(min(one["refused_until_s"], one["replaced_until_s"]) - now_s)
+        said.append(f"the new value is refused and the one before used; the new one again in {again}")
+    elif one["replaced_until_s"]:
+        said.append(f"replaced {span_words(now_s - one['since_s'])} ago")
+    if one["replaced_until_s"]:
+        said.append(f"the one before is good for {span_words(one['replaced_until_s'] - now_s)} more")
+    if one["failures"]:
+        said.append(
+            f"{one['error']}; its last value is good for {span_words(one['good_until_s'] - now_s)} more"
+        )
+    return "; ".join(said)
 
 
 def _state(member: Tree, now_s: float) -> str:

@@ -61,7 +61,8 @@ class Saved:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What an attempt tells of its member. `cause` is None where it went well; `headers` are those in which
-    providers speak of their limits, by lower-case names; `at_s` (unix time) is when the answer came;
+    providers speak of their limits, by lower-case names; `at_s` (unix time) is when the answer came,
+    `began_s` when the attempt began;
     `is_stream`: the call asked for one; `is_broken`: it failed behind a good status, which is all that
     Envoy's own count of failures has seen."""
 
@@ -73,6 +74,7 @@ class Observed:
     request_id: str = ""
     is_broken: bool = False
     is_stream: bool = False
+    began_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

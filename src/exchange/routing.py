@@ -15,6 +15,7 @@ from ..core.errors import CallError, Unavailable
 from ..policy import Book, decide, preference
 from ..policy.attempts import (
     MOST_ATTEMPTS,
+    MOST_KEYED,
     Outlook,
     Takers,
     Tried,
@@ -35,6 +36,10 @@ from .cheapest import ByCost
 from .course import Course
 from .inbound import Inbound
 from .view import Routed, View
+
+# Until a credential that was refused has given way to another, calls wait so long at most, and look so often.
+# By the second time what it was is known, or another attempt is to show it.
+_SWAP_MS, _SURE_MS, _SWAP_LOOK_S = 10_000, 500, 0.05
 
 
 class Moment(NamedTuple):
@@ -185,7 +190,8 @@ class Routing:
             if decision.pool != pools[-1]:
                 pool, pools = self._pool(decision), (*pools, decision.pool)
             decision = self._without(decision)
-        members = untried(decision.eligible, tried)
+        has_spare = any(member.provider in self._view.state.spare for member in decision.eligible[:1])
+        members = untried(decision.eligible, tried, has_spare=has_spare)
         if not members and self._narrowed is not None and self._narrowed.denial is not None:
             raise self._narrowed.denial
         if action is Action.NEXT_PRIORITY:
@@ -201,6 +207,8 @@ class Routing:
             raise _told(tried, decision, pools, outlook)
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, tried, pools)
+        if (wait_s := self._swap_s(members, tried, pools)) > 0:
+            return Hold(wait_s, self._patience_s(pools))
         now = chosen.now
         if sent(tried) == self._budget(pools):
             # The last attempt is not for one more member of a level that fails, while there is another level.
@@ -208,6 +216,21 @@ class Routing:
         member, others = now[0], (*now[1:], *chosen.soon)
         worth = self._worth(pool, decision.eligible, others, member, tried, pools)
         return Routed(decision, pool, member, worth, len(tried) + 1, pools)
+
+    def _swap_s(self, members: Sequence[Member], tried: Sequence[Tried], pools: Sequence[str]) -> float:
+        """One member alone has refused a credential, which may be new, or the one before it: how long to wait
+        for the other one. Not longer than its pool lets calls wait."""
+        is_swap = tried[-1].cause is Cause.CREDENTIAL and [one.id for one in members] == [tried[-1].member]
+        if not is_swap or not self._patience.has_room:
+            return 0.0
+        waited_ms, now_s = self._patience.waited_ms, self._moment.unix_s
+        known = self._book.swaps.settled.get(members[0].provider)
+        if known is not None and known.since_s <= now_s < known.until_s:
+            began_s = now_s - (self._moment.monotonic_ms - self._patience.started_ms) / 1000
+            has_turned = known.is_back and len(tried) == 1 and began_s < known.since_s
+            if has_turned or waited_ms >= _SURE_MS * len(tried):
+                return 0.0
+        return min(_SWAP_LOOK_S, (_SWAP_MS - waited_ms) / 1000, self._patience_s(pools))
 
     def _degraded(self, decision: Decision) -> Decision:
         """In the pool that a budget says, where it says one: that is the operator's to say."""
@@ -301,7 +324,12 @@ class Routing:
             self._enters(pool, tried) if pool.on else frozenset(),
             bool(tried) and tells(tried),
             (sent(tried) if tried else 0) >= self._budget(pools),
+            len(eligible) == 1 and len(tried) + 1 < MOST_KEYED and self._may_turn(member),
         )
+
+    def _may_turn(self, member: Member) -> bool:
+        """Does its provider have a credential behind the newest, that may be another matter to it?"""
+        return member.provider in self._view.state.spare and member.id not in self._book.swaps.deaf
 
     def _enters(self, pool: Pool, tried: Sequence[Tried]) -> frozenset[str]:
         """Of the pools that this one sends calls on to, those that have somebody left for this call."""

@@ -21,6 +21,8 @@ from .health import Book, Effect, is_guess
 UNSENT = frozenset((Cause.CAPACITY, Cause.NOT_CARRIED))
 # Envoy runs a call through its filters no more often than this, budget or not.
 MOST_ATTEMPTS = 31
+# Attempts at one member alone whose new credential is refused: by some of them that is known for sure.
+MOST_KEYED = 3
 _SHAKY_S = 60.0
 # Long enough for news to have become weights at every Envoy.
 _NEWS_S = 2.0
@@ -155,11 +157,16 @@ def takers(
     return Takers(tuple(able), False, soon, min(waits.values(), default=None))
 
 
-def untried(eligible: Sequence[Member], tried: Sequence[Tried]) -> tuple[Member, ...]:
-    """Of `eligible`, who may get another attempt: who had none yet; who is alone, once more."""
+def untried(
+    eligible: Sequence[Member], tried: Sequence[Tried], *, has_spare: bool = False
+) -> tuple[Member, ...]:
+    """Of `eligible`, who may get another attempt: who had none yet; who is alone, once more, and twice where
+    its new credential was refused and it `has_spare`: it may be gone back to that."""
     had = [one.member for one in tried]
     if len(eligible) == 1 and had and set(had) == {eligible[0].id}:
         may_again = len(had) == 1 and tried[0].cause in _AGAIN
+        if has_spare and {one.cause for one in tried} == {Cause.CREDENTIAL}:
+            may_again = len(had) < MOST_KEYED
         return tuple(eligible) if may_again else ()
     return tuple(member for member in eligible if member.id not in had)
 
@@ -195,6 +202,7 @@ def handed_back(
     enters: frozenset[str],
     tells: bool,
     is_last: bool = False,
+    is_keyed: bool = False,
 ) -> tuple[Cause, ...]:
     """The causes for which an attempt that fails is worth another one; the others' answers are the client's.
 
@@ -202,7 +210,8 @@ def handed_back(
     `is_alone`: the attempt is for the only member, and may be made once more; `enters`: other pools that have
     a member for the call; `tells`: earlier attempts failed as well, and where the member can't even be asked,
     the client is told of them; `is_last`: the budget has room for this attempt and no other, but if nothing
-    was sent, it was none.
+    was sent, it was none; `is_keyed`: the only member's new credential may be refused, and the one before it
+    be gone back to.
     """
     actions: dict[Cause, Action | str] = {**DEFAULT_ACTIONS, **dict(on)}
     worth = []
@@ -211,7 +220,10 @@ def handed_back(
         if cause in ALWAYS_CLIENTS or (is_last and cause not in UNSENT):
             continue
         if (
-            (action is Action.NEXT and (has_next or (is_alone and cause in _AGAIN)))
+            (
+                action is Action.NEXT
+                and (has_next or (is_alone and cause in _AGAIN) or (is_keyed and cause is Cause.CREDENTIAL))
+            )
             or (action is Action.NEXT_PRIORITY and has_later)
             or action in enters
             or (cause is Cause.NOT_CARRIED and tells)

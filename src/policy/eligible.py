@@ -101,11 +101,13 @@ Reason = tuple[str, str]  # (code, why)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is true now and not in the configuration: providers that can't be used, and why; and, where a
-    credential stands in Envoy's configuration itself, provider → its digest."""
+    """What is true now and not in the configuration: providers that can't be used, and why; where a
+    credential stands in Envoy's configuration itself, provider → its digest; and providers with a new
+    credential whose `spare` is the one before, for as long as that is good."""
 
     providers_out: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     signing: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    spare: frozenset[str] = frozenset()
 
 
 def served_dialect(dialects: tuple[str, ...], surface: Surface) -> str:

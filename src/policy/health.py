@@ -10,13 +10,16 @@ Envoy ejects is of a pool; all else is of the member, in every pool that has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
 from ..core.causes import BLAMELESS, Cause
 from ..core.record import Observed
+from .holding import Settled
 from .limits import EASED_BELOW, Limit, limits_of, wait_of
 
 # The smallest share of a member: without any, nobody would hear that it is well again.
@@ -258,6 +261,17 @@ def _changes(standing: Standing, ejection: Ejection | None, ramps_s: Iterable[fl
             yield from (end_s + ramp_s * step / len(RAMP) for step in range(len(RAMP) + 1))
 
 
+class Swaps(NamedTuple):
+    """Of providers' credentials that may be new and refused. `settled`: provider → what its calls surely go
+    with; `deaf`: members that refused the new one and the one before."""
+
+    settled: Mapping[str, Settled] = MappingProxyType({})
+    deaf: frozenset[str] = frozenset()
+
+
+NO_SWAPS = Swaps()
+
+
 class _Kept(msgspec.Struct):
     """What of a book is written down. Ejections are Envoy's to tell."""
 
@@ -271,6 +285,7 @@ class Book:
 
     standings: dict[str, Standing] = field(default_factory=dict)
     ejections: dict[tuple[str, str], Ejection] = field(default_factory=dict)
+    swaps: Swaps = NO_SWAPS
     eased: frozenset[str] = frozenset()  # `notable`, when Envoys were last told
 
     # -- what happens

@@ -185,16 +185,18 @@ def observed_of(entry: AnyMessage, request_id: str, attempt: Attempt, now_s: flo
     waited_ms = attempt.first_byte_ms
     if waited_ms is None or is_broken_off:  # it went well until its end
         waited_ms = attempt.duration_ms
+    at_s = _answered_s(attempt.started_s, waited_ms / 1000, attempt.duration_ms / 1000, now_s)
     return Observed(
         member=attempt.member,
         status=status,
         cause=cause,
         # What was said of limits at the beginning is not news at the end.
         headers={} if is_broken_off else dict(entry.response.response_headers),
-        at_s=_answered_s(attempt.started_s, waited_ms / 1000, attempt.duration_ms / 1000, now_s),
+        at_s=at_s,
         request_id=request_id,
         is_broken=is_broken_off and attempt.status >= 200,
         is_stream=(told := _told(entry.common_properties)) is not None and _OF_A_STREAM in told,
+        began_s=at_s - waited_ms / 1000,
     )
 
 

@@ -17,7 +17,7 @@ from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
 from .aws_identity import acting_as
-from .store import TIMEOUT_S, Away, Gone, Opener, SecretStore, field_of
+from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore, field_of
 
 # A version is named by its id, or by a label such as AWSPREVIOUS.
 _VERSION_ID = re.compile(r"[A-Za-z0-9-]{32,64}")
@@ -65,7 +65,7 @@ def _away(ref: StoredSecret, code: str) -> Away:
     if code in _GONE:
         return Gone(f"{ref.name} is not there")
     if code in _DENIED:
-        return Away(f"the broker may not read {ref.name} ({code})")
+        return Denied(f"the broker may not read {ref.name} ({code})")
     return Away(f"it answers with {code or 'an error'}")
 
 

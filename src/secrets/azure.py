@@ -19,7 +19,7 @@ from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
 from .azure_identity import default_credential
-from .store import TIMEOUT_S, Away, Gone, Opener, SecretStore
+from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore
 
 
 class KeyVault:
@@ -52,7 +52,7 @@ class KeyVault:
             raise Away("the broker has no identity that the vault knows") from None
         except HttpResponseError as error:
             if error.status_code == 403:
-                raise Away(f"the broker may not read {ref.name}, or it is disabled") from None
+                raise Denied(f"the broker may not read {ref.name}, or it is disabled") from None
             raise Away(f"it answers with {error.status_code}") from None
         except (ServiceRequestError, ServiceResponseError) as error:
             raise Away(f"it can't be reached ({type(error).__name__})") from None

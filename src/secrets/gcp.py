@@ -21,7 +21,7 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
-from .store import TIMEOUT_S, Away, Gone, Opener, SecretStore
+from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _HOST = "https://secretmanager.googleapis.com"
@@ -44,7 +44,7 @@ class SecretManager:
         except (answers.NotFound, answers.BadRequest):  # the latter: disabled, or destroyed
             raise Gone(f"{ref.name} is not there, or has no such version") from None
         except (answers.Forbidden, answers.Unauthorized):
-            raise Away(f"the broker may not read {ref.name}") from None
+            raise Denied(f"the broker may not read {ref.name}") from None
         except answers.GoogleAPICallError as error:
             raise Away(f"it answers with {type(error).__name__}") from None
         except google.auth.exceptions.GoogleAuthError as error:

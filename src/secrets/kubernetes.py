@@ -18,7 +18,7 @@ import urllib3.exceptions
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
-from .store import TIMEOUT_S, Away, Gone, Opener, SecretStore, field_of
+from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore, field_of
 
 # Where a pod finds its service account. Source: "Accessing the Kubernetes API from a Pod".
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -62,7 +62,7 @@ def _away(ref: StoredSecret, namespace: str, status: Any) -> Away:
     if status == 404:
         return Gone(f"{ref.name} is not there, in {namespace}")
     if status in (401, 403):
-        return Away(f"the broker may not read {ref.name} in {namespace}")
+        return Denied(f"the broker may not read {ref.name} in {namespace}")
     return Away(f"it answers with {status}")
 
 

@@ -16,6 +16,8 @@ from .identity import SUFFIX
 
 # A store that takes longer counts as away.
 TIMEOUT_S = 5
+# No key, URL or password is longer; Envoy would take no header of that length.
+MOST_CHARS = 16_384
 
 
 class Away(Exception):
@@ -25,6 +27,10 @@ class Away(Exception):
 
 class Gone(Away):
     """The store answers that there is no such secret."""
+
+
+class Denied(Away):
+    """It does not let the broker have this one secret; others it may."""
 
 
 class SecretStore(Protocol):
@@ -49,13 +55,14 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
 }
 # On the level `debug` these write what they sent and were answered, secrets and tokens among it; and what
 # goes wrong is the box's to say, once.
-_TALKATIVE = ("azure", "boto3", "botocore", "google", "hvac", "kubernetes", "msal")
+_TALKATIVE = ("azure", "boto3", "botocore", "google", "hvac", "kubernetes", "msal", "urllib3")
 # Reads what opens a store: the name of a credential of StorePlace → its text. Raises Away.
 Opener = Callable[[str], str]
 
 
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:
     """Nothing is asked yet. Misconfigured where what it needs is not installed."""
+    hush()
     module, needs, extra = _KINDS[place.kind]
     if not is_installed(place.kind):
         where = "credential" if place.kind.endswith(SUFFIX) else "secrets.stores"
@@ -64,12 +71,16 @@ def open_store(place: StorePlace, opener: Opener) -> SecretStore:
             "missing_extra",
             f"{where}: {place.name} needs the package {needs}: pip install 'modelbroker[{extra}]'",
         )
-    for talkative in _TALKATIVE:
-        logging.getLogger(talkative).setLevel(logging.CRITICAL)
     found: Callable[[StorePlace, Opener], SecretStore] = importlib.import_module(
         f".{module}", __package__
     ).open_store
     return found(place, opener)
+
+
+def hush() -> None:
+    """Clients of stores say nothing in the log."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def is_installed(kind: str) -> bool:
@@ -93,3 +104,16 @@ def field_of(fields: Mapping[str, object], ref: StoredSecret) -> str:
     if not isinstance(value, str):
         raise Gone(f"{ref.name}{f', field {ref.field},' if ref.field else ''} is no text")
     return value
+
+
+def usable(text: str, where: str) -> str:
+    """`text` without the white space at its ends, which is an editor's and never a key's. Raises Gone where
+    that is no secret at all."""
+    text = text.strip()
+    if not text:
+        raise Gone(f"{where} is empty")
+    if len(text) > MOST_CHARS:
+        raise Gone(f"{where} is longer than {MOST_CHARS:,} characters")
+    if not text.isprintable():
+        raise Gone(f"{where} holds characters that no header can carry")
+    return text

@@ -16,7 +16,7 @@ import requests
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
-from .store import TIMEOUT_S, Away, Gone, Opener, SecretStore, field_of
+from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore, field_of
 
 # A token is renewed, or got anew, once so much of its life is over.
 _RENEWED_AT = 0.6
@@ -50,7 +50,7 @@ class Vault:
             raise Gone(f"{ref.name} is not there") from None
         except (hvac.exceptions.Forbidden, hvac.exceptions.Unauthorized):
             self._is_in = False  # the token may have been taken back
-            raise Away(f"the broker may not read {ref.name}") from None
+            raise Denied(f"the broker may not read {ref.name}") from None
         except hvac.exceptions.VaultDown:
             raise Away("it is sealed, or in maintenance") from None
         except hvac.exceptions.RateLimitExceeded:

@@ -160,7 +160,8 @@ class SecretsIn(Model):
         Secrets().keep_s * 1_000,
     )
     overlap: Annotated[int, BeforeValidator(values.duration(0, 24 * 30 * _HOUR_MS))] = field(
-        "How long a caller's key that was replaced is still taken, and a secret that was deleted still used.",
+        "How long a value that was replaced is good beside its successor (a caller's key is taken, a "
+        "provider's used while the new one is refused), and one that was deleted still used. Of files, too.",
         "duration",
         "give e.g. 10m, or 0s",
         Secrets().overlap_s * 1_000,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from modelbroker.cli.readiness import same
 from modelbroker.cli.runtime import Overrides, prepare
-from modelbroker.cli.secrets import files_of, resolve, stored_secrets
+from modelbroker.cli.secrets import asked_box, files_of, held_secrets, new_box, resolve
+from modelbroker.core.budgets import Fleet
 from modelbroker.core.catalog import (
     Auth,
     CacheStore,
     Caching,
+    CallerEntry,
     Catalog,
     Identity,
     Pool,
@@ -19,6 +23,8 @@ from modelbroker.core.catalog import (
     SecretRef,
     identity,
 )
+from modelbroker.core.errors import Misconfigured
+from modelbroker.core.secrets import NO_SECRETS
 from modelbroker.secrets import store
 
 AWS = identity("aws", {"region": "us-east-1"})
@@ -129,7 +135,7 @@ def test_what_is_asked_for_in_its_cloud(bare: None, monkeypatch: pytest.MonkeyPa
     built_in = identity("gcp", instead="GOOGLE_ACCESS_TOKEN")
 
     def asked(ref: Identity, environ: dict[str, str]) -> bool:
-        return stored_secrets(catalog(ref), environ) == {ref}
+        return held_secrets(catalog(ref), environ) == {ref}
 
     assert [asked(ref, {}) for ref in (AWS, role, gcp, built_in)] == [False, True, True, False]
     (why,) = resolve(catalog(built_in, auth=Auth.BEARER), {}).state.providers_out.values()
@@ -144,7 +150,7 @@ def test_what_is_asked_for_in_its_cloud(bare: None, monkeypatch: pytest.MonkeyPa
     assert [asked(ref, token) for ref in (gcp, built_in)] == [True, False]
     assert resolve(catalog(built_in, auth=Auth.BEARER), token).credentials == {"p": "ya29.x"}
     # A provider that is not set up asks nobody.
-    assert stored_secrets(catalog(gcp, base_url=""), {}) == frozenset()
+    assert held_secrets(catalog(gcp, base_url=""), {}) == frozenset()
 
 
 def test_a_file_that_is_none_of_aws(home: Path) -> None:
@@ -232,3 +238,27 @@ pools: [{{name: p, members: [{{provider: openai, model: gpt-5}}]}}]
     after = prepare({"a": text}, Overrides(), {}, before)
     assert (before.redis_password, after.redis_password) == ("one", "two")
     assert not same(before, after) and same(after, prepare({"a": text}, Overrides(), {}, after))
+
+
+def test_a_key_that_was_replaced_is_its_new_owners_alone(tmp_path: Path) -> None:
+    refs = [SecretRef("file", str(tmp_path / name)) for name in "ab"]
+    told = Catalog("r", {}, tuple(CallerEntry(ref.name[-1], (ref,)) for ref in refs), {}, ())
+    box = new_box()
+    for keys in (("one", "two"), ("two", "one")):  # two callers change their keys
+        for ref, key in zip(refs, keys, strict=True):
+            Path(ref.name).write_text(key)
+        box.want(NO_SECRETS, refs)
+    resolved = resolve(told, {}, box)
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in ("one", "two")]
+    assert [resolved.callers[digest].name for digest in digests] == ["b", "a"]
+    assert not resolved.warnings
+
+
+def test_a_redis_password_that_may_come_holds_nothing_up(tmp_path: Path) -> None:
+    fleet = Fleet("redis://r:6379/0", SecretRef("file", str(tmp_path / "none")))
+    told = Catalog("r", {}, (), {}, (), fleet=fleet)
+    resolved = resolve(told, {}, asked_box(told, fleet.credential))
+    assert resolved.redis_password is None
+    assert "redis.credential: the file" in resolved.warnings[0]
+    with pytest.raises(Misconfigured, match=r"redis\.credential: the environment variable PW is not set"):
+        resolve(replace(told, fleet=replace(fleet, credential=SecretRef("env", "PW"))), {})

@@ -96,6 +96,17 @@ def test_who_is_alone_is_asked_again_where_that_can_help() -> None:
     assert not alone & {Cause.TIMEOUT, Cause.RATE_LIMIT, Cause.CREDENTIAL, Cause.CAPACITY}
 
 
+def test_who_is_alone_with_a_new_credential_is_asked_until_that_is_known_to_be_refused() -> None:
+    assert Cause.CREDENTIAL in worth(has_next=False, is_keyed=True)
+    assert Cause.CREDENTIAL not in worth(has_next=False, is_keyed=True, is_last=True)
+    (one,) = members(0)
+    tried = [Tried(one.id, Cause.CREDENTIAL)]
+    assert untried((one,), tried) == ()
+    assert untried((one,), tried, has_spare=True) == untried((one,), tried * 2, has_spare=True) == (one,)
+    assert untried((one,), tried * 3, has_spare=True) == ()
+    assert untried((one,), [*tried, Tried(one.id, Cause.SERVER)], has_spare=True) == ()
+
+
 def test_what_nobody_can_carry_is_the_clients_to_change() -> None:
     one, two = members(0, 0)
     assert not tells(())

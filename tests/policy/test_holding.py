@@ -7,7 +7,18 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.secrets import Secrets
-from modelbroker.policy.holding import UNASKED, Held, Value, at, changes_s, failed, fetched, renewed_s
+from modelbroker.policy.holding import (
+    UNASKED,
+    Held,
+    Value,
+    at,
+    changes_s,
+    failed,
+    fetched,
+    is_due,
+    renewed_s,
+    under,
+)
 
 SECRETS = st.builds(
     Secrets,
@@ -96,6 +107,30 @@ def test_a_token_is_fetched_five_minutes_before_its_end() -> None:
     held = fetched(UNASKED, Value("t", expires_s=900.0), secrets, 0.0)
     assert held.next_s == 600
     assert held.until_s == 900
+
+
+def test_what_was_good_no_longer_is_not_good_beside_its_successor() -> None:
+    secrets = Secrets(keep_s=100, overlap_s=600)
+    held = fetched(UNASKED, Value("a"), secrets, 0.0)
+    assert at(fetched(held, Value("b"), secrets, 101.0), 101.0) == (Value("b"),)
+    # One that was deleted ends when that said, whatever comes in its place.
+    gone = failed(held, "gone", Secrets(overlap_s=10), 50.0, 0.5, is_gone=True)
+    held = fetched(gone, Value("b"), secrets, 55.0)
+    assert held.before_until_s == 60.0
+
+
+def test_other_times_hold_at_once() -> None:
+    long, short = Secrets(refresh_s=3_600), Secrets(refresh_s=10, keep_s=60, overlap_s=5)
+    held = fetched(fetched(UNASKED, Value("a"), long, 0.0), Value("b"), long, 100.0)
+    assert held.before_until_s == 700.0 and not is_due(held, long, 110.0)
+    held = under(held, short, 110.0)
+    assert (held.before_until_s, held.until_s) == (105.0, 170.0)
+    assert is_due(held, short, 110.0)
+
+
+def test_a_clock_that_is_set_back_puts_nothing_off() -> None:
+    held = fetched(UNASKED, Value("a"), Secrets(), 100_000.0)
+    assert not is_due(held, Secrets(), 100_000.0) and is_due(held, Secrets(), 90_000.0)
 
 
 def test_a_value_does_not_tell_itself() -> None:

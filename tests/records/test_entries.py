@@ -195,7 +195,8 @@ def test_what_an_attempt_tells_of_its_member() -> None:
     entry = seen_entry(200)
     entry.response.response_headers["x-ratelimit-remaining-tokens"] = "7"
     headers = {"x-ratelimit-remaining-tokens": "7"}
-    assert seen_of(entry) == Observed("a/models/m", 200, None, headers, 1_700_000_000.75, "r")
+    at_s, began_s = 1_700_000_000.75, 1_700_000_000.5
+    assert seen_of(entry) == Observed("a/models/m", 200, None, headers, at_s, "r", began_s=began_s)
 
 
 @given(

@@ -35,6 +35,7 @@ class SimulatedVault:
     secrets: dict[str, list[dict[str, Any] | None]] = field(default_factory=dict)  # path → its versions
     approles: dict[str, str] = field(default_factory=dict)  # role id → secret id
     pods: dict[str, str] = field(default_factory=dict)  # role → the service account's token
+    forbidden: set[str] = field(default_factory=set)  # paths that no token may read
     token_ttl_s: float = 3_600.0
     asked: list[str] = field(default_factory=list)
 
@@ -75,8 +76,12 @@ class SimulatedVault:
         """Its newest version."""
         self.secrets[path][-1] = None
 
-    def close(self) -> None:
+    def answer_all(self) -> None:
+        """To those that hang."""
         self._hanging.set()
+
+    def close(self) -> None:
+        self.answer_all()
         self._server.shutdown()
         self._server.server_close()
 
@@ -95,7 +100,6 @@ class SimulatedVault:
                 return 429, {"errors": ["request path: rate limit quota exceeded"]}
             case "hangs":
                 self._hanging.wait(30)
-                return 503, {"errors": []}
         if headers.get("X-Vault-Namespace", "").strip("/") != self.namespace:
             return 404, {"errors": ["no handler for route"]}
         if path.startswith("auth/") and path.endswith("/login"):
@@ -107,6 +111,8 @@ class SimulatedVault:
             return 200, {"data": {"ttl": int(token.ttl_s), "renewable": token.renewable}}
         if path == "auth/token/renew-self":
             return self._renew(headers["X-Vault-Token"], token)
+        if path.removeprefix("secret/data/") in self.forbidden:
+            return 403, {"errors": ["permission denied"]}
         if path.startswith("secret/data/") and method == "GET":
             return self._read(path.removeprefix("secret/data/"), parse_qs(parts.query))
         return 404, {"errors": []}
