@@ -367,7 +367,7 @@ def test_a_box_keeps_a_token_to_its_end_while_the_service_is_away(
     path = tmp_path / "key.json"
     path.write_text(google_server.account_file())
     ref = identity("gcp", {"credential_file": str(path)})
-    google_server.lives_s = 8.0
+    google_server.lives_s = 12.0
     box = SecretBox(lambda _: (None, ""))
     box.want(Secrets(), [ref])
     first = box.read(ref).values[0]
