@@ -125,9 +125,8 @@ def _secret(one: Tree, now_s: float) -> str:
     if one["replaced_until_s"]:
         said.append(f"the one before is good for {span_words(one['replaced_until_s'] - now_s)} more")
     if one["failures"]:
-        said.append(
-            f"{one['error']}; its last value is good for {span_words(one['good_until_s'] - now_s)} more"
-        )
+        left = span_words(one["good_until_s"] - now_s)
+        said.append(f"{one['error']}; its last value is good for {left} more")
     return "; ".join(said)
 
 
