@@ -35,6 +35,8 @@ def check_path(path: Path, *, with_envoy: bool) -> int:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
     if ready.capture_why:
         raise Misconfigured(500, "capture_unset", located(ready.capture_why, ready.texts))
+    if ready.telemetry_why:
+        raise Misconfigured(500, "telemetry_unset", located(ready.telemetry_why, ready.texts))
     for name in _functions(ready.catalog):
         function_named(name)
     judged = ""
