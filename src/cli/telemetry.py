@@ -72,10 +72,11 @@ class TelemetryKeeper(FollowerKeeper[Settings]):
 
     def __init__(self, state_dir: Path) -> None:
         super().__init__("the exporter of telemetry", log, "modelbroker.telemetry.follow", state_dir)
-        self._since_s = time.time()
+        self._since_s = 0.0  # when it was wanted first
 
     def configured(self, settings: Settings | None, why: str) -> None:
         if settings is not None:
+            self._since_s = self._since_s or time.time()
             folder = str(self._folder.absolute())
             settings = msgspec.structs.replace(settings, folder=folder, since_s=self._since_s)
         self.want(settings, why)

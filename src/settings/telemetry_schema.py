@@ -55,7 +55,8 @@ class OtlpIn(Model):
     """Where a collector takes OTLP."""
 
     endpoint: Annotated[str, PlainValidator(values.base_url)] = field(
-        "Its URL; `https://` is TLS. Over `http`, `/v1/traces` and `/v1/logs` come behind it.",
+        "Its URL, with the port where that is not 443 (or 80): gRPC's is often 4317. `https://` is TLS. With "
+        "`protocol: http`, `/v1/traces` and `/v1/logs` come behind it.",
         "URL",
         _RIGHT_URL,
     )

@@ -27,6 +27,8 @@ _PATHS = {"traces": "/v1/traces", "logs": "/v1/logs"}
 # What says that it can't read this request, whenever it is sent. All else is somebody's to mend, or passes.
 _BAD_STATUSES = frozenset((400, 413, 422))
 _BAD_CODES = frozenset((grpc.StatusCode.INVALID_ARGUMENT,))
+_TOO_LARGE = "message larger than max"  # as gRPC says it, by a code that has other meanings, too
+_PORTS = {"http": 80, "https": 443}
 _MOST_REPLY = 1 << 20
 _MOST_TEXT = 200
 _MOST_WAIT_S = 600.0
@@ -67,7 +69,8 @@ class GrpcSender:
     def __init__(self, settings: Settings, authorities: bytes | None) -> None:
         self._settings = settings
         url = urlsplit(settings.endpoint)
-        target = f"{url.hostname}:{url.port or 4317}"
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        target = f"{host}:{url.port or _PORTS[url.scheme]}"
         compression = (
             grpc.Compression.Gzip if settings.compression == GZIP else grpc.Compression.NoCompression
         )
@@ -90,7 +93,8 @@ class GrpcSender:
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""
             why = _in_short(f"{code.name}: {details}", settings)
-            raise (Bad(why) if code in _BAD_CODES else Unsent(why)) from None
+            is_bad = code in _BAD_CODES or _TOO_LARGE in details.lower()
+            raise (Bad(why) if is_bad else Unsent(why)) from None
         except ValueError as error:  # a header that gRPC does not carry
             raise Unsent(_in_short(str(error), settings)) from None
         return _rejected(kind, reply)
@@ -124,7 +128,7 @@ class HttpSender:
         is_fresh = self._connection is None
         try:
             status, after_s, reply = self._post(_PATHS[kind], request, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # also a header that HTTP has not
             self.close()
             if not is_fresh and isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
                 return self.send(kind, _plain(request, settings))  # it had been closed while nothing was said
@@ -149,10 +153,10 @@ class HttpSender:
 
     def _connect(self) -> http.client.HTTPConnection:
         host, timeout_s = self._url.hostname or "", self._settings.timeout_s
+        port = self._url.port or _PORTS[self._url.scheme]
         if self._context is not None:
-            port = self._url.port or 443
             return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._context)
-        return http.client.HTTPConnection(host, self._url.port or 80, timeout=timeout_s)
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
     def close(self) -> None:
         if self._connection is not None:

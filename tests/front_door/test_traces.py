@@ -24,7 +24,7 @@ EXPORTER = "modelbroker.telemetry.follow"
 
 @pytest.fixture(scope="module")
 def sims() -> Iterator[Simulators]:
-    with Simulators("a", "b", "c") as simulators:
+    with Simulators("a", "b", "c", "d") as simulators:
         yield simulators
 
 
@@ -42,6 +42,7 @@ def config(sims: Simulators, telemetry: dict[str, Any]) -> dict[str, Any]:
             provider("a", sims["a"].port, ["openai-chat", "openai-embeddings"], BASES["openai-chat"]),
             provider("b", sims["b"].port, "anthropic-messages"),
             provider("c", sims["c"].port, "openai-chat", BASES["openai-chat"]),
+            provider("d", sims["d"].port, "bedrock-converse"),
         ],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}, "team": "qa", "agent": "bot"}],
         "pools": [
@@ -53,6 +54,7 @@ def config(sims: Simulators, telemetry: dict[str, Any]) -> dict[str, Any]:
                 "hedge": {"after": "100ms", "reply_after": "100ms", "share": "100%"},
             },
             {"name": "three", **patient, "members": [*two, {"provider": "c", "model": "o", "priority": 2}]},
+            {"name": "signed", **patient, "members": [{"provider": "d", "model": "p"}]},
             {"name": "kept", "cache": "short-context", "members": [{"provider": "c", "model": "o"}]},
         ],
         "rules": [{"name": "no-tools", "match": {"tools": True}, "deny": "not with tools"}],
@@ -193,6 +195,18 @@ def test_two_attempts_side_by_side_have_spans_of_their_own(
     told = [*parents(sims, "a"), *parents(sims, "b")]
     assert told == [f"00-{TRACE}-{span.span_id}-01" for span in attempts] and len(set(told)) == 2
     assert attempts[0].end_ns >= attempts[1].start_ns
+
+
+def test_a_request_that_is_signed_has_its_span_beside_the_signature(
+    broker: Broker, sims: Simulators, collector: Collector
+) -> None:
+    (got,) = make(broker.url, [Ask("signed", headers=PARENT)])
+    assert got.is_whole, str(got)
+    _, (attempt,) = seen(broker, collector, got)
+    assert attempt["gen_ai.provider.name"] == "aws.bedrock"
+    headers = dict(sims["d"].settled_calls()[0]["headers"])
+    assert headers["traceparent"] == f"00-{TRACE}-{attempt.span_id}-01"
+    assert "traceparent" not in headers["authorization"]  # a proxy on the way may put its own there
 
 
 def test_calls_that_ask_nobody(broker: Broker, sims: Simulators, collector: Collector) -> None:

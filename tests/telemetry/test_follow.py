@@ -128,6 +128,22 @@ def test_a_call_that_no_collector_takes_is_counted_and_left(
     exporter.close()
 
 
+def test_a_batch_that_is_too_large_for_one_request_goes_in_several(
+    tmp_path: Path, collector: Collector
+) -> None:
+    records = [record(number) for number in range(200)]
+    for one in records:
+        one.user = "u" * 40_000
+    file = RecordFile(tmp_path)
+    file.write(records)
+    file.close()
+    exporter = Exporter(settings(tmp_path, collector))
+    to_the_end(exporter)
+    assert sorted(spans(collector)) == sorted(logs(collector)) == list(range(200))
+    assert exporter.report().refused == 0
+    exporter.close()
+
+
 def test_a_line_that_is_no_record_holds_up_nothing(tmp_path: Path, collector: Collector) -> None:
     write(tmp_path, 1)
     with (tmp_path / CALLS).open("ab") as file:
