@@ -86,6 +86,7 @@ def works() -> dict[str, Callable[[], Any]]:
 
         return work
 
+    traced = traced_call(small)
     wire = _Wire(seen)
     forward = outer_call(small)
     return {
@@ -93,6 +94,7 @@ def works() -> dict[str, Callable[[], Any]]:
         "read the facts of a 100 KB body": lambda: dialect.read(large),
         "decide": lambda: decide(facts, seen.catalog, seen.state),
         "OuterCall, headers and 1 KB body to Forward": lambda: outer_call(small),
+        "... traced, in an agent's trace": traced,
         "... with one budget, and settled": budgeted(with_budgets(1)),
         "... with two budgets and three rate limits, and settled": budgeted(with_budgets(3)),
         "OuterCall, headers and 100 KB body to Forward": lambda: outer_call(large),
@@ -108,6 +110,22 @@ def works() -> dict[str, Callable[[], Any]]:
         "... the same with two budgets and three rate limits": paid_work(small, 3),
         **cached_works(small),
     }
+
+
+def traced_call(body: bytes) -> Callable[[], None]:
+    """The call of an agent that has a trace, to Forward."""
+    config = {**targets.broker_config(1), "telemetry": {"traces": "on"}}
+    seen = prepare(
+        {"broker.yaml": yaml.safe_dump(config)}, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}
+    ).view
+    inbound = Inbound([*_headers(), ("traceparent", f"00-{'4b' * 16}-{'00f0' * 4}-01")])
+
+    def work() -> None:
+        call = OuterCall(seen, "0190a5d3c4b27cde8f0123456789abcd")
+        call.on_headers(inbound, ends=False)
+        call.on_body(body, Moment(0.0, 0))
+
+    return work
 
 
 def paid_work(body: bytes, budgets: int, to_end: bool = True) -> Callable[[], None]:

@@ -83,7 +83,7 @@ def settings_of(
 def located(why: str, texts: Mapping[str, str]) -> str:
     """Why there are no settings, and where: `a.yaml:3: capture.encryption.key: …`."""
     field, _, rest = why.partition(": ")
-    path = [int(part) if part.isdecimal() else part for part in re.findall(r"\w+", field)]
+    path = [int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", field)]
     return f"{place_at(texts, *path)}: {rest}"
 
 

@@ -30,7 +30,7 @@ from ..extproc.cache_redis import RedisReplies
 from ..extproc.capture import CaptureDesk
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
-from ..journal.writing import CALLS, Mark
+from ..journal.writing import CALLS, Mark, Reader
 from ..policy.hedging import HedgeTally
 from ..records.file import RecordFile, written_since
 from ..records.opens import OpenCalls
@@ -59,6 +59,7 @@ from .sources import Source
 from .sourcing import Sourcing, revision_routes
 from .state import call_key
 from .status import PoolsShown, shown_members
+from .telemetry import TelemetryKeeper
 from .trials import TrialKeeper
 from .watch import watch
 
@@ -105,7 +106,9 @@ class ControlPlane:
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._sourcing = Sourcing(options.source, options.state_dir)
         self._ledger = LedgerKeeper(options.state_dir)
-        self._record_file = RecordFile(options.state_dir, readers={"ledger": self._ledger})
+        self._telemetry = TelemetryKeeper(options.state_dir)
+        readers: dict[str, Reader] = {"ledger": self._ledger, "telemetry": self._telemetry}
+        self._record_file = RecordFile(options.state_dir, readers=readers)
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
             Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
@@ -160,13 +163,12 @@ class ControlPlane:
             await self._start_configuration()
         self._health.start()
         options = self._options
-        self._loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._records.recall(lambda: written_since(options.state_dir, None))
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
         ext_proc = await serve_ext_proc(
             self._streams.open, options.ext_proc, options.transport, options.ext_proc_fd
         )
-        loop = asyncio.get_running_loop()
 
         def forget(names: list[str]) -> list[str]:
             return on_loop(loop, lambda: self.forget(names))
@@ -195,6 +197,7 @@ class ControlPlane:
             self._secrets.run(),
             self._sourcing.run(self.reload),
             self._fleet.run(),
+            self._telemetry.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -216,7 +219,7 @@ class ControlPlane:
             self._record_file.close()
             self._opens.close()
             self._captures.close()
-            await asyncio.gather(self._ledger.close(), self._capture.close())
+            await asyncio.gather(self._ledger.close(), self._capture.close(), self._telemetry.close())
             self._health.close()
             self._secrets.close()
 
@@ -313,25 +316,26 @@ class ControlPlane:
         self._views = {name: view for name, view in self._views.items() if name in live}
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, mended(before, ready))
-        self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
-        self._fleet.configured(ready.catalog.fleet, ready.redis_password)
-        self._ledger.configured(ready.catalog.ledger, ready.resolved)
-        self._trials.configured(ready)
-        self._configure_stores(ready)
+        self._configure(ready)
         self._secrets.keep([one.catalog for one in (ready, self._served, self._newest) if one is not None])
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
         kept = " (the last good one, for an Envoy that ran on)" if proven else ""
         log.info("configuration %s: %d pools%s", ready.catalog.revision, len(ready.catalog.pools), kept)
 
-    def _configure_stores(self, ready: Ready) -> None:
-        """Of replies, and of captured calls."""
+    def _configure(self, ready: Ready) -> None:
+        """What is beside the way of calls."""
+        self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
+        self._fleet.configured(ready.catalog.fleet, ready.redis_password)
+        self._ledger.configured(ready.catalog.ledger, ready.resolved)
+        self._trials.configured(ready)
         url = ready.resolved.cache_redis
         if url != self._cache_redis[0]:
             self._cache_redis = url, RedisReplies(url) if url else None
         self._cache.configure(ready.catalog.cache.bytes, self._cache_redis[1])
         self._captures.most_bytes = ready.catalog.capture.queue_bytes
         self._capture.configured(ready.catalog, ready.capture, ready.capture_why)
+        self._telemetry.configured(ready.telemetry, ready.telemetry_why)
 
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
@@ -411,11 +415,7 @@ class ControlPlane:
         if good is not None and self._served is not None:
             self._ready = self._served
             self._health.configured(self._served.catalog)
-            served = self._served
-            self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
-            self._ledger.configured(served.catalog.ledger, served.resolved)
-            self._trials.configured(served)
-            self._configure_stores(served)
+            self._configure(self._served)
             self._streams.set_views(self._served.view, self._views)
 
     def _read_last_good(self, ready: Ready | None) -> Ready | None:
@@ -468,6 +468,7 @@ class ControlPlane:
             "simulators": self._simulators(),
             "secrets": self._secrets.status(),
             "ledger": self._ledger.status(),
+            "telemetry": self._telemetry.status(),
             **self._trials.status(),
             "capture": self._capture.status(),
             "members": shown_members(self._health, time.time()),

@@ -31,6 +31,7 @@ def same(old: Ready, new: Ready) -> bool:
         and old.resolved.cache_redis == new.resolved.cache_redis
         and old.redis_password == new.redis_password
         and (old.capture, old.capture_why) == (new.capture, new.capture_why)
+        and (old.telemetry, old.telemetry_why) == (new.telemetry, new.telemetry_why)
     )
 
 

@@ -23,6 +23,7 @@ from ..policy.identity import named
 from ..policy.seats import Plan
 from ..secrets.box import SecretBox
 from ..settings import PriceList, compile_texts, place_of
+from ..telemetry.reports import Settings as TelemetrySettings
 from ..traffic.reports import Settings as CaptureSettings
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
@@ -30,6 +31,7 @@ from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, held_secrets, new_box, resolve
 from .sources import read_texts
+from .telemetry import telemetry_settings
 
 # In a table of simulators: the one that serves providers which have none of their own.
 ANY_PROVIDER = "*"
@@ -62,6 +64,8 @@ class Ready:
     problems: tuple[str, ...] = ()  # what does not hold up the rest, and is no mere warning
     capture: CaptureSettings | None = None  # None: nothing is captured
     capture_why: str = ""  # why nothing is, where something was to be
+    telemetry: TelemetrySettings | None = None  # None: nothing is exported
+    telemetry_why: str = ""  # likewise
 
     @property
     def redis_password(self) -> str | None:
@@ -69,7 +73,8 @@ class Ready:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        why = (f"{self.capture_why}; nothing is captured",) if self.capture_why else ()
+        why = [f"{self.capture_why}; nothing is captured"] if self.capture_why else []
+        why += [f"{self.telemetry_why}; nothing is exported"] if self.telemetry_why else []
         return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *why)
 
 
@@ -149,6 +154,7 @@ def make_ready(
         problems,
         capture,
         capture_why,
+        *telemetry_settings(catalog, environ, box),
     )
 
 

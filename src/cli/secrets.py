@@ -57,6 +57,8 @@ def _references(catalog: Catalog) -> Iterator[SecretRef]:
     refs += [ref for entry in catalog.callers for ref in entry.keys]
     refs += [catalog.cache.redis, catalog.ledger.secret, capture.secret, capture.key, *capture.old_keys]
     refs += [fleet.credential] if fleet is not None else []
+    otlp = catalog.telemetry.otlp
+    refs += otlp.headers.values() if otlp is not None else ()
     return (ref for ref in refs if ref is not None)
 
 
@@ -195,6 +197,8 @@ def files_of(catalog: Catalog, environ: Mapping[str, str] = os.environ) -> Itera
     for issuer in catalog.issuers:
         if issuer.jwks.file:
             yield Path(issuer.jwks.file)
+    if (otlp := catalog.telemetry.otlp) is not None and otlp.ca_file:
+        yield Path(otlp.ca_file)
     yield from certificate_files(catalog)
 
 

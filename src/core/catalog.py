@@ -18,6 +18,7 @@ from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
 from .prices import PriceTerm
 from .secrets import NO_SECRETS, Secrets
+from .telemetry import NO_TELEMETRY, Telemetry
 from .trials import Trials, is_made
 
 NO_ITEMS: Mapping[str, str] = MappingProxyType({})
@@ -393,6 +394,7 @@ class Catalog:
     trials: Mapping[str, Trials] = field(default_factory=lambda: _NO_TRIALS)  # by the pool's name
     capture: Capture = NO_CAPTURE
     secrets: Secrets = NO_SECRETS
+    telemetry: Telemetry = NO_TELEMETRY
 
     @property
     def sees_replies(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .catalog import Limits, Member, Pool, Provider, Timeouts
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
-RENDERING = "7"
+RENDERING = "8"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.
@@ -17,6 +17,8 @@ LOCAL_REPLY_HEADER = "x-broker-local-reply"
 CODE_HEADER = "x-broker-code"
 # What a call had to do with its pool's cache: for the client, and from one attempt to the next.
 CACHE_HEADER = "x-broker-cache"
+# The span of a call that is traced, as `traceparent` would name it: for its attempts, and for its client.
+TRACE_HEADER = "x-broker-trace"
 # The filter of the outer listener that shows replies of captured calls.
 CAPTURE_FILTER = "modelbroker.capture"
 # What ext_proc says of such a call, for the routes: in metadata, which no client sends and no provider sees.

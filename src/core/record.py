@@ -46,6 +46,7 @@ class Attempt:
     usage_state: str = UNKNOWN
     service_tier: str = ""
     cost: Cost | None = None
+    span_id: str = ""  # of a call that is traced
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class Record:
     depends on, and what tells which calls belong together or are equal. `usage` and
     `usage_state` are those of the attempt that answered, `cost` that of all attempts together. `purpose`:
     what it was for, where it was no client's; a copy is `shadow_of` another call. `arm`: whose it was in a
-    `rollout`, at which `stage`.
+    `rollout`, at which `stage`. `trace_id` to `sampled`: its span, where it is traced (core/tracing.py).
     """
 
     request_id: str
@@ -165,4 +166,8 @@ class Record:
     conversation: str = ""
     fingerprint: str = ""
     cost_estimate: int | None = None
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str = ""
+    sampled: bool = False
     attempts: tuple[Attempt, ...] = ()

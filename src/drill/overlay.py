@@ -57,6 +57,7 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
                 _shorten(entry, catalog.pools[entry["name"]], shortened)
         tree.pop("rules", None)
         tree.pop("listen", None)
+        tree.pop("telemetry", None)
         _keep_keys_alone(tree)
         files[f"{number + 1:03d}.yaml"] = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     own = {
@@ -72,6 +73,8 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
     files[_OWN_FILE] = yaml.safe_dump(own)
     if catalog.rules:
         notes.append(f"{len(catalog.rules)} rules are not drilled: each pool is asked for by its name")
+    if catalog.telemetry.otlp is not None:
+        notes.append("no collector hears of the drill's calls: they are not traced")
     if catalog.trials:
         notes.append("shadows and rollouts are not drilled")
     if uses_identities(catalog):

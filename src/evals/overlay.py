@@ -17,8 +17,8 @@ from .suite import Candidate, Suite
 
 JUDGE = "eval-judge"
 _OWN_FILE = "000-eval.yaml"
-# Budgets are customers', a cache would answer in a candidate's place, and records and bodies are not of
-# clients' calls.
+# Budgets are customers', a cache would answer in a candidate's place, and records, bodies and traces are not
+# of clients' calls.
 _LEFT_OUT = (
     "listen",
     "issuers",
@@ -30,6 +30,7 @@ _LEFT_OUT = (
     "cache",
     "capture",
     "traffic",
+    "telemetry",
 )
 _OF_POOLS = ("cache", "shadow", "rollout")
 _WHO = ("caller", "agent", "user", "team", "tier")

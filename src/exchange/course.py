@@ -35,6 +35,7 @@ class Course(msgspec.Struct, frozen=True, array_like=True):
     degraded: tuple[str, str] = ("", "")
     errand: Errand | None = None
     arm: tuple[str, str, str] = ("", "", "")
+    trace: str = ""  # where it is traced: core.tracing.Trace.text
 
     def failed(self) -> tuple[Tried, ...]:
         return tuple(Tried(member, Cause(cause)) for member, cause in self.tried)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
-# Headers of a client's that are never passed on: credentials, accounts, and what only Envoy or the
-# broker may say. Everything that begins with one of the prefixes goes too.
+# Headers of a client's that are never passed on: credentials, accounts, what only Envoy or the broker may
+# say, and traces, which are for providers only where the configuration says so. Everything that begins with
+# one of the prefixes goes too.
 _CLIENT_ONLY = frozenset(
     (
         "authorization",
         "api-key",
+        "baggage",
         "cookie",
         "forwarded",
         "openai-organization",
         "openai-project",
         "proxy-authorization",
+        "traceparent",
+        "tracestate",
         "x-api-key",
         "x-goog-api-key",
         "x-real-ip",
@@ -79,6 +84,16 @@ class Inbound:
         said = self.first("content-length")
         # Twenty digits are more than any limit, and how many more there are makes no difference.
         return int(said[:20]) if said.isascii() and said.isdigit() else 0
+
+    @property
+    def patience_s(self) -> float:
+        """How long the caller waits, as far as it says so: OpenAI's and Anthropic's SDKs do."""
+        said = self.first("x-stainless-timeout")
+        try:
+            patience_s = float(said) if said else math.inf
+        except ValueError:
+            return math.inf
+        return patience_s if patience_s > 0 else math.inf
 
     @property
     def names(self) -> tuple[str, ...]:

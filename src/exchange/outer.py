@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -12,6 +11,7 @@ from ..core.call import Caller, Decision, Facts, Surface
 from ..core.catalog import NO_ITEMS
 from ..core.errors import BadRequest, CallError, Misconfigured, Unavailable
 from ..core.keys import ATTEMPTS_HEADER, CACHE_HEADER, CAUSE_HEADER, MEMBER_HEADER
+from ..core.tracing import Trace
 from ..core.trials import Shadow
 from ..dialects import (
     SURFACES,
@@ -41,6 +41,7 @@ from .inbound import ID_HEADER, NO_HEADERS, Inbound, not_to_go_on, spoofed
 from .known import NOTHING_SAID, known_of_call
 from .routing import Hold, Moment, Narrowed, Patience, Routing
 from .scoring import to_score
+from .tracing import answered, passed_on, trace_of
 from .trying import NO_ARM, NOWHERE, Arm, Copy, Standing, Tried, asked_for, copies_of, decided, told_of_trial
 from .view import FIRST_EVENT_HEADER, Routed, View, told_of
 
@@ -80,6 +81,7 @@ class OuterCall:
     _inbound: Inbound = NO_HEADERS
     _proof: Proof = NO_PROOF
     _course: Course | None = None  # of a call that was handed back
+    _trace: Trace | None = None  # where it is traced
     _read_body: RequestFacts | None = None
     _body: bytes = b""
     _started_ms: int = 0
@@ -95,6 +97,7 @@ class OuterCall:
         self._inbound = inbound
         self._proof = proof
         self._take_up(inbound)
+        self._trace = trace_of(self.view.traces, inbound, self.request_id, self._course)
         path = inbound.first(":path").partition("?")[0]
         self._dialect = dialect_for_path(path)
         if inbound.first("anthropic-version"):
@@ -213,7 +216,8 @@ class OuterCall:
             raise Misconfigured(500, "broker_defect", "a call is routed before it is read")
         errand = self.errand
         room = has_room and errand is None
-        patience = Patience(self._started_ms, self._deadline_ms(), self._waited_ms(moment), room)
+        deadline_ms = self._started_ms + 1000 * self._inbound.patience_s
+        patience = Patience(self._started_ms, deadline_ms, self._waited_ms(moment), room)
         course, decision = self._course, None
         if course is None:
             if errand is None and not self.view.catalog.trials:  # nearly always
@@ -278,7 +282,7 @@ class OuterCall:
         call = Question(self.view, decision, facts, read, self._inbound, self._body)
         known = self.cache.answer(call, moment.unix_s, wait_s)
         if isinstance(known, Reply):
-            return with_reply(known, self._to_capture(facts, moment, (decision.pool,)))
+            return with_reply(answered(known, self._trace), self._to_capture(facts, moment, (decision.pool,)))
         return known
 
     def _to_capture(self, facts: Facts, moment: Moment, pools: Sequence[str]) -> ToCapture | None:
@@ -326,9 +330,14 @@ class OuterCall:
         if (left_ms := self._left_ms(routed, moment)) is not None:
             own.append((_LEFT_HEADER, str(left_ms)))
             names = (*names, _LEFT_HEADER)
+        own_facts = [("model", facts.model), ("asks", asked(facts))]
+        if self._trace is not None:
+            told_of_it, may_go_on = passed_on(self.view.traces, self._trace)
+            own += told_of_it
+            names = (*names, *may_go_on)
+            own_facts.append(("trace", self._trace.text))
         if routed.handed_back:
             own.append((COURSE_HEADER, self._sealed(facts.caller, routed, moment)))
-        own_facts = [("model", facts.model), ("asks", asked(facts))]
         if routed.attempt > 1:
             own_facts.append(("attempt", str(routed.attempt)))
         elif told := self._replay(facts, self._arm.session or routed.key):
@@ -386,18 +395,9 @@ class OuterCall:
             self._budgeting.degraded if self._budgeting is not None else ("", ""),
             self.errand,
             self._arm[:3],
+            self._trace.text if self._trace is not None else "",
         )
         return sealed(course, self.seal)
-
-    def _deadline_ms(self) -> float:
-        """Until when the caller waits, as far as it says so: OpenAI's and Anthropic's SDKs tell their
-        timeout."""
-        said = self._inbound.first("x-stainless-timeout")
-        try:
-            patience_s = float(said) if said else math.inf
-        except ValueError:
-            patience_s = math.inf
-        return self._started_ms + patience_s * 1000 if patience_s > 0 else math.inf
 
     def _read(self, body: bytes) -> tuple[Facts, RequestFacts]:
         """The facts of the call, and what else its body tells."""
@@ -497,4 +497,4 @@ class OuterCall:
             ("x-broker-attempts", str(len(tried))),
             *extra,
         )
-        return Reply(status, headers, body, code, facts)
+        return answered(Reply(status, headers, body, code, facts), self._trace)

@@ -23,6 +23,7 @@ from ..core.keys import (
 )
 from ..core.opened import Shared
 from ..core.record import Eligible
+from ..core.telemetry import Traces
 from ..dialects import Upstream, client_dialect
 from ..policy import State
 from ..policy.caching import members_revision
@@ -101,6 +102,11 @@ class View:
     def captures(self) -> bool:
         """Are bodies of any calls captured?"""
         return bool(self.catalog.capture.rules) and not self.capture_is_out
+
+    @functools.cached_property
+    def traces(self) -> Traces | None:
+        """How calls are traced; None: they are not."""
+        return self.catalog.telemetry.traces
 
     @functools.cached_property
     def scores(self) -> bool:

@@ -26,6 +26,7 @@ from ..core.keys import (
     VOUCHED,
 )
 from ..core.opened import Shared
+from ..core.tracing import TRACEPARENT
 from ..envoyapi import AnyMessage, EnvoyApi
 from ..exchange import NO_PROOF, NOTHING_TOLD, Answer, Forward, NotSent, Proof, Reply, Send, Strip, Told
 from ..policy.limits import says_when
@@ -81,7 +82,13 @@ class Messages:
         """Of an HttpHeaders message; of values with the same name the first one."""
         headers = message.headers.headers
         values = {h.key: h.raw_value.decode("latin-1") for h in headers}
-        return values if len(values) == len(headers) else dict(reversed(self.headers(message)))
+        if len(values) == len(headers):
+            return values
+        several = self.headers(message)
+        values = dict(reversed(several))
+        if TRACEPARENT in values:  # of several none is one
+            values[TRACEPARENT] = ",".join(value for key, value in several if key == TRACEPARENT)
+        return values
 
     def forward(self, forward: Forward) -> bytes:
         """ProcessingResponse {request_body: {response: CommonResponse}, dynamic_metadata: Struct}"""

@@ -57,8 +57,11 @@ _OF_ATTEMPT: Row = {
 _LISTS_OF_CALL, _LISTS_OF_ATTEMPT = ("flags", "eligible", "holds"), ("flags", "dropped")
 # Fields that are told otherwise.
 _TOLD_OTHERWISE = ("request_id", "usage", "cost", "attempts", "saved", *_RARE_TREES)
-_TAKEN_OF_CALL = frozenset((*_OF_CALL, *_LISTS_OF_CALL, *_TOLD_OTHERWISE))
-_TAKEN_OF_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
+_OF_TRACED = frozenset((*_OF_CALL, *_LISTS_OF_CALL, *_TOLD_OTHERWISE))
+_OF_TRACED_ATTEMPT = frozenset((*_OF_ATTEMPT, *_LISTS_OF_ATTEMPT, "member", "usage", "cost"))
+# Ids of traces are kept in `more`, where there are any.
+_TAKEN_OF_CALL = _OF_TRACED | {"trace_id", "span_id", "parent_span_id", "sampled"}
+_TAKEN_OF_ATTEMPT = _OF_TRACED_ATTEMPT | {"span_id"}
 _json = msgspec.json.Encoder()
 _days: dict[int, str] = {}
 
@@ -141,7 +144,7 @@ def _call_row(record: Mapping[str, Any], at_ms: int, attempts: list[Row], source
     saved = record.get("saved")
     row["saved"] = _text(saved) if saved else None
     row["saved_nano"] = saved["cost"]["total"] if saved and saved.get("cost") else None
-    row["more"] = _rest(record, _TAKEN_OF_CALL)
+    row["more"] = _rest(record, _OF_TRACED if record.get("trace_id") else _TAKEN_OF_CALL)
     return row
 
 
@@ -160,7 +163,7 @@ def _attempt_row(attempt: Mapping[str, Any], request_id: str, at_ms: int, number
     row |= {name: usage.get(name) for name in _USAGE} if usage else _NO_USAGE
     row["usage"] = _text(usage) if usage else None
     row |= cost_columns(attempt.get("cost"))
-    row["more"] = _rest(attempt, _TAKEN_OF_ATTEMPT)
+    row["more"] = _rest(attempt, _OF_TRACED_ATTEMPT if attempt.get("span_id") else _TAKEN_OF_ATTEMPT)
     return row
 
 

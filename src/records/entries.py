@@ -14,7 +14,7 @@ from ..core.keys import BROKER_DETAILS, CODE_HEADER
 from ..core.record import CANCELLED, CLIENT_GONE, Attempt, Observed, Record
 from ..core.usage import EXACT
 from ..envoyapi import AnyMessage
-from .facts import eligible_of, tell_asked, tell_replay
+from .facts import eligible_of, tell_asked, tell_replay, tell_trace
 from .savings import saved_in
 from .usage import usage_in
 
@@ -83,6 +83,8 @@ def record_of(entry: AnyMessage) -> Record:
     tell_asked(record, facts.get("asks", ""))
     if "replay" in facts:
         tell_replay(record, facts["replay"])
+    if "trace" in facts:
+        tell_trace(record, facts["trace"])
     return record
 
 
@@ -139,7 +141,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
     listener = common.downstream_local_address.envoy_internal_address.server_listener_name
     details = response.response_code_details
     code, status, dropped = left.get("code"), left.get("provider_status"), left.get("dropped")
-    request_id = left.get("request_id")
+    request_id, span_id = left.get("request_id"), left.get("span_id")
     flags = _flags(common)
     told_status = response.response_code.value
     cause = _cause_named(left) or cause_of(told_status, flags, details)
@@ -170,6 +172,7 @@ def attempt_of(entry: AnyMessage) -> tuple[str, Attempt]:
         usage=usage,
         usage_state=usage_state,
         service_tier=service_tier,
+        span_id=span_id.string_value if span_id is not None else "",
     )
 
 

@@ -7,6 +7,7 @@ import functools
 import msgspec
 
 from ..core.record import Eligible, Record
+from ..core.tracing import trace_in
 
 _DECODER = msgspec.json.Decoder(list[tuple[str, float]])
 _REST = msgspec.json.Decoder(tuple[str, tuple[str, ...], str, dict[str, str]])
@@ -37,6 +38,13 @@ def tell_replay(record: Record, text: str) -> None:
     record.cost_estimate = int(cost) if cost else None
     if rest:
         record.same_dialect, record.owners, record.unowned_ids, record.headers = _REST.decode(rest)
+
+
+def tell_trace(record: Record, text: str) -> None:
+    """Give the record the ids of its span; nothing where it is not traced."""
+    if (trace := trace_in(text)) is not None:
+        record.trace_id, record.span_id, record.parent_span_id = trace[:3]
+        record.sampled = trace.is_sampled
 
 
 @functools.lru_cache(maxsize=512)

@@ -9,7 +9,7 @@ from ..core.opened import Opened
 from ..core.outcomes import LOST, outcome_of
 from ..core.record import Attempt, Record
 from ..core.usage import NOTHING, UNKNOWN
-from .facts import eligible_of, tell_asked, tell_replay
+from .facts import eligible_of, tell_asked, tell_replay, tell_trace
 from .join import in_order
 from .savings import saved_in
 
@@ -48,6 +48,7 @@ def tell(record: Record, facts: Mapping[str, str]) -> None:
     record.queue_ms = float(facts.get("queue_ms", "0"))
     tell_asked(record, facts.get("asks", ""))
     tell_replay(record, facts.get("replay", ""))
+    tell_trace(record, facts.get("trace", ""))
 
 
 def go_on_from(record: Record, opened: Opened) -> None:

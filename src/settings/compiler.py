@@ -31,6 +31,7 @@ from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
 from ..core.secrets import NO_SECRETS
+from ..core.telemetry import NO_TELEMETRY
 from ..core.trials import Trials
 from . import match
 from .affordable import warn_of_prices
@@ -51,6 +52,7 @@ from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn
 from .secret_stores import read_secrets
+from .telemetry import read_telemetry
 from .trials import read_trials, use_targets
 from .values import duration_text
 from .yamltext import Path
@@ -419,7 +421,9 @@ def _more(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
     capture = read_capture(merged, {**facts, **_raw_headers(merged)})
     secrets = read_secrets(merged)
     said: dict[str, Any] = {"capture": capture} if capture.is_set else {}
-    return said | ({"secrets": secrets} if secrets != NO_SECRETS else {})
+    said |= {"secrets": secrets} if secrets != NO_SECRETS else {}
+    telemetry = read_telemetry(merged)
+    return said | ({"telemetry": telemetry} if telemetry != NO_TELEMETRY else {})
 
 
 def _raw_headers(merged: Merged) -> dict[str, str]:

@@ -176,6 +176,15 @@ secrets:
   refresh: 1m
 # and then, where a secret is needed: credential: {vault: llm/openai, field: api_key}
 """,
+    "telemetry": """\
+telemetry:
+  otlp:
+    endpoint: https://collector.internal:4317
+    headers: {api-key: {env: COLLECTOR_KEY}}
+  traces: {share: 10%}
+  logs: on
+  resource: {deployment.environment.name: production}
+""",
     "cache": """\
 cache: {bytes: 256MiB, redis: {env: REDIS_URL}}
 """,

@@ -23,6 +23,7 @@ from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
 from .pricing import PriceIn
 from .secret_schema import SecretsIn
+from .telemetry_schema import TelemetryIn
 from .trial_schema import RolloutIn, ShadowIn
 
 PROVIDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -433,6 +434,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "capture": CaptureIn,
     "redis": RedisIn,
     "secrets": SecretsIn,
+    "telemetry": TelemetryIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 

@@ -115,6 +115,10 @@ def _references(merged: Merged) -> list[tuple[Path, dict[str, Any]]]:
         for step in place:
             value = value.get(step) if isinstance(value, Mapping) else None
         found.append((place, value))
+    otlp = merged.mappings["telemetry"].get("otlp")
+    headers = otlp.get("headers") if isinstance(otlp, dict) else None
+    if isinstance(headers, dict):
+        found += [(("telemetry", "otlp", "headers", name), value) for name, value in headers.items()]
     flat: list[tuple[Path, dict[str, Any]]] = []
     for path, value in found:
         for number, one in enumerate(value) if isinstance(value, list) else [(-1, value)]:

@@ -58,6 +58,8 @@ def hedge_listener(pool: Pool, hedge: Hedge, limits: Limits) -> Tree:
         "name": "hedge",
         "domains": ["*"],
         "routes": routes,
+        # By which members' listeners tell the spans of two attempts apart.
+        "include_request_attempt_count": True,
         "response_headers_to_add": [
             set_header("x-broker-attempts", attempts),
             set_header(ATTEMPTS_HEADER, attempts),

@@ -17,8 +17,10 @@ from ..core.keys import (
     MEMBER_HEADER,
     MOST_MESSAGE_MS,
     REPLY_SEEN,
+    TRACE_HEADER,
 )
 from ..core.logs import HEARTBEAT_S, OUTER_LOG
+from ..core.tracing import TRACERESPONSE
 from ..exchange.outer import MOST_OVER_LIMIT
 from ..policy.attempts import MOST_ATTEMPTS
 from .clusters import buffer_bytes
@@ -189,6 +191,8 @@ def outer_routes(generation: str, catalog: Catalog) -> Tree:
         set_header("x-broker-revision", "%REQ(X-BROKER-REVISION)%"),
         set_header(CACHE_HEADER, "%REQ(X-BROKER-CACHE)%"),
     ]
+    if catalog.telemetry.traces is not None:
+        broker_headers.append(set_header(TRACERESPONSE, f"%REQ({TRACE_HEADER})%"))
     unrouted = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": "no such operation"}},

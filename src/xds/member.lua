@@ -14,6 +14,18 @@ local function path_of(suffix)
   return path .. (string.find(path, "?", 1, true) and "&" or "?") .. query
 end
 
+-- The attempt's own span: the call's with the attempt's number at its end (core/tracing.py: `attempt_span`). `trace` is the
+-- call's, as `traceparent` names it. Of two attempts side by side the hedge's listener counts.
+local function begin_span(headers, metadata, trace)
+  local beside = tonumber(headers:get("x-envoy-attempt-count") or "1") - 1
+  local number = tonumber(headers:get("x-broker-attempt")) + beside
+  local span = string.sub(trace, 37, 50) .. string.format("%02x", number)
+  metadata:set("modelbroker", "span_id", span)
+  if headers:get("traceparent") then
+    headers:replace("traceparent", string.sub(trace, 1, 36) .. span .. string.sub(trace, 53))
+  end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   -- For the access log and for errors: the headers themselves are gone by then.
@@ -21,6 +33,10 @@ function envoy_on_request(handle)
   metadata:set("modelbroker", "request_id", headers:get("x-broker-request-id"))
   local dialect = headers:get("x-broker-dialect")
   metadata:set("modelbroker", "dialect", dialect)
+  local trace = headers:get("x-broker-trace")
+  if trace then
+    begin_span(headers, metadata, trace)
+  end
   local handback = headers:get("x-broker-handback")
   if handback then
     metadata:set("modelbroker", "handback", handback)

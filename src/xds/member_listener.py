@@ -25,11 +25,13 @@ from ..core.keys import (
     LOCAL_REPLY_HEADER,
     MEMBER_HEADER,
     MOST_MESSAGE_MS,
+    TRACE_HEADER,
     listener_name,
     provider_cluster,
     secret_name,
     silence_ms,
 )
+from ..core.tracing import TRACEPARENT, TRACESTATE
 from ..dialects import SURFACES, client_dialect, dialect_named
 from ..exchange import HOSTS, identity_dialects, passing_dialects, spoken_of, upstream_of
 from ..policy.limits import used_up_headers
@@ -81,6 +83,7 @@ INTERNAL_HEADERS = (
     "x-broker-stream",
     "x-broker-suffix",
     "x-broker-surface",
+    TRACE_HEADER,
     "x-broker-usage",
     "x-broker-wait-ms",
 )
@@ -426,7 +429,8 @@ def _signing(provider: Provider, secret: str) -> Tree:
     inline = {"access_key_id": key_id, "secret_access_key": secret_key}
     if token:
         inline["session_token"] = token
-    later = [{"exact": name} for name in (*INTERNAL_HEADERS, *ENVOY_HEADERS)]
+    # A proxy on the way may have spans of its own.
+    later = [{"exact": name} for name in (*INTERNAL_HEADERS, *ENVOY_HEADERS, TRACEPARENT, TRACESTATE)]
     added = [{"exact": name} for name, _ in provider.headers]
     return extension(
         "envoy.filters.http.aws_request_signing",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from modelbroker.core.catalog import Catalog
+from modelbroker.core.telemetry import NO_TELEMETRY
 from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN
 from modelbroker.drill.overlay import edited, overlay
 from modelbroker.drill.scenarios import CALLER
@@ -120,3 +121,10 @@ pools:
     made = overlay({"own.yaml": tried}, compiled({"own.yaml": tried}), "a-key")
     assert compiled(dict(made.files)).trials == {}
     assert "shadows and rollouts are not drilled" in made.notes
+
+
+def test_no_collector_hears_of_a_drill() -> None:
+    traced = OWN + "telemetry: {otlp: {endpoint: https://collector.internal}, logs: on}"
+    made = overlay({"own.yaml": traced}, compiled({"own.yaml": traced}), "a-key")
+    assert compiled(dict(made.files)).telemetry == NO_TELEMETRY
+    assert "no collector hears of the drill's calls: they are not traced" in made.notes

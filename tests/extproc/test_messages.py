@@ -104,6 +104,13 @@ def test_of_headers_with_the_same_name_the_first_counts(pairs: list[tuple[str, s
     assert [Inbound.of(values).first(name) for name in "abc"] == [Inbound(listed).first(n) for n in "abc"]
 
 
+def test_of_several_traceparents_none_is_one() -> None:
+    request = api().message_class("envoy.service.ext_proc.v3.ProcessingRequest")()
+    for name, value in (("a", "1"), ("traceparent", "x"), ("a", "2"), ("traceparent", "y")):
+        request.request_headers.headers.headers.add(key=name, raw_value=value.encode())
+    assert MESSAGES.first_values(request.request_headers) == {"a": "1", "traceparent": "x,y"}
+
+
 def test_what_others_said_breaks_no_header() -> None:
     """A request id or a time to wait may stand in a provider's body."""
     said = "one\r\nx-broker-member: two\x00\x7f"

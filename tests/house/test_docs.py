@@ -74,6 +74,7 @@ COMMAND_ERRORS = {
     "nothing_to_drill",
     "run_dir",
     "state_dir",
+    "telemetry_unset",
     "too_many_classes",
     "unknown_caller",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import threading
 from collections.abc import Callable
@@ -72,6 +73,17 @@ def test_fields_that_have_no_column_yet_are_kept(url: str) -> None:
         ledger.take(rows_of([tree], "s"), "s", "here", Position("f", 1), 0)
         with ledger.reading() as connection:
             assert connection.execute(text("SELECT more FROM calls")).scalar() == '{"of_tomorrow":1.5}'
+
+
+def test_ids_of_traces_are_kept_where_there_are_any(url: str) -> None:
+    ids = {"trace_id": "4b" * 16, "span_id": "00f0" * 4, "parent_span_id": "", "sampled": True}
+    (tree,) = trees([record(1, **ids, attempts=[attempt(span_id="00f1" * 4)])])
+    with Ledger(url) as ledger:
+        ledger.take(rows_of([tree], "s"), "s", "here", Position("f", 1), 0)
+        with ledger.reading() as connection:
+            assert json.loads(connection.execute(text("SELECT more FROM calls")).scalar_one()) == ids
+            told = connection.execute(text("SELECT more FROM attempts")).scalar_one()
+            assert json.loads(told) == {"span_id": "00f1" * 4}
 
 
 # A few calls, over three months; some are lost first; each is written once or more, in any order.
