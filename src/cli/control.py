@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,9 +46,11 @@ from .capture import CaptureKeeper
 from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
+from .last_good import LastGood
 from .ledger import LedgerKeeper
+from .metrics import GAUGES, EnvoyStats, Served, readings
 from .prices import price_list_here
-from .readiness import mended, on_loop, same, unbuilt
+from .readiness import mended, not_set_up, on_loop, same
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secret_keeper import SecretsKeeper
 from .secrets import files_of
@@ -62,6 +63,8 @@ from .watch import watch
 log = logging.getLogger("modelbroker")
 
 _RELOADS = Counter("modelbroker_config_reloads", "Configurations read after an edit", ["result"])
+for _result in ("loaded", "refused"):
+    _RELOADS.labels(_result)  # from 0 on
 _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served", ["revision"])
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
@@ -137,6 +140,7 @@ class ControlPlane:
         )
         self._secrets = SecretsKeeper(self.reload)
         self._price_list: PriceList | None = None  # what comes with the broker
+        self._last_good = LastGood(options.state_dir)
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
@@ -168,9 +172,10 @@ class ControlPlane:
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
 
-        admin = AdminServer(
-            options.admin, self.status, forget, Pulse(loop), budgets, self._trials.routes(loop)
-        )
+        stats = EnvoyStats(options.envoy_admin).answer
+        more = self._trials.routes(loop)
+        admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets, stats, more)
+        GAUGES.read = lambda: readings(self._as_served(), self._health, time.time())
         admin.start()
         background = (
             self._follow(),
@@ -294,6 +299,7 @@ class ControlPlane:
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
         self._trials.configured(ready)
         self._configure_stores(ready)
+        self._records.counts.configured(ready.catalog)
         self._secrets.keep([one.catalog for one in (ready, self._served, self._newest) if one is not None])
         _REVISION.clear()
         _REVISION.labels(ready.catalog.revision).set(1)
@@ -382,13 +388,10 @@ class ControlPlane:
             self._ledger.configured(served.catalog.ledger, served.resolved)
             self._trials.configured(served)
             self._configure_stores(served)
+            self._records.counts.configured(served.catalog)
             self._streams.set_views(self._served.view, self._views)
 
     # -- the last good configuration
-
-    @property
-    def _last_good_dir(self) -> Path:
-        return self._options.state_dir / "last-good"
 
     async def _keep(self) -> None:
         """Write the newest configuration that an Envoy took, beside the event loop; where the disk has no
@@ -396,7 +399,7 @@ class ControlPlane:
         failures = 0
         while (ready := self._to_keep) is not None:
             try:
-                await asyncio.to_thread(self._keep_last_good, ready)
+                await asyncio.to_thread(self._last_good.keep, ready.texts.values())
             except OSError as error:
                 if failures % _SAID_EACH == 0:
                     log.error("the last good configuration can't be kept, the one before is: %s", error)
@@ -409,25 +412,9 @@ class ControlPlane:
             if self._to_keep is ready:
                 self._to_keep = None
 
-    def _keep_last_good(self, ready: Ready) -> None:
-        """Killed at any moment, this leaves a whole one."""
-        fresh, older = (self._last_good_dir.with_suffix(suffix) for suffix in (".new", ".old"))
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for number, text in enumerate(ready.texts.values()):
-            (fresh / f"{number:04d}.yaml").write_text(text, encoding="utf-8")
-        if self._last_good_dir.exists():
-            shutil.rmtree(older, ignore_errors=True)
-            self._last_good_dir.rename(older)
-        fresh.rename(self._last_good_dir)
-        shutil.rmtree(older, ignore_errors=True)
-
     def _read_last_good(self, ready: Ready | None) -> Ready | None:
         """None where there is none, or where it says the same as `ready`."""
-        kept = next(
-            (p for p in (self._last_good_dir, self._last_good_dir.with_suffix(".old")) if p.is_dir()), None
-        )
-        if kept is None:
+        if (kept := self._last_good.folder()) is None:
             return None
         with contextlib.suppress(SettingsError, Misconfigured):
             texts = read_files(kept)
@@ -445,15 +432,14 @@ class ControlPlane:
         where there are many."""
         ready = self._ready
         refusal = self._xds.store.refusal
-        nodes = self._xds.nodes()
         return {
             "revision": ready.catalog.revision if ready else None,
             "serving": self._served.catalog.revision if self._served else None,
-            "in_effect": bool(nodes) and all(node["synced"] for node in nodes),
+            "in_effect": self._in_effect(),
             "loaded_at": self._loaded_at_s,
             "error": self._error or None,
             "warnings": list(ready.warnings) if ready else [],
-            "envoys": nodes,
+            "envoys": self._xds.nodes(),
             "refused_by_envoy": (
                 {"revision": refusal.revision, "node": refusal.node, "error": refusal.nack.error}
                 if refusal
@@ -477,6 +463,17 @@ class ControlPlane:
             raise LookupError(f"no pool has a member {unknown[0]!r}")
         return self._health.acquit(members or sorted(configured))
 
+    def _as_served(self) -> Served | None:
+        """For the metrics."""
+        if (ready := self._ready) is None:
+            return None
+        out, error = not_set_up(ready), self._error
+        return Served(ready.catalog, out, self._in_effect(), error, self._loaded_at_s)
+
+    def _in_effect(self) -> bool:
+        nodes = self._xds.nodes()
+        return bool(nodes) and all(node["synced"] for node in nodes)
+
     def _simulators(self) -> dict[str, dict[str, str]]:
         """In a rehearsal: where the simulators are. Script and journal are on their own ports too."""
         mocks, controls = self._options.overrides.mocks or {}, self._options.mock_controls
@@ -490,10 +487,7 @@ class ControlPlane:
             return msgspec.Raw(b"[]")
         known = self._pools
         if known is None or known[0] is not ready:
-            out = ready.resolved.state.providers_out
-            shown = PoolsShown(
-                ready.catalog.pools, ready.catalog.limits, lambda name: out.get(name) or unbuilt(ready, name)
-            )
+            shown = PoolsShown(ready.catalog.pools, ready.catalog.limits, not_set_up(ready))
             known = self._pools = ready, shown
         address = self._options.envoy_admin
         hosts = EnvoyAdmin(address).hosts() if asks_envoy and address else None

@@ -16,6 +16,7 @@ from .budgets import Budget, Fleet
 from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
+from .labels import NO_LABELS, CallLabels
 from .prices import PriceTerm
 from .secrets import NO_SECRETS, Secrets
 from .trials import Trials, is_made
@@ -376,6 +377,7 @@ class Catalog:
     trials: Mapping[str, Trials] = field(default_factory=lambda: _NO_TRIALS)  # by the pool's name
     capture: Capture = NO_CAPTURE
     secrets: Secrets = NO_SECRETS
+    metrics: CallLabels = NO_LABELS
 
     @property
     def sees_replies(self) -> bool:

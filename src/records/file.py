@@ -24,6 +24,7 @@ FILE_BYTES = 64 * 1024 * 1024
 FILES = 4  # those before the newest: calls.jsonl.1 is the youngest of them
 MOST_FILES = 32  # where the ledger has not taken them: 2 GiB
 _SAY_EVERY_S = 60.0
+_WRITTEN = Counter("modelbroker_records_written", "Records that have their line in the journal")
 _UNWRITTEN = Counter("modelbroker_records_unwritten", "Records for which the disk had no room")
 _NOT_TAKEN = Counter(
     "modelbroker_records_not_in_ledger", "Records that went with their file before the ledger had them"
@@ -85,6 +86,7 @@ class RecordFile:
         if self._is_full:
             log.warning("records are written again")
             self._is_full, self._said_s = False, None
+        _WRITTEN.inc(len(records))
         return Mark(os.fstat(file.fileno()).st_ino, self._size)
 
     def close(self) -> None:

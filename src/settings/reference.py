@@ -175,6 +175,7 @@ secrets:
   refresh: 1m
 # and then, where a secret is needed: credential: {vault: llm/openai, field: api_key}
 """,
+    "metrics": "metrics: {labels: [team, feature], most_values: 100}\n",
     "cache": """\
 cache: {bytes: 256MiB, redis: {env: REDIS_URL}}
 """,

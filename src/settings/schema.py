@@ -20,6 +20,7 @@ from .capture import CaptureIn
 from .fields import HOUR, Flag, Model, field
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
+from .metrics import MetricsIn
 from .pricing import PriceIn
 from .secret_schema import SecretsIn
 from .trial_schema import RolloutIn, ShadowIn
@@ -430,6 +431,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "capture": CaptureIn,
     "redis": RedisIn,
     "secrets": SecretsIn,
+    "metrics": MetricsIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 

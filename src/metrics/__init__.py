@@ -1,0 +1,7 @@
+"""What Prometheus gets: series whose number is bounded, and gauges that are read when it asks."""
+
+from .looked import Looked
+from .series import GONE_S, MOST, OTHER, Counts, Family, Times, sweep
+from .values import Values
+
+__all__ = ["GONE_S", "MOST", "OTHER", "Counts", "Family", "Looked", "Times", "Values", "sweep"]
