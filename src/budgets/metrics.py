@@ -9,7 +9,7 @@ from ..metrics import Looked
 
 # Customers may be many: of each budget the accounts of which most is used.
 MOST_SCOPES = 100
-_LABELS = ("budget", "scope", "unit")
+_LABELS = ("budget", "kind", "scope", "unit")
 _FIELDS = ("spent", "reserved", "limit")
 
 STANDING = Looked(
@@ -28,5 +28,5 @@ def readings(shown: Callable[[], list[dict[str, Any]]]) -> Iterable[tuple[str, l
         name = (row["budget"], row["unit"])
         counts[name] = counts.get(name, 0) + 1
         if counts[name] <= MOST_SCOPES:
-            labels = [row["budget"], row["scope"], row["unit"]]
+            labels = [row["budget"], row["kind"], row["scope"], row["unit"]]
             yield from ((f"modelbroker_budget_{field}", labels, row[field]) for field in _FIELDS)

@@ -15,12 +15,13 @@ from prometheus_client import Counter, Gauge
 from ..core.catalog import LedgerPlace
 from ..ledger.place import default_url
 from ..ledger.reports import ENDS_WITHIN_S, Report, Settings
+from ..metrics import Up
 from .children import ChildKeeper, log_level
 from .secrets import Resolved
 
 log = logging.getLogger("modelbroker.ledger")
 
-_UP = Gauge("modelbroker_ledger_up", "1 while the ledger takes records")
+_UP = Up("modelbroker_ledger_up", "1 while the ledger takes records")
 _BEHIND = Gauge("modelbroker_ledger_behind_bytes", "Of records that are not in the ledger yet")
 _TAKEN = Counter("modelbroker_ledger_records", "Records that went into the ledger")
 _REFUSED = Counter("modelbroker_ledger_refused_records", "Records, or lines, that no database takes")
@@ -55,6 +56,8 @@ class LedgerKeeper(ChildKeeper[Settings]):
             self._changed.set()
         if settings is None:
             self._heard(Report("off" if self._off == "off" else "waiting", "", self._off))
+        elif _UP.is_up is None:
+            _UP.is_up = False  # until it follows
 
     def done(self, inodes: Sequence[int]) -> int:
         if self._off == "off":
@@ -97,7 +100,7 @@ class LedgerKeeper(ChildKeeper[Settings]):
     def _heard(self, report: Report) -> None:
         before, self._report = self._report, report
         self._reported_s = time.time()
-        _UP.set(report.state == "following")
+        _UP.is_up = None if report.state == "off" else report.state == "following"
         _BEHIND.set(report.behind_bytes)
         # A new follower counts from the beginning.
         _TAKEN.inc(report.taken - before.taken if report.taken >= before.taken else report.taken)

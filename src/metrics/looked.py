@@ -45,3 +45,23 @@ class Looked(Collector):
             name: GaugeMetricFamily(name, said, labels=labels)
             for name, (said, labels) in self._gauges.items()
         }
+
+
+class Up(Collector):
+    """1 while something runs, 0 while it should and does not; nothing where it is not wanted at all."""
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self.name = name
+        self._documentation = documentation
+        self.is_up: bool | None = None
+        REGISTRY.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        return [GaugeMetricFamily(self.name, self._documentation)]
+
+    def collect(self) -> Iterable[Metric]:
+        if (is_up := self.is_up) is None:
+            return []
+        return [GaugeMetricFamily(self.name, self._documentation, value=float(is_up))]
