@@ -95,8 +95,9 @@ def _members(served: Served, health: HealthKeeper) -> Iterable[Reading]:
     for name in sorted(used):
         yield "modelbroker_provider_set_up", (name,), float(name in set_up)
     for name, (count, here) in sorted(at.items()):
-        yield "modelbroker_provider_members", (name,), count
-        yield "modelbroker_provider_members_in_service", (name,), here
+        if count:  # none where it has calls of trials alone
+            yield "modelbroker_provider_members", (name,), count
+            yield "modelbroker_provider_members_in_service", (name,), here
 
 
 class EnvoyStats:

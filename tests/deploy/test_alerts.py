@@ -1,4 +1,4 @@
-"""What is shipped for Prometheus, by its own tool: rules that are right, and alerts that fire when they should."""
+"""What is shipped for Prometheus, by its own tool: alerts that fire when they should, and say what to do."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Real servers under tests: PostgreSQL, Redis and Prometheus from the system's packages, each in a temporary
-folder of its own, as children of the test run; and moto for S3. `postgres`, `redis` and `s3` are fixtures of the
-whole run (conftest.py).
+folder of its own, as children of the test run; and moto for S3. `postgres`, `redis` and `s3` are fixtures of
+the whole run (conftest.py).
 
 Where the programs are not installed the tests that need them fail, and say what to install.
 """
