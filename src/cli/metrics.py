@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..core.catalog import Catalog
-from ..metrics import Looked
+from ..metrics import Looked, full
 from ..metrics.looked import Reading
 from .envoy_admin import EnvoyAdmin, TooLarge
 from .health import HealthKeeper
@@ -34,6 +34,10 @@ GAUGES = Looked(
         "modelbroker_rate_limit_left_ratio": (
             "What of a member's rate limit is left, by its provider's newest word, until that runs out",
             ("member", "limit"),
+        ),
+        "modelbroker_metrics_folded": (
+            "1 for a metric that has as many series as it may: what is new is `other` in all labels",
+            ("metric",),
         ),
         "modelbroker_config_refused": (
             "1 while the configuration on the disk is not served, for it is refused",
@@ -69,6 +73,8 @@ def readings(served: Served | None, health: HealthKeeper, now_s: float) -> Itera
     yield from _members(served, health)
     for member, limit in health.headroom(now_s):
         yield "modelbroker_rate_limit_left_ratio", (member, limit.name), min(1.0, limit.left)
+    for name in full():
+        yield "modelbroker_metrics_folded", (name,), 1.0
     yield "modelbroker_config_refused", (), float(bool(served.error))
     yield "modelbroker_config_in_effect", (), float(served.in_effect)
     yield "modelbroker_config_loaded_timestamp_seconds", (), served.loaded_at_s

@@ -62,6 +62,7 @@ class Family(Collector, Generic[Child]):
         self.documentation = documentation
         self.labels = tuple(labels)
         self.most = most
+        self.is_full = False
         self._children: dict[tuple[str, ...], Child] = {}
         REGISTRY.register(self)
         _FAMILIES.append(self)
@@ -69,6 +70,7 @@ class Family(Collector, Generic[Child]):
     def of(self, *values: str) -> Child:
         if (child := self._children.get(values)) is None:
             if len(self._children) >= self.most:
+                self.is_full = True
                 values = (OTHER,) * len(self.labels)
                 if (child := self._children.get(values)) is not None:
                     return child
@@ -81,11 +83,12 @@ class Family(Collector, Generic[Child]):
 
     def forget(self, values: tuple[str, ...]) -> None:
         self._children.pop(values, None)
+        self.is_full = False
 
     def relabel(self, labels: Sequence[str]) -> None:
         """Other labels from now on: what was counted by the old ones goes."""
         if self.labels != (labels := tuple(labels)):
-            self.labels, self._children = labels, {}
+            self.labels, self._children, self.is_full = labels, {}, False
 
     def describe(self) -> Iterable[Metric]:
         return [self._metric()]
@@ -153,6 +156,11 @@ class Times(Family[Spread]):
             metric.add_sample(f"{self.name}_bucket", {**labels, "le": bound}, count)
         metric.add_sample(f"{self.name}_count", labels, counts[-1])
         metric.add_sample(f"{self.name}_sum", labels, total)
+
+
+def full() -> list[str]:
+    """The metrics that have as many series as they may: what came since was folded."""
+    return [family.name for family in _FAMILIES if family.is_full]
 
 
 def sweep(known: dict[str, Container[str]], now_s: float) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from ..core.catalog import Catalog
 from ..core.genai import OWN_NAME, operation_of, provider_of
-from ..core.labels import NO_LABELS, CallLabels
+from ..core.labels import CallLabels
 from ..core.outcomes import REFUSED
 from ..core.record import Attempt, Record
 from ..core.usage import Usage
@@ -137,7 +137,7 @@ class CallCounts:
     """Counts records, and attempts as they end. For one thread."""
 
     def __init__(self) -> None:
-        self._labels = NO_LABELS
+        self._labels: CallLabels | None = None
         self._values: tuple[tuple[str, Values], ...] = ()
         self._providers: Mapping[str, str] = {}  # as the convention calls them
         self._asked: frozenset[str] = frozenset()
