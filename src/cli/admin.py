@@ -17,6 +17,7 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
 from ..core.errors import Misconfigured
+from ..metrics import texts
 
 log = logging.getLogger("modelbroker.admin")
 
@@ -147,7 +148,7 @@ def _handler(
                     text = b"ready\n" if in_effect else b"no Envoy has the configuration yet\n"
                     self._answer(200 if in_effect else 503, "text/plain", text)
                 case "/metrics":
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+                    self._answer(200, CONTENT_TYPE_LATEST, texts().encode() + generate_latest())
                 case "/metrics/envoy":
                     self._answer(*envoy_stats(query))
                 case path if ("GET", path) in more:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from modelbroker.metrics import GONE_S, OTHER, Counts, Looked, Times, Up, Values, full, sweep
 from modelbroker.metrics import series as module
 from prometheus_client import REGISTRY, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 _numbers = itertools.count()
 NAMES = st.text(alphabet="abcde", max_size=3)
@@ -21,12 +22,13 @@ NAMES = st.text(alphabet="abcde", max_size=3)
 def alone() -> Iterator[None]:
     """What a test registers is gone behind it."""
     before = list(REGISTRY._collector_to_names)
-    families = list(module._FAMILIES)
+    families = dict(module._FAMILIES)
     yield
     for collector in list(REGISTRY._collector_to_names):
         if collector not in before:
             REGISTRY.unregister(collector)
-    module._FAMILIES[:] = families
+    module._FAMILIES.clear()
+    module._FAMILIES.update(families)
 
 
 def fresh_name() -> str:
@@ -81,9 +83,32 @@ def test_a_histogram_is_what_prometheus_clients_is(observed: list[float]) -> Non
     for value in observed:
         ours.of("v").observe(value)
         theirs.labels("v").observe(value)
-    text = {line for line in generate_latest(ours).decode().splitlines() if line[0] != "#"}  # type: ignore[arg-type]
-    wanted = {line for line in generate_latest(registry).decode().splitlines() if line[0] != "#"}
-    assert text == ({line for line in wanted if "_created" not in line} if observed else set())
+    text = {as_read(line) for line in ours.text().splitlines() if line[0] != "#"}
+    wanted = {as_read(line) for line in generate_latest(registry).decode().splitlines() if line[0] != "#"}
+    assert text == ({line for line in wanted if "_created" not in line[0]} if observed else set())
+
+
+def as_read(line: str) -> tuple[str, float]:
+    """A series and its value, however they are written."""
+    name, _, value = line.rpartition(" ")
+    return name, float(value)
+
+
+@given(value=st.text())
+def test_any_text_is_a_label(value: str) -> None:
+    family = Counts(fresh_name(), "what it is", ["a"])
+    family.of(value).inc(7)
+    (metric,) = text_string_to_metric_families(family.text())
+    ((_, labels, number, *_),) = metric.samples
+    assert (metric.type, metric.documentation, number) == ("counter", "what it is", 7.0)
+    assert labels == ({"a": value} if value else {})
+
+
+def test_a_name_is_one_metric() -> None:
+    name = fresh_name()
+    Counts(name, "x")
+    with pytest.raises(ValueError, match="two metrics"):
+        Counts(name, "x")
 
 
 def test_what_is_gone_goes_after_a_while_and_what_comes_back_stays() -> None:
@@ -110,7 +135,7 @@ def test_other_labels_begin_anew() -> None:
     family.relabel(["a", "b"])
     assert family.series() == []
     family.of("1", "").inc()
-    assert f'{family.name}_total{{a="1"}} 1.0' in generate_latest(family).decode()  # type: ignore[arg-type]
+    assert f'{family.name}_total{{a="1"}} 1\n' in family.text()
 
 
 def test_gauges_that_are_read_say_nothing_where_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
