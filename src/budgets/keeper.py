@@ -20,7 +20,7 @@ from .calendars import spans
 from .firsts import Firsts
 from .fleet import Away, Shared
 from .kept import Kept
-from .metrics import register, unregister
+from .metrics import STANDING, readings
 
 log = logging.getLogger("modelbroker.budgets")
 
@@ -183,7 +183,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        standing = register(self.here)
+        STANDING.read = lambda: readings(self.here)
         try:
             while True:
                 await asyncio.sleep(SWEEP_EVERY_S)
@@ -192,7 +192,7 @@ class Keeper:
                 except Exception:
                     log.exception("budgets could not be looked through")
         finally:
-            unregister(standing)
+            STANDING.read = None
 
     async def close(self) -> None:
         """All calls have ended."""

@@ -1,4 +1,5 @@
-"""The admin port: /status, /budgets, /healthz, /metrics and /forget, for people, probes and Prometheus."""
+"""The admin port: /status, /budgets, /healthz, /metrics (and Envoy's) and /forget, for people, probes and
+Prometheus."""
 
 from __future__ import annotations
 
@@ -13,16 +14,22 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
 from ..core.errors import Misconfigured
+from ..metrics import texts
 
 log = logging.getLogger("modelbroker.admin")
+
+# Series of when each counter began, which Prometheus takes for metrics of their own.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Query = Mapping[str, list[str]]
 # (method, path) → what is answered, as JSON, to a query and a body. LookupError is a 404, ValueError a 400.
 Routes = Mapping[tuple[str, str], Callable[[Query, bytes], Any]]
 NO_ROUTES: Routes = MappingProxyType({})
+# Query → status, content type, text.
+Stats = Callable[[str], tuple[int, str, bytes]]
 _MOST_BODY = 16 << 20
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
@@ -45,7 +52,7 @@ class Pulse:
 class AdminServer:
     """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own. `forget` takes members'
     ids and gives those that were kept from their whole share; LookupError where there is no such member.
-    `budgets` says where they stand; `more` is what else there is."""
+    `budgets` says where they stand, `envoy_stats` what Envoy counts; `more` is what else there is."""
 
     def __init__(
         self,
@@ -54,12 +61,13 @@ class AdminServer:
         forget: Callable[[list[str]], list[str]],
         pulse: Pulse,
         budgets: Callable[[], dict[str, Any]],
+        envoy_stats: Stats,
         more: Routes = NO_ROUTES,
     ) -> None:
         host, _, port = address.rpartition(":")
         try:
             self._server = _Server(
-                (host.strip("[]"), int(port)), _handler(status, forget, pulse, budgets, more)
+                (host.strip("[]"), int(port)), _handler(status, forget, pulse, budgets, envoy_stats, more)
             )
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
@@ -113,6 +121,7 @@ def _handler(
     forget: Callable[[list[str]], list[str]],
     pulse: Pulse,
     budgets: Callable[[], dict[str, Any]],
+    envoy_stats: Stats,
     more: Routes,
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(_Answering):
@@ -139,12 +148,16 @@ def _handler(
                     text = b"ready\n" if in_effect else b"no Envoy has the configuration yet\n"
                     self._answer(200 if in_effect else 503, "text/plain", text)
                 case "/metrics":
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+                    self._answer(200, CONTENT_TYPE_LATEST, texts().encode() + generate_latest())
+                case "/metrics/envoy":
+                    self._answer(*envoy_stats(query))
                 case path if ("GET", path) in more:
                     self._route(more, path, query, b"")
                 case path:
                     paths = [each for method, each in more if method == "GET"]
-                    known = ", ".join(["/status, /budgets, /healthz, /ready, /metrics", *paths])
+                    known = ", ".join(
+                        ["/status, /budgets, /healthz, /ready, /metrics, /metrics/envoy", *paths]
+                    )
                     self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
 
         def do_POST(self) -> None:

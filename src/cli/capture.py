@@ -24,6 +24,7 @@ from ..core.catalog import Catalog, SecretRef
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample
 from ..extproc.capture import CAPTURED
+from ..metrics import Up
 from ..secrets.box import SecretBox, secret_place
 from ..settings import place_at
 from ..traffic.place import checked, default_url
@@ -35,7 +36,7 @@ from .secrets import read_secret
 log = logging.getLogger("modelbroker.capture")
 
 _SILENT_S = 60.0  # a writer that says nothing for so long is stuck, in an expression say
-_UP = Gauge("modelbroker_capture_up", "1 while captured calls are written")
+_UP = Up("modelbroker_capture_up", "1 while captured calls are written")
 _QUEUED = Gauge("modelbroker_capture_queued_bytes", "Captured calls on their way to the writer")
 
 
@@ -126,7 +127,7 @@ class CaptureKeeper(ChildKeeper[Settings]):
             self._changed.set()
         if settings is None:
             self._report = Report("off" if self._why == "off" else "waiting", error=why)
-            _UP.set(0)
+            _UP.is_up = None if self._why == "off" else False
 
     def offer(self, sample: Sample) -> bool:
         """False: there is no room for it."""
@@ -186,7 +187,7 @@ class CaptureKeeper(ChildKeeper[Settings]):
         report = msgspec.json.decode(line, type=Report)
         before, self._report = self._report, report
         self._heard_s = time.monotonic()
-        _UP.set(report.state == "writing")
+        _UP.is_up = report.state == "writing"
         for result in ("written", "failed"):
             now, then = getattr(report, result), getattr(before, result)
             CAPTURED.labels(result).inc(now - then if now >= then else now)
@@ -204,7 +205,7 @@ class CaptureKeeper(ChildKeeper[Settings]):
             self._pipe.abort()
         self._pipe = None
         self._report = Report("waiting", report.store, "its writer ended")
-        _UP.set(0)
+        _UP.is_up = False
 
     def _release(self, child: Popen[bytes]) -> None:
         self._sent = 0  # it writes them

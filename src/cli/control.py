@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from prometheus_client import Counter, Gauge
 
 from ..budgets import Keeper, Kept
@@ -43,14 +42,15 @@ from ..settings import PriceList, SettingsError
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .admin import AdminServer, Pulse
+from .answers import Answers, Now
 from .capture import CaptureKeeper
 from .collection import no_collection
-from .envoy_admin import EnvoyAdmin
 from .fleet import FleetKeeper
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
+from .metrics import GAUGES, EnvoyStats, readings
 from .prices import price_list_here
-from .readiness import is_equal, mended, on_loop, same, unbuilt
+from .readiness import is_equal, mended, on_loop, same
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secret_keeper import SecretsKeeper
 from .secrets import files_of
@@ -58,7 +58,6 @@ from .servers import serve_ext_proc, serve_grpc
 from .sources import Source
 from .sourcing import Sourcing, revision_routes
 from .state import call_key
-from .status import PoolsShown, shown_members
 from .telemetry import TelemetryKeeper
 from .trials import TrialKeeper
 from .watch import watch
@@ -66,6 +65,8 @@ from .watch import watch
 log = logging.getLogger("modelbroker")
 
 _RELOADS = Counter("modelbroker_config_reloads", "Configurations read after an edit", ["result"])
+for _result in ("loaded", "refused"):
+    _RELOADS.labels(_result)  # from 0 on
 _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served", ["revision"])
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
@@ -145,13 +146,21 @@ class ControlPlane:
             settle=self._budgets.settle,
         )
         self._secrets = SecretsKeeper(self.reload)
-        self._fleet = FleetKeeper(broker, options.admin, self._in_short)
+        parts = {
+            "secrets": self._secrets.status,
+            "ledger": self._ledger.status,
+            "telemetry": self._telemetry.status,
+            "shadows": self._trials.shadows,
+            "rollouts": self._trials.rollouts,
+            "capture": self._capture.status,
+        }
+        self._answers = Answers(options, self._xds, self._sourcing, self._health, self._now, parts)
+        self._fleet = FleetKeeper(broker, options.admin, self._answers.in_short)
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
         self._newest: Ready | None = None  # what the last edit that could be read says, refused or not
         self._served: Ready | None = None  # what some Envoy has in full
-        self._pools: tuple[Ready, PoolsShown] | None = None
         self._error = ""
         self._loaded_at_s = 0.0
         self._reload_lock = asyncio.Lock()
@@ -171,17 +180,19 @@ class ControlPlane:
         )
 
         def forget(names: list[str]) -> list[str]:
-            return on_loop(loop, lambda: self.forget(names))
+            return on_loop(loop, lambda: self._answers.forget(names))
 
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
 
+        stats = EnvoyStats(options.envoy_admin).answer
         more = {
             **self._trials.routes(loop),
             **revision_routes(self, self._sourcing, loop),
             **self._fleet.routes(),
         }
-        admin = AdminServer(options.admin, self.status, forget, Pulse(loop), budgets, more)
+        admin = AdminServer(options.admin, self._answers.status, forget, Pulse(loop), budgets, stats, more)
+        GAUGES.read = lambda: readings(self._answers.as_served(), self._health, time.time())
         admin.start()
         background = (
             self._follow(),
@@ -227,6 +238,9 @@ class ControlPlane:
         self._health.observe(seen)
         if seen.cause is Cause.CREDENTIAL and self._ready is not None:
             self._health.book.swaps = self._secrets.refused(seen, self._ready.catalog)
+
+    def _now(self) -> Now:
+        return Now(self._ready, self._served, self._error, self._loaded_at_s)
 
     def _captured(self, sample: Sample) -> bool:
         self._trials.sampled(sample)
@@ -336,6 +350,7 @@ class ControlPlane:
         self._captures.most_bytes = ready.catalog.capture.queue_bytes
         self._capture.configured(ready.catalog, ready.capture, ready.capture_why)
         self._telemetry.configured(ready.telemetry, ready.telemetry_why)
+        self._records.counts.configured(ready.catalog)
 
     async def reload(self) -> None:
         """Read the configuration again; a broken one changes nothing but what /status says."""
@@ -448,73 +463,3 @@ class ControlPlane:
         await self.reload()
         now = self._ready.catalog.revision if self._ready is not None else ""
         return {"was": rollback.revision, "revision": now}
-
-    # -- what people ask
-
-    def status(self, *, asks_envoy: bool = False) -> dict[str, Any]:
-        """What `GET /status` answers. `asks_envoy`: with Envoy's own words of each member, which takes long
-        where there are many."""
-        ready = self._ready
-        refusal = self._xds.store.refusal
-        return {
-            **self._in_short(),
-            "loaded_at": self._loaded_at_s,
-            "warnings": list(ready.warnings) if ready else [],
-            "refused_by_envoy": (
-                {"revision": refusal.revision, "node": refusal.node, "error": refusal.nack.error}
-                if refusal
-                else None
-            ),
-            "simulators": self._simulators(),
-            "secrets": self._secrets.status(),
-            "ledger": self._ledger.status(),
-            "telemetry": self._telemetry.status(),
-            **self._trials.status(),
-            "capture": self._capture.status(),
-            "members": shown_members(self._health, time.time()),
-            "pools": self._pools_of(ready, asks_envoy),
-        }
-
-    def _in_short(self) -> dict[str, Any]:
-        """What the fleet hears of it."""
-        ready, served = self._ready, self._served
-        nodes = self._xds.nodes()
-        return {
-            "revision": ready.catalog.revision if ready else None,
-            "serving": served.catalog.revision if served else None,
-            "in_effect": bool(nodes) and all(node["synced"] for node in nodes),
-            "error": self._error or None,
-            "envoys": nodes,
-            **self._sourcing.status(served.texts if served else None),
-        }
-
-    def forget(self, members: Sequence[str]) -> list[str]:
-        """What members said counts no longer; of all of them where none is named. LookupError where one is
-        not configured."""
-        pools = self._ready.catalog.pools.values() if self._ready else ()
-        configured = {member.id for pool in pools for member in pool.members}
-        if unknown := [name for name in members if name not in configured]:
-            raise LookupError(f"no pool has a member {unknown[0]!r}")
-        return self._health.acquit(members or sorted(configured))
-
-    def _simulators(self) -> dict[str, dict[str, str]]:
-        """In a rehearsal: where the simulators are. Script and journal are on their own ports too."""
-        mocks, controls = self._options.overrides.mocks or {}, self._options.mock_controls
-        return {
-            name: {"url": f"http://{where}", "control": f"http://{controls.get(name, where)}"}
-            for name, where in mocks.items()
-        }
-
-    def _pools_of(self, ready: Ready | None, asks_envoy: bool) -> msgspec.Raw:
-        if ready is None:
-            return msgspec.Raw(b"[]")
-        known = self._pools
-        if known is None or known[0] is not ready:
-            out = ready.resolved.state.providers_out
-            shown = PoolsShown(
-                ready.catalog.pools, ready.catalog.limits, lambda name: out.get(name) or unbuilt(ready, name)
-            )
-            known = self._pools = ready, shown
-        address = self._options.envoy_admin
-        hosts = EnvoyAdmin(address).hosts() if asks_envoy and address else None
-        return known[1].text(self._health, hosts)

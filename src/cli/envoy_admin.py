@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import msgspec
@@ -58,6 +59,10 @@ class _Clusters(msgspec.Struct):
     cluster_statuses: list[_Cluster] = []
 
 
+class TooLarge(Exception):
+    """An answer that is larger than whoever asked wants."""
+
+
 class EnvoyAdmin:
     """At `address`, `unix:/path` or `host:port`. Answers are None or False where Envoy does not answer."""
 
@@ -100,6 +105,26 @@ class EnvoyAdmin:
             return None
         _, _, number = text.strip().rpartition(": ")
         return int(number) if number.isdecimal() else 0
+
+    def read(self, path: str, most_bytes: int, until_s: float) -> bytes:
+        """What Envoy answers to GET; TooLarge, OSError (TimeoutError at `until_s` of the monotonic clock) or
+        HTTPException."""
+        connection = self._connection()
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            text = bytearray()
+            while piece := response.read1(1 << 16):
+                text += piece
+                if len(text) > most_bytes:
+                    raise TooLarge
+                if time.monotonic() > until_s:
+                    raise TimeoutError("it took too long")
+            if response.status != 200:
+                raise http.client.HTTPException(f"status {response.status}")
+            return bytes(text)
+        finally:
+            connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.address.startswith("unix:"):

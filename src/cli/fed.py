@@ -7,9 +7,8 @@ import logging
 from collections.abc import Sequence
 from subprocess import Popen
 
-from prometheus_client import Gauge
-
 from ..core.catalog import Listen
+from ..metrics import Up
 from ..trials.copies import Address
 from .children import ChildKeeper
 
@@ -47,7 +46,7 @@ class FedKeeper(ChildKeeper[str]):
     """Of a child, a module, that is wanted or not. Who inherits says what it is given and what its words
     mean."""
 
-    def __init__(self, module: str, what: str, log: logging.Logger, up: Gauge) -> None:
+    def __init__(self, module: str, what: str, log: logging.Logger, up: Up) -> None:
         super().__init__(what, log, _ENDS_WITHIN_S)
         self._module, self._up = module, up
         self._pipe: tuple[asyncio.WriteTransport, _Pipe] | None = None
@@ -87,7 +86,11 @@ class FedKeeper(ChildKeeper[str]):
     # -- its life
 
     def _wanted(self) -> str | None:
-        return self._module if self._is_wanted() else None
+        if not self._is_wanted():
+            self._up.is_up = None
+            return None
+        self._up.is_up = self._up.is_up or False  # until it has begun
+        return self._module
 
     def _words(self, wanted: str) -> Sequence[str]:
         return "-m", wanted
@@ -97,7 +100,7 @@ class FedKeeper(ChildKeeper[str]):
         transport, protocol = await loop.connect_write_pipe(lambda: _Pipe(self), child.stdin)
         transport.set_write_buffer_limits(high=_PIPE_BYTES)
         self._pipe = transport, protocol
-        self._up.set(1)
+        self._up.is_up = True
         self.pump()
 
     def _is_outdated(self) -> bool:
@@ -111,7 +114,7 @@ class FedKeeper(ChildKeeper[str]):
         if self._pipe is not None:
             self._pipe[0].abort()
         self._pipe = None
-        self._up.set(0)
+        self._up.is_up = False
         self._gone()
 
     def _release(self, child: Popen[bytes]) -> None:

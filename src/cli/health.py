@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from ..core.catalog import Catalog, Pool
 from ..core.causes import Cause
 from ..core.keys import pool_cluster
 from ..core.record import Observed
+from ..metrics import Counts
 from ..policy import Book, Effect
+from ..policy.limits import Limit, limits_of
 from ..xds.overlay import ShareOf
 from .ejections import Change, EventLog
 
@@ -28,13 +31,16 @@ _SHARES_EVERY_S = 0.25
 _KEEP_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.1
 _FORGET_EVERY_S = 60.0
-_EJECTIONS = Counter("modelbroker_ejections", "Members that Envoy took out of a pool", ["pool", "member"])
+_EJECTIONS = Counts("modelbroker_ejections", "Members that Envoy took out of a pool", ["pool", "member"])
 _OUT = Gauge(
     "modelbroker_member_out",
     "1 for a member that is out: of all pools by its own word or by what failed, of one by Envoy",
     ["pool", "member", "reason"],
 )
-_FAILURES = Counter("modelbroker_attempt_failures", "Attempts that failed, by cause", ["member", "cause"])
+_FAILURES = Counts("modelbroker_attempt_failures", "Attempts that failed, by cause", ["member", "cause"])
+
+_NEVER: tuple[float, Mapping[str, str]] = (0.0, {})
+_MOST_LIMITS = 12  # of one member's: their names are its provider's
 
 Publish = Callable[[Collection[str], ShareOf], None]
 
@@ -55,13 +61,16 @@ class HealthKeeper:
         self._urgent = asyncio.Event()
         self._unkept = asyncio.Event()
         self._out: dict[tuple[str, str], str] = {}  # (pool or "", member) → reason, as it was told
+        self._said: dict[str, tuple[float, Mapping[str, str]]] = {}  # member → its newest word on its limits
 
     # -- what happens
 
     def observe(self, seen: Observed) -> None:
         """An attempt ended."""
+        if seen.headers and seen.at_s >= self._said.get(seen.member, _NEVER)[0]:
+            self._said[seen.member] = seen.at_s, seen.headers
         if seen.cause is not None:
-            _FAILURES.labels(seen.member, seen.cause.value).inc()
+            _FAILURES.of(seen.member, seen.cause.value).inc()
             self._unkept.set()
         if not self.book.observe(seen):
             return
@@ -116,7 +125,7 @@ class HealthKeeper:
         wait_ms = min(pool.ejection.base_ms * change.number, max(pool.ejection.max_ms, pool.ejection.base_ms))
         self.book.eject(change.pool, change.member, change.at_s, change.at_s + wait_ms / 1000, change.why)
         if change.at_s > time.time() - _FORGET_EVERY_S:  # not what an earlier run of ours has told already
-            _EJECTIONS.labels(change.pool, change.member).inc()
+            _EJECTIONS.of(change.pool, change.member).inc()
 
     # -- what follows
 
@@ -133,6 +142,17 @@ class HealthKeeper:
     def notable(self) -> frozenset[str]:
         """Members that have not their whole share in every pool."""
         return self.book.notable(time.time(), self.most_ramp_s)
+
+    def is_out(self, pool: str, member: str) -> bool:
+        """Now, of this pool."""
+        return self.book.is_out(member, time.time(), pool)
+
+    def headroom(self, now_s: float) -> Iterator[tuple[str, Limit]]:
+        """(member, limit) of each that a provider told of, until its word runs out."""
+        for member, (at_s, headers) in list(self._said.items()):
+            for limit in (limits_of(headers, at_s, math.inf) or ())[:_MOST_LIMITS]:
+                if now_s < limit.until_s:
+                    yield member, limit
 
     @property
     def most_ramp_s(self) -> float:
@@ -216,6 +236,7 @@ class HealthKeeper:
                 forgot_s = time.monotonic()
                 names = {member.id for pool in self._pools.values() for member in pool.members}
                 self.book.forget(names, time.time())
+                self._said = {name: said for name, said in self._said.items() if name in names}
             if self._unkept.is_set():
                 self._unkept.clear()
                 await asyncio.to_thread(self._write, self.book.to_json())

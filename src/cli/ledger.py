@@ -9,15 +9,16 @@ from typing import Any
 from prometheus_client import Counter, Gauge
 
 from ..core.catalog import LedgerPlace
-from ..journal.reports import FOLLOWING, Report
+from ..journal.reports import FOLLOWING, OFF, Report
 from ..ledger.place import default_url
 from ..ledger.reports import Settings
+from ..metrics import Up
 from .followers import FollowerKeeper, more_than
 from .secrets import Resolved
 
 log = logging.getLogger("modelbroker.ledger")
 
-_UP = Gauge("modelbroker_ledger_up", "1 while the ledger takes records")
+_UP = Up("modelbroker_ledger_up", "1 while the ledger takes records")
 _BEHIND = Gauge("modelbroker_ledger_behind_bytes", "Of records that are not in the ledger yet")
 _TAKEN = Counter("modelbroker_ledger_records", "Records that went into the ledger")
 _REFUSED = Counter("modelbroker_ledger_refused_records", "Records, or lines, that no database takes")
@@ -45,7 +46,7 @@ class LedgerKeeper(FollowerKeeper[Settings]):
         return {"state": said.pop("state"), "database": said.pop("place"), **said}
 
     def _count(self, before: Report, report: Report) -> None:
-        _UP.set(report.state == FOLLOWING)
+        _UP.is_up = None if report.state == OFF else report.state == FOLLOWING
         _BEHIND.set(report.behind_bytes)
         _TAKEN.inc(more_than(before.taken, report.taken))
         _REFUSED.inc(more_than(before.refused, report.refused))

@@ -40,9 +40,15 @@ def is_equal(old: Ready, new: Ready) -> bool:
     return old.texts == new.texts and old.snapshot.generation == new.snapshot.generation
 
 
-def unbuilt(ready: Ready, provider: str) -> str | None:
-    built = ready.catalog.providers[provider].built
-    return None if built else "this version does not speak its dialect yet"
+def not_set_up(ready: Ready) -> Callable[[str], str | None]:
+    """Provider → why it can serve no call at all; None where it can."""
+    out, providers = ready.resolved.state.providers_out, ready.catalog.providers
+
+    def why(name: str) -> str | None:
+        unbuilt = None if providers[name].built else "this version does not speak its dialect yet"
+        return out.get(name) or unbuilt
+
+    return why
 
 
 def mended(before: Ready | None, after: Ready) -> list[str]:

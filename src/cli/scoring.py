@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from prometheus_client import Gauge
 
 from ..core.catalog import Catalog
 from ..core.record import Record
 from ..core.traffic import Sample
 from ..core.trials import SCORE, Scores, ToScore
 from ..exchange.errand import ERRAND_HEADER, Errand, sealed_errand
+from ..metrics import Up
 from ..trials.copies import Address
 from ..trials.frames import Graded, Redact, Task, task_frame
 from ..trials.rollouts import Score
@@ -27,7 +27,7 @@ log = logging.getLogger("modelbroker.rollout")
 
 _STUCK_S = TIMEOUT_S + 30.0
 _MOST_EARLY = 5_000  # scores whose calls have no record yet
-_UP = Gauge("modelbroker_rollout_scoring_up", "1 while answers can be scored")
+_UP = Up("modelbroker_rollout_scoring_up", "1 while answers can be scored")
 
 
 class ScoreKeeper(FedKeeper):

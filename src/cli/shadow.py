@@ -7,18 +7,18 @@ import time
 from typing import Any
 
 import msgspec
-from prometheus_client import Gauge
 
 from ..core.catalog import Catalog
 from ..core.trials import Shadow
 from ..exchange.trying import Copy
+from ..metrics import Up
 from ..trials.copies import Address, Copies, Waiting
 from ..trials.frames import Report, frame
 from .fed import FedKeeper, address_of
 
 log = logging.getLogger("modelbroker.shadow")
 
-_UP = Gauge("modelbroker_shadow_up", "1 while copies of calls can be sent")
+_UP = Up("modelbroker_shadow_up", "1 while copies of calls can be sent")
 
 
 def shadows_of(catalog: Catalog) -> dict[str, Shadow]:

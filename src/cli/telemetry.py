@@ -13,7 +13,8 @@ from prometheus_client import Counter, Gauge
 
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
-from ..journal.reports import FOLLOWING, Report
+from ..journal.reports import FOLLOWING, OFF, Report
+from ..metrics import Up
 from ..secrets.box import SecretBox
 from ..telemetry.places import places_of
 from ..telemetry.reports import Settings
@@ -22,7 +23,7 @@ from .secrets import file_digest, read_secret
 
 log = logging.getLogger("modelbroker.telemetry")
 
-_UP = Gauge("modelbroker_telemetry_up", "1 while a collector takes traces and logs")
+_UP = Up("modelbroker_telemetry_up", "1 while a collector takes traces and logs")
 _BEHIND = Gauge("modelbroker_telemetry_behind_bytes", "Of records that are not with the collector yet")
 _EXPORTED = Counter("modelbroker_telemetry_exported", "Calls whose spans or logs the collector took")
 _REFUSED = Counter("modelbroker_telemetry_refused", "Spans, logs and lines that no collector takes")
@@ -82,7 +83,7 @@ class TelemetryKeeper(FollowerKeeper[Settings]):
         self.want(settings, why)
 
     def _count(self, before: Report, report: Report) -> None:
-        _UP.set(report.state == FOLLOWING)
+        _UP.is_up = None if report.state == OFF else report.state == FOLLOWING
         _BEHIND.set(report.behind_bytes)
         _EXPORTED.inc(more_than(before.taken, report.taken))
         _REFUSED.inc(more_than(before.refused, report.refused))

@@ -81,15 +81,15 @@ class TrialKeeper:
         self._scored_pools = {one.pool: one for one in found}
         self._rollouts.configured(found, ready.catalog.fleet, ready.redis_password)
 
-    def status(self) -> dict[str, Any]:
-        """In short: what `rollouts` says takes its time."""
-        standings = self.standings
+    def shadows(self) -> dict[str, Any]:
+        """What becomes of copies, for `/status`."""
+        return self._copies.status()
+
+    def rollouts(self) -> dict[str, Any]:
+        """In short: what `GET /rollouts` says takes its time."""
         return {
-            "shadows": self._copies.status(),
-            "rollouts": {
-                name: {"stage": standing.stage, "is_on": standing.is_on}
-                for name, standing in standings.items()
-            },
+            name: {"stage": standing.stage, "is_on": standing.is_on}
+            for name, standing in self.standings.items()
         }
 
     # -- asked by people, from another thread

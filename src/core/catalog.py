@@ -16,6 +16,7 @@ from .budgets import Budget, Fleet
 from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
 from .identity import Issuer, TokenMatch
+from .labels import NO_LABELS, CallLabels
 from .prices import PriceTerm
 from .secrets import NO_SECRETS, Secrets
 from .telemetry import NO_TELEMETRY, Telemetry
@@ -395,6 +396,7 @@ class Catalog:
     capture: Capture = NO_CAPTURE
     secrets: Secrets = NO_SECRETS
     telemetry: Telemetry = NO_TELEMETRY
+    metrics: CallLabels = NO_LABELS
 
     @property
     def sees_replies(self) -> bool:

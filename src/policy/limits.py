@@ -130,8 +130,10 @@ def _wait(at_s: float, until_s: float) -> Wait | None:
     return Wait(min(until_s, most_s), until_s > most_s)
 
 
-def limits_of(headers: Mapping[str, str], at_s: float) -> tuple[Limit, ...] | None:
-    """The limits that a reply of `at_s` tells in full, those alone of which less than EASED_BELOW is left;
+def limits_of(
+    headers: Mapping[str, str], at_s: float, below: float = EASED_BELOW
+) -> tuple[Limit, ...] | None:
+    """The limits that a reply of `at_s` tells in full, those alone of which less than `below` is left;
     None where it tells of none. (Every reply is asked, and nearly all have plenty left.)"""
     is_told, near = False, []
     for name, limit_header, left_header, reset_header in _TRIPLES:
@@ -141,7 +143,7 @@ def limits_of(headers: Mapping[str, str], at_s: float) -> tuple[Limit, ...] | No
         if not limit or remaining is None:
             continue
         is_told = True
-        if (left := remaining / limit) < EASED_BELOW:
+        if (left := remaining / limit) < below:
             until_s = _reset(headers.get(reset_header, ""), at_s)
             until_s = at_s + UNTOLD_RESET_S if until_s is None else min(until_s, at_s + MOST_WAIT_S)
             near.append(Limit(name, left, until_s))
@@ -149,7 +151,7 @@ def limits_of(headers: Mapping[str, str], at_s: float) -> tuple[Limit, ...] | No
         if not item.quota:
             continue
         is_told = True
-        if (left := item.left / item.quota) < EASED_BELOW:
+        if (left := item.left / item.quota) < below:
             seconds = UNTOLD_RESET_S if item.seconds is None else min(item.seconds, MOST_WAIT_S)
             near.append(Limit(item.name, left, at_s + seconds))
     return tuple(near) if is_told else None

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from ..core.record import Record
 from ..journal.writing import CALLS, FILE_BYTES, MOST_FILES, LineFile, Mark, Reader
 
+_WRITTEN = Counter("modelbroker_records_written", "Records that have their line in the journal")
 _UNWRITTEN = Counter("modelbroker_records_unwritten", "Records for which the disk had no room")
 _UNREAD = Counter(
     "modelbroker_records_unread",
@@ -39,7 +40,9 @@ class RecordFile:
 
     def write(self, records: Sequence[Record]) -> Mark | None:
         """All of them, or none (None). Up to where they are written."""
-        return self._lines.write(self._encoder.encode_lines(records))
+        if (mark := self._lines.write(self._encoder.encode_lines(records))) is not None:
+            _WRITTEN.inc(len(records))
+        return mark
 
     def close(self) -> None:
         self._lines.close()

@@ -6,21 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from prometheus_client import Counter
-
 from ..core.record import HIT, JOINED, STORED, Record, Saved
 from ..dialects import Used, used_from, used_text
+from ..metrics import Counts
 
-_HITS = Counter("modelbroker_cache_hits", "Calls that were answered from the cache", ["pool"])
-_MISSES = Counter("modelbroker_cache_misses", "Calls that the cache had no answer for", ["pool"])
-_BYPASSES = Counter("modelbroker_cache_bypasses", "Calls that are none to be cached", ["pool", "reason"])
-_STORES = Counter("modelbroker_cache_stores", "Calls whose replies were kept", ["pool"])
-_SAVED = Counter(
+_HITS = Counts("modelbroker_cache_hits", "Calls that were answered from the cache", ["pool"])
+_MISSES = Counts("modelbroker_cache_misses", "Calls that the cache had no answer for", ["pool"])
+_BYPASSES = Counts("modelbroker_cache_bypasses", "Calls that are none to be cached", ["pool", "reason"])
+_STORES = Counts("modelbroker_cache_stores", "Calls whose replies were kept", ["pool"])
+_SAVED = Counts(
     "modelbroker_cache_saved_nano_dollars",
     "What answers from the cache saved, as far as it is known",
     ["pool"],
 )
-_SAVED_UNKNOWN = Counter(
+_SAVED_UNKNOWN = Counts(
     "modelbroker_cache_saved_unknown_calls", "Answers from the cache of which it is not known", ["pool"]
 )
 
@@ -96,16 +95,16 @@ def count_cache(record: Record) -> None:
     """Of a call of a pool with a cache, once it is priced."""
     pool = record.pool
     if record.cache == "bypass":
-        _BYPASSES.labels(pool, record.cache_reason).inc()
+        _BYPASSES.of(pool, record.cache_reason).inc()
         return
     if record.cache not in (HIT, JOINED):
-        _MISSES.labels(pool).inc()
+        _MISSES.of(pool).inc()
         if record.cache == STORED:
-            _STORES.labels(pool).inc()
+            _STORES.of(pool).inc()
         return
-    _HITS.labels(pool).inc()
+    _HITS.of(pool).inc()
     cost = record.saved.cost if record.saved is not None else None
     if cost is not None and cost.total is not None:
-        _SAVED.labels(pool).inc(cost.total)
+        _SAVED.of(pool).inc(cost.total)
     else:
-        _SAVED_UNKNOWN.labels(pool).inc()
+        _SAVED_UNKNOWN.of(pool).inc()

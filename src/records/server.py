@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
@@ -11,15 +10,16 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from ..core.logs import FAILURES_LOG, HEDGE_LOG, MEMBER_LOG, OUTER_LOG, is_urgent
 from ..core.prices import NO_PRICES, PriceBook
 from ..core.record import Attempt, Observed, Record
 from ..envoyapi import AnyMessage, EnvoyApi
 from .entries import attempt_of, goes_on, hedge_of, id_of, is_handed_back, observed_of, record_of, reserved_of
-from .join import Joiner, winner
+from .join import Joiner
 from .lost import go_on_from, lost_record
+from .metrics import CallCounts
 from .opens import OpenCalls
 from .pricing import price
 from .repair import repaired
@@ -31,35 +31,6 @@ log = logging.getLogger("modelbroker.records")
 _SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 _HEALTH_PATH = "/healthz"
 _WARN_EVERY_S = 60.0
-_CALLS = Counter("modelbroker_calls", "Calls that ended", ["pool", "status"])
-_ATTEMPTS = Counter("modelbroker_attempts", "Attempts that ended", ["member", "status"])
-_USAGE = Counter(
-    "modelbroker_attempts_usage", "Attempts by what is known of their usage", ["member", "state"]
-)
-_SECONDS = Histogram(
-    "modelbroker_call_seconds",
-    "From the first byte of a request to the last of its reply",
-    ["pool"],
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
-)
-# Finding a metric by its labels costs more than counting. There are as many as the configuration has pools
-# and members, times the statuses.
-_call_count = functools.lru_cache(maxsize=4096)(_CALLS.labels)
-_attempt_count = functools.lru_cache(maxsize=4096)(_ATTEMPTS.labels)
-_usage_count = functools.lru_cache(maxsize=4096)(_USAGE.labels)
-_call_seconds = functools.lru_cache(maxsize=4096)(_SECONDS.labels)
-_HEDGES = Counter(
-    "modelbroker_hedged_calls", "Calls with two attempts side by side, by which of them won", ["pool", "won"]
-)
-_COST = Counter(
-    "modelbroker_cost_nano_dollars", "What attempts cost, as far as it is known", ["pool", "member"]
-)
-_UNKNOWN_COST = Counter(
-    "modelbroker_cost_unknown_attempts",
-    "Attempts of which something was not priced",
-    ["pool", "member", "unknown"],
-)
-_cost = functools.lru_cache(maxsize=4096)(_COST.labels)
 _LOST = Gauge("modelbroker_records_lost", "Calls with attempts whose own entry never came")
 _INCOMPLETE = Counter("modelbroker_records_incomplete", "Records that miss an attempt's entry")
 
@@ -96,6 +67,7 @@ class AccessLogServer:
         self._savings = Savings(paid)
         self._reserved = reserved
         self._settle = settle
+        self.counts = CallCounts()
         self._joiner = Joiner()
         self._warned_s: dict[str, float] = {}  # member → when
 
@@ -117,6 +89,7 @@ class AccessLogServer:
             now_s = time.monotonic()
             try:
                 self._look(now_s, now_s - before_s)
+                self.counts.sweep(now_s)
             except Exception:
                 log.exception("records that wait were not given out")
             before_s = now_s
@@ -175,8 +148,7 @@ class AccessLogServer:
             request_id, attempt = attempt_of(entry)
             if not is_urgent(entry.response.response_code.value, attempt.flags):
                 self._tell(entry, request_id, attempt)
-            _attempt_count(attempt.member, attempt.status).inc()
-            _usage_count(attempt.member, attempt.usage_state).inc()
+            self.counts.ended(attempt)
             if attempt.code == "upstream_credential_refused":
                 self._warn_of_credential(attempt, now_s)
             return self._joiner.attempt(request_id, attempt, now_s)
@@ -243,31 +215,16 @@ class AccessLogServer:
             price(record, book)
             if self._settle is not None:
                 self._settle(record)
-            _count_costs(record)
+            self.counts.count(record)
             if record.cache:
                 count_cache(record)
-            _call_count(record.pool, record.status).inc()
             if self._hedged is not None:
                 self._hedged(record.request_id, record.hedged)
-            if record.hedged:
-                _HEDGES.labels(record.pool, winner(record.attempts)).inc()
-            if record.pool:
-                _call_seconds(record.pool).observe(record.duration_ms / 1000)
         for sink in self._sinks:
             try:
                 sink(records)
             except Exception:
                 log.exception("records were not taken")
-
-
-def _count_costs(record: Record) -> None:
-    for attempt in record.attempts:
-        if (cost := attempt.cost) is None:
-            continue
-        if cost.buckets:
-            _cost(record.pool, attempt.member).inc(sum(cost.buckets.values()))
-        for unknown in cost.unknown:
-            _UNKNOWN_COST.labels(record.pool, attempt.member, unknown).inc()
 
 
 def _read(message_class: Any, data: bytes) -> AnyMessage:

@@ -29,6 +29,7 @@ from ..core.catalog import (
 from ..core.causes import ALWAYS_CLIENTS, Action, Cause
 from ..core.deviation import Deviation
 from ..core.identity import Issuer
+from ..core.labels import NO_LABELS
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
 from ..core.secrets import NO_SECRETS
 from ..core.telemetry import NO_TELEMETRY
@@ -44,6 +45,7 @@ from .files import read_files
 from .identity import IssuerIn
 from .ledger import LedgerIn
 from .merge import Merged, merge
+from .metrics import MetricsIn
 from .models import overlaid, wires
 from .prices import PriceList, price_book, read_terms, without_sources
 from .pricing import PriceIn
@@ -420,7 +422,10 @@ def _more(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
     """Sections that are in the revision only where they say something."""
     capture = read_capture(merged, {**facts, **_raw_headers(merged)})
     secrets = read_secrets(merged)
+    metrics_in = read_one(merged, ("metrics",), MetricsIn, merged.mappings["metrics"])
+    labels = metrics_in.call_labels() if metrics_in else NO_LABELS
     said: dict[str, Any] = {"capture": capture} if capture.is_set else {}
+    said |= {"metrics": labels} if labels != NO_LABELS else {}
     said |= {"secrets": secrets} if secrets != NO_SECRETS else {}
     telemetry = read_telemetry(merged)
     return said | ({"telemetry": telemetry} if telemetry != NO_TELEMETRY else {})

@@ -185,6 +185,7 @@ telemetry:
   logs: on
   resource: {deployment.environment.name: production}
 """,
+    "metrics": "metrics: {labels: [team, feature], most_values: 100}\n",
     "cache": """\
 cache: {bytes: 256MiB, redis: {env: REDIS_URL}}
 """,

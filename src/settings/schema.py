@@ -21,6 +21,7 @@ from .fields import HOUR, Flag, Model, field
 from .identities import RIGHT, Credential
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
 from .ledger import LedgerIn
+from .metrics import MetricsIn
 from .pricing import PriceIn
 from .secret_schema import SecretsIn
 from .telemetry_schema import TelemetryIn
@@ -435,6 +436,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "redis": RedisIn,
     "secrets": SecretsIn,
     "telemetry": TelemetryIn,
+    "metrics": MetricsIn,
 }
 SECTIONS: dict[str, type[Model]] = {**LISTS, **MAPPINGS}
 

@@ -20,7 +20,7 @@ from ..core.keys import (
     pool_cluster,
     provider_cluster,
 )
-from .types import ADS, Tree, circuit_breakers, duration, extension, typed
+from .types import ADS, Tree, circuit_breakers, duration, extension, stat_name, typed
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # Keep-alive ends on our side before it does on theirs, so that no call meets a closing connection.
@@ -34,7 +34,7 @@ def pool_cluster_tree(pool: Pool, limits: Limits) -> Tree:
     http_options: Tree = {"explicit_http_config": {"http_protocol_options": {}}}
     tree: Tree = {
         "name": pool_cluster(pool, limits),
-        "alt_stat_name": f"pool.{pool.name}",
+        "alt_stat_name": stat_name("pool", pool.name),
         "type": "EDS",
         "eds_cluster_config": {"eds_config": ADS},
         "connect_timeout": "1s",
@@ -129,7 +129,7 @@ def provider_cluster_tree(provider: Provider, member: Member, catalog: Catalog, 
     address = {"socket_address": {"address": host, "port_value": port}}
     tree: Tree = {
         "name": name,
-        "alt_stat_name": f"provider.{provider.name}",
+        "alt_stat_name": stat_name("provider", provider.name),
         "type": "STATIC" if is_ip(host) else "LOGICAL_DNS",
         "connect_timeout": duration(connect_ms),
         "per_connection_buffer_limit_bytes": buffer_bytes(catalog.limits),

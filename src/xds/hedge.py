@@ -21,7 +21,7 @@ from ..core.logs import HEDGE_LOG
 from .clusters import buffer_bytes
 from .filters import access_log, internal_manager, retries, router
 from .local_replies import outer_mappers
-from .types import Tree, circuit_breakers, duration, extension, set_header
+from .types import Tree, circuit_breakers, duration, extension, set_header, stat_name
 
 # What is tried again here: a failure that another member of the pool is for, and a hop that did not come
 # about. Others are handed back at once: ext_proc knows to which pool or priority they go on.
@@ -34,7 +34,7 @@ def hedge_cluster(pool: Pool, limits: Limits) -> Tree:
     address = {"envoy_internal_address": {"server_listener_name": name, "endpoint_id": "hedge"}}
     return {
         "name": name,
-        "alt_stat_name": f"hedge.{pool.name}",
+        "alt_stat_name": stat_name("hedge", pool.name),
         "type": "STATIC",
         "connect_timeout": "1s",
         "per_connection_buffer_limit_bytes": buffer_bytes(limits),
@@ -66,7 +66,7 @@ def hedge_listener(pool: Pool, hedge: Hedge, limits: Limits) -> Tree:
         ],
     }
     manager = internal_manager(
-        f"hedge.{pool.name}",
+        stat_name("hedge", pool.name),
         limits,
         route_config={"name": "hedge", "virtual_hosts": [host]},
         http_filters=[_class(), router()],
@@ -75,7 +75,7 @@ def hedge_listener(pool: Pool, hedge: Hedge, limits: Limits) -> Tree:
     )
     return {
         "name": hedge_name(pool, limits),
-        "stat_prefix": f"hedge.{pool.name}",
+        "stat_prefix": stat_name("hedge", pool.name),
         "internal_listener": {},
         "per_connection_buffer_limit_bytes": buffer_bytes(limits),
         "filter_chains": [{"filters": [manager]}],

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ..core.identity import Issuer
 from ..core.keys import JWT_FILTER, UNVOUCHED, VOUCHED, content_hash
 from .clusters import is_ip, upstream_tls
-from .types import ADS, Tree, duration, typed
+from .types import ADS, Tree, duration, stat_name, typed
 
 _JWT = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -91,7 +91,7 @@ def jwks_cluster_tree(issuer: Issuer) -> Tree:
     address = {"socket_address": {"address": host, "port_value": port}}
     tree: Tree = {
         "name": name,
-        "alt_stat_name": f"jwks.{issuer.name}",
+        "alt_stat_name": stat_name("jwks", issuer.name),
         "type": "STATIC" if is_ip(host) else "LOGICAL_DNS",
         "connect_timeout": duration(_FETCH_MS),
         "load_assignment": {

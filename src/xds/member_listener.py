@@ -48,7 +48,7 @@ from .filters import (
 )
 from .local_replies import member_mappers
 from .lua_causes import lua_source, lua_texts
-from .types import ADS, Tree, duration, extension, set_header, typed
+from .types import ADS, Tree, duration, extension, set_header, stat_name, typed
 
 _HEADER_MUTATION = "envoy.filters.http.header_mutation"
 _HEADER_MUTATION_PER_ROUTE = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
@@ -136,7 +136,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
         metadata_options={"receiving_namespaces": {"untyped": ["modelbroker"]}},
     )
     manager = internal_manager(
-        f"member.{member.id}",
+        stat_name("member", member.id),
         catalog.limits,
         route_config=_member_routes(provider, member, pool, catalog),
         # Replies pass from the end to the beginning. Decompressors end what they undo with trailers, and a
@@ -154,7 +154,7 @@ def member_listener(pool: Pool, member: Member, key: str, catalog: Catalog, secr
     )
     return {
         "name": name,
-        "stat_prefix": f"member.{member.id}",
+        "stat_prefix": stat_name("member", member.id),
         "internal_listener": {},
         "per_connection_buffer_limit_bytes": held_bytes,
         "filter_chains": [{"filters": [manager]}],

@@ -17,7 +17,7 @@ from .overlay import ShareOf
 from .session import DeltaRequest, DeltaResponse, Session
 from .snapshot import Snapshot, Versioned
 from .store import Plan, Store
-from .types import ROUTES
+from .types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
 
 log = logging.getLogger("modelbroker.xds")
 
@@ -26,6 +26,9 @@ _PUSHES = Counter("modelbroker_xds_pushes", "Delta responses sent to Envoys", ["
 _ACKS = Counter("modelbroker_xds_acks", "Delta responses that Envoys took", ["type"])
 _NACKS = Counter("modelbroker_xds_nacks", "Delta responses that Envoys refused", ["type"])
 _ENVOYS = Gauge("modelbroker_xds_envoys", "Envoys connected to this control plane")
+for _each in (CLUSTER, ENDPOINTS, LISTENER, ROUTES, EXTENSION, SECRET):
+    for _counter in (_PUSHES, _ACKS, _NACKS):
+        _counter.labels(_each.rpartition(".")[2])  # from 0 on: Prometheus sees the first one as a change
 
 
 # More protobufs than these are made in a thread: one takes about 0.3 ms.

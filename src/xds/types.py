@@ -25,6 +25,12 @@ OUTER_LISTENER = "outer"
 OUTER_ROUTES = "outer-routes"
 
 
+def stat_name(kind: str, name: str) -> str:
+    """By which Envoy's stats name one of a kind. Its metrics have what stands before the first dot as a
+    label (`envoy_cluster_name="pool/chat"`), and the rest in their own names."""
+    return f"{kind}/{name}".replace(".", "_")
+
+
 def typed(type_name: str, **fields: Any) -> Tree:
     """A tree for a protobuf Any."""
     return {"@type": _PREFIX + type_name, **fields}

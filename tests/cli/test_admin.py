@@ -24,9 +24,13 @@ def failing_status(asks_envoy: bool = False) -> dict[str, Any]:
     raise ZeroDivisionError
 
 
+def no_stats(query: str) -> tuple[int, str, bytes]:
+    return 404, "text/plain", b"none"
+
+
 @pytest.fixture
 def server() -> Iterator[AdminServer]:
-    server = AdminServer("127.0.0.1:0", failing_status, list, Alive(), dict)  # type: ignore[arg-type]
+    server = AdminServer("127.0.0.1:0", failing_status, list, Alive(), dict, no_stats)  # type: ignore[arg-type]
     server.start()
     yield server
     server.stop()

@@ -90,7 +90,12 @@ def get(admin: AdminServer, path: str) -> tuple[int, str]:
 
 def test_healthz_tells_the_truth_about_the_event_loop(loop: asyncio.AbstractEventLoop) -> None:
     admin = AdminServer(
-        "127.0.0.1:0", lambda **_: {"in_effect": True}, lambda names: names, Pulse(loop), dict
+        "127.0.0.1:0",
+        lambda **_: {"in_effect": True},
+        lambda names: names,
+        Pulse(loop),
+        dict,
+        lambda query: (404, "text/plain", b""),
     )
     admin.start()
     go_on = threading.Event()

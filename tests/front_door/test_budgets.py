@@ -295,7 +295,7 @@ def test_where_they_stand(broker: Broker) -> None:
     (row,) = [row for row in json.loads(shown)["budgets"] if row["budget"] == "tried"]
     assert (row["limit"], row["spent"], row["reserved"], row["window"]) == (DOLLAR, spent, 0, "day@UTC")
     metric = broker.metrics("modelbroker_budget_spent")
-    assert metric['{budget="tried",scope="",unit="nano_dollars"}'] == spent
+    assert metric['{budget="tried",kind="budget",scope="",unit="nano_dollars"}'] == spent
     nothing = subprocess.run([*command, "no-such"], capture_output=True, text=True, check=False)
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert 'there is no budget or rate limit "no-such"; there are ' in nothing.stderr

@@ -236,7 +236,7 @@ def active(broker: Broker) -> int:
 @pytest.mark.parametrize("way", WAYS)
 def test_while_the_provider_is_being_connected_to(broker: Broker, sims: Simulators, way: Way) -> None:
     """Calls that wait for a connection are counted as pending: none is left."""
-    pending = "cluster.provider.silent.upstream_rq_pending_active"
+    pending = "cluster.provider/silent.upstream_rq_pending_active"
     before = len(settled_records(broker))
     for dialect in PATHS:
         with Client(broker.url, Ask("unreachable", dialect, stream=True), way) as client:

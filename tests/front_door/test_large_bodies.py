@@ -113,8 +113,8 @@ def assert_none_abandoned(broker: Broker) -> None:
     """Envoy never gave a further attempt up because the body was too large to keep."""
     abandoned = stats(broker, "retry_or_shadow_abandoned$")
     assert not any(abandoned.values()), abandoned
-    assert not any(stats(broker, r"cluster\.pool\..*upstream_internal_redirect_failed_total$").values())
-    handed_back = stats(broker, r"cluster\.pool\..*upstream_internal_redirect_succeeded_total$")
+    assert not any(stats(broker, r"cluster\.pool/.*upstream_internal_redirect_failed_total$").values())
+    handed_back = stats(broker, r"cluster\.pool/.*upstream_internal_redirect_succeeded_total$")
     assert sum(handed_back.values()) > 0
 
 

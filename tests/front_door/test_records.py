@@ -175,7 +175,7 @@ def test_one_record_a_call_and_metrics_agree(broker: Broker, sims: Simulators) -
     assert len(seen) == len(set(seen))
     with urllib.request.urlopen(f"{broker.admin_url}/metrics") as reply:
         metrics = reply.read().decode()
-    assert 'modelbroker_calls_total{pool="fast",status="200"}' in metrics
+    assert 'modelbroker_calls_total{outcome="ok",pool="fast",status="200"}' in metrics
     assert 'modelbroker_attempts_total{member="a/m-a",status="529"}' in metrics
 
 

@@ -147,10 +147,7 @@ def test_no_machines_path_in_the_docs(path: Path) -> None:
         assert not re.search(r"/(root|work|home/\w+)/", path.read_text())
 
 
-def test_every_field_of_a_record_and_every_metric_is_documented() -> None:
+def test_every_field_of_a_record_is_documented() -> None:
     text = (ROOT / "docs" / "records.md").read_text()
     fields = [*(f.name for f in dataclasses.fields(Record)), *(f.name for f in dataclasses.fields(Attempt))]
     assert [name for name in fields if f"`{name}`" not in text] == []
-    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    for name in re.findall(r'(?:Counter|Gauge|Histogram)\(\s*"(modelbroker_\w+)"', source):
-        assert name in text or name.replace("modelbroker_xds_", "…_") in text, name

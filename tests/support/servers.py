@@ -1,6 +1,6 @@
-"""Real servers under tests: PostgreSQL and Redis from the system's packages, each in a temporary folder of
-its own, as children of the test run; and moto for S3. `postgres`, `redis` and `s3` are fixtures of the whole
-run (conftest.py).
+"""Real servers under tests: PostgreSQL, Redis and Prometheus from the system's packages, each in a temporary
+folder of its own, as children of the test run; and moto for S3. `postgres`, `redis` and `s3` are fixtures of
+the whole run (conftest.py).
 
 Where the programs are not installed the tests that need them fail, and say what to install.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import pwd
 import shutil
@@ -17,14 +18,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 import boto3
 import pytest
+import yaml
 from moto.server import ThreadedMotoServer
 
 from .waiting import wait_until
@@ -49,7 +54,7 @@ class Postgres:
         if self._user is not None:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
         folder.chmod(0o755)
-        made = [_program("initdb", "postgresql"), "-D", str(self._data), "-U", "postgres"]
+        made = [program("initdb", "postgresql"), "-D", str(self._data), "-U", "postgres"]
         self._start([*made, "-A", "trust", "-E", "UTF8", "--no-sync"]).wait(_START_S)
 
     def url(self, database: str = "postgres") -> str:
@@ -79,10 +84,10 @@ class Postgres:
     def start(self) -> None:
         """And wait until it takes connections."""
         settings = ("listen_addresses=", "fsync=off", "max_connections=50", "shared_buffers=32MB")
-        command = [_program("postgres", "postgresql"), "-D", str(self._data), "-k", str(self._folder)]
+        command = [program("postgres", "postgresql"), "-D", str(self._data), "-k", str(self._folder)]
         command += [word for setting in settings for word in ("-c", setting)]
         self._process = self._start(command)
-        ready = [_program("pg_isready", "postgresql"), "-q", "-U", "postgres", "-h", str(self._folder)]
+        ready = [program("pg_isready", "postgresql"), "-q", "-U", "postgres", "-h", str(self._folder)]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, _START_S)
 
     @property
@@ -141,7 +146,7 @@ class Redis:
 
     def start(self) -> None:
         """And wait until it answers."""
-        command = [_program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
         with (self._folder / "redis.log").open("ab") as log:
             self._process = _popen(command, stdout=log, stderr=log, cwd=self._folder)
@@ -165,6 +170,68 @@ class Redis:
         ):
             connection.sendall(b"PING\r\n")
             return connection.recv(5) == b"+PONG"
+        return False
+
+
+class Prometheus:
+    """`with Prometheus(config) as prometheus:`; `config` is its configuration, `files` what else is in the
+    same folder."""
+
+    def __init__(self, config: Mapping[str, Any], files: Mapping[str, str]) -> None:
+        self._config = config
+        self._files = files
+        self._folder = Path(tempfile.mkdtemp(prefix="mb-server-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def __enter__(self) -> Prometheus:
+        for name, text in self._files.items():
+            (self._folder / name).write_text(text)
+        (self._folder / "prometheus.yml").write_text(yaml.safe_dump(dict(self._config)))
+        for _ in range(5):  # somebody else may have taken the port meanwhile
+            if self._starts():
+                return self
+        pytest.fail((self._folder / "log").read_text())
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def get(self, path: str, **query: str) -> Any:
+        """The data of an answer of its HTTP API."""
+        url = f"{self.url}/api/v1/{path}?{urlencode(query)}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as reply:
+                return json.load(reply)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{path} {query}: {error.read().decode()}") from None
+
+    def values(self, expression: str) -> list[float]:
+        """Of an instant query, NaN among them."""
+        found = self.get("query", query=expression)
+        return [float(one["value"][1]) for one in found["result"]]
+
+    def firing(self) -> set[str]:
+        """Names of the alerts that fire now."""
+        alerts = self.get("alerts")["alerts"]
+        return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+
+    def _starts(self) -> bool:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [program("prometheus", "prometheus"), f"--web.listen-address=127.0.0.1:{port}"]
+        command += ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"]
+        with (self._folder / "log").open("ab") as log:
+            process = self._process = _popen(command, stdout=log, stderr=log, cwd=self._folder)
+        wait_until(lambda: process.poll() is not None or self._is_ready(), _START_S)
+        return process.poll() is None
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/ready", timeout=5):
+            return True
         return False
 
 
@@ -211,7 +278,7 @@ def _popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     return _STARTER.submit(lambda: subprocess.Popen(command, **options)).result()
 
 
-def _program(name: str, package: str) -> str:
+def program(name: str, package: str) -> str:
     """The newest of that name; Debian has PostgreSQL's beside the path."""
     versions = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
     newest = max(versions, key=lambda path: int(path.parts[-3]), default=None)
