@@ -197,12 +197,14 @@ def test_tokens_that_expire_under_load_fail_no_call(
 ) -> None:
     paths = files(tmp_path / "own", google)
     services: tuple[TokenServer, ...] = (sts, google)
+    names = (*AWS_POOLS, *GOOGLE_POOLS)
 
     def has_come_round() -> bool:
-        return all(len(service.issued) >= 2 * (1 + REFRESHES) for service in services)
+        is_issued = all(len(service.issued) >= 2 * (1 + REFRESHES) for service in services)
+        return is_issued and all(len(came_with(sims[name])) >= REFRESHES for name in names)
 
     async def run(broker: Broker) -> Any:
-        pools = [(name, "openai-chat") for name in (*AWS_POOLS, *GOOGLE_POOLS)]
+        pools = [(name, "openai-chat") for name in names]
         async with load(broker.url, pools, workers=16) as under_way:
             await asyncio.to_thread(wait_until, has_come_round, 120)
             await under_way.reach(under_way.calls + 100)
@@ -217,8 +219,6 @@ def test_tokens_that_expire_under_load_fail_no_call(
         done = asyncio.run(run(broker))
         assert not done.bad, done.told(0)
         assert set(done.attempts) == {1}
-        for name in (*AWS_POOLS, *GOOGLE_POOLS):
-            assert len(came_with(sims[name])) >= REFRESHES, name
         refuses_what_is_over(sims, sts, google)
         told = broker.status()["secrets"]
         assert [one["secret"] for one in told] == [

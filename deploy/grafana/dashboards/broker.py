@@ -116,7 +116,7 @@ _RECORDS = Row(
                 (f"3600 * {_a_second(metric, 'instance')}", f"{what} {{{{instance}}}}")
                 for metric, what in (
                     ("modelbroker_records_unwritten_total", "not written"),
-                    ("modelbroker_records_not_in_ledger_total", "not in the ledger"),
+                    ("modelbroker_records_unread_total", "gone unread"),
                     ("modelbroker_ledger_refused_records_total", "refused by the ledger"),
                     ("modelbroker_records_incomplete_total", "incomplete"),
                     ("modelbroker_calls_lost_total", "calls lost"),
