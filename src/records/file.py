@@ -35,6 +35,8 @@ class RecordFile:
         def unread(reader: str, lines: int) -> None:
             _UNREAD.labels(reader).inc(lines)
 
+        for reader in readers or ():
+            _UNREAD.labels(reader)  # 0 is told from the beginning
         self._lines = LineFile(folder / CALLS, file_bytes, readers, most_files, unread)
         self._encoder = msgspec.json.Encoder()
 
