@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "trials": {"core", "dialects", "policy", "settings", "stats", "budgets", "evals"},
     "traffic": {"core", "dialects", "policy", "embedded"},
     "secrets": {"core", "policy"},
+    "audit": {"core"},
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "evals": {"core", "stats", "dialects", "policy", "settings", "drill"},
