@@ -10,8 +10,8 @@ import msgspec
 
 
 class Sent(NamedTuple):
-    """One event as a sink gets it. `seq` is its place in the chain, `severity` OCSF's `severity_id`; `line` is
-    one JSON object in the sink's form (`ocsf` or `ecs`), UTF-8, without a newline."""
+    """One event as a sink gets it. `seq` is its place in the chain, `severity` OCSF's `severity_id`; `line`
+    is one JSON object in the sink's form (`ocsf` or `ecs`), UTF-8, without a newline."""
 
     seq: int
     id: str
@@ -33,8 +33,8 @@ class Refused(Exception):
 
 
 class SinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one sink: `kind` is one that `audit/sinks` has, `form` `ocsf` or `ecs`; `options` are as its kind has
-    them in the configuration, `secrets` the values of its credentials."""
+    """Of one sink: `kind` is one that `audit/sinks` has, `form` `ocsf` or `ecs`; `options` are as its kind
+    has them in the configuration, `secrets` the values of its credentials."""
 
     name: str
     kind: str

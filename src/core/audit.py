@@ -30,8 +30,8 @@ class AuditSink:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """`keep_s` 0: for ever; `most_bytes` is the bound of the chain on the disk, whatever its age. `key` None: one
-    is made in the state folder."""
+    """`keep_s` 0: for ever; `most_bytes` is the bound of the chain on the disk, whatever its age. `key` None:
+    one is made in the state folder."""
 
     is_on: bool = False
     form: str = OCSF

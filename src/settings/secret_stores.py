@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.catalog import SecretRef
 from ..core.secrets import KINDS, Secrets, StorePlace
+from .audit_sinks import references
 from .explain import read_one
 from .fields import Model
 from .merge import Merged
@@ -110,6 +111,9 @@ def _references(merged: Merged) -> list[tuple[Path, dict[str, Any]]]:
         for step in place:
             value = value.get(step) if isinstance(value, Mapping) else None
         found.append((place, value))
+    sinks: Path = ("audit", "sinks")
+    said = merged.mappings.get("audit", {}).get("sinks")
+    found += [((*sinks, *path), value) for path, value in references(said)]
     flat: list[tuple[Path, dict[str, Any]]] = []
     for path, value in found:
         for number, one in enumerate(value) if isinstance(value, list) else [(-1, value)]:

@@ -8,8 +8,8 @@ from ..sink import Refused, Sent, SinkAway
 
 
 class Unwanted(Exception):
-    """The server refuses a request as it is. `index`: because of this event, as it says itself. `is_final`: if
-    it has one event, that one is not wanted, whatever becomes of others."""
+    """The server refuses a request as it is. `index`: because of this event, as it says itself. `is_final`:
+    if it has one event, that one is not wanted, whatever becomes of others."""
 
     def __init__(self, why: str, index: int | None = None, *, is_final: bool = False) -> None:
         super().__init__(why)

@@ -108,14 +108,14 @@ class Web:
         until_s = time.monotonic() + ANSWER_S
         found: list[bytes] = []
         size = 0
-        while piece := response.read1(1 << 16):
+        while piece := response.read(1 << 16):
             found.append(piece)
             size += len(piece)
             if size > _MOST_ANSWER_BYTES:
                 raise _NoAnswer("its answer has no end")
             if time.monotonic() > until_s:
                 raise TimeoutError
-        # Of a body that is shorter than its length `read1` says nothing.
+        # Of a body that is shorter than its length `read` says nothing.
         if response.length:
             raise http.client.IncompleteRead(b"")
         if response.will_close:
