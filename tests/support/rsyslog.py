@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,8 @@ class Rsyslog:
 
     def start(self) -> None:
         port_file = self._folder / "port"
-        port_file.unlink(missing_ok=True)
+        for left in (port_file, self._folder / "pid"):  # of one that was killed
+            left.unlink(missing_ok=True)
         config = self._folder / "rsyslog.conf"
         config.write_text(self._config(port_file))
         command = [_program("rsyslogd", "rsyslog rsyslog-openssl"), "-n", "-f", str(config)]
@@ -51,8 +54,15 @@ class Rsyslog:
             self._process = _popen(
                 [*command, "-i", str(self._folder / "pid")], stdout=log, stderr=log, cwd=self._folder
             )
-        wait_until(lambda: port_file.exists() and port_file.read_text().strip(), _START_S)
-        self.port = int(port_file.read_text())
+        if not self.port:  # it says which one it has chosen, but not one that it was told
+            wait_until(lambda: port_file.exists() and port_file.read_text().strip(), _START_S)
+            self.port = int(port_file.read_text())
+        wait_until(self._answers, _START_S)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def kill(self) -> None:
         if self._process is not None:

@@ -8,6 +8,7 @@ taken by a real rsyslog (tests/support/rsyslog.py).
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import socket
@@ -36,8 +37,8 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 
 class Server:
     """`plan`: what becomes of the next requests. `ok`; a status (`503`); `cut`: the connection ends before
-    anything is taken; `taken, then cut`: it ends before the answer; `half`: it ends within the answer; `hang`:
-    no answer until the server ends. Behind the plan all is `ok`.
+    anything is taken; `taken, then cut`: it ends before the answer; `half`: it ends within the answer;
+    `hang`: no answer until the server ends. Behind the plan all is `ok`.
 
     `took`: (connection, event's id) in order; `bodies`: requests as they came, unzipped.
     """
@@ -149,7 +150,9 @@ class Server:
 
         return Handler
 
-    def answer(self, connection: int, target: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+    def answer(
+        self, connection: int, target: str, headers: Headers, body: bytes
+    ) -> tuple[int, Headers, bytes]:
         """Under the lock."""
         raise NotImplementedError
 
@@ -181,10 +184,8 @@ class _Listener(ThreadingHTTPServer):
 
     def end_connections(self) -> None:
         for connection in list(self._open):
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def handle_error(self, request: Any, client_address: Any) -> None: ...
 
@@ -197,7 +198,9 @@ class Collector(Server):
         self.needs: Headers = {}
         super().__init__(**words)
 
-    def answer(self, connection: int, target: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+    def answer(
+        self, connection: int, target: str, headers: Headers, body: bytes
+    ) -> tuple[int, Headers, bytes]:
         if any(headers.get(name) != value for name, value in self.needs.items()):
             return 401, {}, b"who are you"
         is_array = headers["content-type"] == "application/json"
@@ -224,7 +227,9 @@ class SimulatedSplunk(Server):
         self.state = 0
         super().__init__(**words)
 
-    def answer(self, connection: int, target: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+    def answer(
+        self, connection: int, target: str, headers: Headers, body: bytes
+    ) -> tuple[int, Headers, bytes]:
         if "authorization" not in headers:
             return self._say(401, 2)
         if headers["authorization"] != f"Splunk {self.token}":
@@ -303,7 +308,9 @@ class SimulatedElastic(Server):
         self.busy: dict[str, int] = {}
         super().__init__(**words)
 
-    def answer(self, connection: int, target: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+    def answer(
+        self, connection: int, target: str, headers: Headers, body: bytes
+    ) -> tuple[int, Headers, bytes]:
         basic = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         if headers.get("authorization") not in (f"ApiKey {self.api_key}", f"Basic {basic}"):
             return self._json(401, {"error": {"type": "security_exception"}, "status": 401})
@@ -315,7 +322,9 @@ class SimulatedElastic(Server):
         items = []
         for action, document in zip(lines[::2], lines[1::2], strict=True):
             about = json.loads(action)["create"]
-            items.append({"create": self._create(connection, about.get("_index", index), about["_id"], document)})
+            items.append(
+                {"create": self._create(connection, about.get("_index", index), about["_id"], document)}
+            )
         said = {"took": 1, "errors": any("error" in item["create"] for item in items), "items": items}
         if "filter_path" in parts.query:
             kept = [{"create": _kept(item["create"])} for item in items]
@@ -363,7 +372,9 @@ class OtlpReceiver(Server):
         self.needs: Headers = {}
         super().__init__(**words)
 
-    def answer(self, connection: int, target: str, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+    def answer(
+        self, connection: int, target: str, headers: Headers, body: bytes
+    ) -> tuple[int, Headers, bytes]:
         if target != "/v1/logs" or headers["content-type"] != "application/x-protobuf":
             return 404, {}, b""
         if any(headers.get(name) != value for name, value in self.needs.items()):

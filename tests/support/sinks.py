@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import trustme
 from modelbroker.audit.sink import Refused, Sent, Sink, SinkAway, SinkSettings
 from modelbroker.audit.sinks import open_sink
 
@@ -31,7 +33,9 @@ def ids(batch: Sequence[Sent]) -> list[str]:
     return [one.id for one in batch]
 
 
-def sink(kind: str, options: dict[str, str], secrets: dict[str, str] | None = None, form: str = "ocsf") -> Sink:
+def sink(
+    kind: str, options: dict[str, str], secrets: dict[str, str] | None = None, form: str = "ocsf"
+) -> Sink:
     return open_sink(SinkSettings(name="siem", kind=kind, form=form, options=options, secrets=secrets or {}))
 
 
@@ -99,3 +103,29 @@ KINDS = {
     "otlp": Kind(OtlpReceiver, _otlp),
     "otlp grpc": Kind(GrpcReceiver, _otlp_grpc),
 }
+
+
+class Authority(NamedTuple):
+    """As files: its own certificate, and (certificate, key) of `localhost`, of another name and of a client
+    called `broker`."""
+
+    ca: str
+    localhost: tuple[str, str]
+    elsewhere: tuple[str, str]
+    client: tuple[str, str]
+
+
+def new_authority(folder: Path) -> Authority:
+    ca = trustme.CA()
+
+    def issued(name: str) -> tuple[str, str]:
+        made = ca.issue_cert(name)
+        cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+        made.private_key_pem.write_to_path(str(key))
+        for blob in made.cert_chain_pems:
+            blob.write_to_path(str(cert), append=True)
+        return str(cert), str(key)
+
+    path = folder / "ca.pem"
+    ca.cert_pem.write_to_path(str(path))
+    return Authority(str(path), issued("localhost"), issued("elsewhere.test"), issued("broker"))

@@ -29,6 +29,9 @@ from .trust import tls_context, why_away
 CONNECT_S = 10.0
 SEND_S = 30.0
 _END_S = 2.0
+# A proxy whose server is away, or a server that does not take our certificate, closes a new connection a
+# moment after it has taken what was sent on it.
+_PROVE_S = 1.0
 _LOOK_S = 0.005
 # What a server may not have read yet when it ends: as much as it has room for, and not for ever.
 _UNSURE_S = 60.0
@@ -93,8 +96,14 @@ class Syslog:
     most_events = 500
     most_bytes = 256 << 10
 
-    def __init__(self, settings: SinkSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: SinkSettings,
+        clock: Callable[[], float] = time.monotonic,
+        prove_s: float = _PROVE_S,
+    ) -> None:
         self._options = settings.options
+        self._prove_s = prove_s
         parts = urlsplit(settings.options["address"])
         self._is_tls = parts.scheme == "tls"
         self._host, self._port = parts.hostname or "", parts.port or (6514 if self._is_tls else 601)
@@ -107,11 +116,14 @@ class Syslog:
     def send(self, events: Sequence[Sent]) -> None:
         data = b"".join(self._frames.of(event) for event in events)
         try:
-            self._open_again_if_closed()
+            self._drop_if_closed()
             if self._socket is None:
-                self._socket = self._connected()
-                self._put(self._socket, b"".join(sent for _, sent in self._unsure))
-            self._put(self._socket, data)
+                self._begin(data)
+            else:
+                self._put(self._socket, data)
+                self._drop_if_closed()
+            if self._socket is None:
+                raise ConnectionResetError
         except (OSError, UnicodeError) as error:
             self._drop()
             why = why_away(error) if isinstance(error, OSError) else "its name is none that can be looked up"
@@ -137,7 +149,33 @@ class Syslog:
                     pass
         self._drop()
 
-    def _open_again_if_closed(self) -> None:
+    def _begin(self, data: bytes) -> None:
+        """A connection, with all that may not have been read on the one before."""
+        self._socket = made = self._connected()
+        self._put(made, b"".join(sent for _, sent in self._unsure) + data)
+        self._prove(made)
+        now_s = self._clock()
+        self._unsure = deque((now_s, sent) for _, sent in self._unsure)
+
+    def _prove(self, made: socket.socket) -> None:
+        """It is still open after a while, or TLS says that the server is content. OSError where it is not."""
+        if isinstance(made, ssl.SSLSocket) and made.version() == "TLSv1.2":
+            return  # which ends its handshake behind all checks
+        until_s = time.monotonic() + self._prove_s
+        poll = select.poll()
+        poll.register(made, select.POLLIN)
+        made.settimeout(0)
+        while poll.poll(max(0.0, until_s - time.monotonic()) * 1000):
+            try:
+                if not made.recv(4096):
+                    raise ConnectionResetError
+            except ssl.SSLWantReadError:  # a ticket: that is sent behind all checks
+                break
+            except BlockingIOError:
+                continue
+        made.settimeout(SEND_S)
+
+    def _drop_if_closed(self) -> None:
         """A server has nothing to say in this protocol: what can be read is the end, or nothing of
         interest."""
         if (made := self._socket) is None:
@@ -171,8 +209,6 @@ class Syslog:
     def _put(self, made: socket.socket, data: bytes) -> None:
         """And wait until the other side's kernel has acknowledged it: what no one has is not lost with a
         connection then."""
-        if not data:
-            return
         made.sendall(data)
         until_s = time.monotonic() + SEND_S
         while _unacknowledged(made):
@@ -183,11 +219,9 @@ class Syslog:
             poll.register(made, 0)
             if poll.poll(_LOOK_S * 1000):
                 raise ConnectionResetError
-        self._open_again_if_closed()
-        if self._socket is None:
-            raise ConnectionResetError
 
     def _forget(self) -> None:
+        """What a connection that lived on has certainly delivered. While there is none nothing gets older."""
         now_s = self._clock()
         while self._unsure and (
             now_s - self._unsure[0][0] > _UNSURE_S
@@ -196,8 +230,8 @@ class Syslog:
             self._unsure_bytes -= len(self._unsure.popleft()[1])
 
     def _drop(self) -> None:
-        self._forget()
         if self._socket is not None:
+            self._forget()
             self._socket.close()
             self._socket = None
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audit.sinks.conftest import Authority
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelbroker.audit.sink import SinkAway
 from modelbroker.audit.sinks import otlp, web
 from support.sink_servers import GrpcReceiver
-from support.sinks import KINDS, UNICODE, Kind, event, events, ids, until_taken
+from support.sinks import KINDS, UNICODE, Authority, Kind, event, events, ids, until_taken
 
 
 def test_what_was_sent_is_taken_in_order_with_its_ids(kind: Kind, server: Any) -> None:
@@ -121,7 +120,9 @@ def test_tls_by_an_authority_of_ones_own(kind: Kind, authority: Authority, opene
     made.close()
 
 
-def test_a_server_that_is_not_trusted_gets_nothing(kind: Kind, authority: Authority, opened: ExitStack) -> None:
+def test_a_server_that_is_not_trusted_gets_nothing(
+    kind: Kind, authority: Authority, opened: ExitStack
+) -> None:
     stranger = _tls_server(kind, authority.localhost, opened)
     made = kind.sink(stranger)
     with pytest.raises(SinkAway, match="certificate is not trusted"):
