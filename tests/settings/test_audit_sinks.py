@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -10,7 +12,7 @@ from modelbroker.audit.sinks import KINDS as BUILT
 from modelbroker.audit.sinks.syslog import FACILITIES as BUILT_FACILITIES
 from modelbroker.core.audit import AuditSink
 from modelbroker.core.catalog import SecretRef, StoredSecret
-from modelbroker.settings.audit_sink_schema import FACILITIES, KINDS, SinkIn
+from modelbroker.settings.audit_sink_schema import FACILITIES, KINDS, SinkIn, TrustIn
 from modelbroker.settings.audit_sinks import references, sinks_of
 from modelbroker.settings.explain import read_one
 from modelbroker.settings.merge import Merged
@@ -193,3 +195,28 @@ def test_what_is_wrong_is_said_with_its_place(text: str) -> None:
     assert BAD[text] in said
     assert "a.yaml:3: audit.sinks[" in said
     assert "hunter2" not in said
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "audit-sinks.md").read_text()
+
+
+def test_the_examples_of_the_page_are_good() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+    assert len(blocks) == 8
+    kinds = set()
+    for block in blocks:
+        said = yaml.safe_load(block)
+        entries = said["audit"]["sinks"] if isinstance(said, dict) else said
+        sinks, merged = _read(yaml.safe_dump({"audit": {"sinks": entries}}))
+        assert merged.problems == []
+        kinds |= {sink.kind for sink in sinks}
+    assert kinds == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_is_on_the_page(kind: str) -> None:
+    section = PAGE.split(f"\n## {kind}\n")[1].split("\n## ")[0]
+    model = get_args(SinkIn.model_fields[kind].annotation)[0]
+    fields = [] if kind == "stdout" else list(model.model_fields)
+    assert [name for name in fields if f"`{name}`" not in section and name not in TrustIn.model_fields] == []
+    assert all(f"`{name}`" in PAGE for name in TrustIn.model_fields)
