@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .servers import _popen, _program
+from .servers import _STARTER, _program
 from .waiting import wait_until
 
 _TEMPLATE = """
@@ -49,11 +49,15 @@ class Rsyslog:
             left.unlink(missing_ok=True)
         config = self._folder / "rsyslog.conf"
         config.write_text(self._config(port_file))
-        command = [_program("rsyslogd", "rsyslog rsyslog-openssl"), "-n", "-f", str(config)]
+        # It ends with the test run. What `_popen` does for that is Python between fork and exec, which gRPC's
+        # threads in this process can make hang.
+        command = [_program("setpriv", "util-linux"), "--pdeathsig", "KILL"]
+        command += [_program("rsyslogd", "rsyslog rsyslog-openssl"), "-n", "-f", str(config)]
+        command += ["-i", str(self._folder / "pid")]
         with (self._folder / "log").open("ab") as log:
-            self._process = _popen(
-                [*command, "-i", str(self._folder / "pid")], stdout=log, stderr=log, cwd=self._folder
-            )
+            options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": self._folder}
+            started = _STARTER.submit(lambda: subprocess.Popen(command, **options))
+            self._process = started.result()
         if not self.port:  # it says which one it has chosen, but not one that it was told
             wait_until(lambda: port_file.exists() and port_file.read_text().strip(), _START_S)
             self.port = int(port_file.read_text())
