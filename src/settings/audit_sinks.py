@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..core.audit import ECS, OCSF, AuditSink
 from ..core.catalog import SecretRef
@@ -47,6 +48,10 @@ def sinks_of(merged: Merged, path: Path, said: list[SinkIn]) -> tuple[AuditSink,
         if isinstance(entry, ElasticIn):
             _check_ways_in(merged, (*here, kind), entry)
         options, credentials = _taken_apart(entry) if isinstance(entry, Model) else ({}, {})
+        if credentials and _is_in_the_open(options["address"]):
+            merged.warn(
+                (*here, kind, "address"), "has no TLS: its secret can be read on the way", "give https://"
+            )
         form = sink.form or (ECS if kind == "elastic" else OCSF)
         found[sink.name] = AuditSink(
             sink.name, kind, form, MappingProxyType(options), MappingProxyType(credentials)
@@ -62,6 +67,12 @@ def _check_trust(merged: Merged, path: Path, entry: TrustIn) -> None:
         for name in ("ca_file", "cert_file"):
             if getattr(entry, name):
                 merged.wrong((*path, name), "stands beside an address without TLS", "give https:// or tls://")
+
+
+def _is_in_the_open(address: str) -> bool:
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return parts.scheme == "http" and not (host in ("localhost", "::1") or host.startswith("127."))
 
 
 def _check_ways_in(merged: Merged, path: Path, entry: ElasticIn) -> None:

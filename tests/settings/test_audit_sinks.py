@@ -140,6 +140,15 @@ def test_every_kind() -> None:
     )
 
 
+def test_a_secret_in_the_open_is_a_warning() -> None:
+    assert [str(one) for one in _read(GOOD)[1].warnings] == [
+        "a.yaml:29: audit.sinks[7].otlp.address: has no TLS: its secret can be read on the way; give https://"
+    ]
+    for address in ("https://s", "http://localhost:8088", "http://127.0.0.1:1", "http://[::1]:1"):
+        text = f"audit: {{sinks: [{{name: s, splunk: {{address: '{address}', token: {{env: T}}}}}}]}}"
+        assert _read(text)[1].warnings == []
+
+
 def test_what_may_be_written_is_what_is_built() -> None:
     assert KINDS == BUILT
     assert set(FACILITIES) == set(BUILT_FACILITIES)
