@@ -122,8 +122,8 @@ class Syslog:
             else:
                 self._put(self._socket, data)
                 self._drop_if_closed()
-            if self._socket is None:
-                raise ConnectionResetError
+                if self._socket is None:
+                    raise ConnectionResetError
         except (OSError, UnicodeError) as error:
             self._drop()
             why = why_away(error) if isinstance(error, OSError) else "its name is none that can be looked up"
@@ -151,9 +151,14 @@ class Syslog:
 
     def _begin(self, data: bytes) -> None:
         """A connection, with all that may not have been read on the one before."""
-        self._socket = made = self._connected()
-        self._put(made, b"".join(sent for _, sent in self._unsure) + data)
-        self._prove(made)
+        made = self._connected()
+        try:
+            self._put(made, b"".join(sent for _, sent in self._unsure) + data)
+            self._prove(made)
+        except BaseException:  # it is none: what is unsure gets no older by it
+            made.close()
+            raise
+        self._socket = made
         now_s = self._clock()
         self._unsure = deque((now_s, sent) for _, sent in self._unsure)
 

@@ -170,6 +170,29 @@ def test_what_a_server_had_time_for_is_not_sent_again(idle_s: float, repeats: in
     receiver.stop()
 
 
+def test_nothing_gets_older_while_only_a_proxy_answers() -> None:
+    now_s = [0.0]
+    receiver = Receiver()
+    options = {"address": f"tcp://127.0.0.1:{receiver.port}"}
+    settings = SinkSettings(name="s", kind="syslog", form="ocsf", options=options)
+    made = Syslog(settings, lambda: now_s[0], prove_s=0)
+    made.send(events(1, 3))
+    wait_until(lambda: len(receiver.took) == 3)
+    receiver.plan += [(1, False), (1, True)]
+    receiver.end_connection()
+    wait_until(lambda: _is_closed(made))
+    made._prove_s = 60
+    for at_s in (50.0, 500.0):
+        now_s[0] = at_s
+        with pytest.raises(SinkAway):
+            made.send(events(4, 3))
+    made._prove_s = 0
+    made.send(events(4, 3))
+    wait_until(lambda: len(receiver.took) == 9)
+    made.close()
+    receiver.stop()
+
+
 @settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=8),
