@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter, Gauge
 
+from .. import __version__
 from ..budgets import Keeper, Kept
 from ..core.catalog import CacheStore
 from ..core.errors import Misconfigured
@@ -30,7 +30,7 @@ from ..extproc.cache_redis import RedisReplies
 from ..extproc.capture import CaptureDesk
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
-from ..journal.writing import CALLS, Mark
+from ..journal.writing import CALLS, Mark, Reader
 from ..policy.hedging import HedgeTally
 from ..records.file import RecordFile, written_since
 from ..records.opens import OpenCalls
@@ -42,11 +42,14 @@ from ..records.writer import Writer
 from ..settings import PriceList, SettingsError, read_files
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
+from .acts import ActDesk
 from .admin import AdminServer, Pulse
+from .audit import AuditKeeper
 from .capture import CaptureKeeper
 from .collection import no_collection
 from .envoy_admin import EnvoyAdmin
 from .health import FILE_NAME, HealthKeeper
+from .last_good import LastGood
 from .ledger import LedgerKeeper
 from .prices import price_list_here
 from .readiness import mended, on_loop, same, unbuilt
@@ -91,6 +94,7 @@ class ServeOptions:
     ejections: Path | None = None
     # Where the outer listener is for this broker itself (`host:port`), where Envoy is on another machine.
     listener: str = ""
+    stdout_fd: int = 1  # where audit events go that are sent to standard output
 
 
 class ControlPlane:
@@ -99,7 +103,10 @@ class ControlPlane:
         self._api = api()
         self._xds = XdsServer(self._api, self._accepted, self._refused)
         self._ledger = LedgerKeeper(options.state_dir)
-        self._record_file = RecordFile(options.state_dir, readers={"ledger": self._ledger})
+        self._audit = AuditKeeper(options.state_dir, options.stdout_fd)
+        self._acts = ActDesk(options.state_dir, options.config, {"audit": self._audit.acts})
+        readers: dict[str, Reader] = {"ledger": self._ledger, "audit": self._audit}
+        self._record_file = RecordFile(options.state_dir, readers=readers)
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
             Segments(options.state_dir / OPEN_FOLDER), lambda mark: written_since(options.state_dir, mark)
@@ -115,7 +122,7 @@ class ControlPlane:
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
         broker = content_hash(seal.hex())
-        self._trials = TrialKeeper(options.state_dir, broker, options.listener, seal)
+        self._trials = TrialKeeper(options.state_dir, broker, options.listener, seal, self._acts)
         self._capture = CaptureKeeper(options.state_dir)
         self._captures = CaptureDesk(self._captured, self._trials.to_score)
         known = (hedges, self._opens.open, self._cache, self._budgets, self._captures, self._trials)
@@ -135,7 +142,8 @@ class ControlPlane:
             reserved=self._budgets.adopt,
             settle=self._budgets.settle,
         )
-        self._secrets = SecretsKeeper(self.reload)
+        self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
+        self._last_good = LastGood(options.state_dir)
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None
@@ -154,16 +162,15 @@ class ControlPlane:
             await self._start_configuration()
         self._health.start()
         options = self._options
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._records.recall(lambda: written_since(options.state_dir, None))
         xds = await serve_grpc(options.xds, self._xds.handler(), self._records.handler())
         ext_proc = await serve_ext_proc(
             self._streams.open, options.ext_proc, options.transport, options.ext_proc_fd
         )
-        loop = asyncio.get_running_loop()
 
-        def forget(names: list[str]) -> list[str]:
-            return on_loop(loop, lambda: self.forget(names))
+        def forget(names: list[str], user: str) -> list[str]:
+            return on_loop(loop, lambda: self.forget(names, user))
 
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
@@ -178,6 +185,7 @@ class ControlPlane:
             self._records.run(),
             self._health.run(),
             self._ledger.run(),
+            self._audit.run(),
             self._cache.run(),
             self._budgets.run(),
             self._trials.run(),
@@ -187,9 +195,11 @@ class ControlPlane:
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
+        self._acts.started(__version__)
         try:
             await stop.wait()
         finally:
+            self._acts.stopped()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -205,7 +215,8 @@ class ControlPlane:
             self._record_file.close()
             self._opens.close()
             self._captures.close()
-            await asyncio.gather(self._ledger.close(), self._capture.close())
+            self._acts.close(_WRITE_PATIENCE_S)
+            await asyncio.gather(self._ledger.close(), self._audit.close(), self._capture.close())
             self._health.close()
             self._secrets.close()
 
@@ -235,11 +246,14 @@ class ControlPlane:
         try:
             ready = await asyncio.to_thread(self._prepare_from_disk, None)
         except (SettingsError, Misconfigured) as error:
+            self._acts.refused(str(error))
             last_good = await asyncio.to_thread(self._read_last_good, None)
             if last_good is None:
+                self._acts.close(_WRITE_PATIENCE_S)
                 raise
             self._error = str(error)
             log.error("the configuration is refused; serving the last good one\n%s", error)
+            self._acts.rolled_back(last_good, "the configuration on the disk is refused")
             await self._publish(last_good, proven=True)
             return
         last_good = await asyncio.to_thread(self._read_last_good, ready)
@@ -279,8 +293,10 @@ class ControlPlane:
                 if self._ready is None or warning not in self._ready.warnings:
                     log.warning("%s", warning)
         before, self._ready = self._ready, ready
+        if not proven:
+            self._acts.loaded(before, ready)
         self._loaded_at_s = time.time()
-        # Calls are decided by it as soon as an Envoy has it, and by the older ones until then.
+        # Calls are decided by it once an Envoy has it, and by the older ones until then.
         self._views[ready.view.generation] = ready.view
         self._streams.set_views(ready.view, self._views)
         self._xds.publish(plan, proven=proven)
@@ -291,7 +307,6 @@ class ControlPlane:
         self._streams.set_views(ready.view, self._views)
         self._health.configured(ready.catalog, mended(before, ready))
         self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
-        self._ledger.configured(ready.catalog.ledger, ready.resolved)
         self._trials.configured(ready)
         self._configure_stores(ready)
         self._secrets.keep([one.catalog for one in (ready, self._served, self._newest) if one is not None])
@@ -301,7 +316,9 @@ class ControlPlane:
         log.info("configuration %s: %d pools%s", ready.catalog.revision, len(ready.catalog.pools), kept)
 
     def _configure_stores(self, ready: Ready) -> None:
-        """Of replies, and of captured calls."""
+        """Of calls, of replies, and of captured calls."""
+        self._ledger.configured(ready.catalog.ledger, ready.resolved)
+        self._audit.configured(ready.audit, ready.catalog.audit, ready.audit_warnings)
         url = ready.resolved.cache_redis
         if url != self._cache_redis[0]:
             self._cache_redis = url, RedisReplies(url) if url else None
@@ -323,6 +340,7 @@ class ControlPlane:
             if str(error) != self._error:
                 _RELOADS.labels("refused").inc()
                 log.error("the edited configuration is refused; the last good one goes on\n%s", error)
+                self._acts.refused(str(error))
             self._error = str(error)
             return
         refused, self._newest = self._newest, ready
@@ -374,21 +392,17 @@ class ControlPlane:
     def _refused(self, error: str, good: Snapshot | None) -> None:
         self._error = f"{self._error}\n{error}".strip()
         log.error("%s", error)
+        self._acts.nacked(error, self._xds.store.refusal)
         if good is not None and self._served is not None:
-            self._ready = self._served
-            self._health.configured(self._served.catalog)
-            served = self._served
+            served = self._ready = self._served
+            self._acts.rolled_back(served, "an Envoy refused what was to take its place")
+            self._health.configured(served.catalog)
             self._budgets.configured(served.catalog.budgets, served.catalog.fleet, served.redis_password)
-            self._ledger.configured(served.catalog.ledger, served.resolved)
             self._trials.configured(served)
             self._configure_stores(served)
-            self._streams.set_views(self._served.view, self._views)
+            self._streams.set_views(served.view, self._views)
 
     # -- the last good configuration
-
-    @property
-    def _last_good_dir(self) -> Path:
-        return self._options.state_dir / "last-good"
 
     async def _keep(self) -> None:
         """Write the newest configuration that an Envoy took, beside the event loop; where the disk has no
@@ -396,7 +410,7 @@ class ControlPlane:
         failures = 0
         while (ready := self._to_keep) is not None:
             try:
-                await asyncio.to_thread(self._keep_last_good, ready)
+                await asyncio.to_thread(self._last_good.keep, ready.texts.values())
             except OSError as error:
                 if failures % _SAID_EACH == 0:
                     log.error("the last good configuration can't be kept, the one before is: %s", error)
@@ -409,25 +423,9 @@ class ControlPlane:
             if self._to_keep is ready:
                 self._to_keep = None
 
-    def _keep_last_good(self, ready: Ready) -> None:
-        """Killed at any moment, this leaves a whole one."""
-        fresh, older = (self._last_good_dir.with_suffix(suffix) for suffix in (".new", ".old"))
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for number, text in enumerate(ready.texts.values()):
-            (fresh / f"{number:04d}.yaml").write_text(text, encoding="utf-8")
-        if self._last_good_dir.exists():
-            shutil.rmtree(older, ignore_errors=True)
-            self._last_good_dir.rename(older)
-        fresh.rename(self._last_good_dir)
-        shutil.rmtree(older, ignore_errors=True)
-
     def _read_last_good(self, ready: Ready | None) -> Ready | None:
         """None where there is none, or where it says the same as `ready`."""
-        kept = next(
-            (p for p in (self._last_good_dir, self._last_good_dir.with_suffix(".old")) if p.is_dir()), None
-        )
-        if kept is None:
+        if (kept := self._last_good.folder()) is None:
             return None
         with contextlib.suppress(SettingsError, Misconfigured):
             texts = read_files(kept)
@@ -462,19 +460,21 @@ class ControlPlane:
             "simulators": self._simulators(),
             "secrets": self._secrets.status(),
             "ledger": self._ledger.status(),
+            "audit": self._audit.status(),
             **self._trials.status(),
             "capture": self._capture.status(),
             "members": shown_members(self._health, time.time()),
             "pools": self._pools_of(ready, asks_envoy),
         }
 
-    def forget(self, members: Sequence[str]) -> list[str]:
+    def forget(self, members: Sequence[str], user: str = "") -> list[str]:
         """What members said counts no longer; of all of them where none is named. LookupError where one is
         not configured."""
         pools = self._ready.catalog.pools.values() if self._ready else ()
         configured = {member.id for pool in pools for member in pool.members}
         if unknown := [name for name in members if name not in configured]:
             raise LookupError(f"no pool has a member {unknown[0]!r}")
+        self._acts.forgotten(members or sorted(configured), user)
         return self._health.acquit(members or sorted(configured))
 
     def _simulators(self) -> dict[str, dict[str, str]]:

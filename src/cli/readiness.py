@@ -30,6 +30,7 @@ def same(old: Ready, new: Ready) -> bool:
         and old.resolved.cache_redis == new.resolved.cache_redis
         and old.redis_password == new.redis_password
         and (old.capture, old.capture_why) == (new.capture, new.capture_why)
+        and (old.audit, old.audit_warnings) == (new.audit, new.audit_warnings)
     )
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..audit.reports import Settings as AuditSettings
 from ..budgets.fleet import needs_redis
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
@@ -26,6 +27,7 @@ from ..settings import PriceList, compile_texts, place_of, read_files
 from ..traffic.reports import Settings as CaptureSettings
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
+from .audit import settings_of as audit_settings
 from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, new_box, redis_password, resolve, stored_secrets
@@ -62,11 +64,14 @@ class Ready:
     redis_password: str | None = None
     capture: CaptureSettings | None = None  # None: nothing is captured
     capture_why: str = ""  # why nothing is, where something was to be
+    audit: AuditSettings | None = None  # None: no events
+    audit_warnings: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         why = (f"{self.capture_why}; nothing is captured",) if self.capture_why else ()
-        return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *why)
+        told = (self.compile_warnings, self.resolved.warnings, self.problems, why, self.audit_warnings)
+        return tuple(warning for warnings in told for warning in warnings)
 
 
 def prepare(
@@ -125,6 +130,7 @@ def make_ready(
     capture, capture_why = None, ""
     if catalog.capture.rules:
         capture, capture_why = capture_settings(catalog.capture, environ, box)
+    audit, audit_warnings = audit_settings(catalog.audit, environ, box)
     generation = generation_of(catalog, resolved.state)
     by_name = named(resolved.callers.values(), catalog)
     prices = prices if prices is not None else before.prices if before else NO_PRICES
@@ -148,6 +154,8 @@ def make_ready(
         password,
         capture,
         capture_why,
+        audit,
+        audit_warnings,
     )
 
 

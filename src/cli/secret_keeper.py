@@ -28,8 +28,13 @@ _REST_S = 0.05
 class SecretsKeeper:
     """`changed` is called where another value is good than before."""
 
-    def __init__(self, changed: Callable[[], Awaitable[None]]) -> None:
-        self._changed = changed
+    def __init__(
+        self,
+        changed: Callable[[], Awaitable[None]],
+        heard: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+    ) -> None:
+        """`heard` gets what `status` says after each look."""
+        self._changed, self._heard = changed, heard
         self.box = new_box()
 
     async def run(self) -> None:
@@ -64,3 +69,4 @@ class SecretsKeeper:
             _GOOD.labels(name).set(one["state"] == "good")
             _UNTIL.labels(name).set(one["good_until_s"] or 0.0)
             _FAILURES.labels(name).set(one["failures"])
+        self._heard(self.box.status())

@@ -46,6 +46,7 @@ def _references(catalog: Catalog) -> Iterator[SecretRef]:
     refs += [ref for entry in catalog.callers for ref in entry.keys]
     refs += [catalog.cache.redis, catalog.ledger.secret, capture.secret, capture.key, *capture.old_keys]
     refs += [fleet.credential] if fleet is not None else []
+    refs += [catalog.audit.key, *(ref for one in catalog.audit.sinks for ref in one.credentials.values())]
     return (ref for ref in refs if ref is not None)
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from .audit import NO_AUDIT, Audit
 from .budgets import Budget, Fleet
 from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
@@ -376,6 +377,7 @@ class Catalog:
     trials: Mapping[str, Trials] = field(default_factory=lambda: _NO_TRIALS)  # by the pool's name
     capture: Capture = NO_CAPTURE
     secrets: Secrets = NO_SECRETS
+    audit: Audit = NO_AUDIT
 
     @property
     def sees_replies(self) -> bool:

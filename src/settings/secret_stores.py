@@ -29,6 +29,7 @@ _PLACES: tuple[tuple[str, ...], ...] = (
     ("capture", "store"),
     ("capture", "encryption", "key"),
     ("capture", "encryption", "old_keys"),
+    ("audit", "key"),
 )
 
 

@@ -120,3 +120,10 @@ pools:
     made = overlay({"own.yaml": tried}, compiled({"own.yaml": tried}), "a-key")
     assert compiled(dict(made.files)).trials == {}
     assert "shadows and rollouts are not drilled" in made.notes
+
+
+def test_a_drills_calls_are_no_audit_events() -> None:
+    text = OWN + "audit: {sinks: [{name: siem, file: {path: /var/log/audit.jsonl}}]}\n"
+    made = overlay({"own.yaml": text}, compiled({"own.yaml": text}), "a-key")
+    assert not compiled(dict(made.files)).audit.is_on
+    assert any("no audit event is made" in note for note in made.notes)
