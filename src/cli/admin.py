@@ -34,6 +34,12 @@ _MOST_BODY = 16 << 20
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
 
+def named_user(query: Query) -> str:
+    """Who asks, as it says itself: `by=USER`."""
+    said = next(iter(query.get("by", [])), "")
+    return "".join(one for one in said if one.isprintable())[:64]
+
+
 class Pulse:
     """Tells any thread whether the event loop, which serves calls, turns."""
 
@@ -51,14 +57,15 @@ class Pulse:
 
 class AdminServer:
     """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own. `forget` takes members'
-    ids and gives those that were kept from their whole share; LookupError where there is no such member.
-    `budgets` says where they stand, `envoy_stats` what Envoy counts; `more` is what else there is."""
+    ids and who asks, and gives those that were kept from their whole share; LookupError where there is no
+    such member. `budgets` says where they stand, `envoy_stats` what Envoy
+    counts; `more` is what else there is."""
 
     def __init__(
         self,
         address: str,
         status: Callable[..., dict[str, Any]],
-        forget: Callable[[list[str]], list[str]],
+        forget: Callable[[list[str], str], list[str]],
         pulse: Pulse,
         budgets: Callable[[], dict[str, Any]],
         envoy_stats: Stats,
@@ -118,7 +125,7 @@ class _Answering(BaseHTTPRequestHandler):
 
 def _handler(
     status: Callable[..., dict[str, Any]],
-    forget: Callable[[list[str]], list[str]],
+    forget: Callable[[list[str], str], list[str]],
     pulse: Pulse,
     budgets: Callable[[], dict[str, Any]],
     envoy_stats: Stats,
@@ -171,7 +178,8 @@ def _handler(
                 self._answer(404, "text/plain", f"there is nothing to post to but {known}\n".encode())
                 return
             try:
-                forgotten = forget(parse_qs(query).get("member", []))
+                asked = parse_qs(query)
+                forgotten = forget(asked.get("member", []), named_user(asked))
             except LookupError as error:
                 self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
                 return

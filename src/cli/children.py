@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from subprocess import PIPE, Popen, TimeoutExpired
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.2, 10.0
 _LIVED_S = 30.0  # one that lived so long is started again at once
@@ -40,6 +40,10 @@ class ChildKeeper(Generic[What]):
     def _words(self, wanted: What) -> Sequence[str]:
         """What Python is given to be this process."""
         raise NotImplementedError
+
+    def _descriptors(self, wanted: What) -> Sequence[int]:
+        """Of open files that it has beside its standard ones."""
+        return ()
 
     async def _begun(self, child: Popen[bytes], wanted: What) -> None:
         """It runs. OSError where it has ended already."""
@@ -111,7 +115,7 @@ class ChildKeeper(Generic[What]):
     async def _start(self, wanted: What) -> Popen[bytes]:
         command = [sys.executable, *self._words(wanted)]
         # By `subprocess`, whose vfork costs nothing: uvloop forks a process with gRPC's threads.
-        child = await asyncio.to_thread(Popen, command, stdin=PIPE, stdout=PIPE, bufsize=0)
+        child = await asyncio.to_thread(_begin, command, self._descriptors(wanted))
         self._child = child
         try:
             await self._begun(child, wanted)
@@ -169,6 +173,11 @@ class ChildKeeper(Generic[What]):
                     self._log.error("%s says what is no report: %.200r", self._what, line)
                 except Exception:  # a bug of ours is one report's, never the child's
                     self._log.exception("a report of %s was not heard", self._what)
+
+
+def _begin(command: Sequence[str], descriptors: Sequence[int]) -> Popen[bytes]:
+    pipes: Any = {"stdin": PIPE, "stdout": PIPE, "bufsize": 0}
+    return Popen(command, pass_fds=descriptors, **pipes)  # noqa: S603 - a module of ours
 
 
 def log_level() -> str:

@@ -55,6 +55,7 @@ def serve(options: argparse.Namespace) -> int:
             overrides=Overrides(options.address, options.port, options.mock_providers, options.undecided),
             drain_timeout_s=options.drain_timeout,
             ext_proc_fd=options.ext_proc_fd,
+            stdout_fd=options.stdout_fd,
             transport=options.ext_proc_transport,
             mock_controls=options.mock_controls,
             envoy_admin=options.envoy_admin or "",

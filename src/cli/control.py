@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
+from .. import __version__
 from ..budgets import Keeper, Kept
 from ..core.catalog import CacheStore
 from ..core.causes import Cause
@@ -41,8 +42,10 @@ from ..records.writer import Writer
 from ..settings import PriceList, SettingsError
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
+from .acts import ActDesk
 from .admin import AdminServer, Pulse
 from .answers import Answers, Now
+from .audit import AuditKeeper
 from .capture import CaptureKeeper
 from .collection import no_collection
 from .fleet import FleetKeeper
@@ -98,6 +101,7 @@ class ServeOptions:
     ejections: Path | None = None
     # Where the outer listener is for this broker itself (`host:port`), where Envoy is on another machine.
     listener: str = ""
+    stdout_fd: int = 1  # where audit events go that are sent to standard output
 
 
 class ControlPlane:
@@ -108,7 +112,13 @@ class ControlPlane:
         self._sourcing = Sourcing(options.source, options.state_dir)
         self._ledger = LedgerKeeper(options.state_dir)
         self._telemetry = TelemetryKeeper(options.state_dir)
-        readers: dict[str, Reader] = {"ledger": self._ledger, "telemetry": self._telemetry}
+        self._audit = AuditKeeper(options.state_dir, options.stdout_fd)
+        self._acts = ActDesk(options.state_dir, self._sourcing.said_of, {"audit": self._audit.acts})
+        readers: dict[str, Reader] = {
+            "ledger": self._ledger,
+            "telemetry": self._telemetry,
+            "audit": self._audit,
+        }
         self._record_file = RecordFile(options.state_dir, readers=readers)
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
@@ -125,7 +135,7 @@ class ControlPlane:
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
         broker = content_hash(seal.hex())
-        self._trials = TrialKeeper(options.state_dir, broker, options.listener, seal)
+        self._trials = TrialKeeper(options.state_dir, broker, options.listener, seal, self._acts)
         self._capture = CaptureKeeper(options.state_dir)
         self._captures = CaptureDesk(self._captured, self._trials.to_score)
         known = (hedges, self._opens.open, self._cache, self._budgets, self._captures, self._trials)
@@ -145,11 +155,12 @@ class ControlPlane:
             reserved=self._budgets.adopt,
             settle=self._budgets.settle,
         )
-        self._secrets = SecretsKeeper(self.reload)
+        self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
         parts = {
             "secrets": self._secrets.status,
             "ledger": self._ledger.status,
             "telemetry": self._telemetry.status,
+            "audit": self._audit.status,
             "shadows": self._trials.shadows,
             "rollouts": self._trials.rollouts,
             "capture": self._capture.status,
@@ -179,8 +190,10 @@ class ControlPlane:
             self._streams.open, options.ext_proc, options.transport, options.ext_proc_fd
         )
 
-        def forget(names: list[str]) -> list[str]:
-            return on_loop(loop, lambda: self._answers.forget(names))
+        def forget(names: list[str], user: str) -> list[str]:
+            forgotten = on_loop(loop, lambda: self._answers.forget(names))
+            self._acts.forgotten(names, user)
+            return forgotten
 
         def budgets() -> dict[str, Any]:
             return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
@@ -209,14 +222,17 @@ class ControlPlane:
             self._sourcing.run(self.reload),
             self._fleet.run(),
             self._telemetry.run(),
+            self._audit.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
+        self._acts.started(__version__)
         try:
             await stop.wait()
         finally:
             for task in tasks:
                 task.cancel()
+            self._acts.stopped()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._trials.close()
             self._cache.let_go()
@@ -230,7 +246,9 @@ class ControlPlane:
             self._record_file.close()
             self._opens.close()
             self._captures.close()
-            await asyncio.gather(self._ledger.close(), self._capture.close(), self._telemetry.close())
+            self._acts.close(_WRITE_PATIENCE_S)
+            children = (self._ledger, self._capture, self._telemetry, self._audit)
+            await asyncio.gather(*(child.close() for child in children))
             self._health.close()
             self._secrets.close()
 
@@ -268,11 +286,14 @@ class ControlPlane:
         try:
             ready = await asyncio.to_thread(self._prepare_from_disk, None)
         except (SettingsError, Misconfigured) as error:
+            self._acts.refused(str(error))
             last_good = await asyncio.to_thread(self._read_last_good, None)
             if last_good is None:
+                self._acts.close(_WRITE_PATIENCE_S)
                 raise
             self._error = str(error)
             log.error("the configuration is refused; serving the last good one\n%s", error)
+            self._acts.rolled_back(last_good, "the configuration on the disk is refused")
             await self._publish(last_good, proven=True)
             return
         last_good = await asyncio.to_thread(self._read_last_good, ready)
@@ -319,6 +340,8 @@ class ControlPlane:
                 if self._ready is None or warning not in self._ready.warnings:
                     log.warning("%s", warning)
         before, self._ready = self._ready, ready
+        if not proven:
+            self._acts.loaded(before, ready)
         self._loaded_at_s = time.time()
         # Calls are decided by it as soon as an Envoy has it, and by the older ones until then.
         self._views[ready.view.generation] = ready.view
@@ -350,6 +373,7 @@ class ControlPlane:
         self._captures.most_bytes = ready.catalog.capture.queue_bytes
         self._capture.configured(ready.catalog, ready.capture, ready.capture_why)
         self._telemetry.configured(ready.telemetry, ready.telemetry_why)
+        self._audit.configured(ready.audit, ready.catalog.audit, ready.audit_warnings)
         self._records.counts.configured(ready.catalog)
 
     async def reload(self) -> None:
@@ -365,6 +389,7 @@ class ControlPlane:
         except (SettingsError, Misconfigured) as error:
             if str(error) != self._error:
                 _RELOADS.labels("refused").inc()
+                self._acts.refused(str(error))
                 log.error("the edited configuration is refused; the last good one goes on\n%s", error)
             self._error = str(error)
             if current is not None:
@@ -427,8 +452,10 @@ class ControlPlane:
     def _refused(self, error: str, good: Snapshot | None) -> None:
         self._error = f"{self._error}\n{error}".strip()
         log.error("%s", error)
+        self._acts.nacked(error, self._xds.store.refusal)
         if good is not None and self._served is not None:
             self._ready = self._served
+            self._acts.rolled_back(self._served, "an Envoy refused what was to take its place")
             self._health.configured(self._served.catalog)
             self._configure(self._served)
             self._streams.set_views(self._served.view, self._views)

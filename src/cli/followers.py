@@ -41,9 +41,12 @@ class FollowerKeeper(ChildKeeper[Settings], Generic[Settings]):
 
     def done(self, inodes: Sequence[int]) -> int:
         """Of these files, the oldest first, how many of the oldest it has read."""
+        return self.done_of(inodes, self._report.inode)
+
+    def done_of(self, inodes: Sequence[int], at: int) -> int:
+        """The same of any journal that it follows, of which it reads the file `at`."""
         if self._off == OFF:
             return len(inodes)
-        at = self._report.inode
         return inodes.index(at) if at in inodes else 0
 
     def offset(self, inode: int) -> int:

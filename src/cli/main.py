@@ -15,6 +15,7 @@ from .. import __version__
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
 from . import (
+    audit_parser,
     commands,
     eval_parser,
     ledger_parser,
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     _prices(commands_of)
     ledger_parser.add(commands_of, _command)
     traffic_parser.add(commands_of, _command)
+    audit_parser.add(commands_of, _command)
     simulate_parser.add(commands_of, _command)
     revision_parser.add(commands_of, _command)
     _mock(commands_of)
@@ -249,6 +251,7 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="where `listen` is reached from here, for copies of calls (docs/shadow.md); default: here",
     )
     command.add_argument("--ext-proc-fd", type=int, help=argparse.SUPPRESS)  # `up` holds the socket
+    command.add_argument("--stdout-fd", type=int, default=1, help=argparse.SUPPRESS)  # that of `up`
     # `up` knows them; /status says them.
     command.add_argument("--mock-controls", type=_mocks, default={}, help=argparse.SUPPRESS)
     command.add_argument(

@@ -1,15 +1,30 @@
-"""What commands write: files that are whole, or not there at all."""
+"""What commands leave behind: files that are whole, or not there at all, and word of what they did."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from ..audit.acts import tell
+from ..core.acts import Detail
+from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
+from .state import state_folder_of
+
+
+def tell_of(
+    catalog: Catalog, config: Path, state_dir: Path | None, word: str, details: Mapping[str, Detail]
+) -> None:
+    """What this command has done to the broker's data, in its journal of acts. Where no broker keeps one
+    here, but events are wanted, that is said."""
+    folder = state_folder_of(state_dir, config)
+    if not tell(folder, word, details) and catalog.audit.is_on:
+        why = f"this is in no audit event, for there is no state folder {folder}: say --state-dir"
+        print(f"warning: {why}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.acts import LEDGER_REPRICED, Detail
 from ..ledger.export import export
 from ..ledger.questions import Question
 from ..ledger.reprice import Change, Repriced, models_in, reprice
 from .ledger_access import Progress, nothing_matches, opened, window
-from .outputs import written
+from .outputs import tell_of, written
 from .spend import money, signed
 from .status_table import aligned
 
@@ -30,6 +31,9 @@ def print_repriced(options: RepriceOptions) -> int:
         result = reprice(found.ledger, options.question, book, writes=not options.dry_run, heard=progress)
         nothing = "" if result.calls else nothing_matches(found.ledger, options.question)
         progress.end()
+        if not options.dry_run:
+            details: dict[str, Detail] = {"name": result.revision, "calls": result.calls}
+            tell_of(found.catalog, options.config, options.state_dir, LEDGER_REPRICED, details)
     if nothing:
         print(nothing)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from ..core.errors import Misconfigured
@@ -121,13 +120,14 @@ def _run_history(options: argparse.Namespace) -> int:
 
 
 def _run_rollback(options: argparse.Namespace) -> int:
+    from ..audit.acts import os_user
     from .history import release, roll_back
-    from .sources import user_of
 
     if options.release:
         return release(options.admin, within_s=options.within)
-    by = user_of(os.getuid())
-    return roll_back(options.admin, options.revision, holds=options.hold, by=by, within_s=options.within)
+    return roll_back(
+        options.admin, options.revision, holds=options.hold, by=os_user(), within_s=options.within
+    )
 
 
 def _run_gate(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..audit.acts import os_user
 from ..core.errors import Misconfigured
 from ..core.trials import CANDIDATE, STABLE
 from ..settings.problems import listing, show
@@ -55,7 +56,7 @@ def print_rollouts(admin_url: str, names: Sequence[str], how: str) -> int:
 
 def say(admin_url: str, name: str, word: str) -> int:
     """A command. Misconfigured where it can't be done."""
-    query = urllib.parse.urlencode({"rollout": name, "do": word})
+    query = urllib.parse.urlencode({"rollout": name, "do": word, "by": os_user()})
     print("\n".join(lines(post(admin_url, f"/rollouts?{query}"), time.time())))
     return 0
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..audit.reports import Settings as AuditSettings
 from ..budgets.fleet import needs_redis
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
@@ -27,6 +28,7 @@ from ..telemetry.reports import Settings as TelemetrySettings
 from ..traffic.reports import Settings as CaptureSettings
 from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
+from .audit import settings_of as audit_settings
 from .capture import settings_of as capture_settings
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, held_secrets, new_box, resolve
@@ -66,6 +68,8 @@ class Ready:
     capture_why: str = ""  # why nothing is, where something was to be
     telemetry: TelemetrySettings | None = None  # None: nothing is exported
     telemetry_why: str = ""  # likewise
+    audit: AuditSettings | None = None  # None: no events
+    audit_warnings: tuple[str, ...] = ()
 
     @property
     def redis_password(self) -> str | None:
@@ -75,7 +79,7 @@ class Ready:
     def warnings(self) -> tuple[str, ...]:
         why = [f"{self.capture_why}; nothing is captured"] if self.capture_why else []
         why += [f"{self.telemetry_why}; nothing is exported"] if self.telemetry_why else []
-        return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *why)
+        return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *why, *self.audit_warnings)
 
 
 def prepare(
@@ -132,6 +136,7 @@ def make_ready(
     capture, capture_why = None, ""
     if catalog.capture.rules:
         capture, capture_why = capture_settings(catalog.capture, environ, box)
+    audit, audit_warnings = audit_settings(catalog.audit, environ, box)
     generation = generation_of(catalog, resolved.state)
     by_name = named(resolved.callers.values(), catalog)
     prices = prices if prices is not None else before.prices if before else NO_PRICES
@@ -155,6 +160,8 @@ def make_ready(
         capture,
         capture_why,
         *telemetry_settings(catalog, environ, box),
+        audit,
+        audit_warnings,
     )
 
 

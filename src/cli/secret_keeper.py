@@ -38,8 +38,13 @@ _REST_S = 0.05
 class SecretsKeeper:
     """`changed` is called where another value is good than before."""
 
-    def __init__(self, changed: Callable[[], Awaitable[None]]) -> None:
-        self._changed = changed
+    def __init__(
+        self,
+        changed: Callable[[], Awaitable[None]],
+        heard: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+    ) -> None:
+        """`heard` gets what `status` says after each look."""
+        self._changed, self._heard = changed, heard
         self.box = new_box()
         self._news = asyncio.Event()
         self._told: set[str] = set()  # of what there are metrics
@@ -98,6 +103,7 @@ class SecretsKeeper:
 
     def _tell(self) -> None:
         told = self.box.status()
+        self._heard(told)
         names = {one["secret"] for one in told}
         for name in self._told - names:
             for gauge in (_GOOD, _UNTIL, _REFUSED, _FAILURES):
@@ -109,3 +115,4 @@ class SecretsKeeper:
             _REFUSED.labels(name).set(one["state"] == "refused")
             _UNTIL.labels(name).set(one["good_until_s"] or 0.0)
             _FAILURES.labels(name).set(one["failures"])
+        self._heard(self.box.status())

@@ -59,6 +59,7 @@ def _references(catalog: Catalog) -> Iterator[SecretRef]:
     refs += [fleet.credential] if fleet is not None else []
     otlp = catalog.telemetry.otlp
     refs += otlp.headers.values() if otlp is not None else ()
+    refs += [catalog.audit.key, *(ref for one in catalog.audit.sinks for ref in one.credentials.values())]
     return (ref for ref in refs if ref is not None)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import pwd
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from ..audit.acts import user_named
 from ..core.errors import Misconfigured
 from ..revisions.git import PREFIX, Commit, GitAway, Repository, Unsigned, place_of
 from ..revisions.kept import Origin, Revisions, find
@@ -173,12 +173,5 @@ def _edited(path: Path, texts: Iterable[str]) -> Origin:
         with contextlib.suppress(OSError):
             stat = Path(name).stat()
             if stat.st_mtime > newest:
-                newest, owner = stat.st_mtime, user_of(stat.st_uid)
+                newest, owner = stat.st_mtime, user_named(stat.st_uid)
     return Origin(source=str(path), who=owner, at_s=newest)
-
-
-def user_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # as in containers
-        return str(uid)

@@ -50,6 +50,7 @@ class Sourcing:
         self._revisions, self._file = Revisions(state_dir), RollbackFile(state_dir)
         self._rollback = self._file.read()
         self._source_digest = ""
+        self._source_origin = Origin()
         self._origins: dict[str, tuple[Origin, str, str]] = {}  # digest of texts → (origin, why, by)
         self._why = START
         self._to_keep: tuple[str, Mapping[str, str]] | None = None
@@ -69,7 +70,7 @@ class Sourcing:
                 return texts
             raise
         _UP.set(not self._source.status().get("error"))
-        self._source_digest = digest_of(said.texts)
+        self._source_digest, self._source_origin = digest_of(said.texts), said.origin
         rollback = self._rollback
         if rollback is not None and not rollback.holds and rollback.source_digest != self._source_digest:
             log.info("the source says something new: the rollback to %s ends", rollback.revision)
@@ -92,6 +93,13 @@ class Sourcing:
             raise SettingsError([Problem("rollback", 0, "", message, right)]) from None
         self._note(digest_of(texts), live.origin, ROLLBACK, rollback.by)
         return texts
+
+    def said_of(self, texts: Mapping[str, str] | None) -> tuple[Origin, str, str]:
+        """(where these texts are from, START, EDIT or ROLLBACK, who rolled back); None: what the source said
+        last."""
+        if texts is None:
+            return self._source_origin, self._why, ""
+        return self._origins.get(digest_of(texts), (self._source_origin, self._why, ""))
 
     def _digest(self, texts: Mapping[str, str]) -> str:
         if self._digested is None or self._digested[0] is not texts:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..audit.acts import os_user
 from ..core.errors import Misconfigured
 
 Tree = Mapping[str, Any]
@@ -28,7 +29,7 @@ def print_status(admin_url: str, how: str) -> int:
 
 def ask_to_forget(admin_url: str, members: Sequence[str]) -> int:
     """0 where it is done; 1 where there is no such member."""
-    query = urllib.parse.urlencode([("member", member) for member in members])
+    query = urllib.parse.urlencode([*(("member", member) for member in members), ("by", os_user())])
     answer = _open(f"{_base(admin_url)}/forget?{query}", b"")
     forgotten = answer["forgotten"]
     print("\n".join(forgotten) if forgotten else f"none was kept from anything at {_base(admin_url)}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..core.acts import TRAFFIC_EXPORTED, TRAFFIC_IMPORTED, Detail
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
 from ..core.traffic import Sample, Where
@@ -24,7 +25,7 @@ from ..traffic.stores import open_store
 from ..traffic.write import redaction_of
 from .capture import settings_of
 from .ledger_access import Progress, moment
-from .outputs import written
+from .outputs import tell_of, written
 from .secrets import asked_box
 from .state import state_folder_of
 from .status_table import aligned
@@ -92,10 +93,13 @@ def run_export(
 ) -> int:
     progress, count = Progress(), 0
     with opened(config, state_dir) as found, written(out, private=True) as file:
-        for sample in found.store.read(*chosen, limit, seed):
-            file.write(line_of(sample))
-            count += 1
-            progress.say(f"{count} calls")
+        try:
+            for sample in found.store.read(*chosen, limit, seed):
+                file.write(line_of(sample))
+                count += 1
+                progress.say(f"{count} calls")
+        finally:  # who breaks it off has read some of them
+            tell_of(found.catalog, config, state_dir, TRAFFIC_EXPORTED, {"name": out, "calls": count})
     progress.end()
     print(f"{count} calls exported", file=sys.stderr)
     return 0
@@ -126,6 +130,8 @@ def run_import(config: Path, state_dir: Path | None, files: Sequence[str], diale
                     batch = []
                     progress.say(f"{count} calls")
             fresh += found.store.put(batch)
+        details: dict[str, Detail] = {"name": ", ".join(files)[:500], "calls": fresh}
+        tell_of(found.catalog, config, state_dir, TRAFFIC_IMPORTED, details)
     progress.end()
     if bad > _MOST_TOLD:
         print(f"… and {bad - _MOST_TOLD} lines more", file=sys.stderr)

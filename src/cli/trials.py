@@ -16,7 +16,8 @@ from ..exchange.trying import Copy, Standing
 from ..policy.rollout import COMMANDS, DONE
 from ..trials.agreement import Agreements
 from ..trials.rollouts import Rollouts, Score
-from .admin import Query, Routes
+from .acts import ActDesk
+from .admin import Query, Routes, named_user
 from .runtime import Ready
 from .scoring import ScoreKeeper
 from .shadow import CopyKeeper
@@ -26,11 +27,13 @@ _PATIENCE_S = 10.0
 
 class TrialKeeper:
     """`run` keeps all of it going until it is cancelled. What calls ask of it never waits. `folder` is that
-    of the state, `broker` this one's name among others, `seal` the key of its errands."""
+    of the state, `broker` this one's name among others, `seal` the key of its errands, `acts` is told
+    of steps."""
 
-    def __init__(self, folder: Path, broker: str, elsewhere: str = "", seal: bytes = b"") -> None:
+    def __init__(self, folder: Path, broker: str, elsewhere: str, seal: bytes, acts: ActDesk) -> None:
+        self._acts = acts
         self._copies = CopyKeeper(elsewhere)
-        self._rollouts = Rollouts(folder, broker, self._moved)
+        self._rollouts = Rollouts(folder, broker, self._moved, told=acts.rollout)
         self._scores = ScoreKeeper(seal, self._rollouts.score, elsewhere)
         self._agreements = Agreements(self._wants, self._rollouts.score)
         self._names: tuple[str, ...] = ()
@@ -107,7 +110,8 @@ class TrialKeeper:
             name, word = _one(query, "rollout"), _one(query, "do")
             if word not in COMMANDS:
                 raise ValueError(f"there is no {word!r} to do; give {', '.join(COMMANDS)}")
-            return self._with_scores(on_loop(self._rollouts.command(name, word)))
+            with self._acts.commanding(name, named_user(query)):
+                return self._with_scores(on_loop(self._rollouts.command(name, word)))
 
         def scored(query: Query, body: bytes) -> Any:
             try:

@@ -149,6 +149,7 @@ class _Supervisor:
         self._ext_proc = f"unix:{self._run_dir}/ext-proc.sock"
         # Held here, not by the control plane: while that one is started again, calls wait instead of failing.
         self._ext_proc_socket = _listening(self._ext_proc)
+        self._stdout = os.dup(1)  # for the control plane, whose own is heard here
         self._envoy_admin = EnvoyAdmin(f"unix:{self._run_dir}/envoy-admin.sock")
         self._ejections = self._run_dir / "ejections.log"
         self._undecided = options.state_dir.absolute() / UNDECIDED_FILE
@@ -188,6 +189,7 @@ class _Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._ext_proc_socket.close()
+            os.close(self._stdout)
             for held in (self._held, self._admin_held):
                 if held is not None:
                     held.close()
@@ -243,13 +245,17 @@ class _Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output or asyncio.subprocess.PIPE,
                 stderr=output,
-                pass_fds=(self._ext_proc_socket.fileno(),) if name == "control plane" else (),
+                pass_fds=self._descriptors() if name == "control plane" else (),
                 preexec_fn=_end_with_parent,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which drains first
             )
         finally:
             if output is not None:
                 os.close(output)
+
+    def _descriptors(self) -> tuple[int, int]:
+        """What the control plane has of this process: the socket of ext_proc, and its standard output."""
+        return self._ext_proc_socket.fileno(), self._stdout
 
     def _log_file(self) -> int:
         path = self._options.state_dir / "envoy.log"
@@ -309,7 +315,7 @@ class _Supervisor:
         if self._is_port_ours:
             command += ["--port", str(self._port)]
         command += ["--xds", self._xds, "--ext-proc", self._ext_proc]
-        command += ["--ext-proc-fd", str(self._ext_proc_socket.fileno())]
+        command += ["--ext-proc-fd", str(self._ext_proc_socket.fileno()), "--stdout-fd", str(self._stdout)]
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
         command += ["--envoy-admin", self._envoy_admin.address, "--ejections", str(self._ejections)]

@@ -12,6 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from .audit import NO_AUDIT, Audit
 from .budgets import Budget, Fleet
 from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
@@ -52,6 +53,10 @@ class StoredSecret(SecretRef):
         return f"{self.store}:{self.name}{f'#{self.field}' if self.field else ''}"
 
 
+# How the names of identities begin, in status and logs.
+IDENTITY = "identity:"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity(StoredSecret):
     """Who the broker itself is in a cloud (`kind` is `aws`, `gcp` or `azure`): its token, or the keys that it
@@ -69,7 +74,7 @@ def identity(cloud: str, options: Mapping[str, str] = NO_ITEMS, instead: str = "
     """It has a store of its own in the box, by a name that no store of the configuration can have."""
     said = tuple(sorted((name, value) for name, value in options.items() if value))
     shown = f"({','.join(f'{name}={value}' for name, value in said)})" if said else ""
-    return Identity(cloud, "", f"identity:{cloud}{shown}", "", "", said, instead)
+    return Identity(cloud, "", f"{IDENTITY}{cloud}{shown}", "", "", said, instead)
 
 
 class Auth(Enum):
@@ -397,6 +402,7 @@ class Catalog:
     secrets: Secrets = NO_SECRETS
     telemetry: Telemetry = NO_TELEMETRY
     metrics: CallLabels = NO_LABELS
+    audit: Audit = NO_AUDIT
 
     @property
     def sees_replies(self) -> bool:

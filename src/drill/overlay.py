@@ -55,9 +55,8 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
             entry.pop("rollout", None)
             if time_lapse:
                 _shorten(entry, catalog.pools[entry["name"]], shortened)
-        tree.pop("rules", None)
-        tree.pop("listen", None)
-        tree.pop("telemetry", None)
+        for section in ("rules", "listen", "telemetry", "audit"):
+            tree.pop(section, None)
         _keep_keys_alone(tree)
         files[f"{number + 1:03d}.yaml"] = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     own = {
@@ -77,6 +76,8 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
         notes.append("no collector hears of the drill's calls: they are not traced")
     if catalog.trials:
         notes.append("shadows and rollouts are not drilled")
+    if catalog.audit.is_on:
+        notes.append("no audit event is made: a drill's calls are none that a SIEM should see")
     if uses_identities(catalog):
         notes.append("tokens and certificates of callers are not drilled")
     if catalog.listen.tls_cert_file:

@@ -29,6 +29,7 @@ _LEFT_OUT = (
     "ledger",
     "cache",
     "capture",
+    "audit",
     "traffic",
     "telemetry",
 )

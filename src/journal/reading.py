@@ -102,7 +102,7 @@ class Journal:
             self._id = _identity(file)
         self._offset += end
         self._tail = data[max(end - _TAIL_BYTES, 0) : end]
-        return Piece(tuple(data[:end].splitlines()), Position(self._id, self._offset))
+        return Piece(tuple(data[: end - 1].split(_ENDS)), Position(self._id, self._offset))
 
     def _is_as_read(self, file: FileIO) -> bool:
         """Whether it still begins with what was read: a machine that lost its power may have lost the file's

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any
 
+from ..core.audit import NO_AUDIT
 from ..core.call import FACT_KINDS
 from ..core.catalog import (
     Affinity,
@@ -36,6 +37,7 @@ from ..core.telemetry import NO_TELEMETRY
 from ..core.trials import Trials
 from . import match
 from .affordable import warn_of_prices
+from .auditing import read_audit
 from .budgets import budgets_of
 from .caching import CacheStoreIn
 from .callers import is_glob, read_callers, read_issuers
@@ -421,10 +423,11 @@ def _rules(merged: Merged, entries: list[RuleIn | None], facts: Mapping[str, str
 def _more(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
     """Sections that are in the revision only where they say something."""
     capture = read_capture(merged, {**facts, **_raw_headers(merged)})
-    secrets = read_secrets(merged)
+    secrets, audit = read_secrets(merged), read_audit(merged)
     metrics_in = read_one(merged, ("metrics",), MetricsIn, merged.mappings["metrics"])
     labels = metrics_in.call_labels() if metrics_in else NO_LABELS
     said: dict[str, Any] = {"capture": capture} if capture.is_set else {}
+    said |= {"audit": audit} if audit != NO_AUDIT else {}
     said |= {"metrics": labels} if labels != NO_LABELS else {}
     said |= {"secrets": secrets} if secrets != NO_SECRETS else {}
     telemetry = read_telemetry(merged)

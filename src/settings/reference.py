@@ -167,6 +167,14 @@ capture:
   keep: 14d
   encryption: {key: {env: TRAFFIC_KEY}}
 """,
+    "audit": """\
+audit:
+  keep: 400d
+  key: {file: /run/secrets/audit-key}
+  sinks:
+    - {name: siem, syslog: {address: "tls://siem.internal:6514"}}
+    - {name: splunk, splunk: {address: "https://splunk.internal:8088", token: {env: HEC_TOKEN}}}
+""",
     "secrets": """\
 secrets:
   stores:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ..core.catalog import Limits, Listen, SecretRef
 from . import trial_values, values
+from .audit_schema import AuditIn
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .caching import CacheIn, CacheStoreIn
@@ -433,6 +434,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "ledger": LedgerIn,
     "cache": CacheStoreIn,
     "capture": CaptureIn,
+    "audit": AuditIn,
     "redis": RedisIn,
     "secrets": SecretsIn,
     "telemetry": TelemetryIn,

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.catalog import SecretRef
 from ..core.secrets import CLOUDS, KINDS, Secrets, StorePlace
+from .audit_sinks import references
 from .explain import read_one
 from .fields import Model
 from .identities import is_identity
@@ -29,6 +30,7 @@ _PLACES: tuple[tuple[str, ...], ...] = (
     ("capture", "store"),
     ("capture", "encryption", "key"),
     ("capture", "encryption", "old_keys"),
+    ("audit", "key"),
 )
 
 
@@ -119,6 +121,9 @@ def _references(merged: Merged) -> list[tuple[Path, dict[str, Any]]]:
     headers = otlp.get("headers") if isinstance(otlp, dict) else None
     if isinstance(headers, dict):
         found += [(("telemetry", "otlp", "headers", name), value) for name, value in headers.items()]
+    sinks: Path = ("audit", "sinks")
+    said = merged.mappings.get("audit", {}).get("sinks")
+    found += [((*sinks, *path), value) for path, value in references(said)]
     flat: list[tuple[Path, dict[str, Any]]] = []
     for path, value in found:
         for number, one in enumerate(value) if isinstance(value, list) else [(-1, value)]:

@@ -35,7 +35,7 @@ from ..policy.rollout import (
     step,
 )
 from .places import Folder, Shared
-from .told import Arms, Doc, Turns, doc_of, sentence, shown_gate
+from .told import Arms, Doc, Event, Turns, doc_of, sentence, shown_gate
 
 log = logging.getLogger("modelbroker.rollout")
 
@@ -60,7 +60,8 @@ class Score(msgspec.Struct, frozen=True):
 
 class Rollouts:
     """`take` gets records and `score` scores, on the event loop; `run` looks until it is cancelled. `changed`
-    is called when a rollout stands elsewhere than before. `broker` is this one's name among others."""
+    is called when a rollout stands elsewhere than before, `told` gets each step. `broker` is this one's name
+    among others."""
 
     def __init__(
         self,
@@ -68,7 +69,9 @@ class Rollouts:
         broker: str,
         changed: Callable[[], None] = lambda: None,
         now_s: Callable[[], float] = time.time,
+        told: Callable[[Event], None] = lambda event: None,
     ) -> None:
+        self._told = told
         self._folder = Folder(folder)
         self._broker = broker
         self._changed = changed
@@ -292,6 +295,7 @@ class Rollouts:
         bad = doc.last.event == "rolled-back"
         log.log(logging.WARNING if bad else logging.INFO, "%s", sentence(doc.last))
         _EVENTS.labels(rollout.name, doc.last.event).inc()
+        self._told(doc.last)
         try:
             self._folder.write(self._kept)
             self._folder.tell(doc.last)

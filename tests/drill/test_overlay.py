@@ -128,3 +128,10 @@ def test_no_collector_hears_of_a_drill() -> None:
     made = overlay({"own.yaml": traced}, compiled({"own.yaml": traced}), "a-key")
     assert compiled(dict(made.files)).telemetry == NO_TELEMETRY
     assert "no collector hears of the drill's calls: they are not traced" in made.notes
+
+
+def test_a_drills_calls_are_no_audit_events() -> None:
+    text = OWN + "audit: {sinks: [{name: siem, file: {path: /var/log/audit.jsonl}}]}\n"
+    made = overlay({"own.yaml": text}, compiled({"own.yaml": text}), "a-key")
+    assert not compiled(dict(made.files)).audit.is_on
+    assert any("no audit event is made" in note for note in made.notes)

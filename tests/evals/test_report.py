@@ -232,6 +232,7 @@ def test_what_a_record_says_of_cost() -> None:
 BROKER = """\
 listen: {port: 9999}
 ledger: {url: none}
+audit: {}
 cache: {size: 10MiB}
 pools:
   - {name: support, cache: short-context, members: [{provider: anthropic, model: claude-sonnet-4-6}]}
@@ -261,6 +262,7 @@ def test_brokers_are_run_with_callers_and_a_budget_of_their_own() -> None:
         for stage in stages
     )
     assert own.rules == ()
+    assert not own.audit.is_on and not other.audit.is_on
     assert set(own.pools) == {"support", "judges", "eval-new"}
     assert all(pool.cache is None for pool in own.pools.values())
     assert [(one.name, one.purpose) for one in own.callers] == [

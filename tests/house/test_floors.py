@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "stats": set(),
     "embedded": set(),
     "journal": set(),
+    "audit": {"core", "journal"},
     "dialects": {"core"},
     "policy": {"core", "stats"},
     "settings": {"core"},
@@ -39,6 +40,7 @@ MAY_IMPORT = {
     "drill": {"core", "dialects", "policy", "settings"},
     "evals": {"core", "stats", "dialects", "policy", "settings", "drill"},
     "cli": {
+        "audit",
         "stats",
         "evals",
         "journal",

@@ -1,0 +1,96 @@
+"""The key that signs checkpoints: Ed25519 (RFC 8032)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import Misconfigured
+
+KEY_NAME = "audit.key"
+SEED_BYTES = 32
+HOW_TO_MAKE = "make one with: openssl rand -base64 32"
+_EXTRA = "audit events are signed with the extra `audit`: pip install 'modelbroker[audit]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """`public` is the public key: 64 hex digits."""
+
+    public: str
+    sign: Callable[[bytes], bytes]
+
+
+def check_can_sign() -> None:
+    """Misconfigured where the extra is missing."""
+    _ed25519()
+
+
+def signer_of(seed: bytes) -> Signer:
+    """`seed`: the private key as RFC 8032 has it, 32 bytes."""
+    private = _ed25519().Ed25519PrivateKey.from_private_bytes(seed)
+    return Signer(private.public_key().public_bytes_raw().hex(), private.sign)
+
+
+def is_signed(public: str, signature: bytes, data: bytes) -> bool:
+    module = _ed25519()
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        module.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def read_key(text: str) -> bytes:
+    """A private key as people write it: 32 bytes in base64 or hex. ValueError where it is none; the key is
+    never repeated."""
+    text = text.strip()
+    try:
+        key = bytes.fromhex(text) if len(text) == SEED_BYTES * 2 else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != SEED_BYTES:
+        raise ValueError(f"is no Ed25519 key: 32 bytes in base64 or hex; {HOW_TO_MAKE}")
+    return key
+
+
+def read_public_key(text: str) -> str:
+    """64 hex digits. ValueError where it is none."""
+    text = text.strip().lower()
+    with contextlib.suppress(ValueError):
+        if len(bytes.fromhex(text)) == SEED_BYTES and len(text) == SEED_BYTES * 2:
+            return text
+    raise ValueError("is no public key: 64 hex digits, as `modelbroker audit key` prints them")
+
+
+def own_key(folder: Path) -> bytes:
+    """That of a state folder, made at the first time. OSError."""
+    path = folder / KEY_NAME
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return read_key(path.read_text(encoding="ascii"))
+    made = secrets.token_bytes(SEED_BYTES)
+    fresh = path.with_name(f"{KEY_NAME}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(base64.b64encode(made).decode() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    return made
+
+
+def _ed25519() -> Any:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError:
+        raise Misconfigured(500, "missing_extra", _EXTRA) from None
+    return ed25519

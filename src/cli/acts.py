@@ -1,0 +1,233 @@
+"""What is done to the broker, told as acts: by the control plane in its own words, or by whoever asks it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..audit.acts import ActWriter, Finish, new_act
+from ..core import acts
+from ..core.acts import BROKER, COMMAND, DONE, EDIT, FAILED, Act, Detail
+from ..core.catalog import IDENTITY, Catalog
+from ..journal.writing import Reader
+from ..revisions.kept import ROLLBACK, Origin
+from ..trials.told import Event
+from ..xds.store import Refusal
+from .runtime import Ready
+
+_MOST_TEXT = 500
+_ROLLOUTS = {
+    "began": acts.ROLLOUT_BEGAN,
+    "promoted": acts.ROLLOUT_PROMOTED,
+    "rolled-back": acts.ROLLOUT_ROLLED_BACK,
+    "paused": acts.ROLLOUT_PAUSED,
+    "resumed": acts.ROLLOUT_RESUMED,
+    "done": acts.ROLLOUT_DONE,
+}
+_BY_COMMAND = "by command"
+
+
+class ActDesk:
+    """`folder` is that of the state. `said_of` tells where texts of a configuration are from: None for what
+    could not be read. From any thread."""
+
+    def __init__(
+        self,
+        folder: Path,
+        said_of: Callable[[Mapping[str, str] | None], tuple[Origin, str, str]],
+        readers: Mapping[str, Reader],
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = ActWriter(folder, readers)
+        self._said_of = said_of
+        self._revision = ""
+        self._seen: dict[str, dict[str, Any]] = {}  # secrets in stores, as their status was
+        self._commanded: dict[str, str] = {}  # rollout → who has just commanded it
+
+    def close(self, patience_s: float) -> None:
+        self._writer.close(patience_s)
+
+    def _tell(
+        self,
+        word: str,
+        details: Mapping[str, Detail] = acts.NO_DETAILS,
+        *,
+        actor: str = BROKER,
+        user: str = "",
+        result: str = DONE,
+        finish: Finish | None = None,
+    ) -> None:
+        told = {"actor": actor, "user": user, "result": result, "revision": self._revision}
+        self._writer.put(new_act(word, details=details, **told), finish)
+
+    # -- its life, and the configuration's
+
+    def started(self, version: str) -> None:
+        self._tell(acts.STARTED, {"version": version})
+
+    def stopped(self) -> None:
+        self._tell(acts.STOPPED)
+
+    def loaded(self, before: Ready | None, after: Ready) -> None:
+        """From now on this is served. What of the secrets differs is told apart from what was edited."""
+        self._revision = after.catalog.revision
+        origin, why, by = self._said_of(after.texts)
+        finish = partial(
+            loaded_acts, before=before, after=after, held=frozenset(self._seen), commit=origin.commit
+        )
+        if why == ROLLBACK:
+            self._tell(acts.CONFIG_ROLLED_BACK, actor=COMMAND, user=by, finish=finish)
+        else:
+            self._tell(acts.CONFIG_LOADED, actor=EDIT, user=origin.who, finish=finish)
+
+    def refused(self, error: str) -> None:
+        """An edit that is wrong."""
+        origin, _, _ = self._said_of(None)
+        details: dict[str, Detail] = {"name": self._revision, "error": error[:_MOST_TEXT]}
+        details |= {"commit": origin.commit} if origin.commit else {}
+        self._tell(acts.CONFIG_REFUSED, details, actor=EDIT, user=origin.who, result=FAILED)
+
+    def nacked(self, error: str, refusal: Refusal | None) -> None:
+        name = refusal.revision if refusal is not None else self._revision
+        self._tell(acts.CONFIG_NACKED, {"name": name, "error": error[:_MOST_TEXT]}, result=FAILED)
+
+    def rolled_back(self, good: Ready, why: str) -> None:
+        if good.catalog.revision == self._revision:
+            return  # another part of the same was refused
+        before, self._revision = self._revision, good.catalog.revision
+        details: dict[str, Detail] = {"name": self._revision, "before": before, "why": why[:_MOST_TEXT]}
+        self._tell(acts.CONFIG_ROLLED_BACK, details)
+
+    # -- what else happens
+
+    def secrets(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Those in stores and files, as their status is now. Tokens that the broker got for itself are no
+        keys that somebody rotates."""
+        now = {row["secret"]: dict(row) for row in rows if not row["secret"].startswith(IDENTITY)}
+        for name, row in now.items():
+            for word, details in secret_acts(self._seen.get(name), row):
+                self._tell(word, details)
+        self._seen = now
+
+    def rollout(self, event: Event) -> None:
+        details: dict[str, Detail] = {
+            "name": event.rollout,
+            "at_stage": event.at_stage,
+            "stage": event.stage,
+            "reason": event.reason,
+            **{f"calls_{arm}": count for arm, count in event.calls.items()},
+        }
+        for gate in event.gates:
+            details[f"{gate['gate']}_verdict"] = gate["verdict"]
+            for arm in ("stable", "candidate"):
+                if (figure := gate[arm]) is not None:
+                    details[f"{gate['gate']}_{arm}"] = figure["value"]
+        user = self._commanded.pop(event.rollout, "")
+        actor = COMMAND if user or event.reason == _BY_COMMAND else BROKER
+        self._tell(_ROLLOUTS.get(event.event, f"rollout.{event.event}"), details, actor=actor, user=user)
+
+    @contextlib.contextmanager
+    def commanding(self, rollout: str, user: str) -> Iterator[None]:
+        """What becomes of the rollout meanwhile is this user's doing."""
+        self._commanded[rollout] = user
+        try:
+            yield
+        finally:
+            self._commanded.pop(rollout, None)
+
+    def forgotten(self, members: Sequence[str], user: str) -> None:
+        details: dict[str, Detail] = {"name": ", ".join(members)[:_MOST_TEXT], "members": len(members)}
+        self._tell(acts.MEMBERS_FORGOTTEN, details, actor=COMMAND, user=user)
+
+
+def loaded_acts(
+    act: Act, before: Ready | None, after: Ready, held: Collection[str], commit: str = ""
+) -> list[Act]:
+    """That a configuration was loaded, where it is another one, and which secrets have other values."""
+    changed = changed_parts(before.catalog, after.catalog) if before is not None else ""
+    told: list[Act] = []
+    if before is None or changed:
+        was = before.catalog.revision if before is not None else ""
+        name = after.catalog.revision
+        details: dict[str, Detail] = {"name": name, "before": was, "changed": changed}
+        details |= {"commit": commit} if commit else {}
+        told.append(replace(act, details=details))
+    for word, details in rotated(before, after, held) if before is not None else ():
+        told.append(new_act(word, actor=BROKER, revision=act.revision, details=details))
+    return told
+
+
+def changed_parts(before: Catalog, after: Catalog) -> str:
+    """The parts of a configuration in which two differ: `pools, budgets`."""
+    names = [one.name for one in fields(Catalog) if one.name != "revision"]
+    return ", ".join(name for name in names if getattr(before, name) != getattr(after, name))
+
+
+Told = tuple[str, dict[str, Detail]]
+
+
+def rotated(before: Ready, after: Ready, held: Collection[str]) -> list[Told]:
+    """Secrets that have other values now, though the configuration refers to them as before; but for those
+    that are `held`, of which `secret_acts` tells."""
+    old, new = _values(before), _values(after)
+    told: list[Told] = [
+        (acts.SECRET_ROTATED, {"name": name, "version": None})
+        for name in sorted((old.keys() & new.keys()) - set(held))
+        if old[name] != new[name]
+    ]
+    keys_before, keys_after = _keys_of(before), _keys_of(after)
+    was_entries = {entry.name: entry for entry in before.catalog.callers}
+    for entry in after.catalog.callers:
+        known = was_entries.get(entry.name)
+        if known is None or any(str(ref) in held for ref in entry.keys):
+            continue
+        gone = keys_before.get(entry.name, set()) - keys_after.get(entry.name, set())
+        fresh = keys_after.get(entry.name, set()) - keys_before.get(entry.name, set())
+        if gone or fresh:
+            told.append((acts.CALLER_KEY_ROTATED, {"name": entry.name, "new": len(fresh), "gone": len(gone)}))
+    return told
+
+
+def _values(ready: Ready) -> dict[str, str]:
+    """Reference → value, of all secrets but callers' keys that could be read."""
+    catalog, resolved = ready.catalog, ready.resolved
+    fleet, capture, audit = catalog.fleet, catalog.capture, catalog.audit
+    pairs = [(one.credential, resolved.credentials.get(name)) for name, one in catalog.providers.items()]
+    pairs += [(catalog.ledger.secret, resolved.ledger_url), (catalog.cache.redis, resolved.cache_redis)]
+    pairs += [(fleet.credential, ready.redis_password)] if fleet is not None else []
+    if ready.capture is not None:
+        pairs += [(capture.secret, ready.capture.url)]
+        pairs += list(zip((capture.key, *capture.old_keys), ready.capture.keys, strict=False))
+    if ready.audit is not None:
+        pairs += [(audit.key, ready.audit.key)]
+        secrets = {sink.name: sink.secrets for sink in ready.audit.sinks}
+        pairs += [
+            (ref, secrets.get(sink.name, {}).get(what))
+            for sink in audit.sinks
+            for what, ref in sink.credentials.items()
+        ]
+    return {str(ref): value for ref, value in pairs if ref is not None and value}
+
+
+def _keys_of(ready: Ready) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for key, caller in ready.resolved.callers.items():
+        found.setdefault(caller.name, set()).add(key)
+    return found
+
+
+def secret_acts(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[Told]:
+    """Of two looks at a secret in a store."""
+    if before is None or before["since_s"] is None:
+        return []
+    told: list[Told] = []
+    if now["since_s"] is not None and now["since_s"] != before["since_s"]:
+        details = {"name": now["secret"], "version": now["version"], "before": before["version"]}
+        told.append((acts.SECRET_ROTATED, details))
+    if before["replaced_until_s"] is not None and now["replaced_until_s"] is None:
+        told.append((acts.SECRET_OVERLAP_OVER, {"name": now["secret"], "version": now["version"]}))
+    return told
