@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,7 +46,9 @@ class Sender:
         self._settings, self._version, self._opened, self._head = settings, version, opened, head
         self._path = folder / FOLDER / f"{settings.name}.position"
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._reader = ChainReader(folder, min(self._position(), head()))
+        self._sure_seq = min(self._position(), head())
+        self._recent: deque[tuple[float, int]] = deque()  # (when, up to which event), not sure yet
+        self._reader = ChainReader(folder, self._sure_seq)
         self._read: list[tuple[Line, bytes]] = []  # out of the chain, and not sent yet
         self._sink: Sink | None = None
         self._ending = threading.Event()
@@ -125,13 +128,16 @@ class Sender:
         self._sent += len(batch) - len(refused)
         self._reader.after = batch[-1].seq
         del self._read[: len(batch)]
-        self._keep()
+        self._keep(self._sure(sink.again_s))
         return True
 
     def _batch(self, sink: Sink) -> Sequence[Sent]:
-        if not self._read:
+        # After a failure there may be more by now: beside others a sink knows an event that nobody takes.
+        if (room := sink.most_events - len(self._read)) > 0:
             missed = self._reader.missed
-            self._read = self._reader.read(sink.most_events, sink.most_bytes)
+            last = self._read[-1][0].seq if self._read else 0
+            more = self._reader.read(room, sink.most_bytes)
+            self._read += [one for one in more if one[0].seq > last]
             if gone := self._reader.missed - missed:
                 log.error("audit: %d events left the chain before %s had them", gone, self._settings.name)
         batch: list[Sent] = []
@@ -146,7 +152,8 @@ class Sender:
         return batch
 
     def _fail(self, error: Exception) -> None:
-        """The same events are sent again."""
+        """The same events are sent again. A sink that says itself that it is away is kept: it knows which of
+        them are taken already, and what it has to send once more."""
         why = str(error) if isinstance(error, SinkAway) else _named(error)
         if not isinstance(error, (SinkAway, OSError)):
             log.debug("audit: the sink %s failed", self._settings.name, exc_info=error)
@@ -155,7 +162,8 @@ class Sender:
             log.error("audit: the sink %s is away, events wait in the chain: %s", self._settings.name, why)
             self._said_s = now_s
         self._error = why
-        self._let_go()
+        if not isinstance(error, SinkAway):
+            self._let_go()
 
     def _let_go(self) -> None:
         sink, self._sink = self._sink, None
@@ -170,9 +178,17 @@ class Sender:
             return int(self._path.read_text(encoding="ascii"))
         return 0
 
-    def _keep(self) -> None:
+    def _sure(self, again_s: float) -> int:
+        """Up to which event nothing has to be sent again after a restart."""
+        now_s = time.monotonic()
+        self._recent.append((now_s, self._reader.after))
+        while self._recent and now_s - self._recent[0][0] >= again_s:
+            self._sure_seq = self._recent.popleft()[1]
+        return self._sure_seq
+
+    def _keep(self, seq: int) -> None:
         fresh = self._path.with_suffix(".new")
-        fresh.write_text(f"{self._reader.after}\n", encoding="ascii")
+        fresh.write_text(f"{seq}\n", encoding="ascii")
         fresh.replace(self._path)
 
 

@@ -45,10 +45,12 @@ class SinkSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sink(Protocol):
     """`most_events`, `most_bytes` (of lines): of one batch. `send` returns when they are taken, and raises
-    SinkAway or Refused; a sink that was away may be asked again at once."""
+    SinkAway or Refused; a sink that was away is asked again, with the same events first. `again_s`: what was
+    taken may be lost for so long yet, where this process ends too: after a restart it is sent again."""
 
     most_events: int
     most_bytes: int
+    again_s: float
 
     def send(self, events: Sequence[Sent]) -> None: ...
 

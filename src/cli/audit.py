@@ -17,14 +17,15 @@ from ..audit.keys import check_can_sign, read_key
 from ..audit.reports import SENDING, AuditReport, Settings, SinkReport
 from ..audit.sink import SinkSettings
 from ..core.audit import Audit, AuditSink
-from ..journal.reports import FOLLOWING, Report
+from ..journal.reports import FOLLOWING, OFF, Report
+from ..metrics import Up
 from ..secrets.box import SecretBox, secret_place
 from .followers import FollowerKeeper, more_than
 from .secrets import read_secret
 
 log = logging.getLogger("modelbroker.audit")
 
-_UP = Gauge("modelbroker_audit_up", "1 while events go into the chain")
+_UP = Up("modelbroker_audit_up", "1 while events go into the chain")
 _BEHIND = Gauge("modelbroker_audit_behind_bytes", "Of records and acts that are not in the chain yet")
 _EVENTS = Counter("modelbroker_audit_events", "Records and acts that went into the chain")
 _REFUSED = Counter("modelbroker_audit_refused_lines", "Lines of the journals that are neither record nor act")
@@ -174,7 +175,7 @@ class AuditKeeper(FollowerKeeper[Settings]):
         self._heard(report)
 
     def _count(self, before: Report, report: Report) -> None:
-        _UP.set(report.state == FOLLOWING)
+        _UP.is_up = None if report.state == OFF else report.state == FOLLOWING
         _BEHIND.set(report.behind_bytes)
         _EVENTS.inc(more_than(before.taken, report.taken))
         _REFUSED.inc(more_than(before.refused, report.refused))

@@ -129,12 +129,12 @@ class ControlPlane:
         hedges = HedgeTally()
         seal = call_key(options.state_dir)
         self._kept = Kept(options.state_dir, options.state_dir / CALLS)
-        self._budgets = Keeper(self._kept, content_hash(seal.hex()))
+        broker = content_hash(seal.hex())
+        self._budgets = Keeper(self._kept, broker)
         for opened in self._opens.waiting():
             self._budgets.adopt(opened.request_id, opened.facts.get("reserved", ""))
         self._cache = CacheDesk(CacheStore().bytes)
         self._cache_redis: tuple[str, RedisReplies | None] = "", None
-        broker = content_hash(seal.hex())
         self._trials = TrialKeeper(options.state_dir, broker, options.listener, seal, self._acts)
         self._capture = CaptureKeeper(options.state_dir)
         self._captures = CaptureDesk(self._captured, self._trials.to_score)
@@ -189,22 +189,7 @@ class ControlPlane:
         ext_proc = await serve_ext_proc(
             self._streams.open, options.ext_proc, options.transport, options.ext_proc_fd
         )
-
-        def forget(names: list[str], user: str) -> list[str]:
-            forgotten = on_loop(loop, lambda: self._answers.forget(names))
-            self._acts.forgotten(names, user)
-            return forgotten
-
-        def budgets() -> dict[str, Any]:
-            return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
-
-        stats = EnvoyStats(options.envoy_admin).answer
-        more = {
-            **self._trials.routes(loop),
-            **revision_routes(self, self._sourcing, loop),
-            **self._fleet.routes(),
-        }
-        admin = AdminServer(options.admin, self._answers.status, forget, Pulse(loop), budgets, stats, more)
+        admin = self._admin(loop)
         GAUGES.read = lambda: readings(self._answers.as_served(), self._health, time.time())
         admin.start()
         background = (
@@ -251,6 +236,25 @@ class ControlPlane:
             await asyncio.gather(*(child.close() for child in children))
             self._health.close()
             self._secrets.close()
+
+    def _admin(self, loop: asyncio.AbstractEventLoop) -> AdminServer:
+        def forget(names: list[str], user: str) -> list[str]:
+            forgotten = on_loop(loop, lambda: self._answers.forget(names))
+            self._acts.forgotten(names, user)
+            return forgotten
+
+        def budgets() -> dict[str, Any]:
+            return asyncio.run_coroutine_threadsafe(self._budgets.shown(), loop).result(10)
+
+        stats = EnvoyStats(self._options.envoy_admin).answer
+        more = {
+            **self._trials.routes(loop),
+            **revision_routes(self, self._sourcing, loop),
+            **self._fleet.routes(),
+        }
+        return AdminServer(
+            self._options.admin, self._answers.status, forget, Pulse(loop), budgets, stats, more
+        )
 
     def _observe(self, seen: Observed) -> None:
         self._health.observe(seen)

@@ -24,7 +24,7 @@ class Taker:
     """A sink of the test's own. `fails` says what becomes of a batch: an exception, or None."""
 
     def __init__(self) -> None:
-        self.most_events, self.most_bytes = 7, 20_000
+        self.most_events, self.most_bytes, self.again_s = 7, 20_000, 0.0
         self.fails: Callable[[Sequence[Sent]], Exception | None] = lambda events: None
         self.taken: list[Sent] = []
         self.batches = self.opened = self.closed = 0
@@ -131,7 +131,7 @@ def test_while_it_is_away_events_wait_and_others_go_on(tmp_path: Path, chain: Ch
     for one in senders:
         finish(one)
     assert seqs(away) == seqs(well) == list(range(1, chain.seq + 1))
-    assert away.opened > 1
+    assert (away.opened, away.closed) == (1, 1)
 
 
 def test_a_bug_in_a_sink_is_an_outage_and_tells_no_secret(tmp_path: Path, chain: Chain) -> None:
@@ -178,6 +178,49 @@ def test_it_goes_on_where_it_was_after_a_restart(tmp_path: Path, chain: Chain) -
     sender.start()
     finish(sender)
     assert seqs(first) + seqs(second) == list(range(1, chain.seq + 1))
+
+
+@pytest.mark.parametrize("again_s", [1e9, 1e-9])
+def test_what_may_yet_be_lost_is_sent_again_after_a_restart(
+    tmp_path: Path, chain: Chain, again_s: float
+) -> None:
+    put(chain, range(20))
+    before, after = Taker(), Taker()
+    before.again_s = after.again_s = again_s
+    sender = sender_of(tmp_path, chain, before)
+    sender.start()
+    finish(sender)
+    sent = chain.seq
+    assert seqs(before) == list(range(1, sent + 1))
+    put(chain, range(20, 30))
+    again = sender_of(tmp_path, chain, after)
+    again.start()
+    finish(again)
+    first = seqs(after)[0]
+    assert first == 1 if again_s > 1 else 1 < first <= sent  # the last batch is never old enough
+    assert seqs(after) == list(range(first, chain.seq + 1))
+
+
+def test_what_a_sink_can_t_judge_alone_it_gets_with_later_events(tmp_path: Path, chain: Chain) -> None:
+    put(chain, range(2))
+    bad = set(range(1, chain.seq + 1))
+
+    def judged(events: Sequence[Sent]) -> Exception | None:
+        found = tuple(at for at, one in enumerate(events) if one.seq in bad)
+        if len(found) == len(events):
+            return SinkAway("it refuses every event")
+        return Refused("no", found) if found else None
+
+    sink = Taker()
+    sink.fails = judged
+    sender = sender_of(tmp_path, chain, sink)
+    sender.start()
+    assert sink.tries.acquire(timeout=30) and sink.tries.acquire(timeout=30)
+    put(chain, range(2, 6))
+    wait_until(lambda: sender.report().seq == chain.seq)
+    finish(sender)
+    assert seqs(sink) == [seq for seq in range(1, chain.seq + 1) if seq not in bad]
+    assert sender.report().refused == len(bad)
 
 
 def test_a_kill_in_a_batch_sends_it_again(tmp_path: Path, chain: Chain) -> None:

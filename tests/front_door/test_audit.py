@@ -217,6 +217,8 @@ def test_once_each_whatever_is_killed(sims: Simulators, tmp_path: Path) -> None:
     path.write_bytes(text.replace(b'"team":"search"', b'"team":"others"', 1))
     done = audit(broker, "verify")
     assert done.returncode == 1 and f"WRONG {path.name}:" in done.stdout
+    path.write_bytes(text)
+    kept.write_text(audit(broker, "checkpoint").stdout)
     path.write_bytes(text[: len(text) // 2])
     assert "was cut" in audit(broker, "verify", "--since-checkpoint", str(kept)).stdout
 

@@ -122,6 +122,7 @@ class Broker:
         self.process: subprocess.Popen[str] | None = None
         self._run_dirs: set[str] = set()
         self.url = ""
+        self.events: list[str] = []
         self.log_path = folder / "broker.log"
 
     # -- configuration
@@ -175,11 +176,18 @@ class Broker:
         self.note_run_dir()
 
     def _first_line(self) -> str:
-        """The first line on stdout, "" if the process ended or took too long."""
+        """The first line on stdout, "" if the process ended or took too long. Audit events may stand before
+        it: they are in `events`."""
         assert self.process is not None and self.process.stdout is not None
         lines: queue.Queue[str] = queue.Queue()
         stdout = self.process.stdout
-        threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+
+        def read() -> None:
+            while (line := stdout.readline()).startswith("{"):
+                self.events.append(line)
+            lines.put(line)
+
+        threading.Thread(target=read, daemon=True).start()
         try:
             return lines.get(timeout=START_TIMEOUT_S)
         except queue.Empty:

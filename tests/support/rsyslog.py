@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .servers import _STARTER, _program
+from .servers import _STARTER, program
 from .waiting import wait_until
 
 _TEMPLATE = """
@@ -51,8 +51,8 @@ class Rsyslog:
         config.write_text(self._config(port_file))
         # It ends with the test run. What `_popen` does for that is Python between fork and exec, which gRPC's
         # threads in this process can make hang.
-        command = [_program("setpriv", "util-linux"), "--pdeathsig", "KILL"]
-        command += [_program("rsyslogd", "rsyslog rsyslog-openssl"), "-n", "-f", str(config)]
+        command = [program("setpriv", "util-linux"), "--pdeathsig", "KILL"]
+        command += [program("rsyslogd", "rsyslog rsyslog-openssl"), "-n", "-f", str(config)]
         command += ["-i", str(self._folder / "pid")]
         with (self._folder / "log").open("ab") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": self._folder}

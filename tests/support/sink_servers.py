@@ -205,10 +205,11 @@ class Collector(Server):
             return 401, {}, b"who are you"
         is_array = headers["content-type"] == "application/json"
         events = json.loads(body) if is_array else [json.loads(line) for line in body.splitlines()]
-        if self.unwanted & {event["id"] for event in events}:
+        keys = [event["id"] if "id" in event else event["metadata"]["uid"] for event in events]
+        if self.unwanted & set(keys):
             return 422, {}, b""
-        for event in events:
-            self.take(connection, event["id"], event)
+        for key, event in zip(keys, events, strict=True):
+            self.take(connection, key, event)
         return 202, {}, b""
 
 

@@ -38,6 +38,7 @@ class Elastic:
 
     most_events = 1_000
     most_bytes = 4 << 20
+    again_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         options, secrets = settings.options, settings.secrets

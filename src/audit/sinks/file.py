@@ -19,6 +19,7 @@ class File:
 
     most_events = 2_000
     most_bytes = 4 << 20
+    again_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         options = settings.options

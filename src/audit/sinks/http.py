@@ -18,6 +18,8 @@ _UNWANTED = (400, 413, 422)
 class Http:
     """A POST (or PUT) for each batch: lines of JSON, or an array. 2xx: it is taken."""
 
+    again_s = 0.0
+
     def __init__(self, settings: SinkSettings) -> None:
         options = settings.options
         self.most_events = int(options.get("most_events", "500"))

@@ -136,6 +136,7 @@ class Otlp:
 
     most_events = 500
     most_bytes = 1 << 20  # receivers take 4 MiB by gRPC
+    again_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         is_grpc = settings.options.get("protocol") == "grpc"

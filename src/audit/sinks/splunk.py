@@ -65,6 +65,7 @@ class Splunk:
 
     most_events = 500
     most_bytes = 512 << 10  # a cloud's collector takes 1 MB
+    again_s = 0.0
 
     def __init__(self, settings: SinkSettings, clock: Callable[[], float] = time.monotonic) -> None:
         options = settings.options

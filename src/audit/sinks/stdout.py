@@ -19,6 +19,7 @@ class Stdout:
 
     most_events = 500
     most_bytes = 256 << 10
+    again_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         self._fd = int(settings.options.get("fd", "1"))

@@ -95,6 +95,7 @@ class Syslog:
 
     most_events = 500
     most_bytes = 256 << 10
+    again_s = _UNSURE_S
 
     def __init__(
         self,
