@@ -183,10 +183,12 @@ def rotated(before: Ready, after: Ready, held: Collection[str]) -> list[Told]:
     was_entries = {entry.name: entry for entry in before.catalog.callers}
     for entry in after.catalog.callers:
         known = was_entries.get(entry.name)
-        if known is None or any(str(ref) in held for ref in entry.keys):
+        if known is None:
             continue
         gone = keys_before.get(entry.name, set()) - keys_after.get(entry.name, set())
         fresh = keys_after.get(entry.name, set()) - keys_before.get(entry.name, set())
+        if not fresh and any(str(ref) in held for ref in entry.keys):
+            continue  # the overlap is over, which `secret_acts` tells
         if gone or fresh:
             told.append((acts.CALLER_KEY_ROTATED, {"name": entry.name, "new": len(fresh), "gone": len(gone)}))
     return told

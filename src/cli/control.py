@@ -344,6 +344,7 @@ class ControlPlane:
                 if self._ready is None or warning not in self._ready.warnings:
                     log.warning("%s", warning)
         before, self._ready = self._ready, ready
+        self._secrets.tell()  # what was rotated is told as that, and not as an edit
         if not proven:
             self._acts.loaded(before, ready)
         self._loaded_at_s = time.time()

@@ -58,7 +58,7 @@ class SecretsKeeper:
             try:
                 if self.box.next_s() <= time.time() and await asyncio.to_thread(self.box.look):
                     await self._changed()
-                self._tell()
+                self.tell()
             except Exception:
                 log.exception("secrets could not be looked at; what is known is good on")
 
@@ -101,7 +101,8 @@ class SecretsKeeper:
     def close(self) -> None:
         self.box.close()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """In metrics, and to whoever hears of it."""
         told = self.box.status()
         self._heard(told)
         names = {one["secret"] for one in told}

@@ -322,7 +322,8 @@ def test_what_was_edited_and_what_was_rotated() -> None:
     assert key == (acts.CALLER_KEY_ROTATED, {"name": "bot", "new": 1, "gone": 1})
     assert "old" not in str(secret) and "new" not in secret[1].values()
     assert rotated(before, before, ()) == []
-    assert rotated(before, after, {"env:OPENAI_API_KEY", "env:BOT_KEY"}) == []
+    held = {"env:OPENAI_API_KEY", "env:BOT_KEY"}
+    assert rotated(before, after, held) == [(acts.CALLER_KEY_ROTATED, {"name": "bot", "new": 1, "gone": 1})]
 
 
 def test_secrets_in_stores() -> None:
