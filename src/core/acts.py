@@ -35,7 +35,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         CONFIG_LOADED: "a configuration was taken: at the start, or after an edit",
         CONFIG_REFUSED: "an edit was refused, because it is wrong; what was served before goes on",
         CONFIG_NACKED: "an Envoy refused a configuration",
-        CONFIG_ROLLED_BACK: "the last good configuration took the place of another one",
+        CONFIG_ROLLED_BACK: "a configuration that was live before took the place of another one",
         SECRET_ROTATED: "another value of a secret is used: its name and, where it has one, its version",
         SECRET_OVERLAP_OVER: "the value that was replaced is no longer good beside the new one",
         CALLER_KEY_ROTATED: "a caller is known by another key",

@@ -57,6 +57,11 @@ def revisions(broker: Broker) -> list[dict[str, Any]]:
     return found
 
 
+def acts(broker: Broker) -> list[dict[str, Any]]:
+    lines = (broker.folder / "state" / "acts.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def wait_for_history(broker: Broker, count: int) -> list[dict[str, Any]]:
     """What an Envoy took is kept a moment later."""
     deadline = time.monotonic() + 30
@@ -80,6 +85,10 @@ def test_back_and_forth(broker: Broker, sims: Simulators) -> None:
     status = broker.status()
     assert status["rollback"]["revision"] == first and status["rollback"]["by"]
     assert wait_for_history(broker, 3)[0]["why"] == "rollback"
+    (act,) = [one for one in acts(broker) if one["act"] == "config.rolled-back"]
+    assert (act["actor"], act["user"]) == ("command", status["rollback"]["by"])
+    assert (act["details"]["name"], act["details"]["before"]) == (first, second)
+    assert [one["actor"] for one in acts(broker) if one["act"] == "config.loaded"] == ["edit", "edit"]
     said = command(broker, "history").stdout
     assert "rolled back" in said and f"rolled back to {first}" in said
     # The same text once more is nothing new, and something new ends it.
