@@ -30,6 +30,8 @@ LAPSE: Mapping[str, Mapping[str, int]] = {
 _HEDGE_MS = 500  # shorter than a first event may take
 _LARGEST_EDITED = 50_000
 _OWN_FILE = "000-drill.yaml"
+# Where others read what a broker writes: what is drilled was never spent, asked or answered.
+_SHARED = ("ledger", "redis", "capture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,10 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
             entry.pop("rollout", None)
             if time_lapse:
                 _shorten(entry, catalog.pools[entry["name"]], shortened)
-        for section in ("rules", "listen", "telemetry", "audit"):
+        for section in ("rules", "listen", "telemetry", "audit", *_SHARED):
             tree.pop(section, None)
+        if isinstance(tree.get("cache"), dict):
+            tree["cache"].pop("redis", None)
         _keep_keys_alone(tree)
         files[f"{number + 1:03d}.yaml"] = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     own = {
@@ -74,6 +78,14 @@ def overlay(texts: Mapping[str, str], catalog: Catalog, key: str, time_lapse: bo
         notes.append(f"{len(catalog.rules)} rules are not drilled: each pool is asked for by its name")
     if catalog.telemetry.otlp is not None:
         notes.append("no collector hears of the drill's calls: they are not traced")
+    if (
+        catalog.fleet
+        or catalog.ledger.url
+        or catalog.ledger.secret
+        or catalog.cache.redis
+        or catalog.capture.is_set
+    ):
+        notes.append("your ledger, Redis and store of captured calls are left alone: a drill keeps its own")
     if catalog.trials:
         notes.append("shadows and rollouts are not drilled")
     if catalog.audit.is_on:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import yaml
-from modelbroker.core.catalog import Catalog
+from modelbroker.core.catalog import Catalog, LedgerPlace
 from modelbroker.core.telemetry import NO_TELEMETRY
 from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN
 from modelbroker.drill.overlay import edited, overlay
@@ -135,3 +135,17 @@ def test_a_drills_calls_are_no_audit_events() -> None:
     made = overlay({"own.yaml": text}, compiled({"own.yaml": text}), "a-key")
     assert not compiled(dict(made.files)).audit.is_on
     assert any("no audit event is made" in note for note in made.notes)
+
+
+def test_a_drill_writes_nothing_where_others_read() -> None:
+    text = OWN + (
+        "ledger: {url: postgresql://ledger.internal/calls}\n"
+        "redis: {url: redis://redis.internal}\n"
+        "cache: {bytes: 1MiB, redis: redis://redis.internal}\n"
+        "capture: {rules: [{match: {}, share: 1%}], encryption: none, store: postgresql://ledger.internal/bodies}\n"
+    )
+    made = overlay({"own.yaml": text}, compiled({"own.yaml": text}), "a-key")
+    drilled = compiled(dict(made.files))
+    assert (drilled.ledger, drilled.fleet, drilled.cache.redis) == (LedgerPlace(), None, None)
+    assert not drilled.capture.is_set and drilled.cache.bytes == 1 << 20
+    assert any("your ledger, Redis and store of captured calls are left alone" in note for note in made.notes)
