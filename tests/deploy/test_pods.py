@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import ssl
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,13 +16,17 @@ from typing import Any
 
 import httpx
 import openai
+import psycopg
 import pytest
+import trustme
 import yaml
 from modelbroker.cli.up import free_port
 from support import charts
 from support.broker import KEY, KEY_SHA256, provider
+from support.certificates import ClientAuthority
 from support.kube_service import Service
 from support.kubelet import Pod
+from support.servers import Postgres
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -73,7 +79,9 @@ def values(sims: Simulators, **more: Any) -> dict[str, Any]:
 def gateway(folder: Path, chosen: Mapping[str, Any], secrets: Mapping[str, Any] = SECRETS) -> Pod:
     manifests = charts.objects(charts.template("gateway", chosen))
     folder.mkdir(exist_ok=True)
-    return Pod(folder, charts.workload(manifests)["spec"]["template"]["spec"], charts.data_of(manifests), secrets)
+    return Pod(
+        folder, charts.workload(manifests)["spec"]["template"]["spec"], charts.data_of(manifests), secrets
+    )
 
 
 def sdk(port: int) -> openai.OpenAI:
@@ -170,10 +178,14 @@ def outcomes(pod: Pod) -> list[str]:
 
 
 def test_a_gateway_is_replaced_under_load_without_a_failed_call(sims: Simulators, folder: Path) -> None:
-    """As a rolling update does it: another pod is ready, one is deleted, and the nodes hear of it a little later."""
+    """As a rolling update does it: another pod is ready, one is deleted, and the nodes hear of it later."""
     old, new = values(sims, drain={"callsSeconds": 120}), values(sims)
     old_port, new_port = old["ports"]["listener"], new["ports"]["listener"]
-    with gateway(folder / "old", old) as pod, Service(old_port) as service, Callers(service.port, 3) as callers:
+    with (
+        gateway(folder / "old", old) as pod,
+        Service(old_port) as service,
+        Callers(service.port, 3) as callers,
+    ):
         streams = Streams(old_port, sims, 3)
         with gateway(folder / "new", new) as other:
             service.to(old_port, new_port)
@@ -192,7 +204,8 @@ def test_a_gateway_is_replaced_under_load_without_a_failed_call(sims: Simulators
             wait_until(lambda: callers.calls > since + 5)
             ended = streams.join()
             callers.__exit__()
-            print(f"{callers.calls} calls, {len(callers.failures)} failed; streams went on at the end: {went_on}")
+            failed = len(callers.failures)
+            print(f"{callers.calls} calls, {failed} failed; streams outlived the listener: {went_on}")
             assert callers.failures == []
             assert [text.split() for text in ended] == [["word"] * 100] * 3
             assert service.refused == {}
@@ -210,3 +223,238 @@ def test_a_gateway_is_replaced_under_load_without_a_failed_call(sims: Simulators
         # Each call left its record, those of the streams too, and none is lost.
         records = outcomes(pod) + outcomes(other)
         assert len(records) == callers.calls + 3 and set(records) == {"ok"}
+
+
+def test_the_hook_waits_for_calls_and_not_for_ever(sims: Simulators, folder: Path) -> None:
+    """A call that never ends holds the pod until the time for calls is over, or its client leaves."""
+    for calls_s, leaves in ((120, True), (1, False)):
+        drain = {"endpointsSeconds": 0, "callsSeconds": calls_s}
+        chosen = values(sims, drain=drain)
+        port = chosen["ports"]["listener"]
+        with gateway(folder / str(calls_s), chosen) as pod, httpx.Client(timeout=120) as client:
+            body = {
+                "model": "standard-tier",
+                "stream": True,
+                "messages": [{"role": "user", "content": "silence"}],
+            }
+            url, headers = f"http://127.0.0.1:{port}/v1/chat/completions", {"authorization": f"Bearer {KEY}"}
+            with client.stream("POST", url, json=body, headers=headers) as reply:
+                next(reply.iter_raw())
+                end = threading.Thread(target=pod.terminate)
+                end.start()
+                wait_until(lambda port=port: refuses(port))
+                if leaves:
+                    assert "envoy's hook ends" not in pod.events
+                else:
+                    wait_until(lambda pod=pod: "envoy's hook ends" in pod.events)
+            end.join()
+        assert pod.exit_codes == {"envoy": 0, "modelbroker": 0}
+        assert not any("SIGKILL" in event for event in pod.events)
+
+
+def test_an_orderly_end_leaves_every_call_in_the_ledger(
+    sims: Simulators, folder: Path, postgres: Postgres
+) -> None:
+    """The state folder goes with the pod; what the pod knew is in the database by then."""
+    url = postgres.new_database()
+    tree = yaml.safe_load(configuration(sims))
+    tree["ledger"] = {"url": {"env": "LEDGER_URL"}}
+    chosen = values(sims)
+    chosen["config"] = {"files": {"modelbroker.yaml": yaml.safe_dump(tree)}}
+    secrets = {**SECRETS, "llm-keys": {**SECRETS["llm-keys"], "LEDGER_URL": url}}
+    with gateway(folder, chosen, secrets) as pod:
+        with sdk(chosen["ports"]["listener"]) as client:
+            for number in range(10):
+                assert ask(client, "hello", stream=number % 2 == 0)
+        pod.terminate()
+        assert pod.exit_codes == {"envoy": 0, "modelbroker": 0}
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT outcome, count(*) FROM calls GROUP BY 1").fetchall() == [("ok", 10)]
+
+
+def test_containers_start_in_the_order_that_they_need(sims: Simulators, folder: Path) -> None:
+    with gateway(folder, values(sims)) as pod:
+        assert pod.events == [
+            "modelbroker starts",
+            "modelbroker has started",
+            "envoy starts",
+            "envoy has started",
+            "ready",
+        ]
+        assert pod.live() == {"modelbroker": True, "envoy": True}
+
+
+def test_a_control_plane_that_hangs_is_found_by_its_own_probe_alone(sims: Simulators, folder: Path) -> None:
+    """The kubelet starts it again; Envoy, which is well, keeps its streams."""
+    with gateway(folder, values(sims)) as pod:
+        os.kill(pod.pid("modelbroker"), signal.SIGSTOP)
+        try:
+            assert pod.live() == {"modelbroker": False, "envoy": True}
+        finally:
+            os.kill(pod.pid("modelbroker"), signal.SIGCONT)
+        wait_until(lambda: pod.live() == {"modelbroker": True, "envoy": True}, every_s=0.2)
+        wait_until(pod.is_ready, every_s=0.2)
+
+
+def test_an_edit_of_the_config_map_is_in_effect_without_a_restart(sims: Simulators, folder: Path) -> None:
+    chosen = values(sims)
+    admin = f"http://127.0.0.1:{chosen['ports']['admin']}"
+    with gateway(folder, chosen) as pod:
+        before = httpx.get(f"{admin}/status", timeout=15).json()["serving"]
+        pod.apply(f"{charts.NAME}-config", {"modelbroker.yaml": configuration(sims, "another-tier")})
+        wait_until(lambda: httpx.get(f"{admin}/status", timeout=15).json()["serving"] != before)
+        assert [p["name"] for p in httpx.get(f"{admin}/status", timeout=15).json()["pools"]] == [
+            "another-tier"
+        ]
+
+
+def test_nothing_is_written_outside_of_the_volumes(sims: Simulators, folder: Path) -> None:
+    """The root file system is read-only."""
+    chosen = values(sims)
+    with gateway(folder, chosen) as pod:
+        with sdk(chosen["ports"]["listener"]) as client:
+            assert ask(client, "hello", stream=True)
+        found = {Path(file) for name in ("modelbroker", "envoy") for file in _open_for_writing(pod.pid(name))}
+        assert found, "the records' file is open at least"
+        read_only = {m["name"] for c in _containers(pod.spec) for m in c["volumeMounts"] if m.get("readOnly")}
+        logs = {folder / f"{name}.log" for name in ("modelbroker", "envoy")}  # of the test's own
+        for file in found - logs:
+            assert file.is_relative_to(folder) and file.relative_to(folder).parts[0] not in read_only, file
+
+
+def _containers(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def _open_for_writing(pid: int) -> Iterator[str]:
+    for each in (pid, *_children(pid)):
+        for link in Path(f"/proc/{each}/fd").iterdir():
+            try:
+                target = str(link.readlink())
+                flags = int(
+                    re.findall(r"flags:\s+(\d+)", Path(f"/proc/{each}/fdinfo/{link.name}").read_text())[0], 8
+                )
+            except OSError:
+                continue
+            is_file = target.startswith("/") and not target.startswith(("/dev/", "/proc/", "/memfd"))
+            if is_file and flags & os.O_ACCMODE != os.O_RDONLY:
+                yield target.removesuffix(" (deleted)")
+
+
+def _children(pid: int) -> Iterator[int]:
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield int(child)
+        yield from _children(int(child))
+
+
+def test_mutual_tls(sims: Simulators, folder: Path, tmp_path: Path) -> None:
+    """The listener's certificate and the authorities of agents' ones come from secrets; probes have none."""
+    server, agents = trustme.CA(), ClientAuthority(tmp_path)
+    certificate = server.issue_cert("127.0.0.1")
+    ca_file = tmp_path / "ca.pem"
+    server.cert_pem.write_to_path(str(ca_file))
+    secrets = {
+        **SECRETS,
+        "tls": {
+            "tls.crt": b"".join(blob.bytes() for blob in certificate.cert_chain_pems).decode(),
+            "tls.key": certificate.private_key_pem.bytes().decode(),
+        },
+        "agents-ca": {"ca.crt": agents.pem.decode()},
+    }
+    tree = yaml.safe_load(configuration(sims))
+    tree["callers"] = [{"name": "indexer", "spiffe": "spiffe://cluster.local/ns/agents/sa/indexer"}]
+    for required in (False, True):
+        tls = {"secretName": "tls", "clientCaSecret": "agents-ca", "requireClientCert": required}
+        chosen = values(sims, tls=tls)
+        chosen["config"] = {"files": {"modelbroker.yaml": yaml.safe_dump(tree)}}
+        url = f"https://127.0.0.1:{chosen['ports']['listener']}/v1/chat/completions"
+        body = {"model": "standard-tier", "messages": [{"role": "user", "content": "hello"}]}
+        with gateway(folder / str(required), chosen, secrets) as pod:
+            assert pod.live() == {"modelbroker": True, "envoy": True}
+            known = agents.context(ca_file, "spiffe://cluster.local/ns/agents/sa/indexer")
+            reply = httpx.post(url, json=body, verify=known, timeout=60)
+            assert reply.status_code == 200, reply.text
+            other = agents.context(ca_file, "spiffe://cluster.local/ns/agents/sa/another")
+            assert httpx.post(url, json=body, verify=other, timeout=60).status_code == 403
+            nobody = ssl.create_default_context(cafile=str(ca_file))
+            if required:
+                with pytest.raises(httpx.TransportError):
+                    httpx.post(url, json=body, verify=nobody, timeout=60)
+            else:
+                assert httpx.post(url, json=body, verify=nobody, timeout=60).status_code == 401
+
+
+# It knows nothing of the broker: what the SDKs read of the environment is all.
+AGENT = """
+import os, pathlib, signal, sys, threading
+import anthropic, openai
+
+asked = {"model": os.environ["MODEL"], "messages": [{"role": "user", "content": "hello"}]}
+
+def work(name):
+    with openai.OpenAI(max_retries=0) as chat, anthropic.Anthropic(max_retries=0) as messages:
+        assert chat.chat.completions.create(**asked).choices[0].message.content
+        assert messages.messages.create(**asked, max_tokens=100).content[0].text
+    pathlib.Path(name).touch()
+
+over = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: over.set())
+work("first-calls")
+if "forever" in sys.argv:
+    over.wait()
+    work("last-calls")
+"""
+
+
+def sidecar(folder: Path, chosen: Mapping[str, Any], *words: str) -> Pod:
+    """The example's agent, with the patch of the chart applied by kubectl."""
+    patch = folder.with_suffix(".patch.yaml")
+    chosen = {**chosen, "mode": "sidecar", "sidecar": {"keySecret": "agent-key", "patch": True}}
+    patch.write_text(charts.template("sidecar", chosen, "--show-only", "templates/sidecar-patch.yaml"))
+    agent = str(charts.EXAMPLES / "agent.yaml")
+    tree = yaml.safe_load(
+        charts.kubectl("patch", "--local", "-f", agent, "--patch-file", str(patch), "-o", "yaml")
+    )
+    chosen = {**chosen, "sidecar": {"kyverno": {"enabled": False}}}
+    manifests = charts.objects(charts.template("sidecar", chosen))
+    spec = tree["spec"]["template"]["spec"]
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    next(one for one in spec["containers"][0]["env"] if one["name"] == "MODEL")["value"] = "standard-tier"
+    program = {"support-agent": [sys.executable, "-c", AGENT, *words]}
+    return Pod(folder, spec, charts.data_of(manifests), SECRETS, program)
+
+
+def test_a_sidecar_is_there_before_the_agent_and_until_its_last_call(sims: Simulators, folder: Path) -> None:
+    """The agent's first line calls; so does what it does when it is told to end."""
+    with sidecar(folder / "pod", values(sims), "forever") as pod:
+        wait_until(lambda: (pod.folder / "first-calls").exists(), 60)
+        assert all(pod.live().values())
+        pod.terminate()
+        assert (pod.folder / "last-calls").exists(), pod.log("agent")
+        assert pod.exit_codes == {"agent": 0, "envoy": 0, "modelbroker": 0}
+        ends = [event for event in pod.events if event.endswith("has ended")]
+        assert ends == ["agent has ended", "envoy has ended", "modelbroker has ended"]
+        assert outcomes(pod) == ["ok"] * 4
+
+
+def test_a_job_has_its_records(sims: Simulators, folder: Path) -> None:
+    """It ends right behind its last call, and the kubelet then ends its sidecars."""
+    with sidecar(folder / "pod", values(sims)) as pod:
+        assert pod.exits("agent") == 0, pod.log("agent")
+        pod.terminate()
+        assert pod.exit_codes == {"agent": 0, "envoy": 0, "modelbroker": 0}
+        assert outcomes(pod) == ["ok"] * 2
+
+
+def test_the_agent_reaches_no_key_of_a_provider(sims: Simulators, folder: Path) -> None:
+    """It has neither the secret nor the folder of the sockets, over which Envoy gets the keys."""
+    spec = sidecar(folder / "pod", values(sims)).spec
+    (agent,) = spec["containers"]
+    assert "volumeMounts" not in agent and "envFrom" not in agent
+    assert {variable["name"] for variable in agent["env"]} == {
+        "MODEL",
+        "OPENAI_BASE_URL",
+        "ANTHROPIC_BASE_URL",
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+    }

@@ -20,6 +20,7 @@ CHART = ROOT / "deploy" / "helm" / "modelbroker"
 EXAMPLES = ROOT / "deploy" / "helm" / "examples"
 # Those that are values; `agent.yaml` is an agent's Deployment.
 VALUES = sorted(path.stem for path in EXAMPLES.glob("*.yaml") if path.stem != "agent")
+GATEWAYS = [name for name in VALUES if name != "sidecar"]
 RELEASE, NAMESPACE = "llm", "models"
 NAME = "llm-modelbroker"
 
@@ -82,3 +83,25 @@ def kubectl(*arguments: str) -> str:
     """What of kubectl needs no cluster."""
     command = [str(tool("kubectl")), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def pod_of(name: str) -> Manifest:
+    """The pod's spec: the gateway's, or that of the example's agent with the sidecar beside it."""
+    if name != "sidecar":
+        spec: Manifest = workload(example(name))["spec"]["template"]["spec"]
+        return spec
+    patched: Manifest = patched_agent()["spec"]["template"]["spec"]
+    return patched
+
+
+def patched_agent() -> Manifest:
+    patch = template("sidecar", {"sidecar": {"patch": True}}, "--show-only", "templates/sidecar-patch.yaml")
+    agent = str(EXAMPLES / "agent.yaml")
+    tree: Manifest = yaml.safe_load(kubectl("patch", "--local", "-f", agent, "-p", patch, "-o", "yaml"))
+    return tree
+
+
+def ours(name: str) -> dict[str, Manifest]:
+    spec = pod_of(name)
+    every = [*spec["initContainers"], *spec["containers"]]
+    return {one["name"]: one for one in every if one["name"] in ("envoy", "modelbroker")}

@@ -1,5 +1,6 @@
-"""A Service without a cluster: each connection goes to one of the pods behind it and stays there, whatever becomes of
-the list of pods meanwhile, as kube-proxy does it."""
+"""A Service without a cluster: each connection goes to one of the pods behind it and stays there, whatever
+becomes of the list of pods meanwhile, as kube-proxy does it.
+"""
 
 from __future__ import annotations
 

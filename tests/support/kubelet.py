@@ -1,12 +1,13 @@
-"""A pod without a cluster: its containers' commands run as processes, in the order and with the probes, hooks and
-signals of a kubelet.
+"""A pod without a cluster: its containers' commands run as processes, in the order and with the probes, hooks
+and signals of a kubelet.
 
-What is the kubelet's is done as it does it (docs/kubernetes.md says where that is written): sidecars (init containers
-with restartPolicy Always) start one after the other, each when the one before has passed its startup probe; then the
-containers. At the end the hooks of all containers run at once; each container gets SIGTERM when its hook is through
-and, where it is a sidecar, when all that started after it have ended; what is there at the end of the grace period
-gets SIGKILL. Paths of volumes are those of a folder of the test's: mount paths are replaced in commands, variables and
-the texts of config maps and secrets. Files of these lie behind a link `..data`, as they do in a pod.
+What is the kubelet's is done as it does it (docs/kubernetes.md says where that is written): sidecars (init
+containers with restartPolicy Always) start one after the other, each when the one before has passed its
+startup probe; then the containers. At the end the hooks of all containers run at once; each container gets
+SIGTERM when its hook is through and, where it is a sidecar, when all that started after it have ended; what
+is there at the end of the grace period gets SIGKILL. Paths of volumes are those of a folder of the test's:
+mount paths are replaced in commands, variables and the texts of config maps and secrets. Files of these lie
+behind a link `..data`, as they do in a pod.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from .waiting import wait_until
 
 # What the images' entry points are here.
 _PROGRAM = [sys.executable, "-m", "modelbroker.cli.main"]
+_EVERY_S = 0.2  # a probe; a kubelet has patience for a second
 _UNVERIFIED = ssl._create_unverified_context()  # a kubelet looks at no certificate
 
 
@@ -51,8 +53,8 @@ class _Container:
 
 
 class Pod:
-    """`with Pod(folder, spec, config_maps, secrets) as pod:` runs it and waits until it is ready. `folder` has to be
-    a short one, for its sockets. `commands` are those of images that are not ours."""
+    """`with Pod(folder, spec, config_maps, secrets) as pod:` runs it and waits until it is ready. `folder`
+    has to be a short one, for its sockets. `commands` are those of images that are not ours."""
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ class Pod:
             self._run(spec, is_sidecar=True)
         for spec in self.spec["containers"]:
             self._run(spec, is_sidecar=False)
-        wait_until(self.is_ready, 120)
+        wait_until(self.is_ready, 120, _EVERY_S)
         self._note("ready")
 
     def _run(self, spec: Mapping[str, Any], *, is_sidecar: bool) -> None:
@@ -153,12 +155,14 @@ class Pod:
             if mount["mountPath"] == "/tmp":
                 environ["TMPDIR"] = str(self.folder / mount["name"])
         with (self.folder / f"{spec['name']}.log").open("ab") as log:
-            process = subprocess.Popen(self._command(spec), stdout=log, stderr=log, env=environ, cwd=self.folder)
+            process = subprocess.Popen(
+                self._command(spec), stdout=log, stderr=log, env=environ, cwd=self.folder
+            )
         container = _Container(spec, is_sidecar, process)
         self._containers.append(container)
         self._note(f"{container.name} starts")
         if probe := spec.get("startupProbe"):
-            wait_until(lambda: self._started(container, probe), 120)
+            wait_until(lambda: self._started(container, probe), 120, _EVERY_S)
             self._note(f"{container.name} has started")
 
     def _started(self, container: _Container, probe: Mapping[str, Any]) -> bool:
@@ -232,7 +236,9 @@ class Pod:
         if hook is not None and container.process.poll() is None:
             self._note(f"{container.name}'s hook begins")
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run([self.here(word) for word in hook["command"]], timeout=until_s - time.monotonic())
+                subprocess.run(
+                    [self.here(word) for word in hook["command"]], timeout=until_s - time.monotonic()
+                )
             self._note(f"{container.name}'s hook ends")
         for other in self._before(container):
             other.ended.wait(max(0.0, until_s - time.monotonic()))
