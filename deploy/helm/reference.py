@@ -33,7 +33,12 @@ _FREE = {
     "istio.egressGatewaySelector",
 }
 _CHOICES = {"mode": ["gateway", "sidecar"], "istio.mtls": ["mesh", "broker"]}
-_LEAST = {"drain.endpointsSeconds": 0, "drain.callsSeconds": 0, "envoy.heapBytes": 64 << 20}
+_LEAST = {
+    "drain.endpointsSeconds": 0,
+    "drain.callsSeconds": 0,
+    "drain.ledgerSeconds": 0,
+    "envoy.heapBytes": 64 << 20,
+}
 _TYPES: dict[type, str] = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}
 
 

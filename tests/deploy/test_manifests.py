@@ -207,7 +207,8 @@ def test_the_pod_outlives_its_drain(name: str) -> None:
     spec, containers = pod_of(name), ours(name)
     hook = containers["envoy"]["lifecycle"]["preStop"]["exec"]["command"]
     serve = build_parser().parse_args(containers["modelbroker"]["args"])
-    needed_s = int(hook[-2]) + int(hook[-1]) + serve.drain_timeout
+    _, _, _, ledger_s, _, endpoints_s, calls_s = hook
+    needed_s = int(endpoints_s) + int(calls_s) + int(ledger_s) + serve.drain_timeout
     assert needed_s + 20 <= spec["terminationGracePeriodSeconds"] <= 600
     # The control plane is a sidecar: it starts first, and has no hook that would run beside Envoy's.
     (first,) = spec["initContainers"]

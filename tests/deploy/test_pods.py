@@ -30,6 +30,9 @@ from support.servers import Postgres
 from support.simulators import Simulators
 from support.waiting import wait_until
 
+# Starting a pod is most of a test, on a machine that is busy.
+pytestmark = pytest.mark.timeout(400)
+
 SLOWLY = "slowly"
 SECRETS = {"llm-keys": {"KEY_OF_PROVIDERS": "sk-provider-secret"}, "agent-key": {"key": KEY}}
 
@@ -39,7 +42,7 @@ def sims() -> Iterator[Simulators]:
     with Simulators("a") as simulators:
         simulators["a"].script(
             faults=[
-                {"match": {"contains": SLOWLY}, "token_delay_ms": 150},
+                {"match": {"contains": SLOWLY}, "token_delay_ms": 250},
                 {"match": {"contains": "silence"}, "stall": "mid-stream"},
             ],
             replies=[{"match": {"contains": SLOWLY}, "text": "word " * 100}],
@@ -179,7 +182,7 @@ def outcomes(pod: Pod) -> list[str]:
 
 def test_a_gateway_is_replaced_under_load_without_a_failed_call(sims: Simulators, folder: Path) -> None:
     """As a rolling update does it: another pod is ready, one is deleted, and the nodes hear of it later."""
-    old, new = values(sims, drain={"callsSeconds": 120}), values(sims)
+    old, new = values(sims, drain={"endpointsSeconds": 20, "callsSeconds": 120}), values(sims)
     old_port, new_port = old["ports"]["listener"], new["ports"]["listener"]
     with (
         gateway(folder / "old", old) as pod,
@@ -272,6 +275,35 @@ def test_an_orderly_end_leaves_every_call_in_the_ledger(
         assert connection.execute("SELECT outcome, count(*) FROM calls GROUP BY 1").fetchall() == [("ok", 10)]
 
 
+def test_the_hook_waits_for_a_ledger_that_is_away(sims: Simulators, folder: Path, postgres: Postgres) -> None:
+    url = postgres.new_database()
+    tree = yaml.safe_load(configuration(sims))
+    tree["ledger"] = {"url": {"env": "LEDGER_URL"}}
+    chosen = values(sims, drain={"endpointsSeconds": 0, "callsSeconds": 60, "ledgerSeconds": 120})
+    chosen["config"] = {"files": {"modelbroker.yaml": yaml.safe_dump(tree)}}
+    secrets = {**SECRETS, "llm-keys": {**SECRETS["llm-keys"], "LEDGER_URL": url}}
+    port, admin = chosen["ports"]["listener"], f"http://127.0.0.1:{chosen['ports']['admin']}"
+
+    def is_behind() -> bool:
+        text = httpx.get(f"{admin}/metrics", timeout=15).text
+        return "\nmodelbroker_ledger_behind_bytes 0.0\n" not in text
+
+    with gateway(folder, chosen, secrets) as pod:
+        with sdk(port) as client:
+            postgres.kill()
+            assert all(ask(client, "hello", stream=stream) for stream in (True, False, True))
+        wait_until(is_behind, 60)
+        end = threading.Thread(target=pod.terminate)
+        end.start()
+        wait_until(lambda: refuses(port))
+        assert "envoy's hook ends" not in pod.events
+        postgres.start()
+        end.join()
+        assert pod.exit_codes == {"envoy": 0, "modelbroker": 0}
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT outcome, count(*) FROM calls GROUP BY 1").fetchall() == [("ok", 3)]
+
+
 def test_containers_start_in_the_order_that_they_need(sims: Simulators, folder: Path) -> None:
     with gateway(folder, values(sims)) as pod:
         assert pod.events == [
@@ -281,7 +313,7 @@ def test_containers_start_in_the_order_that_they_need(sims: Simulators, folder: 
             "envoy has started",
             "ready",
         ]
-        assert pod.live() == {"modelbroker": True, "envoy": True}
+        wait_until(lambda: all(pod.live().values()), 60, every_s=0.2)
 
 
 def test_a_control_plane_that_hangs_is_found_by_its_own_probe_alone(sims: Simulators, folder: Path) -> None:
@@ -289,7 +321,7 @@ def test_a_control_plane_that_hangs_is_found_by_its_own_probe_alone(sims: Simula
     with gateway(folder, values(sims)) as pod:
         os.kill(pod.pid("modelbroker"), signal.SIGSTOP)
         try:
-            assert pod.live() == {"modelbroker": False, "envoy": True}
+            wait_until(lambda: pod.live() == {"modelbroker": False, "envoy": True}, 60)
         finally:
             os.kill(pod.pid("modelbroker"), signal.SIGCONT)
         wait_until(lambda: pod.live() == {"modelbroker": True, "envoy": True}, every_s=0.2)
@@ -370,7 +402,7 @@ def test_mutual_tls(sims: Simulators, folder: Path, tmp_path: Path) -> None:
         url = f"https://127.0.0.1:{chosen['ports']['listener']}/v1/chat/completions"
         body = {"model": "standard-tier", "messages": [{"role": "user", "content": "hello"}]}
         with gateway(folder / str(required), chosen, secrets) as pod:
-            assert pod.live() == {"modelbroker": True, "envoy": True}
+            wait_until(lambda pod=pod: all(pod.live().values()), 60, every_s=0.2)
             known = agents.context(ca_file, "spiffe://cluster.local/ns/agents/sa/indexer")
             reply = httpx.post(url, json=body, verify=known, timeout=60)
             assert reply.status_code == 200, reply.text
@@ -428,7 +460,7 @@ def test_a_sidecar_is_there_before_the_agent_and_until_its_last_call(sims: Simul
     """The agent's first line calls; so does what it does when it is told to end."""
     with sidecar(folder / "pod", values(sims), "forever") as pod:
         wait_until(lambda: (pod.folder / "first-calls").exists(), 60)
-        assert all(pod.live().values())
+        wait_until(lambda: all(pod.live().values()), 60, every_s=0.2)
         pod.terminate()
         assert (pod.folder / "last-calls").exists(), pod.log("agent")
         assert pod.exit_codes == {"agent": 0, "envoy": 0, "modelbroker": 0}

@@ -135,8 +135,8 @@ volumeMounts:
 {{- end }}
 
 {{- /* Envoy. In the gateway it is what the pod is for, and drains when it has to go. Beside an agent it is a sidecar
-       that starts before the agent and ends behind it: a hook of its own would close the door while the agent
-       still calls, for the hooks of all containers run at once. */ -}}
+       that starts before the agent and ends behind it: a hook that drains would close the door while the agent
+       still calls, for the hooks of all containers run at once. There it only waits for records. */ -}}
 {{- define "modelbroker.envoyContainer" -}}
 {{- $isGateway := eq .Values.mode "gateway" -}}
 name: envoy
@@ -185,23 +185,19 @@ readinessProbe:
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2
-{{- if $isGateway }}
 lifecycle:
   preStop:
     exec:
       command:
         - /bin/bash
         - /etc/envoy/drain.sh
+        - {{ .Values.ports.admin | quote }}
+        - {{ .Values.drain.ledgerSeconds | quote }}
+        {{- if $isGateway }}
         - {{ .Values.ports.envoyAdmin | quote }}
         - {{ .Values.drain.endpointsSeconds | quote }}
         - {{ .Values.drain.callsSeconds | quote }}
-{{- else }}
-lifecycle:
-  # What Envoy knows of the last calls is sent within 0.2 s: a job that ends has its records.
-  preStop:
-    exec:
-      command: [/bin/bash, -c, sleep 1]
-{{- end }}
+        {{- end }}
 resources:
   {{- toYaml .Values.envoy.resources | nindent 2 }}
 securityContext:
