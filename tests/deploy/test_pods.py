@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -245,7 +246,7 @@ def test_the_hook_waits_for_calls_and_not_for_ever(sims: Simulators, folder: Pat
                 next(reply.iter_raw())
                 end = threading.Thread(target=pod.terminate)
                 end.start()
-                wait_until(lambda port=port: refuses(port))
+                wait_until(lambda port=port: refuses(port), 60)
                 if leaves:
                     assert "envoy's hook ends" not in pod.events
                 else:
@@ -295,7 +296,7 @@ def test_the_hook_waits_for_a_ledger_that_is_away(sims: Simulators, folder: Path
         wait_until(is_behind, 60)
         end = threading.Thread(target=pod.terminate)
         end.start()
-        wait_until(lambda: refuses(port))
+        wait_until(lambda: refuses(port), 60)
         assert "envoy's hook ends" not in pod.events
         postgres.start()
         end.join()
@@ -360,7 +361,7 @@ def _containers(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _open_for_writing(pid: int) -> Iterator[str]:
     for each in (pid, *_children(pid)):
-        for link in Path(f"/proc/{each}/fd").iterdir():
+        for link in _links(Path(f"/proc/{each}/fd")):
             try:
                 target = str(link.readlink())
                 flags = int(
@@ -373,10 +374,19 @@ def _open_for_writing(pid: int) -> Iterator[str]:
                 yield target.removesuffix(" (deleted)")
 
 
-def _children(pid: int) -> Iterator[int]:
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield int(child)
-        yield from _children(int(child))
+def _links(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):  # a child that has ended meanwhile
+        return list(folder.iterdir())
+    return []
+
+
+def _children(pid: int) -> list[int]:
+    """And theirs."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for tasks in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (tasks / "children").read_text().split()]
+    return [*found, *(each for child in found for each in _children(child))]
 
 
 def test_mutual_tls(sims: Simulators, folder: Path, tmp_path: Path) -> None:

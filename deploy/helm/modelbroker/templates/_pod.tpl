@@ -92,8 +92,10 @@ envFrom:
   - secretRef: {name: {{ . }}}
   {{- end }}
 {{- end }}
+{{- if include "modelbroker.isGateway" . }}
 ports:
   - {name: admin, containerPort: {{ .Values.ports.admin }}, protocol: TCP}
+{{- end }}
 startupProbe:
   {{- include "modelbroker.adminProbe" (dict "root" . "path" "/healthz") | nindent 2 }}
   periodSeconds: 1
@@ -160,8 +162,10 @@ args:
   - --disable-hot-restart
   - --log-level
   - {{ .Values.envoy.logLevel }}
+{{- if $isGateway }}
 ports:
   - {name: listener, containerPort: {{ .Values.ports.listener }}, protocol: TCP}
+{{- end }}
 startupProbe:
   {{- include "modelbroker.listenerProbe" . | nindent 2 }}
   periodSeconds: 1
