@@ -21,12 +21,12 @@ import psycopg
 import pytest
 import trustme
 import yaml
-from modelbroker.cli.up import free_port
 from support import charts
 from support.broker import KEY, KEY_SHA256, provider
 from support.certificates import ClientAuthority
 from support.kube_service import Service
 from support.kubelet import Pod
+from support.ports import claimed_port
 from support.servers import Postgres
 from support.simulators import Simulators
 from support.waiting import wait_until
@@ -70,7 +70,7 @@ def configuration(sims: Simulators, pool: str = "standard-tier") -> str:
 
 
 def values(sims: Simulators, **more: Any) -> dict[str, Any]:
-    ports = {name: free_port("127.0.0.1") for name in ("listener", "admin", "envoyAdmin")}
+    ports = {name: claimed_port() for name in ("listener", "admin", "envoyAdmin")}
     return {
         "config": {"files": {"modelbroker.yaml": configuration(sims)}},
         "credentials": {"envFrom": ["llm-keys"]},

@@ -129,9 +129,19 @@ class Pod:
         try:
             self.start()
         except BaseException:
+            print(self.told())
             self._kill()
             raise
         return self
+
+    def told(self) -> str:
+        """What happened so far, for a test that fails."""
+        lines = [*self.events]
+        for one in self._containers:
+            probe = one.spec.get("readinessProbe")
+            ready = "" if probe is None else f", ready: {self.probe(one.name, probe)}"
+            lines += [f"{one.name}, exit code {one.process.poll()}{ready}:", self.log(one.name)[-6000:]]
+        return "\n".join(lines)
 
     def start(self) -> None:
         for spec in self.spec.get("initContainers", []):
