@@ -4,7 +4,9 @@ FROM python:3.11-slim
 WORKDIR /opt/modelbroker
 COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY src ./src
-RUN pip install --no-cache-dir ".[postgres,otlp,audit]"
+# --build-arg EXTRAS=postgres,redis,vault: what of pyproject.toml's extras the configuration needs.
+ARG EXTRAS=postgres,redis,otlp,audit
+RUN pip install --no-cache-dir ".[${EXTRAS}]"
 
 # The user of the official Envoy image: both share the folder of their sockets.
 RUN mkdir -p /run/modelbroker /var/lib/modelbroker /etc/modelbroker \

@@ -88,6 +88,7 @@ def print_bootstrap(options: argparse.Namespace) -> int:
             admin=options.envoy_admin,
             node_id=options.node_id,
             ejections=str(options.ejections or ""),
+            max_heap_bytes=options.max_heap,
         )
     )
     print(yaml.safe_dump(tree, sort_keys=False), end="")

@@ -121,6 +121,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _heap(text: str) -> int:
+    """Bytes; an Envoy with less than 64 MiB would refuse every call."""
+    if not text.isdecimal() or int(text) < 64 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is no heap: give bytes, at least 67108864 (64 MiB)")
+    return int(text)
+
+
 def _duration(text: str) -> float:
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
     try:
@@ -281,6 +288,13 @@ def _bootstrap(commands_of: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _ejections(command)
     command.add_argument("--node-id", default="modelbroker-envoy", help="default: modelbroker-envoy")
+    command.add_argument(
+        "--max-heap",
+        type=_heap,
+        default=4 << 30,
+        metavar="BYTES",
+        help="of memory, above which Envoy refuses new calls; below its container's limit; default: 4 GiB",
+    )
     command.set_defaults(run=commands.print_bootstrap)
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from modelbroker.cli.main import build_parser, main
 from modelbroker.xds.bootstrap import DRAIN_S
@@ -51,6 +52,13 @@ def test_the_envoy_bootstrap_is_what_the_command_prints() -> None:
             ]
         )
     assert (ROOT / "envoy" / "envoy.yaml").read_text() == printed.getvalue(), "run ./dev docs"
+
+
+@pytest.mark.parametrize("heap", ["1GiB", "-1", "1000", "1e9"])
+def test_a_heap_that_is_none_is_refused(heap: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bootstrap", f"--max-heap={heap}"])
+    assert "give bytes, at least 67108864" in capsys.readouterr().err
 
 
 def test_the_containers_commands_are_ones_that_the_program_takes() -> None:

@@ -9,10 +9,10 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def wait_until(holds: Callable[[], Found], timeout_s: float = 30) -> Found:
+def wait_until(holds: Callable[[], Found], timeout_s: float = 30, every_s: float = 0.01) -> Found:
     """What `holds` gives once it is true in the sense of `if`; AssertionError when that does not come."""
     deadline = time.monotonic() + timeout_s
     while not (found := holds()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s in vain"
-        time.sleep(0.01)
+        time.sleep(every_s)
     return found
