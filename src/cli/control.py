@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,9 @@ class ControlPlane:
 
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
-        await self._sourcing.first_look()
+        await self._first_look(stop)
+        if stop.is_set():
+            return
         with no_collection():
             await self._start_configuration()
         self._health.start()
@@ -215,6 +218,7 @@ class ControlPlane:
         try:
             await stop.wait()
         finally:
+            self._sourcing.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -263,12 +267,23 @@ class ControlPlane:
 
     # -- the configuration's life
 
+    async def _first_look(self, stop: asyncio.Event) -> None:
+        """A repository that says nothing keeps nobody from ending."""
+        look = asyncio.create_task(asyncio.to_thread(self._sourcing.first_look))
+        ends = asyncio.create_task(stop.wait())
+        await asyncio.wait((look, ends), return_when=asyncio.FIRST_COMPLETED)
+        ends.cancel()
+        if stop.is_set():
+            self._sourcing.stop()
+        await look
+
     async def _start_configuration(self) -> None:
         """What is on the disk; if it is broken, the last good one (a restart must not be an outage)."""
         try:
             ready = await asyncio.to_thread(self._prepare_from_disk, None)
         except (SettingsError, Misconfigured) as error:
-            last_good = await asyncio.to_thread(self._read_last_good, None)
+            make = partial(self._prepare, before=None)
+            last_good = await asyncio.to_thread(self._sourcing.newest_of, make)
             if last_good is None:
                 raise
             self._error = str(error)
@@ -433,33 +448,46 @@ class ControlPlane:
             self._configure(self._served)
             self._streams.set_views(self._served.view, self._views)
 
-    def _read_last_good(self, ready: Ready | None) -> Ready | None:
+    def _read_last_good(self, ready: Ready) -> Ready | None:
         """None where there is none, or where it says the same as `ready`."""
         with contextlib.suppress(SettingsError, Misconfigured):
             texts = self._sourcing.last_good()
-            if texts is None or (ready is not None and list(texts.values()) == list(ready.texts.values())):
+            if texts is None or list(texts.values()) == list(ready.texts.values()):
                 return None
             last_good = self._prepare(texts, ready)
-            same = ready is not None and last_good.snapshot.generation == ready.snapshot.generation
+            same = last_good.snapshot.generation == ready.snapshot.generation
             return None if same else last_good
         return None
 
     # -- back to what was live before
 
     async def roll_back(self, to: str, *, holds: bool, by: str) -> dict[str, Any]:
-        """LookupError where there is no such revision. SettingsError or Misconfigured where it can't be
-        served any more: then nothing has changed."""
-        was = self._ready.catalog.revision if self._ready is not None else ""
-        live, texts = await asyncio.to_thread(self._sourcing.target, to, was)
-        await asyncio.to_thread(self._prepare, texts, self._ready)
-        self._sourcing.roll_back(live, holds=holds, by=by)
-        log.warning("%s rolls back from %s to %s", by or "somebody", was, live.revision)
-        await self.reload()
-        return {"was": was, "revision": live.revision, "number": live.number}
+        """LookupError where there is no such revision, or something new is served meanwhile. SettingsError or
+        Misconfigured where it can't be served any more: then nothing has changed."""
+        async with self._reload_lock:  # an edit that is just being loaded comes before it, or behind
+            current = self._ready
+            was = current.catalog.revision if current is not None else ""
+            served = current.texts if current is not None else None
+            live, texts = await asyncio.to_thread(self._sourcing.target, to, was, served)
+            with no_collection():
+                ready = await asyncio.to_thread(self._prepare, texts, current)
+                self._sourcing.roll_back(live, holds=holds, by=by)
+                log.warning("%s rolls back from %s to %s", by or "somebody", was, live.revision)
+                await self._reload()
+        if not self._sourcing.is_rolled_back:
+            raise LookupError(f"the source says something new just now: that is served, not {live.revision}")
+        # By its name of today: another version of the broker may have called it otherwise.
+        return {"was": was, "revision": ready.catalog.revision, "number": live.number}
 
     async def release(self) -> dict[str, Any]:
-        """The rollback ends. LookupError where there is none."""
-        rollback = self._sourcing.release()
-        await self.reload()
+        """The rollback ends. LookupError where there is none; Misconfigured where the source is broken."""
+        async with self._reload_lock:
+            was = self._ready.catalog.revision if self._ready is not None else ""
+            self._sourcing.release()
+            with no_collection():
+                await self._reload()
+        if self._error:
+            message = f"the rollback has ended, and what the source says is refused: {self._error}"
+            raise Misconfigured(409, "refused", f"{message}\n{was} goes on until it is mended")
         now = self._ready.catalog.revision if self._ready is not None else ""
-        return {"was": rollback.revision, "revision": now}
+        return {"was": was, "revision": now}

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from prometheus_client import Gauge
@@ -39,6 +39,8 @@ _KEEP_AGAIN_S = 2.0
 _PATIENCE_S = 30
 _MOST_ORIGINS = 64
 _SAID_EACH = 30  # of the times that it fails
+_MOST_BY = 100
+Made = TypeVar("Made")
 
 
 class Sourcing:
@@ -49,6 +51,7 @@ class Sourcing:
         self._source = source
         self._revisions, self._file = Revisions(state_dir), RollbackFile(state_dir)
         self._rollback = self._file.read()
+        _ROLLED_BACK.set(self._rollback is not None)
         self._source_digest = ""
         self._origins: dict[str, tuple[Origin, str, str]] = {}  # digest of texts → (origin, why, by)
         self._why = START
@@ -73,7 +76,7 @@ class Sourcing:
         rollback = self._rollback
         if rollback is not None and not rollback.holds and rollback.source_digest != self._source_digest:
             log.info("the source says something new: the rollback to %s ends", rollback.revision)
-            self._set(None)
+            self._end_rollback()
         if (texts := self._rolled_back()) is not None:
             return texts
         self._note(self._source_digest, said.origin, self._why, "")
@@ -119,10 +122,14 @@ class Sourcing:
                 log.exception("the source can't be looked at")
             await asyncio.sleep(every_s)
 
-    async def first_look(self) -> None:
+    def first_look(self) -> None:
         """Where nothing is known of the source yet. Who was here before begins with what it knew."""
         if self._source.every_s is not None and not self._source.status().get("commit"):
-            await asyncio.to_thread(self._refresh)
+            self._refresh()
+
+    def stop(self) -> None:
+        """A look that is under way ends soon, and there is none behind it."""
+        self._source.stop()
 
     def _refresh(self) -> bool:
         is_new = self._source.refresh()
@@ -137,16 +144,31 @@ class Sourcing:
 
     # -- rolling back
 
-    def target(self, to: str, current: str) -> tuple[Live, Mapping[str, str]]:
-        """What a rollback to `to` serves ("": the one before `current`). LookupError where it is none."""
+    def target(
+        self, to: str, current: str, served: Mapping[str, str] | None = None
+    ) -> tuple[Live, Mapping[str, str]]:
+        """What a rollback to `to` serves ("": the one before `current`, whose texts are `served`).
+        LookupError where it is none."""
         all_of = self._revisions.all()
-        live = find(all_of, to) if to else before(all_of, current)
+        if to:
+            live = find(all_of, to)
+        else:  # another version of the broker gives the same texts another revision
+            live = before([one for one in all_of if not self._says(one, served)], current)
         if live.revision == current:
             raise LookupError(f"{current} is served already")
         try:
             return live, self._revisions.texts(live)
         except (OSError, UnicodeDecodeError):
             raise LookupError(f"{live.revision} can't be read any more") from None
+
+    def _says(self, live: Live, texts: Mapping[str, str] | None) -> bool:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return texts is not None and list(self._revisions.texts(live).values()) == list(texts.values())
+        return False
+
+    @property
+    def is_rolled_back(self) -> bool:
+        return self._rollback is not None
 
     def roll_back(self, live: Live, *, holds: bool, by: str) -> None:
         """From now on `read` gives this one. Misconfigured where that can't be kept."""
@@ -167,6 +189,15 @@ class Sourcing:
             raise LookupError("no rollback is in effect")
         self._set(None)
         return rollback
+
+    def _end_rollback(self) -> None:
+        """The source says so, and will say so again after a restart."""
+        try:
+            self._set(None)
+        except Misconfigured as error:
+            log.error("%s", error.message)
+            self._rollback = None
+            _ROLLED_BACK.set(0)
 
     def _set(self, rollback: Rollback | None) -> None:
         self._file.write(rollback)
@@ -212,6 +243,13 @@ class Sourcing:
                 return newest[1]
         return None
 
+    def newest_of(self, make: Callable[[Mapping[str, str]], Made]) -> Made | None:
+        """`make` of the newest that was live and of which that can be made; None: there is none."""
+        for live in self._revisions.all():
+            with contextlib.suppress(OSError, UnicodeDecodeError, SettingsError, Misconfigured):
+                return make(self._revisions.texts(live))
+        return None
+
     def history(self) -> list[dict[str, Any]]:
         """The newest first."""
         return [msgspec.to_builtins(live) for live in self._revisions.all()]
@@ -252,7 +290,8 @@ def revision_routes(broker: Broker, sourcing: Sourcing, loop: asyncio.AbstractEv
 
     def roll_back(query: Query, body: bytes) -> dict[str, Any]:
         holds = bool(first(query, "hold"))
-        return on_loop(broker.roll_back(first(query, "to"), holds=holds, by=first(query, "by")))
+        by = "".join(filter(str.isprintable, first(query, "by")))[:_MOST_BY]
+        return on_loop(broker.roll_back(first(query, "to"), holds=holds, by=by))
 
     def release(query: Query, body: bytes) -> dict[str, Any]:
         return on_loop(broker.release())

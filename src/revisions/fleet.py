@@ -93,8 +93,10 @@ def drift(fleet: Sequence[Told], now_s: float) -> Drift:
     # By when it was first served: a broker that comes late serves an old one since a moment ago.
     first_s: dict[str, float] = {}
     for one in there:
+        if not one.serving:
+            continue  # it has just begun, and serves nothing yet
         first_s[one.serving] = min(first_s.get(one.serving, one.serving_s), one.serving_s)
-    newest = max(first_s, key=lambda revision: first_s[revision])
+    newest = max(first_s, key=lambda revision: first_s[revision], default="")
     behind = tuple(one for one in there if one.serving != newest or not one.is_in_effect)
     times = [one.serving_s for one in there if one.serving == newest]
     return Drift(newest, behind, away, None if behind else max(times) - min(times))
