@@ -468,7 +468,8 @@ class ControlPlane:
             current = self._ready
             was = current.catalog.revision if current is not None else ""
             served = current.texts if current is not None else None
-            live, texts = await asyncio.to_thread(self._sourcing.target, to, was, served)
+            target = partial(self._sourcing.target, to, was, served, holds=holds)
+            live, texts = await asyncio.to_thread(target)
             with no_collection():
                 ready = await asyncio.to_thread(self._prepare, texts, current)
                 self._sourcing.roll_back(live, holds=holds, by=by)

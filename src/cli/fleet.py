@@ -102,7 +102,7 @@ class FleetKeeper:
         return told, time.monotonic() - self._serving_s
 
     def _now_s(self) -> float:
-        return max((one.at_s for one in self._fleet), default=0.0)
+        return next((one.at_s for one in self._fleet if one.broker == self._broker), 0.0)
 
     async def _leave(self) -> None:
         board, self._board = self._board, None

@@ -145,16 +145,18 @@ class Sourcing:
     # -- rolling back
 
     def target(
-        self, to: str, current: str, served: Mapping[str, str] | None = None
+        self, to: str, current: str, served: Mapping[str, str] | None = None, *, holds: bool = False
     ) -> tuple[Live, Mapping[str, str]]:
-        """What a rollback to `to` serves ("": the one before `current`, whose texts are `served`).
-        LookupError where it is none."""
+        """What a rollback to `to` serves ("": the one before `current`, whose texts are `served`; where a
+        rollback is in effect and is to hold from now on, its own). LookupError where it is none."""
         all_of = self._revisions.all()
+        if holds and not to and self._rollback is not None:
+            to = f"#{self._rollback.number}"
         if to:
             live = find(all_of, to)
         else:  # another version of the broker gives the same texts another revision
             live = before([one for one in all_of if not self._says(one, served)], current)
-        if live.revision == current:
+        if live.revision == current and not holds:
             raise LookupError(f"{current} is served already")
         try:
             return live, self._revisions.texts(live)

@@ -57,7 +57,7 @@ class Board:
         for broker, row in rows.items():
             with contextlib.suppress(msgspec.MsgspecError):
                 one = msgspec.json.decode(row, type=Told)
-                if now_s - one.at_s < FORGOTTEN_S:
+                if abs(now_s - one.at_s) < FORGOTTEN_S:
                     found.append(one)
                     continue
             await self._forget(broker)
@@ -85,8 +85,9 @@ class Drift(NamedTuple):
 
 
 def drift(fleet: Sequence[Told], now_s: float) -> Drift:
-    """Pure. `now_s` is Redis's time, as the newest word has it."""
-    away = tuple(one for one in fleet if now_s - one.at_s > AWAY_S)
+    """Pure. `now_s` is Redis's time, as a broker that was just asked has it. (What was said long before, or
+    before Redis's clock was set back, is of nobody who is there.)"""
+    away = tuple(one for one in fleet if abs(now_s - one.at_s) > AWAY_S)
     there = [one for one in fleet if one not in away]
     if not there:
         return Drift("", (), away, None)

@@ -31,6 +31,7 @@ _STALE_S = 2 * TIMEOUT_S
 _SUFFIXES = (".yaml", ".yml")
 _MOST_BYTES = 64 << 20
 _SCHEMES = ("https", "http", "ssh", "git", "file")
+_SHORT = re.compile(r"[0-9a-f]{4,39}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # Hooks and helpers of a foreign repository are never run; nothing asks a person.
 _OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", "-c", "gc.auto=0")
@@ -158,9 +159,13 @@ class Repository:
             return self._commit(self.place.ref or "HEAD")
         self._make_ready()
         ref, fresh = self.place.ref or "HEAD", f"{self._head}-new"
-        self._run(
-            "fetch", "--quiet", "--depth=1", "--no-tags", "--force", "--", self.place.url, f"{ref}:{fresh}"
-        )
+        options = ("--quiet", "--depth=1", "--no-tags", "--force")
+        try:
+            self._run("fetch", *options, "--", self.place.url, f"{ref}:{fresh}")
+        except GitAway as error:
+            if "couldn't find remote ref" in str(error) and _SHORT.fullmatch(ref):
+                raise GitAway(f"{error}: a commit is named by its whole id") from None
+            raise
         commit = self._commit(fresh)
         self.verify(commit.id)
         self._run("update-ref", self._head, commit.id)
@@ -257,7 +262,12 @@ class Repository:
 
     def _commit(self, ref: str) -> Commit:
         show = ("show", "--no-patch", "--no-show-signature", f"--format={_FORMAT}")
-        said = self._run(*show, "--end-of-options", f"{ref}^{{commit}}").decode("utf-8", "replace")
+        try:
+            said = self._run(*show, "--end-of-options", f"{ref}^{{commit}}").decode("utf-8", "replace")
+        except GitAway as error:
+            if "unknown revision" in str(error):
+                raise GitAway(f"{ref} is no branch, tag or commit of this repository") from None
+            raise
         id_, author, at, subject, *_ = [*said.rstrip("\n").split("\0"), "", "", ""]
         if not _COMMIT.fullmatch(id_):
             raise GitAway(f"{self.place.ref or 'HEAD'} is no commit")

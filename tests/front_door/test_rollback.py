@@ -111,6 +111,19 @@ def test_what_holds_stays_until_it_is_released(broker: Broker, sims: Simulators)
     assert told.returncode == 1 and "no rollback is in effect" in told.stderr
 
 
+@pytest.mark.parametrize("by_name", [False, True], ids=["", "by-name"])
+def test_a_rollback_can_be_told_to_hold_later(broker: Broker, sims: Simulators, by_name: bool) -> None:
+    first = broker.status()["revision"]
+    broker.edit(config(sims, "b"))
+    wait_for_history(broker, 2)
+    assert command(broker, "rollback").returncode == 0
+    words = (first,) if by_name else ()
+    told = command(broker, "rollback", *words, "--hold")
+    assert told.returncode == 0 and told.stdout.startswith(f"{first} is in effect"), told.stderr
+    status = broker.status()
+    assert status["rollback"]["holds"] and member(broker) == "a/m"
+
+
 def test_what_can_not_be_rolled_back_to_changes_nothing(broker: Broker) -> None:
     revision = broker.status()["revision"]
     wait_for_history(broker, 1)

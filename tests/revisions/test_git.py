@@ -128,6 +128,8 @@ def test_what_is_away_or_not_there_is_said(tmp_path: Path, server: GitServer) ->
     commit = server.commit({"config/a.yaml": "a: 1"})
     with pytest.raises(GitAway, match="couldn't find remote ref nowhere"):
         repository(tmp_path / "1", server, "nowhere").fetch()
+    with pytest.raises(GitAway, match=r"remote ref \w{8}: a commit is named by its whole id"):
+        repository(tmp_path / "1", server, commit[:8]).fetch()
     repo = repository(tmp_path / "2", server, folder="elsewhere")
     repo.fetch()
     with pytest.raises(GitAway, match=r"elsewhere of .* holds no \*\.yaml"):
@@ -202,6 +204,8 @@ def test_a_commit_that_looks_like_an_option_is_none(
 ) -> None:
     monkeypatch.chdir(server.bare.parent / "clone")
     server.commit({"config/a.yaml": "a: 1"})
+    with pytest.raises(GitAway, match="nowhere is no branch, tag or commit of this repository"):
+        Repository.here("nowhere", "config").fetch()
     with pytest.raises(GitAway):
         Repository.here(f"--output={tmp_path / 'x'}", "config").fetch()
     assert list(tmp_path.glob("x*")) == []
