@@ -168,8 +168,7 @@ class ControlPlane:
 
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
-        await self._first_look(stop)
-        if stop.is_set():
+        if not await self._first_look(stop):
             return
         with no_collection():
             await self._start_configuration()
@@ -267,8 +266,8 @@ class ControlPlane:
 
     # -- the configuration's life
 
-    async def _first_look(self, stop: asyncio.Event) -> None:
-        """A repository that says nothing keeps nobody from ending."""
+    async def _first_look(self, stop: asyncio.Event) -> bool:
+        """False where it is to end meanwhile: a repository that says nothing keeps nobody from that."""
         look = asyncio.create_task(asyncio.to_thread(self._sourcing.first_look))
         ends = asyncio.create_task(stop.wait())
         await asyncio.wait((look, ends), return_when=asyncio.FIRST_COMPLETED)
@@ -276,6 +275,7 @@ class ControlPlane:
         if stop.is_set():
             self._sourcing.stop()
         await look
+        return not stop.is_set()
 
     async def _start_configuration(self) -> None:
         """What is on the disk; if it is broken, the last good one (a restart must not be an outage)."""
