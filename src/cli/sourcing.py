@@ -283,6 +283,8 @@ def revision_routes(broker: Broker, sourcing: Sourcing, loop: asyncio.AbstractEv
             return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE_S)
         except (SettingsError, Misconfigured) as error:
             raise ValueError(str(error)) from None
+        except TimeoutError:
+            raise ValueError(f"it goes on, and takes longer than {_PATIENCE_S} s: see /status") from None
 
     def first(query: Query, name: str) -> str:
         return query.get(name, [""])[0]

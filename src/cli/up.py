@@ -67,7 +67,8 @@ class UpOptions:
 
 
 def _at_start(options: UpOptions) -> Ready:
-    """What the control plane will serve first: the source's word, or, where that is broken, what was live."""
+    """What the control plane will serve first: the source's word, or, where a commit is broken, what was
+    live. Where it is a file, whoever starts this has just written it, and has to see that."""
     source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
     sourcing = Sourcing(source, options.state_dir)
 
@@ -78,7 +79,8 @@ def _at_start(options: UpOptions) -> Ready:
     try:
         return ready_of(sourcing.read())
     except (SettingsError, Misconfigured):
-        if (known := sourcing.newest_of(ready_of)) is not None:
+        known = sourcing.newest_of(ready_of) if source.every_s is not None else None
+        if known is not None:
             return known
         raise
 

@@ -158,13 +158,19 @@ def test_a_repository_that_is_away_is_needed_for_nothing_new(
 def test_a_restart_on_a_bad_commit_serves_what_was_live(
     server: GitServer, sims: Simulators, start: Start
 ) -> None:
+    """Also where the newest revision that was live is lost."""
     good = server.commit({FILE: text(sims, "a")})
     broker = start()
     broker.wait_for(serves(good))
     wait_until(lambda: broker.kept_revisions() == 1)
+    better = server.commit({FILE: text(sims, "b")})
+    broker.wait_for(serves(better))
+    wait_until(lambda: broker.kept_revisions() == 2)
     bad = server.commit({FILE: "pools: [{name: x}]\n"}, "to nowhere")
     broker.wait_for(lambda s: s["source"]["commit"] == bad and s["error"])
     broker.stop()
+    (newest,) = (broker.folder / "state" / "revisions").glob("000002-*")
+    (newest / "0000.yaml").write_text("half a")
     broker.start()
     status = broker.wait_for(lambda s: s["in_effect"])
     assert f"{FILE}:1: pools[0].members: is missing" in status["error"]
