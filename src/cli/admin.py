@@ -169,6 +169,9 @@ def _handler(
 
         def do_POST(self) -> None:
             path, _, query = self.path.partition("?")
+            if self.headers.get("origin"):  # any page that an operator has open could send it
+                self._answer(403, "text/plain", b"commands are not taken from web pages\n")
+                return
             if ("POST", path) in more:
                 size = int(self.headers.get("content-length") or 0)
                 self._route(more, path, query, self.rfile.read(min(size, _MOST_BODY)))

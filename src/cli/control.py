@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,13 @@ from .ledger import LedgerKeeper
 from .metrics import GAUGES, EnvoyStats, readings
 from .prices import price_list_here
 from .readiness import is_equal, mended, on_loop, same
+from .rollbacks import Rollbacks, revision_routes
 from .runtime import Overrides, Ready, make_ready, prepare
 from .secret_keeper import SecretsKeeper
 from .secrets import files_of
 from .servers import serve_ext_proc, serve_grpc
 from .sources import Source
-from .sourcing import Sourcing, revision_routes
+from .sourcing import Sourcing
 from .state import call_key
 from .telemetry import TelemetryKeeper
 from .trials import TrialKeeper
@@ -165,7 +167,7 @@ class ControlPlane:
             "rollouts": self._trials.rollouts,
             "capture": self._capture.status,
         }
-        self._answers = Answers(options, self._xds, self._sourcing, self._health, self._now, parts)
+        self._answers = Answers(options, self._xds, self._sourcing, self._health, self.now, parts)
         self._fleet = FleetKeeper(broker, options.admin, self._answers.in_short)
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
@@ -178,7 +180,8 @@ class ControlPlane:
 
     async def run(self, stop: asyncio.Event, on_listening: Any) -> None:
         """Serve until `stop`. SettingsError where there is nothing that could be served."""
-        await self._sourcing.first_look()
+        if not await self._sourcing.looked(stop):
+            return
         with no_collection():
             await self._start_configuration()
         self._health.start()
@@ -215,6 +218,7 @@ class ControlPlane:
         try:
             await stop.wait()
         finally:
+            self._sourcing.stop()
             for task in tasks:
                 task.cancel()
             self._acts.stopped()
@@ -249,7 +253,7 @@ class ControlPlane:
         stats = EnvoyStats(self._options.envoy_admin).answer
         more = {
             **self._trials.routes(loop),
-            **revision_routes(self, self._sourcing, loop),
+            **revision_routes(Rollbacks(self._sourcing, self._reload_lock, self), self._sourcing, loop),
             **self._fleet.routes(),
         }
         return AdminServer(
@@ -261,7 +265,7 @@ class ControlPlane:
         if seen.cause is Cause.CREDENTIAL and self._ready is not None:
             self._health.book.swaps = self._secrets.refused(seen, self._ready.catalog)
 
-    def _now(self) -> Now:
+    def now(self) -> Now:
         return Now(self._ready, self._served, self._error, self._loaded_at_s)
 
     def _captured(self, sample: Sample) -> bool:
@@ -291,7 +295,8 @@ class ControlPlane:
             ready = await asyncio.to_thread(self._prepare_from_disk, None)
         except (SettingsError, Misconfigured) as error:
             self._acts.refused(str(error))
-            last_good = await asyncio.to_thread(self._read_last_good, None)
+            make = partial(self.prepared, before=None)
+            last_good = await asyncio.to_thread(self._sourcing.newest_of, make)
             if last_good is None:
                 self._acts.close(_WRITE_PATIENCE_S)
                 raise
@@ -312,14 +317,14 @@ class ControlPlane:
         if before is not None and texts == before.texts:
             # Only secrets, or nothing at all, can have changed.
             return self._with_todays_secrets(before)
-        return self._prepare(texts, before)
+        return self.prepared(texts, before)
 
     def _with_todays_secrets(self, ready: Ready) -> Ready:
         """The same configuration, made ready again."""
         said = ready.compile_warnings
         return make_ready(ready.texts, ready.catalog, said, os.environ, ready, box=self._secrets.box)
 
-    def _prepare(self, texts: Mapping[str, str], before: Ready | None) -> Ready:
+    def prepared(self, texts: Mapping[str, str], before: Ready | None) -> Ready:
         if self._price_list is None:
             self._price_list, why = price_list_here()
             if why and before is None:
@@ -385,9 +390,10 @@ class ControlPlane:
         """Read the configuration again; a broken one changes nothing but what /status says."""
         async with self._reload_lock:
             with no_collection():
-                await self._reload()
+                await self.reload_now()
 
-    async def _reload(self) -> None:
+    async def reload_now(self) -> None:
+        """Under the lock, and without the collector."""
         current = self._ready
         try:
             ready = await asyncio.to_thread(self._prepare_from_disk, current)
@@ -465,33 +471,13 @@ class ControlPlane:
             self._configure(self._served)
             self._streams.set_views(self._served.view, self._views)
 
-    def _read_last_good(self, ready: Ready | None) -> Ready | None:
+    def _read_last_good(self, ready: Ready) -> Ready | None:
         """None where there is none, or where it says the same as `ready`."""
         with contextlib.suppress(SettingsError, Misconfigured):
             texts = self._sourcing.last_good()
-            if texts is None or (ready is not None and list(texts.values()) == list(ready.texts.values())):
+            if texts is None or list(texts.values()) == list(ready.texts.values()):
                 return None
-            last_good = self._prepare(texts, ready)
-            same = ready is not None and last_good.snapshot.generation == ready.snapshot.generation
+            last_good = self.prepared(texts, ready)
+            same = last_good.snapshot.generation == ready.snapshot.generation
             return None if same else last_good
         return None
-
-    # -- back to what was live before
-
-    async def roll_back(self, to: str, *, holds: bool, by: str) -> dict[str, Any]:
-        """LookupError where there is no such revision. SettingsError or Misconfigured where it can't be
-        served any more: then nothing has changed."""
-        was = self._ready.catalog.revision if self._ready is not None else ""
-        live, texts = await asyncio.to_thread(self._sourcing.target, to, was)
-        await asyncio.to_thread(self._prepare, texts, self._ready)
-        self._sourcing.roll_back(live, holds=holds, by=by)
-        log.warning("%s rolls back from %s to %s", by or "somebody", was, live.revision)
-        await self.reload()
-        return {"was": was, "revision": live.revision, "number": live.number}
-
-    async def release(self) -> dict[str, Any]:
-        """The rollback ends. LookupError where there is none."""
-        rollback = self._sourcing.release()
-        await self.reload()
-        now = self._ready.catalog.revision if self._ready is not None else ""
-        return {"was": rollback.revision, "revision": now}

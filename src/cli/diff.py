@@ -71,10 +71,10 @@ def _text(found: Sequence[Change], revisions: tuple[str, str]) -> Iterator[str]:
         for change in those:
             sign = _SIGNS.get(change.kind, "~")
             if change.name == change.section:  # there is one of it
-                yield from (f"  {sign} {line}" for line in change.what)
+                yield from (f"  {sign} {plain(line)}" for line in change.what)
                 continue
-            yield f"  {sign} {change.name}{_whom(change, '   (', ')')}"
-            yield from (f"      {line}" for line in change.what)
+            yield f"  {sign} {plain(change.name)}{_whom(change, '   (', ')')}"
+            yield from (f"      {plain(line)}" for line in change.what)
 
 
 def markdown_of(found: Sequence[Change], revisions: tuple[str, str]) -> str:
@@ -91,10 +91,10 @@ def _markdown(found: Sequence[Change], revisions: tuple[str, str]) -> Iterator[s
     yield "|---|---|---|"
     for section, those in _by_section(found):
         for change in those:
-            what = "<br>".join(map(_cell, change.what))
-            name = section if change.name == change.section else f"{section}: **{_cell(change.name)}**"
+            what = "<br>".join(map(as_markdown, change.what))
+            name = section if change.name == change.section else f"{section}: **{as_markdown(change.name)}**"
             kind = "" if change.kind not in _SIGNS else f" ({change.kind})"
-            yield f"| {name}{kind} | {what} | {_cell(_whom(change) or '')} |"
+            yield f"| {name}{kind} | {what} | {as_markdown(_whom(change) or '')} |"
 
 
 def json_of(found: Sequence[Change], revisions: tuple[str, str]) -> str:
@@ -143,5 +143,17 @@ def _whom(change: Change, before: str = "", behind: str = "") -> str:
     return f"{before}{listing(sorted(change.whom)) if change.whom else 'nobody'}{behind}"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("*", "\\*")
+# What a configuration says is no markup: neither of Markdown nor of HTML, nor a name that is called.
+_MARKS = str.maketrans(
+    {mark: f"\\{mark}" for mark in "\\|*_`[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
+)
+
+
+def as_markdown(text: str) -> str:
+    """On one line, to be read as it is written."""
+    return plain(text).translate(_MARKS)
+
+
+def plain(text: str) -> str:
+    """Without what moves a terminal's cursor, or colours it."""
+    return "".join(c if c.isprintable() else " " if c in "\r\n\t" else "�" for c in text)

@@ -47,11 +47,14 @@ class FleetKeeper:
         place: tuple[Fleet, str | None] | None = None
         try:
             while True:
-                if place != self._place:
-                    place = self._place
-                    await self._leave()
-                    self._board = Board(*place) if place is not None else None
-                await self._tell()
+                try:
+                    if place != self._place:
+                        place = self._place
+                        await self._leave()
+                        self._board = Board(*place) if place is not None else None
+                    await self._tell()
+                except Exception:
+                    log.exception("the fleet is not told")
                 await asyncio.sleep(_EVERY_S)
         finally:
             await self._leave()
@@ -61,6 +64,7 @@ class FleetKeeper:
         if self._board is None:
             now_s = time.time()
             self._fleet = [msgspec.structs.replace(told, at_s=now_s, serving_s=now_s - for_s)]
+            self._heard()
             return
         try:
             self._fleet = await self._board.tell(told, for_s)
@@ -70,6 +74,9 @@ class FleetKeeper:
                 log.warning("%s: what the other brokers serve is not known", self._error)
                 self._said_s = time.monotonic()
             return
+        self._heard()
+
+    def _heard(self) -> None:
         self._error = ""
         found = drift(self._fleet, self._now_s())
         _BROKERS.set(len(self._fleet) - len(found.away))
@@ -95,7 +102,7 @@ class FleetKeeper:
         return told, time.monotonic() - self._serving_s
 
     def _now_s(self) -> float:
-        return max((one.at_s for one in self._fleet), default=0.0)
+        return next((one.at_s for one in self._fleet if one.broker == self._broker), 0.0)
 
     async def _leave(self) -> None:
         board, self._board = self._board, None
@@ -103,7 +110,7 @@ class FleetKeeper:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(board.leave(self._broker), 1.0)
             with contextlib.suppress(Exception):
-                await board.close()
+                await asyncio.wait_for(board.close(), 1.0)
 
     def routes(self) -> Routes:
         """What the admin port answers."""

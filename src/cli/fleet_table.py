@@ -16,16 +16,17 @@ _HEAD = ("BROKER", "HOST", "VERSION", "SERVES", "COMMIT", "FOR", "STATE")
 def print_fleet(admin_urls: Sequence[str], how: str) -> int:
     """0: all serve the same; 1: they do not. Misconfigured where no broker answers."""
     found: dict[str, Told] = {}
-    errors = []
+    errors, asked = [], set()
     for url in admin_urls:
         told = fetch(url, "/fleet")
+        asked.add(told["broker"])
         errors += [told["error"]] if told["error"] else []
         for one in msgspec.convert(told["brokers"], list[Told]):
             known = found.get(one.broker)
             if known is None or one.at_s > known.at_s:
                 found[one.broker] = one
     fleet = list(found.values())
-    now_s = max((one.at_s for one in fleet), default=0.0)
+    now_s = max((one.at_s for one in fleet if one.broker in asked), default=0.0)
     seen = drift(fleet, now_s)
     if how == "json":
         tree = {

@@ -15,7 +15,7 @@ from ..changes import changes
 from ..core.errors import Misconfigured
 from ..settings import SettingsError
 from .check import judge
-from .diff import json_of, markdown_of, text_of
+from .diff import as_markdown, json_of, markdown_of, text_of
 from .outputs import written
 from .prices import price_list_or_warning
 from .runtime import Overrides, Ready, prepare
@@ -133,14 +133,17 @@ def _text(report: _Report, options: GateOptions) -> str:
 def _markdown(report: _Report, options: GateOptions) -> str:
     lines = [f"## {'❌' if report.fails else '✅'} {_title(report).capitalize()}"]
     if report.errors:
-        lines += ["", "```text", *report.errors, "```", ""]
+        fence = "`" * 3
+        while any(fence in error for error in report.errors):
+            fence += "`"
+        lines += ["", f"{fence}text", *report.errors, fence, ""]
     if report.warnings:
-        lines += ["", *(f"- ⚠️ {warning}" for warning in report.warnings)]
+        lines += ["", *(f"- ⚠️ {as_markdown(warning)}" for warning in report.warnings)]
     if (diffed := _diffed(report)) is not None:
         lines += ["", "### What is different", "", markdown_of(*diffed), ""]
     if report.simulated is not None:
         lines += [FORMATS["markdown"](report.simulated), ""]
-    lines += [f"- {note}" for note in _notes(report, options)]
+    lines += [f"- {as_markdown(note)}" for note in _notes(report, options)]
     return "\n".join(lines).rstrip()
 
 

@@ -74,7 +74,9 @@ def _wait(admin_url: str, told: Mapping[str, Any], within_s: float) -> int:
             print(f"{revision} is in effect after {took_s:.1f} s (was {told['was']})")
             return 0
         if (refused := status["refused_by_envoy"]) is not None and refused["revision"] == revision:
-            raise Misconfigured(409, "refused", f"Envoy refuses {revision}: {refused['error']}")
+            why = f"Envoy refuses {revision}: {refused['error']}"
+            end = "; `modelbroker rollback --release` ends the rollback" if status["rollback"] else ""
+            raise Misconfigured(409, "refused", f"{why}\n{status['serving']} goes on{end}")
         time.sleep(_POLL_S)
     print(f"{revision} is served, and no Envoy has it after {within_s:g} s: see `modelbroker status`")
     return 1

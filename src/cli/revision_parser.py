@@ -83,9 +83,15 @@ def _history(commands_of: Commands, make: Make) -> None:
         "  modelbroker history\n  modelbroker history --format json",
     )
     admin_url(command)
-    command.add_argument("--limit", type=int, default=20, metavar="N", help="lines at most; default: 20")
+    command.add_argument("--limit", type=_lines, default=20, metavar="N", help="lines at most; default: 20")
     command.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     command.set_defaults(run=_run_history)
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines: give 1 or more")
+    return int(text)
 
 
 def _rollback(commands_of: Commands, make: Make) -> None:

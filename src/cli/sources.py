@@ -43,6 +43,9 @@ class Source(Protocol):
 
     def status(self) -> dict[str, Any]: ...
 
+    def stop(self) -> None:
+        """From another thread: a `refresh` that is under way ends soon."""
+
 
 class FolderSource:
     every_s: float | None = None
@@ -62,6 +65,9 @@ class FolderSource:
 
     def status(self) -> dict[str, Any]:
         return {"source": str(self._path)}
+
+    def stop(self) -> None:
+        pass
 
 
 class GitSource:
@@ -92,11 +98,20 @@ class GitSource:
         except (GitAway, Unsigned) as error:
             self._error = str(error)
             return False
+        except Misconfigured as error:
+            self._error = error.message
+            return False
+        except OSError as error:
+            self._error = f"what is fetched can't be kept: {error.strerror or error}"
+            return False
         self._error, self._fetched_s = "", time.time()
         return before != self._commit
 
     def paths(self) -> list[Path]:
         return []
+
+    def stop(self) -> None:
+        self._repository.stop()
 
     def status(self) -> dict[str, Any]:
         commit = self._commit

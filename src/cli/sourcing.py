@@ -7,9 +7,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import msgspec
 from prometheus_client import Gauge
@@ -28,7 +28,6 @@ from ..revisions.kept import (
     find,
 )
 from ..settings import Problem, SettingsError
-from .admin import Query, Routes
 from .sources import Source, digest_of
 
 log = logging.getLogger("modelbroker")
@@ -36,9 +35,9 @@ log = logging.getLogger("modelbroker")
 _UP = Gauge("modelbroker_config_source_up", "1 while what the source says now is known")
 _ROLLED_BACK = Gauge("modelbroker_config_rolled_back", "1 while a rollback is in effect")
 _KEEP_AGAIN_S = 2.0
-_PATIENCE_S = 30
 _MOST_ORIGINS = 64
 _SAID_EACH = 30  # of the times that it fails
+Made = TypeVar("Made")
 
 
 class Sourcing:
@@ -49,6 +48,7 @@ class Sourcing:
         self._source = source
         self._revisions, self._file = Revisions(state_dir), RollbackFile(state_dir)
         self._rollback = self._file.read()
+        _ROLLED_BACK.set(self._rollback is not None)
         self._source_digest = ""
         self._source_origin = Origin()
         self._origins: dict[str, tuple[Origin, str, str]] = {}  # digest of texts → (origin, why, by)
@@ -74,7 +74,7 @@ class Sourcing:
         rollback = self._rollback
         if rollback is not None and not rollback.holds and rollback.source_digest != self._source_digest:
             log.info("the source says something new: the rollback to %s ends", rollback.revision)
-            self._set(None)
+            self._end_rollback()
         if (texts := self._rolled_back()) is not None:
             return texts
         self._note(self._source_digest, said.origin, self._why, "")
@@ -127,10 +127,25 @@ class Sourcing:
                 log.exception("the source can't be looked at")
             await asyncio.sleep(every_s)
 
-    async def first_look(self) -> None:
+    async def looked(self, stop: asyncio.Event) -> bool:
+        """`first_look`, in a thread. False where all is to end meanwhile: who says nothing holds nobody up."""
+        look = asyncio.create_task(asyncio.to_thread(self.first_look))
+        ends = asyncio.create_task(stop.wait())
+        await asyncio.wait((look, ends), return_when=asyncio.FIRST_COMPLETED)
+        ends.cancel()
+        if stop.is_set():
+            self.stop()
+        await look
+        return not stop.is_set()
+
+    def first_look(self) -> None:
         """Where nothing is known of the source yet. Who was here before begins with what it knew."""
         if self._source.every_s is not None and not self._source.status().get("commit"):
-            await asyncio.to_thread(self._refresh)
+            self._refresh()
+
+    def stop(self) -> None:
+        """A look that is under way ends soon, and there is none behind it."""
+        self._source.stop()
 
     def _refresh(self) -> bool:
         is_new = self._source.refresh()
@@ -145,16 +160,33 @@ class Sourcing:
 
     # -- rolling back
 
-    def target(self, to: str, current: str) -> tuple[Live, Mapping[str, str]]:
-        """What a rollback to `to` serves ("": the one before `current`). LookupError where it is none."""
+    def target(
+        self, to: str, current: str, served: Mapping[str, str] | None = None, *, holds: bool = False
+    ) -> tuple[Live, Mapping[str, str]]:
+        """What a rollback to `to` serves ("": the one before `current`, whose texts are `served`; where a
+        rollback is in effect and is to hold from now on, its own). LookupError where it is none."""
         all_of = self._revisions.all()
-        live = find(all_of, to) if to else before(all_of, current)
-        if live.revision == current:
+        if holds and not to and self._rollback is not None:
+            to = f"#{self._rollback.number}"
+        if to:
+            live = find(all_of, to)
+        else:  # another version of the broker gives the same texts another revision
+            live = before([one for one in all_of if not self._says(one, served)], current)
+        if live.revision == current and not holds:
             raise LookupError(f"{current} is served already")
         try:
             return live, self._revisions.texts(live)
         except (OSError, UnicodeDecodeError):
             raise LookupError(f"{live.revision} can't be read any more") from None
+
+    def _says(self, live: Live, texts: Mapping[str, str] | None) -> bool:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return texts is not None and list(self._revisions.texts(live).values()) == list(texts.values())
+        return False
+
+    @property
+    def is_rolled_back(self) -> bool:
+        return self._rollback is not None
 
     def roll_back(self, live: Live, *, holds: bool, by: str) -> None:
         """From now on `read` gives this one. Misconfigured where that can't be kept."""
@@ -175,6 +207,15 @@ class Sourcing:
             raise LookupError("no rollback is in effect")
         self._set(None)
         return rollback
+
+    def _end_rollback(self) -> None:
+        """The source says so, and will say so again after a restart."""
+        try:
+            self._set(None)
+        except Misconfigured as error:
+            log.error("%s", error.message)
+            self._rollback = None
+            _ROLLED_BACK.set(0)
 
     def _set(self, rollback: Rollback | None) -> None:
         self._file.write(rollback)
@@ -220,6 +261,13 @@ class Sourcing:
                 return newest[1]
         return None
 
+    def newest_of(self, make: Callable[[Mapping[str, str]], Made]) -> Made | None:
+        """`make` of the newest that was live and of which that can be made; None: there is none."""
+        for live in self._revisions.all():
+            with contextlib.suppress(OSError, UnicodeDecodeError, SettingsError, Misconfigured):
+                return make(self._revisions.texts(live))
+        return None
+
     def history(self) -> list[dict[str, Any]]:
         """The newest first."""
         return [msgspec.to_builtins(live) for live in self._revisions.all()]
@@ -233,40 +281,3 @@ class Sourcing:
             "origin": msgspec.to_builtins(origin[0]) if origin is not None else None,
             "rollback": msgspec.to_builtins(rollback) if rollback is not None else None,
         }
-
-
-class Broker(Protocol):
-    """Whose routes these are."""
-
-    async def roll_back(self, to: str, *, holds: bool, by: str) -> dict[str, Any]: ...
-
-    async def release(self) -> dict[str, Any]: ...
-
-
-def revision_routes(broker: Broker, sourcing: Sourcing, loop: asyncio.AbstractEventLoop) -> Routes:
-    """What the admin port answers of revisions."""
-
-    def on_loop(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-        try:
-            return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE_S)
-        except (SettingsError, Misconfigured) as error:
-            raise ValueError(str(error)) from None
-
-    def first(query: Query, name: str) -> str:
-        return query.get(name, [""])[0]
-
-    def history(query: Query, body: bytes) -> dict[str, Any]:
-        return {"revisions": sourcing.history(), **sourcing.status()}
-
-    def roll_back(query: Query, body: bytes) -> dict[str, Any]:
-        holds = bool(first(query, "hold"))
-        return on_loop(broker.roll_back(first(query, "to"), holds=holds, by=first(query, "by")))
-
-    def release(query: Query, body: bytes) -> dict[str, Any]:
-        return on_loop(broker.release())
-
-    return {
-        ("GET", "/history"): history,
-        ("POST", "/rollback"): roll_back,
-        ("POST", "/rollback/release"): release,
-    }

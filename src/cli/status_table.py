@@ -57,8 +57,10 @@ def _base(admin_url: str) -> str:
 def _open(url: str, data: bytes | None = None) -> Tree:
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise Misconfigured(500, "no_status", f"{url!r} is no URL: give e.g. http://127.0.0.1:8081")
+    # A command loads a configuration, which may be a large one.
+    patience_s = 10 if data is None else 60
     try:
-        with urllib.request.urlopen(url, data, timeout=10) as reply:  # noqa: S310
+        with urllib.request.urlopen(url, data, timeout=patience_s) as reply:  # noqa: S310
             answer: Tree = json.load(reply)
             return answer
     except urllib.error.HTTPError as error:

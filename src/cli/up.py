@@ -18,7 +18,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ from ..core.catalog import Auth
 from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
 from ..records.undecided import FILE_NAME as UNDECIDED_FILE
+from ..settings import SettingsError
 from ..xds.bootstrap import DRAIN_S, BootstrapOptions, bootstrap
 from .envoy_admin import EnvoyAdmin, http_get_status
 from .runtime import ANY_PROVIDER, Overrides, Ready, prepare
 from .secrets import new_box
 from .sources import source_of
+from .sourcing import Sourcing
 from .watchdog import Patience, until_hung
 
 log = logging.getLogger("modelbroker.up")
@@ -64,12 +66,28 @@ class UpOptions:
     git_signers: Path | None = None
 
 
+def _at_start(options: UpOptions) -> Ready:
+    """What the control plane will serve first: the source's word, or, where a commit is broken, what was
+    live. Where it is a file, whoever starts this has just written it, and has to see that."""
+    source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
+    sourcing = Sourcing(source, options.state_dir)
+
+    def ready_of(texts: Mapping[str, str]) -> Ready:
+        return prepare(texts, Overrides(port=options.port), os.environ, box=new_box())
+
+    sourcing.first_look()
+    try:
+        return ready_of(sourcing.read())
+    except (SettingsError, Misconfigured):
+        known = sourcing.newest_of(ready_of) if source.every_s is not None else None
+        if known is not None:
+            return known
+        raise
+
+
 def run_up(options: UpOptions) -> int:
     """Serve until SIGTERM or SIGINT. SettingsError where the configuration is broken at the start."""
-    source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
-    if source.every_s is not None and not source.status()["commit"]:
-        source.refresh()
-    ready = prepare(source.read().texts, Overrides(port=options.port), os.environ, box=new_box())
+    ready = _at_start(options)
     listen = ready.catalog.listen
     _refuse_taken(listen.address, listen.port, "--port")
     _refuse_taken("127.0.0.1", options.admin_port, "--admin-port")

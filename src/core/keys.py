@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .catalog import Limits, Member, Pool, Provider, Timeouts
 
 # Goes up when the same member would be rendered otherwise, so that an upgrade makes new listeners.
-RENDERING = "8"
+RENDERING = "9"
 # What the broker's own answers carry as details in Envoy: they are rendered in the client's dialect already.
 BROKER_DETAILS = "modelbroker"
 # Marks a reply of a member's own Envoy, on its way through ext_proc: it is in the client's dialect already.

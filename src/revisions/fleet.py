@@ -57,7 +57,7 @@ class Board:
         for broker, row in rows.items():
             with contextlib.suppress(msgspec.MsgspecError):
                 one = msgspec.json.decode(row, type=Told)
-                if now_s - one.at_s < FORGOTTEN_S:
+                if abs(now_s - one.at_s) < FORGOTTEN_S:
                     found.append(one)
                     continue
             await self._forget(broker)
@@ -85,16 +85,19 @@ class Drift(NamedTuple):
 
 
 def drift(fleet: Sequence[Told], now_s: float) -> Drift:
-    """Pure. `now_s` is Redis's time, as the newest word has it."""
-    away = tuple(one for one in fleet if now_s - one.at_s > AWAY_S)
+    """Pure. `now_s` is Redis's time, as a broker that was just asked has it. (What was said long before, or
+    before Redis's clock was set back, is of nobody who is there.)"""
+    away = tuple(one for one in fleet if abs(now_s - one.at_s) > AWAY_S)
     there = [one for one in fleet if one not in away]
     if not there:
         return Drift("", (), away, None)
     # By when it was first served: a broker that comes late serves an old one since a moment ago.
     first_s: dict[str, float] = {}
     for one in there:
+        if not one.serving:
+            continue  # it has just begun, and serves nothing yet
         first_s[one.serving] = min(first_s.get(one.serving, one.serving_s), one.serving_s)
-    newest = max(first_s, key=lambda revision: first_s[revision])
+    newest = max(first_s, key=lambda revision: first_s[revision], default="")
     behind = tuple(one for one in there if one.serving != newest or not one.is_in_effect)
     times = [one.serving_s for one in there if one.serving == newest]
     return Drift(newest, behind, away, None if behind else max(times) - min(times))

@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,19 +24,32 @@ from ..core.errors import Misconfigured
 
 PREFIX = "git+"
 TIMEOUT_S = 60.0
-_HEAD = "refs/modelbroker/head"
+# Git that is asked to end takes its lock files with it.
+_END_S = 2.0
+# No git of ours runs so long: a lock file that is older was left behind.
+_STALE_S = 2 * TIMEOUT_S
 _SUFFIXES = (".yaml", ".yml")
 _MOST_BYTES = 64 << 20
 _SCHEMES = ("https", "http", "ssh", "git", "file")
+_SHORT = re.compile(r"[0-9a-f]{4,39}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # Hooks and helpers of a foreign repository are never run; nothing asks a person.
 _OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", "-c", "gc.auto=0")
+# A server that says nothing: git ends then by itself, also where nobody is left to end it.
+_PATIENCE = ("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={TIMEOUT_S:.0f}")
+_SSH = "ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15"
 _PGP = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-_FORMAT = "%H%n%an%n%ae%n%ct%n%s"
+_FORMAT = "%H%x00%an <%ae>%x00%ct%x00%s"
+# Whoever writes a commit writes into terminals and logs.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class GitAway(Exception):
     """It can't be fetched now, or says no. The text has no secret in it."""
+
+
+class Unfit(GitAway):
+    """It is here, and no configuration."""
 
 
 class Unsigned(Exception):
@@ -57,10 +74,14 @@ class Place(NamedTuple):
 
     @property
     def shown_url(self) -> str:
+        return _shown(self.url)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What of the URL is nobody's to see; a user's name alone may be a token, but of ssh."""
         parts = urlsplit(self.url)
-        if parts.scheme == "ssh" or "@" not in parts.netloc:
-            return self.url
-        return urlunsplit(parts._replace(netloc=f"…@{parts.netloc.rpartition('@')[2]}"))
+        said = (parts.password, parts.username if parts.scheme != "ssh" else None)
+        return tuple(one for one in said if one)
 
 
 class Commit(NamedTuple):
@@ -72,16 +93,29 @@ class Commit(NamedTuple):
     subject: str
 
 
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    who, at, host = parts.netloc.rpartition("@")
+    if not at or (parts.scheme == "ssh" and ":" not in who):
+        return url
+    user = who.partition(":")[0] if parts.scheme == "ssh" else "…"
+    return urlunsplit(parts._replace(netloc=f"{user}@{host}"))
+
+
 def place_of(text: str) -> Place | None:
     """None where it does not begin as one. Misconfigured where it is none."""
     if not text.startswith(PREFIX):
         return None
     body, _, fragment = text.removeprefix(PREFIX).partition("#")
-    said = parse_qs(fragment, keep_blank_values=True)
     right = f"give {PREFIX}https://HOST/REPOSITORY.git@REF#subdirectory=FOLDER"
+    if _CONTROL.search(text):
+        raise Misconfigured(500, "git_place", f"{PREFIX}… with control characters is no repository: {right}")
+    try:
+        parts, said = urlsplit(body), parse_qs(fragment, keep_blank_values=True)
+    except ValueError as error:
+        raise Misconfigured(500, "git_place", f"{PREFIX}… is no repository: {error}: {right}") from None
     if fragment and (set(said) != {"subdirectory"} or len(said["subdirectory"]) != 1):
-        raise Misconfigured(500, "git_place", f"{text!r}: #{fragment} means nothing: {right}")
-    parts = urlsplit(body)
+        raise Misconfigured(500, "git_place", f"{PREFIX}{_shown(body)}: #{fragment} means nothing: {right}")
     path, at, ref = parts.path.rpartition("@")
     if not at:
         path, ref = parts.path, ""
@@ -103,6 +137,8 @@ class Repository:
         """`signers`: whose signature a commit has to have: a file of allowed signers (ssh-keygen(1)) or of
         OpenPGP public keys. None: nobody's."""
         self.place, self._path, self._signers = place, path, signers
+        self._is_sound = False
+        self._children = _Children()
 
     @classmethod
     def here(cls, commit: str, folder: str) -> Repository:
@@ -110,46 +146,85 @@ class Repository:
         top = _git("rev-parse", "--show-toplevel").decode().strip()
         return cls(Path(top), Place("", commit, folder.strip("/")))
 
+    @property
+    def _head(self) -> str:
+        """Each place has its own: what was fetched of another one is nothing of this one."""
+        said = f"{self.place.shown_url}\0{self.place.ref}"
+        return f"refs/modelbroker/{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+
     def fetch(self) -> Commit:
-        """The newest commit of the place. GitAway, Unsigned, or Misconfigured where there is no git."""
+        """The newest commit of the place. GitAway, Unsigned, OSError where the disk is full, or Misconfigured
+        where there is no git."""
         if not self.place.url:
             return self._commit(self.place.ref or "HEAD")
+        self._make_ready()
+        ref, fresh = self.place.ref or "HEAD", f"{self._head}-new"
+        options = ("--quiet", "--depth=1", "--no-tags", "--force")
+        try:
+            self._run("fetch", *options, "--", self.place.url, f"{ref}:{fresh}")
+        except GitAway as error:
+            if "couldn't find remote ref" in str(error) and _SHORT.fullmatch(ref):
+                raise GitAway(f"{error}: a commit is named by its whole id") from None
+            raise
+        commit = self._commit(fresh)
+        self.verify(commit.id)
+        self._run("update-ref", self._head, commit.id)
+        self._is_sound = True
+        return commit
+
+    def _make_ready(self) -> None:
+        """Git that was killed, or a disk that failed, leaves things behind that no later git gets over."""
+        if not self._is_sound and self.kept() is None:  # there is nothing in it that could be lost
+            shutil.rmtree(self._path, ignore_errors=True)
         if not (self._path / "HEAD").exists():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             _git("init", "--quiet", "--bare", str(self._path))
-        ref = self.place.ref or "HEAD"
-        self._run(
-            "fetch", "--quiet", "--depth=1", "--no-tags", "--force", self.place.url, f"{ref}:{_HEAD}.new"
-        )
-        commit = self._commit(f"{_HEAD}.new")
-        self.verify(commit.id)
-        self._run("update-ref", _HEAD, commit.id)
-        return commit
+        before_s = time.time() - _STALE_S
+        for lock in self._path.rglob("*.lock"):
+            with contextlib.suppress(OSError):
+                if lock.stat().st_mtime < before_s:
+                    lock.unlink()
+
+    def stop(self) -> None:
+        """From another thread: what runs comes to an end at once, and nothing runs any more."""
+        self._children.stop()
 
     def kept(self) -> Commit | None:
-        """The one that was fetched and verified last; None: there is none."""
+        """The one that was fetched and verified last, where its signer may still sign; None: there is
+        none."""
         if not (self._path / "HEAD").exists():
             return None
-        with contextlib.suppress(GitAway):
-            return self._commit(_HEAD)
+        with contextlib.suppress(GitAway, Unsigned, OSError):
+            commit = self._commit(self._head)
+            self.verify(commit.id)
+            with contextlib.suppress(Unfit):
+                self.texts(commit.id)  # a disk may have lost them
+            self._is_sound = True
+            return commit
         return None
 
     def texts(self, commit: str) -> dict[str, str]:
         """The configuration's files at that commit: path in the repository → text. GitAway where there is
         none."""
-        names = list(self._names(commit))
-        if not names:
+        blobs = {name: (id_, size) for name, id_, size in self._blobs(commit)}
+        if not blobs:
             where = f"{self.place.folder or 'the repository'} of {commit[:12]}"
-            raise GitAway(f"{where} holds no *.yaml or *.yml file")
-        found = {}
-        for name in names:
-            data = self._run("cat-file", "blob", f"{commit}:{name}")
-            if len(data) > _MOST_BYTES:
-                raise GitAway(f"{name} is over {_MOST_BYTES >> 20} MiB")
+            raise Unfit(f"{where} holds no *.yaml or *.yml file")
+        if sum(size for _, size in blobs.values()) > _MOST_BYTES:
+            largest = max(blobs, key=lambda name: blobs[name][1])
+            raise Unfit(f"the files are over {_MOST_BYTES >> 20} MiB together; the largest is {largest}")
+        asked = "".join(f"{id_}\n" for id_, _ in blobs.values()).encode()
+        said, found, at = self._run("cat-file", "--batch", given=asked), {}, 0
+        for name, (_, size) in blobs.items():
+            line, _, _ = said[at : at + 200].partition(b"\n")
+            if not line.endswith(b" blob %d" % size):
+                raise GitAway(f"{name} of {commit[:12]} is lost")
+            at += len(line) + 1
             try:
-                found[name] = data.decode("utf-8-sig")
+                found[name] = said[at : at + size].decode("utf-8-sig")
             except UnicodeDecodeError:
-                raise GitAway(f"{name} of {commit[:12]} is not UTF-8 text") from None
+                raise Unfit(f"{name} of {commit[:12]} is not UTF-8 text") from None
+            at += size + 1
         return found
 
     def verify(self, commit: str) -> None:
@@ -165,35 +240,69 @@ class Repository:
             environ = {"GNUPGHOME": home}
             if _PGP in keys:
                 _import_keys(self._signers, environ)
-                options = ()
+                options = ("-c", f"gpg.ssh.allowedSignersFile={os.devnull}")  # nor those of whoever runs it
             try:
                 self._run(*options, "verify-commit", commit, environ=environ)
             except GitAway as error:
                 who = f"{self._signers.name} has no signer of commit {commit[:12]}"
                 raise Unsigned(f"{who}, or it is not signed: {error}") from None
 
-    def _names(self, commit: str) -> Iterator[str]:
-        """Files right in the folder, as of a folder on a disk; one file by its own name."""
+    def _blobs(self, commit: str) -> Iterator[tuple[str, str, int]]:
+        """(name, id, bytes) of files right in the folder, as of a folder on a disk; of one file by its own
+        name."""
         folder = self.place.folder
-        if folder.endswith(_SUFFIXES):
-            yield folder
-            return
-        listed = self._run("ls-tree", "-z", commit, *([f"{folder}/"] if folder else []))
+        where = folder if folder.endswith(_SUFFIXES) else f"{folder}/"
+        listed = self._run("ls-tree", "-z", "-l", commit, "--", *([where] if folder else []))
         for entry in listed.decode("utf-8", "replace").split("\0"):
             kind, _, name = entry.partition("\t")
             base = name.rpartition("/")[2]
             if kind.startswith("100") and base.endswith(_SUFFIXES) and not base.startswith("."):
-                yield name
+                _, _, id_, size = kind.split()
+                yield name, id_, int(size)
 
     def _commit(self, ref: str) -> Commit:
-        lines = self._run("show", "--no-patch", f"--format={_FORMAT}", f"{ref}^{{commit}}")
-        id_, name, mail, at, subject, *_ = [*lines.decode("utf-8", "replace").splitlines(), ""]
+        show = ("show", "--no-patch", "--no-show-signature", f"--format={_FORMAT}")
+        try:
+            said = self._run(*show, "--end-of-options", f"{ref}^{{commit}}").decode("utf-8", "replace")
+        except GitAway as error:
+            if "unknown revision" in str(error):
+                raise GitAway(f"{ref} is no branch, tag or commit of this repository") from None
+            raise
+        id_, author, at, subject, *_ = [*said.rstrip("\n").split("\0"), "", "", ""]
         if not _COMMIT.fullmatch(id_):
             raise GitAway(f"{self.place.ref or 'HEAD'} is no commit")
-        return Commit(id_, f"{name} <{mail}>", int(at), subject)
+        return Commit(id_, _CONTROL.sub("�", author), int(at), _CONTROL.sub("�", subject))
 
-    def _run(self, *words: str, environ: dict[str, str] | None = None) -> bytes:
-        return _git("-C", str(self._path), *words, environ=environ, hide=self.place)
+    def _run(self, *words: str, environ: dict[str, str] | None = None, given: bytes | None = None) -> bytes:
+        where = ("-C", str(self._path))
+        return _git(*where, *words, environ=environ, hide=self.place, given=given, children=self._children)
+
+
+class _Children:
+    """The processes that run for somebody. They come from one thread, and are stopped by another."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._ends = False
+
+    def add(self, child: subprocess.Popen[bytes]) -> None:
+        """GitAway where none is to run any more."""
+        with self._lock:
+            if self._ends:
+                raise GitAway("the broker ends")
+            self._running.add(child)
+
+    def discard(self, child: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(child)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._ends = True
+            for child in self._running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
 
 
 def _import_keys(keys: Path, environ: dict[str, str]) -> None:
@@ -208,21 +317,27 @@ def _import_keys(keys: Path, environ: dict[str, str]) -> None:
         raise Unsigned(f"{keys} holds no OpenPGP keys") from None
 
 
-def _git(*words: str, environ: dict[str, str] | None = None, hide: Place | None = None) -> bytes:
+def _git(
+    *words: str,
+    environ: dict[str, str] | None = None,
+    hide: Place | None = None,
+    given: bytes | None = None,
+    children: _Children | None = None,
+) -> bytes:
     env = {
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": os.environ.get("GIT_ASKPASS", ""),
         "LC_ALL": "C",
     }
-    env.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
+    env.setdefault("GIT_SSH_COMMAND", _SSH)
     env.pop("GIT_DIR", None)
-    command = ["git", *_OPTIONS, *words]
+    command = ["git", *_OPTIONS, *_PATIENCE, *words]
     try:
         child = subprocess.Popen(  # noqa: S603 - no shell, and words that begin with no dash are checked
             command,
             env={**env, **(environ or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # with its own children, which are ended with it
@@ -231,25 +346,41 @@ def _git(*words: str, environ: dict[str, str] | None = None, hide: Place | None 
         raise Misconfigured(
             500, "no_git", "a configuration in git needs the program git: install it"
         ) from None
+    children = children if children is not None else _Children()
     try:
-        out, error = child.communicate(timeout=TIMEOUT_S)
+        children.add(child)
+        out, error = child.communicate(given, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
         raise GitAway(f"git did not come to an end in {TIMEOUT_S:g} s") from None
+    finally:
+        children.discard(child)
+        _end(child)
     if child.returncode:
         raise GitAway(_said(error, hide))
     return out
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Whatever became of it, with all that it started."""
+    if child.returncode is None:
+        for number, patience_s in ((signal.SIGTERM, _END_S), (signal.SIGKILL, None)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(patience_s)
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def _said(error: bytes, place: Place | None) -> str:
     """Git's own word, the one that matters, without the password of a URL."""
     text = error.decode("utf-8", "replace")
     if place is not None:
-        text = text.replace(place.url, place.shown_url)
-        if (secret := urlsplit(place.url).password) or (secret := urlsplit(place.url).username):
+        text = text.replace(place.url, place.shown_url) if place.url else text
+        for secret in place.secrets:
             text = text.replace(secret, "…")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")]
-    return next(iter([*fatal, *lines]), "git failed and did not say why")
+    return _CONTROL.sub("�", next(iter([*fatal, *lines]), "git failed and did not say why"))

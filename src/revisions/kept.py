@@ -55,7 +55,7 @@ class Revisions:
     def all(self) -> list[Live]:
         """The newest first."""
         found = []
-        for path in self._folder.glob(f"*/{_META}"):
+        for path in self._folder.glob(f"[0-9]*/{_META}"):  # one that is written just now is none yet
             with contextlib.suppress(OSError, msgspec.MsgspecError):
                 found.append(msgspec.json.decode(path.read_bytes(), type=Live))
         return sorted(found, key=lambda one: one.number, reverse=True)

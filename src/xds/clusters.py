@@ -54,6 +54,11 @@ def pool_cluster_tree(pool: Pool, limits: Limits) -> Tree:
             "consecutive_gateway_failure": ejection.consecutive_errors,
             "enforcing_consecutive_gateway_failure": 0,
             "enforcing_success_rate": 0,
+            # What is no answer is nothing of the member's: its own listener answers for it, whatever its
+            # provider does. Envoy counts an attempt as timed out once a second one is beside it (`hedge`).
+            "split_external_local_origin_errors": True,
+            "enforcing_consecutive_local_origin_failure": 0,
+            "enforcing_local_origin_success_rate": 0,
             "interval": "0.500s",
             "base_ejection_time": duration(ejection.base_ms),
             "max_ejection_time": duration(max(ejection.max_ms, ejection.base_ms)),

@@ -83,6 +83,17 @@ def test_marks_of_tables_are_no_cells(tmp_path: Path, capsys: pytest.CaptureFixt
     assert row == "| callers: **bot** (removed) | could use chat, team a\\|b | everybody |"
 
 
+def test_what_a_configuration_says_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "<img src=x> @team `x` \x1b[31mred ~~gone~~ [a](http://b)"
+    rules = [{"match": {"team": "x"}, "deny": said}]
+    both = write(tmp_path / "a.yaml"), write(tmp_path / "b.yaml", rules=rules)
+    out = run(capsys, "diff", *both, "--format", "markdown")[1]
+    escaped = r"&lt;img src=x&gt; &#64;team \`x\` �\[31mred \~\~gone\~\~ \[a\](http://b)"
+    assert escaped in out and "\x1b" not in out
+    out = run(capsys, "diff", *both)[1]
+    assert said.replace("\x1b", "�") in out
+
+
 @pytest.mark.parametrize(
     ("given", "wrong"),
     [
@@ -130,6 +141,18 @@ def test_what_can_not_be_live_does_not_pass(
     # What mends it passes, though there is nothing to compare it with.
     code, out, _ = run(capsys, "gate", str(broken), both[0])
     assert code == 0 and f"{broken} is no good configuration: there is nothing to compare with" in out
+
+
+def test_an_error_does_not_end_its_block(
+    both: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = write(tmp_path / "broken.yaml", pools=[{"name": "```\n# Approved", "members": MEMBERS}])
+    code, out, _ = run(capsys, "gate", both[0], broken, "--no-envoy", "--format", "markdown")
+    assert code == 1
+    lines = out.splitlines()
+    fence = lines[2].removesuffix("text")
+    assert set(fence) == {"`"} and len(fence) > 3 and "# Approved" in lines
+    assert [line for line in lines if line.startswith(fence)] == [f"{fence}text", fence], out
 
 
 def test_only_new_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

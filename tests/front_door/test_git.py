@@ -15,8 +15,9 @@ import yaml
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, make
 from support.load import Load, load
-from support.repositories import GitServer, allowed_signers, signed_with, ssh_key
+from support.repositories import GitDaemon, GitServer, allowed_signers, signed_with, ssh_key
 from support.simulators import Simulators
+from support.waiting import wait_until
 
 FILE = "config/broker.yaml"
 Start = Callable[..., Broker]
@@ -39,8 +40,8 @@ def start(tmp_path: Path, server: GitServer) -> Iterator[Start]:
     """Starts the broker on the repository; `words` are further ones of the command line."""
     started: list[Broker] = []
 
-    def run(*words: str) -> Broker:
-        source = f"git+{server.url}@main#subdirectory=config"
+    def run(*words: str, url: str = server.url) -> Broker:
+        source = f"git+{url}@main#subdirectory=config"
         broker = Broker(tmp_path / "broker", {}, arguments=("--git-every", "0.2", *words), source=source)
         started.append(broker)
         broker.start()
@@ -152,6 +153,56 @@ def test_a_repository_that_is_away_is_needed_for_nothing_new(
     other = server.commit({FILE: text(sims, "b")})
     broker.wait_for(lambda s: serves(other)(s) and s["source"]["error"] is None)
     assert member(broker) == "b/m"
+
+
+def test_a_restart_on_a_bad_commit_serves_what_was_live(
+    server: GitServer, sims: Simulators, start: Start
+) -> None:
+    """Also where the newest revision that was live is lost."""
+    good = server.commit({FILE: text(sims, "a")})
+    broker = start()
+    broker.wait_for(serves(good))
+    wait_until(lambda: broker.kept_revisions() == 1)
+    better = server.commit({FILE: text(sims, "b")})
+    broker.wait_for(serves(better))
+    wait_until(lambda: broker.kept_revisions() == 2)
+    bad = server.commit({FILE: "pools: [{name: x}]\n"}, "to nowhere")
+    broker.wait_for(lambda s: s["source"]["commit"] == bad and s["error"])
+    broker.stop()
+    (newest,) = (broker.folder / "state" / "revisions").glob("000002-*")
+    (newest / "0000.yaml").write_text("half a")
+    broker.start()
+    status = broker.wait_for(lambda s: s["in_effect"])
+    assert f"{FILE}:1: pools[0].members: is missing" in status["error"]
+    assert status["source"]["commit"] == bad and member(broker) == "a/m"
+    mended = server.commit({FILE: text(sims, "b")}, "mended")
+    broker.wait_for(lambda s: serves(mended)(s) and s["error"] is None)
+    assert member(broker) == "b/m"
+
+
+def test_a_server_that_says_nothing_holds_nobody_up(
+    server: GitServer, sims: Simulators, start: Start
+) -> None:
+    daemon = GitDaemon(server.bare.parent)
+    try:
+        first = server.commit({FILE: text(sims, "a")})
+        broker = start(url=f"git://127.0.0.1:{daemon.port}/{server.bare.name}")
+        broker.wait_for(serves(first))
+        daemon.is_silent = True
+        wait_until(lambda: daemon.silent)
+        assert member(broker) == "a/m" and broker.status()["in_effect"]
+        assert broker.stop(timeout_s=50) == 0  # git alone would take longer
+        assert broker.log().count("Traceback") == 0
+        broker.start()  # with what was fetched last
+        broker.wait_for(serves(first))
+        assert member(broker) == "a/m"
+        daemon.is_silent = False
+        for one in daemon.silent:
+            one.close()
+        second = server.commit({FILE: text(sims, "b")})
+        broker.wait_for(serves(second))
+    finally:
+        daemon.close()
 
 
 def test_only_signed_commits_go_live(

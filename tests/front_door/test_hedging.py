@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +40,7 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ]
     patient = {"timeouts": {"first_event": FOR_EVER, "reply": FOR_EVER}, "ejection": "off"}
     quick = {"after": "100ms", "reply_after": "100ms", "share": "100%"}
+    ejecting = {"ejection": {"consecutive_errors": 2, "base": "60s"}}
     two = [member("a"), member("b", priority=1)]
     config = {
         "providers": providers,
@@ -69,6 +72,10 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             },
             {"name": "never-a", "members": [member("c")]},
             {"name": "never", "members": two, **patient},
+            *(
+                {"name": name, "members": [member("a"), member("b")], "hedge": quick, **patient, **ejecting}
+                for name in ("all-slow", "one-fails")
+            ),
         ],
     }
     with Broker(tmp_path_factory.mktemp("broker"), config) as running:
@@ -211,6 +218,39 @@ def test_no_more_than_the_share_is_hedged(broker: Broker, sims: Simulators) -> N
     assert len(sims["b"].settled_calls()) == second
     metric = broker.metrics("modelbroker_hedged_calls_total")
     assert any("seldom" in labels and "second" in labels for labels in metric), metric
+
+
+def ejected(broker: Broker, pool: str) -> set[str]:
+    """Members that Envoy has taken out of the pool, by its own word."""
+    with urllib.request.urlopen(f"{broker.admin_url}/status?envoy", timeout=15) as reply:
+        pools = json.load(reply)["pools"]
+    members = next(one for one in pools if one["name"] == pool)["members"]
+    assert all(one["envoy"] is not None for one in members)
+    return {one["id"] for one in members if one["envoy"]["ejected"]}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_who_is_slow_is_not_ejected(broker: Broker, sims: Simulators, stream: bool) -> None:
+    """Neither who answers late nor who was cancelled, however often: Envoy calls both a timeout."""
+    for turn in range(2):
+        slow(sims, "ab"[turn])
+        sims["ba"[turn]].script(faults=[{"delay_headers_ms": 300}])
+        got = make(broker.url, asks(6, "all-slow", stream=stream), parallel=2)
+        assert {(g.is_whole, g.member) for g in got} == {(True, f"{'ba'[turn]}/m")}
+        assert any(g.attempts == 2 for g in got)
+    assert ejected(broker, "all-slow") == set()
+
+
+def test_who_fails_beside_another_is_ejected(broker: Broker, sims: Simulators) -> None:
+    sims["a"].script(faults=[{"delay_headers_ms": 400, "status": 500}])
+    sims["b"].script(faults=[{"delay_headers_ms": 900}])
+
+    def call_and_look() -> set[str]:
+        got = make(broker.url, asks(2, "one-fails", stream=True), parallel=1)
+        assert {(g.is_whole, g.member) for g in got} == {(True, "b/m")}
+        return ejected(broker, "one-fails")
+
+    assert wait_until(call_and_look) == {"a/m"}
 
 
 def test_a_client_that_leaves_takes_both_with_it(broker: Broker, sims: Simulators) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,6 +99,7 @@ def test_back_and_forth(broker: Broker, sims: Simulators) -> None:
     broker.stop()
     broker.start()
     broker.wait_for(lambda s: s["in_effect"] and s["serving"] == first)
+    assert broker.metrics("modelbroker_config_rolled_back", labels=False) == {"": 1.0}
     assert member(broker) == "a/m"
     third = broker.edit(config(sims, "b", limits={"concurrency": 77}))
     assert broker.status()["rollback"] is None and third not in (first, second)
@@ -118,6 +122,19 @@ def test_what_holds_stays_until_it_is_released(broker: Broker, sims: Simulators)
     assert told.returncode == 1 and "no rollback is in effect" in told.stderr
 
 
+@pytest.mark.parametrize("by_name", [False, True], ids=["", "by-name"])
+def test_a_rollback_can_be_told_to_hold_later(broker: Broker, sims: Simulators, by_name: bool) -> None:
+    first = broker.status()["revision"]
+    broker.edit(config(sims, "b"))
+    wait_for_history(broker, 2)
+    assert command(broker, "rollback").returncode == 0
+    words = (first,) if by_name else ()
+    told = command(broker, "rollback", *words, "--hold")
+    assert told.returncode == 0 and told.stdout.startswith(f"{first} is in effect"), told.stderr
+    status = broker.status()
+    assert status["rollback"]["holds"] and member(broker) == "a/m"
+
+
 def test_what_can_not_be_rolled_back_to_changes_nothing(broker: Broker) -> None:
     revision = broker.status()["revision"]
     wait_for_history(broker, 1)
@@ -128,6 +145,9 @@ def test_what_can_not_be_rolled_back_to_changes_nothing(broker: Broker) -> None:
     ):
         told = command(broker, "rollback", *words)
         assert told.returncode == 1 and wrong in told.stderr, told.stderr
+    page = urllib.request.Request(f"{broker.admin_url}/rollback", b"", {"Origin": "https://example.com"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(page, timeout=30)
     status = broker.status()
     assert (status["revision"], status["rollback"]) == (revision, None)
 
@@ -143,6 +163,40 @@ def test_a_broken_source_does_not_end_a_rollback(broker: Broker, sims: Simulator
     broker.start()
     broker.wait_for(lambda s: s["in_effect"] and s["serving"] == first)
     assert member(broker) == "a/m"
+
+
+def test_another_version_of_the_broker_may_have_called_it_otherwise(broker: Broker, sims: Simulators) -> None:
+    """The same texts are then no revision to come back to, and those of old get today's name."""
+    first = broker.status()["revision"]
+    second = broker.edit(config(sims, "b"))
+    wait_for_history(broker, 2)
+    broker.stop()
+    folder = broker.folder / "state" / "revisions"
+    for number, of_today in enumerate((first, second), 1):
+        path, of_old = folder / f"{number:06d}-{of_today}", f"{number:012x}"
+        said = (path / "revision.json").read_text().replace(of_today, of_old)
+        (path / "revision.json").write_text(said)
+        shutil.move(path, folder / f"{number:06d}-{of_old}")
+    broker.start()
+    broker.wait_for(lambda s: s["in_effect"] and s["serving"] == second)
+    wait_for_history(broker, 3)
+    told = command(broker, "rollback")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(f"{first} is in effect after ")
+    assert member(broker) == "a/m"
+
+
+def test_what_is_broken_is_not_released_to(broker: Broker, sims: Simulators) -> None:
+    first = broker.status()["revision"]
+    broker.edit(config(sims, "b"))
+    wait_for_history(broker, 2)
+    assert command(broker, "rollback", "--hold").returncode == 0
+    broker.write("pools: [{name: x}]\n")
+    told = command(broker, "rollback", "--release")
+    assert told.returncode == 1 and "what the source says is refused" in told.stderr, told.stderr
+    assert f"{first} goes on until it is mended" in told.stderr
+    status = broker.status()
+    assert (status["serving"], status["rollback"]) == (first, None) and member(broker) == "a/m"
 
 
 def test_under_load_no_call_fails(broker: Broker, sims: Simulators) -> None:

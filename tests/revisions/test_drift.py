@@ -42,3 +42,16 @@ def test_who_says_nothing_is_away_and_nobodys_drift() -> None:
     assert drift([told("a", "new", 10.0), silent], 100.0) == ("new", (), (silent,), 0.0)
     assert drift([silent], 100.0) == ("", (), (silent,), None)
     assert drift([], 0.0) == ("", (), (), None)
+
+
+def test_who_has_just_begun_is_not_the_newest() -> None:
+    """Its Envoy has nothing yet: others are not behind it."""
+    begun = told("c", "", 99.0, is_in_effect=False)
+    seen = drift([told("a", "new", 10.0), told("b", "new", 11.0), begun], 100.0)
+    assert (seen.newest, seen.behind) == ("new", (begun,))
+    assert drift([begun], 100.0) == ("", (begun,), (), None)
+
+
+def test_what_was_said_before_the_clock_was_set_back_is_away() -> None:
+    ghost = told("b", "old", 4000.0, at_s=4000.0)
+    assert drift([told("a", "new", 10.0), ghost], 100.0) == ("new", (), (ghost,), 0.0)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +58,9 @@ def test_places(text: str, place: Place | None) -> None:
         ("git+ext::sh -c x", "is no repository"),
         ("git+https:///r.git", "is no repository"),
         ("git+/srv/r.git", "is no repository"),
+        ("git+https://[h/r.git", "is no repository"),
+        ("git+https://h/r.git@a\nb", "control characters"),
+        ("git+https://h/r.git@a\0b", "control characters"),
     ],
 )
 def test_what_is_no_place_is_said(text: str, wrong: str) -> None:
@@ -110,12 +119,17 @@ def test_links_and_modules_are_not_followed(tmp_path: Path, server: GitServer) -
     server.commit({})
     repo = repository(tmp_path, server)
     assert list(repo.texts(repo.fetch().id)) == ["config/a.yaml"]
+    alone = repository(tmp_path, server, folder="config/b.yaml")
+    with pytest.raises(GitAway, match="holds no"):
+        alone.texts(alone.fetch().id)
 
 
 def test_what_is_away_or_not_there_is_said(tmp_path: Path, server: GitServer) -> None:
     commit = server.commit({"config/a.yaml": "a: 1"})
     with pytest.raises(GitAway, match="couldn't find remote ref nowhere"):
         repository(tmp_path / "1", server, "nowhere").fetch()
+    with pytest.raises(GitAway, match=r"remote ref \w{8}: a commit is named by its whole id"):
+        repository(tmp_path / "1", server, commit[:8]).fetch()
     repo = repository(tmp_path / "2", server, folder="elsewhere")
     repo.fetch()
     with pytest.raises(GitAway, match=r"elsewhere of .* holds no \*\.yaml"):
@@ -132,6 +146,132 @@ def test_a_password_in_the_url_is_never_said(tmp_path: Path) -> None:
     with pytest.raises(GitAway) as error:
         Repository(tmp_path / "git", place).fetch()
     assert "hunter2" not in str(error.value) and "127.0.0.1" in str(error.value)
+    with pytest.raises(Misconfigured) as wrong:
+        place_of("git+https://ada:hunter2@h/r.git#folder=x")
+    assert "hunter2" not in wrong.value.message
+    place = place_of("git+ssh://git:hunter2@h/r.git")
+    assert str(place) == "git+ssh://git@h/r.git"
+
+
+def test_a_user_of_ssh_is_no_secret(tmp_path: Path) -> None:
+    place = place_of("git+ssh://git@127.0.0.1:1/r.git")
+    assert place is not None
+    with pytest.raises(GitAway) as error:
+        Repository(tmp_path / "git", place).fetch()
+    assert "…" not in str(error.value)
+
+
+# -- what others do to it
+
+
+def test_many_files_of_any_name(tmp_path: Path, server: GitServer) -> None:
+    names = ["config/-x.yaml", "config/a b\n.yaml", *(f"config/{number:04d}.yml" for number in range(500))]
+    commit = server.commit({name: f"name: {number}\n\n" for number, name in enumerate(names)})
+    repo = repository(tmp_path, server)
+    texts = repo.texts(repo.fetch().id)
+    assert texts == {name: f"name: {number}\n\n" for number, name in enumerate(names)}
+    dash = repository(tmp_path, server, folder="-x")
+    with pytest.raises(GitAway, match=r"-x of .* holds no"):
+        dash.texts(commit)
+
+
+def test_what_is_too_large_is_not_read(tmp_path: Path, server: GitServer) -> None:
+    repo = repository(tmp_path, server)
+    server.commit({"config/a.yaml": "a: 1", "config/b.yaml": "#" * (65 << 20)})
+    commit = repo.fetch()
+    with pytest.raises(GitAway, match=r"over 64 MiB together; the largest is config/b\.yaml"):
+        repo.texts(commit.id)
+
+
+def test_who_writes_a_commit_writes_no_terminal(
+    tmp_path: Path, server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "log.showSignature")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
+    server.commit({"config/a.yaml": "a: 1"})
+    who = "--author=A\x0cd\u2028a\x1b[31m <ada@example.com>"
+    server.git("commit", "--quiet", "--amend", who, "-m", "a\x1b[2J change")
+    newest = server.commit({}, "on \x1b]0;top")
+    commit = repository(tmp_path, server, newest).fetch()
+    assert (commit.id, commit.subject) == (newest, "on �]0;top")
+    before = repository(tmp_path / "2", server, server.git("rev-parse", "HEAD~1").strip()).fetch()
+    assert (before.author, before.subject) == ("A�d�a�[31m <ada@example.com>", "a�[2J change")
+
+
+def test_a_commit_that_looks_like_an_option_is_none(
+    tmp_path: Path, server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(server.bare.parent / "clone")
+    server.commit({"config/a.yaml": "a: 1"})
+    with pytest.raises(GitAway, match="nowhere is no branch, tag or commit of this repository"):
+        Repository.here("nowhere", "config").fetch()
+    with pytest.raises(GitAway):
+        Repository.here(f"--output={tmp_path / 'x'}", "config").fetch()
+    assert list(tmp_path.glob("x*")) == []
+
+
+def test_another_place_in_the_same_folder_is_another_one(tmp_path: Path, server: GitServer) -> None:
+    server.commit({"config/a.yaml": "a: 1"})
+    server.commit({"config/a.yaml": "a: 2"}, branch="next")
+    path = tmp_path / "git"
+    commit = Repository(path, Place(server.url, "main", "config")).fetch()
+    assert Repository(path, Place(server.url, "next", "config")).kept() is None
+    assert Repository(path, Place("file:///srv/other.git", "main", "config")).kept() is None
+    assert Repository(path, Place(server.url, "main", "config")).kept() == commit
+
+
+def test_lock_files_of_a_git_that_was_killed(tmp_path: Path, server: GitServer) -> None:
+    server.commit({"config/a.yaml": "a: 1"})
+    repository(tmp_path, server).fetch()
+    newest = server.commit({"config/a.yaml": "a: 2"})
+    repo = repository(tmp_path, server)
+    lock = tmp_path / "state" / "git" / "shallow.lock"
+    lock.touch()
+    with pytest.raises(GitAway):
+        repo.fetch()  # somebody may be at it just now
+    os.utime(lock, (time.time() - 3600,) * 2)
+    assert repo.fetch().id == newest
+
+
+def test_what_the_disk_lost_is_fetched_anew(tmp_path: Path, server: GitServer) -> None:
+    commit = server.commit({"config/a.yaml": "a: 1"})
+    repository(tmp_path, server).fetch()
+    for file in (tmp_path / "state" / "git" / "objects").glob("??/*"):
+        file.chmod(0o600)
+        file.write_bytes(b"")
+    repo = repository(tmp_path, server)
+    assert repo.kept() is None
+    assert repo.texts(repo.fetch().id) == {"config/a.yaml": "a: 1"}
+    assert repository(tmp_path, server).kept() == repo.kept() and commit == repo.fetch().id
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that accepts, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def test_a_fetch_that_is_stopped_ends_at_once(tmp_path: Path, silent: int) -> None:
+    repo = Repository(tmp_path / "git", Place(f"git://127.0.0.1:{silent}/r.git"))
+    errors: list[Exception] = []
+
+    def fetch() -> None:
+        with contextlib.suppress(Misconfigured):
+            try:
+                repo.fetch()
+            except GitAway as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    repo.stop()
+    thread.join(30)
+    assert not thread.is_alive() and errors
+    assert list((tmp_path / "git").rglob("*.lock")) == []
+    with pytest.raises(GitAway, match="the broker ends"):
+        repo.fetch()
 
 
 # -- signatures
@@ -180,6 +320,16 @@ def test_signers_may_have_openpgp_keys(
     with pytest.raises(Unsigned):
         repo.fetch()
     subprocess.run(["gpgconf", "--kill", "all"], check=False, capture_output=True)
+
+
+def test_what_was_kept_has_to_be_signed_too(tmp_path: Path, server: GitServer) -> None:
+    """By those who may sign now: before a restart there may have been none, or others."""
+    mine, foreign = ssh_key(tmp_path, "mine"), ssh_key(tmp_path, "foreign")
+    commit = server.commit({"config/a.yaml": "a: 1"}, "signed", *signed_with(mine))
+    repository(tmp_path, server).fetch()
+    kept = repository(tmp_path, server, signers=allowed_signers(tmp_path, mine)).kept()
+    assert kept is not None and kept.id == commit
+    assert repository(tmp_path, server, signers=allowed_signers(tmp_path, foreign)).kept() is None
 
 
 def test_signers_that_can_not_be_read_sign_nothing(tmp_path: Path, server: GitServer) -> None:

@@ -66,6 +66,8 @@ def test_half_a_revision_is_none(tmp_path: Path) -> None:
     kept = revisions.add(texts(1), live("aaaaaaaaaaaa"))
     (tmp_path / FOLDER / ".new").mkdir()
     (tmp_path / FOLDER / ".new" / "0000.yaml").write_text("half")
+    said = (tmp_path / FOLDER / "000001-aaaaaaaaaaaa" / "revision.json").read_text()
+    (tmp_path / FOLDER / ".new" / "revision.json").write_text(said.replace('"number":1', '"number":2'))
     (tmp_path / FOLDER / "000007-broken").mkdir()
     (tmp_path / FOLDER / "000007-broken" / "revision.json").write_text("{")
     assert revisions.all() == [kept]

@@ -281,6 +281,10 @@ class Broker:
             time.sleep(0.01)
         raise AssertionError(f"waited {timeout_s} s in vain; the status is {self.status()}\n{self.log()}")
 
+    def kept_revisions(self) -> int:
+        """How many that were live are in the state folder."""
+        return len(list((self.folder / "state" / "revisions").glob("[0-9]*")))
+
     def child_pids(self, name: str) -> list[int]:
         """Children of `up` whose command line holds `name` (`envoy`, `serve`, `mock`)."""
         assert self.process is not None

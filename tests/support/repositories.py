@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +51,36 @@ class GitServer:
             command, env={**os.environ, **_WHO, **plain}, check=True, capture_output=True, text=True
         )
         return done.stdout
+
+
+class GitDaemon:
+    """The repositories in `folder` at `git://127.0.0.1:port`. While it `is_silent` it takes connections, and
+    says nothing; `silent` are those that wait."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.is_silent = False
+        self.silent: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        command = ["git", "daemon", "--inetd", "--export-all", f"--base-path={self._folder}"]
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                accepted, _ = self._listening.accept()
+                if self.is_silent:
+                    self.silent.append(accepted)
+                    continue
+                with accepted:
+                    subprocess.run(
+                        command, stdin=accepted, stdout=accepted, stderr=subprocess.DEVNULL, check=False
+                    )
+
+    def close(self) -> None:
+        for one in (self._listening, *self.silent):
+            one.close()
 
 
 def ssh_key(folder: Path, name: str) -> Path:
