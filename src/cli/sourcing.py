@@ -128,7 +128,7 @@ class Sourcing:
             await asyncio.sleep(every_s)
 
     async def looked(self, stop: asyncio.Event) -> bool:
-        """`first_look`, in a thread. False where all is to end meanwhile: who says nothing holds nobody up."""
+        """`first_look`, in a thread. False where all is to end meanwhile: nobody is held up by silence."""
         look = asyncio.create_task(asyncio.to_thread(self.first_look))
         ends = asyncio.create_task(stop.wait())
         await asyncio.wait((look, ends), return_when=asyncio.FIRST_COMPLETED)
