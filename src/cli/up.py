@@ -69,7 +69,10 @@ def run_up(options: UpOptions) -> int:
     source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
     if source.every_s is not None and not source.status()["commit"]:
         source.refresh()
-    ready = prepare(source.read().texts, Overrides(port=options.port), os.environ, box=new_box())
+    # In a rehearsal no store or cloud is asked for what providers want. Where simulators will be is not known.
+    mocks = {ANY_PROVIDER: "127.0.0.1:1"} if options.mock_providers else None
+    overrides = Overrides(port=options.port, mocks=mocks)
+    ready = prepare(source.read().texts, overrides, os.environ, box=new_box())
     listen = ready.catalog.listen
     _refuse_taken(listen.address, listen.port, "--port")
     _refuse_taken("127.0.0.1", options.admin_port, "--admin-port")
