@@ -158,6 +158,7 @@ class ControlPlane:
         self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
         parts = {
             "secrets": self._secrets.status,
+            "records": lambda: self._record_file.status(self._writer.waiting),
             "ledger": self._ledger.status,
             "telemetry": self._telemetry.status,
             "audit": self._audit.status,

@@ -1,4 +1,4 @@
-"""What `modelbroker status` says of the ledger, telemetry, audit and captured bodies: nothing of what is well."""
+"""What `modelbroker status` says of what calls leave behind: nothing where all is well."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from modelbroker.cli.capture import CaptureKeeper
 from modelbroker.cli.ledger import LedgerKeeper
 from modelbroker.cli.not_well import not_well
 from modelbroker.cli.telemetry import TelemetryKeeper
+from modelbroker.records.file import RecordFile
 
 SINK = {"name": "siem", "kind": "http", "seq": 9, "sent": 9, "behind": 0, "refused": 0, "missed": 0}
 
@@ -19,6 +20,7 @@ SINK = {"name": "siem", "kind": "http", "seq": 9, "sent": 9, "behind": 0, "refus
 def off(tmp_path: Path) -> dict[str, Any]:
     """As `/status` has them, so that no word of theirs is missed here."""
     return {
+        "records": RecordFile(tmp_path).status(0),
         "ledger": LedgerKeeper(tmp_path).status(),
         "telemetry": TelemetryKeeper(tmp_path).status(),
         "audit": AuditKeeper(tmp_path).status(),
@@ -27,8 +29,8 @@ def off(tmp_path: Path) -> dict[str, Any]:
 
 
 def told(off: dict[str, Any], part: str, **more: Any) -> list[str]:
-    well = {"ledger": "following", "telemetry": "off", "audit": "following", "capture": "writing"}
-    status = {name: {**fields, "state": well[name]} for name, fields in off.items()}
+    well = {"ledger": "following", "telemetry": "off", "audit": "following"}
+    status = {name: {**fields, "state": well.get(name, "writing")} for name, fields in off.items()}
     status[part] |= more
     return list(not_well(status))
 
@@ -36,6 +38,12 @@ def told(off: dict[str, Any], part: str, **more: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("part", "more", "said"),
     [
+        ("records", {"waiting": 3}, []),
+        (
+            "records",
+            {"state": "waiting", "error": "No space left on device", "waiting": 1200, "unwritten": 7},
+            ["records    waiting: No space left on device; 1,200 records behind; 7 were given up"],
+        ),
         ("ledger", {"behind_bytes": 12}, []),
         (
             "ledger",
