@@ -69,8 +69,7 @@ def run_up(options: UpOptions) -> int:
     source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
     if source.every_s is not None and not source.status()["commit"]:
         source.refresh()
-    # In a rehearsal no store or cloud is asked for what providers want. Where simulators are is not known yet,
-    # and not wanted here.
+    # In a rehearsal no store or cloud is asked for what providers want. Simulators have no ports yet.
     mocks = {ANY_PROVIDER: "127.0.0.1:1"} if options.mock_providers else None
     overrides = Overrides(port=options.port, mocks=mocks)
     ready = prepare(source.read().texts, overrides, os.environ, box=new_box())
