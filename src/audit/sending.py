@@ -112,6 +112,8 @@ class Sender:
 
     def _step(self) -> bool:
         """One batch; False where there is none."""
+        if self._settings.lacks:
+            raise SinkAway(self._settings.lacks)
         sink = self._sink = self._sink or self._opened(self._settings)
         batch = self._batch(sink)
         if not batch:

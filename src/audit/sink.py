@@ -34,13 +34,15 @@ class Refused(Exception):
 
 class SinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Of one sink: `kind` is one that `audit/sinks` has, `form` `ocsf` or `ecs`; `options` are as its kind
-    has them in the configuration, `secrets` the values of its credentials."""
+    has them in the configuration, `secrets` the values of its credentials. `lacks`: why one of these is not
+    there, for which events wait."""
 
     name: str
     kind: str
     form: str
     options: dict[str, str] = {}
     secrets: dict[str, str] = {}
+    lacks: str = ""
 
 
 class Sink(Protocol):

@@ -61,12 +61,12 @@ def settings_of(
             place = secret_place(audit.key)
             return None, (f"audit.key: what {place} holds {error}; no events are written until it is one",)
     sinks, warnings = [], []
-    for sink in audit.sinks:
-        made, why = _sink(sink, environ, box)
-        if made is None:
-            warnings.append(f"audit.sinks: {sink.name}: {why}; events wait for it in the chain")
-        else:
-            sinks.append(made)
+    for at, sink in enumerate(audit.sinks):
+        made = _sink(sink, environ, box)
+        sinks.append(made)
+        if made.lacks:
+            place = f"audit.sinks[{at}].{sink.kind}.{made.lacks}"
+            warnings.append(f"{place}; events wait in the chain for the sink {sink.name}")
     settings = Settings(
         folder="",
         key=key,
@@ -78,19 +78,23 @@ def settings_of(
     return settings, tuple(warnings)
 
 
-def _sink(
-    sink: AuditSink, environ: Mapping[str, str], box: SecretBox | None
-) -> tuple[SinkSettings | None, str]:
+def _sink(sink: AuditSink, environ: Mapping[str, str], box: SecretBox | None) -> SinkSettings:
     secrets: dict[str, str] = {}
+    lacks = ""
     for name, ref in sink.credentials.items():
         value, why = read_secret(ref, environ, box)
         if value is None:
-            return None, f"{name}: {why}"
-        secrets[name] = value
-    told = SinkSettings(
-        name=sink.name, kind=sink.kind, form=sink.form, options=dict(sink.options), secrets=secrets
+            lacks = lacks or f"{name.replace('header.', 'headers.', 1)}: {why}"
+        else:
+            secrets[name] = value
+    return SinkSettings(
+        name=sink.name,
+        kind=sink.kind,
+        form=sink.form,
+        options=dict(sink.options),
+        secrets=secrets,
+        lacks=lacks,
     )
-    return told, ""
 
 
 class _ActsReader:

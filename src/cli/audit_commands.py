@@ -26,6 +26,7 @@ from .status_table import aligned
 
 _HEAD = ("AT", "WHAT", "WHO", "ON", "OUTCOME", "CODE", "COST", "ID")
 _AT_ONCE = 500  # rows of a table whose columns are as wide as the widest of them
+_MOST_LETTERS = 80  # of a name that a client made up
 
 
 def chain_folder(config: Path | None, state_dir: Path | None) -> Path:
@@ -205,6 +206,7 @@ def _row(event: Event) -> tuple[str, ...]:
     cost = "?" if event.cost_nano is None else money(event.cost_nano, 0, 1) if event.cost_nano else "0"
     who = event.agent or event.caller or "-"
     on = event.member or event.pool or event.asked or "-"
+    on = on if len(on) <= _MOST_LETTERS else f"{on[: _MOST_LETTERS - 1]}…"
     return _at(event), CALL, who, on, event.outcome, event.code or "-", cost, event.id
 
 

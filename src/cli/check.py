@@ -29,7 +29,9 @@ _VALIDATE_TIMEOUT_S = 60
 def check_path(path: Path | str, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
-    for warning in (*ready.compile_warnings, *ready.resolved.warnings):  # the others are errors here
+    audit = (located(warning, ready.texts) for warning in ready.audit_warnings)
+    # What else a running broker warns of is an error here.
+    for warning in (*ready.compile_warnings, *ready.resolved.warnings, *audit):
         print(f"warning: {warning}", file=sys.stderr)
     judged = "; Envoy takes it" if judge(ready, with_envoy=with_envoy) else ""
     said = [pool for pool in ready.catalog.pools.values() if not pool.is_made]

@@ -31,7 +31,7 @@ from ..extproc.cache_redis import RedisReplies
 from ..extproc.capture import CaptureDesk
 from ..extproc.messages import Messages
 from ..extproc.streams import Streams
-from ..journal.writing import CALLS, Mark, Reader
+from ..journal.writing import CALLS, Mark
 from ..policy.hedging import HedgeTally
 from ..records.file import RecordFile, written_since
 from ..records.opens import OpenCalls
@@ -50,6 +50,7 @@ from .audit import AuditKeeper
 from .capture import CaptureKeeper
 from .collection import no_collection
 from .fleet import FleetKeeper
+from .followers import FollowerKeeper
 from .health import FILE_NAME, HealthKeeper
 from .ledger import LedgerKeeper
 from .metrics import GAUGES, EnvoyStats, readings
@@ -116,11 +117,8 @@ class ControlPlane:
         self._telemetry = TelemetryKeeper(options.state_dir)
         self._audit = AuditKeeper(options.state_dir, options.stdout_fd)
         self._acts = ActDesk(options.state_dir, self._sourcing.said_of, {"audit": self._audit.acts})
-        readers: dict[str, Reader] = {
-            "ledger": self._ledger,
-            "telemetry": self._telemetry,
-            "audit": self._audit,
-        }
+        readers: dict[str, FollowerKeeper[Any]]
+        readers = {"ledger": self._ledger, "telemetry": self._telemetry, "audit": self._audit}
         self._record_file = RecordFile(options.state_dir, readers=readers)
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
@@ -160,9 +158,8 @@ class ControlPlane:
         self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
         parts = {
             "secrets": self._secrets.status,
-            "ledger": self._ledger.status,
-            "telemetry": self._telemetry.status,
-            "audit": self._audit.status,
+            "records": lambda: self._record_file.status(self._writer.waiting),
+            **{name: reader.status for name, reader in readers.items()},
             "shadows": self._trials.shadows,
             "rollouts": self._trials.rollouts,
             "capture": self._capture.status,

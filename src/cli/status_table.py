@@ -12,6 +12,7 @@ from typing import Any
 
 from ..audit.acts import os_user
 from ..core.errors import Misconfigured
+from .not_well import not_well
 
 Tree = Mapping[str, Any]
 
@@ -85,6 +86,7 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
     for one in status["secrets"]:
         if said := _secret(one, now_s):
             yield f"secret     {one['secret']}: {said}"
+    yield from not_well(status)
     hosts = [member.get("envoy") for pool in status["pools"] for member in pool["members"]]
     if not any(hosts):
         yield "           what Envoy itself says of members is not known: give `serve` its --envoy-admin"
@@ -174,7 +176,9 @@ def span_words(seconds: float) -> str:
 
 
 def aligned(rows: Sequence[tuple[str, ...]], right: int | None = None) -> Iterable[str]:
-    """Rows of text as lines; the columns from `right` on are numbers, and stand at the right."""
+    """Rows of text as lines; the columns from `right` on are numbers, and stand at the right. What clients
+    chose themselves may hold anything: it can't begin a line, or command the terminal."""
+    rows = [tuple(map(visible, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     first = len(widths) if right is None else right
     for row in rows:
@@ -183,3 +187,10 @@ def aligned(rows: Sequence[tuple[str, ...]], right: int | None = None) -> Iterab
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+
+
+def visible(text: str) -> str:
+    """With what no terminal shows as itself (controls, line breaks, marks of direction) spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -72,8 +72,12 @@ def _at_start(options: UpOptions) -> Ready:
     source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
     sourcing = Sourcing(source, options.state_dir)
 
+    # In a rehearsal no store or cloud is asked for what providers want. Simulators have no ports yet.
+    mocks = {ANY_PROVIDER: "127.0.0.1:1"} if options.mock_providers else None
+    overrides = Overrides(port=options.port, mocks=mocks)
+
     def ready_of(texts: Mapping[str, str]) -> Ready:
-        return prepare(texts, Overrides(port=options.port), os.environ, box=new_box())
+        return prepare(texts, overrides, os.environ, box=new_box())
 
     sourcing.first_look()
     try:

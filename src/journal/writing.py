@@ -60,7 +60,7 @@ class LineFile:
         self._unread = unread
         self._file: FileIO | None = None
         self._size = 0
-        self._is_full = False
+        self.error = ""  # why lines wait: the disk is full, say
         self._said_s: float | None = None
 
     def write(self, lines: bytes) -> Mark | None:
@@ -73,9 +73,9 @@ class LineFile:
         except OSError as error:
             self._complain(error)
             return None
-        if self._is_full:
+        if self.error:
             log.warning("%s is written again", self._path)
-            self._is_full, self._said_s = False, None
+            self.error, self._said_s = "", None
         return Mark(os.fstat(file.fileno()).st_ino, self._size)
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class LineFile:
             self._file = None
 
     def _complain(self, error: OSError) -> None:
-        self._is_full = True
+        self.error = error.strerror or str(error)
         now_s = time.monotonic()
         if self._said_s is None or now_s - self._said_s >= _SAY_EVERY_S:
             self._said_s = now_s

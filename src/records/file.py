@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from prometheus_client import Counter
@@ -39,6 +40,13 @@ class RecordFile:
             _UNREAD.labels(reader)  # 0 is told from the beginning
         self._lines = LineFile(folder / CALLS, file_bytes, readers, most_files, unread)
         self._encoder = msgspec.json.Encoder()
+        self._unwritten = 0
+
+    def status(self, waiting: int) -> dict[str, Any]:
+        """`waiting`: records that are yet to be written. `unwritten`: those that never will be."""
+        error = self._lines.error
+        state = "waiting" if error else "writing"
+        return {"state": state, "error": error or None, "waiting": waiting, "unwritten": self._unwritten}
 
     def write(self, records: Sequence[Record]) -> Mark | None:
         """All of them, or none (None). Up to where they are written."""
@@ -53,6 +61,7 @@ class RecordFile:
         """Those that came while the disk made too many wait, or that it never had room for. From any
         thread."""
         _UNWRITTEN.inc(len(records))
+        self._unwritten += len(records)
 
 
 class _Known(msgspec.Struct):

@@ -40,6 +40,7 @@ class Writer:
         self._most_kept = most_kept
         self._waiting: queue.Queue[Sequence[Record] | None] = queue.Queue(most_waiting)
         self._kept: deque[Sequence[Record]] = deque()  # by the thread alone
+        self.waiting = 0  # records for which the disk has no room
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
         self._thread.start()
 
@@ -87,4 +88,5 @@ class Writer:
             self._written(records, mark)
         while (kept := sum(map(len, self._kept))) > self._most_kept:
             self._dropped(self._kept.popleft())
+        self.waiting = kept
         _KEPT.set(kept)

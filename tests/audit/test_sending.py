@@ -263,3 +263,15 @@ def test_a_chain_that_lost_its_end_is_sent_from_there(tmp_path: Path, chain: Cha
     put(chain, range(5, 7))
     finish(sender)
     assert seqs(sink) == [chain.seq - 1, chain.seq]
+
+
+def test_a_sink_whose_secret_is_not_there_is_away_and_says_why(tmp_path: Path, chain: Chain) -> None:
+    put(chain, range(3))
+    sink = Taker()
+    settings = SinkSettings(name="siem", kind="test", form="ocsf", lacks="token: it is not set")
+    sender = Sender(tmp_path, settings, "0.1.0", sink, lambda: chain.seq)
+    sender.start()
+    finish(sender)
+    report = sender.report()
+    assert (report.state, report.error) == ("away", "token: it is not set")
+    assert report.behind == chain.seq > 0 and sink.taken == []

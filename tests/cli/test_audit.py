@@ -247,6 +247,18 @@ def test_repricing_is_told_where_it_is_done(tmp_path: Path, capsys: pytest.Captu
     assert (told["act"], told["details"]["calls"]) == ("ledger.repriced", 0)
 
 
+def test_what_a_client_chose_commands_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b[31m\r\nforged  row \x9b2J \u202e \x00"
+    chain = Chain(tmp_path / "audit", SIGNER)
+    chain.append([(call(0, asked=evil + "x" * 300, agent="Zoë", user=evil), ("calls", "1:f", 0))])
+    chain.close()
+    assert run(tmp_path, "query") == 0
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.split("\n")) and "Zoë" in out
+    assert r"\x1b[31m\r\nforged  row \x9b2J \u202e \x00xxx" in out and "x" * 100 not in out
+    assert not any(line.startswith("forged") for line in out.split("\n"))
+
+
 # -- what is made of the section
 
 
@@ -274,20 +286,32 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     assert settings_of(Audit(), {}) == (None, ())
 
 
-def test_a_sink_without_its_secret_is_left_out_until_it_is_there() -> None:
+def test_a_sink_without_its_secret_waits_until_it_is_there() -> None:
     sinks = (
         AuditSink("a", "splunk", credentials={"token": SecretRef("env", "HEC")}, options={"address": "x"}),
         AuditSink("b", "file", form="ecs"),
     )
     made, (why,) = settings_of(replace(ON, sinks=sinks), {})
-    assert made is not None and [one.name for one in made.sinks] == ["b"]
-    assert (
-        why
-        == "audit.sinks: a: token: the environment variable HEC is not set; events wait for it in the chain"
-    )
+    lacks = "token: the environment variable HEC is not set"
+    assert made is not None and [(one.name, one.lacks) for one in made.sinks] == [("a", lacks), ("b", "")]
+    assert why == f"audit.sinks[0].splunk.{lacks}; events wait in the chain for the sink a"
     made, warnings = settings_of(replace(ON, sinks=sinks), {"HEC": "the-token"})
-    assert made is not None and warnings == ()
+    assert made is not None and warnings == () and made.sinks[0].lacks == ""
     assert made.sinks[0].secrets == {"token": "the-token"} and made.sinks[0].options == {"address": "x"}
+
+
+def test_check_says_at_which_line_a_secret_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEC", raising=False)
+    splunk = {"address": "https://localhost:1", "token": {"env": "HEC"}}
+    sinks = [{"name": "out", "stdout": True}, {"name": "siem", "splunk": splunk}]
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"pools": [POOL], "audit": {"sinks": sinks}}))
+    assert main(["check", str(path), "--no-envoy"]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "HEC" in line)
+    where = f"{path.name}:{path.read_text().splitlines().index('      token:') + 1}"
+    assert where in line and "audit.sinks[1].splunk.token: the environment variable HEC is not set" in line
 
 
 def test_why_there_are_no_events_is_in_the_status(tmp_path: Path) -> None:

@@ -203,6 +203,7 @@ def test_a_full_disk_costs_no_call_and_no_record(broker: Broker, sims: Simulator
         await asyncio.to_thread(broker.edit, config(sims, weight=7))
         await seen.reach(seen.calls + 100)
         await asyncio.to_thread(wait_until, lambda: metric(broker, "modelbroker_records_waiting") > 0)
+        assert (await asyncio.to_thread(broker.status))["records"]["state"] == "waiting"
         assert revisions.newest() == kept
 
     seen, began_s = asyncio.run(under_load(broker, fill_up))
@@ -215,6 +216,7 @@ def test_a_full_disk_costs_no_call_and_no_record(broker: Broker, sims: Simulator
     wait_until(lambda: "calls.jsonl is written again" in broker.log())
     wait_until(lambda: "revisions are kept again" in broker.log())
     assert metric(broker, "modelbroker_records_unwritten_total") == 0
+    assert broker.status()["records"] == {"state": "writing", "error": None, "waiting": 0, "unwritten": 0}
     assert len(lines(broker)) == len({line["request_id"] for line in lines(broker)}) == seen.calls + 1
     assert one_pid(broker, "serve") == pid
 

@@ -23,9 +23,9 @@ from support.watched import DEPLOY, SIMS, Watched
 
 # Of a machine that is busy with other tests nobody knows how long it takes.
 OF_TIME = {"AddedLatency"}
-# What can't be had without a full disk or a Redis that goes away: promtool's tests have them alone
-# (tests/deploy/alerts.yml).
-ELSEWHERE = {"AddedLatency", "RecordsLagging", "RecordsNotWritten", "SharedBudgetsAway"}
+# What can't be had without a full disk, a Redis that goes away or a sink that lacks events: promtool's tests
+# have them alone (tests/deploy/alerts.yml).
+ELSEWHERE = {"AddedLatency", "AuditEventsMissing", "RecordsLagging", "RecordsNotWritten", "SharedBudgetsAway"}
 DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
 
 
@@ -102,6 +102,16 @@ def alarmed(watched: Watched, well: dict[str, str]) -> set[str]:
     watched.mend()
     watched.edit_provider("other", credential={"env": "NOT_SET_ANYWHERE"})
     watched.until_firing("SecretMissing")
+    watched.mend()
+    unset, nobody = {"env": "NOT_SET_ANYWHERE"}, "http://127.0.0.1:1"
+    telemetry = {"otlp": {"endpoint": nobody}}
+    watched.broker.write({**watched.config, "audit": {"key": unset}, "telemetry": telemetry})
+    watched.broker.wait_for(lambda status: status["telemetry"]["state"] == "following")
+    watched.ask("chat")  # calls from then on are told of
+    watched.until_firing("AuditDown", "TelemetryDown")
+    splunk = {"name": "siem", "splunk": {"address": nobody, "token": unset}}
+    watched.broker.write({**watched.config, "audit": {"sinks": [splunk]}})
+    watched.until_firing("AuditSinkAway")
     watched.mend()
     watched.postgres.kill()
     watched.ask("chat", 5)

@@ -62,6 +62,11 @@ def test_providers_that_are_not_set_up_can_be_rehearsed_with(broker: Broker, poo
     assert got.headers["x-broker-member"] == f"{pool}/m"
 
 
+def test_clouds_and_stores_are_not_asked_for_what_simulators_do_not_want(broker: Broker) -> None:
+    """Bedrock's identity is nowhere here: nothing is said of it, and no start waits for it."""
+    assert "identity:" not in broker.log() and broker.status()["secrets"] == []
+
+
 def test_a_provider_that_an_edit_adds_answers_without_a_key_too(broker: Broker) -> None:
     broker.edit(config({**KEYLESS, "name": "added"}))
     assert ask(broker, "added").status_code == 200

@@ -66,6 +66,12 @@ def test_a_full_disk_is_said_once_and_costs_no_call(tmp_path: Path, caplog: pyte
             file.write([record(number)])
     assert [entry.levelname for entry in caplog.records] == ["ERROR"]
     assert "No space left" in caplog.text
+    assert file.status(3) == {
+        "state": "waiting",
+        "error": "No space left on device",
+        "waiting": 3,
+        "unwritten": 0,
+    }
     file.close()
 
 

@@ -1,0 +1,45 @@
+"""What `modelbroker status` says of what calls leave behind: their records, the ledger, telemetry, audit and
+its sinks, captured bodies. Nothing where all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..audit.reports import SENDING
+from ..journal.reports import FOLLOWING, OFF
+
+Tree = Mapping[str, Any]
+
+_WELL = (FOLLOWING, SENDING, OFF, "writing")
+# What never came where it should, by the names that `/status` has for it.
+_NEVER = {
+    "records": {"unwritten": "were given up"},
+    "ledger": {"refused": "records are refused for ever"},
+    "telemetry": {"refused": "spans and log records are refused for ever"},
+    "audit": {"refused_lines": "lines of the journals are no events"},
+    "capture": {"failed": "bodies failed", "dropped": "were dropped", "lost": "were lost"},
+}
+_BEHIND = {"records": ("waiting", "records")}
+_SINK_NEVER = {"refused": "events are refused for ever", "missed": "had left the chain before"}
+
+
+def not_well(status: Tree) -> Iterator[str]:
+    """Lines of the table."""
+    for name, never in _NEVER.items():
+        part = status.get(name) or {}
+        if said := _said(part, never, *_BEHIND.get(name, ("behind_bytes", "bytes"))):
+            yield f"{name:<10} {said}"
+        for sink in part.get("sinks", ()):
+            if said := _said(sink, _SINK_NEVER, "behind", "events"):
+                yield f"sink       {sink['name']}: {said}"
+
+
+def _said(part: Tree, never: Mapping[str, str], behind: str, unit: str) -> str:
+    said = []
+    if part and part["state"] not in _WELL:
+        said.append(": ".join(filter(None, (part["state"], part["error"]))))
+        if part.get(behind):
+            said.append(f"{part[behind]:,} {unit} behind")
+    said += [f"{part[key]:,} {words}" for key, words in never.items() if part.get(key)]
+    return "; ".join(said)
