@@ -115,7 +115,7 @@ def test_a_thousand_pools(sims: Simulators, tmp_path: Path, distinct: int) -> No
         measure(broker, tree)
         broker.wait_for(lambda s: s["serving"] == s["revision"] and s["in_effect"])
         print(f"after all edits: {memory(broker)}")
-        assert broker.metrics("modelbroker_xds_nacks_total") == {}
+        assert not any(broker.metrics("modelbroker_xds_nacks_total").values())
 
 
 def measure(broker: Broker, tree: Config) -> None:
