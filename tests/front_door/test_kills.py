@@ -163,7 +163,7 @@ def test_a_restart_of_the_control_plane_changes_nothing_in_envoy(sims: Simulator
     with Broker(tmp_path, config(sims)) as running:
         wait_until_back(running, "serve", kill(running, "serve"))
         pushes = running.metrics("modelbroker_xds_pushes_total")
-        assert set(pushes) <= {'{type="Secret"}'}
+        assert {kind for kind, count in pushes.items() if count} <= {'{type="Secret"}'}
         assert running.status()["serving"] == running.status()["revision"]
         assert make(running.url, asks(1, "chat"))[0].is_whole
     assert running.left_behind() == []

@@ -233,7 +233,8 @@ def test_an_edit_moves_it(sims: Simulators, postgres: Postgres, tmp_path: Path) 
     with Broker(tmp_path, config(sims), with_ledger=True) as broker:
         make(broker.url, asks(3, "chat"))
         wait_until_taken(broker, f"sqlite:///{broker.folder}/state/ledger.db")
-        broker.write(config(sims, ledger={"url": {"file": str(secret)}}))
+        # A file that is gone would be good for the overlap yet.
+        broker.write(config(sims, ledger={"url": {"file": str(secret)}}, secrets={"overlap": "0s"}))
         status = broker.wait_for(lambda s: s["ledger"]["state"] == "waiting")
         assert "the ledger can't be in 'mysql'" in status["ledger"]["error"]
         assert status["ledger"]["error"] in broker.log() and "hidden" not in broker.log()
