@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import os
 import secrets
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import Misconfigured
+from ..core.written_keys import HOW_TO_MAKE, KEY_BYTES, written_key
 
 KEY_NAME = "audit.key"
-SEED_BYTES = 32
-HOW_TO_MAKE = "make one with: openssl rand -base64 32"
 _EXTRA = "audit events are signed with the extra `audit`: pip install 'modelbroker[audit]'"
 
 
@@ -53,12 +51,7 @@ def is_signed(public: str, signature: bytes, data: bytes) -> bool:
 def read_key(text: str) -> bytes:
     """A private key as people write it: 32 bytes in base64 or hex. ValueError where it is none; the key is
     never repeated."""
-    text = text.strip()
-    try:
-        key = bytes.fromhex(text) if len(text) == SEED_BYTES * 2 else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        key = b""
-    if len(key) != SEED_BYTES:
+    if (key := written_key(text)) is None:
         raise ValueError(f"is no Ed25519 key: 32 bytes in base64 or hex; {HOW_TO_MAKE}")
     return key
 
@@ -67,7 +60,7 @@ def read_public_key(text: str) -> str:
     """64 hex digits. ValueError where it is none."""
     text = text.strip().lower()
     with contextlib.suppress(ValueError):
-        if len(bytes.fromhex(text)) == SEED_BYTES and len(text) == SEED_BYTES * 2:
+        if len(bytes.fromhex(text)) == KEY_BYTES and len(text) == KEY_BYTES * 2:
             return text
     raise ValueError("is no public key: 64 hex digits, as `modelbroker audit key` prints them")
 
@@ -77,7 +70,7 @@ def own_key(folder: Path) -> bytes:
     path = folder / KEY_NAME
     with contextlib.suppress(FileNotFoundError, ValueError):
         return read_key(path.read_text(encoding="ascii"))
-    made = secrets.token_bytes(SEED_BYTES)
+    made = secrets.token_bytes(KEY_BYTES)
     fresh = path.with_name(f"{KEY_NAME}.new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

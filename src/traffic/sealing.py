@@ -12,8 +12,6 @@ The call's id and the name of the body are bound to it: no body can stand in for
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import os
 import zlib
@@ -22,25 +20,19 @@ from functools import partial
 from typing import Any
 
 from ..core.errors import Misconfigured
+from ..core.written_keys import HOW_TO_MAKE, written_key
 
 _PLAIN, _SEALED = b"\x01", b"\x02"
 _NONCE_BYTES = 12
 _ID_BYTES = 8
-KEY_BYTES = 32
 _LEVEL = 6
 _EXTRA = "encrypted bodies need the extra `capture`: pip install 'modelbroker[capture]'"
-HOW_TO_MAKE = "make one with: openssl rand -base64 32"
 
 
 def read_key(text: str) -> bytes:
     """A key as people write it: 32 bytes in base64, or 64 hex digits. ValueError where it is none; the key is
     never repeated."""
-    text = text.strip()
-    try:
-        key = bytes.fromhex(text) if len(text) == KEY_BYTES * 2 else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        key = b""
-    if len(key) != KEY_BYTES:
+    if (key := written_key(text)) is None:
         raise ValueError(f"is no key of 32 bytes, in base64 or hex; {HOW_TO_MAKE}")
     return key
 
