@@ -29,6 +29,8 @@ _CATEGORIES: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         acts.LEDGER_REPRICED: (("database",), "change"),
         acts.TRAFFIC_EXPORTED: (("database",), "access"),
         acts.TRAFFIC_IMPORTED: (("database",), "change"),
+        acts.CONSOLE_LOGIN: (("authentication",), "start"),
+        acts.CONSOLE_LOGOUT: (("authentication",), "end"),
         acts.AUDIT_CHECKPOINT: (_CONFIGURATION, "info"),
         acts.AUDIT_EXPIRED: (_CONFIGURATION, "deletion"),
         acts.ROLLOUT_BEGAN: (_CONFIGURATION, "creation"),
@@ -82,7 +84,7 @@ def ecs(event: Event, seq: int, version: str) -> dict[str, Any]:
             **(_call_event(event) if event.kind == CALL else _act_event(event)),
         },
         **({"user": _user(event)} if event.user or event.team else {}),
-        **(_call(event) if event.kind == CALL else {"message": f"{event.act} by {event.actor}"}),
+        **(_call(event) if event.kind == CALL else _act(event)),
     }
     fields: dict[str, Any] = msgspec.to_builtins(event)
     rest = {name: value for name, value in fields.items() if name not in _MAPPED}
@@ -122,6 +124,12 @@ def _act_event(event: Event) -> dict[str, Any]:
     category, kind = _CATEGORIES.get(event.act, (_CONFIGURATION, "change"))
     outcome = "failure" if event.result == acts.FAILED else "success"
     return {"category": list(category), "type": [kind], "action": event.act, "outcome": outcome}
+
+
+def _act(event: Event) -> dict[str, Any]:
+    told: dict[str, Any] = {"message": f"{event.act} by {event.actor}"}
+    peer = event.details.get("peer")
+    return {**told, "source": {"ip": str(peer)}} if peer else told
 
 
 def _user(event: Event) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _PROFILES = ("ai_operation", "security_control")
 _SEVERITIES = {1: "Informational", 2: "Low", 3: "Medium", 4: "High"}
 # (category, class, activity, what the activity is called where it is none of OCSF's own)
 ENTITY, LIFECYCLE, DATASTORE, EVENT_LOG = (3, 3004), (6, 6002), (6, 6005), (1, 1008)
+AUTHENTICATION = (3, 3002)
 _CLASSES: Mapping[str, tuple[tuple[int, int], int, str]] = MappingProxyType(
     {
         acts.STARTED: (LIFECYCLE, 3, ""),
@@ -47,6 +48,8 @@ _CLASSES: Mapping[str, tuple[tuple[int, int], int, str]] = MappingProxyType(
         acts.LEDGER_REPRICED: (DATASTORE, 2, ""),
         acts.TRAFFIC_EXPORTED: (DATASTORE, 1, ""),
         acts.TRAFFIC_IMPORTED: (DATASTORE, 5, ""),
+        acts.CONSOLE_LOGIN: (AUTHENTICATION, 1, ""),
+        acts.CONSOLE_LOGOUT: (AUTHENTICATION, 2, ""),
         acts.AUDIT_CHECKPOINT: (EVENT_LOG, _OTHER, "Sign"),
         acts.AUDIT_EXPIRED: (EVENT_LOG, 2, ""),
     }
@@ -265,6 +268,10 @@ def _object(event: Event, class_uid: int) -> dict[str, Any]:
             "database": {"name": what, "type_id": _OTHER, "type": what},
             "src_endpoint": {"name": PRODUCT},
         }
+    if class_uid == AUTHENTICATION[1]:
+        known = {"name": event.user, "type_id": 1} if event.user else {"name": "unknown", "type_id": 0}
+        peer = {"src_endpoint": {"ip": str(event.details["peer"])}} if event.details.get("peer") else {}
+        return {"user": known, "service": {"name": f"{PRODUCT} console"}, **peer}
     if class_uid == EVENT_LOG[1]:
         return {"log_name": "modelbroker audit"}
     if class_uid == ENTITY[1]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..audit.acts import ActWriter, Finish, new_act
 from ..core import acts
-from ..core.acts import BROKER, COMMAND, DONE, EDIT, FAILED, Act, Detail
+from ..core.acts import BROKER, COMMAND, CONSOLE, DONE, EDIT, FAILED, Act, Detail
 from ..core.catalog import IDENTITY, Catalog
 from ..journal.writing import Reader
 from ..revisions.kept import ROLLBACK, Origin
@@ -142,6 +142,16 @@ class ActDesk:
     def forgotten(self, members: Sequence[str], user: str) -> None:
         details: dict[str, Detail] = {"name": ", ".join(members)[:_MOST_TEXT], "members": len(members)}
         self._tell(acts.MEMBERS_FORGOTTEN, details, actor=COMMAND, user=user)
+
+    def console_login(self, user: str, peer: str, *, why_not: str = "") -> None:
+        """`why_not`: why it failed."""
+        details: dict[str, Detail] = {"name": "console", "peer": peer}
+        details |= {"error": why_not} if why_not else {}
+        result = FAILED if why_not else DONE
+        self._tell(acts.CONSOLE_LOGIN, details, actor=CONSOLE, user=user, result=result)
+
+    def console_logout(self, user: str, peer: str) -> None:
+        self._tell(acts.CONSOLE_LOGOUT, {"name": "console", "peer": peer}, actor=CONSOLE, user=user)
 
 
 def loaded_acts(

@@ -1,5 +1,5 @@
 """The admin port: /status, /budgets, /healthz, /metrics (and Envoy's) and /forget, for people, probes and
-Prometheus."""
+Prometheus; and the console, for those who would rather look."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, gene
 
 from ..core.errors import Misconfigured
 from ..metrics import texts
+from .console_door import Answer, Came, is_console
 
 log = logging.getLogger("modelbroker.admin")
 
@@ -31,6 +32,8 @@ NO_ROUTES: Routes = MappingProxyType({})
 # Query → status, content type, text.
 Stats = Callable[[str], tuple[int, str, bytes]]
 _MOST_BODY = 16 << 20
+_MOST_FORM = 64 << 10
+Console = Callable[[Came], Answer]
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
 
@@ -70,11 +73,13 @@ class AdminServer:
         budgets: Callable[[], dict[str, Any]],
         envoy_stats: Stats,
         more: Routes = NO_ROUTES,
+        console: Console | None = None,
     ) -> None:
         host, _, port = address.rpartition(":")
         try:
             self._server = _Server(
-                (host.strip("[]"), int(port)), _handler(status, forget, pulse, budgets, envoy_stats, more)
+                (host.strip("[]"), int(port)),
+                _handler(status, forget, pulse, budgets, envoy_stats, more, console),
             )
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
@@ -119,6 +124,26 @@ class _Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _to_console(self, console: Console) -> None:
+        size = self._size()
+        if size > _MOST_FORM:
+            self.close_connection = True  # what is not read is no next request
+            self._answer(413, "text/plain", b"this is more than a form of the console's holds\n")
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        came = Came(self.command, self.path, self.client_address[0], headers, self.rfile.read(size))
+        answer = console(came)
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def _size(self) -> int:
+        said = self.headers.get("content-length") or "0"
+        return int(said) if said.isascii() and said.isdecimal() else _MOST_BODY + 1
+
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
 
@@ -130,10 +155,14 @@ def _handler(
     budgets: Callable[[], dict[str, Any]],
     envoy_stats: Stats,
     more: Routes,
+    console: Console | None,
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(_Answering):
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
+            if console is not None and is_console(path):
+                self._to_console(console)
+                return
             match path:
                 case "/status":
                     # A large configuration's status is asked for while calls are served: json takes 50 ms.
@@ -169,6 +198,9 @@ def _handler(
 
         def do_POST(self) -> None:
             path, _, query = self.path.partition("?")
+            if console is not None and is_console(path):
+                self._to_console(console)
+                return
             if self.headers.get("origin"):  # any page that an operator has open could send it
                 self._answer(403, "text/plain", b"commands are not taken from web pages\n")
                 return

@@ -49,6 +49,7 @@ from .answers import Answers, Now
 from .audit import AuditKeeper
 from .capture import CaptureKeeper
 from .collection import no_collection
+from .console import ConsoleKeeper
 from .fleet import FleetKeeper
 from .followers import FollowerKeeper
 from .health import FILE_NAME, HealthKeeper
@@ -156,6 +157,7 @@ class ControlPlane:
             settle=self._budgets.settle,
         )
         self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
+        self._console = ConsoleKeeper(options.state_dir, seal)
         parts = {
             "secrets": self._secrets.status,
             "records": lambda: self._record_file.status(self._writer.waiting),
@@ -208,6 +210,7 @@ class ControlPlane:
             self._fleet.run(),
             self._telemetry.run(),
             self._audit.run(),
+            self._console.run(),
         )
         tasks = [asyncio.create_task(work) for work in background]
         on_listening(admin.address)
@@ -233,7 +236,7 @@ class ControlPlane:
             self._opens.close()
             self._captures.close()
             self._acts.close(_WRITE_PATIENCE_S)
-            children = (self._ledger, self._capture, self._telemetry, self._audit)
+            children = (self._ledger, self._capture, self._telemetry, self._audit, self._console)
             await asyncio.gather(*(child.close() for child in children))
             self._health.close()
             self._secrets.close()
@@ -253,9 +256,11 @@ class ControlPlane:
             **revision_routes(Rollbacks(self._sourcing, self._reload_lock, self), self._sourcing, loop),
             **self._fleet.routes(),
         }
-        return AdminServer(
-            self._options.admin, self._answers.status, forget, Pulse(loop), budgets, stats, more
-        )
+        door = self._console.door(self._acts)
+        told = (self._answers.status, forget, Pulse(loop), budgets, stats, more, door.answer)
+        admin = AdminServer(self._options.admin, *told)
+        self._console.reached_at(admin.address)
+        return admin
 
     def _observe(self, seen: Observed) -> None:
         self._health.observe(seen)
@@ -381,6 +386,7 @@ class ControlPlane:
         self._capture.configured(ready.catalog, ready.capture, ready.capture_why)
         self._telemetry.configured(ready.telemetry, ready.telemetry_why)
         self._audit.configured(ready.audit, ready.catalog.audit, ready.audit_warnings)
+        self._console.configured(ready.catalog, ready.resolved, ready.console)
         self._records.counts.configured(ready.catalog)
 
     async def reload(self) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..audit.reports import Settings as AuditSettings
 from ..budgets.fleet import needs_redis
+from ..console.login import NO_ACCESS, Access
 from ..core.catalog import Auth, Catalog, Provider, SecretRef
 from ..core.errors import Misconfigured
 from ..core.keys import content_hash
@@ -30,6 +31,7 @@ from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .audit import settings_of as audit_settings
 from .capture import settings_of as capture_settings
+from .console import access_of
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, held_secrets, new_box, resolve
 from .sources import read_texts
@@ -70,6 +72,8 @@ class Ready:
     telemetry_why: str = ""  # likewise
     audit: AuditSettings | None = None  # None: no events
     audit_warnings: tuple[str, ...] = ()
+    console: Access = NO_ACCESS
+    console_warnings: tuple[str, ...] = ()
 
     @property
     def redis_password(self) -> str | None:
@@ -79,7 +83,8 @@ class Ready:
     def warnings(self) -> tuple[str, ...]:
         why = [f"{self.capture_why}; nothing is captured"] if self.capture_why else []
         why += [f"{self.telemetry_why}; nothing is exported"] if self.telemetry_why else []
-        return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *why, *self.audit_warnings)
+        more = (*why, *self.audit_warnings, *self.console_warnings)
+        return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *more)
 
 
 def prepare(
@@ -162,6 +167,7 @@ def make_ready(
         *telemetry_settings(catalog, environ, box),
         audit,
         audit_warnings,
+        *access_of(catalog.console, environ, box),
     )
 
 

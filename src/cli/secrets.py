@@ -59,6 +59,7 @@ def _references(catalog: Catalog) -> Iterator[SecretRef]:
     refs += [fleet.credential] if fleet is not None else []
     otlp = catalog.telemetry.otlp
     refs += otlp.headers.values() if otlp is not None else ()
+    refs += [user.token for user in catalog.console.users] if catalog.console.enabled else []
     refs += [catalog.audit.key, *(ref for one in catalog.audit.sinks for ref in one.credentials.values())]
     return (ref for ref in refs if ref is not None)
 
@@ -258,11 +259,19 @@ def _digests(
     """Of each key that is good now: what was replaced is good beside what took its place."""
     if ref.kind == "sha256":
         return (ref.name,), ""
-    value, why = read_secret(ref, environ, box)
-    keys = [value] if value is not None else []
-    if box is not None and box.holds(ref):
-        keys += [replaced.text for replaced in box.read(ref).values[1:]]
+    keys, why = good_values(ref, environ, box)
     return tuple([hashlib.sha256(key.encode()).hexdigest() for key in keys]), why
+
+
+def good_values(
+    ref: SecretRef, environ: Mapping[str, str], box: SecretBox | None = None
+) -> tuple[tuple[str, ...], str]:
+    """(what is good now: the newest, and what it has replaced a while ago; why there is none)."""
+    value, why = read_secret(ref, environ, box)
+    found = [value] if value is not None else []
+    if box is not None and box.holds(ref):
+        found += [replaced.text for replaced in box.read(ref).values[1:]]
+    return tuple(found), why
 
 
 def redis_password(

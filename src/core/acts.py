@@ -25,6 +25,8 @@ MEMBERS_FORGOTTEN = "members.forgotten"
 LEDGER_REPRICED = "ledger.repriced"
 TRAFFIC_EXPORTED = "traffic.exported"
 TRAFFIC_IMPORTED = "traffic.imported"
+CONSOLE_LOGIN = "console.login"
+CONSOLE_LOGOUT = "console.logout"
 AUDIT_CHECKPOINT = "audit.checkpoint"
 AUDIT_EXPIRED = "audit.expired"
 
@@ -49,17 +51,20 @@ WORDS: Mapping[str, str] = MappingProxyType(
         LEDGER_REPRICED: "calls in the ledger were reckoned again",
         TRAFFIC_EXPORTED: "captured calls were written to a file",
         TRAFFIC_IMPORTED: "captured calls were taken from a file",
+        CONSOLE_LOGIN: "somebody logged in to the console, or tried to with a token that is none: `failed`",
+        CONSOLE_LOGOUT: "somebody logged out of the console",
         AUDIT_CHECKPOINT: "the chain was signed",
         AUDIT_EXPIRED: "events left the chain, for they were older than `keep` or there was no room",
     }
 )
 
-BROKER, EDIT, COMMAND = "broker", "edit", "command"
+BROKER, EDIT, COMMAND, CONSOLE = "broker", "edit", "command", "console"
 ACTORS: Mapping[str, str] = MappingProxyType(
     {
         BROKER: "the broker itself",
         EDIT: "who edited the configuration: `user` is the owner of its newest file",
         COMMAND: "a command: `user` is the operating system's user that ran it, as the command says",
+        CONSOLE: "somebody at the console: `user` is whose token it is, out of `console.users`",
     }
 )
 DONE, FAILED = "ok", "failed"

@@ -16,6 +16,7 @@ from .audit import NO_AUDIT, Audit
 from .budgets import Budget, Fleet
 from .capture import NO_CAPTURE, Capture
 from .causes import DEFAULT_ACTIONS, Action, Cause
+from .console import DEFAULT_CONSOLE, Console
 from .identity import Issuer, TokenMatch
 from .labels import NO_LABELS, CallLabels
 from .prices import PriceTerm
@@ -403,6 +404,7 @@ class Catalog:
     telemetry: Telemetry = NO_TELEMETRY
     metrics: CallLabels = NO_LABELS
     audit: Audit = NO_AUDIT
+    console: Console = DEFAULT_CONSOLE
 
     @property
     def sees_replies(self) -> bool:

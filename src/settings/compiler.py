@@ -28,6 +28,7 @@ from ..core.catalog import (
     Timeouts,
 )
 from ..core.causes import ALWAYS_CLIENTS, Action, Cause
+from ..core.console import DEFAULT_CONSOLE
 from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.labels import NO_LABELS
@@ -42,6 +43,7 @@ from .budgets import budgets_of
 from .caching import CacheStoreIn
 from .callers import is_glob, read_callers, read_issuers
 from .capturing import read_capture
+from .console import read_console
 from .explain import read_list, read_one
 from .files import read_files
 from .identity import IssuerIn
@@ -428,6 +430,8 @@ def _more(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
     labels = metrics_in.call_labels() if metrics_in else NO_LABELS
     said: dict[str, Any] = {"capture": capture} if capture.is_set else {}
     said |= {"audit": audit} if audit != NO_AUDIT else {}
+    console = read_console(merged)
+    said |= {"console": console} if console != DEFAULT_CONSOLE else {}
     said |= {"metrics": labels} if labels != NO_LABELS else {}
     said |= {"secrets": secrets} if secrets != NO_SECRETS else {}
     telemetry = read_telemetry(merged)

@@ -175,6 +175,14 @@ audit:
     - {name: siem, syslog: {address: "tls://siem.internal:6514"}}
     - {name: splunk, splunk: {address: "https://splunk.internal:8088", token: {env: HEC_TOKEN}}}
 """,
+    "console": """\
+console:
+  users:
+    - {name: ana, token: {env: CONSOLE_TOKEN_OF_ANA}}
+    - {name: bob, token: {file: /run/secrets/console-token-of-bob}}
+  networks: [10.20.0.0/16]
+  session: 8h
+""",
     "secrets": """\
 secrets:
   stores:

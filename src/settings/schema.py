@@ -18,6 +18,7 @@ from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
 from .caching import CacheIn, CacheStoreIn
 from .capture import CaptureIn
+from .console_schema import ConsoleIn
 from .fields import HOUR, Flag, Model, field
 from .identities import RIGHT, Credential
 from .identity import IssuerIn, SpiffeIds, Token, spiffe_field, token_field
@@ -435,6 +436,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "cache": CacheStoreIn,
     "capture": CaptureIn,
     "audit": AuditIn,
+    "console": ConsoleIn,
     "redis": RedisIn,
     "secrets": SecretsIn,
     "telemetry": TelemetryIn,

@@ -1,0 +1,122 @@
+"""Who may look at the console: tokens, and the sessions that they begin. Nothing is kept of a session: the
+browser holds it, signed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+_MARK_BYTES = 12
+_LATER_S = 60.0  # clocks of a fleet's brokers may differ by that
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """`users`: name → the tokens that are good now, the newest first. `why_not`: why there are no pages, for
+    whoever asks for them; "": there are."""
+
+    users: dict[str, tuple[str, ...]] = {}
+    networks: tuple[str, ...] = ()
+    session_s: int = 12 * 3600
+    why_not: str = ""
+
+
+NO_ACCESS = Access(why_not="nothing is served yet")
+
+
+class Session(NamedTuple):
+    """A login: whose, and when it began (unix time)."""
+
+    user: str
+    began_s: int
+
+
+class Signer:
+    """`key`: what sessions are signed with; a new one ends them all."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = hmac.digest(key, b"sessions of the console", hashlib.sha256)
+
+    def user_of(self, access: Access, token: str) -> str | None:
+        """Whose token it is. Takes as long for a wrong one as for a right one."""
+        mark, found = self._mark(token), None
+        for user, tokens in access.users.items():
+            for good in tokens:
+                if hmac.compare_digest(self._mark(good), mark):
+                    found = user
+        return found
+
+    def begin(self, user: str, token: str, now_s: float) -> str:
+        """What the browser is to hold."""
+        said = msgspec.json.encode((user, int(now_s), self._mark(token).hex()))
+        return f"{_text(said)}.{_text(self._sign(said))}"
+
+    def read(self, access: Access, held: str, now_s: float) -> Session | None:
+        """None: it is none of ours, is over, or its token is no longer good."""
+        said, _, signature = held.partition(".")
+        try:
+            raw = _bytes(said)
+            if not hmac.compare_digest(self._sign(raw), _bytes(signature)):
+                return None
+            user, began_s, mark = msgspec.json.decode(raw, type=tuple[str, int, str])
+        except ValueError:
+            return None
+        if not -_LATER_S <= now_s - began_s <= access.session_s:
+            return None
+        marks = {self._mark(token).hex() for token in access.users.get(user, ())}
+        return Session(user, began_s) if mark in marks else None
+
+    def _mark(self, token: str) -> bytes:
+        """Tells tokens apart, and does not tell them."""
+        return hmac.digest(self._key, b"token:" + token.encode(), hashlib.sha256)[:_MARK_BYTES]
+
+    def _sign(self, said: bytes) -> bytes:
+        return hmac.digest(self._key, b"session:" + said, hashlib.sha256)
+
+
+def may_reach(peer: str, networks: Sequence[str]) -> bool:
+    """Does the console answer this address?"""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or any(address in ipaddress.ip_network(one) for one in networks)
+
+
+class Attempts:
+    """Logins that failed, by address: so many within a minute, and that address has to wait."""
+
+    MOST = 10
+    WITHIN_S = 60.0
+    _MOST_PEERS = 1_000
+
+    def __init__(self) -> None:
+        self._failed: dict[str, list[float]] = {}
+
+    def wait_s(self, peer: str, now_s: float) -> float:
+        """0: it may try."""
+        times = self._recent(peer, now_s)
+        return self.WITHIN_S - (now_s - times[-self.MOST]) if len(times) >= self.MOST else 0.0
+
+    def failed(self, peer: str, now_s: float) -> None:
+        if peer not in self._failed and len(self._failed) >= self._MOST_PEERS:
+            self._failed.pop(next(iter(self._failed)))
+        self._failed[peer] = [*self._recent(peer, now_s), now_s]
+
+    def _recent(self, peer: str, now_s: float) -> list[float]:
+        return [at_s for at_s in self._failed.get(peer, ()) if now_s - at_s < self.WITHIN_S]
+
+
+def _text(said: bytes) -> str:
+    return base64.urlsafe_b64encode(said).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

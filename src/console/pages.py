@@ -1,0 +1,86 @@
+"""All pages by their paths, and how they become HTML."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import NamedTuple
+
+import jinja2
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import overview
+from .asked import Asked, Missing, Page
+from .sources import Away, Sources
+from .words import FILTERS
+
+log = logging.getLogger("modelbroker.console")
+
+Show = Callable[[Asked, Sources], Page]
+_HTML = "text/html; charset=utf-8"
+
+
+class Entry(NamedTuple):
+    """A page that the head of all pages leads to."""
+
+    path: str
+    name: str
+
+
+NAVIGATION = (Entry("/", "Overview"),)
+# By the first part of the path; a page reads the rest itself.
+PAGES: Mapping[str, Show] = {
+    "": overview.show,
+}
+
+
+class Pages:
+    """From any thread. `answer` never raises: what went wrong is a page, too."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._environment = environment()
+
+    def answer(self, asked: Asked) -> tuple[int, str, bytes]:
+        """(status, content type, body)."""
+        try:
+            page = self._page(asked)
+            return page.status, _HTML, self._render(asked, page)
+        except Exception:
+            log.exception("the page %.200s failed", asked.path)
+            said = "This page failed, which is a defect of the broker's: its log has more."
+            return 500, _HTML, self._render(asked, Page("wrong.html", {"title": "Failed", "said": said}, 500))
+
+    def _page(self, asked: Asked) -> Page:
+        show = PAGES.get(asked.path.strip("/").partition("/")[0])
+        try:
+            if show is None:
+                raise Missing(f"There is no page {asked.path[:100]}.")
+            return show(asked, self._sources)
+        except Missing as missing:
+            return Page("wrong.html", {"title": "Not found", "said": str(missing.args[0])}, 404)
+        except Away as away:
+            return Page("wrong.html", {"title": "Not there now", "said": str(away)}, 503, every_s=5)
+        except SQLAlchemyError as error:
+            said = self._sources.why_away(error)
+            return Page("wrong.html", {"title": "Not there now", "said": said}, 503, every_s=5)
+
+    def _render(self, asked: Asked, page: Page) -> bytes:
+        template = self._environment.get_template(page.template)
+        told = {"navigation": NAVIGATION, "asked": asked, "every_s": page.every_s, **page.data}
+        return template.render(told).encode()
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Whatever stands in a template's data is text, and an undefined name is an error."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("modelbroker.console", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(FILTERS)
+    return made

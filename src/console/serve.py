@@ -1,0 +1,98 @@
+"""The console's process: HTTP on a socket that the control plane hands over, and answers to nobody else.
+
+The first line of standard input are its settings (JSON; they may hold the ledger's password, which no command
+line should). It ends when standard input does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from .asked import Asked
+from .pages import Pages
+from .reports import USER_HEADER, Settings
+from .sources import Sources
+
+log = logging.getLogger("modelbroker.console")
+
+_NICE = 5
+
+
+class _Server(ThreadingHTTPServer):
+    """On a socket that listens already."""
+
+    daemon_threads = True
+    address_family = socket.AF_UNIX
+
+    def __init__(self, descriptor: int, pages: Pages) -> None:
+        super().__init__("", _handler(pages), bind_and_activate=False)  # type: ignore[arg-type]
+        self.socket.close()
+        self.socket = socket.socket(fileno=descriptor)
+        self.server_name, self.server_port = "console", 0
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, _ = self.socket.accept()
+        return connection, ("", 0)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):
+            log.exception("a question to the console failed")
+
+
+def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 60
+
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            words: dict[str, str] = {}
+            for name, value in parse_qsl(query, max_num_fields=100):
+                words.setdefault(name, value)
+            user = unquote(self.headers.get(USER_HEADER, ""))
+            status, content_type, body = pages.answer(Asked(unquote(path), words, user, time.time()))
+            self.send_response(status)
+            self.send_header("content-type", content_type)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            log.debug(format, *args)
+
+    return Handler
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the control plane, which ends this
+    os.nice(_NICE)  # calls go first
+    logging.basicConfig(
+        level=sys.argv[1] if len(sys.argv) > 1 else "INFO",
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
+    server = _Server(settings.socket_fd, Pages(Sources(settings)))
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    server.serve_forever(1.0)
+    return 0
+
+
+def _end_with_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(0)  # it keeps nothing that could be lost
+
+
+if __name__ == "__main__":
+    sys.exit(main())

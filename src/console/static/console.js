@@ -1,0 +1,69 @@
+// What a page does beside showing itself: it asks for itself again, and keeps what its reader has opened.
+"use strict";
+(() => {
+  const main = () => document.querySelector("main");
+  const pause = document.querySelector("#pause");
+  let paused = sessionStorage.getItem("paused") === "yes";
+
+  const shown = () => {
+    if (pause) {
+      pause.textContent = paused ? "Resume" : "Pause";
+      pause.setAttribute("aria-pressed", String(paused));
+    }
+  };
+
+  const busy = () => {
+    const focus = document.activeElement;
+    const types = focus && main().contains(focus) && /^(INPUT|SELECT|TEXTAREA)$/.test(focus.tagName);
+    return paused || document.hidden || types || !getSelection().isCollapsed;
+  };
+
+  const replace = (text) => {
+    const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("main");
+    if (!fresh) return;
+    const open = new Set([...main().querySelectorAll("details[open][id]")].map((one) => one.id));
+    for (const one of fresh.querySelectorAll("details[id]")) one.open = one.open || open.has(one.id);
+    const scrolled = [...main().querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+    main().replaceWith(fresh);
+    [...main().querySelectorAll(".scroll")].forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
+  };
+
+  const again = async () => {
+    const every = Number(main().dataset.every);
+    if (!every) return;
+    if (!busy()) {
+      try {
+        const answer = await fetch(location.href, { headers: { "x-console-refresh": "1" } });
+        if (answer.redirected) { location.reload(); return; }
+        replace(await answer.text());
+        document.body.classList.remove("stale");
+      } catch { document.body.classList.add("stale"); }
+    }
+    setTimeout(again, every * 1000);
+  };
+
+  const logIn = () => {
+    const form = document.querySelector("#login");
+    const token = decodeURIComponent(location.hash.slice(1));
+    if (!form || !token) return;
+    history.replaceState(null, "", location.pathname + location.search);
+    form.elements.token.value = token;
+    form.submit();
+  };
+
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("form[data-goes]");
+    if (form) form.submit();
+  });
+  if (pause) {
+    pause.hidden = !Number(main().dataset.every);
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      sessionStorage.setItem("paused", paused ? "yes" : "no");
+      shown();
+    });
+  }
+  shown();
+  logIn();
+  if (main() && Number(main().dataset.every)) setTimeout(again, Number(main().dataset.every) * 1000);
+})();
