@@ -124,6 +124,12 @@ def test_the_cookie_is_for_the_console_and_for_no_script() -> None:
     assert "Secure" in Client().log_in(x_forwarded_proto="https").headers["set-cookie"]
 
 
+def test_brokers_of_one_machine_have_cookies_of_their_own() -> None:
+    assert Client().log_in().headers["set-cookie"].startswith("modelbroker_console_8081=")
+    behind = Client().log_in(host="console.corp", origin="https://console.corp")
+    assert behind.headers["set-cookie"].startswith("modelbroker_console=")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
