@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, FromClause, case, func, select
 
 from .database import Ledger
-from .questions import IS_HIT, WITH_ATTEMPTS, Question, spans_of
+from .questions import IS_HIT, TRIED, WITH_ATTEMPTS, Question, spans_of
 from .tables import ATTEMPTS, CALLS
 
 Heard = Callable[[int, int], None]  # of how many steps so many are done
@@ -44,8 +44,20 @@ class Sums:
     hedge_unknown: int = 0
 
     def add(self, other: Sums) -> None:
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def known(self) -> int:
+        """What is known of the cost of all."""
+        return self.cost + self.at_least
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.cache_read + self.cache_write + self.output
+
+
+_NAMES = tuple(one.name for one in fields(Sums))
 
 
 @dataclass(slots=True)
@@ -61,24 +73,56 @@ def spend(
     ledger: Ledger, question: Question, *, failovers: bool = False, heard: Heard | None = None
 ) -> Spend:
     """`failovers`: also what attempts in vain and hedges cost."""
-    result = Spend(question)
     each = failovers or question.needs_attempts
-    names, columns = zip(*(_each_attempt(failovers) if each else _each_call()).items(), strict=True)
+    columns = _each_attempt(failovers) if each else _each_call()
+    return _summed(ledger, question, columns, WITH_ATTEMPTS if each else CALLS, heard=heard)
+
+
+def in_vain(ledger: Ledger, question: Question, *, heard: Heard | None = None) -> Spend:
+    """What attempts in vain and hedges cost, and nothing else: as `spend` has it with `failovers`, but for
+    less work, since they are few."""
+    return _summed(ledger, question, _failovers(), TRIED, heard=heard)
+
+
+def _summed(
+    ledger: Ledger,
+    question: Question,
+    columns: Mapping[str, ColumnElement[Any]],
+    source: FromClause,
+    *,
+    heard: Heard | None = None,
+) -> Spend:
+    result = Spend(question)
     groups = question.groups()
     with ledger.reading() as connection:
         spans = spans_of(connection, question)
         for number, span in enumerate(spans):
-            query = select(*groups, *columns).select_from(WITH_ATTEMPTS if each else CALLS)
+            query = select(*groups, *columns.values()).select_from(source)
             query = query.where(*question.conditions(span)).group_by(*groups)
+            if source is TRIED:
+                query = query.where(*_vain_of(span))
             for row in connection.execute(query):
-                told = dict(zip(names, (int(value or 0) for value in row[len(groups) :]), strict=True))
-                sums = Sums(**told)
-                if groups or any(told.values()):  # also attempts in vain of calls that others answered
-                    result.groups.setdefault(question.key(row), Sums()).add(sums)
-                    result.total.add(sums)
+                told = [int(value or 0) for value in row[len(groups) :]]
+                if groups or any(told):  # also attempts in vain of calls that others answered
+                    _add(result, question.key(row), Sums(**dict(zip(columns, told, strict=True))))
             if heard is not None:
                 heard(number + 1, len(spans))
+    for sums in result.groups.values():
+        result.total.add(sums)
     return result
+
+
+def _vain_of(span: tuple[int, int]) -> list[ColumnElement[bool]]:
+    a = ATTEMPTS.c
+    return [a.at_ms >= span[0], a.at_ms < span[1], ~a.answered, a.member != ""]
+
+
+def _add(result: Spend, key: tuple[str, ...], sums: Sums) -> None:
+    known = result.groups.get(key)
+    if known is None:
+        result.groups[key] = sums
+    else:
+        known.add(sums)
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -127,8 +171,12 @@ def _each_attempt(failovers: bool) -> dict[str, ColumnElement[Any]]:
         "saved": _sum_where(ends, c.saved_nano),
         "saved_unknown": _count(ends & IS_HIT & c.saved_nano.is_(None)),
     }
-    if not failovers:
-        return found
+    return found | _failovers() if failovers else found
+
+
+def _failovers() -> dict[str, ColumnElement[Any]]:
+    a = ATTEMPTS.c
+    found: dict[str, ColumnElement[Any]] = {}
     told = ~a.answered & (a.member != "")
     for name, which in (("vain", told & ~a.hedge), ("hedge", told & a.hedge)):
         found |= {
