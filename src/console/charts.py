@@ -24,10 +24,14 @@ class Series(NamedTuple):
 
 
 def stacked(
-    columns: Sequence[str], series: Sequence[Series], told: Callable[[float], str], what: str
+    columns: Sequence[str],
+    series: Sequence[Series],
+    told: Callable[[float], str],
+    what: str,
+    titles: Sequence[str] = (),
 ) -> Markup:
     """Bars, a column each, with the series upon one another; `told` writes a value, `what` says to
-    those who can't see what it is of."""
+    those who can't see what it is of. `titles`: what columns are called where there is room."""
     totals = [sum(one.values[at] for one in series) for at in range(len(columns))]
     top = nice(max(totals, default=0))
     wide = (_WIDTH - _LEFT - _RIGHT) / max(len(columns), 1)
@@ -44,7 +48,7 @@ def stacked(
             rects.append(f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{bar:.1f}" height="{high:.1f}"/>')
             floors[at] += value
         parts.append(f'<g class="k{one.colour}">{"".join(rects)}</g>')
-    for at, column in enumerate(columns):
+    for at, column in enumerate(titles or columns):
         rows = [f"{one.name}: {told(one.values[at])}" for one in reversed(series) if one.values[at]]
         title = "\n".join([f"{column}: {told(totals[at])}", *rows])
         parts.append(_hit(at, wide, title))

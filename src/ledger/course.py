@@ -15,8 +15,8 @@ Key = tuple[str, ...]
 @dataclass(slots=True)
 class Course:
     """`spend`: of the question's groups, of clients' calls where it asks nothing of what calls were for; then
-    `besides` are the others, by what they were for. `over`: hour, day or month, as `spend` writes it → group →
-    its sums, without what was in vain."""
+    `besides` are the others, by what they were for. `over`: hour, day or month, as `spend` writes it, to the
+    sums of each group in it, without what was in vain."""
 
     spend: Spend
     over: dict[str, dict[Key, Sums]] = field(default_factory=dict)
@@ -30,12 +30,12 @@ def course(ledger: Ledger, question: Question, unit: str, *, heard: Heard | None
     found = spend(ledger, replace(question, by=(unit, *by)), heard=heard)
     result = Course(Spend(question.of_clients() if apart else question))
     for (at, *rest), sums in found.groups.items():
-        if (key := _own(result, rest, bool(apart), sums)) is not None:
-            result.over.setdefault(at, {})[key] = sums
-            _add(result.spend, key, sums)
-    for rest, sums in in_vain(ledger, replace(question, by=by), heard=heard).groups.items():
-        if not (apart and rest[0]):
-            _add(result.spend, rest[len(apart) :], sums)
+        if (own := _own(result, rest, bool(apart), sums)) is not None:
+            result.over.setdefault(at, {})[own] = sums
+            _add(result.spend, own, sums)
+    for key, sums in in_vain(ledger, replace(question, by=by), heard=heard).groups.items():
+        if not (apart and key[0]):
+            _add(result.spend, key[len(apart) :], sums)
     return result
 
 
