@@ -20,12 +20,12 @@ from .charts import KINDS, Series, stacked
 from .choice import MEASURES, PATH, Choice, choice_of
 from .sources import Away, Sources
 from .spans import CHOICES, Column, Span, columns_of, span_of
-from .words import clock, count, money, plural, short
+from .words import clock, count, moment, money, plural, short
 
-PATIENCE_S = 15.0
+PATIENCE_S = 25.0
 MOST_ROWS = 200
 _REST = "everything else"
-_NONE = "none"
+_NONE = "(none)"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TABS = ("team", "customer", "feature", "caller", "user", "agent", "pool", "model", "member", "provider")
 _MEASURE: Mapping[str, Callable[[Sums], int]] = {
@@ -118,6 +118,7 @@ def told(choice: Choice, found: Course, before: Mapping[Key, Sums] | None, now_s
         "total": total,
         "total_difference": _difference(total, _summed(before)) if before is not None else None,
         "before": _summed(before) if before is not None else None,
+        "before_words": " to ".join(moment(at_ms / 1000)[:16] for at_ms in choice.span.before),
         "besides": [
             (name, sums, choice.with_filter(("purpose", name)).url())
             for name, sums in sorted(found.besides.items())
@@ -274,7 +275,10 @@ def _choices(choice: Choice, now_s: float) -> dict[str, Any]:
             (words, choice._replace(measure=name).url(), name == choice.measure)
             for name, words in MEASURES.items()
         ],
-        "chips": [(name, value or _NONE, choice.without(name).url()) for name, value in choice.where],
+        "chips": [
+            (f"{name}: {value}" if value else f"no {name}", choice.without(name).url())
+            for name, value in choice.where
+        ],
         "compare_url": choice._replace(compares=not choice.compares).url(),
         "plain_url": choice._replace(where=()).url(),
         "csv_url": choice.url(f"{PATH}.csv"),
