@@ -88,7 +88,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`colour`: of its bars in the chart, -1: it has none. `share`: of the cost of all, None: nobody knows;
+    """`colour`: of its bars in the chart. `share`: of the cost of all, None: nobody knows;
     `difference`: (nano-dollars more than before, how many are unknown), None: it is not asked for."""
 
     words: tuple[Word, ...]
@@ -105,16 +105,19 @@ def told(choice: Choice, found: Course, before: Mapping[Key, Sums] | None, now_s
     groups = found.spend.groups if before is None else with_gone(found.spend.groups, before)
     order = dearest(groups)
     total = found.spend.total
-    rows = [_row(choice, key, place, groups[key], total, before) for place, key in enumerate(order)]
+    rows = [
+        _row(choice, key, place, groups[key], total, before) for place, key in enumerate(order[:MOST_ROWS])
+    ]
     columns = _used_columns(choice, found)
     return {
         "choice": choice,
         "span": choice.span,
+        "whose": "clients' calls" if choice.question().is_of_all else "calls",
         "chart": _chart(choice, found, order, columns) if total.calls or total.known else Markup(),
         "legend": _legend(order, groups),
         "part": _part(columns, choice.span),
-        "rows": rows[:MOST_ROWS],
-        "cut": _cut(rows[MOST_ROWS:], total),
+        "rows": rows,
+        "cut": _cut(order[MOST_ROWS:], groups, total, before),
         "total": total,
         "total_difference": _difference(total, _summed(before)) if before is not None else None,
         "before": _summed(before) if before is not None else None,
@@ -125,8 +128,8 @@ def told(choice: Choice, found: Course, before: Mapping[Key, Sums] | None, now_s
         ],
         "unknown_words": f"the cost of {plural(total.unknown, _of_what(choice))} more is unknown",
         "has_cached": bool(total.cache_read or total.cache_write),
-        "has_hits": any(row.sums.cache_hits for row in rows),
-        "has_vain": any(row.sums.vain or row.sums.hedges for row in rows),
+        "has_hits": total.cache_hits > 0,
+        "has_vain": total.vain + total.hedges > 0,
         **_choices(choice, now_s),
     }
 
@@ -168,16 +171,15 @@ def _row(
     return Row(words, sums, colour, choice.inside(key).url(), choice.calls_url(key), share, difference)
 
 
-def _cut(rows: Sequence[Row], total: Sums) -> tuple[int, Sums, float | None, tuple[int, int]] | None:
+def _cut(
+    those: Sequence[Key], groups: Mapping[Key, Sums], total: Sums, before: Mapping[Key, Sums] | None
+) -> tuple[int, Sums, float | None, tuple[int, int]] | None:
     """(how many, their sums, share, difference) of groups for which there is no room."""
-    if not rows:
+    if not those:
         return None
-    sums = Sums()
-    for row in rows:
-        sums.add(row.sums)
-    differences = [row.difference or (0, 0) for row in rows]
-    more = sum(one[0] for one in differences), sum(one[1] for one in differences)
-    return len(rows), sums, _share(sums, total), more
+    sums = _summed({key: groups[key] for key in those})
+    earlier = _summed({key: before[key] for key in those if key in before}) if before else Sums()
+    return len(those), sums, _share(sums, total), _difference(sums, earlier)
 
 
 def _share(sums: Sums, total: Sums) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from .database import Ledger
 from .questions import Question
-from .spend import Heard, Spend, Sums, in_vain, spend
+from .spend import Figures, Heard, Spend, Sums, figures, in_vain
 
 Key = tuple[str, ...]
 
@@ -27,32 +27,23 @@ def course(ledger: Ledger, question: Question, unit: str, *, heard: Heard | None
     """`unit`: `hour`, `day` or `month`. What was in vain is told, too."""
     apart = ("purpose",) if question.is_of_all else ()
     by = (*apart, *question.by)
-    found = spend(ledger, replace(question, by=(unit, *by)), heard=heard)
-    result = Course(Spend(question.of_clients() if apart else question))
-    for (at, *rest), sums in found.groups.items():
-        if (own := _own(result, rest, bool(apart), sums)) is not None:
-            result.over.setdefault(at, {})[own] = sums
-            _add(result.spend, own, sums)
-    for key, sums in in_vain(ledger, replace(question, by=by), heard=heard).groups.items():
-        if not (apart and key[0]):
-            _add(result.spend, key[len(apart) :], sums)
+    found = figures(ledger, replace(question, by=(unit, *by)), heard=heard)
+    over: dict[str, dict[Key, Sums]] = {}
+    besides: dict[str, Sums] = {}
+    own = Figures(found.names)
+    for (at, *rest), numbers in found.groups.items():
+        if apart and rest[0]:
+            besides.setdefault(rest[0], Sums()).add(found.sums(numbers))
+            continue
+        key = tuple(rest[len(apart) :])
+        over.setdefault(at, {})[key] = found.sums(numbers)
+        own.add(key, numbers)
+    result = Course(own.spend(question.of_clients() if apart else question), over, besides)
+    for words, sums in in_vain(ledger, replace(question, by=by), heard=heard).groups.items():
+        if not (apart and words[0]):
+            result.spend.groups.setdefault(words[len(apart) :], Sums()).add(sums)
+            result.spend.total.add(sums)
     return result
-
-
-def _own(result: Course, rest: list[str], is_apart: bool, sums: Sums) -> Key | None:
-    """Its group; None: it is no client's, and stands beside."""
-    if not is_apart:
-        return tuple(rest)
-    purpose, *key = rest
-    if not purpose:
-        return tuple(key)
-    result.besides.setdefault(purpose, Sums()).add(sums)
-    return None
-
-
-def _add(spent: Spend, key: Key, sums: Sums) -> None:
-    spent.groups.setdefault(key, Sums()).add(sums)
-    spent.total.add(sums)
 
 
 def with_gone(now: Mapping[Key, Sums], before: Mapping[Key, Sums]) -> dict[Key, Sums]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -69,30 +70,55 @@ class Spend:
     total: Sums = field(default_factory=Sums)
 
 
+@dataclass(slots=True)
+class Figures:
+    """The same as bare numbers, which are added up faster: of each group one for each of `names`."""
+
+    names: tuple[str, ...]
+    groups: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+
+    def add(self, key: tuple[str, ...], numbers: list[int]) -> None:
+        known = self.groups.get(key)
+        self.groups[key] = numbers if known is None else list(map(operator.add, known, numbers))
+
+    def sums(self, numbers: Iterable[int]) -> Sums:
+        return Sums(**dict(zip(self.names, numbers, strict=True)))
+
+    def spend(self, question: Question) -> Spend:
+        groups = {key: self.sums(numbers) for key, numbers in self.groups.items()}
+        total = map(sum, zip(*self.groups.values(), strict=True)) if groups else [0] * len(self.names)
+        return Spend(question, groups, self.sums(total))
+
+
 def spend(
     ledger: Ledger, question: Question, *, failovers: bool = False, heard: Heard | None = None
 ) -> Spend:
     """`failovers`: also what attempts in vain and hedges cost."""
+    return figures(ledger, question, failovers=failovers, heard=heard).spend(question)
+
+
+def figures(
+    ledger: Ledger, question: Question, *, failovers: bool = False, heard: Heard | None = None
+) -> Figures:
     each = failovers or question.needs_attempts
     columns = _each_attempt(failovers) if each else _each_call()
-    return _summed(ledger, question, columns, WITH_ATTEMPTS if each else CALLS, heard=heard)
+    return _gathered(ledger, question, columns, WITH_ATTEMPTS if each else CALLS, heard)
 
 
 def in_vain(ledger: Ledger, question: Question, *, heard: Heard | None = None) -> Spend:
     """What attempts in vain and hedges cost, and nothing else: as `spend` has it with `failovers`, but for
     less work, since they are few."""
-    return _summed(ledger, question, _failovers(), TRIED, heard=heard)
+    return _gathered(ledger, question, _failovers(), TRIED, heard).spend(question)
 
 
-def _summed(
+def _gathered(
     ledger: Ledger,
     question: Question,
     columns: Mapping[str, ColumnElement[Any]],
     source: FromClause,
-    *,
-    heard: Heard | None = None,
-) -> Spend:
-    result = Spend(question)
+    heard: Heard | None,
+) -> Figures:
+    result = Figures(tuple(columns))
     groups = question.groups()
     with ledger.reading() as connection:
         spans = spans_of(connection, question)
@@ -104,25 +130,15 @@ def _summed(
             for row in connection.execute(query):
                 told = [int(value or 0) for value in row[len(groups) :]]
                 if groups or any(told):  # also attempts in vain of calls that others answered
-                    _add(result, question.key(row), Sums(**dict(zip(columns, told, strict=True))))
+                    result.add(question.key(row), told)
             if heard is not None:
                 heard(number + 1, len(spans))
-    for sums in result.groups.values():
-        result.total.add(sums)
     return result
 
 
 def _vain_of(span: tuple[int, int]) -> list[ColumnElement[bool]]:
     a = ATTEMPTS.c
     return [a.at_ms >= span[0], a.at_ms < span[1], ~a.answered, a.member != ""]
-
-
-def _add(result: Spend, key: tuple[str, ...], sums: Sums) -> None:
-    known = result.groups.get(key)
-    if known is None:
-        result.groups[key] = sums
-    else:
-        known.add(sums)
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
