@@ -186,8 +186,9 @@ def scope_of(scope: str) -> list[tuple[str, str]]:
 
 
 def _scope_words(scope: str | None) -> str:
+    """ "": no account has been used yet."""
     if scope is None:
-        return "none used yet"
+        return ""
     return ", ".join(f"{fact} {value}" for fact, value in scope_of(scope)) or "all"
 
 

@@ -172,4 +172,4 @@ def test_nothing_is_configured_and_names_are_only_names() -> None:
     text = page(answer(row(1, scope="user=%3Cscript%3E", by=("user",))), {"q": "<i>"})
     assert "None of 1 account is like that." in text and "<i>" not in text
     assert "user &lt;script&gt;" in page(answer(row(1, scope="user=%3Cscript%3E", by=("user",))))
-    assert "none used yet" in page(answer(row(0, scope=None, by=("user",))))
+    assert "no account used yet" in page(answer(row(0, scope=None, by=("user",))))
