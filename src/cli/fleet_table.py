@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ..console.not_well import span_words
 from ..revisions.fleet import Drift, Told, drift
-from .status_table import aligned, fetch, span_words
+from .status_table import aligned, fetch
 
 _HEAD = ("BROKER", "HOST", "VERSION", "SERVES", "COMMIT", "FOR", "STATE")
 

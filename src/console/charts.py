@@ -1,4 +1,4 @@
-"""Charts as SVG, for templates: colours are the style sheet's (`k0` to `k8`), and every mark has its number."""
+"""Charts as SVG, for templates: colours are the style sheet's (`k0` to `k8`), every mark has its number."""
 
 from __future__ import annotations
 
