@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,6 +11,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from ..core.outcomes import ERROR, LOST, OK, REFUSED
+from ..core.record import CLIENT_GONE
 from ..ledger.calls import Call, Cursor, page_of
 from ..ledger.questions import FILTERS, Question
 from . import call
@@ -19,6 +23,7 @@ from .story import Outcome, call_href, notes_of, outcome_of
 ROOT = "/console/calls"
 A_PAGE = 50
 EVERY_S = 3
+_TIMES = 20  # as long as it took
 SPANS_S: Mapping[str, int] = MappingProxyType(
     {"1h": 3_600, "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400, "all": 0}
 )
@@ -26,7 +31,7 @@ SPAN_WORDS: Mapping[str, str] = MappingProxyType(
     {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all that is kept"}
 )
 _FILTERED = "24h"  # how far back is looked for what few calls have, unless it is said
-OUTCOMES = ("ok", "refused", "error", "client_gone", "lost")
+OUTCOMES = (OK, REFUSED, ERROR, CLIENT_GONE, LOST)
 # In the form; the others come by a click or by the URL.
 IN_FORM = ("pool", "member", "team", "customer", "caller", "code")
 
@@ -153,6 +158,7 @@ def show(asked: Asked, sources: Sources) -> Page:
     if request_id:
         return call.show(request_id, sources)
     filters, before = filters_of(asked.query), cursor_of(asked.query)
+    began_s = time.monotonic()
     found = page_of(sources.ledger(), filters.question(asked.now_s), before, A_PAGE + 1)
     shown = [row_of(one) for one in found[:A_PAGE]]
     pools, members = _known(sources)
@@ -168,8 +174,10 @@ def show(asked: Asked, sources: Sources) -> Page:
         "in_form": IN_FORM,
         "known": {"pool": pools, "member": members},
     }
+    # What takes long is not asked for as often.
+    every_s = max(EVERY_S, math.ceil(_TIMES * (time.monotonic() - began_s)))
     is_live = before is None and not filters.until
-    return Page("calls.html", data, every_s=EVERY_S if is_live else 0)
+    return Page("calls.html", data, every_s=every_s if is_live else 0)
 
 
 def _wider(filters: Filters) -> str:

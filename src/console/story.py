@@ -203,9 +203,7 @@ def _decided(call: Tree, revision_href: str) -> Iterator[Line]:
     if call["degraded_from"]:
         budget = _budget(call["budget"]) if call["budget"] else "a budget"
         was = pool_link(call["degraded_from"])
-        yield line(
-            "It was for the pool ", was, ", and ", budget, " sent it on.", kind="warn"
-        )
+        yield line("It was for the pool ", was, ", and ", budget, " sent it on.", kind="warn")
     if call["rollout"]:
         rollout = Link(call["rollout"], "/console/rollouts")
         yield line("In the rollout ", rollout, f" at its stage {call['stage']} it was the {call['arm']}'s.")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Column, Connection, and_, func, or_, select, tuple_
+from sqlalchemy import Column, Connection, func, select, tuple_
 
-from ..core.outcomes import OK
+from ..core.outcomes import ERROR, LOST
 from .database import Ledger
 from .questions import Question
 from .tables import ATTEMPTS, CALLS
@@ -100,10 +100,9 @@ def lately(ledger: Ledger, question: Question, most: int) -> list[Lately]:
 
 
 def failures(ledger: Ledger, question: Question, most: int) -> list[Call]:
-    """The newest calls that did not go well by anybody's doing but their client's, at most so many."""
+    """The newest calls that failed, or whose end nobody told; at most so many."""
     c = CALLS.c
-    is_failure = and_(c.outcome != OK, or_(c.error_source != "client", c.outcome == "lost"))
-    query = select(*_columns(CALLS.c, _IN_SHORT)).where(*question.of_calls(), is_failure)
+    query = select(*_columns(c, _IN_SHORT)).where(*question.of_calls(), c.outcome.in_((ERROR, LOST)))
     query = query.order_by(c.at_ms.desc(), c.request_id.desc()).limit(most)
     with ledger.reading() as connection:
         return [Call(_read(row._mapping)) for row in connection.execute(query)]
