@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ..journal.reports import Report
+from ..journal.reports import SENDING, Report
 from .sink import SinkSettings
-
-SENDING, AWAY = "sending", "away"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

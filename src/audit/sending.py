@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..core.errors import Misconfigured
+from ..journal.reports import AWAY, SENDING
 from . import ecs, ocsf
 from .chain import Line
-from .reports import AWAY, SENDING, SinkReport
+from .reports import SinkReport
 from .sink import Refused, Sent, Sink, SinkAway, SinkSettings
 from .store import ChainReader
 

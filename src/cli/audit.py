@@ -14,10 +14,10 @@ from prometheus_client import Counter, Gauge
 
 from .. import __version__
 from ..audit.keys import check_can_sign, read_key
-from ..audit.reports import SENDING, AuditReport, Settings, SinkReport
+from ..audit.reports import AuditReport, Settings, SinkReport
 from ..audit.sink import SinkSettings
 from ..core.audit import Audit, AuditSink
-from ..journal.reports import FOLLOWING, OFF, Report
+from ..journal.reports import FOLLOWING, OFF, SENDING, Report
 from ..metrics import Up
 from ..secrets.box import SecretBox, secret_place
 from .followers import FollowerKeeper, more_than

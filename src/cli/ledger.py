@@ -43,7 +43,8 @@ class LedgerKeeper(FollowerKeeper[Settings]):
 
     def status(self) -> dict[str, Any]:
         said = super().status()
-        return {"state": said.pop("state"), "database": said.pop("place"), **said}
+        keeps_s = self._settings.retention_s if self._settings is not None else 0
+        return {"state": said.pop("state"), "database": said.pop("place"), **said, "retention_s": keeps_s}
 
     def _count(self, before: Report, report: Report) -> None:
         _UP.is_up = None if report.state == OFF else report.state == FOLLOWING

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..audit.acts import os_user
+from ..console.not_well import not_well
 from ..console.telling import member_words, secret_words, span_words
 from ..core.errors import Misconfigured
-from .not_well import not_well
 
 Tree = Mapping[str, Any]
 
@@ -87,7 +87,8 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
     for one in status["secrets"]:
         if said := secret_words(one, now_s):
             yield f"secret     {one['secret']}: {said}"
-    yield from not_well(status)
+    for name, said in not_well(status):
+        yield f"{name:<10} {said}"
     hosts = [member.get("envoy") for pool in status["pools"] for member in pool["members"]]
     if not any(hosts):
         yield "           what Envoy itself says of members is not known: give `serve` its --envoy-admin"

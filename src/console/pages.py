@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jinja2
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import budgets, overview, pools, spend
+from . import budgets, calls, overview, pools, spend
 from .asked import Asked, Download, Missing, Page
 from .sources import Away, Sources
 from .words import FILTERS
@@ -30,6 +30,7 @@ class Entry(NamedTuple):
 
 NAVIGATION = (
     Entry("/", "Overview"),
+    Entry("/calls", "Calls"),
     Entry("/pools", "Pools"),
     Entry("/spend", "Spend"),
     Entry("/budgets", "Budgets"),
@@ -37,6 +38,7 @@ NAVIGATION = (
 # By the first part of the path; a page reads the rest itself.
 PAGES: Mapping[str, Show] = {
     "": overview.show,
+    "calls": calls.show,
     "pools": pools.show,
     "budgets": budgets.show,
     "spend": spend.show,

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from ..core.errors import Misconfigured
 from ..ledger.database import Ledger
 from ..ledger.place import place_of
+from .kept import Kept
 from .reports import Settings
 
 _PATIENCE_S = 20.0
@@ -28,6 +29,7 @@ class Sources:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.folder = Path(settings.folder)
+        self.kept = Kept()  # what takes long to ask
         self._ledger: Ledger | None = None
         self._lock = Lock()
 

@@ -93,6 +93,11 @@ def clock(at_s: float | None) -> str:
     return NOTHING if not at_s else datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
 
 
+def date(at_s: float | None) -> str:
+    """Unix time → `2026-11-30` (UTC)"""
+    return NOTHING if not at_s else datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d")
+
+
 def ago(at_s: float | None, now_s: float) -> str:
     """`12 s ago`, `in 3 min`"""
     if not at_s:
@@ -107,5 +112,5 @@ def plural(number: int, word: str, words: str = "") -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     one.__name__: one
-    for one in (count, short, money, exact, percent, ms, lasting, moment, clock, ago, plural)
+    for one in (count, short, money, exact, percent, ms, lasting, moment, clock, date, ago, plural)
 }

@@ -94,3 +94,35 @@ BLAMELESS = ALWAYS_CLIENTS | {
     Cause.CAPACITY,
     Cause.NOT_CARRIED,
 }
+# In words, for people.
+MEANINGS: Mapping[Cause, str] = MappingProxyType(
+    {
+        Cause.CONNECT: "the provider could not be connected to: refused, unreachable, or not there in time",
+        Cause.DNS: "the provider's name was not found",
+        Cause.TLS: "no encrypted connection came about: a certificate, a version",
+        Cause.RESET: "the connection broke before the answer was whole",
+        Cause.TIMEOUT: "no answer in time; also where the provider itself says so",
+        Cause.FIRST_EVENT: "a stream began, and nothing came in it in time",
+        Cause.STALL: "a reply that had begun fell silent",
+        Cause.CUT: "a reply ended early, but cleanly",
+        Cause.GARBAGE: (
+            "what answered is not the API: a page, a redirect, no status; mostly a wrong `base_url`"
+        ),
+        Cause.CAPACITY: "`concurrency` of the member or its provider is used up; nothing was sent",
+        Cause.NOT_CARRIED: "the member's dialect can't say what the call holds; nothing was sent",
+        Cause.CREDENTIAL: "the provider refuses the broker's key, or the place where the broker is",
+        Cause.BILLING: (
+            "the account that the key belongs to has no credit, or its spending has reached a limit"
+        ),
+        Cause.MODEL_NOT_FOUND: "the member's model is not there, not any more, or not for this account",
+        Cause.CONFLICT: "the provider could not do it at this moment",
+        Cause.TOO_LARGE: "the request is larger than this provider or this account may take at once",
+        Cause.RATE_LIMIT: "too many requests or tokens of this account",
+        Cause.SERVER: "the provider failed",
+        Cause.OVERLOADED: "the provider has no capacity at this moment, for anybody",
+        Cause.CONTEXT_OVERFLOW: "the prompt is longer than the model's context",
+        Cause.CONTENT_POLICY: "the provider will not have this content",
+        Cause.NOT_FOUND: "the call names a file, a reply, a container … that is not at this account",
+        Cause.BAD_REQUEST: "anything else that is wrong with the request",
+    }
+)

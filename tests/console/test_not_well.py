@@ -1,4 +1,4 @@
-"""What `modelbroker status` says of what calls leave behind: nothing where all is well."""
+"""What `modelbroker status` and the console say of what calls leave behind: nothing where all is well."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from modelbroker.cli.audit import AuditKeeper
 from modelbroker.cli.capture import CaptureKeeper
 from modelbroker.cli.ledger import LedgerKeeper
-from modelbroker.cli.not_well import not_well
 from modelbroker.cli.telemetry import TelemetryKeeper
+from modelbroker.console.not_well import not_well
 from modelbroker.records.file import RecordFile
 
 SINK = {"name": "siem", "kind": "http", "seq": 9, "sent": 9, "behind": 0, "refused": 0, "missed": 0}
@@ -32,7 +32,7 @@ def told(off: dict[str, Any], part: str, **more: Any) -> list[str]:
     well = {"ledger": "following", "telemetry": "off", "audit": "following"}
     status = {name: {**fields, "state": well.get(name, "writing")} for name, fields in off.items()}
     status[part] |= more
-    return list(not_well(status))
+    return [f"{name:<10} {said}" for name, said in not_well(status)]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
-"""What `modelbroker status` says of what calls leave behind: their records, the ledger, telemetry, audit and
-its sinks, captured bodies. Nothing where all is well."""
+"""What is not well of what calls leave behind, by a broker's `/status`: their records, the ledger, telemetry,
+audit and its sinks, captured bodies. In the words of `modelbroker status` and of the console."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..audit.reports import SENDING
-from ..journal.reports import FOLLOWING, OFF
+from ..journal.reports import FOLLOWING, OFF, SENDING
 
 Tree = Mapping[str, Any]
 
@@ -24,15 +23,15 @@ _BEHIND = {"records": ("waiting", "records")}
 _SINK_NEVER = {"refused": "events are refused for ever", "missed": "had left the chain before"}
 
 
-def not_well(status: Tree) -> Iterator[str]:
-    """Lines of the table."""
+def not_well(status: Tree) -> Iterator[tuple[str, str]]:
+    """(what, what is the matter with it) of what calls leave behind. Nothing where all is well."""
     for name, never in _NEVER.items():
         part = status.get(name) or {}
         if said := _said(part, never, *_BEHIND.get(name, ("behind_bytes", "bytes"))):
-            yield f"{name:<10} {said}"
+            yield name, said
         for sink in part.get("sinks", ()):
             if said := _said(sink, _SINK_NEVER, "behind", "events"):
-                yield f"sink       {sink['name']}: {said}"
+                yield "sink", f"{sink['name']}: {said}"
 
 
 def _said(part: Tree, never: Mapping[str, str], behind: str, unit: str) -> str:
