@@ -186,24 +186,24 @@ def _content(call: Tree) -> str:
 
 
 def _decided(call: Tree, revision_href: str) -> Iterator[Line]:
-    if not call["pool"] and not call["rule"]:
-        if call["revision"]:
-            yield line("No pool was chosen, by revision ", Link(call["revision"], revision_href), ".")
-        return
-    by: list[Part]
+    by: tuple[Part, ...] = ()
+    if call["revision"]:
+        by = (", by revision ", Link(call["revision"], revision_href))
+    # The record's pool is the one that answered last: failing over may have led to another one.
+    chosen = call["degraded_from"] or (call["pool"] if call["attempts_made"] < 2 else "")
+    named: tuple[Part, ...] = (" ", pool_link(chosen)) if chosen else ()
     if call["rule"]:
-        by = ["The rule ", calls_link(call["rule"], rule=call["rule"]), " decided"]
-    else:
-        by = ["No rule matched: `model` names the pool"]
-    by += [", by revision ", Link(call["revision"], revision_href)] if call["revision"] else []
-    if call["pool"]:
-        which = ": the pool " if call["attempts_made"] < 2 else "; the pool that answered last is "
-        by += [which, pool_link(call["pool"])]
-    yield line(*by, ".")
+        rule = calls_link(call["rule"], rule=call["rule"])
+        yield line("The rule ", rule, *((" chose the pool", *named) if named else (" decided",)), *by, ".")
+    elif call["pool"]:
+        yield line("No rule matched: `model` names the pool", *named, *by, ".")
+    elif call["revision"]:
+        yield line("No pool was chosen", *by, ".")
     if call["degraded_from"]:
         budget = _budget(call["budget"]) if call["budget"] else "a budget"
-        was = pool_link(call["degraded_from"])
-        yield line("It was for the pool ", was, ", and ", budget, " sent it on.", kind="warn")
+        yield line("For want of ", budget, " it was sent on to ", pool_link(call["pool"]), ".", kind="warn")
+    elif call["pool"] and not chosen:
+        yield line("The pool that answered last is ", pool_link(call["pool"]), ".")
     if call["rollout"]:
         rollout = Link(call["rollout"], "/console/rollouts")
         yield line("In the rollout ", rollout, f" at its stage {call['stage']} it was the {call['arm']}'s.")

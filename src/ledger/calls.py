@@ -73,7 +73,7 @@ def page_of(ledger: Ledger, question: Question, before: Cursor | None, most: int
         query = query.where(c.at_ms <= before.at_ms, tuple_(c.at_ms, c.request_id) < tuple(before))
     query = query.order_by(c.at_ms.desc(), c.request_id.desc()).limit(most)
     with ledger.reading() as connection:
-        found = [_read(row._mapping) for row in connection.execute(query)]
+        found = [read_row(row._mapping) for row in connection.execute(query)]
         attempts = _attempts(connection, found, _ATTEMPT_IN_SHORT)
     return [Call(fields, attempts.get(_key(fields), ())) for fields in found]
 
@@ -85,7 +85,7 @@ def call_of(ledger: Ledger, request_id: str) -> Call | None:
         row = connection.execute(query).first()
         if row is None:
             return None
-        fields = _read(row._mapping)
+        fields = read_row(row._mapping)
         attempts = _attempts(connection, [fields], tuple(column.name for column in ATTEMPTS.c))
     return Call(fields, attempts.get(_key(fields), ()))
 
@@ -105,7 +105,7 @@ def failures(ledger: Ledger, question: Question, most: int) -> list[Call]:
     query = select(*_columns(c, _IN_SHORT)).where(*question.of_calls(), c.outcome.in_((ERROR, LOST)))
     query = query.order_by(c.at_ms.desc(), c.request_id.desc()).limit(most)
     with ledger.reading() as connection:
-        return [Call(_read(row._mapping)) for row in connection.execute(query)]
+        return [Call(read_row(row._mapping)) for row in connection.execute(query)]
 
 
 def oldest_ms(ledger: Ledger) -> int | None:
@@ -130,7 +130,7 @@ def _attempts(
     )
     found: dict[tuple[int, str], tuple[Tree, ...]] = {}
     for row in connection.execute(query):
-        read = _read(row._mapping)
+        read = read_row(row._mapping)
         found[_key(read)] = (*found.get(_key(read), ()), read)
     return found
 
@@ -143,7 +143,7 @@ def _key(fields: Tree) -> tuple[int, str]:
     return fields["at_ms"], fields["request_id"]
 
 
-def _read(row: Mapping[Any, Any]) -> Tree:
+def read_row(row: Mapping[Any, Any]) -> Tree:
     """With what is JSON as what it says, and what stands in `more` beside it: there older rows have what has
     a column by now."""
     read = {
