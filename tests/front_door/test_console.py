@@ -29,3 +29,17 @@ def test_who_has_the_token_sees_the_first_page_and_nobody_else_does(tmp_path: Pa
         page.click("#login button")
         assert page.get_by_role("alert").inner_text() == "There is no such token."
         log_in(page, broker)
+
+
+def test_the_first_page_says_what_is_not_well_without_a_ledger_too(tmp_path: Path) -> None:
+    with Broker(tmp_path, CONFIG) as broker, browsing(broker) as page:
+        assert "All is well" in words(page) and "1 pool with 1 member" in words(page)
+        assert "No figures of calls: the ledger is off" in words(page)
+        assert page.locator("#tiles").inner_text().split()[0] == "Revision"
+        assert visit(page, "/calls") == 503
+        assert "the ledger is off: the configuration says" in words(page)
+
+        visit(page, "/")
+        broker.write({**CONFIG, "pools": [{"name": "chat", "members": [{"provider": "b", "model": "m"}]}]})
+        page.locator("#troubles", has_text="The configuration is refused").wait_for()  # by itself
+        assert "All is well" not in words(page)

@@ -88,6 +88,11 @@ def aside(work: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         return thread.submit(work, *arguments, **named).result()
 
 
+def at_width(width: int) -> dict[str, Any]:
+    """For `browsing`: a window of so many pixels."""
+    return {"viewport": {"width": width, "height": 900}}
+
+
 _ROWS = """table => {
   const seen = cell => cell.innerText.replace(/\\s+/g, " ").trim();
   const heads = [...(table.tHead?.rows[table.tHead.rows.length - 1]?.cells ?? [])].map(seen);

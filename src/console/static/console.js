@@ -14,8 +14,8 @@
 
   const busy = () => {
     const focus = document.activeElement;
-    const types = focus && main().contains(focus) && /^(INPUT|SELECT|TEXTAREA)$/.test(focus.tagName);
-    return paused || document.hidden || types || !getSelection().isCollapsed;
+    const fills = focus && main().contains(focus) && focus.closest("form");
+    return paused || document.hidden || fills || !getSelection().isCollapsed;
   };
 
   const replace = (text) => {
@@ -24,7 +24,9 @@
     const open = new Set([...main().querySelectorAll("details[open][id]")].map((one) => one.id));
     for (const one of fresh.querySelectorAll("details[id]")) one.open = one.open || open.has(one.id);
     const scrolled = [...main().querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+    const focus = main().contains(document.activeElement) ? document.activeElement.href : "";
     main().replaceWith(fresh);
+    if (focus) [...main().querySelectorAll("a")].find((one) => one.href === focus)?.focus({ preventScroll: true });
     [...main().querySelectorAll(".scroll")].forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
   };
 
