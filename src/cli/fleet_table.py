@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ..console.not_well import span_words
+from ..console.telling import span_words
 from ..revisions.fleet import Drift, Told, drift
 from .status_table import aligned, fetch
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..audit.acts import os_user
-from ..console.not_well import member_said, not_well, secret_said, span_words
+from ..console.not_well import not_well
+from ..console.telling import member_words, secret_words, span_words
 from ..core.errors import Misconfigured
 
 Tree = Mapping[str, Any]
@@ -84,7 +85,7 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
     for warning in status["warnings"]:
         yield f"warning    {warning}"
     for one in status["secrets"]:
-        if said := secret_said(one, now_s):
+        if said := secret_words(one, now_s):
             yield f"secret     {one['secret']}: {said}"
     for name, said in not_well(status):
         yield f"{name:<10} {said}"
@@ -102,7 +103,7 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
                     str(member["priority"]),
                     str(member["weight"]),
                     f"{member['weight_in_effect']:g}",
-                    _state(member, now_s),
+                    member_words(member, now_s),
                 )
             )
     yield from aligned(rows)
@@ -116,19 +117,6 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
             in_a_row = str(member["failures_in_a_row"])
             rows.append((name, in_a_row, last["cause"], str(last["status"]), ago, last["request_id"]))
         yield from aligned(rows)
-
-
-def _state(member: Tree, now_s: float) -> str:
-    """Why the member has the weight that it has."""
-    text = member_said(member, now_s)
-    envoy = member.get("envoy")
-    if envoy is None:
-        return text
-    if envoy["ejected"] and member["state"] != "ejected":
-        return f"{text}; ejected by Envoy"
-    if not envoy["ejected"] and member["state"] == "ejected":
-        return f"{text}; Envoy has let it in again"
-    return text
 
 
 def aligned(rows: Sequence[tuple[str, ...]], right: int | None = None) -> Iterable[str]:

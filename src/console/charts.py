@@ -1,4 +1,4 @@
-"""Charts as SVG, for templates: colours are the style sheet's (`k0` to `k8`), every mark has its number."""
+"""Charts as SVG, for templates: colours are the style sheet's (`k0` to `k8`); each mark has its number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 KINDS = 8  # colours; what is beyond is one group, of colour k8
-_WIDTH, _HEIGHT = 900, 250
+_LEAST = 1e-12  # less is nothing
+_WIDTH, _HEIGHT = 1200, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 6, 10, 26
 _HIT = Markup('<rect class="hit" x="{:.1f}" y="{}" width="{:.1f}" height="{}"><title>{}</title></rect>')
 _LABEL = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
@@ -96,14 +97,14 @@ def meter(share: float | None, kind: str, what: str) -> Markup:
 
 def nice(most: float) -> float:
     """The top of an axis: 1, 2, 2.5 or 5 times a power of ten, and not below `most`."""
-    if most <= 0:
+    if most < _LEAST:
         return 1.0
     power = 1.0
     while power * 10 <= most:
         power *= 10
     while power > most:
         power /= 10
-    return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= most)
+    return next((step * power for step in (1, 2, 2.5, 5) if step * power >= most), 10 * power)
 
 
 def _y(value: float, top: float) -> float:

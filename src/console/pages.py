@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jinja2
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import calls, overview
+from . import calls, overview, pools
 from .asked import Asked, Missing, Page
 from .sources import Away, Sources
 from .words import FILTERS
@@ -28,11 +28,16 @@ class Entry(NamedTuple):
     name: str
 
 
-NAVIGATION = (Entry("/", "Overview"), Entry("/calls", "Calls"))
+NAVIGATION = (
+    Entry("/", "Overview"),
+    Entry("/calls", "Calls"),
+    Entry("/pools", "Pools"),
+)
 # By the first part of the path; a page reads the rest itself.
 PAGES: Mapping[str, Show] = {
     "": overview.show,
     "calls": calls.show,
+    "pools": pools.show,
 }
 
 

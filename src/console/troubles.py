@@ -9,7 +9,8 @@ from urllib.parse import quote
 import msgspec
 
 from ..revisions.fleet import Told, drift
-from .not_well import member_said, not_well, secret_said
+from .not_well import not_well
+from .telling import member_words, secret_words
 from .words import lasting, percent, plural
 
 Tree = Mapping[str, Any]
@@ -72,7 +73,7 @@ def _pools(status: Tree, now_s: float) -> Iterator[Trouble]:
         if not out:
             continue
         serves = sum(one["weight_in_effect"] > 0 for one in members)
-        said = "; ".join(f"{one['id']}: {member_said(one, now_s)}" for one in out[:_MOST])
+        said = "; ".join(f"{one['id']}: {member_words(one, now_s)}" for one in out[:_MOST])
         said += f"; {len(out) - _MOST} more" if len(out) > _MOST else ""
         href = f"/console/pools/{quote(pool['name'], safe='')}"
         if serves:
@@ -85,7 +86,7 @@ def _pools(status: Tree, now_s: float) -> Iterator[Trouble]:
 def _secrets(status: Tree, now_s: float) -> Iterator[Trouble]:
     for one in status["secrets"]:
         # One that was just replaced is well, and so is the one before.
-        if (one["state"] != "good" or one["failures"]) and (said := secret_said(one, now_s)):
+        if (one["state"] != "good" or one["failures"]) and (said := secret_words(one, now_s)):
             kind = _BAD if one["state"] == "missing" else _WARN
             yield Trouble(kind, f"Secret {one['secret']}", said)
 
