@@ -165,7 +165,8 @@ def test_each_call_is_there_with_its_why(broker: Broker, page: Page) -> None:
 
 
 def test_filters_are_urls_and_clicks(broker: Broker, page: Page) -> None:
-    made(broker, ask("tier", customer="globex"), ask("calm", customer="globex"), ask("calm"))
+    asked = [ask("tier", customer="globex"), ask("calm", customer="globex"), ask("calm"), ask("no-such-pool")]
+    made(broker, *asked)
     assert visit(page, "/calls", {"customer": "globex"}) == 200
     assert len(rows(page, "#calls")) == 2
     assert "Looked for in the last 24 hours." in words(page)
@@ -236,7 +237,8 @@ def test_of_what_nobody_knows_the_price_the_cost_is_unknown(broker: Broker, page
     assert "The total is unknown: its model has no price: add it to prices." in words(page).replace("`", "")
 
 
-def test_a_call_that_is_not_there_is_said_so(page: Page) -> None:
+def test_a_call_that_is_not_there_is_said_so(broker: Broker, page: Page) -> None:
+    made(broker, ask("calm"))  # so that there is a ledger
     assert visit(page, "/calls/no-such-call") == 404
     assert "A call is there a moment after its end. Calls are kept for 400 d" in words(page)
 
