@@ -210,7 +210,8 @@ def outcomes_chart(found: Spend, columns: Sequence[str]) -> Chart:
         values = [found.groups.get((column, outcome), Sums()).calls for column in columns]
         if sum(values):
             shown.append(charts.Series(outcome.replace("_", " "), values, colour))
-    svg = charts.stacked(_hours(columns), shown, short, "Calls an hour by outcome, of the last 24 hours")
+    what = "Calls an hour by outcome, of the last 24 hours"
+    svg = charts.stacked(_hours(columns), shown, short, what, charts.HALF)
     return Chart(svg, tuple(Group(one.name, one.colour, short(sum(one.values))) for one in shown))
 
 
@@ -232,8 +233,9 @@ def teams_chart(found: Spend, columns: Sequence[str]) -> Chart:
         colour = charts.KINDS if name == "others" else number
         shown.append(charts.Series(name, values, colour))
         legend.append(Group(name, colour, money(sum(values), sum(unknown[team] for team in teams))))
-    told = "What calls cost an hour by team, of the last 24 hours"
-    return Chart(charts.stacked(_hours(columns), shown, lambda nano: money(int(nano)), told), tuple(legend))
+    what = "What calls cost an hour by team, of the last 24 hours"
+    svg = charts.stacked(_hours(columns), shown, lambda nano: money(int(nano)), what, charts.HALF)
+    return Chart(svg, tuple(legend))
 
 
 def _hours(columns: Sequence[str]) -> list[str]:
