@@ -53,6 +53,7 @@ def config(sims: Simulators) -> dict[str, Any]:
                 ],
             },
             {"name": "calm", "members": [{"provider": "good", "model": "m"}]},
+            {"name": "broken", "ejection": "off", "members": [{"provider": "bad", "model": "m"}]},
             {"name": "unpriced", "members": [{"provider": "good", "model": "n"}]},
         ],
         "rules": [{"name": "acme-is-calm", "match": {"customer": "acme"}, "pool": "calm"}],
@@ -244,7 +245,12 @@ def test_a_call_that_is_not_there_is_said_so(broker: Broker, page: Page) -> None
 
 
 def test_the_first_page_says_what_goes_on_and_what_is_not_well(broker: Broker, page: Page) -> None:
-    made(broker, ask("calm", key="key-spent"))
+    failed, _ = made(broker, ask("broken"), ask("calm", key="key-spent"))
+    visit(page, "/")
+    failures = rows(page, "#failures")
+    assert ("broken", "bad/m") in [(one["Asked for"], one["Member"]) for one in failures]
+    assert int(page.locator("#tiles .tile.bad .value").inner_text()) >= 1
+    assert any(": overloaded (the provider" in line for line in story(page, failed))
     visit(page, "/")
     told = words(page)
     assert "Budget of-spent: 100 % of it used or reserved: calls are denied" in told
