@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jinja2
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import overview
+from . import evaluations, fleet, overview, revisions, rollouts
 from .asked import Asked, Missing, Page
 from .sources import Away, Sources
 from .words import FILTERS
@@ -28,10 +28,20 @@ class Entry(NamedTuple):
     name: str
 
 
-NAVIGATION = (Entry("/", "Overview"),)
+NAVIGATION = (
+    Entry("/", "Overview"),
+    Entry("/revisions", "Revisions"),
+    Entry("/rollouts", "Rollouts"),
+    Entry("/evaluations", "Evaluations"),
+    Entry("/fleet", "Fleet"),
+)
 # By the first part of the path; a page reads the rest itself.
 PAGES: Mapping[str, Show] = {
     "": overview.show,
+    "revisions": revisions.show,
+    "rollouts": rollouts.show,
+    "evaluations": evaluations.show,
+    "fleet": fleet.show,
 }
 
 
