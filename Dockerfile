@@ -5,7 +5,7 @@ WORKDIR /opt/modelbroker
 COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY src ./src
 # --build-arg EXTRAS=postgres,redis,vault: what of pyproject.toml's extras the configuration needs.
-ARG EXTRAS=postgres,redis,otlp,audit
+ARG EXTRAS=postgres,redis,otlp,audit,console
 RUN pip install --no-cache-dir ".[${EXTRAS}]"
 
 # The user of the official Envoy image: both share the folder of their sockets.

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 from prometheus_client import Counter
 
-from ..core.budgets import CONCURRENCY, WARN, Budget, Charge, Fleet
+from ..core.budgets import CONCURRENCY, WARN, Budget, Charge, Fleet, Span
 from ..core.record import Record
 from ..core.usage import NOTHING
 from ..policy.budgets import DENIED, GRANTED, Accounts, Ask, Claim, Used, Verdict, most_of
@@ -55,7 +55,10 @@ class Keeper:
         self._kept = kept
         self._broker = broker
         self._now_s = now_s
+        self._since_s = now_s()
         self._denied: dict[str, int] = {}  # calls, by the budget's name
+        self._degraded: dict[str, int] = {}
+        self._parts: dict[str, dict[str, int]] = {}  # budget → part → how often it was reached
         self._firsts = Firsts(spans)
         self._warned: set[tuple[str, int]] = set()  # (account, part of its limit)
         self._fleet: tuple[Fleet | None, str | None] = (None, None)
@@ -122,6 +125,7 @@ class Keeper:
         """The call has ended: its record gets what it is charged."""
         if record.degraded_from and record.attempts_made:
             _DEGRADED.labels(record.budget).inc()
+            self._degraded[record.budget] = self._degraded.get(record.budget, 0) + 1
         if record.request_id in self.accounts.held:
             record.budgets = tuple(self.accounts.settle(record.request_id, used_by(record)))
             self._wake()
@@ -175,6 +179,8 @@ class Keeper:
                 self._warned.add(key)
                 part = f"{step.ppm / 10_000:g}%"
                 _WARNED.labels(budget.name, part).inc()
+                parts = self._parts.setdefault(budget.name, {})
+                parts[part] = parts.get(part, 0) + 1
                 log.warning(
                     "budget %s (%s): %s of it are used or reserved", budget.name, _scope(account), part
                 )
@@ -229,8 +235,9 @@ class Keeper:
 
     async def shown(self) -> dict[str, Any]:
         """Where each account stands, and budgets without one. `kept`: `here`, with all brokers in `redis`,
-        or, while that is `away`, here. `denied`: by budget, the calls to which this broker said no since it
-        began."""
+        or, while that is `away`, here. By budget, of this broker since it began (`since_s`): `denied`, the
+        calls to which it said no, `degraded`, those that it sent to another pool, and `warned`, how often
+        which part was reached."""
         kept, rows = "here", None
         if self._shared is not None:
             try:
@@ -240,14 +247,21 @@ class Keeper:
         rows = self.here() if rows is None else rows
         rows += self._unused({(row["budget"], row["unit"]) for row in rows})
         rows.sort(key=lambda row: (row["budget"], row["unit"], row["window"], row["scope"] or ""))
-        denied = {one.name: self._denied.get(one.name, 0) for one in self.budgets}
-        return {"kept": kept, "budgets": rows, "denied": dict(sorted(denied.items()))}
+        names = sorted({one.name for one in self.budgets})
+        return {
+            "kept": kept,
+            "budgets": rows,
+            "denied": {name: self._denied.get(name, 0) for name in names},
+            "degraded": {name: self._degraded.get(name, 0) for name in names},
+            "warned": {name: dict(self._parts.get(name, {})) for name in names},
+            "since_s": self._since_s,
+        }
 
     def _unused(self, used: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
         """Of those of which no account has been used."""
         now_s = self._now_s()
         return [
-            shown_row(one, None if one.by else "", 0, 0, spans(one.window, now_s).until_s)
+            shown_row(one, None if one.by else "", 0, 0, spans(one.window, now_s))
             for one in self.budgets
             if (one.name, one.unit) not in used
         ]
@@ -264,13 +278,14 @@ class Keeper:
             span = spans(budget.window, now_s)
             counted = [held for slot, held in slots.items() if slot >= span.first]
             spent, reserved = sum(one[0] for one in counted), sum(one[1] for one in counted)
-            rows.append(shown_row(budget, scope, spent, reserved, span.until_s))
+            rows.append(shown_row(budget, scope, spent, reserved, span))
         return rows
 
 
-def shown_row(budget: Budget, scope: str | None, spent: int, reserved: int, until_s: float) -> dict[str, Any]:
-    """One account, for `/budgets`. Amounts are in `unit`; `resets_s` is unix time, null where it rolls on.
-    `scope` is null where no account of the budget has been used yet."""
+def shown_row(budget: Budget, scope: str | None, spent: int, reserved: int, span: Span) -> dict[str, Any]:
+    """One account, for `/budgets`. Amounts are in `unit`; `begins_s` and `resets_s` are unix time, null where
+    it rolls on. `scope` is null where no account of the budget has been used yet. `at`: what is done at which
+    part of the limit, in percent."""
     return {
         "budget": budget.name,
         "kind": budget.kind,
@@ -281,7 +296,15 @@ def shown_row(budget: Budget, scope: str | None, spent: int, reserved: int, unti
         "denies_at": most_of(budget),
         "spent": spent if budget.unit != CONCURRENCY else 0,
         "reserved": reserved,
-        "resets_s": until_s if budget.window.unit else None,
+        "begins_s": span.slot if budget.window.unit else None,
+        "resets_s": span.until_s if budget.window.unit else None,
+        "by": budget.by,
+        "match": [
+            {"fact": one.fact, "op": one.op.value, "values": one.values, "negated": one.negated}
+            for one in budget.conditions
+        ],
+        "at": [{"percent": one.ppm / 10_000, "do": one.action, "pool": one.pool} for one in budget.steps],
+        "borrows_from": budget.lender or None,
     }
 
 

@@ -32,6 +32,7 @@ NO_ROUTES: Routes = MappingProxyType({})
 # Query → status, content type, text.
 Stats = Callable[[str], tuple[int, str, bytes]]
 _MOST_BODY = 16 << 20
+_PATHS = "/console, /status, /budgets, /healthz, /ready, /metrics, /metrics/envoy"
 _MOST_FORM = 64 << 10
 Console = Callable[[Came], Answer]
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
@@ -124,6 +125,13 @@ class _Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _is_for(self, console: Console | None, path: str) -> bool:
+        """Was this a matter of the console's? Then it is answered."""
+        if console is None or not is_console(path):
+            return False
+        self._to_console(console)
+        return True
+
     def _to_console(self, console: Console) -> None:
         size = self._size()
         if size > _MOST_FORM:
@@ -141,8 +149,12 @@ class _Answering(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def _size(self) -> int:
+        """Of the body: 0 where nothing that can be read says it."""
         said = self.headers.get("content-length") or "0"
-        return int(said) if said.isascii() and said.isdecimal() else _MOST_BODY + 1
+        if said.isascii() and said.isdecimal():
+            return int(said)
+        self.close_connection = True  # what is not read is no next request
+        return 0
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
@@ -160,8 +172,7 @@ def _handler(
     class Handler(_Answering):
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
-            if console is not None and is_console(path):
-                self._to_console(console)
+            if self._is_for(console, path):
                 return
             match path:
                 case "/status":
@@ -191,22 +202,18 @@ def _handler(
                     self._route(more, path, query, b"")
                 case path:
                     paths = [each for method, each in more if method == "GET"]
-                    known = ", ".join(
-                        ["/status, /budgets, /healthz, /ready, /metrics, /metrics/envoy", *paths]
-                    )
+                    known = ", ".join([_PATHS, *paths])
                     self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
 
         def do_POST(self) -> None:
             path, _, query = self.path.partition("?")
-            if console is not None and is_console(path):
-                self._to_console(console)
+            if self._is_for(console, path):
                 return
             if self.headers.get("origin"):  # any page that an operator has open could send it
                 self._answer(403, "text/plain", b"commands are not taken from web pages\n")
                 return
             if ("POST", path) in more:
-                size = int(self.headers.get("content-length") or 0)
-                self._route(more, path, query, self.rfile.read(min(size, _MOST_BODY)))
+                self._route(more, path, query, self.rfile.read(min(self._size(), _MOST_BODY)))
                 return
             if path != "/forget":
                 known = ", ".join(["/forget", *(each for method, each in more if method == "POST")])

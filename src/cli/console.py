@@ -63,10 +63,9 @@ class ConsoleKeeper(ChildKeeper[Settings]):
     """`configured` says what holds from now on, `render` gives a page, and starts the process where there is
     none. The socket between the two is this one's, so that a question waits for a process that begins."""
 
-    def __init__(self, state_dir: Path, key: bytes) -> None:
-        """`key`: of what is sealed here; sessions are signed with one that follows from it."""
+    def __init__(self, state_dir: Path) -> None:
         super().__init__("the console", log, _ENDS_WITHIN_S)
-        self._state_dir, self._signer = state_dir, Signer(key)
+        self._state_dir, self._signer = state_dir, Signer()
         self._access = NO_ACCESS
         self._settings: Settings | None = None
         self._admin = ""
@@ -77,10 +76,11 @@ class ConsoleKeeper(ChildKeeper[Settings]):
         self._socket: socket.socket | None = None
 
     def door(self, told: Told) -> Door:
-        return Door(self._signer, lambda: self._access, self.render, told)
+        return Door(self._signer, self._access_now, self.render, told)
 
     def configured(self, catalog: Catalog, resolved: Resolved, access: Access) -> None:
-        self._access = self._with_state_token(access, catalog.console)
+        self._access = access
+        self._access_now()  # the token is there for whoever looks for it
         url, why = resolved.ledger_url, resolved.ledger_why
         if catalog.ledger.is_on and not why:
             url = url or default_url(self._state_dir)
@@ -95,14 +95,16 @@ class ConsoleKeeper(ChildKeeper[Settings]):
         else:
             self._set(None)
 
-    def _with_state_token(self, access: Access, console: Console) -> Access:
-        if console.users or access.why_not:
+    def _access_now(self) -> Access:
+        """With the token of the state folder, where nobody has one of his own. It is read each time: whoever
+        removes it ends its sessions, and there is a new one."""
+        access = self._access
+        if access.users or access.why_not:
             return access
         try:
             token = state_token(self._state_dir)
         except (OSError, ValueError) as error:
             why = f"its token can't be kept in {self._state_dir / TOKEN_FILE}: {error}"
-            log.error("nobody can log in to the console: %s", why)
             return msgspec.structs.replace(access, why_not=why)
         return msgspec.structs.replace(access, users={TOKEN_USER: (token,)})
 

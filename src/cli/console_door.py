@@ -122,7 +122,7 @@ class Door:
 
     def _session(self, came: Came, access: Access) -> Session | None:
         try:
-            held = SimpleCookie(came.headers.get("cookie", "")).get(_COOKIE)
+            held = SimpleCookie(came.headers.get("cookie", "")).get(_cookie_name(came))
         except CookieError:
             return None
         return self._signer.read(access, held.value, time.time()) if held is not None else None
@@ -189,7 +189,13 @@ def _safe(to: str) -> str:
 
 def _cookie(came: Came, value: str, lives_s: int) -> str:
     secure = "; Secure" if came.headers.get("x-forwarded-proto") == "https" else ""
-    return f"{_COOKIE}={value}; Path={ROOT}; Max-Age={lives_s}; HttpOnly; SameSite=Lax{secure}"
+    return f"{_cookie_name(came)}={value}; Path={ROOT}; Max-Age={lives_s}; HttpOnly; SameSite=Lax{secure}"
+
+
+def _cookie_name(came: Came) -> str:
+    """Cookies know no ports, and a machine may have several brokers."""
+    port = came.headers.get("host", "").rpartition(":")[2]
+    return f"{_COOKIE}_{port}" if port.isascii() and port.isdecimal() else _COOKIE
 
 
 def _redirect(to: str, more: Mapping[str, str] | None = None) -> Answer:

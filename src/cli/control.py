@@ -157,7 +157,7 @@ class ControlPlane:
             settle=self._budgets.settle,
         )
         self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
-        self._console = ConsoleKeeper(options.state_dir, seal)
+        self._console = ConsoleKeeper(options.state_dir)
         parts = {
             "secrets": self._secrets.status,
             "records": lambda: self._record_file.status(self._writer.waiting),

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ..console.telling import span_words
 from ..revisions.fleet import Drift, Told, drift
 from ..revisions.fleet_words import agreement_words, state_words
-from .status_table import aligned, fetch, span_words
+from .status_table import aligned, fetch
 
 _HEAD = ("BROKER", "HOST", "VERSION", "SERVES", "COMMIT", "FOR", "STATE")
 

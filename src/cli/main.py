@@ -17,6 +17,7 @@ from ..settings import SettingsError
 from . import (
     audit_parser,
     commands,
+    console_parser,
     eval_parser,
     ledger_parser,
     revision_parser,
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     audit_parser.add(commands_of, _command)
     simulate_parser.add(commands_of, _command)
     revision_parser.add(commands_of, _command)
+    console_parser.add(commands_of, _command)
     _mock(commands_of)
     _status(commands_of)
     _budgets(commands_of)

@@ -16,8 +16,9 @@ from ..core.prices import dollars
 from ..ledger.differences import Entry, Side
 from ..ledger.invoices import Invoice, read
 from ..ledger.reconcile import Reconciled, reconcile
+from ..ledger.told import amount, amounts
 from .ledger_access import Progress, opened
-from .spend import amount, amounts, money
+from .spend import money
 from .status_table import aligned
 
 

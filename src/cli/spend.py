@@ -13,8 +13,9 @@ from typing import Any
 from ..core.errors import Misconfigured
 from ..core.prices import PriceBook, dollars
 from ..ledger.elsewhere import Compared, Elsewhere, elsewhere
-from ..ledger.questions import CLIENTS, OF_TIME, Question
+from ..ledger.questions import OF_TIME, Question
 from ..ledger.spend import Spend, Sums, spend
+from ..ledger.told import amount, amounts, dearest, fields_of
 from .ledger_access import Opened, Progress, moment, nothing_matches, opened
 from .status_table import aligned
 
@@ -34,9 +35,8 @@ def print_spend(options: SpendOptions) -> int:
     line."""
     progress = Progress()
     asked = options.question
-    is_clients = "purpose" not in asked.by and "purpose" not in asked.where
-    if is_clients:
-        options = replace(options, question=replace(asked, where={**asked.where, **CLIENTS}))
+    if asked.is_of_all:
+        options = replace(options, question=asked.of_clients())
     with opened(options.config, options.state_dir) as found:
         if options.as_member:
             book = _book_of(options.as_member, found)
@@ -44,7 +44,7 @@ def print_spend(options: SpendOptions) -> int:
         else:
             there = None
         sums = spend(found.ledger, options.question, failovers=options.failovers, heard=progress)
-        besides = _besides(found, asked) if is_clients else {}
+        besides = _besides(found, asked) if asked.is_of_all else {}
         nothing = "" if sums.total.calls or besides else nothing_matches(found.ledger, asked)
         progress.end()
     if nothing:
@@ -89,7 +89,7 @@ class Shown:
         groups = self.spend.groups
         if self.spend.question.by[:1] and self.spend.question.by[0] in OF_TIME:
             return sorted(groups)
-        return sorted(groups, key=lambda key: (-groups[key].cost, -groups[key].unknown, key))
+        return dearest(groups)
 
 
 def _print_table(shown: Shown) -> None:
@@ -169,18 +169,7 @@ def signed(nano: int) -> str:
 
 
 def _fields_of(sums: Sums, compared: Compared | None, failovers: bool) -> dict[str, Any]:
-    """Counts as they are; money in nano-dollars and in dollars, as text that is exact."""
-    counts = ("calls", "input", "cache_read", "cache_write", "output")
-    told: dict[str, Any] = {name: getattr(sums, name) for name in counts}
-    told |= amounts("cost", sums.cost + sums.at_least, sums.unknown) | {"unknown": sums.unknown}
-    told["cache_hits"] = sums.cache_hits
-    told |= amounts("saved", sums.saved, sums.saved_unknown) | {"saved_unknown": sums.saved_unknown}
-    if failovers:
-        told["vain"] = sums.vain
-        told |= amounts("vain_cost", sums.vain_cost, sums.vain_unknown) | {"vain_unknown": sums.vain_unknown}
-        told["hedges"] = sums.hedges
-        told |= amounts("hedge_cost", sums.hedge_cost, sums.hedge_unknown)
-        told["hedge_unknown"] = sums.hedge_unknown
+    told = fields_of(sums, failovers=failovers)
     if compared is not None:
         told |= amounts("as_cost", compared.cost, compared.unknown) | {"as_unknown": compared.unknown}
         told["as_both"] = compared.both
@@ -188,17 +177,6 @@ def _fields_of(sums: Sums, compared: Compared | None, failovers: bool) -> dict[s
         for name, nano in (("here", compared.here), ("there", compared.there)):
             told |= amount(f"as_{name}", None if none else nano)
     return told
-
-
-def amounts(name: str, known: int, unknown: int) -> dict[str, Any]:
-    """An amount, null where a part of it is unknown, and what of it is known."""
-    return amount(name, None if unknown else known) | amount(f"{name}_known", known)
-
-
-def amount(name: str, nano: int | None) -> dict[str, Any]:
-    if nano is None:
-        return {f"{name}_nano": None, f"{name}_usd": None}
-    return {f"{name}_nano": nano, f"{name}_usd": dollars(nano) if nano >= 0 else f"-{dollars(-nano)}"}
 
 
 def _lines(shown: Shown) -> Iterable[tuple[Sequence[str], Mapping[str, Any]]]:

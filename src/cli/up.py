@@ -31,6 +31,7 @@ from ..envoyapi.loader import envoy_binary
 from ..records.undecided import FILE_NAME as UNDECIDED_FILE
 from ..settings import SettingsError
 from ..xds.bootstrap import DRAIN_S, BootstrapOptions, bootstrap
+from .console_link import link_of
 from .envoy_admin import EnvoyAdmin, http_get_status
 from .runtime import ANY_PROVIDER, Overrides, Ready, prepare
 from .secrets import new_box
@@ -198,10 +199,12 @@ class _Supervisor:
             if not self._stop.is_set():
                 scheme = "https" if self._is_tls else "http"
                 log.info("admin http://127.0.0.1:%d/status", self._admin_port)
+                log.info("console http://127.0.0.1:%d/console", self._admin_port)
                 url = f"{scheme}://{self._host()}:{self._port}"
                 print(f"ready {url}", flush=True)
                 if self._greets and self._options.greet_key:
-                    print(greeting(url, self._options.greet_key, self._a_pool), flush=True)
+                    look = link_of(self._options.state_dir, f"http://127.0.0.1:{self._admin_port}")
+                    print(greeting(url, self._options.greet_key, self._a_pool, look), flush=True)
             await self._stop.wait()
             await self._drain()
             envoy.cancel()
@@ -416,7 +419,7 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def greeting(url: str, key: str, pool: str) -> str:
+def greeting(url: str, key: str, pool: str, look: str) -> str:
     """Lines that work as pasted, for someone who sees the broker for the first time."""
     body = f'{{"model": "{pool}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
@@ -429,6 +432,8 @@ Key to use: {key}
 curl {url}/v1/chat/completions {headers} -d '{body}'
 
 {sys.executable} -c "{program}"
+
+Look: {look}
 
 Edit the configuration while it runs; Ctrl-C ends it.
 """

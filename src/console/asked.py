@@ -29,5 +29,12 @@ class Page(NamedTuple):
     every_s: int = 0
 
 
+class Download(NamedTuple):
+    """What is no page, but a file."""
+
+    content_type: str
+    body: bytes
+
+
 class Missing(LookupError):
     """There is no such page, pool, call …: its text says what there is not."""

@@ -1,4 +1,4 @@
-"""Charts as SVG, for templates: colours are the style sheet's (`k0` to `k8`), every mark has its number."""
+"""Charts as SVG, for templates: colours are the style sheet's (`k0` to `k8`); each mark has its number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 KINDS = 8  # colours; what is beyond is one group, of colour k8
-_WIDTH, _HEIGHT = 900, 250
+_LEAST = 1e-12  # less is nothing
+_WIDTH, _HEIGHT = 1200, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 6, 10, 26
 _HIT = Markup('<rect class="hit" x="{:.1f}" y="{}" width="{:.1f}" height="{}"><title>{}</title></rect>')
 _LABEL = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
@@ -23,10 +24,14 @@ class Series(NamedTuple):
 
 
 def stacked(
-    columns: Sequence[str], series: Sequence[Series], told: Callable[[float], str], what: str
+    columns: Sequence[str],
+    series: Sequence[Series],
+    told: Callable[[float], str],
+    what: str,
+    titles: Sequence[str] = (),
 ) -> Markup:
     """Bars, a column each, with the series upon one another; `told` writes a value, `what` says to
-    those who can't see what it is of."""
+    those who can't see what it is of. `titles`: what columns are called where there is room."""
     totals = [sum(one.values[at] for one in series) for at in range(len(columns))]
     top = nice(max(totals, default=0))
     wide = (_WIDTH - _LEFT - _RIGHT) / max(len(columns), 1)
@@ -43,7 +48,7 @@ def stacked(
             rects.append(f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{bar:.1f}" height="{high:.1f}"/>')
             floors[at] += value
         parts.append(f'<g class="k{one.colour}">{"".join(rects)}</g>')
-    for at, column in enumerate(columns):
+    for at, column in enumerate(titles or columns):
         rows = [f"{one.name}: {told(one.values[at])}" for one in reversed(series) if one.values[at]]
         title = "\n".join([f"{column}: {told(totals[at])}", *rows])
         parts.append(_hit(at, wide, title))
@@ -97,14 +102,14 @@ def meter(share: float | None, kind: str, what: str) -> Markup:
 
 def nice(most: float) -> float:
     """The top of an axis: 1, 2, 2.5 or 5 times a power of ten, and not below `most`."""
-    if most <= 0:
+    if most < _LEAST:
         return 1.0
     power = 1.0
     while power * 10 <= most:
         power *= 10
     while power > most:
         power /= 10
-    return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= most)
+    return next((step * power for step in (1, 2, 2.5, 5) if step * power >= most), 10 * power)
 
 
 def _y(value: float, top: float) -> float:

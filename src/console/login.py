@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-_MARK_BYTES = 12
+_SALT = b"modelbroker: sessions of the console"
+_MOST_KEYS = 1_000
 _LATER_S = 60.0  # clocks of a fleet's brokers may differ by that
 
 
@@ -37,46 +38,54 @@ class Session(NamedTuple):
 
 
 class Signer:
-    """`key`: what sessions are signed with; a new one ends them all."""
+    """Sessions are signed with a key that follows from their token: so they are good at every broker of a
+    fleet that knows it, over restarts, and end with it. From any thread."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = hmac.digest(key, b"sessions of the console", hashlib.sha256)
+    def __init__(self) -> None:
+        self._keys: dict[str, bytes] = {}
 
     def user_of(self, access: Access, token: str) -> str | None:
         """Whose token it is. Takes as long for a wrong one as for a right one."""
-        mark, found = self._mark(token), None
+        said, found = _digest(token), None
         for user, tokens in access.users.items():
             for good in tokens:
-                if hmac.compare_digest(self._mark(good), mark):
+                if hmac.compare_digest(_digest(good), said):
                     found = user
         return found
 
     def begin(self, user: str, token: str, now_s: float) -> str:
         """What the browser is to hold."""
-        said = msgspec.json.encode((user, int(now_s), self._mark(token).hex()))
-        return f"{_text(said)}.{_text(self._sign(said))}"
+        said = msgspec.json.encode((user, int(now_s)))
+        return f"{_text(said)}.{_text(self._sign(token, said))}"
 
     def read(self, access: Access, held: str, now_s: float) -> Session | None:
         """None: it is none of ours, is over, or its token is no longer good."""
-        said, _, signature = held.partition(".")
+        text, _, signature = held.partition(".")
         try:
-            raw = _bytes(said)
-            if not hmac.compare_digest(self._sign(raw), _bytes(signature)):
-                return None
-            user, began_s, mark = msgspec.json.decode(raw, type=tuple[str, int, str])
+            said, signed = _bytes(text), _bytes(signature)
+            user, began_s = msgspec.json.decode(said, type=tuple[str, int])
         except ValueError:
             return None
         if not -_LATER_S <= now_s - began_s <= access.session_s:
             return None
-        marks = {self._mark(token).hex() for token in access.users.get(user, ())}
-        return Session(user, began_s) if mark in marks else None
+        tokens = access.users.get(user, ())
+        if any(hmac.compare_digest(self._sign(token, said), signed) for token in tokens):
+            return Session(user, began_s)
+        return None
 
-    def _mark(self, token: str) -> bytes:
-        """Tells tokens apart, and does not tell them."""
-        return hmac.digest(self._key, b"token:" + token.encode(), hashlib.sha256)[:_MARK_BYTES]
+    def _sign(self, token: str, said: bytes) -> bytes:
+        return hmac.digest(self._key(token), said, hashlib.sha256)
 
-    def _sign(self, said: bytes) -> bytes:
-        return hmac.digest(self._key, b"session:" + said, hashlib.sha256)
+    def _key(self, token: str) -> bytes:
+        """Slow to make: who has got hold of a session must not find out its token by trying."""
+        key = self._keys.get(token)
+        if key is None:
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            key = self._keys[token] = hashlib.scrypt(
+                token.encode(), salt=_SALT, n=1 << 14, r=8, p=1, dklen=32
+            )
+        return key
 
 
 def may_reach(peer: str, networks: Sequence[str]) -> bool:
@@ -112,6 +121,10 @@ class Attempts:
 
     def _recent(self, peer: str, now_s: float) -> list[float]:
         return [at_s for at_s in self._failed.get(peer, ()) if now_s - at_s < self.WITHIN_S]
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _text(said: bytes) -> str:

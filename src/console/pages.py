@@ -10,14 +10,14 @@ from typing import NamedTuple
 import jinja2
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import evaluations, fleet, overview, revisions, rollouts
-from .asked import Asked, Missing, Page
+from . import budgets, evaluations, fleet, overview, pools, revisions, rollouts, spend
+from .asked import Asked, Download, Missing, Page
 from .sources import Away, Sources
 from .words import FILTERS
 
 log = logging.getLogger("modelbroker.console")
 
-Show = Callable[[Asked, Sources], Page]
+Show = Callable[[Asked, Sources], Page | Download]
 _HTML = "text/html; charset=utf-8"
 
 
@@ -30,6 +30,9 @@ class Entry(NamedTuple):
 
 NAVIGATION = (
     Entry("/", "Overview"),
+    Entry("/pools", "Pools"),
+    Entry("/spend", "Spend"),
+    Entry("/budgets", "Budgets"),
     Entry("/revisions", "Revisions"),
     Entry("/rollouts", "Rollouts"),
     Entry("/evaluations", "Evaluations"),
@@ -38,6 +41,10 @@ NAVIGATION = (
 # By the first part of the path; a page reads the rest itself.
 PAGES: Mapping[str, Show] = {
     "": overview.show,
+    "pools": pools.show,
+    "budgets": budgets.show,
+    "spend": spend.show,
+    "spend.csv": spend.download,
     "revisions": revisions.show,
     "rollouts": rollouts.show,
     "evaluations": evaluations.show,
@@ -56,13 +63,15 @@ class Pages:
         """(status, content type, body)."""
         try:
             page = self._page(asked)
+            if isinstance(page, Download):
+                return 200, page.content_type, page.body
             return page.status, _HTML, self._render(asked, page)
         except Exception:
             log.exception("the page %.200s failed", asked.path)
             said = "This page failed, which is a defect of the broker's: its log has more."
             return 500, _HTML, self._render(asked, Page("wrong.html", {"title": "Failed", "said": said}, 500))
 
-    def _page(self, asked: Asked) -> Page:
+    def _page(self, asked: Asked) -> Page | Download:
         show = PAGES.get(asked.path.strip("/").partition("/")[0])
         try:
             if show is None:

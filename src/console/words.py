@@ -46,7 +46,9 @@ def money(nano: int | None, unknown: int = 0) -> str:
 
 def exact(nano: int | None) -> str:
     """To the last digit: for what stands behind a number."""
-    return "unknown" if nano is None else f"${dollars(nano)}"
+    if nano is None:
+        return "unknown"
+    return f"−${dollars(-nano)}" if nano < 0 else f"${dollars(nano)}"
 
 
 def percent(share: float | None) -> str:

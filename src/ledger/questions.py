@@ -101,6 +101,7 @@ OF_TIME = ("hour", "day", "month")
 FILTERS = tuple(name for name in DIMENSIONS if name not in OF_TIME)
 _SAME_CALL = and_(CALLS.c.request_id == ATTEMPTS.c.request_id, CALLS.c.at_ms == ATTEMPTS.c.at_ms)
 WITH_ATTEMPTS: FromClause = CALLS.outerjoin(ATTEMPTS, _SAME_CALL)
+TRIED: FromClause = ATTEMPTS.join(CALLS, _SAME_CALL)
 WITH_ANSWERS: FromClause = CALLS.outerjoin(ATTEMPTS, and_(_SAME_CALL, ATTEMPTS.c.answered))
 
 
@@ -118,6 +119,14 @@ class Question:
     @property
     def needs_attempts(self) -> bool:
         return any(name in OF_ATTEMPTS for name in (*self.by, *self.where))
+
+    @property
+    def is_of_all(self) -> bool:
+        """Nothing is asked of what calls were for: then whoever asks means clients' calls."""
+        return "purpose" not in self.by and "purpose" not in self.where
+
+    def of_clients(self) -> Question:
+        return replace(self, where={**self.where, **CLIENTS})
 
     def conditions(self, span: tuple[int, int]) -> list[ColumnElement[bool]]:
         kept: list[ColumnElement[bool]] = [CALLS.c.at_ms >= span[0], CALLS.c.at_ms < span[1]]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, FromClause, case, func, select
 
 from .database import Ledger
-from .questions import IS_HIT, WITH_ATTEMPTS, Question, spans_of
+from .questions import IS_HIT, TRIED, WITH_ATTEMPTS, Question, spans_of
 from .tables import ATTEMPTS, CALLS
 
 Heard = Callable[[int, int], None]  # of how many steps so many are done
@@ -44,8 +45,20 @@ class Sums:
     hedge_unknown: int = 0
 
     def add(self, other: Sums) -> None:
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def known(self) -> int:
+        """What is known of the cost of all."""
+        return self.cost + self.at_least
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.cache_read + self.cache_write + self.output
+
+
+_NAMES = tuple(one.name for one in fields(Sums))
 
 
 @dataclass(slots=True)
@@ -57,28 +70,75 @@ class Spend:
     total: Sums = field(default_factory=Sums)
 
 
+@dataclass(slots=True)
+class Figures:
+    """The same as bare numbers, which are added up faster: of each group one for each of `names`."""
+
+    names: tuple[str, ...]
+    groups: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+
+    def add(self, key: tuple[str, ...], numbers: list[int]) -> None:
+        known = self.groups.get(key)
+        self.groups[key] = numbers if known is None else list(map(operator.add, known, numbers))
+
+    def sums(self, numbers: Iterable[int]) -> Sums:
+        return Sums(**dict(zip(self.names, numbers, strict=True)))
+
+    def spend(self, question: Question) -> Spend:
+        groups = {key: self.sums(numbers) for key, numbers in self.groups.items()}
+        total = map(sum, zip(*self.groups.values(), strict=True)) if groups else [0] * len(self.names)
+        return Spend(question, groups, self.sums(total))
+
+
 def spend(
     ledger: Ledger, question: Question, *, failovers: bool = False, heard: Heard | None = None
 ) -> Spend:
     """`failovers`: also what attempts in vain and hedges cost."""
-    result = Spend(question)
+    return figures(ledger, question, failovers=failovers, heard=heard).spend(question)
+
+
+def figures(
+    ledger: Ledger, question: Question, *, failovers: bool = False, heard: Heard | None = None
+) -> Figures:
     each = failovers or question.needs_attempts
-    names, columns = zip(*(_each_attempt(failovers) if each else _each_call()).items(), strict=True)
+    columns = _each_attempt(failovers) if each else _each_call()
+    return _gathered(ledger, question, columns, WITH_ATTEMPTS if each else CALLS, heard)
+
+
+def in_vain(ledger: Ledger, question: Question, *, heard: Heard | None = None) -> Spend:
+    """What attempts in vain and hedges cost, and nothing else: as `spend` has it with `failovers`, but for
+    less work, since they are few."""
+    return _gathered(ledger, question, _failovers(), TRIED, heard).spend(question)
+
+
+def _gathered(
+    ledger: Ledger,
+    question: Question,
+    columns: Mapping[str, ColumnElement[Any]],
+    source: FromClause,
+    heard: Heard | None,
+) -> Figures:
+    result = Figures(tuple(columns))
     groups = question.groups()
     with ledger.reading() as connection:
         spans = spans_of(connection, question)
         for number, span in enumerate(spans):
-            query = select(*groups, *columns).select_from(WITH_ATTEMPTS if each else CALLS)
+            query = select(*groups, *columns.values()).select_from(source)
             query = query.where(*question.conditions(span)).group_by(*groups)
+            if source is TRIED:
+                query = query.where(*_vain_of(span))
             for row in connection.execute(query):
-                told = dict(zip(names, (int(value or 0) for value in row[len(groups) :]), strict=True))
-                sums = Sums(**told)
-                if groups or any(told.values()):  # also attempts in vain of calls that others answered
-                    result.groups.setdefault(question.key(row), Sums()).add(sums)
-                    result.total.add(sums)
+                told = [int(value or 0) for value in row[len(groups) :]]
+                if groups or any(told):  # also attempts in vain of calls that others answered
+                    result.add(question.key(row), told)
             if heard is not None:
                 heard(number + 1, len(spans))
     return result
+
+
+def _vain_of(span: tuple[int, int]) -> list[ColumnElement[bool]]:
+    a = ATTEMPTS.c
+    return [a.at_ms >= span[0], a.at_ms < span[1], ~a.answered, a.member != ""]
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -127,8 +187,12 @@ def _each_attempt(failovers: bool) -> dict[str, ColumnElement[Any]]:
         "saved": _sum_where(ends, c.saved_nano),
         "saved_unknown": _count(ends & IS_HIT & c.saved_nano.is_(None)),
     }
-    if not failovers:
-        return found
+    return found | _failovers() if failovers else found
+
+
+def _failovers() -> dict[str, ColumnElement[Any]]:
+    a = ATTEMPTS.c
+    found: dict[str, ColumnElement[Any]] = {}
     told = ~a.answered & (a.member != "")
     for name, which in (("vain", told & ~a.hedge), ("hedge", told & a.hedge)):
         found |= {

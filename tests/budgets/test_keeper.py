@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from modelbroker.budgets import Keeper
 from modelbroker.budgets.keeper import LOST_AFTER_S
 from modelbroker.core.budgets import Budget, Step, Window
+from modelbroker.core.catalog import Condition, Op
 from modelbroker.core.opened import Opened
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Attempt, Record
@@ -181,6 +183,29 @@ def test_degraded_are_those_that_were_sent_on(caplog: pytest.LogCaptureFixture) 
         ended.degraded_from, ended.budget = "p", "far"
         keeper.settle(ended)
     assert degraded() == before + 1
+    assert asyncio.run(keeper.shown())["degraded"] == {"far": 1}
+
+
+def test_what_is_done_at_which_part_and_how_often_it_was_is_shown() -> None:
+    steps = (Step(500_000, "warn"), Step(900_000, "degrade", "q"), Step(1_000_000, "deny"))
+    condition = Condition("team", Op.IN, ("a", "b"))
+    budget = Budget("b", 10, "calls", DAY, ("user",), (condition,), steps=steps, lender="c")
+    keeper = keeper_of(Clock())
+    keeper.configured([budget])
+    for name in range(6):
+        keeper.reserve(Ask(f"{name}", (Claim(seat_of(budget, "user=x"), 1, None),), 1_800_000_000.0))
+    shown = json.loads(json.dumps(asyncio.run(keeper.shown())))
+    assert (shown["warned"], shown["degraded"], shown["denied"]) == ({"b": {"50%": 1}}, {"b": 0}, {"b": 0})
+    assert shown["since_s"] == 1_800_000_000.0
+    (row,) = shown["budgets"]
+    assert row["at"] == [
+        {"percent": 50, "do": "warn", "pool": ""},
+        {"percent": 90, "do": "degrade", "pool": "q"},
+        {"percent": 100, "do": "deny", "pool": ""},
+    ]
+    assert row["match"] == [{"fact": "team", "op": "in", "values": ["a", "b"], "negated": False}]
+    assert (row["by"], row["borrows_from"]) == (["user"], "c")
+    assert row["begins_s"] == row["resets_s"] - 86_400 <= 1_800_000_000
 
 
 def test_budgets_without_an_account_are_shown_too() -> None:

@@ -1,0 +1,51 @@
+"""`modelbroker console`: where the console is, and the token that logs in to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.errors import Misconfigured
+from ..dialects import BUILT, DEVIATIONS, KNOWN
+from ..settings import compile_texts
+from .console_door import ROOT, TOKEN_FILE
+from .sources import read_texts
+from .state import state_folder_of
+
+
+def link(admin: str, token: str = "") -> str:
+    """`token` stands behind `#`, which no browser sends: it is in no log of a server."""
+    return f"{admin.rstrip('/')}{ROOT}" + (f"/login#{token}" if token else "")
+
+
+def link_of(folder: Path, admin: str) -> str:
+    """With the token in this state folder, where there is one."""
+    try:
+        return link(admin, (folder / TOKEN_FILE).read_text(encoding="ascii").strip())
+    except (OSError, ValueError):
+        return link(admin)
+
+
+def print_link(config: Path | str, state_dir: Path | None, admin: str) -> int:
+    """0. Misconfigured where there is no console, or nobody has looked for its token yet."""
+    catalog = compile_texts(read_texts(config), dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
+    if not catalog.console.enabled:
+        raise Misconfigured(
+            500, "no_console", "the configuration says `console: {enabled: false}`: there is none"
+        )
+    if catalog.console.users:
+        names = ", ".join(user.name for user in catalog.console.users)
+        print(f"{link(admin)}\nlog in with the token of one of {names}: `console.users` says where it is")
+        return 0
+    folder = state_folder_of(state_dir, config)
+    path = folder / TOKEN_FILE
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        told = (
+            f"{path} can't be read ({error.strerror}): it is there once a broker with this state folder runs"
+        )
+        raise Misconfigured(
+            500, "no_console_token", f"{told}; give its --state-dir where it has one"
+        ) from None
+    print(link(admin, token))
+    return 0
