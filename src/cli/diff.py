@@ -6,18 +6,16 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 
 from ..changes import ADDED, REMOVED, Change, changes
-from ..changes.written import listing
+from ..changes.told import by_section, counted, is_one, plain, whom_of
 from ..core.errors import Misconfigured
-from ..dialects import BUILT, DEVIATIONS, KNOWN
-from ..settings import Loaded, SettingsError, compile_texts
+from ..revisions.compiled import compiled
+from ..settings import Loaded, SettingsError
 from .outputs import written
 from .sources import texts_of
 
 _SIGNS = {ADDED: "+", REMOVED: "-"}
-_TITLES = {"rate_limits": "rate limits"}
 
 
 def run_diff(options: argparse.Namespace) -> int:
@@ -35,20 +33,8 @@ def run_diff(options: argparse.Namespace) -> int:
 
 def loaded_of(texts: Mapping[str, str], given: str) -> Loaded:
     """SettingsError with all that is wrong, and which of the two it is."""
-    from .prices import price_list_here
-
-    price_list, _ = price_list_here()
-    now_s = int(time.time())
     try:
-        return compile_texts(
-            texts,
-            dialects=KNOWN,
-            built=BUILT,
-            deviations=DEVIATIONS,
-            price_list=price_list,
-            priced_at_s=now_s,
-            warned_at_s=now_s,
-        )
+        return compiled(texts, int(time.time()))
     except SettingsError as error:
         raise Misconfigured(500, "refused", f"{given} is no good configuration\n{error}") from None
 
@@ -64,16 +50,16 @@ def _text(found: Sequence[Change], revisions: tuple[str, str]) -> Iterator[str]:
     if not found:
         yield _same(revisions)
         return
-    yield f"{revisions[0]} → {revisions[1]}: {_counted(found)}"
-    for section, those in _by_section(found):
+    yield f"{revisions[0]} → {revisions[1]}: {counted(found)}"
+    for section, those in by_section(found):
         yield ""
         yield section
         for change in those:
             sign = _SIGNS.get(change.kind, "~")
-            if change.name == change.section:  # there is one of it
+            if is_one(change):  # there is one of it
                 yield from (f"  {sign} {plain(line)}" for line in change.what)
                 continue
-            yield f"  {sign} {plain(change.name)}{_whom(change, '   (', ')')}"
+            yield f"  {sign} {plain(change.name)}{_around(plain(whom_of(change)))}"
             yield from (f"      {plain(line)}" for line in change.what)
 
 
@@ -85,16 +71,16 @@ def _markdown(found: Sequence[Change], revisions: tuple[str, str]) -> Iterator[s
     if not found:
         yield _same(revisions)
         return
-    yield f"`{revisions[0]}` → `{revisions[1]}`: {_counted(found)}"
+    yield f"`{revisions[0]}` → `{revisions[1]}`: {counted(found)}"
     yield ""
     yield "| | what | for whom |"
     yield "|---|---|---|"
-    for section, those in _by_section(found):
+    for section, those in by_section(found):
         for change in those:
             what = "<br>".join(map(as_markdown, change.what))
-            name = section if change.name == change.section else f"{section}: **{as_markdown(change.name)}**"
+            name = section if is_one(change) else f"{section}: **{as_markdown(change.name)}**"
             kind = "" if change.kind not in _SIGNS else f" ({change.kind})"
-            yield f"| {name}{kind} | {what} | {as_markdown(_whom(change) or '')} |"
+            yield f"| {name}{kind} | {what} | {as_markdown(whom_of(change))} |"
 
 
 def json_of(found: Sequence[Change], revisions: tuple[str, str]) -> str:
@@ -121,26 +107,8 @@ def _same(revisions: tuple[str, str]) -> str:
     return f"nothing is different: both are {revisions[1]}"
 
 
-def _counted(found: Sequence[Change]) -> str:
-    count = f"{len(found)} change{'s' if len(found) > 1 else ''}"
-    if any(change.everybody for change in found):
-        return count
-    whom = frozenset().union(*(change.whom for change in found))
-    return f"{count}, for {listing(sorted(whom))}" if whom else f"{count}, for nobody"
-
-
-def _by_section(found: Sequence[Change]) -> Iterator[tuple[str, list[Change]]]:
-    for section, those in groupby(found, key=lambda change: change.section):
-        yield _TITLES.get(section, section), list(those)
-
-
-def _whom(change: Change, before: str = "", behind: str = "") -> str:
-    """ "" for those of whom the name tells it."""
-    if change.everybody:
-        return f"{before}everybody{behind}"
-    if change.whom == {change.name}:
-        return ""
-    return f"{before}{listing(sorted(change.whom)) if change.whom else 'nobody'}{behind}"
+def _around(whom: str) -> str:
+    return f"   ({whom})" if whom else ""
 
 
 # What a configuration says is no markup: neither of Markdown nor of HTML, nor a name that is called.
@@ -152,8 +120,3 @@ _MARKS = str.maketrans(
 def as_markdown(text: str) -> str:
     """On one line, to be read as it is written."""
     return plain(text).translate(_MARKS)
-
-
-def plain(text: str) -> str:
-    """Without what moves a terminal's cursor, or colours it."""
-    return "".join(c if c.isprintable() else " " if c in "\r\n\t" else "�" for c in text)

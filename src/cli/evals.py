@@ -26,6 +26,7 @@ from ..evals.cases import Case, NoCase, case_of_line, case_of_sample, stratified
 from ..evals.custom import function_named
 from ..evals.figures import Results, results_of
 from ..evals.folder import Meta, RunFolder, is_run, meta_of, read_run, redact_of
+from ..evals.kept import keep, kept_of
 from ..evals.redacting import redact_with
 from ..evals.report import About, html_of, table_of, tree_of
 from ..evals.runner import INTERRUPTED, Evaluation, Options, finished, runs_in
@@ -34,6 +35,7 @@ from ..evals.verdicts import BETTER, NOT_WORSE
 from ..settings import Problem, SettingsError, compile_texts, read_files
 from ..settings.values import duration_text
 from .ledger_access import Progress, take_journals
+from .state import state_folder_of
 from .status_table import aligned
 
 _MOST_SHOWN = 5
@@ -76,12 +78,32 @@ def run_suite(options: argparse.Namespace) -> int:
     results = _results(path)
     about = _about(path, evaluation.why)
     _print(results, about, options.format)
+    _keep(path, results, about, state_folder_of(options.state_dir, config), options)
     if options.format == "table":
         print(f"\nmodelbroker eval report {path.name} writes the report; all is in {path}")
     if not read_run(path).outcomes:
         print("modelbroker: no candidate has answered anything: nothing was compared", file=sys.stderr)
         return 1
     return _code(results, options.fail_unless) if evaluation.ended != INTERRUPTED else 1
+
+
+def _keep(path: Path, results: Results, about: About, folder: Path, options: argparse.Namespace) -> None:
+    """For the console of the broker that has this state folder, where there is one."""
+    if not results.run.outcomes or (options.state_dir is None and not folder.is_dir()):
+        return
+    meta = meta_of(path)
+    is_mocked = options.mock_providers is not None
+    one = kept_of(
+        tree_of(results, about),
+        at_s=meta.started_s,
+        ended_s=meta.ended_s,
+        mocked=is_mocked,
+        folder=str(path.absolute()),
+    )
+    try:
+        keep(folder, one)
+    except OSError as error:
+        print(f"warning: the console will not know of this run: {error}", file=sys.stderr)
 
 
 def _code(results: Results, wanted: str | None) -> int:

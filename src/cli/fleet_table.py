@@ -9,6 +9,7 @@ import msgspec
 
 from ..console.telling import span_words
 from ..revisions.fleet import Drift, Told, drift
+from ..revisions.fleet_words import agreement_words, state_words
 from .status_table import aligned, fetch
 
 _HEAD = ("BROKER", "HOST", "VERSION", "SERVES", "COMMIT", "FOR", "STATE")
@@ -48,30 +49,10 @@ def _lines(fleet: Sequence[Told], seen: Drift, now_s: float, errors: Sequence[st
     yield from aligned([_HEAD, *(_row(one, seen, now_s) for one in fleet)])
     yield ""
     yield from errors
-    here = len(fleet) - len(seen.away)
-    if seen.took_s is not None:
-        yield f"{_brokers(here)} serve{'s' if here == 1 else ''} {seen.newest}" + (
-            f"; from the first to the last it took {seen.took_s:.1f} s" if here > 1 else ""
-        )
-    elif here:
-        yield f"{len(seen.behind)} of {_brokers(here)} are behind: {seen.newest} is the newest"
-    if seen.away:
-        yield f"{_brokers(len(seen.away))} said nothing any more"
+    yield from agreement_words(len(fleet), seen)
 
 
 def _row(one: Told, seen: Drift, now_s: float) -> tuple[str, ...]:
-    if one in seen.away:
-        state = f"away: it said nothing for {span_words(now_s - one.at_s)}"
-    elif one.serving != seen.newest:
-        state = "behind"
-    elif not one.is_in_effect:
-        state = f"on its way to {one.revision}" if one.revision != one.serving else "no Envoy has it in full"
-    else:
-        state = "in effect"
-    if one.is_rolled_back:
-        state += ", rolled back"
-    if one.error:
-        state += f"; {one.error.splitlines()[0]}"
     return (
         one.broker[:12],
         one.host,
@@ -79,9 +60,5 @@ def _row(one: Told, seen: Drift, now_s: float) -> tuple[str, ...]:
         one.serving or "-",
         one.commit[:12] or "-",
         span_words(one.at_s - one.serving_s),
-        state,
+        state_words(one, seen, now_s, span_words),
     )
-
-
-def _brokers(count: int) -> str:
-    return f"{count} broker{'' if count == 1 else 's'}"

@@ -11,28 +11,12 @@ from typing import Any
 from ..audit.acts import os_user
 from ..core.errors import Misconfigured
 from ..core.trials import CANDIDATE, STABLE
+from ..policy.rollout_words import figure, number, score_words
 from ..settings.problems import listing, show
 from .status_table import aligned, fetch, post
 
 _HEAD = ("ROLLOUT", "PHASE", "STAGE", "SINCE", "CALLS", "STABLE")
 _GATES = ("  GATE", "VERDICT", "CANDIDATE", "STABLE", "ALLOWED")
-_RESULTS = {
-    "scored": "scored",
-    "failed": "failed",
-    "unfit": "unfit",
-    "unpaired": "without their copy",
-    "dropped": "dropped",
-    "late": "too late",
-    "paused": "not scored for want of budget",
-    "lost": "lost",
-}
-_WHYS = {
-    "judge": "a judge did not answer, or named no verdict",
-    "timeout": "it took too long",
-    "budget": "the budget of the scores is used up",
-    "function": "a scorer's function failed, or can't be had",
-    "unfit": "no scorer is for such a call",
-}
 
 
 def print_rollouts(admin_url: str, names: Sequence[str], how: str) -> int:
@@ -81,9 +65,9 @@ def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
         (
             f"  {gate['gate']}",
             gate["verdict"],
-            _figure(gate, CANDIDATE),
-            _figure(gate, STABLE),
-            _number(gate["gate"], gate["allowed"]),
+            figure(gate, CANDIDATE),
+            figure(gate, STABLE),
+            number(gate["gate"], gate["allowed"]),
         )
         for gate in row["gates"]
     ]
@@ -92,40 +76,8 @@ def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
 
 def _scores(said: Mapping[str, Any] | None) -> list[str]:
     """What became of the answers that this broker was to score."""
-    if not said:
-        return []
-    counts = [f"{said[name]} {word}" for name, word in _RESULTS.items() if said.get(name)]
-    waiting = said["waiting"] + said["under_way"]
-    if waiting:
-        counts.append(f"{waiting} waiting")
-    told = [f"answers drawn: {', '.join(counts) or 'none so far'}"]
-    unscored = said["unscored"]
-    if any(unscored.values()):
-        # Where it is the candidate's answers that nobody can score, the mean of the others flatters it.
-        whose = f"{unscored[CANDIDATE]} of the candidate's, {unscored[STABLE]} of the stable arm's"
-        told.append(f"without a score: {whose}")
-    if said["last_failure"]:
-        told.append(f"the last failure: {_WHYS.get(said['last_failure'], said['last_failure'])}")
-    return [f"  {'; '.join(told)}"]
-
-
-def _figure(gate: Mapping[str, Any], arm: str) -> str:
-    """`1.2 % (0.4 % to 2.9 %)`"""
-    shown = gate[arm]
-    if shown is None:
-        return "?"
-    value, low, high = (_number(gate["gate"], shown[name]) for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
-
-
-def _number(gate: str, value: float | None) -> str:
-    if value is None:
-        return "?"
-    if gate == "errors":
-        return f"{100 * value:.2f} %"
-    if gate in ("p95", "first_event"):
-        return f"{value:.0f} ms"
-    return f"${value:.6f}" if gate == "cost" else f"{value:.3f}"
+    told = score_words(said)
+    return [f"  {'; '.join(told)}"] if told else []
 
 
 def _ago(seconds: float) -> str:

@@ -72,7 +72,8 @@ def lines(
             if value is None or value != value:
                 pen = "M"
                 continue
-            path.append(f"{pen}{_LEFT + (at + 0.5) * wide:.1f} {_y(value, top):.1f}")
+            alone = "h0" if pen == "M" else ""  # a point between gaps is seen, too
+            path.append(f"{pen}{_LEFT + (at + 0.5) * wide:.1f} {_y(value, top):.1f}{alone}")
             pen = "L"
         parts.append(f'<g class="k{one.colour}"><path class="line" d="{" ".join(path)}"/></g>')
     for at, column in enumerate(columns):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jinja2
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import budgets, calls, overview, pools, spend
+from . import budgets, calls, evaluations, fleet, overview, pools, revisions, rollouts, spend
 from .asked import Asked, Download, Missing, Page
 from .sources import Away, Sources
 from .words import FILTERS
@@ -34,6 +34,10 @@ NAVIGATION = (
     Entry("/pools", "Pools"),
     Entry("/spend", "Spend"),
     Entry("/budgets", "Budgets"),
+    Entry("/revisions", "Revisions"),
+    Entry("/rollouts", "Rollouts"),
+    Entry("/evaluations", "Evaluations"),
+    Entry("/fleet", "Fleet"),
 )
 # By the first part of the path; a page reads the rest itself.
 PAGES: Mapping[str, Show] = {
@@ -43,6 +47,10 @@ PAGES: Mapping[str, Show] = {
     "budgets": budgets.show,
     "spend": spend.show,
     "spend.csv": spend.download,
+    "revisions": revisions.show,
+    "rollouts": rollouts.show,
+    "evaluations": evaluations.show,
+    "fleet": fleet.show,
 }
 
 

@@ -190,6 +190,11 @@ def stratified(cases: Iterable[Case], most: int, strata: Sequence[str], seed: in
     by_need = sorted(shares, key=lambda key: (taken[key] > 0, taken[key] - shares[key], key))
     for key in by_need[: most - sum(taken.values())]:
         taken[key] += 1
+    for key in [key for key in by_need if not taken[key]]:
+        richest = max(taken, key=lambda one: (taken[one] > 1, taken[one] - shares[one], one))
+        if taken[richest] < 2:
+            break  # there is room for no more strata
+        taken[richest], taken[key] = taken[richest] - 1, 1
     drawn = [case for key, group in groups.items() for case in group[: taken[key]]]
     return sorted(drawn, key=lambda case: _lot(seed + 1, case.id))
 

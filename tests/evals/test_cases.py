@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from modelbroker.core.traffic import Sample
 from modelbroker.evals.answers import Answer, Used, answer_from, read_answer
@@ -128,6 +128,7 @@ def test_what_a_file_expects() -> None:
 @given(
     st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=60), st.integers(1, 80), st.integers(0, 9)
 )
+@example(["a", "a", "a", "a", "b", "c"], 3, 0)  # two have half a case, and one remains
 def test_each_stratum_has_its_share(teams: list[str], most: int, seed: int) -> None:
     cases = [case(str(number), team=team) for number, team in enumerate(teams)]
     drawn = stratified(cases, most, ["team"], seed)

@@ -34,9 +34,19 @@ MAY_IMPORT = {
     "trials": {"core", "dialects", "policy", "settings", "stats", "budgets", "evals"},
     "traffic": {"core", "dialects", "policy", "embedded"},
     "secrets": {"core", "policy"},
-    "revisions": {"core", "budgets"},
+    "revisions": {"core", "budgets", "dialects", "settings", "prices"},
     "telemetry": {"core", "journal"},
-    "console": {"core", "dialects", "policy", "settings", "changes", "ledger", "revisions", "journal"},
+    "console": {
+        "core",
+        "dialects",
+        "policy",
+        "settings",
+        "changes",
+        "ledger",
+        "revisions",
+        "journal",
+        "evals",
+    },
     "simulator": set(),
     "drill": {"core", "dialects", "policy", "settings"},
     "evals": {"core", "stats", "dialects", "policy", "settings", "drill"},
@@ -84,7 +94,7 @@ PURE = {
 # The rest of `drill` is pure too: what is drilled, what is promised, and what is made of it.
 SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}
 # Of `evals`: calls, the disk, and a user's own code.
-SHELLS_OF_EVALS = {"client.py", "folder.py", "runner.py", "turns.py", "custom.py"}
+SHELLS_OF_EVALS = {"client.py", "folder.py", "kept.py", "runner.py", "turns.py", "custom.py"}
 # Modules of the standard library that are I/O, clocks or chance.
 IMPURE = {
     "asyncio",
