@@ -14,6 +14,7 @@ from ..core.errors import Misconfigured
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..settings import Loaded, SettingsError, compile_texts
 from .outputs import written
+from .printed import printed, visible
 from .sources import texts_of
 
 _SIGNS = {ADDED: "+", REMOVED: "-"}
@@ -29,7 +30,7 @@ def run_diff(options: argparse.Namespace) -> int:
     found = changes(old.catalog, new.catalog, old.prices, new.prices, at_s=int(time.time()))
     revisions = old.catalog.revision, new.catalog.revision
     with written(options.out) as file:
-        file.write((FORMATS[options.format](found, revisions) + "\n").encode())
+        file.write((printed(FORMATS[options.format](found, revisions)) + "\n").encode())
     return 1 if found and options.exit_code else 0
 
 
@@ -149,11 +150,14 @@ _MARKS = str.maketrans(
 )
 
 
+_SPACES = str.maketrans("\r\n\t", "   ")
+
+
 def as_markdown(text: str) -> str:
     """On one line, to be read as it is written."""
     return plain(text).translate(_MARKS)
 
 
 def plain(text: str) -> str:
-    """Without what moves a terminal's cursor, or colours it."""
-    return "".join(c if c.isprintable() else " " if c in "\r\n\t" else "�" for c in text)
+    """On one line, and printable."""
+    return visible(text.translate(_SPACES))

@@ -18,6 +18,7 @@ from .check import judge
 from .diff import as_markdown, json_of, markdown_of, text_of
 from .outputs import written
 from .prices import price_list_or_warning
+from .printed import printed
 from .runtime import Overrides, Ready, prepare
 from .secrets import new_box
 from .simulate import SimulateOptions, simulated
@@ -85,7 +86,7 @@ def run_gate(options: GateOptions) -> int:
         if options.simulation is not None and report.old is not None:
             report.simulated = simulated(options.simulation, [new_texts, old_texts])
     with written(options.out) as file:
-        file.write((_FORMATS[options.format](report, options) + "\n").encode())
+        file.write((printed(_FORMATS[options.format](report, options)) + "\n").encode())
     return 1 if report.fails else 0
 
 

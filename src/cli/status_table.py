@@ -13,6 +13,7 @@ from typing import Any
 from ..audit.acts import os_user
 from ..core.errors import Misconfigured
 from .not_well import not_well
+from .printed import visible
 
 Tree = Mapping[str, Any]
 
@@ -187,10 +188,3 @@ def aligned(rows: Sequence[tuple[str, ...]], right: int | None = None) -> Iterab
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
-
-
-def visible(text: str) -> str:
-    """With what no terminal shows as itself (controls, line breaks, marks of direction) spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
