@@ -14,8 +14,8 @@ _OPENS, _CLOSES = "<details>", "</details>"
 
 def shortened(parts: Sequence[str], most: int, how: str) -> str:
     """`parts` with an empty line between them, less than `most` bytes of them (0: however many). What is
-    short stays whole, what is long shares the rest, line by line. What is left out is said in its place and at the
-    end; `how` says how all of it can be seen."""
+    short stays whole, what is long shares the rest, line by line. What is left out is said in its place and
+    at the end; `how` says how all of it can be seen."""
     text = "\n\n".join(parts)
     if not most or _size(text) < most:  # a file ends with one more
         return text
