@@ -117,7 +117,7 @@ def test_of_one_level_the_other_one_is_second(broker: Broker, sims: Simulators) 
     slow(sims, "a")
     got = make(broker.url, asks(10, "leaning", stream=True))
     told = [[(one["member"], one["hedge"]) for one in record_of(broker, each)["attempts"]] for each in got]
-    # Where a call begins is Envoy's to draw; what follows from that is not. (On a busy machine `b` is slow, too.)
+    # Where a call begins is Envoy's to draw, and a busy machine makes `b` slow, too; all else is not.
     at_a, at_b = [("a/m", False), ("b/m", True)], [("b/m", False), ("a/m", True)]
     assert {g.member for g in got} == {"b/m"}
     assert [g.attempts for g in got] == [len(attempts) for attempts in told]
