@@ -20,6 +20,7 @@ from ..audit.store import FOLDER, segments
 from ..core.errors import Misconfigured
 from .ledger_access import Progress, moment
 from .outputs import written
+from .printed import printed
 from .spend import money
 from .state import state_folder_of
 from .status_table import aligned
@@ -176,7 +177,7 @@ def print_events(
         found = deque(found, limit)
     if format == "json":
         for _, raw, _ in found:
-            sys.stdout.buffer.write(raw + b"\n")
+            sys.stdout.buffer.write(printed(raw.decode()).encode() + b"\n")
         sys.stdout.buffer.flush()
         return 0
     count = 0

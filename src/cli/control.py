@@ -167,7 +167,7 @@ class ControlPlane:
             "capture": self._capture.status,
         }
         self._answers = Answers(options, self._xds, self._sourcing, self._health, self.now, parts)
-        self._fleet = FleetKeeper(broker, options.admin, self._answers.in_short)
+        self._fleet = FleetKeeper(broker, options.admin, self._answers.in_short, self._sourcing.changed_s)
         self._price_list: PriceList | None = None  # what comes with the broker
         self._views: dict[str, View] = {}
         self._ready: Ready | None = None

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..changes import ADDED, REMOVED, Change, changes
-from ..changes.told import by_section, counted, is_one, plain, whom_of
+from ..changes.told import by_section, counted, is_one, whom_of
 from ..core.errors import Misconfigured
 from ..revisions.compiled import compiled
 from ..settings import Loaded, SettingsError
 from .outputs import written
+from .printed import printed, visible
 from .sources import texts_of
 
 _SIGNS = {ADDED: "+", REMOVED: "-"}
@@ -27,7 +28,7 @@ def run_diff(options: argparse.Namespace) -> int:
     found = changes(old.catalog, new.catalog, old.prices, new.prices, at_s=int(time.time()))
     revisions = old.catalog.revision, new.catalog.revision
     with written(options.out) as file:
-        file.write((FORMATS[options.format](found, revisions) + "\n").encode())
+        file.write((printed(FORMATS[options.format](found, revisions)) + "\n").encode())
     return 1 if found and options.exit_code else 0
 
 
@@ -117,6 +118,14 @@ _MARKS = str.maketrans(
 )
 
 
+_SPACES = str.maketrans("\r\n\t", "   ")
+
+
 def as_markdown(text: str) -> str:
     """On one line, to be read as it is written."""
     return plain(text).translate(_MARKS)
+
+
+def plain(text: str) -> str:
+    """On one line, and printable."""
+    return visible(text.translate(_SPACES))

@@ -47,7 +47,7 @@ def run_suite(options: argparse.Namespace) -> int:
     config, texts, catalog = _configuration(options, text)
     suite = read_suite(str(options.suite), text, catalog)
     for problem in suite.warnings:
-        print(f"warning: {problem}", file=sys.stderr)
+        _warn(str(problem))
     all_texts = {"": texts, **_others(suite, options.suite.parent)}
     for scorer in suite.scorers:
         if scorer.kind == "python":
@@ -63,7 +63,7 @@ def run_suite(options: argparse.Namespace) -> int:
         else:
             (path / "suite.yaml").write_text(text, encoding="utf-8")
             print(f"going on with {path}", file=sys.stderr)
-        evaluation = Evaluation(folder, read_run(path), Options(all_texts, mocks, progress.say))
+        evaluation = Evaluation(folder, read_run(path), Options(all_texts, mocks, progress.say, _warn))
         try:
             run_to_end(evaluation.go())
         except (Misconfigured, KeyboardInterrupt):
@@ -103,7 +103,11 @@ def _keep(path: Path, results: Results, about: About, folder: Path, options: arg
     try:
         keep(folder, one)
     except OSError as error:
-        print(f"warning: the console will not know of this run: {error}", file=sys.stderr)
+        _warn(f"the console will not know of this run: {error}")
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _code(results: Results, wanted: str | None) -> int:

@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 
 from .. import __version__
 from ..core.budgets import Fleet
-from ..revisions.fleet import Board, Told, drift
+from ..revisions.fleet import Ago, Board, Told, drift
 from .admin import Query, Routes
 
 log = logging.getLogger("modelbroker")
@@ -29,13 +29,21 @@ _SAY_EVERY_S = 60.0
 
 
 class FleetKeeper:
-    """`status` is the broker's own. `configured` says which Redis holds from now on."""
+    """`status` is the broker's own; `changed_s` says when it came to a revision that it serves since now
+    (unix time; None: it never served another). `configured` says which Redis holds from now on."""
 
-    def __init__(self, broker: str, admin: str, status: Callable[[], dict[str, Any]]) -> None:
-        self._broker, self._admin, self._status = broker, admin, status
+    def __init__(
+        self,
+        broker: str,
+        admin: str,
+        status: Callable[[], dict[str, Any]],
+        changed_s: Callable[[str], float | None],
+    ) -> None:
+        self._broker, self._admin, self._status, self._came_s = broker, admin, status, changed_s
         self._place: tuple[Fleet, str | None] | None = None
         self._board: Board | None = None
         self._serving, self._serving_s = "", 0.0  # of this process's clock that only goes forward
+        self._changed_s: float | None = None  # of the same
         self._fleet: list[Told] = []
         self._error = ""
         self._said_s = 0.0
@@ -60,14 +68,13 @@ class FleetKeeper:
             await self._leave()
 
     async def _tell(self) -> None:
-        told, for_s = self._told()
+        told, ago = await self._told()
         if self._board is None:
-            now_s = time.time()
-            self._fleet = [msgspec.structs.replace(told, at_s=now_s, serving_s=now_s - for_s)]
+            self._fleet = [ago.of(told, time.time())]
             self._heard()
             return
         try:
-            self._fleet = await self._board.tell(told, for_s)
+            self._fleet = await self._board.tell(told, ago)
         except Exception as error:  # of redis-py, or of sockets
             self._error = f"the fleet's Redis is away ({type(error).__name__})"
             if time.monotonic() - self._said_s > _SAY_EVERY_S:
@@ -82,24 +89,40 @@ class FleetKeeper:
         _BROKERS.set(len(self._fleet) - len(found.away))
         _BEHIND.set(len(found.behind))
 
-    def _told(self) -> tuple[Told, float]:
+    async def _told(self) -> tuple[Told, Ago]:
         status = self._status()
-        if status["serving"] != self._serving:
-            self._serving, self._serving_s = status["serving"], time.monotonic()
+        serving, source = status["serving"] or "", status["source"]
+        if serving != self._serving:
+            await self._changes_to(serving)
         told = Told(
             broker=self._broker,
             host=socket.gethostname(),
             version=__version__,
             admin=self._admin,
             revision=status["revision"] or "",
-            serving=status["serving"] or "",
+            serving=serving,
             commit=(status["origin"] or {}).get("commit", ""),
             is_in_effect=status["in_effect"] and status["serving"] == status["revision"],
             is_rolled_back=status["rollback"] is not None,
             envoys=len(status["envoys"]),
             error=(status["error"] or "")[:500],
+            source=source["source"],
+            wanted=source.get("commit") or "",
         )
-        return told, time.monotonic() - self._serving_s
+        now_s, fetched_s = time.monotonic(), source.get("fetched_at")
+        return told, Ago(
+            now_s - self._serving_s,
+            now_s - self._changed_s if self._changed_s is not None else None,
+            max(time.time() - fetched_s, 0.0) if fetched_s else None,
+        )
+
+    async def _changes_to(self, serving: str) -> None:
+        now_s = time.monotonic()
+        if self._serving:
+            self._changed_s = now_s
+        elif (came_s := await asyncio.to_thread(self._came_s, serving)) is not None:
+            self._changed_s = now_s - max(time.time() - came_s, 0.0)
+        self._serving, self._serving_s = serving, now_s
 
     def _now_s(self) -> float:
         return next((one.at_s for one in self._fleet if one.broker == self._broker), 0.0)

@@ -18,8 +18,10 @@ from .check import judge
 from .diff import as_markdown, json_of, markdown_of, text_of
 from .outputs import written
 from .prices import price_list_or_warning
+from .printed import printed
 from .runtime import Overrides, Ready, prepare
 from .secrets import new_box
+from .shortened import MOST_BYTES, shortened
 from .simulate import SimulateOptions, simulated
 from .simulate_report import FORMATS
 from .sources import texts_of
@@ -27,7 +29,8 @@ from .sources import texts_of
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """`simulation`: where recorded calls are; None: nothing is simulated."""
+    """`simulation`: where recorded calls are; None: nothing is simulated. `longest`: of Markdown, in bytes;
+    0: as long as it is."""
 
     old: str
     new: str
@@ -37,6 +40,7 @@ class GateOptions:
     format: str = "text"
     out: str = "-"
     with_envoy: bool = True
+    longest: int = MOST_BYTES
 
 
 @dataclass(slots=True)
@@ -85,7 +89,7 @@ def run_gate(options: GateOptions) -> int:
         if options.simulation is not None and report.old is not None:
             report.simulated = simulated(options.simulation, [new_texts, old_texts])
     with written(options.out) as file:
-        file.write((_FORMATS[options.format](report, options) + "\n").encode())
+        file.write((printed(_FORMATS[options.format](report, options)) + "\n").encode())
     return 1 if report.fails else 0
 
 
@@ -131,20 +135,23 @@ def _text(report: _Report, options: GateOptions) -> str:
 
 
 def _markdown(report: _Report, options: GateOptions) -> str:
-    lines = [f"## {'❌' if report.fails else '✅'} {_title(report).capitalize()}"]
+    parts = [f"## {'❌' if report.fails else '✅'} {_title(report).capitalize()}"]
     if report.errors:
         fence = "`" * 3
         while any(fence in error for error in report.errors):
             fence += "`"
-        lines += ["", f"{fence}text", *report.errors, fence, ""]
+        parts.append("\n".join((f"{fence}text", *report.errors, fence)))
     if report.warnings:
-        lines += ["", *(f"- ⚠️ {as_markdown(warning)}" for warning in report.warnings)]
+        parts.append("\n".join(f"- ⚠️ {as_markdown(warning)}" for warning in report.warnings))
     if (diffed := _diffed(report)) is not None:
-        lines += ["", "### What is different", "", markdown_of(*diffed), ""]
+        parts.append(f"### What is different\n\n{markdown_of(*diffed)}")
     if report.simulated is not None:
-        lines += [FORMATS["markdown"](report.simulated), ""]
-    lines += [f"- {as_markdown(note)}" for note in _notes(report, options)]
-    return "\n".join(lines).rstrip()
+        parts.append(FORMATS["markdown"](report.simulated))
+    if notes := "\n".join(f"- {as_markdown(note)}" for note in _notes(report, options)):
+        parts.append(notes)
+    # What is spelled out is longer: it is spelled before it is measured.
+    how = "The same command with `--format text` says all."
+    return shortened([printed(part) for part in parts], options.longest, how)
 
 
 def _json(report: _Report, options: GateOptions) -> str:

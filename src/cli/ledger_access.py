@@ -26,6 +26,7 @@ from ..ledger.questions import Question, has_calls, is_seen_as
 from ..ledger.reports import Settings
 from ..settings import compile_texts, price_book
 from .prices import price_list_or_warning
+from .printed import commanded, visible
 from .secrets import asked_box, ledger_url_of
 from .sources import read_texts
 from .state import state_folder_of
@@ -154,7 +155,9 @@ class Progress:
             self._say("")
 
     def _say(self, text: str) -> None:
-        print(f"\r{text:{len(self._shown)}}\r{text}", end="", file=sys.stderr, flush=True)
+        text = visible(text)
+        moved = f"\r{text:{len(self._shown)}}\r{text}"
+        print(moved, end="", file=commanded(sys.stderr), flush=True)
         self._shown = text
 
 

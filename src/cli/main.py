@@ -26,6 +26,7 @@ from . import (
     traffic_parser,
 )
 from .options import admin_url, admin_urls, config, config_place, config_source
+from .printed import printing
 
 MOCK_DIALECTS = (
     "openai",
@@ -41,6 +42,7 @@ MOCK_DIALECTS = (
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
 
+@printing()
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(argv)

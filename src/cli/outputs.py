@@ -13,6 +13,7 @@ from ..audit.acts import tell
 from ..core.acts import Detail
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
+from .printed import exported
 from .state import state_folder_of
 
 
@@ -29,13 +30,15 @@ def tell_of(
 
 @contextlib.contextmanager
 def written(out: str, *, private: bool = False) -> Iterator[IO[bytes]]:
-    """`out` is a path, or `-` for standard output. A file takes its place when it is whole; `private`: for
-    its user alone. A device or a pipe is written to as it stands: it is nobody's to replace.
+    """`out` is a path, or `-` for standard output, where a terminal gets what is printable. A file takes its
+    place when it is whole; `private`: for its user alone. A device or a pipe is written to as it stands: it
+    is nobody's to replace.
 
     Raises Misconfigured where that can't be done."""
     if out == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        file = exported()
+        yield file
+        file.flush()
         return
     path = Path(os.path.realpath(out))  # also what a link leads to stays where it is
     if path.is_dir():

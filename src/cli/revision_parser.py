@@ -9,6 +9,7 @@ from ..core.errors import Misconfigured
 from . import simulate_parser
 from .ledger_parser import Commands, Make
 from .options import admin_url, config_place
+from .shortened import LEAST_BYTES, MOST_BYTES
 
 _FORMATS = ("text", "markdown", "json")
 _WHAT = "a file or a folder, git+URL@REF#subdirectory=FOLDER, COMMIT:FOLDER in this repository, or a revision"
@@ -59,7 +60,20 @@ def _gate(commands_of: Commands, make: Make) -> None:
     command.add_argument("--no-envoy", action="store_true", help="don't let Envoy judge the result")
     command.add_argument("--format", choices=_FORMATS, default="text", help="default: text")
     command.add_argument("--out", default="-", metavar="FILE", help="default: standard output")
+    command.add_argument(
+        "--longest",
+        type=_bytes,
+        default=MOST_BYTES,
+        metavar="BYTES",
+        help="of --format markdown; 0: as long as it is; default: 65536, the longest comment on GitHub",
+    )
     command.set_defaults(run=_run_gate)
+
+
+def _bytes(text: str) -> int:
+    if not text.isdecimal() or 0 < int(text) < LEAST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length: give {LEAST_BYTES} or more, or 0 for any")
+    return int(text)
 
 
 def _whose(command: argparse.ArgumentParser) -> None:
@@ -152,5 +166,6 @@ def _run_gate(options: argparse.Namespace) -> int:
             options.format,
             options.out,
             not options.no_envoy,
+            options.longest,
         )
     )

@@ -76,9 +76,10 @@ def _is_held(ref: SecretRef | None, environ: Mapping[str, str] = os.environ) -> 
     return ref is not None and (isinstance(ref, StoredSecret) or ref.kind == "file")
 
 
-def new_box(*, tells: bool = True) -> SecretBox:
-    """`tells`: the log is to have what happens, beside what the caller says of it."""
-    return SecretBox(lambda ref: read_secret(ref, os.environ), tells=tells)
+def new_box(*, tells: bool = True, asks: bool = True) -> SecretBox:
+    """`tells`: the log is to have what happens, beside what the caller says of it. Without `asks` no store is
+    asked for anything."""
+    return SecretBox(lambda ref: read_secret(ref, os.environ), tells=tells, asks=asks)
 
 
 def asked_box(catalog: Catalog, *refs: SecretRef | None) -> SecretBox:

@@ -14,6 +14,7 @@ from ..audit.acts import os_user
 from ..console.not_well import not_well
 from ..console.telling import member_words, secret_words, span_words
 from ..core.errors import Misconfigured
+from .printed import visible
 
 Tree = Mapping[str, Any]
 
@@ -131,10 +132,3 @@ def aligned(rows: Sequence[tuple[str, ...]], right: int | None = None) -> Iterab
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
-
-
-def visible(text: str) -> str:
-    """With what no terminal shows as itself (controls, line breaks, marks of direction) spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -77,8 +77,9 @@ def _at_start(options: UpOptions) -> Ready:
     mocks = {ANY_PROVIDER: "127.0.0.1:1"} if options.mock_providers else None
     overrides = Overrides(port=options.port, mocks=mocks)
 
+    # The control plane asks stores and clouds, and tells of it: one that hangs is waited for there, and once.
     def ready_of(texts: Mapping[str, str]) -> Ready:
-        return prepare(texts, overrides, os.environ, box=new_box())
+        return prepare(texts, overrides, os.environ, box=new_box(tells=False, asks=False))
 
     sourcing.first_look()
     try:

@@ -15,6 +15,7 @@ from typing import Any
 from ..core.errors import Misconfigured
 from ..drill.rehearsal import Rehearsal, running
 from .answers import read_answer
+from .askable import lacks, may_come
 from .cases import Case
 from .client import Heard, post
 from .figures import Run, add_case
@@ -30,17 +31,20 @@ from .verdicts import Contest
 _RECORDS_S = 20.0  # a record whose attempt's entry is missing comes after 5 s
 _LOOK_S = 0.2
 _AGAIN_S = 1.0
+_SECRETS_S = 10.0  # so long a store may take to give a secret that a candidate needs
 THROUGH, DECIDED, MONEY, INTERRUPTED = "through", "decided", "money", "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """`texts`: configuration's path ("": the user's own) → its files. `mocks`: simulators in the places of
-    all providers, with this script; None: the real ones. `heard` is told of progress."""
+    all providers, with this script; None: the real ones. `heard` is told of progress, `warned` of what
+    is other than one would think."""
 
     texts: Mapping[str, Mapping[str, str]]
     mocks: Mapping[str, Any] | None = None
     heard: Callable[[str], None] = lambda text: None
+    warned: Callable[[str], None] = lambda text: None
 
 
 @dataclass(slots=True)
@@ -126,7 +130,22 @@ class Evaluation:
                 await broker.tell_all(mocks)
             except OSError as error:
                 raise Misconfigured(500, "bad_script", f"the simulators' script: {error}") from None
+        await self._check_credentials(broker, stage)
         self._brokers[stage.config] = broker
+
+    async def _check_credentials(self, broker: Rehearsal, stage: Stage) -> None:
+        """Misconfigured where a candidate would fail in every case for want of one: that says nothing."""
+        until_s = time.monotonic() + _SECRETS_S
+        while True:
+            status = await broker.status()
+            found = lacks(status, stage, self.suite)
+            if not found.wrong or not may_come(status) or time.monotonic() > until_s:
+                break
+            await asyncio.sleep(_LOOK_S)
+        for note in found.notes:
+            self.options.warned(note)
+        if found.wrong:
+            raise Misconfigured(500, "no_credential", "; ".join(found.wrong))
 
     # -- cases
 

@@ -18,7 +18,9 @@ AWAY_S, FORGOTTEN_S = 15.0, 3_600.0
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """One broker's word. `broker` is its name over restarts, `host` the machine's, `admin` where it is asked.
     `revision`: what it last loaded, `serving`: what its Envoys have, since `serving_s`; `is_in_effect`: they
-    have all of it. `at_s`: when it said so. Times are Redis's, in seconds."""
+    have all of it. `changed_s`: when it came to that from another one, over restarts; 0: it never served
+    another. `source`: where it is from; of a repository, the commit that is `wanted` there as it saw at
+    `looked_s`. `at_s`: when it said all this. Times are Redis's, in seconds."""
 
     broker: str
     host: str
@@ -32,7 +34,29 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     envoys: int = 0
     error: str = ""
     serving_s: float = 0.0
+    changed_s: float = 0.0
+    source: str = ""
+    wanted: str = ""
+    looked_s: float = 0.0
     at_s: float = 0.0
+
+
+class Ago(NamedTuple):
+    """How long ago (seconds), by a broker's own clocks, which differ from machine to machine; None: never."""
+
+    serving_s: float
+    changed_s: float | None = None
+    looked_s: float | None = None
+
+    def of(self, told: Told, now_s: float) -> Told:
+        """What it tells at `now_s`."""
+        return msgspec.structs.replace(
+            told,
+            at_s=now_s,
+            serving_s=now_s - self.serving_s,
+            changed_s=now_s - self.changed_s if self.changed_s is not None else 0.0,
+            looked_s=now_s - self.looked_s if self.looked_s is not None else 0.0,
+        )
 
 
 class Board:
@@ -42,12 +66,11 @@ class Board:
         self._redis = redis_client(fleet, password)
         self._key = f"{fleet.prefix}:fleet"
 
-    async def tell(self, told: Told, serving_for_s: float) -> list[Told]:
-        """What all have told, this one too. It serves what it serves for so long: clocks of machines differ,
-        and Redis's counts."""
+    async def tell(self, told: Told, ago: Ago) -> list[Told]:
+        """What all have told, this one too."""
         seconds, micros = await self._redis.time()
         now_s = seconds + micros / 1e6
-        told = msgspec.structs.replace(told, at_s=now_s, serving_s=now_s - serving_for_s)
+        told = ago.of(told, now_s)
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(self._key, told.broker, msgspec.json.encode(told).decode())
             pipe.expire(self._key, int(FORGOTTEN_S))
@@ -75,8 +98,9 @@ class Board:
 
 
 class Drift(NamedTuple):
-    """`newest`: the revision that was served last of all; `behind` serve another one, `away` say nothing any
-    more. `took_s`: how long it took from the first broker that served it to the last; None: not all do."""
+    """`newest`: the revision that is to be served, as far as is known; `behind` serve another one, `away` say
+    nothing any more. `took_s`: how long it took from the first broker that served it to the last; None: not
+    all do."""
 
     newest: str
     behind: tuple[Told, ...]
@@ -91,13 +115,29 @@ def drift(fleet: Sequence[Told], now_s: float) -> Drift:
     there = [one for one in fleet if one not in away]
     if not there:
         return Drift("", (), away, None)
-    # By when it was first served: a broker that comes late serves an old one since a moment ago.
-    first_s: dict[str, float] = {}
-    for one in there:
-        if not one.serving:
-            continue  # it has just begun, and serves nothing yet
-        first_s[one.serving] = min(first_s.get(one.serving, one.serving_s), one.serving_s)
-    newest = max(first_s, key=lambda revision: first_s[revision], default="")
+    newest = _newest(there)
     behind = tuple(one for one in there if one.serving != newest or not one.is_in_effect)
     times = [one.serving_s for one in there if one.serving == newest]
     return Drift(newest, behind, away, None if behind else max(times) - min(times))
+
+
+def _newest(there: Sequence[Told]) -> str:
+    """What the repository names, where all have theirs from there; else what somebody has changed to last."""
+    serving = [one for one in there if one.serving]  # who has just begun serves nothing yet
+    if not serving:
+        return ""
+    are_of_one = len({one.source for one in serving}) == 1 and all(one.wanted for one in serving)
+    if are_of_one and not any(one.is_rolled_back for one in serving):
+        wanted = max(serving, key=lambda one: one.looked_s).wanted
+        # Where nobody serves it (it is on its way, or no good), times have to say it.
+        serving = [one for one in serving if one.commit == wanted] or serving
+    return max(serving, key=lambda one: (_new_s(one.serving, serving), one.serving)).serving
+
+
+def _new_s(revision: str, serving: Sequence[Told]) -> float:
+    """When it was news: when a broker left another one for it last. That one stayed with it, or has just
+    begun with it, says nothing; where there are none but such, the first of them counts."""
+    having = [one for one in serving if one.serving == revision]
+    return max(
+        (one.changed_s for one in having if one.changed_s), default=min(one.serving_s for one in having)
+    )

@@ -120,6 +120,19 @@ def find(all_of: list[Live], said: str) -> Live:
     return matching[0]
 
 
+def changed_s(all_of: list[Live], revision: str, now_s: float) -> float | None:
+    """When the broker that has these behind it, and serves `revision` since now, came to it from another one
+    (unix time); None: it never served another."""
+    if not all_of or all(one.revision == revision for one in all_of):
+        return None
+    came_s = now_s
+    for one in all_of:
+        if one.revision != revision:
+            break
+        came_s = one.since_s
+    return min(came_s, now_s)
+
+
 def before(all_of: list[Live], revision: str) -> Live:
     """The newest that is another one than `revision`. LookupError: there is none."""
     for one in all_of:

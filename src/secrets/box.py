@@ -49,11 +49,13 @@ class _Open:
 
 class SecretBox:
     """Of all threads. `want` says which secrets there are to be, `read` gives one, `look` asks for those that
-    are due. `local` reads what opens stores; `tells`: the log is to have what happens."""
+    are due. `local` reads what opens stores; `tells`: the log is to have what happens; without `asks` files
+    alone are read, and of stores it is known whether they could be asked."""
 
-    def __init__(self, local: Local, *, tells: bool = True) -> None:
+    def __init__(self, local: Local, *, tells: bool = True, asks: bool = True) -> None:
         self._local = local
         self._tells = tells
+        self._asks = asks
         self._lock = threading.Condition()  # of what follows; told of each answer
         self._secrets = NO_SECRETS
         self._files = _Open(Files())
@@ -88,7 +90,7 @@ class SecretBox:
             files = [ref for ref in refs if not isinstance(ref, StoredSecret)]
         for store in closed:
             store.close()
-        self._ask({**dict.fromkeys(files), **dict.fromkeys(fresh)}, _FIRST_S)
+        self._ask(dict.fromkeys((*files, *(fresh if self._asks else ()))), _FIRST_S)
         with self._lock:
             self._seen = self._good()
 

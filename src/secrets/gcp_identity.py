@@ -78,7 +78,8 @@ def _none(options: Mapping[str, str], error: Exception) -> Away:
     path = options.get("credential_file") or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if path:
         return Away(f"the file {path} holds no credentials of Google's ({type(error).__name__})")
-    return Away("there are no application default credentials here: no variable, file or metadata server")
+    what = "no variable or file, and no metadata server answers"
+    return Away(f"there are no application default credentials here: {what}")
 
 
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:

@@ -255,7 +255,7 @@ def test_what_a_client_chose_commands_no_terminal(tmp_path: Path, capsys: pytest
     assert run(tmp_path, "query") == 0
     out = capsys.readouterr().out
     assert all(line.isprintable() for line in out.split("\n")) and "Zoë" in out
-    assert r"\x1b[31m\r\nforged  row \x9b2J \u202e \x00xxx" in out and "x" * 100 not in out
+    assert r"\u001b[31m\r\nforged  row \u009b2J \u202e \u0000xxx" in out and "x" * 100 not in out
     assert not any(line.startswith("forged") for line in out.split("\n"))
 
 

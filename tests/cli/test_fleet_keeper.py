@@ -17,11 +17,12 @@ STATUS: dict[str, Any] = {
     "envoys": ["e"],
     "origin": None,
     "rollback": None,
+    "source": {"source": "config/"},
 }
 
 
 def test_what_redis_said_is_forgotten_with_it() -> None:
-    keeper = FleetKeeper("me", "127.0.0.1:1", lambda: STATUS)
+    keeper = FleetKeeper("me", "127.0.0.1:1", lambda: STATUS, lambda revision: None)
 
     def shown() -> dict[str, Any]:
         told: dict[str, Any] = keeper.routes()["GET", "/fleet"]({}, b"")

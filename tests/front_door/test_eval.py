@@ -138,6 +138,9 @@ class Place:
         return max(self.runs.iterdir())
 
     def lines(self, name: str) -> list[dict[str, Any]]:
+        """Of the newest run; none while there is none."""
+        if not self.runs.exists() or not any(self.runs.iterdir()):
+            return []
         path = self.folder_of_run / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -243,7 +246,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, sims: Simulators) -> None
     sims["openai"].forget()
     place = Place(tmp_path, sims, asked, calls={"at_a_time": 2})
     process = place.start("run", "suite.yaml", "--format", "json", "--state-dir", str(tmp_path / "state"))
-    wait_until(lambda: place.runs.exists() and len(place.lines("replies.jsonl")) >= 20, RUN_S)
+    wait_until(lambda: len(place.lines("replies.jsonl")) >= 20, RUN_S)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=RUN_S)
     kept = len(place.lines("replies.jsonl"))
@@ -497,7 +500,7 @@ def test_what_is_decided_ends_early_and_what_is_interrupted_goes_on(tmp_path: Pa
     two = [{"name": "today", "pool": "support"}, {"name": "worse", "provider": "sim", "model": "worse"}]
     place = Place(tmp_path, sims, asked, candidates=two, stop={"at_least": 20}, calls={"at_a_time": 2})
     process = place.start("run", "suite.yaml", "--state-dir", str(tmp_path / "state"))
-    wait_until(lambda: place.runs.exists() and len(place.lines("replies.jsonl")) >= 6, RUN_S)
+    wait_until(lambda: len(place.lines("replies.jsonl")) >= 6, RUN_S)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=RUN_S)
     assert process.returncode == 1

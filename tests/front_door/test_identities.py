@@ -19,7 +19,7 @@ import pytest
 import trustme
 import yaml
 from botocore.exceptions import ClientError
-from support.broker import KEY, KEY_SHA256, Broker
+from support.broker import KEY, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, call, client
 from support.load import load
 from support.secret_servers import SimulatedAzure
@@ -65,7 +65,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def simulators() -> Iterator[Simulators]:
-    with Simulators(*AWS_POOLS, *GOOGLE_POOLS) as made:
+    with Simulators(*AWS_POOLS, *GOOGLE_POOLS, "azure", "plain") as made:
         yield made
 
 
@@ -290,7 +290,7 @@ def test_a_profile_that_is_edited(sims: Simulators, tmp_path: Path) -> None:
         fresh.replace(path)
 
     write("AKIAONE")
-    provider = {
+    bedrock = {
         "name": "bedrock",
         "base_url": f"http://127.0.0.1:{sims['role'].port}",
         "region": "eu-central-1",
@@ -298,7 +298,7 @@ def test_a_profile_that_is_edited(sims: Simulators, tmp_path: Path) -> None:
     }
     told = {
         "secrets": {"refresh": "1h"},
-        "providers": [provider],
+        "providers": [bedrock],
         "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
         "pools": [{"name": "chat", "members": [{"provider": "bedrock", "model": CLAUDE}]}],
     }
@@ -309,41 +309,121 @@ def test_a_profile_that_is_edited(sims: Simulators, tmp_path: Path) -> None:
         wait_until(lambda: asked(broker, "chat").status == 200 and "AKIATWO" in came_with(sims["role"]))
 
 
-def test_azure_by_an_identity(sims: Simulators, tmp_path: Path) -> None:
-    authority, own = trustme.CA(), tmp_path / "own"
+@pytest.fixture
+def entra(tmp_path: Path) -> Iterator[SimulatedAzure]:
+    """Its authority's certificate is `entra/ca`."""
+    authority, own = trustme.CA(), tmp_path / "entra"
     own.mkdir()
     certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(str(own / "cert"))
     certificate.private_key_pem.write_to_path(str(own / "key"))
     authority.cert_pem.write_to_path(str(own / "ca"))
-    entra = SimulatedAzure((str(own / "cert"), str(own / "key")))
-    (token,) = entra.tokens
-    sims["role"].script(keys=[token])
-    told = {
-        "providers": [
-            {
-                "name": "azure-openai",
-                "base_url": f"http://127.0.0.1:{sims['role'].port}/v1",
-                "credential": {"azure": {"ca_file": str(own / "ca")}},
-            }
-        ],
-        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [{"name": "chat", "members": [{"provider": "azure-openai", "model": "gpt-5"}]}],
+    made = SimulatedAzure((str(own / "cert"), str(own / "key")))
+    yield made
+    made.close()
+
+
+def azure_provider(sims: Simulators, folder: Path) -> dict[str, Any]:
+    return {
+        "name": "azure-openai",
+        "base_url": f"http://127.0.0.1:{sims['azure'].port}/v1",
+        "credential": {"azure": {"ca_file": str(folder / "entra" / "ca")}},
     }
-    said = {
+
+
+def azure_environ(entra: SimulatedAzure) -> dict[str, str]:
+    return {
         "AZURE_TENANT_ID": "tenant",
         "AZURE_CLIENT_ID": "client",
         "AZURE_CLIENT_SECRET": entra.client_secret,
         "AZURE_AUTHORITY_HOST": entra.url,
         "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
     }
+
+
+def test_azure_by_an_identity(sims: Simulators, entra: SimulatedAzure, tmp_path: Path) -> None:
+    (token,) = entra.tokens
+    sims["azure"].script(keys=[token])
+    told = {
+        "providers": [azure_provider(sims, tmp_path)],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [{"name": "chat", "members": [{"provider": "azure-openai", "model": "gpt-5"}]}],
+    }
+    said = azure_environ(entra)
     with Broker(tmp_path / "broker", told, environ=said, arguments=("--log-level", "debug")) as broker:
         assert asked(broker, "chat").status == 200
-        assert came_with(sims["role"]) == {token}
+        assert came_with(sims["azure"]) == {token}
         shown = everything_shown(broker)
         for text in (token, entra.client_secret):
             assert [place for place, said in shown.items() if text in said] == []
-    entra.close()
+
+
+def test_token_services_that_hang_at_a_start(
+    sims: Simulators, sts: SimulatedSts, google: SimulatedGoogle, entra: SimulatedAzure, tmp_path: Path
+) -> None:
+    """They take questions and never answer: what needs no token is served, and the rest once they do.
+    Google's is the metadata server."""
+    (token,) = entra.tokens
+    sims["azure"].script(keys=[token])
+    sims["plain"].script(keys=["sk-static"])
+    paths = files(tmp_path / "own", google)
+    told = config(sims, paths)
+    role = next(one for one in told["providers"] if one["name"] == "role")
+    federated = next(one for one in told["providers"] if one["name"] == "federated")
+    plain = provider("plain", sims["plain"].port, "openai-chat", "/v1")
+    told["providers"] = [role, federated, azure_provider(sims, tmp_path), plain]
+    of_pools = {
+        "role": [("role", CLAUDE)],
+        "federated": [("federated", GEMINI)],
+        "azure": [("azure-openai", "gpt-5")],
+        "plain": [("plain", "m")],
+        "mixed": [("role", CLAUDE), ("plain", "m")],
+    }
+    told["pools"] = [
+        {"name": name, "members": [{"provider": one, "model": model} for one, model in members]}
+        for name, members in of_pools.items()
+    ]
+    said = {**environ(sts, paths), **azure_environ(entra), "KEY_OF_PROVIDERS": "sk-static"}
+    del said["GOOGLE_APPLICATION_CREDENTIALS"]
+    host = google.url.removeprefix("http://")
+    said |= {
+        "NO_GCE_CHECK": "false",
+        "GCE_METADATA_HOST": host,
+        "GCE_METADATA_IP": host,
+        "HOME": str(tmp_path),
+    }
+    sts.lives_s = google.lives_s = 3_600.0
+    services = (sts, google, entra)
+    for service in services:
+        service.state = "hangs"
+    with Broker(tmp_path / "broker", told, environ=said) as broker:
+        waiting = ("role", "federated", "azure")
+        assert [asked(broker, pool).status for pool in ("plain", "mixed", "mixed")] == [200] * 3
+        assert [asked(broker, pool).status for pool in waiting] == [503] * 3
+        warnings = broker.status()["warnings"]
+        assert sum("its members get no calls" in text for text in warnings) == 3
+        wait_until(lambda: all(one["failures"] for one in broker.status()["secrets"]), 60)
+        # By nobody but those who tell: a start waits once.
+        counts = [len(sts.asked), len(entra.asked)]
+        known = {one["secret"].partition("(")[0]: one for one in broker.status()["secrets"]}
+        assert {one["state"] for one in known.values()} == {"missing"}
+        assert counts[0] <= known["identity:aws"]["failures"] + 1
+        assert counts[1] <= known["identity:azure"]["failures"] + 1
+        log = broker.log_path.read_text()
+        for secret, why in (
+            ("aws(", "STS can't be reached (ReadTimeoutError)"),
+            (
+                "gcp",
+                "there are no application default credentials here: no variable or file, and no metadata",
+            ),
+            ("azure(", "there is no identity of Azure here, or Entra ID does not answer it"),
+        ):
+            told_of = [line for line in log.splitlines() if f": identity:{secret}" in line and why in line]
+            assert len([line for line in told_of if " ERROR " in line]) == 1, log
+        for service in services:
+            service.state = "up"
+        wait_until(lambda: {one["state"] for one in broker.status()["secrets"]} == {"good"}, 90)
+        wait_until(lambda: [asked(broker, pool).status for pool in waiting] == [200] * 3)
 
 
 def test_check_says_what_is_missing(

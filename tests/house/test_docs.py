@@ -34,6 +34,7 @@ COMMAND_ERRORS = {
     "bad_redis_url",
     "bad_script",
     "no_cases",
+    "no_credential",
     "no_file",
     "no_run",
     "no_scorer",

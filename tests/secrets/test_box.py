@@ -89,6 +89,22 @@ def test_one_that_hangs_keeps_nobody_from_the_others(
     other.close()
 
 
+def test_without_asking_files_are_read_and_stores_are_opened(
+    vault: SimulatedVault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text("1")
+    file = SecretRef("file", str(tmp_path / "key"))
+    vault.put("a", key="2")
+    box = SecretBox(lambda ref: ("root", ""), asks=False)
+    box.want(secrets(one=vault), [A, file])
+    assert [value.text for value in box.read(file).values] == ["1"]
+    assert text(box, A) == "one: it has not answered yet" and not vault.asked
+    box.close()
+    monkeypatch.setattr(store, "is_installed", lambda kind: False)
+    with pytest.raises(Misconfigured, match="needs the package hvac"):
+        SecretBox(lambda ref: ("root", ""), asks=False).want(secrets(one=vault), [A])
+
+
 def test_a_store_that_hangs_is_asked_once_and_tells_what_it_finds(
     box: SecretBox, vault: SimulatedVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -292,9 +292,8 @@ def test_the_service_account_of_an_instance(google_server: SimulatedGoogle) -> N
 
 
 def test_gcp_without_anything(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert refused(identity("gcp")) == (
-        "there are no application default credentials here: no variable, file or metadata server"
-    )
+    there = "no variable or file, and no metadata server answers"
+    assert refused(identity("gcp")) == f"there are no application default credentials here: {there}"
     path = tmp_path / "key.json"
     why = f"the file {path} holds no credentials of Google's (DefaultCredentialsError)"
     assert refused(identity("gcp", {"credential_file": str(path)})) == why

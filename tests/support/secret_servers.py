@@ -21,14 +21,16 @@ Answer = tuple[int, Any]
 
 
 class SimulatedStore:
-    """`state` is `up`, `forbids` or `fails`; `secrets`: name → its versions, None for one that was deleted.
-    `cert`: (certificate, key) as files, for HTTPS."""
+    """`state` is `up`, `forbids`, `fails` or `hangs`: it takes what is asked and says nothing, not when it is
+    up again either. `secrets`: name → its versions, None for one that was deleted. `cert`: (certificate, key)
+    as files, for HTTPS."""
 
     def __init__(self, cert: tuple[str, str] | None = None) -> None:
         self.state = "up"
         self.secrets: dict[str, list[Any]] = {}
         self.tokens = {"good-token"}
         self.asked: list[str] = []
+        self._closed = threading.Event()
         store = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,6 +40,10 @@ class SimulatedStore:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 store.asked.append(self.path)
+                if store.state == "hangs":
+                    store._closed.wait()
+                    self.close_connection = True
+                    return
                 status, answer, more = store._reply(self.path, headers, body)
                 kind = "text/xml" if isinstance(answer, str) else "application/json"
                 data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
@@ -62,6 +68,7 @@ class SimulatedStore:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
 
