@@ -2,7 +2,9 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+from support.order import in_order
 from support.servers import postgres, redis, s3
 
 __all__ = ["postgres", "redis", "s3"]  # fixtures of the whole run
@@ -12,3 +14,12 @@ os.environ |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
 # A slow machine is no failure: how long an example takes is for bench/ to say.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where there are several workers."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        names = [item.nodeid.partition("::")[0].removeprefix("tests/") for item in items]
+        items[:] = [items[number] for number in in_order(names, workers)]
