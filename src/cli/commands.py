@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.errors import Misconfigured
+from .collection import no_collection
 from .state import state_folder
 
 
 def up(options: argparse.Namespace) -> int:
-    from .up import UpOptions, run_up
+    with no_collection():  # what is imported stays
+        from .up import UpOptions, run_up
 
     with state_folder(options.state_dir, options.config, "up") as folder:
         return run_up(
@@ -37,9 +39,10 @@ def up(options: argparse.Namespace) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
-    from .control import ControlPlane, ServeOptions
-    from .runtime import Overrides
-    from .sources import source_of
+    with no_collection():
+        from .control import ControlPlane, ServeOptions
+        from .runtime import Overrides
+        from .sources import source_of
 
     async def main(state_dir: Path) -> None:
         stop = asyncio.Event()

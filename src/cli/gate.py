@@ -13,7 +13,7 @@ from typing import Any
 
 from ..changes import changes
 from ..core.errors import Misconfigured
-from ..settings import SettingsError
+from ..core.problems import SettingsError
 from .check import judge
 from .diff import as_markdown, json_of, markdown_of, text_of
 from .outputs import written

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.errors import Misconfigured
-from ..settings import SettingsError
+from ..core.problems import SettingsError
 from . import (
     audit_parser,
     commands,

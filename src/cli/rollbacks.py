@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..core.errors import Misconfigured
-from ..settings import SettingsError
+from ..core.problems import SettingsError
 from .admin import Query, Routes
 from .answers import Now
 from .collection import no_collection

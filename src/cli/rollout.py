@@ -12,7 +12,6 @@ from ..audit.acts import os_user
 from ..core.errors import Misconfigured
 from ..core.trials import CANDIDATE, STABLE
 from ..policy.rollout_words import figure, number, score_words
-from ..settings.problems import listing, show
 from .status_table import aligned, fetch, post
 
 _HEAD = ("ROLLOUT", "PHASE", "STAGE", "SINCE", "CALLS", "STABLE")
@@ -25,6 +24,8 @@ def print_rollouts(admin_url: str, names: Sequence[str], how: str) -> int:
     known = [row["rollout"] for row in rows]
     for name in names:
         if name not in known:
+            from ..settings.problems import listing, show  # slow to load
+
             there = f"there are {listing(known)}" if known else "none are configured"
             raise Misconfigured(404, "no_such_rollout", f"there is no rollout {show(name)}; {there}")
     rows = [row for row in rows if not names or row["rollout"] in names]

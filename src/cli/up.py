@@ -27,9 +27,9 @@ import yaml
 
 from ..core.catalog import Auth
 from ..core.errors import Misconfigured
+from ..core.problems import SettingsError
 from ..envoyapi.loader import envoy_binary
 from ..records.undecided import FILE_NAME as UNDECIDED_FILE
-from ..settings import SettingsError
 from ..xds.bootstrap import DRAIN_S, BootstrapOptions, bootstrap
 from .console_link import link_of
 from .envoy_admin import EnvoyAdmin, http_get_status

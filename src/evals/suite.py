@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.catalog import Catalog
+from ..core.problems import Problem, SettingsError
 from ..core.traffic import FILTERS
 from ..settings.builtin import builtins
 from ..settings.explain import read_one
 from ..settings.merge import Merged
-from ..settings.problems import Problem, SettingsError, field_name, kind, listing, show, suggestion
+from ..settings.problems import field_name, kind, listing, show, suggestion
 from ..settings.scorer_schema import ScorerIn
 from ..settings.scorers import check_scorers, check_slice
 from ..settings.yamltext import YamlProblem, parse, read_lines

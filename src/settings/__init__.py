@@ -3,11 +3,11 @@
 Imports `core` only.
 """
 
+from ..core.problems import Problem, SettingsError
 from .compiler import Loaded, compile_texts, load
 from .files import read_files
 from .merge import place_at, place_of
 from .prices import PriceList, price_book
-from .problems import Problem, SettingsError
 
 __all__ = [
     "Loaded",

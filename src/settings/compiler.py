@@ -33,6 +33,7 @@ from ..core.deviation import Deviation
 from ..core.identity import Issuer
 from ..core.labels import NO_LABELS
 from ..core.prices import NO_PRICES, PriceBook, PriceTerm
+from ..core.problems import Problem
 from ..core.secrets import NO_SECRETS
 from ..core.telemetry import NO_TELEMETRY
 from ..core.trials import Trials
@@ -53,7 +54,7 @@ from .metrics import MetricsIn
 from .models import overlaid, wires
 from .prices import PriceList, price_book, read_terms, without_sources
 from .pricing import PriceIn
-from .problems import Problem, kind, listing, show, suggestion
+from .problems import kind, listing, show, suggestion
 from .providers import Providers
 from .revision import revision
 from .schema import CallerIn, FactsIn, LimitsIn, ListenIn, MemberIn, PoolIn, ProviderIn, RuleIn

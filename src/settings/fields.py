@@ -22,4 +22,6 @@ def field(description: str, kind: str, right: str, default: Any = ...) -> Any:
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    # Built when first read with: else each is by itself as well as in those that hold it, and in processes
+    # that read none.
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, defer_build=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .problems import Problem, SettingsError
+from ..core.problems import Problem, SettingsError
 
 _SUFFIXES = (".yaml", ".yml")
 _MAX_BYTES = 64 * 1024 * 1024  # more is a mistake, and would only fill the memory

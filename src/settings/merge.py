@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.problems import Problem, SettingsError, ordered
 from . import yamltext
-from .problems import Problem, SettingsError, field_name, kind, listing, ordered, show, suggestion
+from .problems import field_name, kind, listing, show, suggestion
 from .schema import LISTS, MAPPINGS, SECTIONS
 from .yamltext import Path, YamlProblem
 

@@ -6,7 +6,6 @@ import bisect
 import difflib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -14,36 +13,6 @@ from pydantic_core import PydanticCustomError
 
 SHOWN = 60  # characters of a wrong value that a message repeats
 NEIGHBOURS = 100  # names, in the order of the alphabet, among which the one that was meant is looked for
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong in `file` at `line` (from 1; 0 where no line can be named): `field` is its path
-    in that file (`pools[0].members[1].weight`, "" for the file as a whole), `wrong` says what is, and
-    `right` what would be good instead."""
-
-    file: str
-    line: int
-    field: str
-    wrong: str
-    right: str
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return ": ".join(part for part in (place, self.field, f"{self.wrong}; {self.right}") if part)
-
-
-class SettingsError(Exception):
-    """A configuration that can't be used. `problems` holds all that was found, by file and line."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: tuple[Problem, ...] = ordered(problems)
-        super().__init__("\n".join(map(str, self.problems)))
-
-
-def ordered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """By file and line, each only once."""
-    return tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line, p.field, p.wrong)))
 
 
 def refuse(wrong: str, right: str) -> NoReturn:

@@ -17,6 +17,7 @@ import yaml
 from support.waiting import wait_until
 
 DRILL_S = 150
+CALLS_PER_S = "40"  # a row of a second has some dozens
 SECOND_TRY = {
     "pools": [
         {
@@ -36,6 +37,7 @@ def started(folder: Path, config: dict[str, Any], *arguments: str) -> subprocess
     path = folder / "broker.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "modelbroker.cli.main", "drill", "--config", str(path)]
+    command += ["--calls-per-second", CALLS_PER_S]
     return subprocess.Popen(
         [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
     )

@@ -1,8 +1,14 @@
-"""Edits under constant load: none fails a call, each is in effect and says so."""
+"""Edits under constant load: none fails a call, each is in effect and says so.
+
+MODELBROKER_EDITS says how many of each kind.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +21,11 @@ from support.edits import Edit, Edits, Probe
 from support.load import Load, load
 from support.simulators import Simulators
 
-EACH_KIND = 15
+EACH_KIND = int(os.environ.get("MODELBROKER_EDITS", "6"))
+# Streams go on over so many edits, at the pace of those before; over half as many they have to.
+SHORTER, LONGER, LANES = 20, 40, 4
+TOKEN_S = 0.06
+TOKENS = tuple(int(30 * 1.4**step) for step in range(14))  # to 2,380
 LOADED = [
     ("chat", "openai-chat"),
     ("messages", "anthropic-messages"),
@@ -31,8 +41,8 @@ def sims() -> Iterator[Simulators]:
     with Simulators("a", "b", "c", "d", "slow", "failing", "rotated") as simulators:
         simulators["failing"].script(faults=[{"status": 503, "delay_headers_ms": 150}])
         simulators["slow"].script(
-            replies=[{"match": {"contains": "a short while"}, "chunks": 60}, {"chunks": 400}],
-            faults=[{"token_delay_ms": 60}],
+            replies=[{"match": {"contains": f"in {count} words"}, "chunks": count} for count in TOKENS],
+            faults=[{"token_delay_ms": TOKEN_S * 1000}],
         )
         yield simulators
 
@@ -54,25 +64,30 @@ def test_no_edit_fails_a_call(broker: Broker, edits: Edits, sims: Simulators) ->
     edits.random.shuffle(kinds)
     revisions = [broker.status()["revision"]]
     streams: list[tuple[int, Got]] = []  # (edits while it went on, what came)
+    began_s: list[float] = []  # edits
 
-    async def stream(http: httpx.AsyncClient, question: str) -> None:
+    async def stream(http: httpx.AsyncClient, edits_long: int) -> None:
         before = len(revisions)
-        got = await call(http, Ask("long", stream=True, question=question))
+        pace_s = statistics.median(later - one for one, later in itertools.pairwise(began_s[-10:]))
+        count = next((count for count in TOKENS if count * TOKEN_S >= edits_long * pace_s), TOKENS[-1])
+        got = await call(http, Ask("long", stream=True, question=f"No. {before}: all, in {count} words."))
         streams.append((len(revisions) - before, got))
 
     async def run() -> Load:
-        async with client(broker.url) as http, load(broker.url, LOADED) as under_way:
-            marathon = asyncio.create_task(stream(http, "Tell me all."))
-            shorter = asyncio.create_task(asyncio.sleep(0))
+        under_way: dict[int, asyncio.Task[None]] = {}
+        async with client(broker.url) as http, load(broker.url, LOADED) as loaded:
             for number, kind in enumerate(kinds):
-                if shorter.done():
-                    shorter = asyncio.create_task(stream(http, f"For a short while: {number}."))
+                began_s.append(time.monotonic())
+                for lane in range(LANES) if 8 <= number < len(kinds) - SHORTER // 2 else ():
+                    if lane not in under_way or under_way[lane].done():
+                        edits_long = SHORTER if lane or lane in under_way else LONGER
+                        under_way[lane] = asyncio.create_task(stream(http, edits_long))
                 edit = edits.next(kind)
                 revisions.append(await asyncio.to_thread(carry_out, broker, edit))
                 for probe in edit.probes:
                     await check(http, edit, probe, revisions[-1], sims)
-            await asyncio.gather(marathon, shorter)
-        return under_way
+            await asyncio.gather(*under_way.values())
+        return loaded
 
     started = time.monotonic()
     done = asyncio.run(run())
@@ -83,9 +98,8 @@ def test_no_edit_fails_a_call(broker: Broker, edits: Edits, sims: Simulators) ->
     )
     assert not done.bad, f"{len(done.bad)} of {done.calls} failed: " + "\n".join(map(str, done.bad[:5]))
     assert all(got.is_whole for _, got in streams), [str(got) for _, got in streams if not got.is_whole]
-    assert sum(span >= 10 for span in spans) >= 5
-    # How many edits fit into the longest stream is the machine's affair; some have to.
-    assert spans[-1] >= 20
+    assert sum(span >= SHORTER // 2 for span in spans) >= 5
+    assert spans[-1] >= LONGER // 2
     assert all(done.good[pool, dialect, stream] for pool, dialect in LOADED for stream in (True, False))
     assert done.revisions <= set(revisions)
     assert Counter(kinds) == dict.fromkeys(edits.kinds, EACH_KIND)

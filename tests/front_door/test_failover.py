@@ -29,7 +29,7 @@ ROUTINGS = ("weight", "level")
 # Only stalls are waited for; a busy machine must have time for a good answer within it.
 QUICK = {"first_event": "2s", "reply": "2s"}
 PATIENT = {"first_event": "60s", "reply": "60s"}
-PARALLEL_EACH = 20  # in each of three pools or six
+PARALLEL_EACH = 12  # in each of three pools or six
 
 
 def pool_name(dialect: str, stream: bool, routing: str, ejection: str, timeouts: str) -> str:

@@ -40,6 +40,8 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ]
     patient = {"timeouts": {"first_event": FOR_EVER, "reply": FOR_EVER}, "ejection": "off"}
     quick = {"after": "100ms", "reply_after": "100ms", "share": "100%"}
+    # Where nobody is too slow, on a busy machine either.
+    late = {"after": "20s", "reply_after": "20s", "share": "100%"}
     ejecting = {"ejection": {"consecutive_errors": 2, "base": "60s"}}
     two = [member("a"), member("b", priority=1)]
     # Of a hundred turns and one `b` has one: so most calls begin at `a`.
@@ -52,23 +54,24 @@ def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             {"name": "three", "members": [*two, member("c", priority=2)], "hedge": quick, **patient},
             {"name": "leaning", "members": leaning, "hedge": quick, **patient},
             {"name": "once", "failover": 1, "members": two, "hedge": quick, **patient},
+            {"name": "late", "failover": 1, "members": two, "hedge": late, **patient},
             {
                 "name": "streams",
                 "members": two,
                 "hedge": {"after": "100ms", "share": "100%"},
                 **patient,
             },
-            {"name": "rare", "members": two, "hedge": {"after": "100ms", "share": "0.1%"}, **patient},
+            {"name": "rare", "members": two, "hedge": {"after": "1s", "share": "0.1%"}, **patient},
             {
                 "name": "seldom",
                 "members": two,
-                "hedge": {"after": "100ms", "share": "10%"},
+                "hedge": {"after": "300ms", "share": "10%"},
                 **patient,
             },
             {
                 "name": "sends-on",
                 "members": [member("a"), member("b")],
-                "hedge": quick,
+                "hedge": late,
                 "on": {"context-overflow": "never-a", "overloaded": "never-a"},
                 **patient,
             },
@@ -127,7 +130,7 @@ def test_of_one_level_the_other_one_is_second(broker: Broker, sims: Simulators) 
 
 
 def test_who_answers_in_time_is_alone(broker: Broker, sims: Simulators) -> None:
-    got = make(broker.url, [Ask("pair", dialect, stream) for dialect in DIALECTS for stream in (False, True)])
+    got = make(broker.url, [Ask("late", dialect, stream) for dialect in DIALECTS for stream in (False, True)])
     assert {(g.status, g.attempts, g.member) for g in got} == {(200, 1, "a/m")}
     assert sims["b"].calls() == []
     assert not any(record_of(broker, g)["hedged"] for g in got)
@@ -135,7 +138,7 @@ def test_who_answers_in_time_is_alone(broker: Broker, sims: Simulators) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_the_first_may_win_yet(broker: Broker, sims: Simulators, stream: bool) -> None:
-    sims["a"].script(faults=[{"delay_headers_ms": 600}])
+    sims["a"].script(faults=[{"delay_headers_ms": 1500}])
     slow(sims, "b")
     (got,) = make(broker.url, [Ask("pair", "openai-chat", stream)])
     assert got.is_whole and (got.member, got.attempts) == ("a/m", 2), str(got)
@@ -149,8 +152,8 @@ def test_where_one_of_the_two_fails_the_other_is_waited_for(
 ) -> None:
     """Both are under way by then: what fails is not handed back, for that would end the other."""
     good = "b" if failing == "a" else "a"
-    sims[failing].script(faults=[{"delay_headers_ms": 400, "status": 500}])
-    sims[good].script(faults=[{"delay_headers_ms": 900}])
+    sims[failing].script(faults=[{"delay_headers_ms": 800, "status": 500}])
+    sims[good].script(faults=[{"delay_headers_ms": 1600}])
     (got,) = make(broker.url, [Ask("once", "openai-chat", stream)])
     assert got.is_whole and (got.member, got.attempts) == (f"{good}/m", 2), str(got)
     assert record_of(broker, got)["hedged"] is True
@@ -161,7 +164,7 @@ def test_where_both_fail_a_third_is_found_within_the_budget(
     broker: Broker, sims: Simulators, stream: bool
 ) -> None:
     for name in ("a", "b"):
-        sims[name].script(faults=[{"delay_headers_ms": 400, "status": 500}])
+        sims[name].script(faults=[{"delay_headers_ms": 800, "status": 500}])
     (got,) = make(broker.url, [Ask("three", "openai-chat", stream)])
     assert got.is_whole and (got.member, got.attempts) == ("c/m", 3), str(got)
     told = record_of(broker, got)
@@ -178,7 +181,7 @@ def test_where_both_fail_and_nobody_is_left_the_client_is_told(broker: Broker, s
 
 def test_who_fails_at_once_is_followed_by_the_other(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"status": 500}])
-    (got,) = make(broker.url, [Ask("once", stream=True)])
+    (got,) = make(broker.url, [Ask("late", stream=True)])
     assert got.is_whole and (got.member, got.attempts) == ("b/m", 2)
     assert record_of(broker, got)["hedged"] is False
 
@@ -203,13 +206,13 @@ def test_a_failover_costs_nothing_of_the_share(broker: Broker, sims: Simulators)
 
 def test_what_is_wrong_with_the_request_is_the_clients_at_once(broker: Broker, sims: Simulators) -> None:
     sims["a"].script(faults=[{"status": 400}])
-    (got,) = make(broker.url, [Ask("pair")])
+    (got,) = make(broker.url, [Ask("late")])
     assert (got.status, got.attempts) == (400, 1)
     assert sims["b"].calls() == []
 
 
 def test_whole_replies_are_hedged_only_where_the_pool_says_when(broker: Broker, sims: Simulators) -> None:
-    sims["a"].script(faults=[{"delay_headers_ms": 700}])
+    sims["a"].script(faults=[{"delay_headers_ms": 1500}])
     whole, stream = make(broker.url, [Ask("streams"), Ask("streams", stream=True)], parallel=1)
     assert (whole.member, whole.attempts) == ("a/m", 1)
     assert (stream.member, stream.attempts) == ("b/m", 2)
@@ -218,7 +221,7 @@ def test_whole_replies_are_hedged_only_where_the_pool_says_when(broker: Broker, 
 def test_no_more_than_the_share_is_hedged(broker: Broker, sims: Simulators) -> None:
     make(broker.url, asks(100, "seldom", stream=True), parallel=10)
     sims.reset()
-    sims["a"].script(faults=[{"delay_headers_ms": 500}])
+    sims["a"].script(faults=[{"delay_headers_ms": 1500}])
     got = make(broker.url, asks(100, "seldom", stream=True), parallel=100)
     assert {g.status for g in got} == {200}
     second = sum(g.member == "b/m" for g in got)

@@ -123,7 +123,9 @@ def test_large_bodies_are_translated_once_and_whole(
     sims["bad"].script(faults=[LARGE_FAULTS[fault]])
     filling = "".join(f"{number:08x}" for number in range(SIZES[size] // 8))
     calls = []
-    for dialect, (first, second) in zip(itertools.cycle(CLIENTS), PAIRS[::3], strict=False):
+    # Of the largest each client's dialect has one: it is the size that may be too much for somebody.
+    pairs = PAIRS[:: 7 if size == "30MB" else 3]
+    for dialect, (first, second) in zip(itertools.cycle(CLIENTS), pairs, strict=False):
         ask = Ask(f"{first}.{second}.patient", dialect, stream=fault == "first-event")
         said = [{"role": "user", "content": filling}, {"role": "assistant", "content": "Go on."}]
         field = "input" if dialect == "openai-responses" else "messages"

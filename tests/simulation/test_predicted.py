@@ -4,6 +4,7 @@ under the new one."""
 from __future__ import annotations
 
 import copy
+import os
 import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -26,8 +27,8 @@ from support.worlds import BEGUN_S, Asked, Member, World, key_of, loaded
 
 NAMES = ("a/ant", "b/big", "b/small", "c/other", "r/resp")
 CALLERS = ("anna", "ben", "carl", "dora")
-WORLDS, CALLS = 100, 300
-NEEDED = 90
+WORLDS, CALLS = int(os.environ.get("MODELBROKER_WORLDS", "60")), 300
+NEEDED = 0.9  # of the intervals that are stated
 
 
 def policy(draw: random.Random) -> dict[str, Any]:
@@ -286,7 +287,7 @@ def test_predicted_is_real() -> None:
     for name, least in (("cost", 0.5), ("whole", 0.4), ("first", 0.4)):
         stated = [value for one in met if (value := getattr(one, name)) is not None]
         assert len(stated) >= WORLDS * least, name
-        assert sum(stated) >= len(stated) * NEEDED / WORLDS, name
+        assert sum(stated) >= len(stated) * NEEDED, name
     # An interval that holds everything would say nothing.
     widths = sorted(one.width for one in met)
     assert widths[len(widths) // 2] < 0.1

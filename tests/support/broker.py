@@ -21,6 +21,7 @@ import yaml
 
 from .authorities import for_the_product
 from .simulators import SimulatorHandle, Simulators
+from .waiting import pause_s
 
 START_TIMEOUT_S = 120
 KEY = "mb-test-key"
@@ -273,12 +274,12 @@ class Broker:
 
     def wait_for(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 60) -> dict[str, Any]:
         """The first status for which `holds`; AssertionError when it does not come."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + timeout_s:
             status = self.status()
             if status and holds(status):
                 return status
-            time.sleep(0.01)
+            time.sleep(pause_s(began_s))
         raise AssertionError(f"waited {timeout_s} s in vain; the status is {self.status()}\n{self.log()}")
 
     def kept_revisions(self) -> int:

@@ -49,6 +49,13 @@ class Load:
             self._more.clear()
             await self._more.wait()
 
+    async def end_those_under_way(self) -> None:
+        """Wait until every call has ended that is under way now."""
+        begun = set(self.under_way.items())
+        while begun & self.under_way.items():
+            self._more.clear()
+            await self._more.wait()
+
     @property
     def calls(self) -> int:
         return sum(self.good.values()) + len(self.bad)

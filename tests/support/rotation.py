@@ -41,8 +41,8 @@ def rotated(broker: Broker, sims: Simulators, keys: Sequence[str], put: Callable
                 sims["main"].script(keys=[old, new])
                 put(new)
                 await asyncio.to_thread(wait_until, lambda new=new: came_with(sims, new))
-                before = under_way.calls
-                await under_way.reach(before + 20)  # what is under way with the old one has ended
+                await under_way.reach(under_way.calls + 20)
+                await under_way.end_those_under_way()  # with the old one, it may be
                 sims["main"].script(keys=[new])
         return under_way
 
