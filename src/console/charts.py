@@ -104,7 +104,8 @@ def meter(share: float | None, kind: str, what: str) -> Markup:
 
 
 def nice(most: float) -> float:
-    """The top of an axis: 1, 2, 2.5 or 5 times a power of ten, and not below `most`."""
+    """The top of an axis, whose quarters are short numbers, and not below `most`: 1, 2, 3, 4, 6 or 8 times a
+    power of ten."""
     if most < _LEAST:
         return 1.0
     power = 1.0
@@ -112,7 +113,7 @@ def nice(most: float) -> float:
         power *= 10
     while power > most:
         power /= 10
-    return next((step * power for step in (1, 2, 2.5, 5) if step * power >= most), 10 * power)
+    return next((step * power for step in (1, 2, 3, 4, 6, 8) if step * power >= most), 10 * power)
 
 
 def _y(value: float, top: float) -> float:

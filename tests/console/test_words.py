@@ -108,7 +108,7 @@ def test_plural() -> None:
 @given(st.floats(0, 1e15))
 def test_an_axis_ends_at_a_round_number_not_far_above(most: float) -> None:
     top = charts.nice(most)
-    assert top >= most * (1 - 1e-9) and (most < 1e-12 or top <= most * 2.5 * (1 + 1e-9))
+    assert top >= most * (1 - 1e-9) and (most < 1e-12 or top <= most * 2 * (1 + 1e-9))
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=60), st.text(max_size=20))
