@@ -15,7 +15,6 @@ from ..ledger.spend import Sums, spend
 from ..revisions.kept import MOST, Live, Revisions, Rollback, RollbackFile
 from .asked import Asked, Missing, Page
 from .compared import Desk, Pair
-from .resting import Resting
 from .sources import Away, Sources
 from .words import moment
 
@@ -26,7 +25,7 @@ _SMALL = 128 << 10  # bytes of a revision: what is compared though nobody asked 
 _LIST_WAITS_S, _PAIR_WAITS_S = 0.12, 0.25
 _NUMBERS = re.compile(r"#?(\d{1,9})(?:\.\.#?(\d{1,9}))?")
 _DESK = Desk()
-_SUMS: Resting[dict[str, Sums]] = Resting()
+_RESTS_S = 2.0
 
 
 class Row(NamedTuple):
@@ -239,7 +238,8 @@ def _sums(sources: Sources, names: Sequence[str], since_ms: int, asked: Asked) -
         return {key[0]: sums for key, sums in spend(sources.ledger(), question).groups.items()}
 
     try:
-        return _SUMS.get((sources.folder, where["revision"], since_ms // 3_600_000), ask), ""
+        key = "revisions", where["revision"], since_ms // 3_600_000
+        return sources.kept.get(key, _RESTS_S, ask), ""
     except Away as away:
         return {}, str(away)
     except SQLAlchemyError as error:

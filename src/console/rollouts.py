@@ -17,7 +17,6 @@ from ..policy.rollout_words import figure, number, score_words
 from .asked import Asked, Missing, Page
 from .charts import Series, lines
 from .intervals import Bar, Mark, intervals
-from .resting import Resting
 from .sources import Away, Sources
 from .words import count, lasting, moment, money, ms, percent, plural
 
@@ -47,8 +46,7 @@ _RESULTS = (
     "lost",
 )
 _MISSED = ("refused", "dropped", "late", "paused", "unfit", "lost")
-_ARMS: Resting[list[Part]] = Resting()
-_COPIES: Resting[list[Copies]] = Resting()
+_RESTS_S = 2.0
 
 
 class Gate(NamedTuple):
@@ -315,7 +313,8 @@ def _charts(
         return arms(sources.ledger(), row["rollout"], targets, *span_ms, width_s * 1000)
 
     try:
-        found = _ARMS.get((sources.folder, row["rollout"], int(since_s), width_s), ask)
+        key = "arms", row["rollout"], int(since_s), width_s
+        found = sources.kept.get(key, _RESTS_S, ask)
     except Away as away:
         return [], str(away)
     except SQLAlchemyError as error:
@@ -387,10 +386,9 @@ def _shadows(asked: Asked, sources: Sources) -> tuple[list[dict[str, Any]], str]
     if told:
         until_ms = int(asked.now_s * 1000) + 1
         try:
-            found = _COPIES.get(
-                sources.folder, lambda: copies(sources.ledger(), until_ms - 86_400_000, until_ms)
-            )
-            spent = {one.shadow: one for one in found}
+            since_ms = until_ms - 86_400_000
+            those = sources.kept.get("copies", _RESTS_S, lambda: copies(sources.ledger(), since_ms, until_ms))
+            spent = {one.shadow: one for one in those}
         except Away as error:
             away = str(error)
         except SQLAlchemyError as error:

@@ -17,6 +17,7 @@ import pytest
 from modelbroker.audit.chain import read
 from modelbroker.audit.store import segments
 from support.broker import BASES, KEY_SHA256, Broker, provider
+from support.figures import enlarged, figure
 from support.kills import child_of_control
 from support.load import load
 from support.rsyslog import Rsyslog
@@ -132,6 +133,9 @@ def test_outages_of_all_sinks_lose_nothing(sims: Simulators, siem: Siem, tmp_pat
         broker.wait_for(_is_sent)
         for name, ids in siem.ids.items():
             wait_until(lambda ids=ids: set(chain) <= set(ids()), 60)
+            told = list(ids())
+            lost = len(set(chain) - set(told))
+            figure(f"sink {name}", events=len(chain), lost=lost, repeated=len(told) - len(set(told)))
             assert list(dict.fromkeys(ids()))[: len(chain)] == chain, name
     assert broker.log().count("is away, events wait in the chain") >= 6
 
@@ -140,7 +144,7 @@ async def _outages(broker: Broker, siem: Siem) -> None:
     async with load(broker.url, POOLS, workers=6) as under_way:
         await under_way.reach(40)
         siem.rsyslog.freeze()  # its kernel takes what it will never read
-        await under_way.reach(under_way.calls + 40)
+        await under_way.reach(under_way.calls + enlarged(40))
         os.kill(child_of_control(broker, FOLLOWER), signal.SIGKILL)  # what it knew of that is gone too
         siem.rsyslog.kill()
         for server in siem.servers:
@@ -149,10 +153,10 @@ async def _outages(broker: Broker, siem: Siem) -> None:
         await asyncio.to_thread(siem.rsyslog.start)
         await asyncio.to_thread(broker.wait_for, lambda s: len(_away(s)) == 5)
         os.kill(child_of_control(broker, FOLLOWER), signal.SIGKILL)
-        await under_way.reach(under_way.calls + 40)
+        await under_way.reach(under_way.calls + enlarged(40))
         for server in siem.servers:
             server.start()
-        await under_way.reach(under_way.calls + 40)
+        await under_way.reach(under_way.calls + enlarged(40))
     assert under_way.bad == []
 
 

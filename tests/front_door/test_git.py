@@ -14,6 +14,7 @@ import pytest
 import yaml
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, make
+from support.figures import enlarged
 from support.load import Load, load
 from support.repositories import GitDaemon, GitServer, allowed_signers, signed_with, ssh_key
 from support.simulators import Simulators
@@ -126,7 +127,7 @@ def test_commits_under_load_fail_no_call(server: GitServer, sims: Simulators, st
             for turn in range(6):
                 commit = await asyncio.to_thread(server.commit, {FILE: text(sims, "ba"[turn % 2])})
                 await asyncio.to_thread(broker.wait_for, serves(commit))
-                await seen.reach(seen.calls + 20)
+                await seen.reach(seen.calls + enlarged(20))
         return seen
 
     seen = asyncio.run(run())

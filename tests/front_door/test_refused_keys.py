@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
+from support.figures import enlarged
 from support.load import Load, load
 from support.shown import everything_shown
 from support.simulators import Simulators
@@ -65,7 +66,7 @@ async def refused(broker: Broker, key: Path, under_way: Load) -> None:
     await under_way.reach(20)
     await asyncio.to_thread(key.write_text, NEW)
     await asyncio.to_thread(wait_until, lambda: state(broker) == "refused")
-    await under_way.reach(under_way.calls + 40)
+    await under_way.reach(under_way.calls + enlarged(40))
 
 
 def test_one_member_alone_loses_no_call_and_has_the_new_key_once_it_is_taken(
@@ -84,10 +85,10 @@ def test_one_member_alone_loses_no_call_and_has_the_new_key_once_it_is_taken(
             )
             sims["main"].script(keys=[OLD, NEW])
             await asyncio.to_thread(wait_until, lambda: answers(sims, under_load=True)[NEW, 200] > 20, 90)
-            await under_way.reach(under_way.calls + 20)
+            await under_way.reach(under_way.calls + enlarged(20))
             await under_way.end_those_under_way()  # with the old one, it may be
             sims["main"].script(keys=[NEW])
-            await under_way.reach(under_way.calls + 20)
+            await under_way.reach(under_way.calls + enlarged(20))
             assert state(broker) == "good"
         return under_way
 
@@ -164,7 +165,7 @@ def test_a_refusal_of_another_kind_costs_no_call_though_the_old_key_was_revoked(
             # It was refused, too, and let go of.
             told = f"file:{key}: main/m refuses the value before the newest as well"
             await asyncio.to_thread(wait_until, lambda: told in broker.log())
-            await under_way.reach(under_way.calls + 100)
+            await under_way.reach(under_way.calls + enlarged(100))
             assert state(broker) == "good"
         return under_way
 

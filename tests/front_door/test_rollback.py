@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, make
+from support.figures import enlarged, figure
 from support.load import Load, load
 from support.simulators import Simulators
 
@@ -209,7 +210,7 @@ def test_under_load_no_call_fails(broker: Broker, sims: Simulators) -> None:
             told = await asyncio.to_thread(command, broker, "rollback")
             assert told.returncode == 0, told.stderr
             took_s.append(float(told.stdout.partition("after ")[2].partition(" s")[0]))
-            await seen.reach(seen.calls + 50)
+            await seen.reach(seen.calls + enlarged(50))
 
     async def run() -> Load:
         async with load(broker.url, [("chat", "openai-chat")], workers=4) as seen:
@@ -217,5 +218,5 @@ def test_under_load_no_call_fails(broker: Broker, sims: Simulators) -> None:
         return seen
 
     seen = asyncio.run(run())
-    print(f"{seen.calls} calls, rollbacks in effect after {sorted(took_s)} s")
+    figure("rollbacks", rollbacks=len(took_s), slowest_s=max(took_s))
     assert [str(got) for got in seen.bad] == []

@@ -14,6 +14,7 @@ import trustme
 from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, asks, make
 from support.collectors import Collector
+from support.figures import enlarged, figure
 from support.kills import child_of_control, kill
 from support.load import load
 from support.records import lines_of, record_of
@@ -106,7 +107,7 @@ def test_a_collector_that_is_away_slow_or_unwilling_fails_no_call_and_gets_all_o
                 collector.state = state
                 before, asked = under_way.calls, collector.asked
                 await asyncio.to_thread(wait_until, lambda asked=asked: collector.asked > asked)
-                await under_way.reach(before + 20)
+                await under_way.reach(before + enlarged(20))
         return under_way
 
     with Broker(tmp_path, config(sims, to(url, protocol=protocol))) as broker:
@@ -114,6 +115,7 @@ def test_a_collector_that_is_away_slow_or_unwilling_fails_no_call_and_gets_all_o
         assert not done.bad, done.told(0)
         wait_until(lambda: done.ids <= ids(broker))
         wait_until(lambda: arrived(collector) == ids(broker), 60)
+        figure("exported", calls=len(ids(broker)), arrived=len(arrived(collector)))
         assert "the telemetry waits, records stay in the journal" in broker.log()
         broker.wait_for(lambda s: s["telemetry"]["behind_bytes"] == 0 and s["telemetry"]["error"] is None)
 

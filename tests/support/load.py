@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from .calls import Ask, Got, call, client
+from .figures import figure
 
 # Between a worker's calls: the load is to be constant, and leave the machine to the broker.
 THINKING_S = 0.03
@@ -64,6 +65,12 @@ class Load:
         """For how long the call has waited that waits longest."""
         return time.monotonic() - min(self.under_way.values(), default=time.monotonic())
 
+    def tell(self, seconds: float) -> None:
+        """For the tables of the docs."""
+        streams = sum(count for (_, _, stream), count in self.good.items() if stream)
+        told = {"calls": self.calls, "failed": len(self.bad), "streams": streams}
+        figure("load", **told, seconds=round(seconds, 1), longest_s=round(self.longest_s, 2))
+
     def told(self, since_s: float) -> str:
         """What clients saw, for a table: how many calls failed, how, and until when after `since_s`."""
         seen = Counter(_seen(got) for got in self.bad)
@@ -87,7 +94,7 @@ def _seen(got: Got) -> str:
 async def load(url: str, pools: Sequence[tuple[str, str]], workers: int = 20) -> AsyncIterator[Load]:
     """Whole and streamed calls to (pool, dialect) pairs all the while; half of the workers keep their
     connections, half make a new one for each call. At the end all calls under way are awaited."""
-    result, over = Load(), asyncio.Event()
+    result, over, loaded_s = Load(), asyncio.Event(), time.monotonic()
 
     async def work(http: httpx.AsyncClient, number: int) -> None:
         turn = number // 2
@@ -110,3 +117,4 @@ async def load(url: str, pools: Sequence[tuple[str, str]], workers: int = 20) ->
         finally:
             over.set()
             await asyncio.gather(*tasks)
+            result.tell(time.monotonic() - loaded_s)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .broker import KEY, Broker
 from .calls import Ask, Got, call, client
+from .figures import enlarged
 from .load import Load, load
 from .simulators import Simulators
 from .waiting import wait_until
@@ -41,7 +42,7 @@ def rotated(broker: Broker, sims: Simulators, keys: Sequence[str], put: Callable
                 sims["main"].script(keys=[old, new])
                 put(new)
                 await asyncio.to_thread(wait_until, lambda new=new: came_with(sims, new))
-                await under_way.reach(under_way.calls + 20)
+                await under_way.reach(under_way.calls + enlarged(20))
                 await under_way.end_those_under_way()  # with the old one, it may be
                 sims["main"].script(keys=[new])
         return under_way
