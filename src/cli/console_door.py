@@ -139,8 +139,8 @@ class Door:
         return _plain(405, "the console only shows: commands are for the command line")
 
     def _log_in(self, came: Came, access: Access) -> Answer:
-        asked = parse_qs(came.body.decode("utf-8", errors="replace"), max_num_fields=10)
-        token, to = asked.get("token", [""])[0].strip(), _safe(asked.get("to", [""])[0])
+        body = came.body.decode("utf-8", errors="replace")
+        token, to = _field(body, "token").strip(), _page_of(body)
         wait_s = self._attempts.wait_s(came.peer, time.monotonic())
         if wait_s > 0:
             return self._login(access, to, f"Too many attempts: try again in {wait_s:.0f} s.", 429)
@@ -178,7 +178,15 @@ def _is_own(came: Came) -> bool:
 
 
 def _page_of(query: str) -> str:
-    return _safe(parse_qs(query, max_num_fields=10).get("to", [""])[0])
+    return _safe(_field(query, "to"))
+
+
+def _field(form: str, name: str) -> str:
+    """The first of this name; "" where there is none, or more fields than any form of ours has."""
+    try:
+        return parse_qs(form, max_num_fields=10).get(name, [""])[0]
+    except ValueError:
+        return ""
 
 
 def _safe(to: str) -> str:

@@ -6,6 +6,7 @@ line should). It ends when standard input does.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -56,9 +57,7 @@ def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
-            words: dict[str, str] = {}
-            for name, value in parse_qsl(query, max_num_fields=100):
-                words.setdefault(name, value)
+            words = first_words(query)
             user = unquote(self.headers.get(USER_HEADER, ""))
             status, content_type, body = pages.answer(Asked(unquote(path), words, user, time.time()))
             self.send_response(status)
@@ -71,6 +70,15 @@ def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
             log.debug(format, *args)
 
     return Handler
+
+
+def first_words(query: str) -> dict[str, str]:
+    """Name → its first value; none of a query that has more than any page asks for."""
+    words: dict[str, str] = {}
+    with contextlib.suppress(ValueError):
+        for name, value in parse_qsl(query, max_num_fields=100):
+            words.setdefault(name, value)
+    return words
 
 
 def main() -> int:

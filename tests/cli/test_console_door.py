@@ -169,6 +169,13 @@ def test_a_login_leads_to_a_page_of_ours(to: str) -> None:
     assert hint.headers.get("location") == "/console"  # it is logged in already
 
 
+def test_a_form_of_many_fields_is_none_of_ours() -> None:
+    client, many = Client(), "&".join(f"f{number}=x" for number in range(100))
+    assert client.get(f"/console/login?{many}").status == 200
+    own = {"origin": f"http://{HOST}"}
+    assert client.post("/console/login", own, **{f"f{number}": "x" for number in range(100)}).status == 403
+
+
 def test_a_logout_ends_it_here() -> None:
     client = Client()
     client.log_in()

@@ -18,5 +18,5 @@ def figure(what: str, **numbers: float) -> None:
 
 
 def enlarged(count: int) -> int:
-    """So many, times MODELBROKER_CALLS: a test run is short, and a table's figures come from a long one."""
-    return count * int(os.environ.get("MODELBROKER_CALLS", "1"))
+    """So many, times MODELBROKER_LOAD: a test run is short, and a table's figures come from a long one."""
+    return count * int(os.environ.get("MODELBROKER_LOAD", "1"))
