@@ -106,6 +106,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server_version, sys_version = "modelbroker", ""  # which Python is nobody's business
     timeout = 30
 
     def _route(self, more: Routes, path: str, query: str, body: bytes) -> None:

@@ -26,7 +26,7 @@ from ..core.console import LEAST_TOKEN, Console
 from ..ledger.place import default_url
 from ..secrets.box import SecretBox, secret_place
 from .children import ChildKeeper, log_level
-from .console_door import TOKEN_FILE, TOKEN_USER, Door, Rendered, Told, Unrendered, state_token
+from .console_door import ADDRESS_FILE, TOKEN_FILE, TOKEN_USER, Door, Rendered, Told, Unrendered, state_token
 from .secrets import Resolved, good_values
 
 log = logging.getLogger("modelbroker.console")
@@ -45,6 +45,9 @@ def access_of(
     folder."""
     if not console.enabled:
         return Access(why_not="the configuration says `console: {enabled: false}`"), ()
+    if importlib.util.find_spec("jinja2") is None:
+        # Nobody asked for it where nothing is said of it: then whoever looks is told.
+        return Access(why_not=MISSING), ((f"console: {MISSING}",) if console.users else ())
     users: dict[str, tuple[str, ...]] = {}
     warnings: list[str] = []
     for number, user in enumerate(console.users):
@@ -113,6 +116,8 @@ class ConsoleKeeper(ChildKeeper[Settings]):
         host, _, port = admin.rpartition(":")
         here = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104
         self._admin = f"{here}:{port}"
+        with contextlib.suppress(OSError):  # then `modelbroker console` has to be told
+            (self._state_dir / ADDRESS_FILE).write_text(f"http://{self._admin}\n", encoding="ascii")
         if self._settings is not None:
             self._set(msgspec.structs.replace(self._settings, admin=self._admin))
 
@@ -125,8 +130,6 @@ class ConsoleKeeper(ChildKeeper[Settings]):
 
     def render(self, target: str, user: str) -> Rendered:
         """The page at `target`, a path behind `/console` with its query. Unrendered."""
-        if importlib.util.find_spec("jinja2") is None:
-            raise Unrendered(MISSING)
         loop, path = self._loop, self._path()
         if loop is None or path is None or self._settings is None:
             raise Unrendered("the console is not there yet, or no more")

@@ -20,6 +20,7 @@ log = logging.getLogger("modelbroker.console")
 
 ROOT = "/console"
 TOKEN_FILE = "console-token"  # noqa: S105 - in the state folder
+ADDRESS_FILE = "console-address"  # likewise: where this one is reached
 TOKEN_USER = "state-folder"  # noqa: S105 - who logs in with that one
 _COOKIE = "modelbroker_console"
 _STATIC = {

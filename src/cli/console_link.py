@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ..core.errors import Misconfigured
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..settings import compile_texts
-from .console_door import ROOT, TOKEN_FILE
+from .console_door import ADDRESS_FILE, ROOT, TOKEN_FILE
 from .sources import read_texts
 from .state import state_folder_of
 
@@ -25,18 +26,27 @@ def link_of(folder: Path, admin: str) -> str:
         return link(admin)
 
 
-def print_link(config: Path | str, state_dir: Path | None, admin: str) -> int:
-    """0. Misconfigured where there is no console, or nobody has looked for its token yet."""
+def _address(folder: Path) -> str:
+    """Of the admin port of the broker that has this state folder, or had it last."""
+    with contextlib.suppress(OSError, ValueError):
+        return (folder / ADDRESS_FILE).read_text(encoding="ascii").strip()
+    return "http://127.0.0.1:8081"
+
+
+def print_link(config: Path | str, state_dir: Path | None, admin: str | None) -> int:
+    """0. Misconfigured where there is no console, or no broker has been here yet. Without `admin` it is where
+    the broker of the state folder was last."""
     catalog = compile_texts(read_texts(config), dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
     if not catalog.console.enabled:
         raise Misconfigured(
             500, "no_console", "the configuration says `console: {enabled: false}`: there is none"
         )
+    folder = state_folder_of(state_dir, config)
+    admin = admin or _address(folder)
     if catalog.console.users:
         names = ", ".join(user.name for user in catalog.console.users)
         print(f"{link(admin)}\nlog in with the token of one of {names}: `console.users` says where it is")
         return 0
-    folder = state_folder_of(state_dir, config)
     path = folder / TOKEN_FILE
     try:
         token = path.read_text(encoding="ascii").strip()

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .ledger_parser import Commands, Make
-from .options import admin_url, config
+from .options import config
 
 
 def add(commands_of: Commands, make: Make) -> None:
@@ -22,7 +22,7 @@ def add(commands_of: Commands, make: Make) -> None:
     command.add_argument(
         "--state-dir", type=Path, metavar="FOLDER", help="as the broker has it; default: likewise"
     )
-    admin_url(command)
+    command.add_argument("--admin", metavar="URL", help="default: where that broker is, or was last")
     command.set_defaults(run=_run)
 
 

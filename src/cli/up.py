@@ -434,7 +434,7 @@ curl {url}/v1/chat/completions {headers} -d '{body}'
 
 {sys.executable} -c "{program}"
 
-Look: {look}
+Console: {look}
 
 Edit the configuration while it runs; Ctrl-C ends it.
 """

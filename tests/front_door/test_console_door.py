@@ -88,7 +88,7 @@ def test_the_link_logs_in_and_the_process_is_there_while_somebody_looks(
             "--config",
             str(broker.config_dir),
         ]
-        command += ["--state-dir", str(tmp_path / "state"), "--admin", broker.admin_url]
+        command += ["--state-dir", str(tmp_path / "state")]
         link = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         assert link.startswith(f"{broker.admin_url}/console/login#")
         with browsing(broker) as page:
