@@ -21,7 +21,7 @@ _AROUND = 3
 _SECRETS = r"(?:authorization|cookie|passwo?r?d|secret|token|api[-_ ]?key|access[-_ ]?key|private[-_ ]?key)"
 _SECRET_KEY = re.compile(rf"(?i)(?:.*[-_])?{_SECRETS}|sha256")
 _COMMENT = re.compile(r"(?m)(^|\s)#.*$")
-_IN_COMMENT = re.compile(rf"(?i)({_SECRETS}\s*[:=]\s*|bearer\s+)(\S+)")
+_IN_COMMENT = re.compile(rf"(?i)({_SECRETS}['\"]?\s*[:=]\s*|(?:bearer|basic)\s+)(\S.*)")
 _USER_INFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]+)@")
 _KEY = os.urandom(32)  # of this process: from a mark nobody learns what it stands for
 

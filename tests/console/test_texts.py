@@ -110,3 +110,16 @@ def test_files_that_have_little_in_common_are_told_of_in_short() -> None:
     old, new = ("".join(f"{kind}{n}\n" for n in range(7_000)) for kind in "ab")
     said = [line.text for line in lines_between({"a": old}, {"a": new})]
     assert said == ["a", "7,000 lines became 7,000: more than can be compared here"]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# authorization: Bearer sk-live-1",
+        '# "authorization": "Basic sk-live-1"',
+        "# x-api-key : sk-live-1 ",
+        "# curl -H 'x: bearer sk-live-1'",
+    ],
+)
+def test_no_header_that_was_commented_out_is_shown(comment: str) -> None:
+    assert "sk-live-1" not in shown(f"a: 1\n{comment}\n")
