@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,3 +103,8 @@ def test_how_many_are_remembered_is_bounded() -> None:
     for number in range(5_000):
         attempts.failed(f"peer-{number}", NOW_S)
     assert len(attempts._failed) == 1_000
+
+
+def test_a_session_with_a_number_that_no_clock_has_is_none_of_ours() -> None:
+    held = base64.urlsafe_b64encode(b'["ana",' + b"9" * 400 + b"]").decode().rstrip("=")
+    assert Signer().read(Access(users={"ana": ("x" * 20,)}), f"{held}.AA", 1e9) is None
