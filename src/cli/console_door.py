@@ -192,7 +192,13 @@ def _field(form: str, name: str) -> str:
 
 def _safe(to: str) -> str:
     """A page of our own, whatever a link said."""
-    is_ours = (to == ROOT or to.startswith((f"{ROOT}/", f"{ROOT}?"))) and to.isprintable() and "\\" not in to
+    # ASCII: a header holds no other.
+    is_ours = (
+        to.isascii()
+        and (to == ROOT or to.startswith((f"{ROOT}/", f"{ROOT}?")))
+        and to.isprintable()
+        and "\\" not in to
+    )
     return to if is_ours and to.partition("?")[0] not in (f"{ROOT}/login", f"{ROOT}/logout") else ROOT
 
 

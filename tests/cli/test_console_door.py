@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from modelbroker.cli import console_door
 from modelbroker.cli.console_door import (
     TOKEN_FILE,
     TOKEN_USER,
@@ -240,3 +241,8 @@ def test_the_state_folders_token(tmp_path: Path) -> None:
     assert state_token(tmp_path) != token
     client = Client(Access(users={TOKEN_USER: (token,)}))
     assert b"modelbroker console" in client.get("/console/login").body
+
+
+def test_a_page_to_go_to_that_no_header_can_hold_is_the_first_one() -> None:
+    assert console_door._safe("/console/pools/日本") == "/console"
+    assert console_door._safe("/console/pools/%E6%97%A5") == "/console/pools/%E6%97%A5"
