@@ -23,10 +23,10 @@ from ..console.login import NO_ACCESS, Access, Signer
 from ..console.reports import USER_HEADER, Settings
 from ..core.catalog import Catalog
 from ..core.console import LEAST_TOKEN, Console
-from ..ledger.place import default_url
 from ..secrets.box import SecretBox, secret_place
 from .children import ChildKeeper, log_level
 from .console_door import ADDRESS_FILE, TOKEN_FILE, TOKEN_USER, Door, Rendered, Told, Unrendered, state_token
+from .ledger import settings_of as ledger_settings
 from .secrets import Resolved, good_values
 
 log = logging.getLogger("modelbroker.console")
@@ -84,19 +84,14 @@ class ConsoleKeeper(ChildKeeper[Settings]):
     def configured(self, catalog: Catalog, resolved: Resolved, access: Access) -> None:
         self._access = access
         self._access_now()  # the token is there for whoever looks for it
-        url, why = resolved.ledger_url, resolved.ledger_why
-        if catalog.ledger.is_on and not why:
-            url = url or default_url(self._state_dir)
+        ledger, why = ledger_settings(catalog.ledger, resolved, self._state_dir), resolved.ledger_why
         made = Settings(
             folder=str(self._state_dir.absolute()),
             admin=self._admin,
-            ledger=url if catalog.ledger.is_on and not why else "",
+            ledger=ledger.url if ledger is not None else "",
             ledger_why=f"the ledger's URL: {why}" if why else "",
         )
-        if catalog.console.enabled:
-            self._set(made)
-        else:
-            self._set(None)
+        self._set(made if catalog.console.enabled else None)
 
     def _access_now(self) -> Access:
         """With the token of the state folder, where nobody has one of his own. It is read each time: whoever

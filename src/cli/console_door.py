@@ -64,7 +64,7 @@ class Answer(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A page, or why there is none."""
+    """A page."""
 
     status: int
     content_type: str

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
@@ -19,9 +19,9 @@ from ..core.prices import PriceBook
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..journal.following import locked
 from ..journal.writing import CALLS
-from ..ledger.database import Ledger
+from ..ledger.database import Ledger, why_away
 from ..ledger.follow import LOCK_NAME, Follower
-from ..ledger.place import default_url, is_sqlite, place_of
+from ..ledger.place import default_url, is_sqlite
 from ..ledger.questions import Question, has_calls, is_seen_as
 from ..ledger.reports import Settings
 from ..settings import compile_texts, price_book
@@ -62,10 +62,7 @@ def opened(config: Path | str, state_dir: Path | None) -> Iterator[Opened]:
         with Ledger(url, creates=False) as ledger:
             yield Opened(ledger, catalog)
     except SQLAlchemyError as error:
-        told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        said = str(told).strip().splitlines() or [type(told).__name__]
-        message = f"the ledger can't be asked: {place_of(url)}: {said[0]}"
-        raise Misconfigured(500, "ledger_away", message) from None
+        raise Misconfigured(500, "ledger_away", why_away(error, url)) from None
 
 
 def _catch_up(folder: Path, url: str, retention_s: int) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from ..core.outcomes import ERROR, LOST, OK, REFUSED
 from ..core.record import CLIENT_GONE
 from ..ledger.calls import Lately, failures, lately
@@ -18,6 +16,7 @@ from ..ledger.spend import Spend, Sums, spend
 from . import charts
 from .asked import Asked, Page
 from .calls import Row, row_of
+from .kept import Kept
 from .sources import Away, Sources
 from .troubles import troubles
 from .words import money, short
@@ -94,11 +93,10 @@ def show(asked: Asked, sources: Sources) -> Page:
         "spent": None,
     }
     try:
-        data |= _of_ledger(sources, now_s)
+        with sources.asking() as ledger:
+            data |= _of_ledger(ledger, sources.kept, now_s)
     except Away as away:
         data["ledger_why"] = str(away)
-    except SQLAlchemyError as error:
-        data["ledger_why"] = sources.why_away(error)
     return Page("overview.html", data, every_s=EVERY_S)
 
 
@@ -130,8 +128,7 @@ def live_of(status: Tree, history: Sequence[Tree]) -> Live:
     return Live(revision, f"/console/revisions/{newest['number']}", newest["since_s"], by)
 
 
-def _of_ledger(sources: Sources, now_s: float) -> dict[str, Any]:
-    ledger, kept = sources.ledger(), sources.kept
+def _of_ledger(ledger: Ledger, kept: Kept, now_s: float) -> dict[str, Any]:
     hour_s, now_ms = int(now_s) // _HOUR_S * _HOUR_S, int(now_s * 1000)
     first_ms = (hour_s - (_HOURS - 1) * _HOUR_S) * 1000
     at = datetime.fromtimestamp(now_s, UTC)

@@ -8,7 +8,6 @@ from functools import cache
 from typing import NamedTuple
 
 import jinja2
-from sqlalchemy.exc import SQLAlchemyError
 
 from . import budgets, calls, evaluations, fleet, overview, pools, revisions, rollouts, spend
 from .asked import Asked, Download, Missing, Page
@@ -78,14 +77,12 @@ class Pages:
         try:
             if show is None:
                 raise Missing(f"There is no page {asked.path[:100]}.")
-            return show(asked, self._sources)
+            with self._sources.told():
+                return show(asked, self._sources)
         except Missing as missing:
             return Page("wrong.html", {"title": "Not found", "said": str(missing.args[0])}, 404)
         except Away as away:
             return Page("wrong.html", {"title": "Not there now", "said": str(away)}, 503, every_s=5)
-        except SQLAlchemyError as error:
-            said = self._sources.why_away(error)
-            return Page("wrong.html", {"title": "Not there now", "said": said}, 503, every_s=5)
 
     def _render(self, asked: Asked, page: Page) -> bytes:
         template = self._environment.get_template(page.template)

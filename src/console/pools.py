@@ -6,20 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from markupsafe import Markup
-from sqlalchemy.exc import SQLAlchemyError
 
-from ..core.trials import is_made
-from ..ledger.recent import Minute, Time, failures, minutes, times
+from ..core.trials import beside
+from ..ledger.recent import Failures, Minute, Time, failures, minutes, times
 from . import charts
 from .asked import Asked, Missing, Page
 from .sources import Away, Sources
+from .story import pool_href
 from .telling import member_words
 from .words import clock, count, plural
 
-NOW_S = 60  # of what "now" is the mean
 _SPARK_MINUTES = 30
 _TIMES_S = 300
 _CHART_MINUTES = 180
@@ -110,15 +109,18 @@ class Pool:
 
     @property
     def link(self) -> str:
-        return f"/console/pools/{quote(self.name, safe='')}"
+        return pool_href(self.name)
 
 
 @dataclass(slots=True)
 class Measured:
-    """(pool, member) → its pace; member "" is the pool. `why_not`: why nothing is known."""
+    """(pool, member) → its pace; member "" is the pool. `why_not`: why nothing is known. `by_minute` and
+    `failed` of a single pool are those of the chart's time."""
 
     paces: Mapping[tuple[str, str], Pace] = field(default_factory=dict)
     why_not: str = ""
+    by_minute: Sequence[Minute] = ()
+    failed: Sequence[Failures] = ()
 
     def pace(self, pool: str, member: str = "") -> Pace:
         return self.paces.get((pool, member), Pace())
@@ -163,22 +165,17 @@ def _all(asked: Asked, sources: Sources) -> Page:
 
 def _one(asked: Asked, sources: Sources, name: str) -> Page:
     status = sources.status()
-    measured = measure(sources, asked.now_s, name)
-    pool = next((one for one in pools_of(status, measured, asked.now_s) if one.name == name), None)
-    if pool is None:
+    those = [told for told in status["pools"] if told["name"] == name]
+    if not those:
         raise Missing(f"There is no pool {name[:100]} in the configuration that is served.")
-    chart, failed = Charted(), []
-    if not measured.why_not:
-        since_ms = int(asked.now_s - _CHART_MINUTES * 60) * 1000
-        ledger = sources.ledger()
-        chart = chart_of(minutes(ledger, since_ms, name), asked.now_s)
-        failed = failures(ledger, since_ms, name)
+    measured = measure(sources, asked.now_s, name)
+    (pool,) = pools_of({**status, "pools": those}, measured, asked.now_s)
     told = {
         "title": name,
         "pool": pool,
         "measured": measured,
-        "chart": chart,
-        "failed": failed,
+        "chart": chart_of(measured.by_minute, asked.now_s),
+        "failed": measured.failed,
         "hours": _CHART_MINUTES // 60,
         "spend": "/console/spend?" + urlencode({"pool": name, "by": "member"}),
     }
@@ -186,16 +183,16 @@ def _one(asked: Asked, sources: Sources, name: str) -> Page:
 
 
 def measure(sources: Sources, now_s: float, pool: str = "") -> Measured:
-    """Of all pools, or of one."""
+    """Of all pools, or of one, and that for as long as its chart is."""
+    long_ms = int(now_s - (_CHART_MINUTES if pool else _SPARK_MINUTES) * 60) * 1000
     try:
-        ledger = sources.ledger()
-        by_minute = minutes(ledger, int(now_s - _SPARK_MINUTES * 60) * 1000, pool)
-        recent = times(ledger, int(now_s - _TIMES_S) * 1000, pool)
+        with sources.asking() as ledger:
+            by_minute = minutes(ledger, long_ms, pool)
+            recent = times(ledger, int(now_s - _TIMES_S) * 1000, pool)
+            failed = failures(ledger, long_ms, pool) if pool else []
     except Away as away:
         return Measured(why_not=str(away))
-    except SQLAlchemyError as error:
-        return Measured(why_not=sources.why_away(error))
-    return Measured(paces_of(by_minute, recent, now_s))
+    return Measured(paces_of(by_minute, recent, now_s), "", by_minute, failed)
 
 
 def paces_of(
@@ -226,8 +223,7 @@ def paces_of(
 
 
 def _keys(pool: str, member: str) -> set[tuple[str, str]]:
-    names = {pool, pool.partition("~")[0]} if is_made(pool) else {pool}
-    return {(name, one) for name in names for one in (member, "")}
+    return {(name, one) for name in (pool, beside(pool)) for one in (member, "")}
 
 
 def quantile(values: list[float], part: float) -> float | None:

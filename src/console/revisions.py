@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from ..ledger.questions import CLIENTS, Question
 from ..ledger.spend import Sums, spend
 from ..revisions.kept import MOST, Live, Revisions, Rollback, RollbackFile
@@ -235,12 +233,11 @@ def _sums(sources: Sources, names: Sequence[str], since_ms: int, asked: Asked) -
 
     def ask() -> dict[str, Sums]:
         question = Question(("revision",), since_ms, int(asked.now_s * 1000) + 60_000, where)
-        return {key[0]: sums for key, sums in spend(sources.ledger(), question).groups.items()}
+        with sources.asking() as ledger:
+            return {key[0]: sums for key, sums in spend(ledger, question).groups.items()}
 
     try:
         key = "revisions", where["revision"], since_ms // 3_600_000
         return sources.kept.get(key, _RESTS_S, ask), ""
     except Away as away:
         return {}, str(away)
-    except SQLAlchemyError as error:
-        return {}, sources.why_away(error)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 from markupsafe import Markup
-from sqlalchemy.exc import SQLAlchemyError
 
 from ..core.trials import CANDIDATE, STABLE, candidate_pool
 from ..ledger.arms import Copies, Part, arms, copies
@@ -310,15 +309,14 @@ def _charts(
     span_ms = int(since_s * 1000), int(until_s * 1000) + 1
 
     def ask() -> list[Part]:
-        return arms(sources.ledger(), row["rollout"], targets, *span_ms, width_s * 1000)
+        with sources.asking() as ledger:
+            return arms(ledger, row["rollout"], targets, *span_ms, width_s * 1000)
 
     try:
         key = "arms", row["rollout"], int(since_s), width_s
         found = sources.kept.get(key, _RESTS_S, ask)
     except Away as away:
         return [], str(away)
-    except SQLAlchemyError as error:
-        return [], sources.why_away(error)
     if not found:
         return [], f"the ledger has no call of it since {moment(since_s)} UTC"
     return charts_of(found, int(since_s), int(until_s), width_s), ""
@@ -387,12 +385,11 @@ def _shadows(asked: Asked, sources: Sources) -> tuple[list[dict[str, Any]], str]
         until_ms = int(asked.now_s * 1000) + 1
         try:
             since_ms = until_ms - 86_400_000
-            those = sources.kept.get("copies", _RESTS_S, lambda: copies(sources.ledger(), since_ms, until_ms))
+            with sources.asking() as ledger:
+                those = sources.kept.get("copies", _RESTS_S, lambda: copies(ledger, since_ms, until_ms))
             spent = {one.shadow: one for one in those}
         except Away as error:
             away = str(error)
-        except SQLAlchemyError as error:
-            away = sources.why_away(error)
     budgets = _budgets(sources) if told else {}
     rows = [shadow_of(name, said, spent.get(name), budgets) for name, said in told.items()]
     return rows, away

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -20,14 +19,13 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from ..journal.following import begun
 from .asked import Asked
 from .pages import Pages
 from .reports import USER_HEADER, Settings
 from .sources import Sources
 
 log = logging.getLogger("modelbroker.console")
-
-_NICE = 5
 
 
 class _Server(ThreadingHTTPServer):
@@ -82,14 +80,7 @@ def first_words(query: str) -> dict[str, str]:
 
 
 def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the control plane, which ends this
-    os.nice(_NICE)  # calls go first
-    logging.basicConfig(
-        level=sys.argv[1] if len(sys.argv) > 1 else "INFO",
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
+    settings = msgspec.json.decode(begun(), type=Settings)
     server = _Server(settings.socket_fd, Pages(Sources(settings)))
     threading.Thread(target=_end_with_input, daemon=True).start()
     server.serve_forever(1.0)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..core.errors import Misconfigured
-from ..ledger.database import Ledger
-from ..ledger.place import place_of
+from ..ledger.database import Ledger, in_short, why_away
 from .kept import Kept
 from .reports import Settings
 
@@ -42,7 +43,7 @@ class Sources:
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Away(f"the broker's admin port does not answer: {_in_short(error)}") from None
+            raise Away(f"the broker's admin port does not answer: {in_short(error)}") from None
         finally:
             connection.close()
         if answer.status != 200:
@@ -59,26 +60,29 @@ class Sources:
         return told
 
     def ledger(self) -> Ledger:
-        """Away: there is none, or it can't be opened. What is asked of it raises SQLAlchemy's errors, for
-        which `why_away` has words."""
+        """Away: there is none, or it can't be opened. What is asked of it raises SQLAlchemy's errors."""
         if not self._settings.ledger:
             off = "the ledger is off: the configuration says `ledger: {url: none}`"
             raise Away(self._settings.ledger_why or off)
-        with self._lock:
+        with self._lock, self.told():
             if self._ledger is None:
                 try:
                     self._ledger = Ledger(self._settings.ledger, creates=False)
                 except Misconfigured as error:
                     raise Away(error.message) from None
-                except SQLAlchemyError as error:
-                    raise Away(self.why_away(error)) from None
             return self._ledger
 
-    def why_away(self, error: SQLAlchemyError) -> str:
-        told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        return f"the ledger can't be asked: {place_of(self._settings.ledger)}: {_in_short(told)}"
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[Ledger]:
+        """The ledger; whatever keeps it from answering meanwhile is Away."""
+        ledger = self.ledger()
+        with self.told():
+            yield ledger
 
-
-def _in_short(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """What the ledger raises meanwhile is Away."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise Away(why_away(error, self._settings.ledger)) from None

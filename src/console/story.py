@@ -113,8 +113,12 @@ def story_of(call: Tree, attempts: Sequence[Tree], revision_href: str) -> list[L
     ]
 
 
+def pool_href(name: str) -> str:
+    return f"/console/pools/{quote(name, safe='')}"
+
+
 def pool_link(name: str) -> Link:
-    return Link(name, f"/console/pools/{quote(name, safe='')}")
+    return Link(name, pool_href(name))
 
 
 def call_href(request_id: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import msgspec
 
 from ..revisions.fleet import Told, drift
 from .not_well import not_well
+from .story import pool_href
 from .telling import member_words, secret_words
 from .words import lasting, percent, plural
 
@@ -75,7 +75,7 @@ def _pools(status: Tree, now_s: float) -> Iterator[Trouble]:
         serves = sum(one["weight_in_effect"] > 0 for one in members)
         said = "; ".join(f"{one['id']}: {member_words(one, now_s)}" for one in out[:_MOST])
         said += f"; {len(out) - _MOST} more" if len(out) > _MOST else ""
-        href = f"/console/pools/{quote(pool['name'], safe='')}"
+        href = pool_href(pool["name"])
         if serves:
             what = f"{pool['name']}: {len(out)} of {plural(len(members), 'member')} out"
             yield Trouble(_WARN, what, said, href)

@@ -37,9 +37,14 @@ def made_beside(pools: Collection[str]) -> tuple[str, ...]:
     return tuple(f"{pool}{_MADE}" for pool in pools if pool and not is_made(pool))
 
 
+def beside(pool: str) -> str:
+    """The pool beside which the broker made this one; itself, where it did not."""
+    return pool.partition(_MADE)[0]
+
+
 def is_one_of(pool: str, pools: Collection[str]) -> bool:
     """Does somebody who asks for calls of `pools` mean those of this one?"""
-    return pool in pools or (is_made(pool) and pool.partition(_MADE)[0] in pools)
+    return pool in pools or beside(pool) in pools
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,11 +115,8 @@ def follow(
             ending.wait(_POLL_S)
 
 
-def run(
-    begin: Callable[[bytes], Follower], lock_of: Callable[[bytes], Path], what: str, log: logging.Logger
-) -> int:
-    """A follower's process, from its beginning to its end. `begin` makes it of the settings' line, `lock_of`
-    says which file only one of its kind may have at a time."""
+def begun() -> bytes:
+    """As every child of the control plane does at first; the line of its settings."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the control plane, which ends this
     os.nice(_NICE)  # calls go first
     logging.basicConfig(
@@ -127,7 +124,15 @@ def run(
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    settings = _first_line()
+    return _first_line()
+
+
+def run(
+    begin: Callable[[bytes], Follower], lock_of: Callable[[bytes], Path], what: str, log: logging.Logger
+) -> int:
+    """A follower's process, from its beginning to its end. `begin` makes it of the settings' line, `lock_of`
+    says which file only one of its kind may have at a time."""
+    settings = begun()
     ending, last = threading.Event(), [b""]
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     threading.Thread(target=_end_with_input, args=(ending,), daemon=True).start()

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, create_engine, delete, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..core.errors import Misconfigured
 from ..core.outcomes import LOST
@@ -25,6 +26,18 @@ from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES, VERSION
 
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
 _CONNECT_S = 5
+
+
+def in_short(error: BaseException) -> str:
+    """The database's own words, without statements and parameters: those hold what calls say."""
+    told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    lines = str(told).strip().splitlines()
+    return lines[0] if lines else type(told).__name__
+
+
+def why_away(error: SQLAlchemyError, url: str) -> str:
+    """For people: that the ledger at `url` did not answer, and why."""
+    return f"the ledger can't be asked: {place_of(url)}: {in_short(error)}"
 
 
 class Ledger:

@@ -20,7 +20,7 @@ from ..core.record import Record
 from ..journal.following import run, source_of
 from ..journal.reading import Journal, Piece, Position
 from ..journal.reports import FOLLOWING, WAITING, Report
-from .database import Ledger
+from .database import Ledger, in_short
 from .place import place_of
 from .reports import Settings
 from .rows import at_ms_of, rows_of
@@ -77,7 +77,7 @@ class Follower:
     def why_to_wait(self, error: Exception) -> str | None:
         if isinstance(error, Misconfigured):
             return error.message
-        return _in_short(error) if isinstance(error, (SQLAlchemyError, OSError)) else None
+        return in_short(error) if isinstance(error, (SQLAlchemyError, OSError)) else None
 
     def disconnect(self) -> None:
         """After an error of the database: the next step connects again, and asks it how far it has read. It
@@ -134,7 +134,7 @@ class Follower:
                 ledger.take(rows, self._source, self._name, position, now_ms)
         except (DataError, IntegrityError, OverflowError) as error:
             if len(records) <= 1:
-                self._refuse(f"the database refuses a record: {_in_short(error)}")
+                self._refuse(f"the database refuses a record: {in_short(error)}")
                 self._take(ledger, [], position)
                 return
             half = len(records) // 2
@@ -160,7 +160,7 @@ class Follower:
             if error.connection_invalidated:
                 raise
             # Somebody reads what is to go, for long: records go on coming meanwhile.
-            log.warning("what is older than the ledger's retention stays for now: %s", _in_short(error))
+            log.warning("what is older than the ledger's retention stays for now: %s", in_short(error))
             gone = 0
         if gone:
             log.info("%d calls are older than the ledger's retention and went", gone)
@@ -173,13 +173,6 @@ def _record(line: bytes) -> dict[str, Any]:
     # PostgreSQL's text has no room for this character.
     record: dict[str, Any] = msgspec.json.decode(line.replace(b"\\u0000", b"\\ufffd"))
     return record
-
-
-def _in_short(error: BaseException) -> str:
-    """The database's own words, without statements and parameters: those hold what calls say."""
-    told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    lines = str(told).strip().splitlines()
-    return lines[0] if lines else type(told).__name__
 
 
 def _begin(line: bytes) -> Follower:

@@ -142,6 +142,13 @@ class Question:
         from_cache = and_(IS_HIT, ~exists().where(_SAME_CALL), *self._in(_OF_HITS, names))
         return [*time, *calls, or_(tried, from_cache)]
 
+    def of_tried(self) -> list[ColumnElement[bool]]:
+        """What chooses rows of TRIED: attempts of calls, and at members, that are asked for, by when the call
+        was."""
+        time = [ATTEMPTS.c.at_ms >= self.since_ms, ATTEMPTS.c.at_ms < self.until_ms]
+        calls, names = self._apart()
+        return [*time, *calls, *self._in(_OF_TRIED, names)]
+
     def of_attempts(self) -> list[ColumnElement[bool]]:
         """The same of `attempts`: of calls, and at members, that are asked for."""
         time = [ATTEMPTS.c.at_ms >= self.since_ms, ATTEMPTS.c.at_ms < self.until_ms]

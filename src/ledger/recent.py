@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, case, func, literal_column, select
 
-from ..core.trials import made_beside
 from .database import Ledger
+from .questions import CLIENTS, TRIED, Question
 from .tables import ATTEMPTS, CALLS
 
 _MINUTE_MS: ColumnElement[int] = literal_column("60000")
@@ -52,7 +52,7 @@ def minutes(ledger: Ledger, since_ms: int, pool: str = "") -> list[Minute]:
     failed = func.sum(case((ATTEMPTS.c.cause != _NONE, 1), else_=0))
     query = (
         select(CALLS.c.pool, ATTEMPTS.c.member, at_ms, func.count(), failed)
-        .select_from(_joined())
+        .select_from(TRIED)
         .where(*_recent(since_ms, pool))
         .group_by(CALLS.c.pool, ATTEMPTS.c.member, at_ms)
         .order_by(at_ms)
@@ -67,7 +67,7 @@ def times(ledger: Ledger, since_ms: int, pool: str = "") -> list[Time]:
     """Of the newest 20,000 attempts at most, for percentiles."""
     query = (
         select(CALLS.c.pool, ATTEMPTS.c.member, ATTEMPTS.c.first_byte_ms)
-        .select_from(_joined())
+        .select_from(TRIED)
         .where(*_recent(since_ms, pool), ATTEMPTS.c.cause == "", ATTEMPTS.c.first_byte_ms.is_not(None))
         .order_by(ATTEMPTS.c.at_ms.desc())
         .limit(_MOST_TIMES)
@@ -82,7 +82,7 @@ def failures(ledger: Ledger, since_ms: int, pool: str, most: int = 50) -> list[F
     count = func.count().label("attempts")
     query = (
         select(*group, count, func.max(ATTEMPTS.c.at_ms), func.max(ATTEMPTS.c.request_id))
-        .select_from(_joined())
+        .select_from(TRIED)
         .where(*_recent(since_ms, pool), ATTEMPTS.c.cause != "")
         .group_by(*group)
         .order_by(count.desc(), *group)
@@ -92,14 +92,6 @@ def failures(ledger: Ledger, since_ms: int, pool: str, most: int = 50) -> list[F
         return [Failures(*row) for row in connection.execute(query)]
 
 
-def _joined() -> Any:
-    same = and_(CALLS.c.request_id == ATTEMPTS.c.request_id, CALLS.c.at_ms == ATTEMPTS.c.at_ms)
-    return ATTEMPTS.join(CALLS, same)
-
-
 def _recent(since_ms: int, pool: str) -> list[ColumnElement[bool]]:
-    found = [ATTEMPTS.c.at_ms >= since_ms, ATTEMPTS.c.member != "", CALLS.c.purpose.is_(None)]
-    if pool:
-        made = (func.substr(CALLS.c.pool, 1, len(begin)) == begin for begin in made_beside([pool]))
-        found.append(or_(CALLS.c.pool == pool, *made))
-    return found
+    where = {**CLIENTS, **({"pool": (pool,)} if pool else {})}
+    return [*Question(since_ms=since_ms, where=where).of_tried(), ATTEMPTS.c.member != ""]
