@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.errors import Misconfigured
 from .collection import no_collection
+from .options import following_of
 from .state import state_folder
 
 
@@ -32,8 +33,7 @@ def up(options: argparse.Namespace) -> int:
                 drain_timeout_s=options.drain_timeout,
                 log_level=options.log_level,
                 greet_key=options.greet,
-                git_every_s=options.git_every,
-                git_signers=options.git_signers,
+                following=following_of(options),
             )
         )
 
@@ -50,7 +50,7 @@ def serve(options: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         serve_options = ServeOptions(
-            source=source_of(options.config, state_dir, options.git_every, options.git_signers),
+            source=source_of(options.config, state_dir, following_of(options)),
             state_dir=state_dir,
             xds=options.xds,
             ext_proc=options.ext_proc,

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from .sources import Following
 
 _ADMIN = "http://127.0.0.1:8081"
 
@@ -56,6 +61,28 @@ def config_source(command: argparse.ArgumentParser) -> None:
         help="take only commits that are signed by one of these: a file of allowed signers (ssh-keygen), or "
         "of OpenPGP public keys; default: all commits",
     )
+    command.add_argument(
+        "--git-credential",
+        type=_credential,
+        metavar="env:NAME|file:PATH",
+        help="where the token or the password is that the repository's https server wants, read anew at each "
+        "look; its user is the URL's, or x-access-token; default: git's own helpers and .netrc",
+    )
+
+
+def following_of(options: argparse.Namespace) -> Following:
+    from .sources import Following
+
+    return Following(options.git_every, options.git_signers, options.git_credential)
+
+
+def _credential(text: str) -> SecretRef:
+    from ..revisions.git_login import credential_of
+
+    try:
+        return credential_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def config(command: argparse.ArgumentParser) -> None:

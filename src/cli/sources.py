@@ -7,12 +7,14 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..audit.acts import user_named
+from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
-from ..revisions.git import PREFIX, Commit, GitAway, Repository, Unsigned, place_of
+from ..revisions.git import PREFIX, Commit, GitAway, Place, Repository, Unsigned, place_of
 from ..revisions.kept import Origin, Revisions, find
 from ..settings import Problem, SettingsError, read_files
 from .state import state_folder_of
@@ -25,6 +27,22 @@ class Said(NamedTuple):
 
     texts: Mapping[str, str]
     origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How a repository is followed: looked at every so many seconds; `signers` and `credential` as Repository
+    takes them."""
+
+    every_s: float = 10.0
+    signers: Path | None = None
+    credential: SecretRef | None = None
+
+    def words(self) -> list[str]:
+        """The same, as a command line says it."""
+        said = ["--git-every", str(self.every_s)]
+        said += ["--git-signers", str(self.signers)] if self.signers is not None else []
+        return [*said, "--git-credential", str(self.credential)] if self.credential is not None else said
 
 
 class Source(Protocol):
@@ -126,11 +144,25 @@ class GitSource:
         }
 
 
-def source_of(config: Path | str, state_dir: Path, every_s: float, signers: Path | None) -> Source:
+def source_of(config: Path | str, state_dir: Path, following: Following) -> Source:
+    """Misconfigured where a credential is given that can't be used there."""
     place = place_of(config) if isinstance(config, str) else None
+    if following.credential is not None and (wrong := _wrong_credential(place)):
+        raise Misconfigured(500, "git_credential", f"--git-credential {wrong}")
     if place is None:
         return FolderSource(Path(config))
-    return GitSource(Repository(state_dir / "git", place, signers), every_s)
+    repository = Repository(state_dir / "git", place, following.signers, following.credential)
+    return GitSource(repository, following.every_s)
+
+
+def _wrong_credential(place: Place | None) -> str:
+    if place is None:
+        return "is for a configuration in git: --config is none of git+https://…"
+    if not place.url.startswith(("https:", "http:")):
+        return f"is for repositories at https://…, and {place} is none: git finds its key by itself there"
+    if place.has_password:
+        return f"stands beside a password in the URL {place}: leave one of them out"
+    return ""
 
 
 def read_texts(config: Path | str) -> Mapping[str, str]:

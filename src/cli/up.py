@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from .console_link import link_of
 from .envoy_admin import EnvoyAdmin, http_get_status
 from .runtime import ANY_PROVIDER, Overrides, Ready, prepare
 from .secrets import new_box
-from .sources import source_of
+from .sources import Following, source_of
 from .sourcing import Sourcing
 from .watchdog import Patience, until_hung
 
@@ -63,14 +63,13 @@ class UpOptions:
     drain_timeout_s: float
     log_level: str
     greet_key: str | None = None
-    git_every_s: float = 10.0
-    git_signers: Path | None = None
+    following: Following = field(default_factory=Following)
 
 
 def _at_start(options: UpOptions) -> Ready:
     """What the control plane will serve first: the source's word, or, where a commit is broken, what was
     live. Where it is a file, whoever starts this has just written it, and has to see that."""
-    source = source_of(options.config, options.state_dir, options.git_every_s, options.git_signers)
+    source = source_of(options.config, options.state_dir, options.following)
     sourcing = Sourcing(source, options.state_dir)
 
     # In a rehearsal no store or cloud is asked for what providers want. Simulators have no ports yet.
@@ -334,10 +333,7 @@ class _Supervisor:
 
     def _control_command(self) -> Sequence[str]:
         command = [*_this_program(), "serve", "--config", str(self._options.config)]
-        command += ["--state-dir", str(self._options.state_dir)]
-        command += ["--git-every", str(self._options.git_every_s)]
-        if self._options.git_signers is not None:
-            command += ["--git-signers", str(self._options.git_signers)]
+        command += ["--state-dir", str(self._options.state_dir), *self._options.following.words()]
         if self._is_port_ours:
             command += ["--port", str(self._port)]
         command += ["--xds", self._xds, "--ext-proc", self._ext_proc]

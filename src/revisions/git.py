@@ -1,6 +1,7 @@
 """A configuration in a git repository: one commit of it, fetched, verified and read without a working tree.
 
-`git` itself does it (the program), with the credentials that it finds as always: helpers, `.netrc`, SSH keys.
+`git` itself does it (the program), with the credentials that it finds as always: helpers, `.netrc`, SSH keys,
+or with the one that is given (`git_login`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
+from .git_login import Login, Unusable, asked_url, environ_of, login_of
 
 PREFIX = "git+"
 TIMEOUT_S = 60.0
@@ -75,6 +78,10 @@ class Place(NamedTuple):
     @property
     def shown_url(self) -> str:
         return _shown(self.url)
+
+    @property
+    def has_password(self) -> bool:
+        return urlsplit(self.url).password is not None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -133,10 +140,13 @@ class Repository:
     """A bare copy in `path`, of one commit at a time; made when it is first fetched. Its calls take as long
     as they take, TIMEOUT_S at most."""
 
-    def __init__(self, path: Path, place: Place, signers: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, place: Place, signers: Path | None = None, credential: SecretRef | None = None
+    ) -> None:
         """`signers`: whose signature a commit has to have: a file of allowed signers (ssh-keygen(1)) or of
-        OpenPGP public keys. None: nobody's."""
-        self.place, self._path, self._signers = place, path, signers
+        OpenPGP public keys. None: nobody's. `credential`: where the token or the password is to be found that
+        an http(s) server wants; None: git looks for it by itself."""
+        self.place, self._path, self._signers, self._credential = place, path, signers, credential
         self._is_sound = False
         self._children = _Children()
 
@@ -161,7 +171,11 @@ class Repository:
         ref, fresh = self.place.ref or "HEAD", f"{self._head}-new"
         options = ("--quiet", "--depth=1", "--no-tags", "--force")
         try:
-            self._run("fetch", *options, "--", self.place.url, f"{ref}:{fresh}")
+            login = login_of(self.place.url, self._credential)
+            asked = ("--", asked_url(self.place.url), f"{ref}:{fresh}")
+            self._run("fetch", *options, *asked, environ=environ_of(self.place.url, login), login=login)
+        except Unusable as error:
+            raise GitAway(str(error)) from None
         except GitAway as error:
             if "couldn't find remote ref" in str(error) and _SHORT.fullmatch(ref):
                 raise GitAway(f"{error}: a commit is named by its whole id") from None
@@ -273,9 +287,16 @@ class Repository:
             raise GitAway(f"{self.place.ref or 'HEAD'} is no commit")
         return Commit(id_, _CONTROL.sub("�", author), int(at), _CONTROL.sub("�", subject))
 
-    def _run(self, *words: str, environ: dict[str, str] | None = None, given: bytes | None = None) -> bytes:
+    def _run(
+        self,
+        *words: str,
+        environ: dict[str, str] | None = None,
+        given: bytes | None = None,
+        login: Login | None = None,
+    ) -> bytes:
         where = ("-C", str(self._path))
-        return _git(*where, *words, environ=environ, hide=self.place, given=given, children=self._children)
+        hidden = (*self.place.secrets, *((login.password,) if login is not None and login.password else ()))
+        return _git(*where, *words, environ=environ, hide=hidden, given=given, children=self._children)
 
 
 class _Children:
@@ -320,7 +341,7 @@ def _import_keys(keys: Path, environ: dict[str, str]) -> None:
 def _git(
     *words: str,
     environ: dict[str, str] | None = None,
-    hide: Place | None = None,
+    hide: Sequence[str] = (),
     given: bytes | None = None,
     children: _Children | None = None,
 ) -> bytes:
@@ -374,13 +395,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _said(error: bytes, place: Place | None) -> str:
-    """Git's own word, the one that matters, without the password of a URL."""
+def _said(error: bytes, hide: Sequence[str]) -> str:
+    """Git's own word, the one that matters, without what is to be hidden."""
     text = error.decode("utf-8", "replace")
-    if place is not None:
-        text = text.replace(place.url, place.shown_url) if place.url else text
-        for secret in place.secrets:
-            text = text.replace(secret, "…")
+    for secret in hide:
+        text = text.replace(secret, "…")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")]
     return _CONTROL.sub("�", next(iter([*fatal, *lines]), "git failed and did not say why"))

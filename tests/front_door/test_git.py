@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, make
 from support.figures import enlarged
 from support.load import Load, load
-from support.repositories import GitDaemon, GitServer, allowed_signers, signed_with, ssh_key
+from support.repositories import GitDaemon, GitHttp, GitServer, allowed_signers, signed_with, ssh_key
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -131,7 +132,6 @@ def test_commits_under_load_fail_no_call(server: GitServer, sims: Simulators, st
         return seen
 
     seen = asyncio.run(run())
-    print(f"{seen.calls} calls over 6 commits")
     assert [str(got) for got in seen.bad] == []
 
 
@@ -221,6 +221,61 @@ def test_only_signed_commits_go_live(
     again = server.commit({FILE: text(sims, "b", limits={"concurrency": 9})}, "signed", *signed_with(key))
     broker.wait_for(serves(again))
     assert member(broker) == "b/m"
+
+
+def test_a_private_repository_by_a_token_in_a_file(
+    server: GitServer, sims: Simulators, start: Start, tmp_path: Path
+) -> None:
+    """The server wants another one after a while; no process has either on its command line."""
+    first = server.commit({FILE: text(sims, "a")})
+    http, token = GitHttp(server.bare.parent, "deploy", "f1rst-token"), tmp_path / "token"
+    token.write_text(http.password)
+    try:
+        url = f"http://deploy@127.0.0.1:{http.port}/config.git"
+        broker = start("--git-credential", f"file:{token}", url=url)
+        broker.wait_for(serves(first))
+        assert member(broker) == "a/m"
+        http.password = "s3cond-token"
+        second = server.commit({FILE: text(sims, "b")})
+        status = broker.wait_for(lambda s: s["source"]["error"])
+        assert "Authentication failed" in status["source"]["error"] and member(broker) == "a/m"
+        token.write_text(http.password)
+        broker.wait_for(serves(second))
+        assert member(broker) == "b/m" and not broker.status()["source"]["error"]
+        assert {"deploy:f1rst-token", "deploy:s3cond-token"} <= set(http.logins)
+        seen = [json.dumps(broker.status()), broker.log(), *command_lines()]
+        assert any("serve" in one for one in seen) and not any("-token" in one for one in seen)
+    finally:
+        http.close()
+
+
+def command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("config", "credential", "wrong"),
+    [
+        ("config/", "env:T", "--git-credential is for a configuration in git"),
+        (
+            "git+ssh://git@h/r.git",
+            "env:T",
+            "is for repositories at https://…, and git+ssh://git@h/r.git is none",
+        ),
+        ("git+https://a:b@h/r.git", "env:T", "beside a password in the URL git+https://…@h/r.git"),
+        ("git+https://h/r.git", "ghp_123", "give env:NAME or file:PATH, where the token is to be found"),
+    ],
+)
+def test_a_credential_that_is_of_no_use_is_refused(
+    tmp_path: Path, config: str, credential: str, wrong: str
+) -> None:
+    told = [sys.executable, "-m", "modelbroker.cli.main", "up", "--state-dir", str(tmp_path / "state")]
+    told += ["--config", config, "--git-credential", credential]
+    done = subprocess.run(told, capture_output=True, text=True, timeout=60)
+    assert done.returncode and wrong in done.stderr and "Traceback" not in done.stderr
+    assert "ghp_123" not in done.stderr
 
 
 def test_a_start_without_the_repository_says_why(tmp_path: Path, server: GitServer) -> None:

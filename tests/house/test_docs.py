@@ -19,6 +19,7 @@ ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfig
 COMMAND_ERRORS = {
     "no_console",
     "no_console_token",
+    "git_credential",
     "git_place",
     "no_git",
     "no_gpg",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import socket
 import subprocess
 import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 AUTHOR = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com"}
@@ -81,6 +83,71 @@ class GitDaemon:
     def close(self) -> None:
         for one in (self._listening, *self.silent):
             one.close()
+
+
+class GitHttp:
+    """The repositories in `folder` at `http://127.0.0.1:port`, for one user alone: git's own server behind
+    Basic authentication. `logins` are the users and passwords that came, "" where there was none."""
+
+    def __init__(self, folder: Path, user: str, password: str) -> None:
+        self.user, self.password = user, password
+        self.logins: list[str] = []
+        house = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                said = self.headers.get("authorization", "").removeprefix("Basic ")
+                login = base64.b64decode(said).decode()
+                house.logins.append(login)
+                if login == f"{house.user}:{house.password}":
+                    self._run()
+                    return
+                self.send_response(401)
+                self.send_header("www-authenticate", 'Basic realm="repositories"')
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            do_POST = do_GET
+
+            def _run(self) -> None:
+                path, _, query = self.path.partition("?")
+                told = {
+                    "GIT_PROJECT_ROOT": str(folder),
+                    "GIT_HTTP_EXPORT_ALL": "1",
+                    "REQUEST_METHOD": self.command,
+                    "PATH_INFO": path,
+                    "QUERY_STRING": query,
+                    "CONTENT_TYPE": self.headers.get("content-type", ""),
+                    "HTTP_CONTENT_ENCODING": self.headers.get("content-encoding", ""),
+                    "GIT_PROTOCOL": self.headers.get("git-protocol", ""),
+                }
+                body = self.rfile.read(int(self.headers.get("content-length", "0")))
+                done = subprocess.run(
+                    ["git", "http-backend"],
+                    input=body,
+                    env={**os.environ, **told},
+                    capture_output=True,
+                    check=True,
+                )
+                head, _, answer = done.stdout.partition(b"\r\n\r\n")
+                headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+                self.send_response(int(headers.pop("Status", "200")[:3]))
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def ssh_key(folder: Path, name: str) -> Path:

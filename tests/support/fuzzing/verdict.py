@@ -27,9 +27,9 @@ def judge(case: Case, heard: Heard, answers: Answers) -> str:
     requests, rest = requests_in(case.sent)
     if heard.hangs:
         return "hangs: neither answered nor closed"
-    # What is no HTTP ends the connection, and with it an answer that has begun to what stood before. So does the
-    # end of the client's side: Envoy knows no half-closed HTTP/1 (envoyproxy/envoy#2066, #17160), and an answer
-    # that it has begun by then is cut wherever it is.
+    # What is no HTTP ends the connection, and with it an answer that has begun to what stood before. So does
+    # the end of the client's side: Envoy knows no half-closed HTTP/1 (envoyproxy/envoy#2066, #17160), and
+    # cuts an answer that it has begun by then wherever it is.
     is_cut = (rest == "wrong" or case.ends) and _CUT in answers.fault
     if answers.fault and not is_cut:
         return f"the answer is not HTTP: {answers.fault}"
