@@ -4,10 +4,15 @@ Prometheus; and the console, for those who would rather look."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from email.errors import MissingHeaderBodySeparatorDefect
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +39,7 @@ Stats = Callable[[str], tuple[int, str, bytes]]
 _MOST_BODY = 16 << 20
 _PATHS = "/console, /status, /budgets, /healthz, /ready, /metrics, /metrics/envoy"
 _MOST_FORM = 64 << 10
+_LINGER_S = 2.0
 Console = Callable[[Came], Answer]
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
@@ -77,14 +83,17 @@ class AdminServer:
         console: Console | None = None,
     ) -> None:
         host, _, port = address.rpartition(":")
+        if not port.isdecimal():
+            message = f"{address!r} is no address of the admin port: give HOST:PORT, e.g. 127.0.0.1:8081"
+            raise Misconfigured(500, "no_address", message)
+        handler = _handler(status, forget, pulse, budgets, envoy_stats, more, console)
         try:
-            self._server = _Server(
-                (host.strip("[]"), int(port)),
-                _handler(status, forget, pulse, budgets, envoy_stats, more, console),
-            )
+            self._server = _Server(host.removeprefix("[").removesuffix("]"), int(port), handler)
         except OSError as error:
             message = f"the admin port {address} can't be opened: {error.strerror}"
             raise Misconfigured(500, "address_in_use", message) from None
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"
         self.address = f"{host}:{self._server.server_address[1]}"
 
     def start(self) -> None:
@@ -98,6 +107,12 @@ class AdminServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        """OSError."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, (at, *_) = found[0]
+        super().__init__((str(at), port), handler)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Probes and scrapers that break off are no errors of ours."""
         if not isinstance(sys.exception(), OSError):
@@ -108,6 +123,45 @@ class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "modelbroker", ""  # which Python is nobody's business
     timeout = 30
+
+    _unread = 0  # bytes of the body
+    _is_last = False  # as who asks has it
+
+    def parse_request(self) -> bool:
+        """Where a request ends has to be sure: what is left of it would be the next one."""
+        if not super().parse_request():
+            return False
+        self._is_last = self.close_connection
+        code, wrong = _framing(self.headers)
+        self._unread = 0 if wrong else int(self.headers.get("content-length") or 0)
+        if wrong or self._unread:
+            self.close_connection = True  # unless it is read
+        if wrong:
+            self._unread = 1
+            self._answer(code, "text/plain", f"{wrong}\n".encode())
+        return not wrong
+
+    def _body(self, most: int, what: str) -> bytes | None:
+        """None: it has more than `most` bytes, which `what` may have, and that is answered."""
+        size = self._unread
+        if size > most:
+            self._answer(413, "text/plain", f"a body here has at most {most:,} bytes: {what}\n".encode())
+            return None
+        body = self.rfile.read(size)
+        self._unread = size - len(body)
+        self.close_connection = self._is_last or bool(self._unread)
+        return body
+
+    def finish(self) -> None:
+        super().finish()
+        if not self._unread:
+            return
+        with contextlib.suppress(OSError):  # an end with something unread would cut off the answer
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER_S)
+            until_s = time.monotonic() + _LINGER_S
+            while time.monotonic() < until_s and self.connection.recv(1 << 16):
+                pass
 
     def _route(self, more: Routes, path: str, query: str, body: bytes) -> None:
         try:
@@ -123,8 +177,13 @@ class _Answering(BaseHTTPRequestHandler):
         self.send_response(code)
         self.send_header("content-type", content_type)
         self.send_header("content-length", str(len(body)))
-        self.end_headers()
+        self._end_of_headers()
         self.wfile.write(body)
+
+    def _end_of_headers(self) -> None:
+        if self.close_connection:
+            self.send_header("connection", "close")
+        self.end_headers()
 
     def _is_for(self, console: Console | None, path: str) -> bool:
         """Was this a matter of the console's? Then it is answered."""
@@ -134,31 +193,37 @@ class _Answering(BaseHTTPRequestHandler):
         return True
 
     def _to_console(self, console: Console) -> None:
-        size = self._size()
-        if size > _MOST_FORM:
-            self.close_connection = True  # what is not read is no next request
-            self._answer(413, "text/plain", b"this is more than a form of the console's holds\n")
+        body = self._body(_MOST_FORM, "this is more than a form of the console's holds")
+        if body is None:
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        came = Came(self.command, self.path, self.client_address[0], headers, self.rfile.read(size))
+        came = Came(self.command, self.path, self.client_address[0], headers, body)
         answer = console(came)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("content-length", str(len(answer.body)))
-        self.end_headers()
+        self._end_of_headers()
         self.wfile.write(answer.body)
-
-    def _size(self) -> int:
-        """Of the body: 0 where nothing that can be read says it."""
-        said = self.headers.get("content-length") or "0"
-        if said.isascii() and said.isdecimal():
-            return int(said)
-        self.close_connection = True  # what is not read is no next request
-        return 0
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
+
+
+def _framing(headers: Message) -> tuple[int, str]:
+    """(status, why it can't be said where this request ends); "": it can."""
+    lengths, codings = headers.get_all("content-length", []), headers.get_all("transfer-encoding", [])
+    if any(isinstance(one, MissingHeaderBodySeparatorDefect) for one in headers.defects):
+        return 400, "a line of the header is no `name: value`"
+    if lengths and codings:
+        return 400, "content-length and transfer-encoding are given both: which one holds is not clear"
+    if codings:
+        return 411, "a body that comes in chunks is not read here: give its content-length"
+    if len(lengths) > 1:
+        return 400, "content-length is given more than once"
+    if lengths and not (lengths[0].isascii() and lengths[0].isdecimal() and len(lengths[0]) < 16):
+        return 400, f"content-length is {lengths[0][:40]!r}: give the number of bytes"
+    return 200, ""
 
 
 def _handler(
@@ -214,7 +279,8 @@ def _handler(
                 self._answer(403, "text/plain", b"commands are not taken from web pages\n")
                 return
             if ("POST", path) in more:
-                self._route(more, path, query, self.rfile.read(min(self._size(), _MOST_BODY)))
+                if (body := self._body(_MOST_BODY, "what this command is given is smaller")) is not None:
+                    self._route(more, path, query, body)
                 return
             if path != "/forget":
                 known = ", ".join(["/forget", *(each for method, each in more if method == "POST")])

@@ -47,7 +47,7 @@ def _read(path: Path) -> str:
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         right = "give the path of a YAML file or of a folder of them"
-        raise _problem(path, "there is no such file", right) from None
+        raise _problem(path, "there is no such file or folder", right) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "its name is not good"
         raise _problem(path, f"can't be read: {why}", "check the path and its permissions") from None

@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 from modelbroker.cli import admin
 from modelbroker.cli.admin import AdminServer
+from modelbroker.core.errors import Misconfigured
 
 
 class Alive:
@@ -24,13 +25,17 @@ def failing_status(asks_envoy: bool = False) -> dict[str, Any]:
     raise ZeroDivisionError
 
 
+def forget(names: list[str], user: str) -> list[str]:
+    return names
+
+
 def no_stats(query: str) -> tuple[int, str, bytes]:
     return 404, "text/plain", b"none"
 
 
 @pytest.fixture
 def server() -> Iterator[AdminServer]:
-    server = AdminServer("127.0.0.1:0", failing_status, list, Alive(), dict, no_stats)  # type: ignore[arg-type]
+    server = AdminServer("127.0.0.1:0", failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]
     server.start()
     yield server
     server.stop()
@@ -67,3 +72,94 @@ def test_a_defect_of_ours_is_in_the_log(server: AdminServer, caplog: pytest.LogC
         connection.sendall(b"GET /status HTTP/1.1\r\n\r\n")
         assert connection.recv(1000) == b""
     assert "a question to the admin port failed" in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def said(server: AdminServer, request: bytes) -> bytes:
+    """All that is answered, until the other side ends it."""
+    with connected(server) as connection:
+        connection.sendall(request)
+        heard = b""
+        while piece := connection.recv(65536):
+            heard += piece
+        return heard
+
+
+SMUGGLED = b"GET /healthz HTTP/1.1\r\n\r\n"
+CHUNKED = b"1a\r\n" + SMUGGLED + b"\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status", "word"),
+    [
+        (b"transfer-encoding: chunked", CHUNKED, b"411", b"content-length"),
+        (b"Transfer-Encoding:\tgzip, Chunked", CHUNKED, b"411", b"content-length"),
+        (b"transfer-encoding: identity", SMUGGLED, b"411", b"content-length"),
+        (b"transfer-encoding: chunked\r\ncontent-length: 5", CHUNKED, b"400", b"both"),
+        (b"content-length: many", SMUGGLED, b"400", b"'many'"),
+        (b"content-length: -1", SMUGGLED, b"400", b"'-1'"),
+        (b"content-length: 1_0", SMUGGLED, b"400", b"'1_0'"),
+        (b"content-length: +3", SMUGGLED, b"400", b"'+3'"),
+        (b"content-length: 3, 3", SMUGGLED, b"400", b"'3, 3'"),
+        (b"content-length:", SMUGGLED, b"400", b"''"),
+        (b"content-length: \xb2", SMUGGLED, b"400", b"number of bytes"),
+        (b"content-length: 99999999999999999999", SMUGGLED, b"400", b"number of bytes"),
+        (b"content-length: 3\r\ncontent-length: 3", SMUGGLED, b"400", b"more than once"),
+        (b"content-length: 0\r\ncontent-length: 30", SMUGGLED, b"400", b"more than once"),
+        (b"content-length : 30", SMUGGLED, b"400", b"name: value"),
+        (b"content-length: 17000000", b"x" * 2_000_000, b"404", b"nothing to post to"),
+    ],
+)
+@pytest.mark.parametrize(
+    "first", [b"POST /nowhere", b"POST /console/login", b"POST /forget", b"GET /healthz"]
+)
+def test_where_a_request_ends_is_sure_or_it_is_the_last(
+    server: AdminServer, first: bytes, head: bytes, body: bytes, status: bytes, word: bytes
+) -> None:
+    heard = said(server, first + b" HTTP/1.1\r\nhost: h\r\n" + head + b"\r\n\r\n" + body)
+    assert heard.count(b"HTTP/1.1 ") == 1 and b"connection: close" in heard.lower()
+    if status != b"404":
+        assert heard.startswith(b"HTTP/1.1 " + status) and word in heard.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("first", [b"GET /healthz", b"POST /forget?member=a", b"POST /nowhere", b"PUT /x"])
+def test_a_body_that_nobody_reads_is_no_next_request(server: AdminServer, first: bytes) -> None:
+    head = b" HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(SMUGGLED)
+    assert said(server, first + head + SMUGGLED).count(b"HTTP/1.1 ") == 1
+
+
+def test_a_connection_goes_on_behind_a_body_that_was_read() -> None:
+    def told(query: object, body: bytes) -> str:
+        return body.decode()
+
+    more = {("POST", "/told"): told}
+    server = AdminServer("127.0.0.1:0", failing_status, forget, Alive(), dict, no_stats, more)  # type: ignore[arg-type]
+    server.start()
+    try:
+        post = b"POST /told HTTP/1.1\r\ncontent-length: 3\r\n%b\r\nabc"
+        heard = said(server, post % b"" + post % b"connection: close\r\n" + SMUGGLED)
+        assert heard.count(b"HTTP/1.1 200") == 2 and heard.count(b'"abc"') == 2
+        large = b"POST /told HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % (17 << 20)
+        assert said(server, large + SMUGGLED).startswith(b"HTTP/1.1 413")
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("given", "host"), [("[::1]:0", "[::1]"), ("::1:0", "[::1]"), ("127.0.0.1:0", "127.0.0.1")]
+)
+def test_where_it_listens(given: str, host: str) -> None:
+    server = AdminServer(given, failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]
+    server.start()
+    try:
+        assert server.address.rpartition(":")[0] == host
+        assert urlopen(f"http://{server.address}/healthz", timeout=10).read() == b"ok\n"
+        with pytest.raises(Misconfigured, match="can't be opened: Address already in use"):
+            AdminServer(server.address, failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("given", ["unix:/run/admin.sock", "nowhere.invalid:1"])
+def test_where_it_can_not_listen(given: str) -> None:
+    with pytest.raises(Misconfigured, match="admin port"):
+        AdminServer(given, failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]

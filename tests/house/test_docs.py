@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 ERROR_CLASSES = {"CallError", "Refused", "BadRequest", "Unavailable", "Misconfigured", "EnvoyError"}
 # Never seen by a client: these end a command.
 COMMAND_ERRORS = {
+    "no_address",
     "no_console",
     "no_console_token",
     "git_credential",

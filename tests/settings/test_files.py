@@ -46,7 +46,8 @@ def test_a_config_map_of_kubernetes(tmp_path: Path) -> None:
 def test_what_can_not_be_read(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     assert (
-        problem(gone) == f"{gone}: there is no such file; give the path of a YAML file or of a folder of them"
+        problem(gone)
+        == f"{gone}: there is no such file or folder; give the path of a YAML file or of a folder of them"
     )
     assert (
         problem(tmp_path)
@@ -57,7 +58,8 @@ def test_what_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").symlink_to("nowhere")
     assert problem(tmp_path) == (
         f"{binary}:2: is not UTF-8 text; save it as UTF-8\n"
-        f"{tmp_path / 'b.yaml'}: there is no such file; give the path of a YAML file or of a folder of them"
+        f"{tmp_path / 'b.yaml'}: there is no such file or folder; "
+        "give the path of a YAML file or of a folder of them"
     )
     assert "can't be read" in problem(Path("a\0b"))
     large = tmp_path / "large"
