@@ -30,6 +30,7 @@ class ChildKeeper(Generic[What]):
         self._what, self._log, self._ends_within_s = what, log, ends_within_s
         self._changed = asyncio.Event()
         self._child: Popen[bytes] | None = None
+        self._why_lost = ""  # of the last time that it ended, though it was wanted
 
     # -- what the child is
 
@@ -54,7 +55,7 @@ class ChildKeeper(Generic[What]):
         raise NotImplementedError
 
     def _lost(self) -> None:
-        """It ended, though it was wanted, or can't be started."""
+        """It ended, though it was wanted, or can't be started: `_why_lost` says which."""
         raise NotImplementedError
 
     def _is_outdated(self) -> bool:
@@ -88,12 +89,14 @@ class ChildKeeper(Generic[What]):
             try:
                 child = await self._start(wanted)
             except OSError as error:
-                self._log.error("%s can't be started: %s", self._what, error)
+                self._why_lost = f"can't be started: {error}"
+                self._log.error("%s %s", self._what, self._why_lost)
             else:
                 if await self._is_outdated_before_its_end(child):
                     await self.close()
                     continue
-                self._log.error("%s ended (exit code %s): starting it again", self._what, child.returncode)
+                self._why_lost = f"ended (exit code {child.returncode})"
+                self._log.error("%s %s: starting it again", self._what, self._why_lost)
             self._child = None
             self._lost()
             if time.monotonic() - started_s > _LIVED_S:

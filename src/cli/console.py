@@ -8,21 +8,22 @@ import contextlib
 import http.client
 import importlib.util
 import logging
-import shutil
-import socket
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import Popen
+from threading import Lock
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from ..console.handover import Handover
 from ..console.login import NO_ACCESS, Access, Signer
-from ..console.reports import USER_HEADER, Settings
+from ..console.reports import BEAT, BEAT_EVERY_S, USER_HEADER, Settings
 from ..core.catalog import Catalog
 from ..core.console import LEAST_TOKEN, Console
+from ..journal.reports import IDLE, OFF, RENDERING, WAITING
 from ..secrets.box import SecretBox, secret_place
 from .children import ChildKeeper, log_level
 from .console_door import ADDRESS_FILE, TOKEN_FILE, TOKEN_USER, Door, Rendered, Told, Unrendered, state_token
@@ -36,6 +37,7 @@ _PATIENCE_S = 60.0
 _IDLE_S = 900.0
 _LOOK_S = 30.0
 _ENDS_WITHIN_S = 5.0
+_SILENT_S = 15.0  # one that says nothing for so long hangs
 
 
 def access_of(
@@ -64,7 +66,7 @@ def access_of(
 
 class ConsoleKeeper(ChildKeeper[Settings]):
     """`configured` says what holds from now on, `render` gives a page, and starts the process where there is
-    none. The socket between the two is this one's, so that a question waits for a process that begins."""
+    none. What is handed over to it is kept here, so that a question waits for a process that begins."""
 
     def __init__(self, state_dir: Path) -> None:
         super().__init__("the console", log, _ENDS_WITHIN_S)
@@ -75,8 +77,12 @@ class ConsoleKeeper(ChildKeeper[Settings]):
         self._running: Settings | None = None  # what the child was given
         self._asked_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._folder: Path | None = None
-        self._socket: socket.socket | None = None
+        self._handover: Handover | None = None
+        self._opening = Lock()
+        self._heard_s = 0.0  # when the child last said that it is there
+        self._is_here = False  # it has said so
+        self._answered_s = 0.0
+        self._is_hung = False
 
     def door(self, told: Told) -> Door:
         return Door(self._signer, self._access_now, self.render, told)
@@ -109,64 +115,95 @@ class ConsoleKeeper(ChildKeeper[Settings]):
     def reached_at(self, admin: str) -> None:
         """`host:port` where the admin port listens."""
         host, _, port = admin.rpartition(":")
-        here = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+        here = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
         self._admin = f"{here}:{port}"
         with contextlib.suppress(OSError):  # then `modelbroker console` has to be told
             (self._state_dir / ADDRESS_FILE).write_text(f"http://{self._admin}\n", encoding="ascii")
         if self._settings is not None:
             self._set(msgspec.structs.replace(self._settings, admin=self._admin))
 
+    def status(self) -> dict[str, Any]:
+        """As `/status` has it. `state`: `off`, `idle` (nobody looks), `rendering`, or `waiting` for what
+        `error` says."""
+        if self._settings is None or self._access.why_not:
+            return {"state": OFF, "error": None}
+        if why := self._access_now().why_not or self._why_lost:
+            return {"state": WAITING, "error": why}
+        return {"state": IDLE if self._child is None else RENDERING, "error": None}
+
     def _set(self, settings: Settings | None) -> None:
         if settings != self._settings:
             self._settings = settings
             self._changed.set()
+        if settings is None and self._handover is not None:
+            self._handover.drop()
 
     # -- from any thread
 
     def render(self, target: str, user: str) -> Rendered:
-        """The page at `target`, a path behind `/console` with its query. Unrendered."""
-        loop, path = self._loop, self._path()
-        if loop is None or path is None or self._settings is None:
+        """The page at `target`, a path behind `/console` with its query, as a URL spells them. Unrendered."""
+        loop = self._loop
+        if loop is None or self._settings is None:
             raise Unrendered("the console is not there yet, or no more")
-        self._asked_s = time.monotonic()
+        self._asked_s = asked_s = time.monotonic()
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._changed.set)
-        connection = _UnixConnection(path)
+        connection = http.client.HTTPConnection("console", timeout=_PATIENCE_S)
         try:
+            connection.sock = self._given().connect()
+            connection.sock.settimeout(_PATIENCE_S)
             connection.request("GET", target, headers={USER_HEADER: quote(user)})
             answer = connection.getresponse()
             told = answer.getheader("content-type") or "text/html"
-            return Rendered(answer.status, told, answer.read())
+            page = Rendered(answer.status, told, answer.read())
+        except TimeoutError:
+            self._late(asked_s)
+            raise Unrendered(f"the console's process gave no page in {_PATIENCE_S:.0f} s") from None
         except (OSError, http.client.HTTPException) as error:
-            raise Unrendered(f"the console's process gave no page: {error or type(error).__name__}") from None
+            why = self._why_lost or f"gave no page: {error or type(error).__name__}"
+            raise Unrendered(f"the console's process {why}") from None
         finally:
             connection.close()
+        self._answered_s = time.monotonic()
+        return page
 
-    def _path(self) -> str | None:
-        return str(self._folder / "console.sock") if self._folder is not None else None
+    def _given(self) -> Handover:
+        """OSError."""
+        with self._opening:
+            if self._handover is None:
+                self._handover = Handover()
+            return self._handover
+
+    def _late(self, asked_s: float) -> None:
+        """A page was not there in time. A process that has given no other one meanwhile hangs."""
+        if self._child is not None and self._answered_s < asked_s and not self._is_hung:
+            log.error("the console gives no page any more: its process is ended")
+            self._is_hung = True
+            if (loop := self._loop) is not None:
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._changed.set)
 
     # -- the process
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._folder = Path(tempfile.mkdtemp(prefix="modelbroker-"))
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(self._path()))
-        self._socket.listen(128)
         try:
             await asyncio.gather(super().run(), self._look())
         finally:
             self._loop = None
-            self._socket.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            with self._opening:
+                if self._handover is not None:
+                    self._handover.close()
+                    self._handover = None
 
     async def _look(self) -> None:
         """Ends it where nobody has looked for a while."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            if self._child is not None and not self._is_looked_at():
-                self._changed.set()
+            if not self._is_looked_at():
+                self._why_lost = ""  # nobody wants to know any more
+                if self._child is not None:
+                    self._changed.set()
 
     def _is_looked_at(self) -> bool:
         return bool(self._asked_s) and time.monotonic() - self._asked_s < _IDLE_S
@@ -175,33 +212,34 @@ class ConsoleKeeper(ChildKeeper[Settings]):
         return self._settings if self._is_looked_at() else None
 
     def _is_outdated(self) -> bool:
-        return self._wanted() != self._running
+        return self._is_hung or self._wanted() != self._running
+
+    def _is_stuck(self) -> bool:
+        return time.monotonic() - self._heard_s > _SILENT_S
+
+    def _look_s(self) -> float:
+        return BEAT_EVERY_S
 
     def _words(self, wanted: Settings) -> Sequence[str]:
         return "-m", "modelbroker.console.serve", log_level()
 
     def _descriptors(self, wanted: Settings) -> Sequence[int]:
-        return (self._socket.fileno(),) if self._socket is not None else ()
+        return (self._given().there.fileno(),)
 
     async def _begun(self, child: Popen[bytes], wanted: Settings) -> None:
-        self._running = wanted
+        self._running, self._heard_s = wanted, time.monotonic()
+        self._is_here = self._is_hung = False
         if child.stdin is not None:  # not in the command line, which anybody may read
             told = msgspec.structs.replace(wanted, socket_fd=self._descriptors(wanted)[0])
             child.stdin.write(msgspec.json.encode(told) + b"\n")
 
     def _hear(self, line: bytes) -> None:
-        raise ValueError("it has nothing to say")
+        if line != BEAT:
+            raise ValueError(line)
+        self._heard_s, self._is_here, self._why_lost = time.monotonic(), True, ""
 
     def _lost(self) -> None:
         self._running = None
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("console", timeout=_PATIENCE_S)
-        self._unix = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._unix)
+        if not self._is_here and self._handover is not None:
+            self._handover.drop()  # it may be long until one begins: who waits is told why
+        self._is_here = False

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import html
 import logging
+import os
 import secrets
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from threading import BoundedSemaphore
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
 from ..console.login import Access, Attempts, Session, Signer, may_reach
+from ..core.console import LEAST_TOKEN
 
 log = logging.getLogger("modelbroker.console")
 
@@ -39,6 +45,8 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _HTML = "text/html; charset=utf-8"
+MOST_PAGES = 32  # that are waited for at a time, each by a thread
+_SOON_S, _LATER_S = 2, 5  # after which it is worth while to ask again
 
 
 def is_console(path: str) -> bool:
@@ -92,11 +100,14 @@ class Door:
         access: Callable[[], Access],
         render: Callable[[str, str], Rendered],
         told: Told,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._signer, self._access, self._render, self._told = signer, access, render, told
-        self._attempts = Attempts()
+        self._attempts, self._sleep = Attempts(), sleep
+        self._places = BoundedSemaphore(MOST_PAGES)
 
     def answer(self, came: Came) -> Answer:
+        came = came._replace(target=as_ascii(came.target))
         access = self._access()
         path, _, query = came.target.partition("?")
         if not may_reach(came.peer, access.networks):
@@ -114,19 +125,21 @@ class Door:
             return _redirect(ROOT)
         if session is None:
             return _redirect(f"{ROOT}/login?to={quote(came.target, safe='')}")
-        inner = (path.removeprefix(ROOT) or "/") + (f"?{query}" if query else "")
+        return self._page((path.removeprefix(ROOT) or "/") + (f"?{query}" if query else ""), session.user)
+
+    def _page(self, target: str, user: str) -> Answer:
+        if not self._places.acquire(blocking=False):
+            return _plain(503, f"{MOST_PAGES} pages are being waited for: ask again", _SOON_S)
         try:
-            page = self._render(inner, session.user)
+            page = self._render(target, user)
         except Unrendered as why:
-            return _plain(503, str(why))
+            return _plain(503, str(why), _LATER_S)
+        finally:
+            self._places.release()
         return Answer(page.status, {**_HEADERS, "content-type": page.content_type}, page.body)
 
     def _session(self, came: Came, access: Access) -> Session | None:
-        try:
-            held = SimpleCookie(came.headers.get("cookie", "")).get(_cookie_name(came))
-        except CookieError:
-            return None
-        return self._signer.read(access, held.value, time.time()) if held is not None else None
+        return self._signer.read(access, _held(came), time.time())
 
     def _posted(self, came: Came, path: str, access: Access) -> Answer:
         if not _is_own(came):
@@ -135,6 +148,7 @@ class Door:
             return self._log_in(came, access)
         if path == f"{ROOT}/logout":
             if (session := self._session(came, access)) is not None:
+                self._signer.end(access, _held(came), time.time())
                 self._told.console_logout(session.user, came.peer)
             return _redirect(f"{ROOT}/login", {"set-cookie": _cookie(came, "", 0)})
         return _plain(405, "the console only shows: commands are for the command line")
@@ -142,14 +156,17 @@ class Door:
     def _log_in(self, came: Came, access: Access) -> Answer:
         body = came.body.decode("utf-8", errors="replace")
         token, to = _field(body, "token").strip(), _page_of(body)
-        wait_s = self._attempts.wait_s(came.peer, time.monotonic())
-        if wait_s > 0:
-            return self._login(access, to, f"Too many attempts: try again in {wait_s:.0f} s.", 429)
+        turn = self._attempts.turn(came.peer, time.monotonic())
+        if turn is None:
+            return self._login(access, to, f"Too many log in now: try again in {_LATER_S} s.", 429)
+        if turn.wait_s:
+            self._sleep(turn.wait_s)
         user = self._signer.user_of(access, token) if token else None
         if user is None:
-            self._attempts.failed(came.peer, time.monotonic())
-            self._told.console_login("", came.peer, why_not="no such token")
-            log.warning("a login to the console from %s failed: no such token", came.peer)
+            if turn.is_told:
+                more = "; of more within a minute nothing is told" if turn.is_last else ""
+                self._told.console_login("", came.peer, why_not=f"no such token{more}")
+                log.warning("a login to the console from %s failed: no such token%s", came.peer, more)
             return self._login(access, to, "There is no such token.", 403)
         self._told.console_login(user, came.peer)
         held = self._signer.begin(user, token, time.time())
@@ -166,7 +183,25 @@ class Door:
             "hint": hint,
         }
         page = Template(_file("templates/login.html").decode()).substitute(told)
-        return Answer(status, {**_HEADERS, "content-type": _HTML}, page.encode())
+        again = {"retry-after": str(_LATER_S)} if status == 429 else {}
+        return Answer(status, {**_HEADERS, **again, "content-type": _HTML}, page.encode())
+
+
+def as_ascii(target: str) -> str:
+    """A path and a query, each byte of which was read as a character, as a URL spells them."""
+    try:
+        raw = target.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = target.encode(errors="replace")
+    return "".join(chr(byte) if 0x20 < byte < 0x7F else f"%{byte:02X}" for byte in raw)
+
+
+def _held(came: Came) -> str:
+    """What the browser holds of a session, if it does."""
+    with contextlib.suppress(CookieError):
+        if (held := SimpleCookie(came.headers.get("cookie", "")).get(_cookie_name(came))) is not None:
+            return held.value
+    return ""
 
 
 def _is_own(came: Came) -> bool:
@@ -217,8 +252,12 @@ def _redirect(to: str, more: Mapping[str, str] | None = None) -> Answer:
     return Answer(303, {**_HEADERS, "location": to, **(more or {})}, b"")
 
 
-def _plain(status: int, said: str) -> Answer:
-    return Answer(status, {**_HEADERS, "content-type": "text/plain; charset=utf-8"}, f"{said}\n".encode())
+def _plain(status: int, said: str, again_s: int = 0) -> Answer:
+    """`again_s`: in how many seconds it may be otherwise."""
+    headers = {**_HEADERS, "content-type": "text/plain; charset=utf-8"}
+    return Answer(
+        status, {**headers, **({"retry-after": str(again_s)} if again_s else {})}, f"{said}\n".encode()
+    )
 
 
 def _static(name: str) -> Answer:
@@ -234,13 +273,56 @@ def _file(name: str) -> bytes:
 
 
 def state_token(state_dir: Path) -> str:
-    """That of the state folder, made at the first time. OSError where it can't be kept."""
+    """That of the state folder, made at the first time. OSError where it can't be kept, ValueError where
+    what is kept is no token."""
+    return _kept_if_any(state_dir) or _made_token(state_dir)
+
+
+def _kept_if_any(state_dir: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return kept_token(state_dir)
+    return ""
+
+
+def kept_token(state_dir: Path) -> str:
+    """ "": nothing stands in its file. OSError, ValueError."""
     path = state_dir / TOKEN_FILE
-    if path.exists() and (kept := path.read_text(encoding="ascii").strip()):
-        return kept
-    made = secrets.token_urlsafe(32)
-    fresh = path.with_suffix(".new")
-    fresh.touch(mode=0o600)
-    fresh.write_text(f"{made}\n", encoding="ascii")
-    fresh.replace(path)
-    return made
+    kept = path.read_bytes().strip()
+    if not kept:
+        return ""
+    if not kept.isascii() or not kept.decode("ascii").isprintable():
+        raise ValueError("it holds what is no text of one line; remove it, and there will be a new one")
+    if len(kept) < LEAST_TOKEN:
+        told = f"it holds {len(kept)} characters of at least {LEAST_TOKEN}"
+        raise ValueError(f"{told}; remove it, and there will be a new one")
+    return kept.decode("ascii")
+
+
+def _made_token(state_dir: Path) -> str:
+    """Of several processes that begin at once all get the same."""
+    with _alone(state_dir):
+        if kept := _kept_if_any(state_dir):
+            return kept
+        made = secrets.token_urlsafe(32)
+        handle, name = tempfile.mkstemp(prefix=f"{TOKEN_FILE}.", dir=state_dir)  # nobody else may read it
+        fresh = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(f"{made}\n")
+            fresh.replace(state_dir / TOKEN_FILE)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+        return made
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else is here meanwhile, on disks that know locks."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

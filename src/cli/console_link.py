@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.errors import Misconfigured
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..settings import compile_texts
-from .console_door import ADDRESS_FILE, ROOT, TOKEN_FILE
+from .console_door import ADDRESS_FILE, ROOT, TOKEN_FILE, kept_token
 from .sources import read_texts
 from .state import state_folder_of
 
@@ -21,7 +21,7 @@ def link(admin: str, token: str = "") -> str:
 def link_of(folder: Path, admin: str) -> str:
     """With the token in this state folder, where there is one."""
     try:
-        return link(admin, (folder / TOKEN_FILE).read_text(encoding="ascii").strip())
+        return link(admin, kept_token(folder))
     except (OSError, ValueError):
         return link(admin)
 
@@ -47,15 +47,19 @@ def print_link(config: Path | str, state_dir: Path | None, admin: str | None) ->
         names = ", ".join(user.name for user in catalog.console.users)
         print(f"{link(admin)}\nlog in with the token of one of {names}: `console.users` says where it is")
         return 0
-    path = folder / TOKEN_FILE
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        told = (
-            f"{path} can't be read ({error.strerror}): it is there once a broker with this state folder runs"
-        )
-        raise Misconfigured(
-            500, "no_console_token", f"{told}; give its --state-dir where it has one"
-        ) from None
-    print(link(admin, token))
+    print(link(admin, _token(folder)))
     return 0
+
+
+def _token(folder: Path) -> str:
+    path = folder / TOKEN_FILE
+    where = "it is there once a broker with this state folder runs; give its --state-dir where it has one"
+    try:
+        if token := kept_token(folder):
+            return token
+        told = f"{path} is empty: {where}"
+    except OSError as error:
+        told = f"{path} can't be read ({error.strerror}): {where}"
+    except ValueError as error:
+        told = f"{path} is no token: {error}"
+    raise Misconfigured(500, "no_console_token", told)

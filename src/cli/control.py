@@ -47,6 +47,7 @@ from .acts import ActDesk
 from .admin import AdminServer, Pulse
 from .answers import Answers, Now
 from .audit import AuditKeeper
+from .background import watched
 from .capture import CaptureKeeper
 from .collection import no_collection
 from .console import ConsoleKeeper
@@ -165,6 +166,7 @@ class ControlPlane:
             "shadows": self._trials.shadows,
             "rollouts": self._trials.rollouts,
             "capture": self._capture.status,
+            "console": self._console.status,
         }
         self._answers = Answers(options, self._xds, self._sourcing, self._health, self.now, parts)
         self._fleet = FleetKeeper(broker, options.admin, self._answers.in_short, self._sourcing.changed_s)
@@ -212,7 +214,7 @@ class ControlPlane:
             self._audit.run(),
             self._console.run(),
         )
-        tasks = [asyncio.create_task(work) for work in background]
+        tasks = [watched(work) for work in background]
         on_listening(admin.address)
         self._acts.started(__version__)
         try:

@@ -1,16 +1,17 @@
 """What is not well of what calls leave behind, by a broker's `/status`: their records, the ledger, telemetry,
-audit and its sinks, captured bodies. In the words of `modelbroker status` and of the console."""
+audit and its sinks, captured bodies; and of the console. In the words of `modelbroker status` and of the
+console."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..journal.reports import FOLLOWING, OFF, SENDING
+from ..journal.reports import FOLLOWING, IDLE, OFF, RENDERING, SENDING
 
 Tree = Mapping[str, Any]
 
-_WELL = (FOLLOWING, SENDING, OFF, "writing")
+_WELL = (FOLLOWING, SENDING, OFF, IDLE, RENDERING, "writing")
 # What never came where it should, by the names that `/status` has for it.
 _NEVER = {
     "records": {"unwritten": "were given up"},
@@ -18,6 +19,7 @@ _NEVER = {
     "telemetry": {"refused": "spans and log records are refused for ever"},
     "audit": {"refused_lines": "lines of the journals are no events"},
     "capture": {"failed": "bodies failed", "dropped": "were dropped", "lost": "were lost"},
+    "console": {},
 }
 _BEHIND = {"records": ("waiting", "records")}
 _SINK_NEVER = {"refused": "events are refused for ever", "missed": "had left the chain before"}

@@ -1,7 +1,7 @@
-"""The console's process: HTTP on a socket that the control plane hands over, and answers to nobody else.
+"""The console's process: HTTP on connections that the control plane hands over, and answers to nobody else.
 
 The first line of standard input are its settings (JSON; they may hold the ledger's password, which no command
-line should). It ends when standard input does.
+line should). On standard output it says again and again that it is there. It ends when standard input does.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ import msgspec
 
 from ..journal.following import begun
 from .asked import Asked
+from .handover import taken
 from .pages import Pages
-from .reports import USER_HEADER, Settings
+from .reports import BEAT, BEAT_EVERY_S, USER_HEADER, Settings
 from .sources import Sources
 
 log = logging.getLogger("modelbroker.console")
 
 
 class _Server(ThreadingHTTPServer):
-    """On a socket that listens already."""
+    """On connections that are handed over."""
 
     daemon_threads = True
     address_family = socket.AF_UNIX
@@ -41,8 +42,10 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "console", 0
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        connection, _ = self.socket.accept()
-        return connection, ("", 0)
+        try:
+            return taken(self.socket), ("", 0)
+        except EOFError:
+            os._exit(0)  # the control plane is gone
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):
@@ -83,8 +86,16 @@ def main() -> int:
     settings = msgspec.json.decode(begun(), type=Settings)
     server = _Server(settings.socket_fd, Pages(Sources(settings)))
     threading.Thread(target=_end_with_input, daemon=True).start()
+    threading.Thread(target=_beat, daemon=True).start()
     server.serve_forever(1.0)
     return 0
+
+
+def _beat() -> None:
+    with contextlib.suppress(BrokenPipeError):
+        while True:
+            os.write(1, BEAT)
+            time.sleep(BEAT_EVERY_S)
 
 
 def _end_with_input() -> None:

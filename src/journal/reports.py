@@ -7,6 +7,7 @@ import msgspec
 ENDS_WITHIN_S = 2.0  # behind the end of its standard input
 FOLLOWING, WAITING, OFF, STARTING = "following", "waiting", "off", "starting"
 SENDING, AWAY = "sending", "away"  # of a sink
+IDLE, RENDERING = "idle", "rendering"  # of the console
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from modelbroker.cli import console_door
 from modelbroker.cli.console_door import (
     TOKEN_FILE,
@@ -16,6 +20,7 @@ from modelbroker.cli.console_door import (
     Door,
     Rendered,
     Unrendered,
+    as_ascii,
     is_console,
     state_token,
 )
@@ -43,7 +48,8 @@ class Client:
         self.access = access or Access(users={"ana": (TOKEN,)})
         self.told, self.peer, self.cookie = Told(), peer, ""
         self.asked: list[tuple[str, str]] = []
-        self.door = Door(Signer(), lambda: self.access, self._render, self.told)
+        self.slept: list[float] = []
+        self.door = Door(Signer(), lambda: self.access, self._render, self.told, self.slept.append)
 
     def _render(self, target: str, user: str) -> Rendered:
         self.asked.append((target, user))
@@ -110,13 +116,26 @@ def test_a_wrong_token_is_told_and_lets_nobody_in() -> None:
     assert client.log_in(token="").status == 403
 
 
-def test_who_tries_too_often_waits() -> None:
-    client = Client()
-    assert [client.log_in(token=f"wrong-{n}").status for n in range(Attempts.MOST)] == [403] * Attempts.MOST
-    assert client.log_in().status == 429 and not client.cookie
+def test_a_right_token_is_never_locked_out_by_others_failures() -> None:
+    client, tries = Client(), Attempts.MOST * 3
+    assert {client.log_in(token=f"wrong-{number}").status for number in range(tries)} == {403}
     assert len(client.told.said) == Attempts.MOST  # a flood of them fills no journal
-    client.peer = "127.0.0.2"
-    assert client.log_in().status == 303
+    assert client.told.said[-1][-1] == "no such token; of more within a minute nothing is told"
+    slept = len(client.slept)
+    assert slept == tries - Attempts.MOST  # and is slow
+    assert client.log_in().status == 303 and client.get("/console").status == 200
+    assert len(client.slept) == slept + 1 and client.told.said[-1] == ("login", "ana", "127.0.0.1", "")
+
+
+def test_where_too_many_wait_already_one_is_to_come_again() -> None:
+    client = Client()
+    answers = [client.log_in(token="wrong") for _ in range(100)]
+    assert {answer.status for answer in answers} == {403, 429}
+    late = next(answer for answer in answers if answer.status == 429)
+    assert late.headers["retry-after"] == "5" and b"Too many log in now" in late.body
+    client.peer = "10.0.0.1"
+    client.access = Access(users={"ana": (TOKEN,)}, networks=("10.0.0.0/8",))
+    assert client.log_in().status == 303  # another address has a line of its own
 
 
 def test_the_cookie_is_for_the_console_and_for_no_script() -> None:
@@ -187,6 +206,20 @@ def test_a_logout_ends_it_here() -> None:
     assert client.told.said[-1] == ("logout", "ana", "127.0.0.1")
 
 
+def test_a_session_that_was_ended_is_good_for_nobody_who_kept_it() -> None:
+    client = Client()
+    client.log_in()
+    kept = client.cookie
+    client.log_in()  # in another browser, in the same second
+    other = client.cookie
+    client.cookie = kept
+    client.post("/console/logout", {"origin": f"http://{HOST}"})
+    client.cookie = kept
+    assert client.get("/console").status == 303
+    client.cookie = other
+    assert client.get("/console").status == 200
+
+
 def test_another_network_needs_to_be_named() -> None:
     client = Client(peer="10.20.1.1")
     for answer in (client.get("/console"), client.get("/console/static/console.css"), client.log_in()):
@@ -213,6 +246,31 @@ def test_a_process_that_gives_no_page() -> None:
     client.log_in()
     answer = client.get("/console/gone")
     assert (answer.status, answer.headers["content-type"]) == (503, "text/plain; charset=utf-8")
+    assert answer.headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("target", "asked"),
+    [
+        ("/console/pools/é", "/pools/%E9"),
+        ("/console/pools/日本".encode().decode("latin-1"), "/pools/%E6%97%A5%E6%9C%AC"),
+        ("/console/calls?team=\x7fü", "/calls?team=%7F%FC"),
+        ("/console/pools/日本", "/pools/%E6%97%A5%E6%9C%AC"),
+    ],
+)
+def test_a_path_that_is_not_ascii_is_asked_for_as_urls_spell_it(target: str, asked: str) -> None:
+    client = Client()
+    where = urllib.parse.urlsplit(client.get(target).headers["location"])
+    client.log_in()
+    assert client.get(urllib.parse.parse_qs(where.query)["to"][0]).status == 200
+    assert client.get(target).status == 200 and client.asked == [(asked, "ana")] * 2
+
+
+@given(st.text())
+def test_whatever_is_asked_for_goes_into_a_header(said: str) -> None:
+    client = Client()
+    assert client.get(f"/console/{said}").headers["location"].isascii()
+    assert as_ascii(as_ascii(said)) == as_ascii(said)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +299,46 @@ def test_the_state_folders_token(tmp_path: Path) -> None:
     assert state_token(tmp_path) != token
     client = Client(Access(users={TOKEN_USER: (token,)}))
     assert b"modelbroker console" in client.get("/console/login").body
+
+
+def test_a_token_of_the_state_folder_that_is_empty_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / TOKEN_FILE).write_text(" \n")
+    token = state_token(tmp_path)
+    assert len(token) >= 43 and state_token(tmp_path) == token
+    assert [path.name for path in tmp_path.iterdir()] == [TOKEN_FILE]
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ("hunter2", "7 characters of at least 16"),
+        ("a-token-of-many-lätters", "no text of one line"),
+        ("a-token-of-many\nletters", "no text of one line"),
+    ],
+)
+def test_what_is_no_token_is_refused_and_left(tmp_path: Path, kept: str, said: str) -> None:
+    (tmp_path / TOKEN_FILE).write_text(kept)
+    with pytest.raises(ValueError, match=said) as raised:
+        state_token(tmp_path)
+    assert kept not in str(raised.value) and (tmp_path / TOKEN_FILE).read_text() == kept
+
+
+@pytest.mark.parametrize("before", [None, ""])
+def test_processes_that_begin_at_once_have_one_token(tmp_path: Path, before: str | None) -> None:
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        if before is not None:
+            (folder / TOKEN_FILE).write_text(before)
+        start = Barrier(4)
+
+        def make(_: int, folder: Path = folder, start: Barrier = start) -> str:
+            start.wait()
+            return state_token(folder)
+
+        with ThreadPoolExecutor(4) as threads:
+            made = set(threads.map(make, range(4)))
+        assert made == {state_token(folder)} and len(list(folder.iterdir())) == 1
 
 
 def test_a_page_to_go_to_that_no_header_can_hold_is_the_first_one() -> None:

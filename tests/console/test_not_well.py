@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from modelbroker.cli.audit import AuditKeeper
 from modelbroker.cli.capture import CaptureKeeper
+from modelbroker.cli.console import ConsoleKeeper
 from modelbroker.cli.ledger import LedgerKeeper
 from modelbroker.cli.telemetry import TelemetryKeeper
 from modelbroker.console.not_well import not_well
@@ -25,11 +26,12 @@ def off(tmp_path: Path) -> dict[str, Any]:
         "telemetry": TelemetryKeeper(tmp_path).status(),
         "audit": AuditKeeper(tmp_path).status(),
         "capture": CaptureKeeper(tmp_path).status(),
+        "console": ConsoleKeeper(tmp_path).status(),
     }
 
 
 def told(off: dict[str, Any], part: str, **more: Any) -> list[str]:
-    well = {"ledger": "following", "telemetry": "off", "audit": "following"}
+    well = {"ledger": "following", "telemetry": "off", "audit": "following", "console": "off"}
     status = {name: {**fields, "state": well.get(name, "writing")} for name, fields in off.items()}
     status[part] |= more
     return [f"{name:<10} {said}" for name, said in not_well(status)]
@@ -51,6 +53,13 @@ def told(off: dict[str, Any], part: str, **more: Any) -> list[str]:
             ["ledger     waiting: database is locked; 12,345 bytes behind"],
         ),
         ("telemetry", {"state": "starting"}, ["telemetry  starting"]),
+        ("console", {"state": "idle"}, []),
+        ("console", {"state": "rendering"}, []),
+        (
+            "console",
+            {"state": "waiting", "error": "ended (exit code 1)"},
+            ["console    waiting: ended (exit code 1)"],
+        ),
         (
             "telemetry",
             {"state": "following", "refused": 3},
