@@ -15,7 +15,7 @@ from email.errors import MissingHeaderBodySeparatorDefect
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -23,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, gene
 
 from ..core.errors import Misconfigured
 from ..metrics import texts
+from .commanders import Commanding, Refused, anybody
 from .console_door import Answer, Came, is_console
 
 log = logging.getLogger("modelbroker.admin")
@@ -34,6 +35,7 @@ Query = Mapping[str, list[str]]
 # (method, path) → what is answered, as JSON, to a query and a body. LookupError is a 404, ValueError a 400.
 Routes = Mapping[tuple[str, str], Callable[[Query, bytes], Any]]
 NO_ROUTES: Routes = MappingProxyType({})
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 # Query → status, content type, text.
 Stats = Callable[[str], tuple[int, str, bytes]]
 _MOST_BODY = 16 << 20
@@ -65,28 +67,31 @@ class Pulse:
         return turned.wait(within_s)
 
 
-class AdminServer:
-    """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own. `forget` takes members'
-    ids and who asks, and gives those that were kept from their whole share; LookupError where there is no
-    such member. `budgets` says where they stand, `envoy_stats` what Envoy
-    counts; `more` is what else there is."""
+class Served(NamedTuple):
+    """What the admin port answers with. `forget` takes members' ids and who asks, and gives those that were
+    kept from their whole share; LookupError where there is no such member. `budgets` says where they stand,
+    `envoy_stats` what Envoy counts; `more` is what else there is; `commanding` says whether a command is
+    taken."""
 
-    def __init__(
-        self,
-        address: str,
-        status: Callable[..., dict[str, Any]],
-        forget: Callable[[list[str], str], list[str]],
-        pulse: Pulse,
-        budgets: Callable[[], dict[str, Any]],
-        envoy_stats: Stats,
-        more: Routes = NO_ROUTES,
-        console: Console | None = None,
-    ) -> None:
+    status: Callable[..., dict[str, Any]]
+    forget: Callable[[list[str], str], list[str]]
+    pulse: Pulse
+    budgets: Callable[[], dict[str, Any]]
+    envoy_stats: Stats
+    more: Routes = NO_ROUTES
+    console: Console | None = None
+    commanding: Commanding = anybody
+
+
+class AdminServer:
+    """HTTP on `address` (`host:port`; port 0: any free one), in a thread of its own."""
+
+    def __init__(self, address: str, served: Served) -> None:
         host, _, port = address.rpartition(":")
         if not port.isdecimal():
             message = f"{address!r} is no address of the admin port: give HOST:PORT, e.g. 127.0.0.1:8081"
             raise Misconfigured(500, "no_address", message)
-        handler = _handler(status, forget, pulse, budgets, envoy_stats, more, console)
+        handler = type("Handler", (_Handler,), {"served": served})
         try:
             self._server = _Server(host.removeprefix("[").removesuffix("]"), int(port), handler)
         except OSError as error:
@@ -163,18 +168,35 @@ class _Answering(BaseHTTPRequestHandler):
             while time.monotonic() < until_s and self.connection.recv(1 << 16):
                 pass
 
-    def _route(self, more: Routes, path: str, query: str, body: bytes) -> None:
+    def _route(self, more: Routes, path: str, query: Query, body: bytes) -> None:
         try:
-            answer = more[self.command, path](parse_qs(query), body)
+            answer = more[self.command, path](query, body)
         except (LookupError, ValueError, OSError) as error:
             code = 404 if isinstance(error, LookupError) else 503 if isinstance(error, OSError) else 400
             self._answer(code, "text/plain", f"{error.args[0] if error.args else error}\n".encode())
             return
-        text = msgspec.json.format(msgspec.json.encode(answer), indent=2)
+        self._answer_json(answer)
+
+    def _answer_json(self, told: Any) -> None:
+        text = msgspec.json.format(msgspec.json.encode(told), indent=2)
         self._answer(200, "application/json", text + b"\n")
 
-    def _answer(self, code: int, content_type: str, body: bytes) -> None:
+    def _commanded(self, commanding: Commanding, query: str) -> Query:
+        """What is asked, by whom the token says it is. Refused."""
+        asked = parse_qs(query)
+        user = commanding(self.client_address[0], self.headers.get("authorization"))
+        return {**asked, "by": [user]} if user else asked
+
+    def _refuse(self, path: str, why: str) -> None:
+        log.warning("%s from %s is refused: %s", path[:100], self.client_address[0], why)
+        self._answer(401, "text/plain", f"{why}\n".encode(), {"www-authenticate": "Bearer"})
+
+    def _answer(
+        self, code: int, content_type: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("content-type", content_type)
         self.send_header("content-length", str(len(body)))
         self._end_of_headers()
@@ -226,72 +248,69 @@ def _framing(headers: Message) -> tuple[int, str]:
     return 200, ""
 
 
-def _handler(
-    status: Callable[..., dict[str, Any]],
-    forget: Callable[[list[str], str], list[str]],
-    pulse: Pulse,
-    budgets: Callable[[], dict[str, Any]],
-    envoy_stats: Stats,
-    more: Routes,
-    console: Console | None,
-) -> type[BaseHTTPRequestHandler]:
-    class Handler(_Answering):
-        def do_GET(self) -> None:
-            path, _, query = self.path.partition("?")
-            if self._is_for(console, path):
-                return
-            match path:
-                case "/status":
-                    # A large configuration's status is asked for while calls are served: json takes 50 ms.
-                    shown = status(asks_envoy=query == "envoy")
-                    text = msgspec.json.format(msgspec.json.encode(shown), indent=2)
-                    self._answer(200, "application/json", text + b"\n")
-                case "/budgets":
-                    text = msgspec.json.format(msgspec.json.encode(budgets()), indent=2)
-                    self._answer(200, "application/json", text + b"\n")
-                case "/healthz":
-                    # This thread answers whatever becomes of calls: they are served by the event loop.
-                    if pulse.beats(_PULSE_S):
-                        self._answer(200, "text/plain", b"ok\n")
-                    else:
-                        late = f"the event loop has not turned for {_PULSE_S:g} s: calls hang\n"
-                        self._answer(503, "text/plain", late.encode())
-                case "/ready":
-                    in_effect = status()["in_effect"]
-                    text = b"ready\n" if in_effect else b"no Envoy has the configuration yet\n"
-                    self._answer(200 if in_effect else 503, "text/plain", text)
-                case "/metrics":
-                    self._answer(200, CONTENT_TYPE_LATEST, texts().encode() + generate_latest())
-                case "/metrics/envoy":
-                    self._answer(*envoy_stats(query))
-                case path if ("GET", path) in more:
-                    self._route(more, path, query, b"")
-                case path:
-                    paths = [each for method, each in more if method == "GET"]
-                    known = ", ".join([_PATHS, *paths])
-                    self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
+class _Handler(_Answering):
+    served: Served
 
-        def do_POST(self) -> None:
-            path, _, query = self.path.partition("?")
-            if self._is_for(console, path):
-                return
-            if self.headers.get("origin"):  # any page that an operator has open could send it
-                self._answer(403, "text/plain", b"commands are not taken from web pages\n")
-                return
-            if ("POST", path) in more:
-                if (body := self._body(_MOST_BODY, "what this command is given is smaller")) is not None:
-                    self._route(more, path, query, body)
-                return
-            if path != "/forget":
-                known = ", ".join(["/forget", *(each for method, each in more if method == "POST")])
-                self._answer(404, "text/plain", f"there is nothing to post to but {known}\n".encode())
-                return
-            try:
-                asked = parse_qs(query)
-                forgotten = forget(asked.get("member", []), named_user(asked))
-            except LookupError as error:
-                self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
-                return
-            self._answer(200, "application/json", msgspec.json.encode({"forgotten": forgotten}) + b"\n")
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        served = self.served
+        if self._is_for(served.console, path):
+            return
+        match path:
+            case "/status":
+                # A large configuration's status is asked for while calls are served: json takes 50 ms.
+                self._answer_json(served.status(asks_envoy=query == "envoy"))
+            case "/budgets":
+                self._answer_json(served.budgets())
+            case "/healthz":
+                # This thread answers whatever becomes of calls: they are served by the event loop.
+                if served.pulse.beats(_PULSE_S):
+                    self._answer(200, "text/plain", b"ok\n")
+                else:
+                    late = f"the event loop has not turned for {_PULSE_S:g} s: calls hang\n"
+                    self._answer(503, "text/plain", late.encode())
+            case "/ready":
+                in_effect = served.status()["in_effect"]
+                text = b"ready\n" if in_effect else b"no Envoy has the configuration yet\n"
+                self._answer(200 if in_effect else 503, "text/plain", text)
+            case "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, texts().encode() + generate_latest())
+            case "/metrics/envoy":
+                self._answer(*served.envoy_stats(query))
+            case path if ("GET", path) in served.more:
+                self._route(served.more, path, parse_qs(query), b"")
+            case path:
+                known = ", ".join([_PATHS, *_paths(served.more, "GET")])
+                self._answer(404, "text/plain", f"no {path[:200]} here; there are {known}\n".encode())
 
-    return Handler
+    def do_POST(self) -> None:
+        path, _, query = self.path.partition("?")
+        served = self.served
+        if self._is_for(served.console, path):
+            return
+        if self.headers.get("origin"):  # any page that an operator has open could send it
+            self._answer(403, "text/plain", b"commands are not taken from web pages\n")
+            return
+        try:
+            asked = self._commanded(served.commanding, query)
+        except Refused as why:
+            self._refuse(path, str(why))
+            return
+        if ("POST", path) in served.more:
+            if (body := self._body(_MOST_BODY, "what this command is given is smaller")) is not None:
+                self._route(served.more, path, asked, body)
+            return
+        if path != "/forget":
+            known = ", ".join(["/forget", *_paths(served.more, "POST")])
+            self._answer(404, "text/plain", f"there is nothing to post to but {known}\n".encode())
+            return
+        try:
+            forgotten = served.forget(list(asked.get("member", [])), named_user(asked))
+        except LookupError as error:
+            self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
+            return
+        self._answer(200, "application/json", msgspec.json.encode({"forgotten": forgotten}) + b"\n")
+
+
+def _paths(more: Routes, method: str) -> list[str]:
+    return [path for its, path in more if its == method]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.errors import Misconfigured
 from .collection import no_collection
-from .options import following_of
+from .options import following_of, token_of
 from .state import state_folder
 
 
@@ -64,6 +64,7 @@ def serve(options: argparse.Namespace) -> int:
             envoy_admin=options.envoy_admin or "",
             ejections=options.ejections,
             listener=options.listener or "",
+            admin_commands=options.admin_commands,
         )
         await ControlPlane(serve_options).run(
             stop, lambda admin: print(f"listening admin http://{admin}", flush=True)
@@ -162,7 +163,7 @@ def status(options: argparse.Namespace) -> int:
 def forget(options: argparse.Namespace) -> int:
     from .status_table import ask_to_forget
 
-    return ask_to_forget(options.admin, options.members)
+    return ask_to_forget(options.admin, options.members, token_of(options))
 
 
 def mock(options: argparse.Namespace) -> int:

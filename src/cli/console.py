@@ -22,13 +22,15 @@ from ..console.handover import Handover
 from ..console.login import NO_ACCESS, Access, Signer
 from ..console.reports import BEAT, BEAT_EVERY_S, USER_HEADER, Settings
 from ..core.catalog import Catalog
-from ..core.console import LEAST_TOKEN, Console
+from ..core.console import Console
 from ..journal.reports import IDLE, OFF, RENDERING, WAITING
-from ..secrets.box import SecretBox, secret_place
+from ..secrets.box import SecretBox
 from .children import ChildKeeper, log_level
-from .console_door import ADDRESS_FILE, TOKEN_FILE, TOKEN_USER, Door, Rendered, Told, Unrendered, state_token
+from .commanders import tokens_of
+from .console_door import ADDRESS_FILE, TOKEN_FILE, TOKEN_USER, Door, Rendered, Told, Unrendered
 from .ledger import settings_of as ledger_settings
-from .secrets import Resolved, good_values
+from .secrets import Resolved
+from .state_tokens import state_token
 
 log = logging.getLogger("modelbroker.console")
 
@@ -50,18 +52,8 @@ def access_of(
     if importlib.util.find_spec("jinja2") is None:
         # Nobody asked for it where nothing is said of it: then whoever looks is told.
         return Access(why_not=MISSING), ((f"console: {MISSING}",) if console.users else ())
-    users: dict[str, tuple[str, ...]] = {}
-    warnings: list[str] = []
-    for number, user in enumerate(console.users):
-        place = f"console.users[{number}].token"
-        tokens, why = good_values(user.token, environ, box)
-        if why:
-            warnings.append(f"{place}: {why}; {user.name} can't log in")
-        elif short := [token for token in tokens if len(token) < LEAST_TOKEN]:
-            told = f"{secret_place(user.token)} holds {len(short[0])} characters of at least {LEAST_TOKEN}"
-            warnings.append(f"{place}: {told}; {user.name} can't log in with it")
-        users[user.name] = tuple(token for token in tokens if len(token) >= LEAST_TOKEN)
-    return Access(users=users, networks=console.networks, session_s=console.session_s), tuple(warnings)
+    users, warnings = tokens_of("console", console.users, environ, box, "can't log in")
+    return Access(users=users, networks=console.networks, session_s=console.session_s), warnings
 
 
 class ConsoleKeeper(ChildKeeper[Settings]):
@@ -106,7 +98,7 @@ class ConsoleKeeper(ChildKeeper[Settings]):
         if access.users or access.why_not:
             return access
         try:
-            token = state_token(self._state_dir)
+            token = state_token(self._state_dir / TOKEN_FILE)
         except (OSError, ValueError) as error:
             why = f"its token can't be kept in {self._state_dir / TOKEN_FILE}: {error}"
             return msgspec.structs.replace(access, why_not=why)

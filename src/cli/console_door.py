@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import html
 import logging
-import os
-import secrets
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from threading import BoundedSemaphore
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
 from ..console.login import Access, Attempts, Session, Signer, may_reach
-from ..core.console import LEAST_TOKEN
 
 log = logging.getLogger("modelbroker.console")
 
@@ -270,59 +264,3 @@ def _static(name: str) -> Answer:
 
 def _file(name: str) -> bytes:
     return (files("modelbroker.console") / name).read_bytes()
-
-
-def state_token(state_dir: Path) -> str:
-    """That of the state folder, made at the first time. OSError where it can't be kept, ValueError where
-    what is kept is no token."""
-    return _kept_if_any(state_dir) or _made_token(state_dir)
-
-
-def _kept_if_any(state_dir: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return kept_token(state_dir)
-    return ""
-
-
-def kept_token(state_dir: Path) -> str:
-    """ "": nothing stands in its file. OSError, ValueError."""
-    path = state_dir / TOKEN_FILE
-    kept = path.read_bytes().strip()
-    if not kept:
-        return ""
-    if not kept.isascii() or not kept.decode("ascii").isprintable():
-        raise ValueError("it holds what is no text of one line; remove it, and there will be a new one")
-    if len(kept) < LEAST_TOKEN:
-        told = f"it holds {len(kept)} characters of at least {LEAST_TOKEN}"
-        raise ValueError(f"{told}; remove it, and there will be a new one")
-    return kept.decode("ascii")
-
-
-def _made_token(state_dir: Path) -> str:
-    """Of several processes that begin at once all get the same."""
-    with _alone(state_dir):
-        if kept := _kept_if_any(state_dir):
-            return kept
-        made = secrets.token_urlsafe(32)
-        handle, name = tempfile.mkstemp(prefix=f"{TOKEN_FILE}.", dir=state_dir)  # nobody else may read it
-        fresh = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(f"{made}\n")
-            fresh.replace(state_dir / TOKEN_FILE)
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            raise
-        return made
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else is here meanwhile, on disks that know locks."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

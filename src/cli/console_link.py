@@ -8,9 +8,10 @@ from pathlib import Path
 from ..core.errors import Misconfigured
 from ..dialects import BUILT, DEVIATIONS, KNOWN
 from ..settings import compile_texts
-from .console_door import ADDRESS_FILE, ROOT, TOKEN_FILE, kept_token
+from .console_door import ADDRESS_FILE, ROOT, TOKEN_FILE
 from .sources import read_texts
 from .state import state_folder_of
+from .state_tokens import kept_token
 
 
 def link(admin: str, token: str = "") -> str:
@@ -21,7 +22,7 @@ def link(admin: str, token: str = "") -> str:
 def link_of(folder: Path, admin: str) -> str:
     """With the token in this state folder, where there is one."""
     try:
-        return link(admin, kept_token(folder))
+        return link(admin, kept_token(folder / TOKEN_FILE))
     except (OSError, ValueError):
         return link(admin)
 
@@ -55,7 +56,7 @@ def _token(folder: Path) -> str:
     path = folder / TOKEN_FILE
     where = "it is there once a broker with this state folder runs; give its --state-dir where it has one"
     try:
-        if token := kept_token(folder):
+        if token := kept_token(path):
             return token
         told = f"{path} is empty: {where}"
     except OSError as error:

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from .. import __version__
 from ..budgets import Keeper, Kept
+from ..core.admin import LOCAL
 from ..core.catalog import CacheStore
 from ..core.causes import Cause
 from ..core.errors import Misconfigured
@@ -44,12 +45,13 @@ from ..settings import PriceList, SettingsError
 from ..xds.server import XdsServer
 from ..xds.snapshot import Snapshot
 from .acts import ActDesk
-from .admin import AdminServer, Pulse
+from .admin import AdminServer, Pulse, Served
 from .answers import Answers, Now
 from .audit import AuditKeeper
 from .background import watched
 from .capture import CaptureKeeper
 from .collection import no_collection
+from .commanders import Commanders
 from .console import ConsoleKeeper
 from .fleet import FleetKeeper
 from .followers import FollowerKeeper
@@ -106,6 +108,7 @@ class ServeOptions:
     ejections: Path | None = None
     # Where the outer listener is for this broker itself (`host:port`), where Envoy is on another machine.
     listener: str = ""
+    admin_commands: str = LOCAL
     stdout_fd: int = 1  # where audit events go that are sent to standard output
 
 
@@ -159,6 +162,7 @@ class ControlPlane:
         )
         self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
         self._console = ConsoleKeeper(options.state_dir)
+        self._commanders = Commanders(options.state_dir, options.admin_commands)
         parts = {
             "secrets": self._secrets.status,
             "records": lambda: self._record_file.status(self._writer.waiting),
@@ -260,7 +264,7 @@ class ControlPlane:
         }
         door = self._console.door(self._acts)
         told = (self._answers.status, forget, Pulse(loop), budgets, stats, more, door.answer)
-        admin = AdminServer(self._options.admin, *told)
+        admin = AdminServer(self._options.admin, Served(*told, self._commanders.user_of))
         self._console.reached_at(admin.address)
         return admin
 
@@ -389,6 +393,7 @@ class ControlPlane:
         self._telemetry.configured(ready.telemetry, ready.telemetry_why)
         self._audit.configured(ready.audit, ready.catalog.audit, ready.audit_warnings)
         self._console.configured(ready.catalog, ready.resolved, ready.console)
+        self._commanders.configured(ready.rights)
         self._records.counts.configured(ready.catalog)
 
     async def reload(self) -> None:

@@ -55,15 +55,17 @@ def _rollback(rollback: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"rolled back to {rollback['revision']}{by}, {_moment(rollback['at_s'])}, until {until}"
 
 
-def roll_back(admin_url: str, to: str, *, holds: bool, by: str, within_s: float) -> int:
+def roll_back(admin_url: str, to: str, *, holds: bool, by: str, token: str, within_s: float) -> int:
     """0: it is in effect; 1: not within `within_s` seconds. Misconfigured where that can't be done."""
     query = urllib.parse.urlencode({"to": to, "by": by, **({"hold": "1"} if holds else {})})
-    return _wait(admin_url, post(admin_url, f"/rollback?{query}"), within_s)
+    return _wait(admin_url, post(admin_url, f"/rollback?{query}", token), within_s)
 
 
-def release(admin_url: str, *, within_s: float) -> int:
+def release(admin_url: str, *, by: str, token: str, within_s: float) -> int:
     """The same of what the source says."""
-    return _wait(admin_url, post(admin_url, "/rollback/release"), within_s)
+    return _wait(
+        admin_url, post(admin_url, f"/rollback/release?{urllib.parse.urlencode({'by': by})}", token), within_s
+    )
 
 
 def _wait(admin_url: str, told: Mapping[str, Any], within_s: float) -> int:

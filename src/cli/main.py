@@ -25,7 +25,7 @@ from . import (
     simulate_parser,
     traffic_parser,
 )
-from .options import admin_url, admin_urls, config, config_place, config_source
+from .options import admin_commands, admin_url, admin_urls, commanded, config, config_place, config_source
 from .printed import printing
 
 MOCK_DIALECTS = (
@@ -261,6 +261,7 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="HOST:PORT",
         help="where `listen` is reached from here, for copies of calls (docs/shadow.md); default: here",
     )
+    admin_commands(command)
     command.add_argument("--ext-proc-fd", type=int, help=argparse.SUPPRESS)  # `up` holds the socket
     command.add_argument("--stdout-fd", type=int, default=1, help=argparse.SUPPRESS)  # that of `up`
     # `up` knows them; /status says them.
@@ -411,7 +412,7 @@ def _forget(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "let members have calls again whatever they said: a quota was raised, a key mended",
         "  modelbroker forget openai/gpt-5-thinking\n  modelbroker forget    # all of them",
     )
-    admin_url(command)
+    commanded(command)
     command.add_argument("members", nargs="*", metavar="MEMBER", help="PROVIDER/MODEL; default: all")
     command.set_defaults(run=commands.forget)
 

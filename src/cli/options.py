@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.admin import COMMANDS, LOCAL
 from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
 
@@ -13,11 +15,50 @@ if TYPE_CHECKING:
     from .sources import Following
 
 _ADMIN = "http://127.0.0.1:8081"
+_REFERENCE = "env:NAME|file:PATH"
+_TOKEN = "MODELBROKER_ADMIN_TOKEN"  # noqa: S105 - a variable's name
 
 
 def admin_url(command: argparse.ArgumentParser) -> None:
     """Where a running broker is asked."""
     command.add_argument("--admin", default=_ADMIN, metavar="URL", help=f"default: {_ADMIN}")
+
+
+def commanded(command: argparse.ArgumentParser) -> None:
+    """Where a running broker is commanded, and by whom."""
+    admin_url(command)
+    command.add_argument(
+        "--token",
+        type=_reference,
+        metavar=_REFERENCE,
+        help="where the token is that a command needs from another machine, or wherever the broker wants "
+        f"one; default: env:{_TOKEN} where that is set",
+    )
+
+
+def admin_commands(command: argparse.ArgumentParser) -> None:
+    """Who commands a broker whose configuration does not say it."""
+    command.add_argument(
+        "--admin-commands",
+        choices=COMMANDS,
+        default=LOCAL,
+        help="who may command the broker by its admin port, where `admin` in the configuration does not say "
+        "it; local: anybody on this machine, and from elsewhere with a token; token: nobody without one; "
+        "default: local",
+    )
+
+
+def token_of(options: argparse.Namespace) -> str:
+    """ "": there is none. Misconfigured where it can't be had."""
+    from ..secrets.given import Unusable, given, reference_of
+
+    ref = options.token or (reference_of(f"env:{_TOKEN}") if os.environ.get(_TOKEN) else None)
+    if ref is None:
+        return ""
+    try:
+        return given("--token", ref)
+    except Unusable as error:
+        raise Misconfigured(500, "no_token", str(error)) from None
 
 
 def admin_urls(command: argparse.ArgumentParser) -> None:
@@ -63,8 +104,8 @@ def config_source(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--git-credential",
-        type=_credential,
-        metavar="env:NAME|file:PATH",
+        type=_reference,
+        metavar=_REFERENCE,
         help="where the token or the password is that the repository's https server wants, read anew at each "
         "look; its user is the URL's, or x-access-token; default: git's own helpers and .netrc",
     )
@@ -76,11 +117,11 @@ def following_of(options: argparse.Namespace) -> Following:
     return Following(options.git_every, options.git_signers, options.git_credential)
 
 
-def _credential(text: str) -> SecretRef:
-    from ..revisions.git_login import credential_of
+def _reference(text: str) -> SecretRef:
+    from ..secrets.given import reference_of
 
     try:
-        return credential_of(text)
+        return reference_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

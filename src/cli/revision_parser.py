@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.errors import Misconfigured
 from . import simulate_parser
 from .ledger_parser import Commands, Make
-from .options import admin_url, config_place
+from .options import admin_url, commanded, config_place, token_of
 from .shortened import LEAST_BYTES, MOST_BYTES
 
 _FORMATS = ("text", "markdown", "json")
@@ -118,7 +118,7 @@ def _rollback(commands_of: Commands, make: Make) -> None:
         "  modelbroker rollback --hold           whatever the source says, until it is released\n"
         "  modelbroker rollback --release        what the source says now",
     )
-    admin_url(command)
+    commanded(command)
     command.add_argument("revision", nargs="?", default="", metavar="REV", help="default: the one before")
     how = command.add_mutually_exclusive_group()
     how.add_argument("--hold", action="store_true", help="also over edits and commits, until `--release`")
@@ -143,11 +143,10 @@ def _run_rollback(options: argparse.Namespace) -> int:
     from ..audit.acts import os_user
     from .history import release, roll_back
 
+    admin, by, token, within_s = options.admin, os_user(), token_of(options), options.within
     if options.release:
-        return release(options.admin, within_s=options.within)
-    return roll_back(
-        options.admin, options.revision, holds=options.hold, by=os_user(), within_s=options.within
-    )
+        return release(admin, by=by, token=token, within_s=within_s)
+    return roll_back(admin, options.revision, holds=options.hold, by=by, token=token, within_s=within_s)
 
 
 def _run_gate(options: argparse.Namespace) -> int:

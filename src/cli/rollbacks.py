@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..core.errors import Misconfigured
 from ..core.problems import SettingsError
-from .admin import Query, Routes
+from .admin import Query, Routes, named_user
 from .answers import Now
 from .collection import no_collection
 from .runtime import Ready
@@ -19,7 +19,6 @@ from .sourcing import Sourcing
 log = logging.getLogger("modelbroker")
 
 _PATIENCE_S = 30
-_MOST_BY = 100
 
 
 class Control(Protocol):
@@ -58,12 +57,13 @@ class Rollbacks:
         # By its name of today: another version of the broker may have called it otherwise.
         return {"was": was, "revision": ready.catalog.revision, "number": live.number}
 
-    async def release(self) -> dict[str, Any]:
+    async def release(self, by: str) -> dict[str, Any]:
         """The rollback ends. LookupError where there is none; Misconfigured where the source is broken."""
         async with self._lock:
             before = self._control.now().ready
             was = before.catalog.revision if before is not None else ""
             self._sourcing.release()
+            log.warning("%s ends the rollback to %s", by or "somebody", was)
             with no_collection():
                 await self._control.reload_now()
         ready, _, error, _ = self._control.now()
@@ -92,11 +92,10 @@ def revision_routes(rollbacks: Rollbacks, sourcing: Sourcing, loop: asyncio.Abst
 
     def roll_back(query: Query, body: bytes) -> dict[str, Any]:
         holds = bool(first(query, "hold"))
-        by = "".join(filter(str.isprintable, first(query, "by")))[:_MOST_BY]
-        return on_loop(rollbacks.roll_back(first(query, "to"), holds=holds, by=by))
+        return on_loop(rollbacks.roll_back(first(query, "to"), holds=holds, by=named_user(query)))
 
     def release(query: Query, body: bytes) -> dict[str, Any]:
-        return on_loop(rollbacks.release())
+        return on_loop(rollbacks.release(named_user(query)))
 
     return {
         ("GET", "/history"): history,

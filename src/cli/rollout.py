@@ -39,10 +39,10 @@ def print_rollouts(admin_url: str, names: Sequence[str], how: str) -> int:
     return 0
 
 
-def say(admin_url: str, name: str, word: str) -> int:
+def say(admin_url: str, name: str, word: str, token: str) -> int:
     """A command. Misconfigured where it can't be done."""
     query = urllib.parse.urlencode({"rollout": name, "do": word, "by": os_user()})
-    print("\n".join(lines(post(admin_url, f"/rollouts?{query}"), time.time())))
+    print("\n".join(lines(post(admin_url, f"/rollouts?{query}", token), time.time())))
     return 0
 
 

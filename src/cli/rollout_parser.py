@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .ledger_parser import Commands, Make
-from .options import admin_url
+from .options import commanded, token_of
 
 _WORDS = {
     "status": "where rollouts are, with the figures of both arms and what each gate says",
@@ -25,7 +25,7 @@ def add(commands_of: Commands, make: Make) -> None:
         "  modelbroker rollout pause 'reasoning-tier>openai/gpt-5-mini'\n"
         "  modelbroker rollout rollback try-2",
     )
-    admin_url(command)
+    commanded(command)
     command.add_argument("--format", choices=("table", "json"), default="table", help="of status")
     words = "; ".join(f"{word}: {text}" for word, text in _WORDS.items())
     command.add_argument("word", choices=tuple(_WORDS), metavar="WORD", help=words)
@@ -42,4 +42,4 @@ def _run(options: argparse.Namespace) -> int:
     if len(options.rollout) != 1:
         message = f"name the one rollout that is to {options.word}: modelbroker rollout status lists them"
         raise Misconfigured(500, "which_rollout", message)
-    return say(options.admin, options.rollout[0], options.word)
+    return say(options.admin, options.rollout[0], options.word, token_of(options))

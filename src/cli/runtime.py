@@ -31,6 +31,7 @@ from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .audit import settings_of as audit_settings
 from .capture import settings_of as capture_settings
+from .commanders import NO_RIGHTS, Rights, rights_of
 from .console import access_of
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, held_secrets, new_box, resolve
@@ -74,6 +75,8 @@ class Ready:
     audit_warnings: tuple[str, ...] = ()
     console: Access = NO_ACCESS
     console_warnings: tuple[str, ...] = ()
+    rights: Rights = NO_RIGHTS
+    rights_warnings: tuple[str, ...] = ()
 
     @property
     def redis_password(self) -> str | None:
@@ -83,7 +86,7 @@ class Ready:
     def warnings(self) -> tuple[str, ...]:
         why = [f"{self.capture_why}; nothing is captured"] if self.capture_why else []
         why += [f"{self.telemetry_why}; nothing is exported"] if self.telemetry_why else []
-        more = (*why, *self.audit_warnings, *self.console_warnings)
+        more = (*why, *self.audit_warnings, *self.console_warnings, *self.rights_warnings)
         return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *more)
 
 
@@ -168,6 +171,7 @@ def make_ready(
         audit,
         audit_warnings,
         *access_of(catalog.console, environ, box),
+        *rights_of(catalog.admin, environ, box),
     )
 
 

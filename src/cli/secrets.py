@@ -60,6 +60,7 @@ def _references(catalog: Catalog) -> Iterator[SecretRef]:
     otlp = catalog.telemetry.otlp
     refs += otlp.headers.values() if otlp is not None else ()
     refs += [user.token for user in catalog.console.users] if catalog.console.enabled else []
+    refs += [user.token for user in catalog.admin.users]
     refs += [catalog.audit.key, *(ref for one in catalog.audit.sinks for ref in one.credentials.values())]
     return (ref for ref in refs if ref is not None)
 

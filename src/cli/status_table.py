@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..audit.acts import os_user
@@ -17,6 +18,7 @@ from ..core.errors import Misconfigured
 from .printed import visible
 
 Tree = Mapping[str, Any]
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 def print_status(admin_url: str, how: str) -> int:
@@ -30,10 +32,10 @@ def print_status(admin_url: str, how: str) -> int:
     return 0 if status.get("in_effect") and not status.get("error") else 1
 
 
-def ask_to_forget(admin_url: str, members: Sequence[str]) -> int:
+def ask_to_forget(admin_url: str, members: Sequence[str], token: str) -> int:
     """0 where it is done; 1 where there is no such member."""
     query = urllib.parse.urlencode([*(("member", member) for member in members), ("by", os_user())])
-    answer = _open(f"{_base(admin_url)}/forget?{query}", b"")
+    answer = post(admin_url, f"/forget?{query}", token)
     forgotten = answer["forgotten"]
     print("\n".join(forgotten) if forgotten else f"none was kept from anything at {_base(admin_url)}")
     return 0
@@ -48,22 +50,25 @@ def fetch(admin_url: str, path: str) -> Tree:
     return _open(f"{_base(admin_url)}{path}")
 
 
-def post(admin_url: str, path: str) -> Tree:
-    """What it answers to a command."""
-    return _open(f"{_base(admin_url)}{path}", b"")
+def post(admin_url: str, path: str, token: str) -> Tree:
+    """What it answers to a command. `token` "": none is shown."""
+    return _open(f"{_base(admin_url)}{path}", b"", {"authorization": f"Bearer {token}"} if token else {})
 
 
 def _base(admin_url: str) -> str:
     return admin_url.rstrip("/").removesuffix("/status")
 
 
-def _open(url: str, data: bytes | None = None) -> Tree:
+def _open(url: str, data: bytes | None = None, headers: Mapping[str, str] = NO_HEADERS) -> Tree:
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise Misconfigured(500, "no_status", f"{url!r} is no URL: give e.g. http://127.0.0.1:8081")
     # A command loads a configuration, which may be a large one.
     patience_s = 10 if data is None else 60
     try:
-        with urllib.request.urlopen(url, data, timeout=patience_s) as reply:  # noqa: S310
+        asked = urllib.request.Request(url, data)  # noqa: S310
+        for name, value in headers.items():
+            asked.add_unredirected_header(name, value)
+        with urllib.request.urlopen(asked, timeout=patience_s) as reply:  # noqa: S310
             answer: Tree = json.load(reply)
             return answer
     except urllib.error.HTTPError as error:

@@ -12,6 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from .admin import DEFAULT_ADMIN, Admin
 from .audit import NO_AUDIT, Audit
 from .budgets import Budget, Fleet
 from .capture import NO_CAPTURE, Capture
@@ -405,6 +406,7 @@ class Catalog:
     metrics: CallLabels = NO_LABELS
     audit: Audit = NO_AUDIT
     console: Console = DEFAULT_CONSOLE
+    admin: Admin = DEFAULT_ADMIN
 
     @property
     def sees_replies(self) -> bool:

@@ -12,8 +12,8 @@ LEAST_TOKEN = 16  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class ConsoleUser:
-    """`token` is what it logs in with."""
+class TokenUser:
+    """Somebody at the admin port. `token` is what it logs in with, or shows with a command."""
 
     name: str
     token: SecretRef
@@ -25,7 +25,7 @@ class Console:
     this machine, as CIDR; `session_s`: how long a login lasts."""
 
     enabled: bool = True
-    users: tuple[ConsoleUser, ...] = ()
+    users: tuple[TokenUser, ...] = ()
     networks: tuple[str, ...] = ()
     session_s: int = 12 * 3600
 

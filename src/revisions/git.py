@@ -23,7 +23,8 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
-from .git_login import Login, Unusable, asked_url, environ_of, login_of
+from ..secrets.given import Unusable
+from .git_login import Login, asked_url, environ_of, login_of
 
 PREFIX = "git+"
 TIMEOUT_S = 60.0

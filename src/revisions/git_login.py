@@ -6,15 +6,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from ..core.catalog import SecretRef
+from ..secrets.given import Unusable, given
 
 # The user of a token that has none: GitHub has it so, and GitLab, Gitea and Azure DevOps take any.
 TOKEN_USER = "x-access-token"  # noqa: S105 - a user's name
-_KINDS = ("env", "file")
 _USER, _PASSWORD = "MODELBROKER_GIT_USER", "MODELBROKER_GIT_PASSWORD"
 # As gitcredentials(7) has them: run by a shell, whose printf is no process of its own.
 _HELPER = (
@@ -24,24 +23,11 @@ _HELPER = (
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class Unusable(Exception):
-    """A credential that can't be had, or is none. The text has no secret in it."""
-
-
 class Login(NamedTuple):
     """What one fetch says. `password` "": git's own helpers are asked for that of `user`."""
 
     user: str = ""
     password: str = ""
-
-
-def credential_of(text: str) -> SecretRef:
-    """`env:NAME` or `file:PATH`. ValueError where it is neither."""
-    kind, colon, name = text.partition(":")
-    if not colon or kind not in _KINDS or not name or (kind == "env" and not name.isidentifier()):
-        # It is not repeated: it may be the credential itself.
-        raise ValueError("give env:NAME or file:PATH, where the token is to be found")
-    return SecretRef(kind, name)
 
 
 def login_of(url: str, credential: SecretRef | None, environ: Mapping[str, str] = os.environ) -> Login:
@@ -52,7 +38,7 @@ def login_of(url: str, credential: SecretRef | None, environ: Mapping[str, str] 
         return Login()
     user, password = (unquote(said or "") for said in (parts.username, parts.password))
     if credential is not None:
-        user, password = user or TOKEN_USER, _read(credential, environ)
+        user, password = user or TOKEN_USER, given("--git-credential", credential, environ)
     if _CONTROL.search(user + password):
         raise Unusable("the user or the password of the repository holds control characters")
     return Login(user, password)
@@ -81,23 +67,6 @@ def environ_of(url: str, login: Login, environ: Mapping[str, str] = os.environ) 
     for number, (name, value) in enumerate(settings, first):
         found[f"GIT_CONFIG_KEY_{number}"], found[f"GIT_CONFIG_VALUE_{number}"] = name, value
     return {**found, "GIT_CONFIG_COUNT": str(first + len(settings))}
-
-
-def _read(credential: SecretRef, environ: Mapping[str, str]) -> str:
-    if credential.kind == "env":
-        if not (value := environ.get(credential.name, "").strip()):
-            raise Unusable(
-                f"--git-credential {credential}: the environment has no such variable, or an empty one"
-            )
-        return value
-    try:
-        value = Path(credential.name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Unusable(f"--git-credential {credential} can't be read: {why}") from None
-    if not value:
-        raise Unusable(f"--git-credential {credential}: the file is empty")
-    return value
 
 
 def _host(parts: SplitResult) -> str:

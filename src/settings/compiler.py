@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any
 
+from ..core.admin import DEFAULT_ADMIN
 from ..core.audit import NO_AUDIT
 from ..core.call import FACT_KINDS
 from ..core.catalog import (
@@ -38,6 +39,7 @@ from ..core.secrets import NO_SECRETS
 from ..core.telemetry import NO_TELEMETRY
 from ..core.trials import Trials
 from . import match
+from .admin import read_admin
 from .affordable import warn_of_prices
 from .auditing import read_audit
 from .budgets import budgets_of
@@ -433,6 +435,8 @@ def _more(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
     said |= {"audit": audit} if audit != NO_AUDIT else {}
     console = read_console(merged)
     said |= {"console": console} if console != DEFAULT_CONSOLE else {}
+    admin = read_admin(merged)
+    said |= {"admin": admin} if admin != DEFAULT_ADMIN else {}
     said |= {"metrics": labels} if labels != NO_LABELS else {}
     said |= {"secrets": secrets} if secrets != NO_SECRETS else {}
     telemetry = read_telemetry(merged)

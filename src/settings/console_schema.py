@@ -14,7 +14,7 @@ from .fields import Flag, Model, field
 from .problems import refuse, show
 
 _MINUTE_MS = 60_000
-_RIGHT_TOKEN = (
+RIGHT_TOKEN = (
     f"give {{env: NAME}}, {{file: PATH}} or {{STORE: PATH}}: {LEAST_TOKEN} characters or more, "
     "by openssl rand -hex 32"
 )
@@ -24,8 +24,8 @@ UserName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-
 
 def token_ref(value: Any) -> SecretRef:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        refuse("holds a token in plain text", f"never write a token itself here: {_RIGHT_TOKEN}")
-    return values.stored(value, ("env", "file"), _RIGHT_TOKEN)
+        refuse("holds a token in plain text", f"never write a token itself here: {RIGHT_TOKEN}")
+    return values.stored(value, ("env", "file"), RIGHT_TOKEN)
 
 
 def network(value: Any) -> str:
@@ -50,7 +50,7 @@ class ConsoleUserIn(Model):
         f"What it logs in with, {LEAST_TOKEN} characters or more. One that is replaced in a store or a "
         "file is good for a while beside the new one.",
         "reference to a secret",
-        _RIGHT_TOKEN,
+        RIGHT_TOKEN,
     )
 
 

@@ -183,6 +183,12 @@ console:
   networks: [10.20.0.0/16]
   session: 8h
 """,
+    "admin": """\
+admin:
+  commands: token
+  users:
+    - {name: ana, token: {env: ADMIN_TOKEN_OF_ANA}}
+""",
     "secrets": """\
 secrets:
   stores:

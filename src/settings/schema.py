@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ..core.catalog import Limits, Listen, SecretRef
 from . import trial_values, values
+from .admin_schema import AdminIn
 from .audit_schema import AuditIn
 from .availability import AffinityIn, EjectionIn, HedgeIn, RoutingIn, TimeoutsIn
 from .budgeting import BudgetIn, RateLimitIn, RedisIn
@@ -437,6 +438,7 @@ MAPPINGS: dict[str, type[Model]] = {
     "capture": CaptureIn,
     "audit": AuditIn,
     "console": ConsoleIn,
+    "admin": AdminIn,
     "redis": RedisIn,
     "secrets": SecretsIn,
     "telemetry": TelemetryIn,

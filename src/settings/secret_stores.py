@@ -117,10 +117,11 @@ def _references(merged: Merged) -> list[tuple[Path, dict[str, Any]]]:
         for step in place:
             value = value.get(step) if isinstance(value, Mapping) else None
         found.append((place, value))
-    users = merged.mappings["console"].get("users")
-    for number, user in enumerate(users if isinstance(users, list) else ()):
-        if isinstance(user, dict):
-            found.append((("console", "users", number, "token"), user.get("token")))
+    for section in ("console", "admin"):
+        users = merged.mappings[section].get("users")
+        for number, user in enumerate(users if isinstance(users, list) else ()):
+            if isinstance(user, dict):
+                found.append(((section, "users", number, "token"), user.get("token")))
     otlp = merged.mappings["telemetry"].get("otlp")
     headers = otlp.get("headers") if isinstance(otlp, dict) else None
     if isinstance(headers, dict):

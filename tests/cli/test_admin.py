@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 from modelbroker.cli import admin
-from modelbroker.cli.admin import AdminServer
+from modelbroker.cli.admin import AdminServer, Served
 from modelbroker.core.errors import Misconfigured
 
 
@@ -35,7 +35,7 @@ def no_stats(query: str) -> tuple[int, str, bytes]:
 
 @pytest.fixture
 def server() -> Iterator[AdminServer]:
-    server = AdminServer("127.0.0.1:0", failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]
+    server = AdminServer("127.0.0.1:0", Served(failing_status, forget, Alive(), dict, no_stats))  # type: ignore[arg-type]
     server.start()
     yield server
     server.stop()
@@ -132,7 +132,7 @@ def test_a_connection_goes_on_behind_a_body_that_was_read() -> None:
         return body.decode()
 
     more = {("POST", "/told"): told}
-    server = AdminServer("127.0.0.1:0", failing_status, forget, Alive(), dict, no_stats, more)  # type: ignore[arg-type]
+    server = AdminServer("127.0.0.1:0", Served(failing_status, forget, Alive(), dict, no_stats, more))  # type: ignore[arg-type]
     server.start()
     try:
         post = b"POST /told HTTP/1.1\r\ncontent-length: 3\r\n%b\r\nabc"
@@ -148,13 +148,13 @@ def test_a_connection_goes_on_behind_a_body_that_was_read() -> None:
     ("given", "host"), [("[::1]:0", "[::1]"), ("::1:0", "[::1]"), ("127.0.0.1:0", "127.0.0.1")]
 )
 def test_where_it_listens(given: str, host: str) -> None:
-    server = AdminServer(given, failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]
+    server = AdminServer(given, Served(failing_status, forget, Alive(), dict, no_stats))  # type: ignore[arg-type]
     server.start()
     try:
         assert server.address.rpartition(":")[0] == host
         assert urlopen(f"http://{server.address}/healthz", timeout=10).read() == b"ok\n"
         with pytest.raises(Misconfigured, match="can't be opened: Address already in use"):
-            AdminServer(server.address, failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]
+            AdminServer(server.address, Served(failing_status, forget, Alive(), dict, no_stats))  # type: ignore[arg-type]
     finally:
         server.stop()
 
@@ -162,4 +162,4 @@ def test_where_it_listens(given: str, host: str) -> None:
 @pytest.mark.parametrize("given", ["unix:/run/admin.sock", "nowhere.invalid:1"])
 def test_where_it_can_not_listen(given: str) -> None:
     with pytest.raises(Misconfigured, match="admin port"):
-        AdminServer(given, failing_status, forget, Alive(), dict, no_stats)  # type: ignore[arg-type]
+        AdminServer(given, Served(failing_status, forget, Alive(), dict, no_stats))  # type: ignore[arg-type]

@@ -11,10 +11,10 @@ import pytest
 from modelbroker.cli.console import MISSING, access_of
 from modelbroker.cli.console_link import link, link_of
 from modelbroker.core.catalog import SecretRef
-from modelbroker.core.console import Console, ConsoleUser
+from modelbroker.core.console import Console, TokenUser
 
 ROOT = Path(__file__).parents[2]
-ANA = ConsoleUser("ana", SecretRef("env", "ANA"))
+ANA = TokenUser("ana", SecretRef("env", "ANA"))
 LONG = "a-token-that-is-long-enough"
 
 

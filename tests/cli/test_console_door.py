@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from threading import Barrier
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.cli import console_door
 from modelbroker.cli.console_door import (
-    TOKEN_FILE,
     TOKEN_USER,
     Answer,
     Came,
@@ -22,7 +18,6 @@ from modelbroker.cli.console_door import (
     Unrendered,
     as_ascii,
     is_console,
-    state_token,
 )
 from modelbroker.console.login import Access, Attempts, Signer
 
@@ -290,55 +285,9 @@ def test_only_files_for_browsers_are_given(name: str) -> None:
     assert Client().get(f"/console/static/{name}").status == 404
 
 
-def test_the_state_folders_token(tmp_path: Path) -> None:
-    token = state_token(tmp_path)
-    assert token == state_token(tmp_path) and len(token) >= 43
-    path = tmp_path / TOKEN_FILE
-    assert path.stat().st_mode & 0o777 == 0o600
-    path.unlink()
-    assert state_token(tmp_path) != token
-    client = Client(Access(users={TOKEN_USER: (token,)}))
+def test_a_login_with_the_state_folders_token_says_where_it_is() -> None:
+    client = Client(Access(users={TOKEN_USER: ("a-token-that-is-long-enough",)}))
     assert b"modelbroker console" in client.get("/console/login").body
-
-
-def test_a_token_of_the_state_folder_that_is_empty_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / TOKEN_FILE).write_text(" \n")
-    token = state_token(tmp_path)
-    assert len(token) >= 43 and state_token(tmp_path) == token
-    assert [path.name for path in tmp_path.iterdir()] == [TOKEN_FILE]
-
-
-@pytest.mark.parametrize(
-    ("kept", "said"),
-    [
-        ("hunter2", "7 characters of at least 16"),
-        ("a-token-of-many-lätters", "no text of one line"),
-        ("a-token-of-many\nletters", "no text of one line"),
-    ],
-)
-def test_what_is_no_token_is_refused_and_left(tmp_path: Path, kept: str, said: str) -> None:
-    (tmp_path / TOKEN_FILE).write_text(kept)
-    with pytest.raises(ValueError, match=said) as raised:
-        state_token(tmp_path)
-    assert kept not in str(raised.value) and (tmp_path / TOKEN_FILE).read_text() == kept
-
-
-@pytest.mark.parametrize("before", [None, ""])
-def test_processes_that_begin_at_once_have_one_token(tmp_path: Path, before: str | None) -> None:
-    for turn in range(20):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
-        if before is not None:
-            (folder / TOKEN_FILE).write_text(before)
-        start = Barrier(4)
-
-        def make(_: int, folder: Path = folder, start: Barrier = start) -> str:
-            start.wait()
-            return state_token(folder)
-
-        with ThreadPoolExecutor(4) as threads:
-            made = set(threads.map(make, range(4)))
-        assert made == {state_token(folder)} and len(list(folder.iterdir())) == 1
 
 
 def test_a_page_to_go_to_that_no_header_can_hold_is_the_first_one() -> None:

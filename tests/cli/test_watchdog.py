@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelbroker.cli.admin import AdminServer, Pulse
+from modelbroker.cli.admin import AdminServer, Pulse, Served
 from modelbroker.cli.watchdog import Patience, cpu_time_s, is_hung, until_hung
 
 PATIENCE = Patience(idle_s=5, busy_s=20, start_s=60)
@@ -89,14 +89,14 @@ def get(admin: AdminServer, path: str) -> tuple[int, str]:
 
 
 def test_healthz_tells_the_truth_about_the_event_loop(loop: asyncio.AbstractEventLoop) -> None:
-    admin = AdminServer(
-        "127.0.0.1:0",
+    served = Served(
         lambda **_: {"in_effect": True},
-        lambda names: names,
+        lambda names, user: names,
         Pulse(loop),
         dict,
         lambda query: (404, "text/plain", b""),
     )
+    admin = AdminServer("127.0.0.1:0", served)
     admin.start()
     go_on = threading.Event()
     try:

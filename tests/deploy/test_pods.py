@@ -479,6 +479,19 @@ def test_a_sidecar_is_there_before_the_agent_and_until_its_last_call(sims: Simul
         assert outcomes(pod) == ["ok"] * 4
 
 
+def test_the_agent_beside_it_can_not_command_the_broker(sims: Simulators, folder: Path) -> None:
+    """It shares the loopback, and not the state folder, in which the token is that `kubectl exec` has."""
+    chosen = values(sims)
+    admin = f"http://127.0.0.1:{chosen['ports']['admin']}"
+    with sidecar(folder / "pod", chosen, "forever") as pod:
+        wait_until(lambda: (pod.folder / "first-calls").exists(), 60)
+        asked = httpx.post(f"{admin}/forget", timeout=15)
+        assert asked.status_code == 401 and "a command needs a token here" in asked.text
+        token = (Path(pod.here("/var/lib/modelbroker")) / "admin-token").read_text().strip()
+        shown = {"authorization": f"Bearer {token}"}
+        assert httpx.post(f"{admin}/forget", headers=shown, timeout=15).status_code == 200
+
+
 def test_a_job_has_its_records(sims: Simulators, folder: Path) -> None:
     """It ends right behind its last call, and the kubelet then ends its sidecars."""
     with sidecar(folder / "pod", values(sims)) as pod:

@@ -74,6 +74,7 @@ COMMAND_ERRORS = {
     "no_export",
     "no_ledger",
     "no_parquet",
+    "no_token",
     "no_such_fault",
     "no_such_member",
     "no_status",

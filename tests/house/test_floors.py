@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "trials": {"core", "dialects", "policy", "settings", "stats", "budgets", "evals"},
     "traffic": {"core", "dialects", "policy", "embedded"},
     "secrets": {"core", "policy"},
-    "revisions": {"core", "budgets", "dialects", "settings", "prices"},
+    "revisions": {"core", "budgets", "dialects", "settings", "prices", "secrets"},
     "telemetry": {"core", "journal"},
     "console": {
         "core",

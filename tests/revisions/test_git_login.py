@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from modelbroker.core.catalog import SecretRef
 from modelbroker.revisions.git import GitAway, Repository, place_of
-from modelbroker.revisions.git_login import Login, Unusable, asked_url, credential_of, environ_of, login_of
+from modelbroker.revisions.git_login import Login, asked_url, environ_of, login_of
+from modelbroker.secrets.given import Unusable, reference_of
 from support.repositories import GitHttp, GitServer
 
 FILE = {"broker.yaml": "a: 1\n"}
@@ -105,7 +106,7 @@ def test_what_is_given_comes_before_helpers(
 
 @pytest.mark.parametrize(
     ("value", "why"),
-    [(None, "No such file"), (b"  \n", "is empty"), (b"\xff", "not UTF-8"), (b"a\nb", "control")],
+    [(None, "No such file"), (b"  \n", "is empty"), (b"\xff", "not UTF-8"), (b"a\nb", "more than a line")],
 )
 def test_a_file_that_holds_none(tmp_path: Path, http: GitHttp, value: bytes | None, why: str) -> None:
     file = tmp_path / "token"
@@ -151,5 +152,5 @@ def test_a_user_alone_is_told_to_helpers() -> None:
 @pytest.mark.parametrize("text", ["", "ghp_abcdef", "env:", "env:A-B", "file:", "vault:x", "ENV:A"])
 def test_what_is_no_reference_is_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="give env:NAME or file:PATH") as wrong:
-        credential_of(text)
+        reference_of(text)
     assert "ghp" not in str(wrong.value)

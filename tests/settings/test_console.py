@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from modelbroker.core.catalog import SecretRef, StoredSecret
-from modelbroker.core.console import DEFAULT_CONSOLE, Console, ConsoleUser
+from modelbroker.core.console import DEFAULT_CONSOLE, Console, TokenUser
 from modelbroker.settings import compile_texts
 
 POOL = "pools: [{name: p, members: [{provider: openai, model: m}]}]\n"
@@ -28,8 +28,8 @@ def console_of(text: str) -> Console:
             "networks: [10.20.0.0/16, 'fd00::/8', 10.1.2.3]}",
             Console(
                 users=(
-                    ConsoleUser("ana@corp", SecretRef("env", "T")),
-                    ConsoleUser("bob", StoredSecret("store", "c", "vault", "f")),
+                    TokenUser("ana@corp", SecretRef("env", "T")),
+                    TokenUser("bob", StoredSecret("store", "c", "vault", "f")),
                 ),
                 networks=("10.20.0.0/16", "fd00::/8", "10.1.2.3/32"),
             ),

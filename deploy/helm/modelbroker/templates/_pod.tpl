@@ -64,6 +64,8 @@ args:
   - {{ .Values.ports.listener | quote }}
   - --admin
   - {{ printf "%s:%d" $host (int .Values.ports.admin) }}
+  - --admin-commands
+  - token
   - --xds
   - unix:/run/modelbroker/xds.sock
   - --ext-proc

@@ -1,0 +1,123 @@
+"""Who may command a broker: by the commands that people run, and by what an agent beside it could send."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.broker import KEY_SHA256, Broker, for_the_product, provider
+from support.simulators import Simulators
+from support.waiting import wait_until
+
+ANAS = "the-token-of-ana-for-commands"
+
+
+@pytest.fixture(scope="module")
+def sims() -> Iterator[Simulators]:
+    with Simulators("main") as running:
+        yield running
+
+
+def config(sims: Simulators, model: str, **more: Any) -> dict[str, Any]:
+    return {
+        "providers": [provider("main", sims["main"].port, "openai-chat", "/v1")],
+        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+        "pools": [{"name": "pool", "members": [{"provider": "main", "model": model}]}],
+        **more,
+    }
+
+
+def run(broker: Broker, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "modelbroker.cli.main", *words, "--admin", broker.admin_url]
+    return subprocess.run(
+        command, env={**for_the_product(os.environ), **environ}, capture_output=True, text=True, timeout=60
+    )
+
+
+def posted(broker: Broker, path: str, headers: dict[str, str]) -> tuple[int, str, str]:
+    """(status, what to show, what it says)."""
+    where = urllib.parse.urlsplit(broker.admin_url)
+    connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=60)
+    try:
+        connection.request("POST", path, b"", headers)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("www-authenticate") or "", answer.read().decode()
+    finally:
+        connection.close()
+
+
+def told(broker: Broker, act: str) -> list[tuple[str, str]]:
+    """(actor, user) of the acts of this kind."""
+    lines = (broker.folder / "state" / "acts.jsonl").read_text().splitlines()
+    return [(one["actor"], one["user"]) for line in lines if (one := json.loads(line))["act"] == act]
+
+
+def test_commands_need_a_token_where_it_says_so(tmp_path: Path, sims: Simulators) -> None:
+    admin = {"commands": "token", "users": [{"name": "ana", "token": {"env": "TOKEN_OF_ANA"}}]}
+    state = tmp_path / "state"
+    broker = Broker(
+        tmp_path,
+        config(sims, "a", admin=admin),
+        environ={"TOKEN_OF_ANA": ANAS},
+        arguments=("--state-dir", str(state)),
+    )
+    with broker:
+        first = broker.wait_for(lambda s: s["in_effect"])["serving"]
+        second = broker.edit(config(sims, "b", admin=admin))
+        # What an agent beside it can do: ask, and no more.
+        for path in (
+            "/rollback",
+            "/rollback/release",
+            "/forget",
+            "/rollouts?rollout=x&do=promote",
+            "/nothing",
+        ):
+            status, shows, said = posted(broker, path, {})
+            assert (status, shows) == (401, "Bearer") and "a command needs a token here" in said
+            assert posted(broker, path, {"authorization": "Bearer no-such-token"})[0] == 401
+        for words in (("rollback",), ("forget",), ("rollout", "pause", "x")):
+            done = run(broker, *words)
+            assert done.returncode and f"--token file:{state}/admin-token, or of one of ana" in done.stderr
+            assert "Traceback" not in done.stderr
+        assert broker.status()["serving"] == second and run(broker, "status").returncode == 0
+        # Who has one.
+        done = run(broker, "rollback", "--token", "env:MINE", MINE=ANAS)
+        assert done.returncode == 0 and f"{first} is in effect" in done.stdout, done.stderr
+        done = run(broker, "rollback", "--release", "--token", f"file:{state / 'admin-token'}")
+        assert done.returncode == 0 and f"{second} is in effect" in done.stdout, done.stderr
+        assert run(broker, "forget", MODELBROKER_ADMIN_TOKEN=ANAS).returncode == 0
+        # The token says who it was, whatever a command says of itself.
+        for act in ("config.rolled-back", "members.forgotten"):
+            wait_until(lambda act=act: ("command", "ana") in told(broker, act))
+            assert len(told(broker, act)) == 1
+        assert ANAS not in broker.log() and ANAS not in json.dumps(broker.status())
+        # It is a setting as any other: an edit takes it away.
+        broker.edit(config(sims, "b"))
+        assert run(broker, "forget").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "wrong"),
+    [
+        ("s3cret-itself", "give env:NAME or file:PATH"),
+        ("env:NOT_THERE", "--token env:NOT_THERE: the environment has no such variable"),
+        ("file:/nowhere/token", "--token file:/nowhere/token can't be read: No such file or directory"),
+    ],
+)
+def test_a_token_that_is_none_is_said(token: str, wrong: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "modelbroker.cli.main", "rollback", "--token", token],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode and wrong in done.stderr
+    assert "s3cret" not in done.stderr and "Traceback" not in done.stderr
