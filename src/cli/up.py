@@ -49,6 +49,8 @@ _START_TIMEOUT_S = 60.0
 _ENVOY_PATIENCE = Patience(busy_s=60.0)
 _CONTROL_PATIENCE = Patience()
 _BACKLOG = 1024
+# The path of a socket has 107 bytes at most (unix(7)), and ours stand in a folder of their own.
+_MOST_TEMP = 107 - len("/modelbroker-12345678/envoy-admin.sock")
 _LOGS_ARRIVE_S = 0.5  # Envoy sends them every 0.2 s
 _PR_SET_PDEATHSIG = 1
 
@@ -451,8 +453,11 @@ def _this_program() -> list[str]:
 
 
 def _make_run_dir() -> Path:
+    """In TMPDIR; where its name is too long for sockets, in /tmp."""
     try:
-        return Path(tempfile.mkdtemp(prefix="modelbroker-"))
+        temp = tempfile.gettempdir()
+        where = temp if len(os.fsencode(temp)) <= _MOST_TEMP else "/tmp"  # noqa: S108
+        return Path(tempfile.mkdtemp(prefix="modelbroker-", dir=where))
     except OSError as error:
         message = f"there is no folder for sockets: {error.strerror or error}; TMPDIR says where it may be"
         raise Misconfigured(500, "run_dir", message) from None

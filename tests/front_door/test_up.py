@@ -85,6 +85,15 @@ def test_bad_flags(arguments: tuple[str, ...], tmp_path: Path) -> None:
     assert "usage: modelbroker" in done.stderr
 
 
+def test_a_folder_whose_name_is_too_long_for_sockets(sims: Simulators, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    with Broker(tmp_path, config(sims), environ={"TMPDIR": str(folder)}) as broker:
+        (got,) = make(broker.url, [Ask("chat")])
+        assert got.is_whole, str(got)
+    assert broker.left_behind() == []
+
+
 @pytest.mark.parametrize("flag", ["--port", "--admin-port"])
 def test_a_port_that_is_taken(sims: Simulators, tmp_path: Path, flag: str) -> None:
     path = tmp_path / "broker.yaml"
