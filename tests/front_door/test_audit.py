@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,21 +19,17 @@ from typing import Any
 
 import pytest
 from modelbroker.audit.acts import os_user
-from modelbroker.audit.chain import Line, read
+from modelbroker.audit.chain import read
 from modelbroker.audit.store import segments
 from support.broker import BASES, KEY, KEY_SHA256, START_TIMEOUT_S, Broker, provider
-from support.calls import Ask, call_all, make
-from support.figures import enlarged, figure
-from support.kills import child_of_control
-from support.load import load
+from support.calls import Ask, make
+from support.chains import acts_of, audit, chain_ids, journal_ids, lines, verified, words
 from support.rollouts import say
 from support.shown import everything_shown
 from support.siem import ecs_problems, ocsf_problems
 from support.simulators import Simulators
 from support.waiting import wait_until
 
-LOADED = [("chat", "openai-chat"), ("messages", "anthropic-messages")]
-FOLLOWER = "modelbroker.audit.follow"
 CANARY = "the-canary-sings-at-dawn"
 RATES = {"input": 3, "cache_read": 0.3, "cache_write_5m": 3.75, "output": 15}
 
@@ -77,46 +71,6 @@ def config(sims: Simulators, **more: Any) -> dict[str, Any]:
         "audit": {},
         **more,
     }
-
-
-def lines(broker: Broker) -> list[Line]:
-    """Of the chain, but a last one that is being written."""
-    files = [path for _, path in segments(broker.folder / "state" / "audit")]
-    return [read(raw[:-1]) for path in files for raw in path.open("rb") if raw.endswith(b"\n")]
-
-
-def acts_of(broker: Broker) -> list[dict[str, Any]]:
-    path = broker.folder / "state" / "acts.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def words(broker: Broker) -> list[str]:
-    return [one["act"] for one in acts_of(broker)]
-
-
-def journal_ids(broker: Broker) -> Counter[str]:
-    """Of all records and acts, as the chain is to have them."""
-    found: Counter[str] = Counter(one["id"] for one in acts_of(broker))
-    for path in (broker.folder / "state").glob("calls.jsonl*"):
-        for one in map(json.loads, path.read_text().splitlines()):
-            found[one["request_id"] + ("-lost" if one["outcome"] == "lost" else "")] += 1
-    return found
-
-
-def chain_ids(broker: Broker) -> Counter[str]:
-    return Counter(line.event.id for line in lines(broker) if not line.event.act.startswith("audit."))
-
-
-def audit(broker: Broker, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modelbroker.cli.main", "audit", *arguments]
-    command += ["--state-dir", str(broker.folder / "state")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def verified(broker: Broker, *arguments: str) -> str:
-    done = audit(broker, "verify", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_every_call_and_act_is_an_event(sims: Simulators, tmp_path: Path) -> None:
@@ -196,60 +150,6 @@ def test_every_call_and_act_is_an_event(sims: Simulators, tmp_path: Path) -> Non
         ]
         assert seqs == list(range(1, len(lines(broker)) + 1))
         assert CANARY not in out[form].read_text() and KEY not in out[form].read_text()
-
-
-def test_once_each_whatever_is_killed(sims: Simulators, tmp_path: Path) -> None:
-    with Broker(tmp_path, config(sims)) as broker:
-        asyncio.run(kill_under_load(broker, sims))
-        broker.wait_for(lambda s: s["in_effect"])
-        checkpoint = audit(broker, "checkpoint").stdout
-    assert words(broker).count("broker.started") == 3
-    assert words(broker).count("config.loaded") >= 4
-    assert len(chain_ids(broker)) > 400
-    in_chain, in_journals = chain_ids(broker), journal_ids(broker)
-    missing = len(in_journals.keys() - in_chain.keys())
-    figure("chain", events=len(in_chain), missing=missing, twice=in_chain.total() - len(in_chain))
-    assert in_chain == in_journals
-    assert set(in_chain.values()) == {1}
-    kept = tmp_path / "kept.jsonl"
-    kept.write_text(checkpoint)
-    verified(broker, "--since-checkpoint", str(kept))
-    copy = tmp_path / "state" / "audit-copy"
-    shutil.copytree(tmp_path / "state" / "audit", copy)
-    _, path = segments(tmp_path / "state" / "audit")[-1]
-    text = path.read_bytes()
-    path.write_bytes(text.replace(b'"team":"search"', b'"team":"others"', 1))
-    done = audit(broker, "verify")
-    assert done.returncode == 1 and f"WRONG {path.name}:" in done.stdout
-    path.write_bytes(text)
-    kept.write_text(audit(broker, "checkpoint").stdout)
-    path.write_bytes(text[: len(text) // 2])
-    assert "was cut" in audit(broker, "verify", "--since-checkpoint", str(kept)).stdout
-
-
-async def kill_under_load(broker: Broker, sims: Simulators) -> None:
-    """The follower twice, and the control plane twice, while calls and edits go on."""
-    async with load(broker.url, LOADED) as under_way:
-        for turn in range(4):
-            await under_way.reach(under_way.calls + enlarged(60))
-            pid = child_of_control(broker, FOLLOWER) if turn % 2 else broker.child_pids("serve")[0]
-            os.kill(pid, signal.SIGKILL)
-            await asyncio.to_thread(wait_until_back, broker, pid)
-            await asyncio.to_thread(broker.edit, config(sims, limits={"idle": f"{10 + turn}m"}))
-        await under_way.reach(under_way.calls + enlarged(60))
-    later = await call_all(broker.url, [Ask("chat") for _ in range(20)], 10)
-    assert all(got.is_whole for got in later)
-
-
-def wait_until_back(broker: Broker, old: int) -> None:
-    def is_back() -> bool:
-        if not (serving := broker.child_pids("serve")) or serving == [old]:
-            return False
-        follower = child_of_control(broker, FOLLOWER)
-        return bool(follower) and follower != old
-
-    wait_until(is_back, 60)
-    broker.wait_for(lambda s: s["in_effect"], timeout_s=60)
 
 
 class Collector:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, make
 from support.kills import kill
+from support.lasting import LONG, Stream
 from support.load import Load, load
 from support.pair import Pair
 from support.records import lines_of, record_with
@@ -24,7 +23,6 @@ from support.waiting import wait_until
 
 LOST_S = 60  # silence of three heartbeats, and some
 MANY = "word " * 400  # 36 s, as they are told here
-LONG = "a long one"
 
 
 @pytest.fixture(scope="module")
@@ -51,33 +49,6 @@ def config(sims: Simulators) -> dict[str, Any]:
 def broker(sims: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with Broker(tmp_path_factory.mktemp("broker"), config(sims)) as running:
         yield running
-
-
-class Stream(threading.Thread):
-    """A call whose reply goes on until it is told to end, or is cut."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(daemon=True)
-        self._url = url
-        self.began = threading.Event()
-        self.request_id = ""
-        self.body = b""
-        self.is_cut = False
-        self.start()
-        assert self.began.wait(30)
-
-    def run(self) -> None:
-        ask = Ask("chat", stream=True, question=LONG)
-        with httpx.Client(timeout=120, headers={"authorization": "Bearer mb-test-key"}) as http:
-            try:
-                with http.stream("POST", f"{self._url}/v1/chat/completions", json=ask.body) as reply:
-                    self.request_id = reply.headers["x-broker-request-id"]
-                    for piece in reply.iter_bytes():
-                        self.body += piece
-                        self.began.set()
-            except httpx.HTTPError:
-                self.is_cut = True
-        self.began.set()
 
 
 def all_lines(folder: Path) -> list[dict[str, Any]]:

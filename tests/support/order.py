@@ -22,7 +22,7 @@ LONG_S = {
     "front_door/test_rollout.py": 90,
     "front_door/test_witnesses.py": 90,
     "deploy/test_pods.py": 80,
-    "front_door/test_audit.py": 70,
+    "front_door/test_audit_kills.py": 70,
     "front_door/test_identities.py": 70,
     "front_door/test_scale.py": 70,
     "front_door/test_soak.py": 65,
@@ -46,6 +46,7 @@ LONG_S = {
     "front_door/test_agent_loops.py": 35,
     "front_door/test_secret_stores.py": 35,
     "front_door/test_up.py": 35,
+    "front_door/test_audit.py": 35,
     "traffic/test_write.py": 35,
     "bench/test_bench.py": 30,
 }
