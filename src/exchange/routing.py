@@ -52,10 +52,12 @@ class Moment(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Nobody takes the call now: ask again after `wait_s`. `most_s`: how long it may wait from now on, as
-    often as it is told so."""
+    often as it is told so. `is_look`: what it waits for may be there at any moment, and nobody has to be
+    spared then."""
 
     wait_s: float
     most_s: float
+    is_look: bool = False
 
 
 class Patience(NamedTuple):
@@ -208,7 +210,7 @@ class Routing:
         if not chosen.now:
             return self._hold(chosen, pool, decision, outlook, tried, pools)
         if (wait_s := self._swap_s(members, tried, pools)) > 0:
-            return Hold(wait_s, self._patience_s(pools))
+            return Hold(wait_s, self._patience_s(pools), is_look=True)
         now = chosen.now
         if sent(tried) == self._budget(pools):
             # The last attempt is not for one more member of a level that fails, while there is another level.

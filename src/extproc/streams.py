@@ -163,7 +163,8 @@ class OuterStream:
             self._lag_s = self._waiting.enter(self._size)
             self._leave = weakref.finalize(self, self._waiting.leave, self._size)
             self._take_time(hold.most_s)
-        self._wire.call_later(min(hold.wait_s + self._lag_s, hold.most_s), self._ready)
+        lag_s = self._lag_s * (self._waiting.share if hold.is_look else 1.0)
+        self._wire.call_later(min(hold.wait_s + lag_s, hold.most_s), self._ready)
 
     def _take_time(self, most_s: float) -> None:
         """It has to be good for all of the wait."""

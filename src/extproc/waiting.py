@@ -34,6 +34,12 @@ class Waiting:
         mirrored = int(f"{number:0{_BITS}b}"[::-1], 2)
         return SPREAD_S * mirrored / (1 << _BITS)
 
+    @property
+    def share(self) -> float:
+        """How much of its lag a call keeps that only looks: few look as often as they want, and many don't
+        keep the broker busy by it."""
+        return self.calls / MOST_CALLS
+
     def leave(self, size: int) -> None:
         self.calls -= 1
         self.bytes -= size

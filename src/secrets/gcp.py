@@ -5,14 +5,10 @@ Source: Secret Manager API, "projects.secrets.versions.access".
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
 from urllib.parse import urlsplit
 
 import google.api_core.exceptions as answers
-import google.auth
 import google.auth.exceptions
-from google.auth.credentials import Credentials
 from google.cloud.secretmanager_v1 import SecretManagerServiceClient
 from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (
     SecretManagerServiceRestTransport,
@@ -21,9 +17,9 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
+from .gcp_identity import credentials_of
 from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore
 
-_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _HOST = "https://secretmanager.googleapis.com"
 
 
@@ -64,22 +60,12 @@ class SecretManager:
         if self._client is None:
             parts = urlsplit(self._options.get("endpoint") or _HOST)
             transport = SecretManagerServiceRestTransport(
-                host=parts.netloc, credentials=self._credentials(), url_scheme=parts.scheme
+                host=parts.netloc,
+                credentials=credentials_of(self._options.get("credential_file") or ""),
+                url_scheme=parts.scheme,
             )
             self._client = SecretManagerServiceClient(transport=transport)
         return self._client
-
-    def _credentials(self) -> Credentials:
-        path = self._options.get("credential_file")
-        if not path:
-            found: Credentials = google.auth.default(scopes=_SCOPES)[0]
-            return found
-        with warnings.catch_warnings():
-            # Whose file it is matters where others bring it; this one is the operator's.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            read: Any = google.auth.load_credentials_from_file  # it has no types
-            found = read(path, scopes=_SCOPES)[0]
-            return found
 
 
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:

@@ -46,7 +46,7 @@ def access_token(options: Mapping[str, str]) -> Value:
     with requests.Session() as session:
         request = _Bounded(session)
         try:
-            found = _found(options.get("credential_file") or "", request)
+            found = credentials_of(options.get("credential_file") or "", request)
             if account := options.get("impersonate"):
                 found = Impersonated(found, account, SCOPES)  # type: ignore[no-untyped-call]
             found.refresh(request)
@@ -64,8 +64,9 @@ def access_token(options: Mapping[str, str]) -> Value:
     return Value(found.token or "", expires_s=expires_s)
 
 
-def _found(path: str, request: Request) -> Any:
-    """Scopes are added behind: with them google-auth would ask another service for the project's name."""
+def credentials_of(path: str, request: Request | None = None) -> Any:
+    """Of that file, or application default credentials. Scopes are added behind: with them google-auth would
+    ask another service for the project's name."""
     with warnings.catch_warnings():
         # Whose file it is matters where others bring it; this one is the operator's.
         warnings.simplefilter("ignore", DeprecationWarning)

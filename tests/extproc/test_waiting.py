@@ -28,3 +28,12 @@ def test_they_are_bounded_by_number_and_by_size() -> None:
     assert not waiting.has_room(0)
     waiting.leave(1)
     assert waiting.has_room(1)
+
+
+def test_few_look_as_often_as_they_want_and_many_keep_nobody_busy() -> None:
+    waiting = Waiting()
+    lags = [waiting.enter(0) for _ in range(8)]
+    assert max(lag * waiting.share for lag in lags) < 0.01
+    lags += [waiting.enter(0) for _ in range(MOST_CALLS - len(lags))]
+    assert waiting.share == 1
+    assert sum(1 / (0.05 + lag * waiting.share) for lag in lags) < 4_000  # looks a second

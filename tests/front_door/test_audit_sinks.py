@@ -124,6 +124,9 @@ def test_outages_of_all_sinks_lose_nothing(sims: Simulators, siem: Siem, tmp_pat
         siem.read_output(broker)
         asyncio.run(_outages(broker, siem))
         broker.wait_for(_is_sent)
+        wait_until(lambda: set(_chain(broker)) <= set(siem.rsyslog.ids()), 60)
+        told = siem.rsyslog.ids()
+        figure("syslog, before the broker's own restart", repeated=len(told) - len(set(told)))
         shown = everything_shown(broker)
         for secret in secrets.values():
             assert [place for place, text in shown.items() if secret in text] == []

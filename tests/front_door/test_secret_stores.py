@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from support.broker import KEY, KEY_SHA256, Broker, provider
+from support.kept_keys import STORES
 from support.rotation import asked, came_with, rotated
 from support.shown import everything_shown
 from support.simulators import Simulators
@@ -49,63 +47,32 @@ def config(vault: SimulatedVault, sims: Simulators, **times: str) -> dict[str, A
     }
 
 
-def test_rotations_under_load_fail_no_call(vault: SimulatedVault, sims: Simulators, tmp_path: Path) -> None:
-    keys = [FIRST, *[f"sk-canary-{number}" for number in range(1, ROTATIONS + 1)]]
-
-    def put(key: str) -> None:
-        vault.put("llm/main", key=key, note="the main account")
-
-    with Broker(tmp_path, config(vault, sims), environ={"VAULT": TOKEN}) as broker:
-        done = rotated(broker, sims, keys, put)
-        assert not done.bad, done.told(0)
-        (main,) = [one for one in broker.status()["secrets"] if one["secret"] == "vault:llm/main#key"]
-        assert (main["state"], main["version"], main["failures"]) == ("good", str(ROTATIONS + 1), 0)
-        assert broker.metrics("modelbroker_secret_good") == {
-            '{secret="vault:callers/tester"}': 1.0,
-            '{secret="vault:llm/main#key"}': 1.0,
-        }
-        shown = everything_shown(broker)
-        for secret in (*keys, TOKEN, KEY):
-            assert [place for place, text in shown.items() if secret in text] == []
-
-
-def test_rotations_under_load_in_aws_fail_no_call(sims: Simulators, tmp_path: Path) -> None:
-    keys = [f"sk-canary-{number}" for number in range(ROTATIONS)]
+@pytest.mark.parametrize("kind", STORES)
+def test_rotations_under_load_fail_no_call(kind: str, sims: Simulators, tmp_path: Path) -> None:
+    keys = [f"sk-canary-{number}" for number in range(ROTATIONS + 1)]
     sims.reset()
     sims["main"].script(keys=keys[:1])
-    moto = ThreadedMotoServer("127.0.0.1", 0)
-    moto.start()
-    url = "http://{}:{}".format(*moto.get_host_and_port())
-    own = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "canary-of-aws"}
-    client = boto3.client("secretsmanager", region_name="eu-central-1", endpoint_url=url, **own)
-
-    def put(key: str) -> None:
-        client.put_secret_value(SecretId="llm/main", SecretString=json.dumps({"key": key, "note": "main"}))
-
-    client.create_secret(Name="llm/main")
-    put(keys[0])
     main = provider("main", sims["main"].port, "openai-chat", "/v1")
-    told = {
-        "secrets": {
-            "stores": [{"name": "aws", "aws": {"region": "eu-central-1", "endpoint": url}}],
-            "refresh": "1s",
-        },
-        "providers": [{**main, "credential": {"aws": "llm/main", "field": "key"}}],
-        "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
-        "pools": [{"name": "chat", "members": [{"provider": "main", "model": "m"}]}],
-    }
-    try:
-        environ = {name.upper(): value for name, value in own.items()}
+    (folder := tmp_path / "store").mkdir()
+    with STORES[kind](folder) as kept:
+        kept.put(keys[0])
+        told = {
+            "secrets": {"stores": [kept.store], "refresh": "1s"},
+            "providers": [{**main, "credential": kept.credential}],
+            "callers": [{"name": "tester", "key": {"sha256": KEY_SHA256}}],
+            "pools": [{"name": "chat", "members": [{"provider": "main", "model": "m"}]}],
+        }
         # Clients of stores would write whole answers into this log.
-        with Broker(tmp_path, told, environ=environ, arguments=("--log-level", "debug")) as broker:
-            done = rotated(broker, sims, keys, put)
+        debug = ("--log-level", "debug")
+        with Broker(tmp_path / "broker", told, environ=kept.environ, arguments=debug) as broker:
+            done = rotated(broker, sims, keys, kept.put)
             assert not done.bad, done.told(0)
+            (main,) = broker.status()["secrets"]
+            assert (main["state"], main["failures"]) == ("good", 0)
+            assert broker.metrics("modelbroker_secret_good") == {f'{{secret="{main["secret"]}"}}': 1.0}
             shown = everything_shown(broker)
-            for secret in (*keys, "canary-of-aws"):
+            for secret in (*keys, *([kept.secret] if kept.secret else [])):
                 assert [place for place, text in shown.items() if secret in text] == []
-    finally:
-        client.close()
-        moto.stop()
 
 
 def test_a_callers_key_that_was_replaced_is_good_for_the_overlap(

@@ -141,7 +141,7 @@ def test_the_simulated_gcp_is_what_its_own_client_expects(gcp: SimulatedGcp) -> 
 
 
 def test_gcp(gcp: SimulatedGcp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("google.auth.default", lambda scopes: (Anyone(), "p"))
+    monkeypatch.setattr("google.auth.default", lambda request: (Anyone(), "p"))
     store = opened("gcp", project="p", endpoint=gcp.url)
     assert store.fetch(ref("openai"))[:2] == ("sk-2", "2")
     assert store.fetch(ref("openai", version="1"))[:2] == ("sk-1", "1")
