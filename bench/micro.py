@@ -26,6 +26,7 @@ from modelbroker.extproc.messages import Messages
 from modelbroker.extproc.streams import Streams
 from modelbroker.policy import Book, decide
 from modelbroker.policy.hedging import HedgeTally
+from modelbroker.records.metrics import CallCounts
 from modelbroker.records.opens import OpenCalls
 from modelbroker.records.pricing import price
 from modelbroker.records.write_ahead import Mark, Segments
@@ -108,6 +109,7 @@ def works() -> dict[str, Callable[[], Any]]:
         "... with its open entry, one budget and a cache": paid_work(small, 1, to_end=False),
         "... and to its end: settled and priced": paid_work(small, 1),
         "... the same with two budgets and three rate limits": paid_work(small, 3),
+        "count a call and its attempt in the metrics, by three labels, too": counted_call(),
         **cached_works(small),
     }
 
@@ -171,6 +173,29 @@ def paid_work(body: bytes, budgets: int, to_end: bool = True) -> Callable[[], No
     for _ in range(_CLOSED_TOGETHER):
         work()
     assert not keeper.accounts.held and not len(opens)
+    return work
+
+
+def counted_call() -> Callable[[], None]:
+    """Behind the call: what Prometheus gets of its record."""
+    config = {**targets.broker_config(1), "metrics": {"labels": ["team", "customer", "feature"]}}
+    catalog = prepare(
+        {"broker.yaml": yaml.safe_dump(config)}, Overrides(), {"KEY_OF_PROVIDERS": "sk-provider-secret"}
+    ).view.catalog
+    counts = CallCounts()
+    counts.configured(catalog)
+    member = next(iter(catalog.pools[MODEL].members)).id
+    attempt = Attempt(member, 200, 812.4, 410.2, 411.0, usage=Usage(10, output=10), usage_state=EXACT)
+    attempt.cost = Cost(1000, {"output": 1000})
+    record = Record("0" * 32, 0.0, 815.1, 412.9, 200, "POST", PATH, attempts=(attempt,), attempts_made=1)
+    record.pool = record.model = MODEL
+    record.member, record.dialect, record.outcome, record.added_ms = member, _DIALECT, "ok", 1.0
+    record.team, record.customer, record.feature = "search", "acme", "chat"
+
+    def work() -> None:
+        counts.ended(attempt)
+        counts.count(record)
+
     return work
 
 

@@ -130,6 +130,35 @@ def test_micro_measures_the_pure_functions(tmp_path: Path) -> None:
     assert all(line.startswith(("holds;", "DOES NOT HOLD;")) for line in limits)
 
 
+def test_traces_and_audit_events_are_charged_to_their_own_processes() -> None:
+    done = subprocess.run(
+        [sys.executable, RUN.parent / "watching.py", "1", "0.2"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    head, _, *rows = (line.strip("|").split("|") for line in done.stdout.splitlines())
+    names = [name.strip() for name in head]
+    seen = {row[0].strip(): dict(zip(names, map(str.strip, row), strict=True)) for row in rows}
+    spans, events = "spans and logs µs", "audit events µs"
+    is_charged = {name: (float(row[spans]) > 0, float(row[events]) > 0) for name, row in seen.items()}
+    assert is_charged == {
+        "neither": (False, False),
+        "traces and logs": (True, False),
+        "audit, one sink": (False, True),
+        "both": (True, True),
+    }
+    assert seen["neither"]["times neither"] == "1.00 (1.00-1.00)"
+
+
+def test_a_chain_of_audit_events_is_made_verified_and_asked() -> None:
+    done = subprocess.run(
+        [sys.executable, RUN.parent / "audit.py", "1500"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split("|")[2].split()[0] for line in done.stdout.splitlines()[2:]] == [
+        *("made", "verify", "query", "query", "query")
+    ]
+
+
 def test_a_wrong_argument_is_refused(tmp_path: Path) -> None:
     assert bench("--rounds", "-1").returncode == 2
     assert bench("--scenario", "none").returncode == 2

@@ -24,6 +24,7 @@ import yaml
 from support import charts
 from support.broker import KEY, KEY_SHA256, provider
 from support.certificates import ClientAuthority
+from support.figures import enlarged, figure
 from support.kube_service import Service
 from support.kubelet import Pod
 from support.ports import claimed_port
@@ -205,11 +206,10 @@ def test_a_gateway_is_replaced_under_load_without_a_failed_call(sims: Simulators
             wait_until(lambda: refuses(old_port), 60)
             went_on = len(streams.ended) < 3
             end.join()
-            wait_until(lambda: callers.calls > since + 5)
+            wait_until(lambda: callers.calls > since + enlarged(5), 120)
             ended = streams.join()
             callers.__exit__()
-            failed = len(callers.failures)
-            print(f"{callers.calls} calls, {failed} failed; streams outlived the listener: {went_on}")
+            told = {"calls": callers.calls, "failed": len(callers.failures), "outlived_its_door": went_on}
             assert callers.failures == []
             assert [text.split() for text in ended] == [["word"] * 100] * 3
             assert service.refused == {}
@@ -226,6 +226,7 @@ def test_a_gateway_is_replaced_under_load_without_a_failed_call(sims: Simulators
         assert pod.exit_codes == {"envoy": 0, "modelbroker": 0}
         # Each call left its record, those of the streams too, and none is lost.
         records = outcomes(pod) + outcomes(other)
+        figure("a pod is replaced", **told, streams=3, records=len(records))
         assert len(records) == callers.calls + 3 and set(records) == {"ok"}
 
 
@@ -268,12 +269,14 @@ def test_an_orderly_end_leaves_every_call_in_the_ledger(
     secrets = {**SECRETS, "llm-keys": {**SECRETS["llm-keys"], "LEDGER_URL": url}}
     with gateway(folder, chosen, secrets) as pod:
         with sdk(chosen["ports"]["listener"]) as client:
-            for number in range(10):
+            for number in range(count := enlarged(10)):
                 assert ask(client, "hello", stream=number % 2 == 0)
         pod.terminate()
         assert pod.exit_codes == {"envoy": 0, "modelbroker": 0}
     with psycopg.connect(url) as connection:
-        assert connection.execute("SELECT outcome, count(*) FROM calls GROUP BY 1").fetchall() == [("ok", 10)]
+        kept = connection.execute("SELECT outcome, count(*) FROM calls GROUP BY 1").fetchall()
+    figure("a pod ends", calls=count, in_the_ledger=sum(calls for _, calls in kept))
+    assert kept == [("ok", count)]
 
 
 def test_the_hook_waits_for_a_ledger_that_is_away(sims: Simulators, folder: Path, postgres: Postgres) -> None:
@@ -292,7 +295,8 @@ def test_the_hook_waits_for_a_ledger_that_is_away(sims: Simulators, folder: Path
     with gateway(folder, chosen, secrets) as pod:
         with sdk(port) as client:
             postgres.kill()
-            assert all(ask(client, "hello", stream=stream) for stream in (True, False, True))
+            count = enlarged(3)
+            assert all(ask(client, "hello", stream=number % 2 == 0) for number in range(count))
         wait_until(is_behind, 60)
         end = threading.Thread(target=pod.terminate)
         end.start()
@@ -302,7 +306,9 @@ def test_the_hook_waits_for_a_ledger_that_is_away(sims: Simulators, folder: Path
         end.join()
         assert pod.exit_codes == {"envoy": 0, "modelbroker": 0}
     with psycopg.connect(url) as connection:
-        assert connection.execute("SELECT outcome, count(*) FROM calls GROUP BY 1").fetchall() == [("ok", 3)]
+        kept = connection.execute("SELECT outcome, count(*) FROM calls GROUP BY 1").fetchall()
+    figure("a pod ends, its ledger away", calls=count, in_the_ledger=sum(calls for _, calls in kept))
+    assert kept == [("ok", count)]
 
 
 def test_containers_start_in_the_order_that_they_need(sims: Simulators, folder: Path) -> None:
