@@ -14,7 +14,7 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,11 @@ class Watched(TheBroker):
     def config(self, upstream: int) -> dict[str, Any]:
         return super().config(upstream) | self._more
 
-    def cpu(self) -> Counter[str]:
+    def cpu(self) -> dict[str, float]:
         """Seconds of the processor so far, by what a process is for."""
-        spent: Counter[str] = Counter()
+        spent: dict[str, float] = defaultdict(float)
         for pid in self.pids():
-            spent[_part(pid)] += processes.cpu_seconds(pid)  # type: ignore[assignment]
+            spent[_part(pid)] += processes.cpu_seconds(pid)
         return spent
 
     def drain(self) -> None:
@@ -83,7 +83,7 @@ def turn(target: Watched, load: processes.Child, seconds: float) -> dict[str, fl
     target.drain()
     calls = told["calls"] + CONNECTIONS
     after = target.cpu()
-    return {part: (after[part] - before[part]) / calls * 1e6 for part in after}
+    return {part: (after[part] - before.get(part, 0.0)) / calls * 1e6 for part in after}
 
 
 def main() -> int:
