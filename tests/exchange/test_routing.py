@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -14,6 +15,8 @@ from modelbroker.core.keys import member_key
 from modelbroker.core.record import Observed
 from modelbroker.exchange import Forward, Hold, Inbound, Moment, OuterCall, Reply, Strip, View
 from modelbroker.policy import Book
+from modelbroker.policy.health import Swaps
+from modelbroker.policy.holding import Settled
 from support.catalogs import catalog
 
 KEY = "key-of-tests"
@@ -368,6 +371,22 @@ def test_who_can_not_wait_so_long_is_told_at_once(headers: dict[str, str], wait_
     assert error(outcome)[:2] == (429, "pool_rate_limited")
     assert isinstance(outcome, Reply)
     assert dict(outcome.headers)["retry-after"] == str(wait_s)
+
+
+def test_who_is_alone_looks_often_for_the_key_before_a_refused_one() -> None:
+    """Nobody has to be spared once it is there: those that wait are let go as soon as they see it."""
+    known = view([*POOLS, pool("one-more", B1, failover=2)])
+    spare = dataclasses.replace(known.state, spare=frozenset(("b",)))
+    call = Call(
+        "one-more", View("g", known.catalog, spare, known.callers, known.callers_by_name), book := Book()
+    )
+    call.go()
+    hold = call.failed(B1, "credential")
+    assert isinstance(hold, Hold) and hold.is_look and hold.wait_s < 0.1 < hold.most_s
+    now_s = NOW_S + 1.1
+    book.swaps = Swaps({"b": Settled(now_s, is_back=True, until_s=now_s + 15)})
+    assert isinstance(call.ready(50), Hold)
+    assert went_to(call.ready(50), known) == B1
 
 
 def test_nobody_waits_longer_than_the_whole_call_may_take() -> None:
