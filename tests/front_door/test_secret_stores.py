@@ -89,6 +89,11 @@ def test_a_callers_key_that_was_replaced_is_good_for_the_overlap(
         wait_until(lambda: asked(broker, "mb-the-next").status == 401)
         assert asked(broker).status == 401  # two are good at most
         assert asked(broker, "mb-the-last").status == 200
+        versions = {one["secret"]: one["version"] for one in broker.status()["secrets"]}
+        assert versions == {"vault:callers/tester": "3", "vault:llm/main#key": "1"}
+        shown = everything_shown(broker)
+        for secret in (FIRST, TOKEN, KEY, "mb-the-next", "mb-the-last"):
+            assert [place for place, text in shown.items() if secret in text] == []
 
 
 def test_a_store_that_is_away(vault: SimulatedVault, sims: Simulators, tmp_path: Path) -> None:
