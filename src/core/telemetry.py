@@ -37,9 +37,18 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """Of calls of which `pools` (names) the collector gets what was captured, each text of at most
+    `most_chars` characters."""
+
+    pools: tuple[str, ...]
+    most_chars: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
 class Otlp:
     """A collector. `endpoint`: its URL; over HTTP `/v1/traces` and `/v1/logs` come behind it. `ca_file` "":
-    the system's authorities."""
+    the system's authorities. `content` None: no text of a call goes there."""
 
     endpoint: str
     protocol: str = GRPC
@@ -47,6 +56,7 @@ class Otlp:
     ca_file: str = ""
     compression: str = GZIP
     timeout_ms: int = 10_000
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -439,7 +439,7 @@ def _more(merged: Merged, facts: Mapping[str, str]) -> dict[str, Any]:
     said |= {"admin": admin} if admin != DEFAULT_ADMIN else {}
     said |= {"metrics": labels} if labels != NO_LABELS else {}
     said |= {"secrets": secrets} if secrets != NO_SECRETS else {}
-    telemetry = read_telemetry(merged)
+    telemetry = read_telemetry(merged, capture)
     return said | ({"telemetry": telemetry} if telemetry != NO_TELEMETRY else {})
 
 

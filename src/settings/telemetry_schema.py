@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, StringConstraints
+from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints
 
 from ..core.catalog import SecretRef
-from ..core.telemetry import ALL_PPM, GRPC, GZIP, HTTP, NO_TELEMETRY, PLAIN, Otlp, Traces
+from ..core.telemetry import ALL_PPM, GRPC, GZIP, HTTP, NO_TELEMETRY, PLAIN, Content, Otlp, Traces
 from . import amounts, values
 from .fields import Flag, Model, field
 from .problems import refuse, show
@@ -17,6 +17,7 @@ _RIGHT_REF = "give {env: NAME}, {file: PATH}, or {STORE: PATH, field: FIELD}"
 _RIGHT_URL = "give e.g. https://collector.internal:4317"
 _RIGHT_TRACES = "give {share: 10%}, or off"
 _BOOL = ("true or false", "give true or false")
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 _PROTOCOLS, _COMPRESSIONS = (GRPC, HTTP), (GZIP, PLAIN)
 Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,254}$")]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$")]
@@ -49,6 +50,24 @@ def mapping_or_off(value: Any) -> Any:
     if not isinstance(value, dict):
         refuse(f"{show(value)} is no mapping" if value is not None else "is empty", _RIGHT_TRACES)
     return value
+
+
+class ContentIn(Model):
+    """Texts of calls for the collector: docs/traces.md#prompt-text-where-you-ask-for-it. They are those that
+    `capture` keeps, as it keeps them: redacted, and of no other call."""
+
+    pools: Annotated[list[Name], BeforeValidator(values.one_or_more), Field(min_length=1)] = field(
+        "Of calls of these pools, by their names: there is no pattern for it. With a pool come the calls of its "
+        "rollout's candidate.",
+        "list of names of pools",
+        "give names of pools, e.g. [support]",
+    )
+    most_chars: Annotated[int, Field(ge=100, le=200_000)] = field(
+        "The most characters of each text: a longer one is cut, and says so at its end.",
+        "whole number",
+        "give a whole number from 100 to 200000, e.g. 10000",
+        Content(()).most_chars,
+    )
 
 
 class OtlpIn(Model):
@@ -85,6 +104,12 @@ class OtlpIn(Model):
         "duration",
         "give e.g. 10s",
         Otlp("").timeout_ms,
+    )
+    content: ContentIn | None = field(
+        "Texts of calls, as they were captured. Left out: no text of a call goes there.",
+        "mapping",
+        "give e.g. {pools: [support]}",
+        None,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from modelbroker.core.catalog import Catalog, SecretRef, StoredSecret
-from modelbroker.core.telemetry import NO_TELEMETRY, Otlp, Telemetry, Traces
+from modelbroker.core.telemetry import NO_TELEMETRY, Content, Otlp, Telemetry, Traces
 from modelbroker.settings import Problem, compile_texts
 
 POOL = "pools: [{name: p, members: [{provider: openai, model: m}]}]\n"
+CAPTURED = "capture: {encryption: none, rules: [{match: {}, pools: p*, share: 1%}]}\n"
+CONTENT = "telemetry: {otlp: {endpoint: https://c, content: {pools: p}}, traces: off}"
 STORE = 'secrets: {stores: [{name: vault, vault: {address: "https://v", auth: {token: {env: T}}}}]}\n'
 
 
@@ -62,6 +64,30 @@ def test_what_is_meant(text: str, meant: Telemetry) -> None:
     assert catalog.telemetry == meant
     assert (catalog.revision == compiled("")[0].revision) == (meant == NO_TELEMETRY)
     assert warnings == ()
+
+
+def test_texts_of_pools_that_are_captured() -> None:
+    text = "telemetry: {otlp: {endpoint: https://c, content: {pools: [p, p], most_chars: 500}}}\n"
+    catalog, warnings = compiled(text + CAPTURED)
+    assert catalog.telemetry.otlp == Otlp("https://c", content=Content(("p",), 500))
+    assert warnings == ()
+    with_default = compiled(CONTENT + "\n" + CAPTURED)
+    assert with_default[0].telemetry.otlp == Otlp("https://c", content=Content(("p",), 10_000))
+    assert with_default[1] == () and with_default[0].revision != catalog.revision
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["", CAPTURED.replace("p*", "q").replace("[{", "[{match: {}, pools: q}, {"), "capture: {encryption: none}"],
+)
+def test_a_pool_of_which_nothing_is_captured_is_warned_of(more: str) -> None:
+    other = "pools: [{name: q, members: [{provider: openai, model: m}]}]\n"
+    files = {"a": POOL + CONTENT, "b": other + more}
+    warnings = compile_texts(files, dialects=("openai-chat",), built=("openai-chat",)).warnings
+    assert [str(one) for one in warnings if "telemetry" in str(one)] == [
+        'a:2: telemetry.otlp.content.pools[0]: nothing of the pool "p" is captured, and no text of it is sent; '
+        "add a rule to `capture`, or leave the pool out"
+    ]
 
 
 @pytest.mark.parametrize(
