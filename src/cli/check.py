@@ -46,8 +46,8 @@ def judge(ready: Ready, *, with_envoy: bool) -> bool:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
     if ready.capture_why:
         raise Misconfigured(500, "capture_unset", located(ready.capture_why, ready.texts))
-    if ready.telemetry_why:
-        raise Misconfigured(500, "telemetry_unset", located(ready.telemetry_why, ready.texts))
+    if why := ready.telemetry_why or ready.content_why:
+        raise Misconfigured(500, "telemetry_unset", located(why, ready.texts))
     for name in _functions(ready.catalog):
         function_named(name)
     if with_envoy and (complaint := envoy_complaint(ready.snapshot.resources)):

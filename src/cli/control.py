@@ -53,6 +53,7 @@ from .capture import CaptureKeeper
 from .collection import no_collection
 from .commanders import Commanders
 from .console import ConsoleKeeper
+from .content import ContentKeeper
 from .fleet import FleetKeeper
 from .followers import FollowerKeeper
 from .health import FILE_NAME, HealthKeeper
@@ -120,10 +121,12 @@ class ControlPlane:
         self._sourcing = Sourcing(options.source, options.state_dir)
         self._ledger = LedgerKeeper(options.state_dir)
         self._telemetry = TelemetryKeeper(options.state_dir)
+        self._content = ContentKeeper(options.state_dir)
         self._audit = AuditKeeper(options.state_dir, options.stdout_fd)
         self._acts = ActDesk(options.state_dir, self._sourcing.said_of, {"audit": self._audit.acts})
         readers: dict[str, FollowerKeeper[Any]]
         readers = {"ledger": self._ledger, "telemetry": self._telemetry, "audit": self._audit}
+        readers["content"] = self._content
         self._record_file = RecordFile(options.state_dir, readers=readers)
         self._writer = Writer(self._record_file.write, self._dropped, self._written)
         self._opens = OpenCalls(
@@ -215,6 +218,7 @@ class ControlPlane:
             self._sourcing.run(self.reload),
             self._fleet.run(),
             self._telemetry.run(),
+            self._content.run(),
             self._audit.run(),
             self._console.run(),
         )
@@ -243,7 +247,7 @@ class ControlPlane:
             self._captures.close()
             self._acts.close(_WRITE_PATIENCE_S)
             children = (self._ledger, self._capture, self._telemetry, self._audit, self._console)
-            await asyncio.gather(*(child.close() for child in children))
+            await asyncio.gather(*(child.close() for child in (*children, self._content)))
             self._health.close()
             self._secrets.close()
 
@@ -391,6 +395,7 @@ class ControlPlane:
         self._captures.most_bytes = ready.catalog.capture.queue_bytes
         self._capture.configured(ready.catalog, ready.capture, ready.capture_why)
         self._telemetry.configured(ready.telemetry, ready.telemetry_why)
+        self._content.configured(ready.catalog, ready.content, ready.content_why)
         self._audit.configured(ready.audit, ready.catalog.audit, ready.audit_warnings)
         self._console.configured(ready.catalog, ready.resolved, ready.console)
         self._commanders.configured(ready.rights)

@@ -32,6 +32,7 @@ def same(old: Ready, new: Ready) -> bool:
         and old.redis_password == new.redis_password
         and (old.capture, old.capture_why) == (new.capture, new.capture_why)
         and (old.telemetry, old.telemetry_why) == (new.telemetry, new.telemetry_why)
+        and (old.content, old.content_why) == (new.content, new.content_why)
         and (old.audit, old.audit_warnings) == (new.audit, new.audit_warnings)
         and (old.console, old.console_warnings) == (new.console, new.console_warnings)
     )

@@ -25,6 +25,7 @@ from ..policy.identity import named
 from ..policy.seats import Plan
 from ..secrets.box import SecretBox
 from ..settings import PriceList, compile_texts, place_of
+from ..telemetry.reports import ContentSettings
 from ..telemetry.reports import Settings as TelemetrySettings
 from ..traffic.reports import Settings as CaptureSettings
 from ..xds.build import Memory, build, generation_of
@@ -33,6 +34,7 @@ from .audit import settings_of as audit_settings
 from .capture import settings_of as capture_settings
 from .commanders import NO_RIGHTS, Rights, rights_of
 from .console import access_of
+from .content import content_settings
 from .jwks import all_with_keys
 from .secrets import Resolved, file_digest, held_secrets, new_box, resolve
 from .sources import read_texts
@@ -71,6 +73,8 @@ class Ready:
     capture_why: str = ""  # why nothing is, where something was to be
     telemetry: TelemetrySettings | None = None  # None: nothing is exported
     telemetry_why: str = ""  # likewise
+    content: ContentSettings | None = None  # None: no texts are
+    content_why: str = ""  # likewise
     audit: AuditSettings | None = None  # None: no events
     audit_warnings: tuple[str, ...] = ()
     console: Access = NO_ACCESS
@@ -86,6 +90,7 @@ class Ready:
     def warnings(self) -> tuple[str, ...]:
         why = [f"{self.capture_why}; nothing is captured"] if self.capture_why else []
         why += [f"{self.telemetry_why}; nothing is exported"] if self.telemetry_why else []
+        why += [f"{self.content_why}; no texts are sent"] if self.content_why else []
         more = (*why, *self.audit_warnings, *self.console_warnings, *self.rights_warnings)
         return (*self.compile_warnings, *self.resolved.warnings, *self.problems, *more)
 
@@ -168,6 +173,7 @@ def make_ready(
         capture,
         capture_why,
         *telemetry_settings(catalog, environ, box),
+        *content_settings(catalog, capture, capture_why, environ, box),
         audit,
         audit_warnings,
         *access_of(catalog.console, environ, box),

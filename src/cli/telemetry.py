@@ -13,11 +13,12 @@ from prometheus_client import Counter, Gauge
 
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
+from ..core.telemetry import Otlp
 from ..journal.reports import FOLLOWING, OFF, Report
 from ..metrics import Up
 from ..secrets.box import SecretBox
 from ..telemetry.places import places_of
-from ..telemetry.reports import Settings
+from ..telemetry.reports import Collector, Settings
 from .followers import FollowerKeeper, more_than
 from .secrets import file_digest, read_secret
 
@@ -38,6 +39,23 @@ def telemetry_settings(
     otlp = telemetry.otlp
     if otlp is None or (telemetry.traces is None and not telemetry.logs):
         return None, ""
+    collector, why = collector_of(catalog, otlp, environ, box)
+    if collector is None:
+        return None, why
+    made = Settings(
+        **msgspec.structs.asdict(collector),
+        folder="",
+        spans=telemetry.traces is not None,
+        logs=telemetry.logs,
+        places=places_of(catalog.providers.values()),
+    )
+    return made, ""
+
+
+def collector_of(
+    catalog: Catalog, otlp: Otlp, environ: Mapping[str, str], box: SecretBox | None
+) -> tuple[Collector | None, str]:
+    """As `telemetry_settings`."""
     if importlib.util.find_spec("opentelemetry") is None or _has_no_messages():
         told = "telemetry.otlp needs opentelemetry-proto: pip install 'modelbroker[otlp]', or leave it out"
         raise Misconfigured(500, "missing_extra", told)
@@ -47,8 +65,7 @@ def telemetry_settings(
         if value is None:
             return None, f"telemetry.otlp.headers.{name}: {why}"
         headers[name] = value
-    made = Settings(
-        folder="",
+    made = Collector(
         endpoint=otlp.endpoint,
         protocol=otlp.protocol,
         headers=headers,
@@ -56,10 +73,7 @@ def telemetry_settings(
         ca_digest=file_digest(otlp.ca_file) if otlp.ca_file else "",
         compression=otlp.compression,
         timeout_s=otlp.timeout_ms / 1000,
-        spans=telemetry.traces is not None,
-        logs=telemetry.logs,
-        resource=dict(telemetry.resource),
-        places=places_of(catalog.providers.values()),
+        resource=dict(catalog.telemetry.resource),
     )
     return made, ""
 

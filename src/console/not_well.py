@@ -1,6 +1,6 @@
 """What is not well of what calls leave behind, by a broker's `/status`: their records, the ledger, telemetry,
-audit and its sinks, captured bodies; and of the console. In the words of `modelbroker status` and of the
-console."""
+texts for a collector, audit and its sinks, captured bodies; and of the console. In the words of
+`modelbroker status` and of the console."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ _NEVER = {
     "records": {"unwritten": "were given up"},
     "ledger": {"refused": "records are refused for ever"},
     "telemetry": {"refused": "spans and log records are refused for ever"},
+    "content": {
+        "refused": "texts are refused for ever",
+        "missing": "captured calls never came into the store",
+        "unread": "captured calls can't be read",
+    },
     "audit": {"refused_lines": "lines of the journals are no events"},
     "capture": {"failed": "bodies failed", "dropped": "were dropped", "lost": "were lost"},
     "console": {},

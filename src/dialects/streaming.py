@@ -102,8 +102,9 @@ class _Open:
         return self.part
 
 
-def fold(events: Iterable[ReplyEvent]) -> Reply:
-    """The whole reply that a stream of events tells. ValueError where it did not come to its end."""
+def fold(events: Iterable[ReplyEvent], *, is_whole: bool = True) -> Reply:
+    """The whole reply that a stream of events tells. ValueError where it did not come to its end; one that
+    need not be `is_whole` is told as far as it came."""
     start = Started()
     usage: Usage | None = None
     tier = ""
@@ -131,11 +132,11 @@ def fold(events: Iterable[ReplyEvent]) -> Reply:
                 stops[choice] = event
             case UsageGiven():
                 usage, tier = event.usage, event.service_tier or tier
-            case Failed(fault):
+            case Failed(fault) if is_whole:
                 raise ValueError(f"the stream failed: {fault.message}")
             case Ended():
                 ended = True
-    if not ended:
+    if is_whole and not ended:
         raise ValueError("the stream has no end")
     choices = [
         Choice(

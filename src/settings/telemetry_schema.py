@@ -57,8 +57,8 @@ class ContentIn(Model):
     `capture` keeps, as it keeps them: redacted, and of no other call."""
 
     pools: Annotated[list[Name], BeforeValidator(values.one_or_more), Field(min_length=1)] = field(
-        "Of calls of these pools, by their names: there is no pattern for it. With a pool come the calls of its "
-        "rollout's candidate.",
+        "Of calls of these pools, by their names: there is no pattern for it. The candidate of a pool's "
+        "rollout comes with it.",
         "list of names of pools",
         "give names of pools, e.g. [support]",
     )

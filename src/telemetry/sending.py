@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from .. import __version__
 from ..core.telemetry import GRPC, GZIP
-from .reports import Settings
+from .reports import Collector
 from .wire import rejected_in
 
 _METHODS = {
@@ -54,7 +54,7 @@ class Sender(Protocol):
     def close(self) -> None: ...
 
 
-def sender_of(settings: Settings) -> Sender:
+def sender_of(settings: Collector) -> Sender:
     """Unsent where its authorities can't be read."""
     try:
         authorities = Path(settings.ca_file).read_bytes() if settings.ca_file else None
@@ -66,7 +66,7 @@ def sender_of(settings: Settings) -> Sender:
 
 
 class GrpcSender:
-    def __init__(self, settings: Settings, authorities: bytes | None) -> None:
+    def __init__(self, settings: Collector, authorities: bytes | None) -> None:
         self._settings = settings
         url = urlsplit(settings.endpoint)
         host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
@@ -106,7 +106,7 @@ class GrpcSender:
 class HttpSender:
     """One connection, which is kept."""
 
-    def __init__(self, settings: Settings, authorities: bytes | None) -> None:
+    def __init__(self, settings: Collector, authorities: bytes | None) -> None:
         self._settings = settings
         self._url = urlsplit(settings.endpoint)
         self._context: ssl.SSLContext | None = None
@@ -165,7 +165,7 @@ class HttpSender:
             self._connection = None
 
 
-def _plain(request: bytes, settings: Settings) -> bytes:
+def _plain(request: bytes, settings: Collector) -> bytes:
     return gzip.decompress(request) if settings.compression == GZIP else request
 
 
@@ -176,7 +176,7 @@ def _rejected(kind: str, reply: bytes) -> tuple[int, str]:
         return 0, ""
 
 
-def _in_short(text: str, settings: Settings) -> str:
+def _in_short(text: str, settings: Collector) -> str:
     """Without keys, whoever repeats them."""
     for value in settings.headers.values():
         text = text.replace(value, "…")

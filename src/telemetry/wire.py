@@ -1,4 +1,4 @@
-"""Spans and log records → requests of OTLP. Needs the extra `otlp`.
+"""Spans, log records and events → requests of OTLP. Needs the extra `otlp`.
 
 Source: https://opentelemetry.io/docs/specs/otlp/, and the messages of `opentelemetry-proto`.
 """
@@ -15,7 +15,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    InstrumentationScope,
+    KeyValue,
+    KeyValueList,
+)
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Status
@@ -23,7 +29,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from .. import __version__
 from ..core.tracing import SAMPLED
-from .spans import EVENT, SEVERITIES, LogLine, Span, Value
+from .content import EVENT as CONTENT
+from .content import Event
+from .spans import EVENT, INFO, SEVERITIES, LogLine, Span, Value
+from .texts import Nested
 
 _SCOPE = InstrumentationScope(name="modelbroker", version=__version__)
 # SpanFlags: the parent is known to be this process's own, or another's.
@@ -45,7 +54,15 @@ def traces_request(resource: Resource, spans: Iterable[Span]) -> bytes:
 
 
 def logs_request(resource: Resource, lines: Iterable[LogLine]) -> bytes:
-    scope = ScopeLogs(scope=_SCOPE, log_records=map(_log, lines))
+    return _logs_request(resource, map(_log, lines))
+
+
+def events_request(resource: Resource, events: Iterable[Event]) -> bytes:
+    return _logs_request(resource, map(_event, events))
+
+
+def _logs_request(resource: Resource, records: Iterable[LogRecord]) -> bytes:
+    scope = ScopeLogs(scope=_SCOPE, log_records=records)
     request = ExportLogsServiceRequest(resource_logs=[ResourceLogs(resource=resource, scope_logs=[scope])])
     serialized: bytes = request.SerializeToString()
     return serialized
@@ -91,6 +108,33 @@ def _log(line: LogLine) -> LogRecord:
         flags=SAMPLED if line.sampled else 0,
         attributes=_attributes(line.attributes),
     )
+
+
+def _event(event: Event) -> LogRecord:
+    """Its attributes say all of it."""
+    return LogRecord(
+        time_unix_nano=event.at_ns,
+        observed_time_unix_nano=event.at_ns,
+        severity_number=INFO,  # type: ignore[arg-type]
+        severity_text=SEVERITIES[INFO],
+        event_name=CONTENT,
+        trace_id=bytes.fromhex(event.trace_id),
+        span_id=bytes.fromhex(event.span_id),
+        flags=SAMPLED if event.sampled else 0,
+        attributes=[KeyValue(key=name, value=_nested(value)) for name, value in event.attributes.items()],
+    )
+
+
+def _nested(value: Nested) -> AnyValue:
+    match value:
+        case None:
+            return AnyValue()
+        case list():
+            return AnyValue(array_value=ArrayValue(values=map(_nested, value)))
+        case dict():
+            pairs = [KeyValue(key=name, value=_nested(inner)) for name, inner in value.items()]
+            return AnyValue(kvlist_value=KeyValueList(values=pairs))
+    return _any(value)
 
 
 def _attributes(attributes: Mapping[str, Value]) -> list[KeyValue]:

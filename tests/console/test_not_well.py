@@ -9,6 +9,7 @@ import pytest
 from modelbroker.cli.audit import AuditKeeper
 from modelbroker.cli.capture import CaptureKeeper
 from modelbroker.cli.console import ConsoleKeeper
+from modelbroker.cli.content import ContentKeeper
 from modelbroker.cli.ledger import LedgerKeeper
 from modelbroker.cli.telemetry import TelemetryKeeper
 from modelbroker.console.not_well import not_well
@@ -24,6 +25,7 @@ def off(tmp_path: Path) -> dict[str, Any]:
         "records": RecordFile(tmp_path).status(0),
         "ledger": LedgerKeeper(tmp_path).status(),
         "telemetry": TelemetryKeeper(tmp_path).status(),
+        "content": ContentKeeper(tmp_path).status(),
         "audit": AuditKeeper(tmp_path).status(),
         "capture": CaptureKeeper(tmp_path).status(),
         "console": ConsoleKeeper(tmp_path).status(),
@@ -31,7 +33,13 @@ def off(tmp_path: Path) -> dict[str, Any]:
 
 
 def told(off: dict[str, Any], part: str, **more: Any) -> list[str]:
-    well = {"ledger": "following", "telemetry": "off", "audit": "following", "console": "off"}
+    well = {
+        "ledger": "following",
+        "telemetry": "off",
+        "content": "off",
+        "audit": "following",
+        "console": "off",
+    }
     status = {name: {**fields, "state": well.get(name, "writing")} for name, fields in off.items()}
     status[part] |= more
     return [f"{name:<10} {said}" for name, said in not_well(status)]
@@ -65,6 +73,15 @@ def told(off: dict[str, Any], part: str, **more: Any) -> list[str]:
             {"state": "following", "refused": 3},
             ["telemetry  3 spans and log records are refused for ever"],
         ),
+        (
+            "content",
+            {"state": "waiting", "error": "database is locked", "behind_bytes": 7, "missing": 2, "unread": 1},
+            [
+                "content    waiting: database is locked; 7 bytes behind; "
+                "2 captured calls never came into the store; 1 captured calls can't be read"
+            ],
+        ),
+        ("content", {"refused": 4}, ["content    4 texts are refused for ever"]),
         ("audit", {"sinks": [{**SINK, "state": "sending", "error": None, "behind": 4}]}, []),
         (
             "audit",

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "traffic": {"core", "dialects", "policy", "embedded"},
     "secrets": {"core", "policy"},
     "revisions": {"core", "budgets", "dialects", "settings", "prices", "secrets"},
-    "telemetry": {"core", "journal"},
+    "telemetry": {"core", "dialects", "journal", "traffic"},
     "console": {
         "core",
         "dialects",
@@ -95,6 +95,8 @@ PURE = {
 SHELLS_OF_DRILL = {"load.py", "rehearsal.py", "run.py", "soak.py"}
 # Of `evals`: calls, the disk, and a user's own code.
 SHELLS_OF_EVALS = {"client.py", "folder.py", "kept.py", "runner.py", "turns.py", "custom.py"}
+# Of `telemetry`: the way to a collector, and what follows the journal.
+SHELLS_OF_TELEMETRY = {"delivery.py", "follow.py", "follow_content.py", "lines.py", "sending.py"}
 # Modules of the standard library that are I/O, clocks or chance.
 IMPURE = {
     "asyncio",
@@ -171,6 +173,13 @@ def test_a_drills_judgement_is_pure() -> None:
 def test_what_an_evaluation_makes_of_calls_is_pure() -> None:
     for path in sorted((SRC / "evals").glob("*.py")):
         if path.name not in SHELLS_OF_EVALS:
+            used = {name.split(".")[0] for name, _ in imports(path)}
+            assert not used & IMPURE, path.name
+
+
+def test_what_a_collector_is_told_is_pure() -> None:
+    for path in sorted((SRC / "telemetry").glob("*.py")):
+        if path.name not in SHELLS_OF_TELEMETRY:
             used = {name.split(".")[0] for name, _ in imports(path)}
             assert not used & IMPURE, path.name
 

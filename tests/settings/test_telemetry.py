@@ -78,7 +78,11 @@ def test_texts_of_pools_that_are_captured() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    ["", CAPTURED.replace("p*", "q").replace("[{", "[{match: {}, pools: q}, {"), "capture: {encryption: none}"],
+    [
+        "",
+        CAPTURED.replace("p*", "q").replace("[{", "[{match: {}, pools: q}, {"),
+        "capture: {encryption: none}",
+    ],
 )
 def test_a_pool_of_which_nothing_is_captured_is_warned_of(more: str) -> None:
     other = "pools: [{name: q, members: [{provider: openai, model: m}]}]\n"

@@ -38,6 +38,7 @@ class Got:
     end_ns: int = 0
     error: str = ""  # a span's status, where it is one of an error
     severity: str = ""
+    event: str = ""  # a log record's name of its event
     attributes: dict[str, Any] = field(default_factory=dict)
     resource: dict[str, Any] = field(default_factory=dict)
 
@@ -97,6 +98,11 @@ class Collector:
         found = [span for span in list(self.spans) if span.trace_id == trace_id]
         return sorted(found, key=lambda span: (span.start_ns, span.span_id))
 
+    @property
+    def events(self) -> list[Got]:
+        """Texts of calls: log records that are an event of the conventions'."""
+        return [one for one in list(self.logs) if one.event.startswith("gen_ai.")]
+
     def take(self, message: Any, headers: dict[str, str]) -> str:
         """The state in which it was asked; where it was up, it has it."""
         self.asked += 1
@@ -130,8 +136,8 @@ def _spans_in(message: Any) -> list[Got]:
             one.start_time_unix_nano,
             one.end_time_unix_nano,
             (one.status.message or "?") if one.status.code == one.status.STATUS_CODE_ERROR else "",
-            attributes=_plain(one.attributes),
-            resource=_plain(of.resource.attributes),
+            attributes=plain(one.attributes),
+            resource=plain(of.resource.attributes),
         )
         for of in message.resource_spans
         for scope in of.scope_spans
@@ -147,8 +153,9 @@ def _logs_in(message: Any) -> list[Got]:
             one.span_id.hex(),
             start_ns=one.time_unix_nano,
             severity=one.severity_text,
-            attributes=_plain(one.attributes),
-            resource=_plain(of.resource.attributes),
+            event=one.event_name,
+            attributes=plain(one.attributes),
+            resource=plain(of.resource.attributes),
         )
         for of in message.resource_logs
         for scope in of.scope_logs
@@ -156,15 +163,18 @@ def _logs_in(message: Any) -> list[Got]:
     ]
 
 
-def _plain(attributes: Any) -> dict[str, Any]:
+def plain(attributes: Any) -> dict[str, Any]:
+    """OTLP's attributes, as deep as they are."""
     return {one.key: _value(one.value) for one in attributes}
 
 
 def _value(value: Any) -> Any:
     kind = value.WhichOneof("value")
-    return (
-        [_value(one) for one in value.array_value.values] if kind == "array_value" else getattr(value, kind)
-    )
+    if kind == "array_value":
+        return [_value(one) for one in value.array_value.values]
+    if kind == "kvlist_value":
+        return plain(value.kvlist_value.values)
+    return getattr(value, kind) if kind else None
 
 
 def _answer(collector: Collector, request: Any, context: Any, reply: Any) -> Any:

@@ -1,0 +1,68 @@
+"""What every exporter does: all of a batch goes to the collector, but what that will never take."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from .. import __version__
+from ..journal.following import source_of
+from .reports import Collector
+from .sending import Bad, Patience, Sender, Unsent, sender_of
+from .wire import resource_of
+
+log = logging.getLogger("modelbroker.telemetry")
+
+Item = TypeVar("Item")
+
+
+class Delivery:
+    """To one collector. `refused`: what it will never take, since the start."""
+
+    def __init__(self, to: Collector, folder: Path) -> None:
+        self._to = to
+        self._sender: Sender | None = None
+        self._patience = Patience()
+        own = {"service.version": __version__, "service.instance.id": source_of(folder)}
+        self.resource: Resource = resource_of({"service.name": "modelbroker", **own, **to.resource})
+        self.refused = 0
+
+    def check(self) -> None:
+        """Unsent while it wants no more."""
+        self._patience.check()
+
+    def send(self, kind: str, items: Sequence[Item], request_of: Callable[[Sequence[Item]], bytes]) -> int:
+        """How many of them it has now: all but those that it will never take."""
+        if not items:
+            return 0
+        self._sender = self._sender or sender_of(self._to)
+        try:
+            rejected, why = self._sender.send(kind, request_of(items))
+        except Bad as error:
+            if len(items) == 1:
+                self.refuse(f"the collector refuses the {kind} of a call: {error}")
+                return 0
+            half = len(items) // 2
+            return self.send(kind, items[:half], request_of) + self.send(kind, items[half:], request_of)
+        if rejected:
+            self.refused += rejected
+            log.error("the collector did not take %d of the %s: %.200s", rejected, kind, why)
+        return max(0, len(items) - rejected)
+
+    def refuse(self, why: str) -> None:
+        self.refused += 1
+        log.error("%s", why)
+
+    def why_to_wait(self, error: Exception) -> str | None:
+        if isinstance(error, Unsent):
+            self._patience.heard(error)
+        return str(error) if isinstance(error, (Unsent, OSError)) else None
+
+    def close(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
