@@ -187,7 +187,11 @@ class ContentExporter:
         if not is_named(sample.pool, self._settings.pools, record.started_s):
             del todo[sample.request_id]  # it was handed on, and what was kept of it is another pool's
             return
-        event = event_of(record, sample, self._settings.places, self._settings.most_chars)
+        event: Event | str
+        try:
+            event = event_of(record, sample, self._settings.places, self._settings.most_chars)
+        except Exception as error:  # a bug of ours is one call's; no text of it may be in what is logged
+            event = f"it can't be told ({type(error).__name__})"
         if isinstance(event, str):
             self._cannot_read(sample.request_id, event)
             return

@@ -61,6 +61,7 @@ class Collector:
         self.logs: list[Got] = []
         self.headers: list[dict[str, str]] = []
         self.raw = bytearray()  # all that it took
+        self.largest = 0  # request, in bytes
         self.asked = 0  # requests, also those that it did not take
         self._let_go = threading.Event()
         self._lock = threading.Lock()
@@ -107,6 +108,7 @@ class Collector:
         """The state in which it was asked; where it was up, it has it."""
         self.asked += 1
         raw = message.SerializeToString()
+        self.largest = max(self.largest, len(raw))
         state = "bad" if self.refuses and self.refuses in raw else self.state
         if state == "spans-only":
             state = "up" if isinstance(message, traces.ExportTraceServiceRequest) else "away"

@@ -1,0 +1,5 @@
+"""Texts come out of every kind of store."""
+
+from support.traffic_stores import url
+
+__all__ = ["url"]
