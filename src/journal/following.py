@@ -82,12 +82,16 @@ def follow(
     say: Callable[[Report], None],
     what: str,
     log: logging.Logger,
+    *,
+    catches_up: bool = True,
 ) -> None:
-    """Until `ending` is set, and then for as long as there is more to take. `what` it is, as the log names
-    it."""
+    """Until `ending` is set, and then, where it `catches_up`, for as long as there is more to take. `what` it
+    is, as the log names it."""
     backoff_s, said_s, told_s, wrong = _BACKOFF_FIRST_S, 0.0, 0.0, ""
     while True:
         is_last_look = ending.is_set()
+        if is_last_look and not catches_up:
+            return
         try:
             more = follower.step()
         except Exception as error:
@@ -128,10 +132,16 @@ def begun() -> bytes:
 
 
 def run(
-    begin: Callable[[bytes], Follower], lock_of: Callable[[bytes], Path], what: str, log: logging.Logger
+    begin: Callable[[bytes], Follower],
+    lock_of: Callable[[bytes], Path],
+    what: str,
+    log: logging.Logger,
+    *,
+    catches_up: bool = True,
 ) -> int:
     """A follower's process, from its beginning to its end. `begin` makes it of the settings' line, `lock_of`
-    says which file only one of its kind may have at a time."""
+    says which file only one of its kind may have at a time. One that passes over what the next one may want
+    `catches_up` with nothing when it is to end."""
     settings = begun()
     ending, last = threading.Event(), [b""]
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
@@ -144,7 +154,7 @@ def run(
                 os.write(1, line)
 
     with locked(lock_of(settings), waits=True), contextlib.closing(begin(settings)) as follower:
-        follow(follower, ending, say, what, log)
+        follow(follower, ending, say, what, log, catches_up=catches_up)
     return 0
 
 

@@ -240,4 +240,5 @@ def _lock(line: bytes) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(run(_begin, _lock, WHAT, log))
+    # Where a pool was added, calls of it are for the next one.
+    sys.exit(run(_begin, _lock, WHAT, log, catches_up=False))

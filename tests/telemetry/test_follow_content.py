@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from modelbroker.core.errors import Misconfigured
 from modelbroker.core.record import Record
 from modelbroker.core.traffic import Sample
+from modelbroker.journal.following import follow
 from modelbroker.records.file import RecordFile
 from modelbroker.telemetry import follow_content
 from modelbroker.telemetry.follow_content import BATCH, POSITION_NAME, ContentExporter
@@ -266,6 +268,22 @@ def test_a_store_that_is_away_is_waited_for(
     to_the_end(exporter)
     assert (got(collector), exporter.report().missing) == ([1, 2, 3], 0)
     exporter.close()
+
+
+def test_one_that_ends_leaves_the_rest_to_the_next(tmp_path: Path, url: str, collector: Collector) -> None:
+    """Which may have been told of more pools: what this one passed over would be lost to it."""
+    put(url, sample(1), sample(2, pool="new"))
+    journal(tmp_path, record(1), record(2, pool="new"))
+    ending = threading.Event()
+    ending.set()
+    exporter = ContentExporter(settings(tmp_path, url, collector))
+    follow(exporter, ending, lambda report: None, "it", logging.getLogger("test"), catches_up=False)
+    exporter.close()
+    assert got(collector) == [] and not (tmp_path / POSITION_NAME).exists()
+    exporter = ContentExporter(settings(tmp_path, url, collector, pools={"support": 0.0, "new": 0.0}))
+    follow(exporter, ending, lambda report: None, "it", logging.getLogger("test"))
+    exporter.close()
+    assert got(collector) == [1, 2]
 
 
 def test_requests_are_of_a_bounded_size(tmp_path: Path, url: str, collector: Collector) -> None:
