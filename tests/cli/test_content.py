@@ -1,5 +1,5 @@
-"""What the control plane makes of `telemetry.otlp.content`: settings for the exporter of texts, what is wrong,
-and since when each pool is named."""
+"""What the control plane makes of `telemetry.otlp.content`: settings for the exporter of texts, what is
+wrong, and since when each pool is named."""
 
 from __future__ import annotations
 
