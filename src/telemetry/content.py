@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..core.genai import OWN_NAME
 from ..core.record import Record
-from ..core.traffic import Sample, is_good
+from ..core.traffic import CLIENT_CALL, Sample, is_good
 from ..core.trials import beside
 from .answered import Answered, read_reply
 from .asked import Asked, read_request
@@ -40,8 +40,9 @@ class Event(NamedTuple):
 
 def is_wanted(record: Record, pools: Mapping[str, float]) -> bool:
     """Is there to be an event of this call? `pools`: since when (unix time) each is named; what began before
-    that was not asked for. Where a budget sent the call from one pool to another, both have to be."""
-    if not record.captured or operation_of(record) != _CONVERSATION:
+    that was not asked for. Where a budget sent the call from one pool to another, both have to be. A copy of
+    a call says what was said in another pool."""
+    if not record.captured or record.purpose != CLIENT_CALL or operation_of(record) != _CONVERSATION:
         return False
     concerned = (record.pool, record.degraded_from or record.pool)
     return all(is_named(pool, pools, record.started_s) for pool in concerned)

@@ -190,6 +190,11 @@ def test_of_calls_that_nobody_asked_for_there_is_no_word(
     sims: Simulators, collector: Collector, tmp_path: Path
 ) -> None:
     said = config(sims, collector.grpc_url, of("told", "silent", "half"))
+    # Copies of the calls of a pool that is not named are captured in one that is.
+    next(pool for pool in said["pools"] if pool["name"] == "untold")["shadow"] = {
+        "to": "told",
+        "share": "100%",
+    }
     with Broker(tmp_path, said, environ=ENVIRON) as broker:
         log = broker.log()
         assert 'nothing of the pool "silent" is captured, and no text of it is sent' in log
@@ -210,6 +215,8 @@ def test_of_calls_that_nobody_asked_for_there_is_no_word(
         ]
         sims["a"].script(replies=[{"text": "quiet-canary answers"}])
         assert [got.status for got in make(broker.url, quiet)] == [200] * 6 + [404]
+        copies = wait_until(lambda: [one for one in lines_of(broker) if one["purpose"] == "shadow"][3:])
+        assert [(one["pool"], one["captured"]) for one in copies] == [("told", "both")]
         sims.reset()
         halves = make(broker.url, [Ask("half") for _ in range(30)])
         (last,) = made(broker, "told", each=1)

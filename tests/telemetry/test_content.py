@@ -339,6 +339,7 @@ def test_why_there_is_no_event(one: Sample, why: str) -> None:
         ({"pool": "other", "degraded_from": "support"}, False),
         ({"pool": "late"}, False),
         ({"path": "/v1/embeddings"}, False),
+        ({"purpose": "shadow", "shadow_of": "0190a5d3c4b27cde8f0123456789fffe"}, False),
         ({"path": "/v1/messages/count_tokens"}, False),
     ],
 )
