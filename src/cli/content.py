@@ -18,6 +18,7 @@ from ..core.telemetry import Content
 from ..journal.reports import FOLLOWING, OFF, Report
 from ..metrics import Up
 from ..secrets.box import SecretBox
+from ..telemetry.content import strangers_of
 from ..telemetry.places import places_of
 from ..telemetry.reports import ContentReport, ContentSettings
 from ..traffic.place import default_url
@@ -60,6 +61,7 @@ def content_settings(
         **msgspec.structs.asdict(collector),
         folder="",
         pools=dict.fromkeys(otlp.content.pools, 0.0),
+        strangers=strangers_of(catalog.pools, otlp.content.pools),
         most_chars=otlp.content.most_chars,
         url=capture.url,
         keys=capture.keys,

@@ -6,13 +6,14 @@ Source: https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from ..core.catalog import Pool
 from ..core.genai import OWN_NAME
 from ..core.record import Record
 from ..core.traffic import CLIENT_CALL, Sample, is_good
-from ..core.trials import beside
+from ..core.trials import beside, is_one_of
 from .answered import Answered, read_reply
 from .asked import Asked, read_request
 from .spans import Place, call_attributes, log_of, operation_of
@@ -38,14 +39,36 @@ class Event(NamedTuple):
         return size_of(self.attributes)
 
 
-def is_wanted(record: Record, pools: Mapping[str, float]) -> bool:
+def is_wanted(record: Record, pools: Mapping[str, float], strangers: Mapping[str, Sequence[str]]) -> bool:
     """Is there to be an event of this call? `pools`: since when (unix time) each is named; what began before
-    that was not asked for. Where a budget sent the call from one pool to another, both have to be. A copy of
-    a call says what was said in another pool."""
+    that was not asked for. Where a budget sent the call from one pool to another, both have to be; where a
+    pool did (`on`), `strangers` tells those that began elsewhere. A copy of a call says what was said in
+    another pool."""
     if not record.captured or record.purpose != CLIENT_CALL or operation_of(record) != _CONVERSATION:
         return False
+    if record.attempts_made > 1 and (others := strangers.get(record.pool)):
+        is_told = len(record.attempts) == record.attempts_made
+        if not is_told or record.attempts[0].member in others:
+            return False
     concerned = (record.pool, record.degraded_from or record.pool)
     return all(is_named(pool, pools, record.started_s) for pool in concerned)
+
+
+def strangers_of(pools: Mapping[str, Pool], named: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Pool that is named → members of pools that are not, and send calls on to it, straight or over others:
+    a call whose first attempt was at one of them may have been for such a pool."""
+    onward = {name: {to for _, to in pool.on if isinstance(to, str)} for name, pool in pools.items()}
+    found = {}
+    for name in pools:
+        if not is_one_of(name, named):
+            continue
+        before, fresh = set[str](), {name}
+        while fresh := {one for one, to in onward.items() if to & fresh} - before:
+            before |= fresh
+        others = (pools[one].members for one in sorted(before) if not is_one_of(one, named))
+        if members := sorted({member.id for those in others for member in those}):
+            found[name] = tuple(members)
+    return found
 
 
 def is_named(pool: str, pools: Mapping[str, float], at_s: float) -> bool:

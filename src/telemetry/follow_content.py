@@ -124,7 +124,7 @@ class ContentExporter:
             except ValueError as error:
                 self._delivery.refuse(f"a line of the journal is no record: {error}")
                 continue
-            if is_wanted(record, self._settings.pools):
+            if is_wanted(record, self._settings.pools, self._settings.strangers):
                 found[record.request_id] = record
         return found
 

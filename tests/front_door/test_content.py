@@ -59,6 +59,7 @@ def config(sims: Simulators, endpoint: str, content: dict[str, Any] | None, **ot
         "claude": "b",
         "responses": "c",
         "untold": "a",
+        "handing": "b",
         "silent": "a",
         "half": "a",
     }
@@ -80,7 +81,7 @@ def config(sims: Simulators, endpoint: str, content: dict[str, Any] | None, **ot
         "capture": {
             "rules": [
                 {"match": {}, "pools": "half", "share": "50%"},
-                {"match": {}, "pools": ["told", "second", "claude", "responses", "untold"]},
+                {"match": {}, "pools": ["told", "second", "claude", "responses", "untold", "handing"]},
             ],
             "exempt": ["payroll"],
             "encryption": {"key": {"env": "TRAFFIC_KEY"}},
@@ -191,10 +192,9 @@ def test_of_calls_that_nobody_asked_for_there_is_no_word(
 ) -> None:
     said = config(sims, collector.grpc_url, of("told", "silent", "half"))
     # Copies of the calls of a pool that is not named are captured in one that is.
-    next(pool for pool in said["pools"] if pool["name"] == "untold")["shadow"] = {
-        "to": "told",
-        "share": "100%",
-    }
+    named = {pool["name"]: pool for pool in said["pools"]}
+    named["untold"]["shadow"] = {"to": "told", "share": "100%"}
+    named["handing"]["on"] = {"server-error": "told"}
     with Broker(tmp_path, said, environ=ENVIRON) as broker:
         log = broker.log()
         assert 'nothing of the pool "silent" is captured, and no text of it is sent' in log
@@ -205,6 +205,7 @@ def test_of_calls_that_nobody_asked_for_there_is_no_word(
                 for dialect in ("openai-chat", "anthropic-messages")
                 for stream in (0, 1)
             ),
+            Ask("handing"),  # which is answered by a pool that is named
             Ask("silent"),
             Ask("told", headers=payroll),  # of whom nothing is captured
             Ask("no-such-pool"),
@@ -214,7 +215,11 @@ def test_of_calls_that_nobody_asked_for_there_is_no_word(
             for one in quiet
         ]
         sims["a"].script(replies=[{"text": "quiet-canary answers"}])
-        assert [got.status for got in make(broker.url, quiet)] == [200] * 6 + [404]
+        sims["b"].script(faults=[{"status": 500}])
+        answers = make(broker.url, quiet)
+        assert [got.status for got in answers] == [200] * 7 + [404]
+        handed = record_of(broker, answers[4])
+        assert (handed["pool"], handed["captured"], handed["attempts_made"]) == ("told", "both", 2)
         copies = wait_until(lambda: [one for one in lines_of(broker) if one["purpose"] == "shadow"][3:])
         assert [(one["pool"], one["captured"]) for one in copies] == [("told", "both")]
         sims.reset()

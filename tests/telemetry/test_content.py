@@ -12,13 +12,15 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from modelbroker.core.catalog import Member, Pool
+from modelbroker.core.causes import Cause
 from modelbroker.core.record import Attempt, Record
 from modelbroker.core.traffic import CUT_BY_SIZE, CUT_SHORT, Sample
 from modelbroker.dialects import client_dialect, provider_dialect
 from modelbroker.dialects.replies import Ended
 from modelbroker.dialects.translation import Context
 from modelbroker.policy.redaction import cleaned, redaction_by
-from modelbroker.telemetry.content import MOST_BYTES, Event, event_of, is_wanted
+from modelbroker.telemetry.content import MOST_BYTES, Event, event_of, is_wanted, strangers_of
 from modelbroker.telemetry.texts import MOST_NAME, size_of
 from modelbroker.telemetry.wire import events_request, resource_of
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -345,7 +347,40 @@ def test_why_there_is_no_event(one: Sample, why: str) -> None:
 )
 def test_of_which_calls(more: dict[str, Any], is_so: bool) -> None:
     named = {"support": AT_S, "second": 0.0, "late": AT_S + 1}
-    assert is_wanted(record(**more), named) is is_so
+    assert is_wanted(record(**more), named, {}) is is_so
+
+
+@pytest.mark.parametrize(
+    ("members", "made", "is_so"),
+    [
+        (["a/m"], 1, True),
+        (["a/m", "a/n"], 2, True),
+        (["b/m", "a/m"], 2, False),
+        (["both/m"], 1, True),  # nobody sends on what nobody has tried
+        (["both/m", "a/m"], 2, False),  # which pool's it was nobody knows
+        (["a/m"], 2, False),  # an attempt of which nobody told
+        ([], 0, True),
+    ],
+)
+def test_calls_that_began_in_a_pool_that_is_not_named(members: list[str], made: int, is_so: bool) -> None:
+    def pool(name: str, on: str, *ids: str) -> Pool:
+        return Pool(
+            name, tuple(Member(*one.split("/")) for one in ids), on=((Cause.OVERLOADED, on),) if on else ()
+        )
+
+    pools = [
+        pool("support", "", "a/m", "a/n", "both/m"),
+        pool("support~c/m", "", "c/m"),
+        pool("second", "support", "d/m"),
+        pool("first", "between", "b/m"),
+        pool("between", "support", "both/m"),
+        pool("other", "", "e/m"),
+    ]
+    strangers = strangers_of({one.name: one for one in pools}, ["support", "second"])
+    assert strangers == {"support": ("b/m", "both/m")}
+    tried = tuple(Attempt(member, 200, 1.0) for member in members)
+    told = record(attempts=tried, attempts_made=made)
+    assert is_wanted(told, {"support": 0.0, "second": 0.0}, strangers) is is_so
 
 
 # -- lengths

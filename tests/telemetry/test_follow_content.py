@@ -55,6 +55,7 @@ def settings(folder: Path, url: str, collector: Collector, **more: Any) -> Conte
         "resource": {"team": "red"},
         "places": {},
         "pools": {"support": 0.0},
+        "strangers": {},
         "most_chars": 200_000,
         "url": url,
         "keys": KEYS,
