@@ -21,10 +21,11 @@ Item = TypeVar("Item")
 
 
 class Delivery:
-    """To one collector. `refused`: what it will never take, since the start."""
+    """To one collector. `quotes`: what it says of its errors is told. `refused`: what it will never take,
+    since the start."""
 
-    def __init__(self, to: Collector, folder: Path) -> None:
-        self._to = to
+    def __init__(self, to: Collector, folder: Path, *, quotes: bool = True) -> None:
+        self._to, self._quotes = to, quotes
         self._sender: Sender | None = None
         self._patience = Patience()
         own = {"service.version": __version__, "service.instance.id": source_of(folder)}
@@ -39,7 +40,7 @@ class Delivery:
         """How many of them it has now: all but those that it will never take."""
         if not items:
             return 0
-        self._sender = self._sender or sender_of(self._to)
+        self._sender = self._sender or sender_of(self._to, quotes=self._quotes)
         try:
             rejected, why = self._sender.send(kind, request_of(items))
         except Bad as error:
@@ -50,7 +51,9 @@ class Delivery:
             return self.send(kind, items[:half], request_of) + self.send(kind, items[half:], request_of)
         if rejected:
             self.refused += rejected
-            log.error("the collector did not take %d of the %s: %.200s", rejected, kind, why)
+            log.error(
+                "the collector did not take %d of the %s%.200s", rejected, kind, f": {why}" if why else ""
+            )
         return max(0, len(items) - rejected)
 
     def refuse(self, why: str) -> None:

@@ -55,7 +55,7 @@ class ContentExporter:
         self._settings, folder = settings, Path(settings.folder)
         self._records = msgspec.json.Decoder(Record)
         self._lines = Lines(folder, POSITION_NAME)
-        self._delivery = Delivery(settings, folder)
+        self._delivery = Delivery(settings, folder, quotes=False)  # it might quote a text
         self._keys = [bytes.fromhex(key) for key in settings.keys]
         self._is_s3 = settings.url.startswith("s3:")
         self._store: TrafficStore | None = None

@@ -54,20 +54,20 @@ class Sender(Protocol):
     def close(self) -> None: ...
 
 
-def sender_of(settings: Collector) -> Sender:
-    """Unsent where its authorities can't be read."""
+def sender_of(settings: Collector, *, quotes: bool = True) -> Sender:
+    """Unsent where its authorities can't be read. Unless it `quotes`, no word of the collector's is told: it
+    may repeat what it was sent."""
     try:
         authorities = Path(settings.ca_file).read_bytes() if settings.ca_file else None
     except OSError as error:
         raise Unsent(f"the file {settings.ca_file} can't be read ({error.strerror})") from None
-    return (
-        GrpcSender(settings, authorities) if settings.protocol == GRPC else HttpSender(settings, authorities)
-    )
+    kind = GrpcSender if settings.protocol == GRPC else HttpSender
+    return kind(settings, authorities, quotes)
 
 
 class GrpcSender:
-    def __init__(self, settings: Collector, authorities: bytes | None) -> None:
-        self._settings = settings
+    def __init__(self, settings: Collector, authorities: bytes | None, quotes: bool) -> None:
+        self._settings, self._quotes = settings, quotes
         url = urlsplit(settings.endpoint)
         host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
         target = f"{host}:{url.port or _PORTS[url.scheme]}"
@@ -92,12 +92,12 @@ class GrpcSender:
             )
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""
-            why = _in_short(f"{code.name}: {details}", settings)
+            why = _in_short(f"{code.name}: {details}", settings) if self._quotes else code.name
             is_bad = code in _BAD_CODES or _TOO_LARGE in details.lower()
             raise (Bad(why) if is_bad else Unsent(why)) from None
         except ValueError as error:  # a header that gRPC does not carry
             raise Unsent(_in_short(str(error), settings)) from None
-        return _rejected(kind, reply)
+        return _rejected(kind, reply, self._quotes)
 
     def close(self) -> None:
         self._channel.close()
@@ -106,8 +106,8 @@ class GrpcSender:
 class HttpSender:
     """One connection, which is kept."""
 
-    def __init__(self, settings: Collector, authorities: bytes | None) -> None:
-        self._settings = settings
+    def __init__(self, settings: Collector, authorities: bytes | None, quotes: bool) -> None:
+        self._settings, self._quotes = settings, quotes
         self._url = urlsplit(settings.endpoint)
         self._context: ssl.SSLContext | None = None
         if self._url.scheme == "https":
@@ -132,9 +132,10 @@ class HttpSender:
             self.close()
             if not is_fresh and isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
                 return self.send(kind, _plain(request, settings))  # it had been closed while nothing was said
-            raise Unsent(_in_short(str(error) or type(error).__name__, settings)) from None
+            why = str(error) if self._quotes or isinstance(error, OSError) else ""
+            raise Unsent(_in_short(why or type(error).__name__, settings)) from None
         if 200 <= status < 300:
-            return _rejected(kind, reply)
+            return _rejected(kind, reply, self._quotes)
         why = f"the collector answered {status} {http.client.responses.get(status, '')}".strip()
         if status in _BAD_STATUSES:
             raise Bad(why)
@@ -169,9 +170,10 @@ def _plain(request: bytes, settings: Collector) -> bytes:
     return gzip.decompress(request) if settings.compression == GZIP else request
 
 
-def _rejected(kind: str, reply: bytes) -> tuple[int, str]:
+def _rejected(kind: str, reply: bytes, quotes: bool) -> tuple[int, str]:
     try:
-        return rejected_in(kind, reply)
+        count, why = rejected_in(kind, reply)
+        return count, why if quotes else ""
     except DecodeError:  # it took them, and says so in its own way
         return 0, ""
 

@@ -195,6 +195,7 @@ def _partly(collector: Collector, reply: Any) -> Any:
             else "rejected_log_records"
         )
         setattr(reply.partial_success, field, collector.rejects)
+        reply.partial_success.error_message = collector.says
     return reply
 
 

@@ -312,6 +312,29 @@ def test_a_call_that_no_collector_takes_is_counted_and_left(
     exporter.close()
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_collector_that_repeats_what_it_was_sent_is_not_quoted(
+    tmp_path: Path, collector: Collector, protocol: str, hurried: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/traffic.db"
+    put(url, *(sample(number, "canary-text") for number in range(3)))
+    journal(tmp_path, *(record(number) for number in range(3)))
+    endpoint = collector.grpc_url if protocol == "grpc" else collector.http_url
+    collector.state, collector.says = "refusing", "what does canary-text mean?"
+    exporter = ContentExporter(settings(tmp_path, url, collector, endpoint=endpoint, protocol=protocol))
+    with pytest.raises(Unsent) as refused:
+        exporter.step()
+    why = exporter.why_to_wait(refused.value)
+    assert why in ("PERMISSION_DENIED", "the collector answered 403 Forbidden")
+    exporter.disconnect()
+    collector.state, collector.rejects, collector.refuses = "up", 1, id_of(1).encode()
+    to_the_end(exporter)
+    assert exporter.report().refused == 3  # two in part, and one that it calls bad
+    assert "did not take 1 of the logs" in caplog.text and "refuses the logs of a call: " in caplog.text
+    assert "canary" not in caplog.text
+    exporter.close()
+
+
 def test_a_bug_of_ours_is_one_calls(
     tmp_path: Path,
     url: str,
