@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from .texts import Nested, Object, Texts, name_of
 
+_DATA = "data:"
 _MEDIA_NOTE = "[media"  # how redaction begins what it leaves of media
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text")
 _MEDIA = {
@@ -75,9 +76,9 @@ def call_part(ident: Any, name: Any, arguments: Any, texts: Texts) -> Object:
 
 def media_part(modality: str, url: str, data: str, texts: Texts, media_type: str = "") -> Object:
     """Of media there is a note: their bytes never go out. `url`: where they are; it may hold them."""
-    if url.startswith("data:"):
-        head, _, data = url.partition(",")
-        media_type, url = head.removeprefix("data:").partition(";")[0], ""
+    if _holds_data(url):
+        head, _, data = url.strip().partition(",")
+        media_type, url = head[len(_DATA) :].partition(";")[0], ""
     note = next((told for told in (url, data) if told.startswith(_MEDIA_NOTE)), "")
     named: Object = {"mime_type": told} if (told := name_of(media_type)) else {}
     if note:
@@ -85,6 +86,10 @@ def media_part(modality: str, url: str, data: str, texts: Texts, media_type: str
     if url:
         return {"type": "uri", "modality": modality, **named, "uri": texts.text(url)}
     return {"type": "media", "modality": modality, **named, "bytes": len(data) * 3 // 4}
+
+
+def _holds_data(url: str) -> bool:
+    return url.lstrip()[: len(_DATA)].lower() == _DATA
 
 
 class _Reader:
@@ -162,8 +167,8 @@ class _Reader:
             case "tool_result":
                 return self._answer(part.get("tool_use_id"), part.get("content"))
             case "search_result":
-                told = {name: part.get(name) for name in ("title", "source", "content")}
-                return {"type": kind, "content": self._texts.json(told)}
+                told: Object = {name: self._texts.text(_text(part, name)) for name in ("title", "source")}
+                return {"type": kind, **told, "content": [*self.content(part.get("content"))]}
             case "server_tool_use" | "mcp_tool_use":
                 return _served(kind, part.get("id"), part.get("name"))
         if kind.endswith("_tool_result"):
@@ -185,22 +190,14 @@ class _Reader:
         def first(*names: str) -> str:
             return next((text for one in holders for name in names if (text := _text(one, name))), "")
 
-        if _object(part, "source").get("type") in ("text", "content"):  # a document that is told as text
-            source = _object(part, "source")
-            return {
-                "type": "document",
-                "content": self._texts.json(source.get("data", source.get("content"))),
-            }
+        source = _object(part, "source")
+        if source.get("type") in ("text", "content"):  # a document that is told as text
+            return {"type": "document", "content": [*self.content(source.get("data", source.get("content")))]}
         if ident := name_of(first("file_id")):
             return {"type": "file", "modality": modality, "file_id": ident}
         url, data = first("url", "image_url", "file_url", "document_url"), first("data", "file_data")
-        return media_part(
-            modality,
-            url or (data if data.startswith("data:") else ""),
-            data,
-            self._texts,
-            first("media_type"),
-        )
+        url = url or (data if _holds_data(data) else "")
+        return media_part(modality, url, data, self._texts, first("media_type"))
 
     def tool(self, one: Mapping[str, Any]) -> Object:
         """By what the client says of it, whichever dialect it is in."""

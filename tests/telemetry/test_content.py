@@ -383,6 +383,37 @@ def test_calls_that_began_in_a_pool_that_is_not_named(members: list[str], made: 
     assert is_wanted(told, {"support": 0.0, "second": 0.0}, strangers) is is_so
 
 
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        IMAGE,
+        {"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]},
+        {
+            "type": "document",
+            "source": {"type": "content", "content": [{"type": "text", "text": "A"}, IMAGE]},
+        },
+        {"type": "search_result", "title": "A", "source": "x", "content": [IMAGE]},
+        {"type": "image_url", "image_url": f"data:image/png;base64,{PICTURE}"},
+        {"type": "image_url", "image_url": {"url": f" DATA:image/png;base64,{PICTURE}"}},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"},
+        {"type": "input_file", "filename": "a.png", "file_data": f"data:image/png;base64,{PICTURE}"},
+        {"type": "file", "file": {"file_data": PICTURE}},
+        {"type": "input_audio", "input_audio": {"format": "wav", "data": PICTURE}},
+        {"type": "new_kind_of_media", "data": PICTURE},
+    ],
+)
+def test_of_media_that_are_kept_the_bytes_stay(part: dict[str, Any]) -> None:
+    for dialect in CLIENT_DIALECTS:
+        said = [{"role": "user", "content": [part]}]
+        name = "input" if dialect == "openai-responses" else "messages"
+        event = made(sample({"model": "support", name: said}, None, dialect))
+        assert event.attributes["gen_ai.input.messages"]
+        assert PICTURE[:40] not in str(event.attributes)
+
+
 # -- lengths
 
 
