@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from modelbroker.dialects.replies import Ended
 from modelbroker.dialects.translation import Context
 from modelbroker.policy.redaction import cleaned, redaction_by
 from modelbroker.telemetry.content import MOST_BYTES, Event, event_of, is_wanted, strangers_of
+from modelbroker.telemetry.spans import call_attributes
 from modelbroker.telemetry.texts import MOST_NAME, size_of
 from modelbroker.telemetry.wire import events_request, resource_of
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -307,6 +309,19 @@ def test_it_is_of_the_calls_span_and_says_who_answered() -> None:
     assert {name: event.attributes[name] for name in wanted} == wanted
     # The conventions want a provider, and of the cache there is none.
     assert made(CASES["chat"], member="").attributes["gen_ai.provider.name"] == "modelbroker"
+
+
+def test_every_attribute_of_its_own_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "traces.md").read_text().partition("\n## Prompt text")[2]
+    section = page.partition("\n## ")[0]
+    events = [made(one, 100) for one in CASES.values()]
+    long = sample(asked({"role": "user", "content": ["x" * 200_000] * 9}))
+    events += [made(long, 100), made(long, 200_000)]
+    told = {name for event in events for name in event.attributes}
+    documented = set(re.findall(r"^\| ?(?:.*, )?`((?:gen_ai|modelbroker)\.[a-z_.]+)`", section, re.MULTILINE))
+    documented |= set(re.findall(r"^\| `(gen_ai\.[a-z_.]+)`", section, re.MULTILINE))
+    assert documented <= told
+    assert told - set(call_attributes(record(), {})) == documented
 
 
 @pytest.mark.parametrize(
