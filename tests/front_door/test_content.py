@@ -265,6 +265,8 @@ def test_a_collector_that_is_away_slow_or_unwilling_fails_no_call_and_gets_all_o
                 collector.state = state
                 before, asked = under_way.calls, collector.asked
                 await asyncio.to_thread(wait_until, lambda asked=asked: collector.asked > asked)
+                if state != "up":  # it is this exporter that asked, too
+                    await asyncio.to_thread(broker.wait_for, lambda s: bool(s["content"]["error"]))
                 await under_way.reach(before + enlarged(20))
         return under_way
 

@@ -89,8 +89,8 @@ def test_a_pool_of_which_nothing_is_captured_is_warned_of(more: str) -> None:
     files = {"a": POOL + CONTENT, "b": other + more}
     warnings = compile_texts(files, dialects=("openai-chat",), built=("openai-chat",)).warnings
     assert [str(one) for one in warnings if "telemetry" in str(one)] == [
-        'a:2: telemetry.otlp.content.pools[0]: nothing of the pool "p" is captured, and no text of it is sent; '
-        "add a rule to `capture`, or leave the pool out"
+        'a:2: telemetry.otlp.content.pools[0]: nothing of the pool "p" is captured, and no text of it is '
+        "sent; add a rule to `capture`, or leave the pool out"
     ]
 
 
