@@ -148,7 +148,6 @@ class ControlPlane:
         self._captures = CaptureDesk(self._captured, self._trials.to_score)
         known = (hedges, self._opens.open, self._cache, self._budgets, self._captures, self._trials)
         self._streams = Streams(Messages(self._api), seal, self._health.book, *known)
-        undecided = options.overrides.undecided
         self._records = AccessLogServer(
             self._api,
             self._writer.put,
@@ -158,7 +157,7 @@ class ControlPlane:
             hedged=hedges.ended,
             prices=lambda: self._ready.prices if self._ready is not None else NO_PRICES,
             opens=self._opens,
-            undecided=UndecidedFile(undecided) if undecided is not None else None,
+            undecided=UndecidedFile(path) if (path := options.overrides.undecided) is not None else None,
             paid=self._cache.settle,
             reserved=self._budgets.adopt,
             settle=self._budgets.settle,
