@@ -31,15 +31,17 @@ def stacked(
     what: str,
     titles: Sequence[str] = (),
     width: int = _WIDTH,
+    axis: Axis | None = None,
 ) -> Markup:
     """Bars, a column each, with the series upon one another; `told` writes a value, `what` says to
     those who can't see what it is of. `titles`: what columns are called where there is room; `width`:
-    `HALF` where two stand side by side."""
+    `HALF` where two stand side by side. `axis`: where values at its side are written otherwise."""
     totals = [sum(one.values[at] for one in series) for at in range(len(columns))]
-    top = nice(max(totals, default=0))
+    axis = axis or Axis(told)
+    top = axis.top(max(totals, default=0))
     wide = (width - _LEFT - _RIGHT) / max(len(columns), 1)
     bar = max(wide * 0.8, 0.8)
-    parts = [*_grid(top, told, width), *_labels(columns, wide, width)]
+    parts = [*_grid(top, axis.told, width), *_labels(columns, wide, width)]
     floors = [0.0] * len(columns)
     for one in series:
         rects = []
@@ -59,13 +61,18 @@ def stacked(
 
 
 def lines(
-    columns: Sequence[str], series: Sequence[Series], told: Callable[[float], str], what: str
+    columns: Sequence[str],
+    series: Sequence[Series],
+    told: Callable[[float], str],
+    what: str,
+    axis: Axis | None = None,
 ) -> Markup:
     """A line a series; a value that is None or NaN is a gap."""
     flat = [value for one in series for value in one.values if value is not None and value == value]
-    top = nice(max(flat, default=0))
+    axis = axis or Axis(told)
+    top = axis.top(max(flat, default=0))
     wide = (_WIDTH - _LEFT - _RIGHT) / max(len(columns), 1)
-    parts = [*_grid(top, told), *_labels(columns, wide)]
+    parts = [*_grid(top, axis.told), *_labels(columns, wide)]
     for one in series:
         path, pen = [], "M"
         for at, value in enumerate(one.values):
@@ -114,6 +121,18 @@ def nice(most: float) -> float:
     while power > most:
         power /= 10
     return next((step * power for step in (1, 2, 3, 4, 6, 8) if step * power >= most), 10 * power)
+
+
+def whole(most: float) -> float:
+    """The same, of what there are no parts of: the quarters are whole numbers as well."""
+    return next((float(top) for top in (4, 8, 12, 16, 20, 40) if top >= most), nice(most))
+
+
+class Axis(NamedTuple):
+    """How its lines are written, and where it ends above the largest value."""
+
+    told: Callable[[float], str]
+    top: Callable[[float], float] = nice
 
 
 def _y(value: float, top: float) -> float:

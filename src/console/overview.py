@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
@@ -13,13 +12,14 @@ from ..ledger.calls import Lately, failures, lately
 from ..ledger.database import Ledger
 from ..ledger.questions import CLIENTS, Question, hour_text
 from ..ledger.spend import Spend, Sums, spend
+from ..stats import quantile
 from . import charts
 from .asked import Asked, Page
 from .calls import Row, row_of
 from .kept import Kept
 from .sources import Away, Sources
 from .troubles import troubles
-from .words import money, short
+from .words import money, short, tick
 
 Tree = Mapping[str, Any]
 Found = TypeVar("Found")
@@ -175,15 +175,10 @@ def pulse_of(calls: Sequence[Lately], now_ms: int) -> Pulse:
         tuple(minutes),
         len(calls),
         errors,
-        quantile(times, 0.5),
-        quantile(times, 0.95),
+        quantile(times, 0.5) if times else None,
+        quantile(times, 0.95) if times else None,
         len(calls) >= _MOST_LATELY,
     )
-
-
-def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """The smallest that is not below this share of them; None: there are none."""
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
 def spent_of(days: Spend, today: str) -> Spent:
@@ -208,7 +203,8 @@ def outcomes_chart(found: Spend, columns: Sequence[str]) -> Chart:
         if sum(values):
             shown.append(charts.Series(outcome.replace("_", " "), values, colour))
     what = "Calls an hour by outcome, of the last 24 hours"
-    svg = charts.stacked(_hours(columns), shown, short, what, width=charts.HALF)
+    axis = charts.Axis(short, charts.whole)
+    svg = charts.stacked(_hours(columns), shown, short, what, width=charts.HALF, axis=axis)
     return Chart(svg, tuple(Group(one.name, one.colour, short(sum(one.values))) for one in shown))
 
 
@@ -231,7 +227,8 @@ def teams_chart(found: Spend, columns: Sequence[str]) -> Chart:
         shown.append(charts.Series(name, values, colour))
         legend.append(Group(name, colour, money(sum(values), sum(unknown[team] for team in teams))))
     what = "What calls cost an hour by team, of the last 24 hours"
-    svg = charts.stacked(_hours(columns), shown, lambda nano: money(int(nano)), what, width=charts.HALF)
+    hours, axis = _hours(columns), charts.Axis(tick)
+    svg = charts.stacked(hours, shown, lambda nano: money(int(nano)), what, width=charts.HALF, axis=axis)
     return Chart(svg, tuple(legend))
 
 

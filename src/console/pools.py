@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from ..core.trials import beside
 from ..ledger.recent import Failures, Minute, Time, failures, minutes, times
+from ..stats import quantile
 from . import charts
 from .asked import Asked, Missing, Page
 from .sources import Away, Sources
@@ -216,7 +217,11 @@ def paces_of(
             took[key].append(time.first_byte_ms)
     return {
         key: Pace(
-            now[key][0], now[key][1], quantile(took[key], 0.5), quantile(took[key], 0.95), tuple(counts[key])
+            now[key][0],
+            now[key][1],
+            _quantile(took[key], 0.5),
+            _quantile(took[key], 0.95),
+            tuple(counts[key]),
         )
         for key in {*counts, *took}
     }
@@ -226,11 +231,9 @@ def _keys(pool: str, member: str) -> set[tuple[str, str]]:
     return {(name, one) for name in (pool, beside(pool)) for one in (member, "")}
 
 
-def quantile(values: list[float], part: float) -> float | None:
-    """The nearest rank; None of nothing."""
-    if not values:
-        return None
-    return sorted(values)[min(int(part * len(values)), len(values) - 1)]
+def _quantile(values: list[float], share: float) -> float | None:
+    """None: there are none."""
+    return quantile(sorted(values), share) if values else None
 
 
 def pools_of(status: Mapping[str, Any], measured: Measured, now_s: float) -> list[Pool]:
@@ -289,7 +292,8 @@ def chart_of(by_minute: Sequence[Minute], now_s: float) -> Charted:
     if rest := order[charts.KINDS :]:
         values = [sum(sums[name][at] for name in rest) for at in range(len(columns))]
         series.append(charts.Series("all others", values, charts.KINDS))
-    chart = charts.stacked(columns, series, count, f"attempts by member, {width} minutes a column")
+    what, axis = f"attempts by member, {width} minutes a column", charts.Axis(count, charts.whole)
+    chart = charts.stacked(columns, series, count, what, axis=axis)
     return Charted(chart, tuple((one.name, one.colour, sum(one.values)) for one in series))
 
 

@@ -14,10 +14,10 @@ from ..core.trials import CANDIDATE, STABLE, candidate_pool
 from ..ledger.arms import Copies, Part, arms, copies
 from ..policy.rollout_words import figure, number, score_words
 from .asked import Asked, Missing, Page
-from .charts import Series, lines
+from .charts import Axis, Series, lines, whole
 from .intervals import Bar, Mark, intervals
 from .sources import Away, Sources
-from .words import count, lasting, moment, money, ms, percent, plural
+from .words import count, lasting, moment, money, ms, percent, plural, tick
 
 _EVENTS = "rollouts.jsonl"
 _MOST_BYTES, _MOST_EVENTS = 1 << 20, 100
@@ -364,15 +364,19 @@ def charts_of(parts: Sequence[Part], since_s: int, until_s: int, width_s: int) -
     def time(value: float) -> str:
         return "–" if value != value else ms(value)
 
-    def whole(value: float) -> str:
+    def number(value: float) -> str:
         return "–" if value != value else count(value)
 
     every = f"each {lasting(width_s)}"
+    shown = (
+        ("Calls that failed", failed, share, Axis(share), "calls that failed, by arm"),
+        ("Mean latency of good calls", latency, time, Axis(time, whole), "latency, by arm"),
+        ("Mean cost of a call", cost, dollars, Axis(tick), "cost of a call, by arm"),
+        ("Calls", calls, number, Axis(number, whole), "calls, by arm"),
+    )
     return [
-        (f"Calls that failed, {every}", lines(columns, series(failed), share, "calls that failed, by arm")),
-        (f"Mean latency of good calls, {every}", lines(columns, series(latency), time, "latency, by arm")),
-        (f"Mean cost of a call, {every}", lines(columns, series(cost), dollars, "cost of a call, by arm")),
-        (f"Calls, {every}", lines(columns, series(calls), whole, "calls, by arm")),
+        (f"{title}, {every}", lines(columns, series(of), told, what, axis))
+        for title, of, told, axis, what in shown
     ]
 
 

@@ -16,11 +16,11 @@ from ..ledger.questions import FILTERS
 from ..ledger.spend import Heard, Sums, spend
 from ..ledger.told import dearest, fields_of
 from .asked import Asked, Download, Page
-from .charts import KINDS, Series, stacked
+from .charts import KINDS, Axis, Series, stacked, whole
 from .choice import MEASURES, PATH, Choice, choice_of
 from .sources import Away, Sources
 from .spans import CHOICES, Column, Span, columns_of, span_of
-from .words import clock, count, moment, money, plural, short
+from .words import clock, count, moment, money, plural, short, tick
 
 PATIENCE_S = 25.0
 MOST_ROWS = 200
@@ -38,6 +38,7 @@ _TOLD: Mapping[str, Callable[[float], str]] = {
     "calls": count,
     "tokens": short,
 }
+_AXIS: Mapping[str, Axis] = {"cost": Axis(tick), "calls": Axis(short, whole), "tokens": Axis(short, whole)}
 
 
 def show(asked: Asked, sources: Sources) -> Page:
@@ -228,7 +229,7 @@ def _chart(choice: Choice, found: Course, order: Sequence[Key], columns: Sequenc
     labels = [column.label for column in columns]
     titles = [_title(column, found) for column in columns]
     what = f"{MEASURES[choice.measure]} by {' and '.join(choice.by)}, {choice.span.words}"
-    return stacked(labels, series, _TOLD[choice.measure], what, titles)
+    return stacked(labels, series, _TOLD[choice.measure], what, titles, axis=_AXIS[choice.measure])
 
 
 def _at(found: Course, column: Column, key: Key, value: Callable[[Sums], int]) -> float:

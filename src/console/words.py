@@ -38,10 +38,16 @@ def money(nano: int | None, unknown: int = 0) -> str:
     if amount == 0 or amount >= 10_000_000:
         cents = (amount + 5_000_000) // 10_000_000
         return f"{sign}${cents // 100:,}.{cents % 100:02d}{more}"
-    digits = 0
-    while amount >= 100:
-        amount, digits = amount // 10, digits + 1
-    return f"{sign}${dollars(amount * 10**digits)}{more}"
+    unit = 1
+    while amount >= 100 * unit:
+        unit *= 10
+    return f"{sign}${dollars((amount + unit // 2) // unit * unit)}{more}"
+
+
+def tick(nano: float) -> str:
+    """Of an axis: no digit too few, or lines that are as far from each other say they are not."""
+    whole = round(nano)
+    return money(whole) if whole % 10_000_000 == 0 else exact(whole)
 
 
 def exact(nano: int | None) -> str:

@@ -18,7 +18,10 @@ from modelbroker.console import charts, words
         (1_234_567_890_000, 0, "$1,234.57"),
         (12_340_000, 0, "$0.01"),
         (10_000_000, 0, "$0.01"),
-        (9_876_543, 0, "$0.0098"),
+        (9_876_543, 0, "$0.0099"),
+        (9_960_000, 0, "$0.01"),
+        (2_175_250, 0, "$0.0022"),
+        (2_149_999, 0, "$0.0021"),
         (4_500, 0, "$0.0000045"),
         (7, 0, "$0.000000007"),
         (-2_500_000_000, 0, "−$2.50"),
@@ -35,7 +38,7 @@ def test_money(nano: int | None, unknown: int, said: str) -> None:
 def test_money_is_near_what_it_says(nano: int) -> None:
     said = words.money(nano).removeprefix("$").replace(",", "")
     off = abs(Fraction(said) * 10**9 - nano)
-    assert off <= 5_000_000 or off < nano / 10  # to the cent, or to two digits
+    assert off <= 5_000_000 if nano >= 10_000_000 else off <= nano / 20  # to the cent, or to two digits
     assert Fraction(said) > 0
 
 
@@ -109,6 +112,26 @@ def test_plural() -> None:
 def test_an_axis_ends_at_a_round_number_not_far_above(most: float) -> None:
     top = charts.nice(most)
     assert top >= most * (1 - 1e-9) and (most < 1e-12 or top <= most * 2 * (1 + 1e-9))
+
+
+@given(st.integers(0, 10**12))
+def test_an_axis_of_calls_has_whole_numbers_at_all_its_lines(most: int) -> None:
+    top = charts.whole(most)
+    assert top >= most and top % 4 == 0 and top <= max(4, most * 2)
+
+
+@pytest.mark.parametrize(
+    ("nano", "said"),
+    [
+        (0, "$0.00"),
+        (15_000_000, "$0.015"),
+        (45_000_000, "$0.045"),
+        (60_000_000, "$0.06"),
+        (2_500_000, "$0.0025"),
+    ],
+)
+def test_an_axis_of_money_says_all_its_digits(nano: float, said: str) -> None:
+    assert words.tick(nano) == said
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=60), st.text(max_size=20))

@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "ledger",
         "revisions",
         "journal",
+        "stats",
         "evals",
     },
     "simulator": set(),
