@@ -3,17 +3,17 @@ out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
-from ..core.budgets import Budget
+from ..core.budgets import Budget, OnUnknown
 from ..core.catalog import Catalog, Rule
-from ..core.prices import NO_PRICES, PriceBook
+from ..core.prices import NO_PRICES, PriceBook, dollars
 from ..core.trials import is_made
 from . import whom
 from .fields import ARROW, differences
-from .pairs import CHANGED, pairs
+from .pairs import ADDED, CHANGED, REMOVED, pairs
 from .pools import of_pool, trials_of
 from .prices import of_prices
 from .written import conditions, limit, listing, step, value_of
@@ -164,16 +164,47 @@ def _pools(old: Catalog, new: Catalog) -> Iterator[Change]:
 
 
 def _budgets(old: Catalog, new: Catalog) -> Iterator[Change]:
-    before, now = ({budget.name: budget for budget in one.budgets} for one in (old, new))
+    """Section by section. A rate limit may have several limits, one for each unit."""
+    before, now = (_limits(one.budgets) for one in (old, new))
+    found = []
     for pair in pairs(before, now):
-        a, b, one = pair.old, pair.new, pair.either
-        concerned = _of_budget(old, a) | _of_budget(new, b)
-        if a is not None and b is not None:
-            what = _of_limits(a, b)
-        else:
-            by = f" for each {', '.join(one.by)}" if one.by else ""
-            what = (f"{_limit(one)}{by}, for {conditions(one.conditions)}: {_steps(one)}",)
-        yield Change(_SECTIONS.get(one.kind, one.kind), pair.name, pair.kind, what, concerned)
+        a, b = pair.old or {}, pair.new or {}
+        concerned = frozenset().union(*(_of_budget(old, one) for one in a.values()))
+        concerned |= frozenset().union(*(_of_budget(new, one) for one in b.values()))
+        what: list[str] = []
+        for each in pairs(a, b):
+            if each.old is not None and each.new is not None:
+                what += _of_limits(each.old, each.new)
+            else:
+                first, *more = _of_one(each.either)
+                ends = {ADDED: ", is new", REMOVED: ", goes"}[each.kind] if pair.kind == CHANGED else ""
+                what += [f"{first}{ends}", *more]
+        kind = next(iter(pair.either.values())).kind
+        said = tuple(dict.fromkeys(what))  # what holds for all of its limits is told once
+        found.append(Change(_SECTIONS.get(kind, kind), pair.name, pair.kind, said, concerned))
+    yield from sorted(found, key=lambda change: change.section)
+
+
+def _limits(budgets: Iterable[Budget]) -> dict[str, dict[str, Budget]]:
+    """Name → unit → its limit."""
+    found: dict[str, dict[str, Budget]] = {}
+    for one in budgets:
+        found.setdefault(one.name, {})[one.unit] = one
+    return found
+
+
+def _of_one(budget: Budget) -> Iterator[str]:
+    """All that is said of one that is new, or goes."""
+    by = f" for each {', '.join(budget.by)}" if budget.by else ""
+    yield f"{_limit(budget)}{by}, for {conditions(budget.conditions)}: {_steps(budget)}"
+    if budget.lender:
+        yield f"borrows from {budget.lender}"
+    if budget.output_tokens:
+        yield f"reserves {budget.output_tokens:,} tokens of an answer at most"
+    if budget.unknown_cost != OnUnknown.DENY:
+        unknown = budget.unknown_cost
+        cost = unknown if isinstance(unknown, str) else f"counts ${dollars(unknown)}"
+        yield f"of unknown cost: {cost}"
 
 
 def _of_limits(old: Budget, new: Budget) -> tuple[str, ...]:

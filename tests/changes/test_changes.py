@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from modelbroker.changes import Change, changes
+from modelbroker.changes.told import by_section
 from modelbroker.core.catalog import Catalog
 from modelbroker.core.prices import Price, Rates, Scale, book_of
 from support.catalogs import catalog
@@ -117,6 +118,44 @@ def test_budgets() -> None:
     (change,) = found(budgets=[]).values()
     assert change.kind == "removed"
     assert change.what == ("$20 per day for each team, for team is dev: deny at 100%",)
+
+
+def test_a_rate_limit_has_several_limits_and_none_is_left_out() -> None:
+    limits = {"name": "per-bot", "by": "caller", "calls": "600/m", "concurrency": 50}
+    added = found(rate_limits=[limits])["rate_limits", "per-bot"]
+    each = "for each caller, for every call: deny at 100%"
+    assert added.what == (f"600 calls per rolling 1m {each}", f"50 calls at a time {each}")
+
+    def edited(new: dict[str, Any]) -> tuple[str, ...]:
+        both = (catalog(**BASE, rate_limits=[one]) for one in (limits, new))
+        (change,) = changes(*both)
+        assert (change.section, change.name, change.kind) == ("rate_limits", "per-bot", "changed")
+        return change.what
+
+    assert edited({**limits, "calls": "700/m"}) == ("600 calls per rolling 1m → 700 calls per rolling 1m",)
+    assert edited({**limits, "tokens": "2M/m"}) == (f"2,000,000 tokens per rolling 1m {each}, is new",)
+    assert edited({**limits, "concurrency": None}) == (f"50 calls at a time {each}, goes",)
+    assert edited({**limits, "by": "team"}) == ("by: team is new", "by: caller goes")
+
+
+def test_a_new_budget_says_all_that_is_said_of_it() -> None:
+    lender = {"name": "company", "amount": "$900", "per": "month"}
+    daily = {**BASE["budgets"][0], "borrows_from": "company", "reserve_output": "2k"}
+    said = found(budgets=[{**daily, "name": "new"}, BASE["budgets"][0], lender])
+    assert said["budgets", "new"].what == (
+        "$20 per day for each team, for team is dev: deny at 100%",
+        "borrows from company",
+        "reserves 2,000 tokens of an answer at most",
+    )
+
+
+def test_sections_are_told_once() -> None:
+    more = [{"name": name, "amount": "$1", "per": "day"} for name in ("a", "z")]
+    said = changes(
+        catalog(**BASE),
+        catalog(**{**BASE, "budgets": more, "rate_limits": [{"name": "m", "calls": "6/m"}]}),
+    )
+    assert [title for title, _ in by_section(said)] == ["budgets", "rate limits"]
 
 
 def test_callers() -> None:
