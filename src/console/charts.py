@@ -170,7 +170,7 @@ def _labels(columns: Sequence[str], wide: float, width: int = _WIDTH) -> list[st
 
 
 def _svg(parts: Sequence[str], what: str, width: int = _WIDTH) -> Markup:
-    opened = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        "chart" if width == _WIDTH else "chart half", width, _HEIGHT, what
-    )
-    return opened + Markup("".join(parts) + "</svg>")  # noqa: S704 - every word in it was escaped
+    opened = Markup(
+        '<div class="plot"><svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">'
+    ).format("chart" if width == _WIDTH else "chart half", width, _HEIGHT, what)
+    return opened + Markup("".join(parts) + "</svg></div>")  # noqa: S704 - every word in it was escaped

@@ -90,9 +90,9 @@ class Choice(NamedTuple):
             return ""
         return f"/console/calls?{urlencode(given)}"
 
-    def command(self) -> str:
-        """What says the same on a command line."""
-        words = ["modelbroker spend --config config/", f"--by {','.join(self.by)}"]
+    def command(self, of: str) -> str:
+        """What says the same on a command line. `of`: the options that say which broker's ledger is asked."""
+        words = [f"modelbroker spend {of}", f"--by {','.join(self.by)}"]
         words.append(f"--since {_moment(self.span.since_ms)}")
         if not self.span.is_open:
             words.append(f"--until {_moment(self.span.until_ms)}")

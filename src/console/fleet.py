@@ -45,7 +45,7 @@ def shown(tree: Mapping[str, Any]) -> dict[str, Any]:
         "away": len(seen.away),
         "took_s": seen.took_s,
         "words": agreement_words(len(fleet), seen),
-        "served": _served(rows),
+        "served": _served([row for row in rows if row.told not in seen.away]),
     }
 
 

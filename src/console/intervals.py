@@ -58,7 +58,7 @@ def intervals(
     parts += [_mark(x(mark.value), height, mark.name) for mark in marks]
     for number, bar in enumerate(bars):
         parts.append(_bar(bar, _TOP + _ROW * (number + 0.5), x, told))
-    opened = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">')
+    opened = Markup('<svg class="chart bounds" viewBox="0 0 {} {}" role="img" aria-label="{}">')
     return opened.format(_WIDTH, height, what) + Markup("".join(parts) + "</svg>")  # noqa: S704 - escaped
 
 

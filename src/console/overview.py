@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..core.outcomes import ERROR, LOST, OK, REFUSED
 from ..core.record import CLIENT_GONE
+from ..core.trials import is_made
 from ..ledger.calls import Lately, failures, lately
 from ..ledger.database import Ledger
 from ..ledger.questions import CLIENTS, Question, hour_text
@@ -48,12 +49,15 @@ class Pulse(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Nano-dollars, and how many calls are of unknown cost beside."""
+    """Nano-dollars, and how many calls are of unknown cost beside. `…_trials`: the part of it that was no
+    client's, but for shadows and scores."""
 
     today: int
     today_unknown: int
+    today_trials: int
     month: int
     month_unknown: int
+    month_trials: int
 
 
 class Group(NamedTuple):
@@ -85,6 +89,7 @@ def show(asked: Asked, sources: Sources) -> Page:
         "unsaid": unsaid,
         "live": live_of(status, history.get("revisions", ())),
         "counts": _counts(status, fleet),
+        "has_own_ledger": sources.has_own_ledger,
         "ledger_why": "",
         "pulse": None,
         "spark": "",
@@ -112,7 +117,7 @@ def _part(sources: Sources, path: str, unsaid: list[str]) -> Tree:
 def _counts(status: Tree, fleet: Tree) -> dict[str, int]:
     members = {member["id"] for pool in status["pools"] for member in pool["members"]}
     return {
-        "pools": len(status["pools"]),
+        "pools": sum(not is_made(pool["name"]) for pool in status["pools"]),
         "members": len(members),
         "brokers": len(fleet.get("brokers", ())) or 1,
     }
@@ -139,9 +144,9 @@ def _of_ledger(ledger: Ledger, kept: Kept, now_s: float) -> dict[str, Any]:
     recent = Question(since_ms=now_ms - _LATELY_S * 1000, where=CLIENTS)
     day = Question(since_ms=now_ms - _DAY_S * 1000)
     outcomes = Question(("hour", "outcome"), first_ms, where=CLIENTS)
-    teams = Question(("hour", "team"), first_ms)
+    teams = Question(("hour", "team", "purpose"), first_ms)
     month_ms = int(datetime(at.year, at.month, 1, tzinfo=UTC).timestamp() * 1000)
-    days = Question(("day",), month_ms)
+    days = Question(("day", "purpose"), month_ms)
     columns = [hour_text(first_ms + number * _HOUR_S * 1000) for number in range(_HOURS)]
     pulse = pulse_of(lately(ledger, recent, _MOST_LATELY), now_ms)
     return {
@@ -182,11 +187,19 @@ def pulse_of(calls: Sequence[Lately], now_ms: int) -> Pulse:
 
 
 def spent_of(days: Spend, today: str) -> Spent:
-    """Of a month's days."""
-    of_today = days.groups.get((today,), Sums())
+    """Of a month's days, by what calls were for."""
+    of_today, trials, trials_today = Sums(), Sums(), Sums()
+    for (day, purpose), sums in days.groups.items():
+        if day == today:
+            of_today.add(sums)
+        if purpose:
+            trials.add(sums)
+        if day == today and purpose:
+            trials_today.add(sums)
     total = days.total
     return Spent(
-        of_today.cost + of_today.at_least, of_today.unknown, total.cost + total.at_least, total.unknown
+        *(of_today.known, of_today.unknown, trials_today.known),
+        *(total.known, total.unknown, trials.known),
     )
 
 
@@ -209,13 +222,15 @@ def outcomes_chart(found: Spend, columns: Sequence[str]) -> Chart:
 
 
 def teams_chart(found: Spend, columns: Sequence[str]) -> Chart:
-    """What calls cost an hour, by team: the dearest, and the others together."""
+    """What calls cost an hour, by team: the dearest, and the others together. What was no client's is
+    called by what it was for."""
     costs: dict[str, dict[str, int]] = {}
     unknown: dict[str, int] = {}
-    for (hour, team), sums in found.groups.items():
-        its = costs.setdefault(team or _NO_TEAM, {})
-        its[hour] = its.get(hour, 0) + sums.cost + sums.at_least
-        unknown[team or _NO_TEAM] = unknown.get(team or _NO_TEAM, 0) + sums.unknown
+    for (hour, team, purpose), sums in found.groups.items():
+        whose = f"for {purpose}" if purpose else team or _NO_TEAM
+        its = costs.setdefault(whose, {})
+        its[hour] = its.get(hour, 0) + sums.known
+        unknown[whose] = unknown.get(whose, 0) + sums.unknown
     those = (team for team in costs if any(costs[team].values()) or unknown[team])
     dear = sorted(those, key=lambda team: -sum(costs[team].values()))
     shown, legend = [], []
@@ -228,10 +243,14 @@ def teams_chart(found: Spend, columns: Sequence[str]) -> Chart:
         legend.append(Group(name, colour, money(sum(values), sum(unknown[team] for team in teams))))
     what = "What calls cost an hour by team, of the last 24 hours"
     hours, axis = _hours(columns), charts.Axis(tick)
-    svg = charts.stacked(hours, shown, lambda nano: money(int(nano)), what, width=charts.HALF, axis=axis)
+    svg = charts.stacked(hours, shown, _told, what, width=charts.HALF, axis=axis)
     return Chart(svg, tuple(legend))
 
 
 def _hours(columns: Sequence[str]) -> list[str]:
     """`2026-11-29T20:00Z` → `20:00`"""
     return [column[11:16] for column in columns]
+
+
+def _told(nano: float) -> str:
+    return money(int(nano))

@@ -86,8 +86,22 @@ class Pages:
 
     def _render(self, asked: Asked, page: Page) -> bytes:
         template = self._environment.get_template(page.template)
-        told = {"navigation": NAVIGATION, "asked": asked, "every_s": page.every_s, **page.data}
+        told = {
+            "navigation": NAVIGATION,
+            "asked": asked,
+            "every_s": page.every_s,
+            "back": _back(asked),
+            **page.data,
+        }
         return template.render(told).encode()
+
+
+def _back(asked: Asked) -> Entry:
+    """Where somebody may go who got what is wrong: the page that its address begins with."""
+    first = asked.path.strip("/").partition("/")[0]
+    known = next((entry for entry in NAVIGATION if entry.path.strip("/") == first), NAVIGATION[0])
+    place = f"/console{known.path}" if known.path != "/" else "/console"
+    return Entry(place, known.name)
 
 
 @cache

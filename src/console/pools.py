@@ -10,11 +10,12 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from ..core.trials import beside
+from ..core.trials import beside, is_made
 from ..ledger.recent import Failures, Minute, Time, failures, minutes, times
 from ..stats import quantile
 from . import charts
 from .asked import Asked, Missing, Page
+from .set_up import SetUpReader, SetUps
 from .sources import Away, Sources
 from .story import pool_href
 from .telling import member_words
@@ -24,6 +25,7 @@ _SPARK_MINUTES = 30
 _TIMES_S = 300
 _CHART_MINUTES = 180
 _MOST_POOLS = 50
+_SET_UPS = SetUpReader()
 _STATES = {
     "well": ("good", "well"),
     "out": ("bad", "out"),
@@ -112,6 +114,11 @@ class Pool:
     def link(self) -> str:
         return pool_href(self.name)
 
+    @property
+    def beside(self) -> str:
+        """The pool beside which the broker made this one; "": it is the configuration's own."""
+        return beside(self.name) if is_made(self.name) else ""
+
 
 @dataclass(slots=True)
 class Measured:
@@ -150,7 +157,9 @@ def _all(asked: Asked, sources: Sources) -> Page:
     told = {
         "title": "Pools",
         "pools": chosen[first : first + _MOST_POOLS],
+        "set_ups": _set_ups(status, sources),
         "every": len(pools),
+        "made": sum(bool(pool.beside) for pool in pools),
         "chosen": len(chosen),
         "weak": sum(pool.is_weak for pool in pools),
         "q": found,
@@ -174,6 +183,8 @@ def _one(asked: Asked, sources: Sources, name: str) -> Page:
     told = {
         "title": name,
         "pool": pool,
+        "set_ups": _set_ups(status, sources),
+        "made": [(one["name"], pool_href(one["name"])) for one in status["pools"] if _is_made_for(one, name)],
         "measured": measured,
         "chart": chart_of(measured.by_minute, asked.now_s),
         "failed": measured.failed,
@@ -181,6 +192,14 @@ def _one(asked: Asked, sources: Sources, name: str) -> Page:
         "spend": "/console/spend?" + urlencode({"pool": name, "by": "member"}),
     }
     return Page("pool.html", told, every_s=5)
+
+
+def _is_made_for(told: Mapping[str, Any], name: str) -> bool:
+    return is_made(told["name"]) and beside(told["name"]) == name
+
+
+def _set_ups(status: Mapping[str, Any], sources: Sources) -> SetUps:
+    return _SET_UPS.of(sources.folder, status["serving"] or status["revision"] or "")
 
 
 def measure(sources: Sources, now_s: float, pool: str = "") -> Measured:
@@ -205,7 +224,7 @@ def paces_of(
     now: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for one in by_minute:
         back = this_minute - one.at_ms // 60_000
-        for key in _keys(one.pool, one.member):
+        for key in _keys(one):
             if 0 <= back < _SPARK_MINUTES:
                 counts[key][_SPARK_MINUTES - 1 - back] += one.attempts
             if back == 1:  # the last whole one
@@ -213,7 +232,7 @@ def paces_of(
                 now[key][1] += one.failed
     took: dict[tuple[str, str], list[float]] = defaultdict(list)
     for time in recent:
-        for key in _keys(time.pool, time.member):
+        for key in _keys(time):
             took[key].append(time.first_byte_ms)
     return {
         key: Pace(
@@ -227,8 +246,10 @@ def paces_of(
     }
 
 
-def _keys(pool: str, member: str) -> set[tuple[str, str]]:
-    return {(name, one) for name in (pool, beside(pool)) for one in (member, "")}
+def _keys(told: Minute | Time) -> set[tuple[str, str]]:
+    """A candidate's calls are also those of the pool beside which it is; a shadow's copies aren't."""
+    names = (told.pool,) if told.purpose else (told.pool, beside(told.pool))
+    return {(name, one) for name in names for one in (told.member, "")}
 
 
 def _quantile(values: list[float], share: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
@@ -14,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..core.errors import Misconfigured
 from ..ledger.database import Ledger, in_short, why_away
+from ..ledger.place import default_url, is_sqlite
 from .kept import Kept
 from .reports import Settings
 
@@ -33,6 +35,22 @@ class Sources:
         self.kept = Kept()  # what takes long to ask
         self._ledger: Ledger | None = None
         self._lock = Lock()
+
+    @property
+    def has_own_ledger(self) -> bool:
+        """Is there one, and no other broker writes into it?"""
+        return bool(self._settings.ledger) and is_sqlite(self._settings.ledger)
+
+    def spend_options(self) -> str:
+        """What `modelbroker spend` has to be told so that it asks this broker's ledger."""
+        try:
+            config = self.status()["source"]["source"]
+        except Away:
+            config = "CONFIGURATION"
+        words = ["--config", config]
+        if self._settings.ledger == default_url(self.folder):
+            words += ["--state-dir", str(self.folder)]
+        return shlex.join(words)
 
     def text(self, path: str) -> bytes:
         """What the admin port says to this GET. Away."""

@@ -52,7 +52,10 @@ def show(asked: Asked, sources: Sources) -> Page:
         since_ms, until_ms = choice.span.before
         earlier = replace(question, since_ms=since_ms, until_ms=until_ms)
         before = spend(ledger, earlier, heard=heard).groups
-    return Page("spend.html", {"title": "Spend", **told(choice, found, before, asked.now_s)})
+    command = choice.command(sources.spend_options())
+    return Page(
+        "spend.html", {"title": "Spend", "command": command, **told(choice, found, before, asked.now_s)}
+    )
 
 
 def download(asked: Asked, sources: Sources) -> Download:
@@ -127,6 +130,7 @@ def told(choice: Choice, found: Course, before: Mapping[Key, Sums] | None, now_s
             (name, sums, choice.with_filter(("purpose", name)).url())
             for name, sums in sorted(found.besides.items())
         ],
+        "of_what": _of_what(choice),
         "unknown_words": f"the cost of {plural(total.unknown, _of_what(choice))} more is unknown",
         "has_cached": bool(total.cache_read or total.cache_write),
         "has_hits": total.cache_hits > 0,
@@ -286,7 +290,6 @@ def _choices(choice: Choice, now_s: float) -> dict[str, Any]:
         "plain_url": choice._replace(where=()).url(),
         "csv_url": choice.url(f"{PATH}.csv"),
         "csv_over_url": _with(choice.url(f"{PATH}.csv"), "over=time"),
-        "command": choice.command(),
         "dimensions": FILTERS,
         "kept_by_dates": _kept(choice, "span", "from", "to"),
         "kept_by_groups": _kept(choice, "by"),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..core.trials import beside, is_made
 from ..revisions.fleet import Told, drift
 from .not_well import not_well
 from .story import pool_href
@@ -78,6 +79,9 @@ def _pools(status: Tree, now_s: float) -> Iterator[Trouble]:
         href = pool_href(pool["name"])
         if serves:
             what = f"{pool['name']}: {len(out)} of {plural(len(members), 'member')} out"
+            yield Trouble(_WARN, what, said, href)
+        elif is_made(pool["name"]):  # whose calls would be its get another member, and copies are nobody's
+            what = f"{pool['name']}, which is tried beside {beside(pool['name'])}: nobody is left"
             yield Trouble(_WARN, what, said, href)
         else:
             yield Trouble(_BAD, f"{pool['name']}: nobody is left", said, href)

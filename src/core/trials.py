@@ -18,28 +18,28 @@ ALL_PPM = 1_000_000
 # Copies of a shadow under way together, and how long each may take, where nothing else is said.
 COPIES, COPY_MS = 16, 120_000
 # What stands in the names of pools that the broker makes itself, and in no other's.
-_MADE = "~"
+MADE = "~"
 
 
 def candidate_pool(pool: str, member_id: str) -> str:
     """The name of the pool that the broker makes for one member that is tried beside `pool`."""
-    return f"{pool}{_MADE}{member_id}"
+    return f"{pool}{MADE}{member_id}"
 
 
 def is_made(pool: str) -> bool:
     """Has the broker made this pool itself? Then nobody can ask for it."""
-    return _MADE in pool
+    return MADE in pool
 
 
 def made_beside(pools: Collection[str]) -> tuple[str, ...]:
     """How the names of all pools begin that the broker makes beside these. Whoever asks for calls of a pool
     means those of its candidates as well; who names such a pool means that one alone."""
-    return tuple(f"{pool}{_MADE}" for pool in pools if pool and not is_made(pool))
+    return tuple(f"{pool}{MADE}" for pool in pools if pool and not is_made(pool))
 
 
 def beside(pool: str) -> str:
     """The pool beside which the broker made this one; itself, where it did not."""
-    return pool.partition(_MADE)[0]
+    return pool.partition(MADE)[0]
 
 
 def is_one_of(pool: str, pools: Collection[str]) -> bool:

@@ -62,7 +62,7 @@ def test_a_group_leads_on(choice: Choice, key: list[str]) -> None:
 def test_the_command_asks_the_same(choice: Choice) -> None:
     parser = argparse.ArgumentParser()
     ledger_parser.add(parser.add_subparsers(), lambda commands, name, *_: commands.add_parser(name))
-    options = parser.parse_args(shlex.split(choice.command())[1:])
+    options = parser.parse_args(shlex.split(choice.command("--config config/"))[1:])
     asked, wanted = ledger_parser.question_of(options), choice.question()
     assert (asked["by"], asked["since_ms"], asked["where"]) == (wanted.by, wanted.since_ms, wanted.where)
     assert choice.span.is_open or asked["until_ms"] == wanted.until_ms

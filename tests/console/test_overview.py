@@ -53,16 +53,19 @@ def test_the_last_minutes() -> None:
 
 
 def test_what_is_spent_has_what_is_known_of_calls_of_unknown_cost_beside_their_number() -> None:
-    days = Spend(Question(("day",)))
-    for day, sums in (
-        ("2026-11-01", Sums(calls=2, cost=7, unknown=1, at_least=2)),
-        ("2026-11-30", Sums(cost=5)),
+    days = Spend(Question(("day", "purpose")))
+    for day, purpose, sums in (
+        ("2026-11-01", "", Sums(calls=2, cost=7, unknown=1, at_least=2)),
+        ("2026-11-01", "score", Sums(calls=1, cost=30)),
+        ("2026-11-30", "", Sums(cost=5)),
+        ("2026-11-30", "shadow", Sums(cost=200)),
     ):
-        days.groups[day,] = sums
+        days.groups[day, purpose] = sums
         days.total.add(sums)
     spent = spent_of(days, "2026-11-30")
-    assert (spent.today, spent.today_unknown, spent.month, spent.month_unknown) == (5, 0, 14, 1)
-    assert spent_of(Spend(Question()), "2026-11-30") == (0, 0, 0, 0)
+    assert (spent.today, spent.today_unknown, spent.month, spent.month_unknown) == (205, 0, 244, 1)
+    assert (spent.today_trials, spent.month_trials) == (200, 230)
+    assert spent_of(Spend(Question()), "2026-11-30") == (0, 0, 0, 0, 0, 0)
 
 
 def test_outcomes_by_the_hour() -> None:
@@ -79,15 +82,17 @@ def test_outcomes_by_the_hour() -> None:
 
 
 def test_the_dearest_teams_have_colours_and_the_others_are_one() -> None:
-    found = Spend(Question(("hour", "team")))
-    found.groups = {(HOURS[0], f"team-{number}"): Sums(cost=number * 10**9) for number in range(1, 12)}
-    found.groups[HOURS[1], ""] = Sums(cost=10**12, unknown=2)
-    found.groups[HOURS[1], "free"] = Sums(calls=9)
-    found.groups[HOURS[1], "<b>"] = Sums(cost=10**11)
+    found = Spend(Question(("hour", "team", "purpose")))
+    found.groups = {(HOURS[0], f"team-{number}", ""): Sums(cost=number * 10**9) for number in range(1, 12)}
+    found.groups[HOURS[1], "", ""] = Sums(cost=10**12, unknown=2)
+    found.groups[HOURS[1], "", "shadow"] = Sums(cost=10**10 + 1)
+    found.groups[HOURS[1], "free", ""] = Sums(calls=9)
+    found.groups[HOURS[1], "<b>", ""] = Sums(cost=10**11)
     chart = teams_chart(found, HOURS)
     names = [one.name for one in chart.legend]
     assert names[:3] == ["no team", "<b>", "team-11"] and names[-1] == "others" and len(names) == 8
-    assert chart.legend[0].told == "$1,000.00 + ?" and chart.legend[-1].told == "$21.00"
+    assert names[3] == "for shadow"  # not one of those that have no team
+    assert chart.legend[0].told == "$1,000.00 + ?" and chart.legend[-1].told == "$28.00"
     assert "free" not in names and "<b>" not in chart.svg and "&lt;b&gt;" in chart.svg
 
 

@@ -93,6 +93,12 @@ def test_a_candidates_pool_counts_in_its_own_and_in_the_one_beside_which_it_is()
     assert paces["p~x/m", "x/m"].attempts == paces["p", "x/m"].attempts == paces["p", ""].attempts == 3
 
 
+def test_a_shadows_copies_count_in_its_own_alone() -> None:
+    paces = paces_of([Minute("p~x/m", "x/m", MINUTE_MS - 60_000, 3, 1, "shadow")], [], NOW_S)
+    assert (paces["p~x/m", "x/m"].attempts, paces["p~x/m", ""].failed) == (3, 1)
+    assert ("p", "") not in paces and ("p", "x/m") not in paces
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1))
 def test_a_member_is_as_fast_here_as_on_the_first_page(times: list[float]) -> None:
     paces = paces_of([], [Time("p", "a", one) for one in times], NOW_S)

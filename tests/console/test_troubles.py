@@ -118,6 +118,7 @@ def test_pools_by_who_is_left() -> None:
         {"name": "none", "members": [out, member("c/m", "not-set-up", out="KEY is not set")]},
         {"name": "unused", "members": [member("a/m"), member("d/m", "out", weight=0)]},
         {"name": "eased", "members": [member("a/m", "eased", share=0.5)]},
+        {"name": "some~x/m", "members": [member("x/m", "out")]},
     ]
     assert told(pools=pools) == [
         (
@@ -126,6 +127,12 @@ def test_pools_by_who_is_left() -> None:
             "b/m: out for 30 s more (overloaded); c/m: not set up: KEY is not set",
         ),
         ("warn", "some: 1 of 2 members out", "b/m: out for 30 s more (overloaded)"),
+        # No client's call fails by that.
+        (
+            "warn",
+            "some~x/m, which is tried beside some: nobody is left",
+            "x/m: out for 30 s more (overloaded)",
+        ),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,10 +77,9 @@ def page(broker: Broker) -> Iterator[Page]:
 
 
 def command(broker: Broker, line: str) -> str:
-    """What the command that a page tells says."""
-    arguments = line.replace("config/", str(broker.config_dir)).split()[1:]
-    argv = [sys.executable, "-m", "modelbroker.cli.main", *arguments]
-    argv += ["--state-dir", str(broker.folder / "state")]
+    """What the command that a page tells says, letter by letter."""
+    assert shlex.split(line)[0] == "modelbroker" and str(broker.config_dir) in line
+    argv = [sys.executable, "-m", "modelbroker.cli.main", *shlex.split(line)[1:]]
     return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
 
 

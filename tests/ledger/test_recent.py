@@ -28,6 +28,7 @@ RECORDS = [
     record(6, NOW_S, [attempt(A, NOW_S, first_byte_ms=11.0)], pool="p~candidate/m"),
     record(7, NOW_S, [attempt(A, NOW_S)], pool="p", purpose="shadow"),
     record(8, NOW_S, [], pool="p", status=429),
+    record(9, NOW_S, [attempt(A, NOW_S, first_byte_ms=13.0)], pool="p~candidate/m", purpose="shadow"),
 ]
 
 
@@ -49,12 +50,17 @@ def test_minutes(ledger: Ledger) -> None:
             Minute("p~candidate/m", A, MINUTE_MS, 1, 0),
         ]
     )
-    assert sorted(minutes(ledger, since_ms)) == sorted([*found, Minute("q", A, MINUTE_MS, 1, 0)])
+    copies = Minute("p~candidate/m", A, MINUTE_MS, 1, 0, "shadow")  # told where they are all that there is
+    assert sorted(minutes(ledger, since_ms)) == sorted([*found, Minute("q", A, MINUTE_MS, 1, 0), copies])
+    made = minutes(ledger, since_ms, "p~candidate/m")
+    assert sorted(made) == [Minute("p~candidate/m", A, MINUTE_MS, 1, 0), copies]
 
 
 def test_times(ledger: Ledger) -> None:
     found = times(ledger, int(NOW_S - 600) * 1000, "p")
     assert sorted(found) == [Time("p", A, 7.0), Time("p", B, 9.0), Time("p~candidate/m", A, 11.0)]
+    copies = Time("p~candidate/m", A, 13.0, "shadow")
+    assert copies in times(ledger, 0) and copies in times(ledger, 0, "p~candidate/m")
 
 
 def test_failures(ledger: Ledger) -> None:

@@ -18,16 +18,25 @@
     return paused || document.hidden || fills || !getSelection().isCollapsed;
   };
 
-  const replace = (text) => {
+  // What is shown is as old as its last line says: it stays, and that is told.
+  const stale = (why) => {
+    const note = document.querySelector("#stale");
+    document.body.classList.toggle("stale", Boolean(why));
+    note.hidden = !why;
+    note.textContent = why;
+  };
+
+  const replace = (text, isGood) => {
     const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("main");
-    if (!fresh) return;
+    if (!fresh) throw new Error("no page of the console's");
+    if (!isGood) fresh.dataset.every = main().dataset.every; // what failed once is asked for again
     const open = new Set([...main().querySelectorAll("details[open][id]")].map((one) => one.id));
     for (const one of fresh.querySelectorAll("details[id]")) one.open = one.open || open.has(one.id);
-    const scrolled = [...main().querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+    const scrolled = [...main().querySelectorAll(".scroll, .plot")].map((one) => one.scrollLeft);
     const focus = main().contains(document.activeElement) ? document.activeElement.href : "";
     main().replaceWith(fresh);
     if (focus) [...main().querySelectorAll("a")].find((one) => one.href === focus)?.focus({ preventScroll: true });
-    [...main().querySelectorAll(".scroll")].forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
+    [...main().querySelectorAll(".scroll, .plot")].forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
   };
 
   const again = async () => {
@@ -37,11 +46,16 @@
       try {
         const answer = await fetch(location.href, { headers: { "x-console-refresh": "1" } });
         if (answer.redirected) { location.reload(); return; }
-        replace(await answer.text());
-        document.body.classList.remove("stale");
-      } catch { document.body.classList.add("stale"); }
+        replace(await answer.text(), answer.ok);
+        stale("");
+      } catch { stale("The broker does not answer now. What is shown is what it said last; it is asked again and again."); }
     }
     setTimeout(again, every * 1000);
+  };
+
+  // Where a chart is wider than the window, its newest end is what is looked for.
+  const newest = () => {
+    for (const one of document.querySelectorAll(".plot")) one.scrollLeft = one.scrollWidth;
   };
 
   const logIn = () => {
@@ -66,6 +80,7 @@
     });
   }
   shown();
+  newest();
   logIn();
   if (main() && Number(main().dataset.every)) setTimeout(again, Number(main().dataset.every) * 1000);
 })();
