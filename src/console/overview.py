@@ -12,12 +12,11 @@ from ..core.trials import is_made
 from ..ledger.calls import Lately, failures, lately
 from ..ledger.database import Ledger
 from ..ledger.questions import CLIENTS, Question, hour_text
-from ..ledger.spend import Spend, Sums, spend
+from ..ledger.spend import Spend, Sums, figures, spend
 from ..stats import quantile
 from . import charts
 from .asked import Asked, Page
 from .calls import Row, row_of
-from .kept import Kept
 from .sources import Away, Sources
 from .troubles import troubles
 from .words import money, short, tick
@@ -99,7 +98,7 @@ def show(asked: Asked, sources: Sources) -> Page:
     }
     try:
         with sources.asking() as ledger:
-            data |= _of_ledger(ledger, sources.kept, now_s)
+            data |= _of_ledger(ledger, sources, now_s)
     except Away as away:
         data["ledger_why"] = str(away)
     return Page("overview.html", data, every_s=EVERY_S)
@@ -133,13 +132,16 @@ def live_of(status: Tree, history: Sequence[Tree]) -> Live:
     return Live(revision, f"/console/revisions/{newest['number']}", newest["since_s"], by)
 
 
-def _of_ledger(ledger: Ledger, kept: Kept, now_s: float) -> dict[str, Any]:
+def _of_ledger(ledger: Ledger, sources: Sources, now_s: float) -> dict[str, Any]:
     hour_s, now_ms = int(now_s) // _HOUR_S * _HOUR_S, int(now_s * 1000)
     first_ms = (hour_s - (_HOURS - 1) * _HOUR_S) * 1000
     at = datetime.fromtimestamp(now_s, UTC)
 
     def asked(make: Callable[[Ledger], Found], name: str, least_s: float = _KEPT_S) -> Found:
-        return kept.get((name, hour_s), least_s, lambda: make(ledger))
+        return sources.kept.get((name, hour_s), least_s, lambda: make(ledger))
+
+    def of_month(one: Ledger) -> Spend:
+        return figures(one, days, days=sources.days).spend(days)
 
     recent = Question(since_ms=now_ms - _LATELY_S * 1000, where=CLIENTS)
     day = Question(since_ms=now_ms - _DAY_S * 1000)
@@ -153,7 +155,7 @@ def _of_ledger(ledger: Ledger, kept: Kept, now_s: float) -> dict[str, Any]:
         "pulse": pulse,
         "spark": charts.spark(pulse.minutes, "Calls a minute, of the last 15"),
         "failures": _rows(failures(ledger, day, _FAILURES)),
-        "spent": spent_of(asked(lambda one: spend(one, days), "days"), at.strftime("%Y-%m-%d")),
+        "spent": spent_of(asked(of_month, "days"), at.strftime("%Y-%m-%d")),
         "charts": (
             outcomes_chart(asked(lambda one: spend(one, outcomes), "outcomes"), columns),
             teams_chart(asked(lambda one: spend(one, teams), "teams"), columns),

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..core.errors import Misconfigured
 from ..ledger.database import Ledger, in_short, why_away
+from ..ledger.days import Days
 from ..ledger.place import default_url, is_sqlite
 from .kept import Kept
 from .reports import Settings
@@ -33,6 +34,7 @@ class Sources:
         self._settings = settings
         self.folder = Path(settings.folder)
         self.kept = Kept()  # what takes long to ask
+        self.days = Days()  # of the ledger: what calls of days that are over cost
         self._ledger: Ledger | None = None
         self._lock = Lock()
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ..ledger.course import Course, Key, course, with_gone
 from ..ledger.questions import FILTERS
-from ..ledger.spend import Heard, Sums, spend
+from ..ledger.spend import Heard, Sums, figures
 from ..ledger.told import dearest, fields_of
 from .asked import Asked, Download, Page
 from .charts import KINDS, Axis, Series, stacked, whole
@@ -44,14 +44,14 @@ _AXIS: Mapping[str, Axis] = {"cost": Axis(tick), "calls": Axis(short, whole), "t
 def show(asked: Asked, sources: Sources) -> Page:
     choice = choice_of(asked.query, asked.now_s)
     ledger, heard = sources.ledger(), _patient()
-    found = course(ledger, choice.question(), choice.span.unit, heard=heard)
+    found = course(ledger, choice.question(), choice.span.unit, heard=heard, days=sources.days)
     before: Mapping[Key, Sums] | None = None
     if choice.compares:
         question = choice.question()
         question = question.of_clients() if question.is_of_all else question
         since_ms, until_ms = choice.span.before
         earlier = replace(question, since_ms=since_ms, until_ms=until_ms)
-        before = spend(ledger, earlier, heard=heard).groups
+        before = figures(ledger, earlier, heard=heard, days=sources.days).spend(earlier).groups
     command = choice.command(sources.spend_options())
     return Page(
         "spend.html", {"title": "Spend", "command": command, **told(choice, found, before, asked.now_s)}
@@ -61,7 +61,8 @@ def show(asked: Asked, sources: Sources) -> Page:
 def download(asked: Asked, sources: Sources) -> Download:
     """The groups as `modelbroker spend --format csv` has them; `over=time`: by hours, days or months."""
     choice = choice_of(asked.query, asked.now_s)
-    found = course(sources.ledger(), choice.question(), choice.span.unit, heard=_patient())
+    question, unit = choice.question(), choice.span.unit
+    found = course(sources.ledger(), question, unit, heard=_patient(), days=sources.days)
     return Download("text/csv; charset=utf-8", written(choice, found, asked.query.get("over") == "time"))
 
 
@@ -72,8 +73,8 @@ def _patient() -> Heard:
     def heard(done: int, of: int) -> None:
         if done < of and time.monotonic() > ends_s:
             raise Away(
-                f"so many calls take longer than {PATIENCE_S:.0f} s to sum up: choose fewer days, or ask "
-                "`modelbroker spend`, which takes the time that it takes"
+                f"so many calls take longer than {PATIENCE_S:.0f} s to sum up. What is summed up by now is "
+                "kept: this page asks again, and goes on from there. Fewer days take less"
             )
 
     return heard

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .database import Ledger
+from .days import Days
 from .questions import Question
 from .spend import Figures, Heard, Spend, Sums, figures, in_vain
 
@@ -23,11 +24,18 @@ class Course:
     besides: dict[str, Sums] = field(default_factory=dict)
 
 
-def course(ledger: Ledger, question: Question, unit: str, *, heard: Heard | None = None) -> Course:
-    """`unit`: `hour`, `day` or `month`. What was in vain is told, too."""
+def course(
+    ledger: Ledger,
+    question: Question,
+    unit: str,
+    *,
+    heard: Heard | None = None,
+    days: Days | None = None,
+) -> Course:
+    """`unit`: `hour`, `day` or `month`. What was in vain is told, too. `days`: as of `figures`."""
     apart = ("purpose",) if question.is_of_all else ()
     by = (*apart, *question.by)
-    found = figures(ledger, replace(question, by=(unit, *by)), heard=heard)
+    found = figures(ledger, replace(question, by=(unit, *by)), heard=heard, days=days)
     over: dict[str, dict[Key, Sums]] = {}
     besides: dict[str, Sums] = {}
     own = Figures(found.names)
@@ -39,7 +47,7 @@ def course(ledger: Ledger, question: Question, unit: str, *, heard: Heard | None
         over.setdefault(at, {})[key] = found.sums(numbers)
         own.add(key, numbers)
     result = Course(own.spend(question.of_clients() if apart else question), over, besides)
-    for words, sums in in_vain(ledger, replace(question, by=by), heard=heard).groups.items():
+    for words, sums in in_vain(ledger, replace(question, by=by), heard=heard, days=days).groups.items():
         if not (apart and words[0]):
             result.spend.groups.setdefault(words[len(apart) :], Sums()).add(sums)
             result.spend.total.add(sums)

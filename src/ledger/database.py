@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
@@ -21,11 +21,17 @@ from ..embedded import BUSY_MS, make_wal
 from ..journal.reading import Position
 from .migrations import LOCK_OF_PARTITIONS, migrate, refuse_newer, version_of
 from .place import file_of, is_sqlite, place_of, with_driver
-from .rows import Row, Rows
-from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES, VERSION
+from .rows import Row, Rows, day_of
+from .tables import ATTEMPTS, CALLS, PARTITIONED, SOURCES, TOUCHED, VERSION
 
 DELETED_AT_ONCE = 5_000  # calls: bounded, so that nobody waits for long
+EXPIRY, REPRICE = "expiry", "reprice"  # who touches a day, where it is no broker's journal
 _CONNECT_S = 5
+# As a text: each batch has one, and to have it built each time would cost more than it does.
+_TOUCH = text(
+    "INSERT INTO touched (day, source, times) VALUES (:day, :source, 1) "
+    "ON CONFLICT (day, source) DO UPDATE SET times = touched.times + 1"
+)
 
 
 def in_short(error: BaseException) -> str:
@@ -104,8 +110,14 @@ class Ledger:
                     statement, ready = self._insertions[table.name]
                     connection.exec_driver_sql(statement, ready(those))
             where = {"file": position.file, "offset": position.offset, "updated_ms": now_ms, "name": name}
+            self.touch(connection, {row["day"] for row in rows.calls}, source)
             upsert = self._insert(SOURCES).values(source=source, **where)
             connection.execute(upsert.on_conflict_do_update(index_elements=["source"], set_=where))
+
+    def touch(self, connection: Connection, days: Iterable[str], who: str) -> None:
+        """Within a transaction that writes: calls of these days are not what they were."""
+        if found := [{"day": day, "source": who} for day in sorted(days)]:
+            connection.execute(_TOUCH, found)
 
     def _forget_lost(self, connection: Connection, rows: Rows) -> None:
         real = {row["request_id"]: row["at_ms"] for row in rows.real()}
@@ -162,12 +174,19 @@ class Ledger:
             bound = before_ms if last is None else min(before_ms, last + 1)
             connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.at_ms < bound))
             gone: int = connection.execute(delete(CALLS).where(CALLS.c.at_ms < bound)).rowcount
+            if gone:
+                self._expired(connection, bound)
         if gone and self.is_sqlite:
             # As a script: else the driver asks for one row, and one page is given back.
             with contextlib.closing(self.engine.raw_connection()) as connection:
                 driver: Any = connection.driver_connection
                 driver.executescript("PRAGMA incremental_vacuum(5000)")
         return gone
+
+    def _expired(self, connection: Connection, before_ms: int) -> None:
+        """Of days that are gone nobody has to know any more; the one that is cut is not what it was."""
+        connection.execute(delete(TOUCHED).where(TOUCHED.c.day < day_of(before_ms)))
+        self.touch(connection, [day_of(before_ms)], EXPIRY)
 
     def _drop_partition(self, before_ms: int) -> int | None:
         """The calls in the oldest month if it ended before that, which is dropped; None: there is none."""
@@ -181,6 +200,7 @@ class Ledger:
             gone = connection.execute(text(f"SELECT count(*) FROM {name}")).scalar() or 0  # noqa: S608
             for table in PARTITIONED:
                 connection.execute(text(f"DROP TABLE IF EXISTS {_partition(table.name, months[0])}"))
+            self._expired(connection, _start_ms(months[0] + 1))
         self._partitions.discard(months[0])
         return int(gone)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, Index, MetaData, Table, insert, selec
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from ..core.errors import Misconfigured
-from .tables import METADATA, PARTITIONED, SCHEMA_VERSION, VERSION, since
+from .tables import ATTEMPTS, METADATA, PARTITIONED, SCHEMA_VERSION, TOUCHED, VERSION, since
 
 # For PostgreSQL's advisory locks: any numbers that nobody else uses in this database.
 LOCK_OF_SCHEMA, LOCK_OF_PARTITIONS = 0x6D62_0001, 0x6D62_0002
@@ -56,8 +56,17 @@ def _create(connection: Connection, version: int) -> None:
     """All tables, with the columns that the first version had."""
     for table in METADATA.sorted_tables:
         first = _as_of(table, version, connection.dialect.name)
-        connection.execute(CreateTable(first))
+        if len(first.columns):
+            connection.execute(CreateTable(first))
         for index in first.indexes:
+            connection.execute(CreateIndex(index))
+
+
+def _touched(connection: Connection, version: int) -> None:
+    """A table, and an index of `attempts`: nobody writes for as long as that takes, a second a million."""
+    connection.execute(CreateTable(_as_of(TOUCHED, version, connection.dialect.name)))
+    for index in sorted(ATTEMPTS.indexes, key=lambda one: str(one.name)):
+        if since(index) == version:
             connection.execute(CreateIndex(index))
 
 
@@ -76,7 +85,7 @@ def _as_of(table: Table, version: int, dialect: str) -> Table:
     is_cut = dialect == "postgresql" and table in PARTITIONED
     options: dict[str, Any] = {"postgresql_partition_by": "RANGE (at_ms)"} if is_cut else {}
     fresh: Table = Table(table.name, MetaData(), *kept, **options)
-    for index in table.indexes:
+    for index in (one for one in table.indexes if since(one) <= version):
         where = {f"{kind}_where": index.dialect_options[kind]["where"] for kind in ("sqlite", "postgresql")}
         Index(index.name, *(fresh.c[column.name] for column in index.columns), **where)
     return fresh
@@ -89,4 +98,4 @@ def _copy(column: Column[Any]) -> Column[Any]:
     return fresh
 
 
-_STEPS: Mapping[int, Callable[[Connection, int], None]] = {1: _create}
+_STEPS: Mapping[int, Callable[[Connection, int], None]] = {1: _create, 4: _touched}

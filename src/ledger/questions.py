@@ -212,13 +212,19 @@ def hour_text(at_ms: int) -> str:
     return f"{day_of(at_ms)}T{at_ms // _HOUR_MS % 24:02d}:00Z"
 
 
-def spans_of(connection: Connection, question: Question) -> list[tuple[int, int]]:
-    """The question's time in spans, for one query each: progress can be told, and none takes for ever."""
+def ends_of(connection: Connection, question: Question) -> tuple[int, int] | None:
+    """When the first and the last call of its time were; None: there is none."""
     times = [CALLS.c.at_ms >= question.since_ms, CALLS.c.at_ms < question.until_ms]
     first = connection.execute(select(func.min(CALLS.c.at_ms)).where(*times)).scalar()
     last = connection.execute(select(func.max(CALLS.c.at_ms)).where(*times)).scalar()
-    if first is None or last is None:
+    return (first, last) if first is not None and last is not None else None
+
+
+def spans_of(connection: Connection, question: Question) -> list[tuple[int, int]]:
+    """The question's time in spans, for one query each: progress can be told, and none takes for ever."""
+    if (ends := ends_of(connection, question)) is None:
         return []
+    first, last = ends
     days = (last - first) // DAY_MS + 1
     width = -(-days // _MOST_SPANS) * DAY_MS
     return [(at, min(at + width, last + 1)) for at in range(first, last + 1, width)]

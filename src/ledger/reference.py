@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, Text
 
 from ..core.pages import made_again
-from .tables import ATTEMPTS, CALLS, SCHEMA_VERSION, SOURCES, VERSION, since
+from .tables import ATTEMPTS, CALLS, SCHEMA_VERSION, SOURCES, TOUCHED, VERSION, since
 
 BEGIN, END = "<!-- tables: made by ./dev docs -->\n", "<!-- end of tables -->\n"
 _KINDS = {
@@ -25,6 +25,7 @@ _ABOUT = {
     CALLS: "a row for each call",
     ATTEMPTS: "a row for each attempt of a call",
     SOURCES: "how far each broker's journal is taken",
+    TOUCHED: "which days are not what they were, for whoever keeps their sums",
     SCHEMA_VERSION: "which versions of the schema this database has had",
 }
 

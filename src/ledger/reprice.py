@@ -18,9 +18,9 @@ from ..core.record import Attempt, Saved
 from ..core.usage import Usage
 from ..policy.prices import cost_of
 from ..records.pricing import cost_of_attempt, total_of
-from .database import Ledger
+from .database import REPRICE, Ledger
 from .questions import Question, behind
-from .rows import cost_columns
+from .rows import cost_columns, day_of
 from .spend import Heard
 from .tables import ATTEMPTS, CALLS
 
@@ -100,6 +100,8 @@ def reprice(
             if not calls:
                 return result
             _reprice(connection, calls, book, result, writes=writes)
+            if writes:
+                ledger.touch(connection, {day_of(call.at_ms) for call in calls}, REPRICE)
         after = (calls[-1].at_ms, calls[-1].request_id)
         result.calls += len(calls)
         if heard is not None:

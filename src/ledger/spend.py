@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, case, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, case, func, select
 
 from .database import Ledger
+from .days import Days, days_of
 from .questions import IS_HIT, TRIED, WITH_ATTEMPTS, Question, spans_of
 from .tables import ATTEMPTS, CALLS
 
@@ -98,17 +99,25 @@ def spend(
 
 
 def figures(
-    ledger: Ledger, question: Question, *, failovers: bool = False, heard: Heard | None = None
+    ledger: Ledger,
+    question: Question,
+    *,
+    failovers: bool = False,
+    heard: Heard | None = None,
+    days: Days | None = None,
 ) -> Figures:
+    """`days`: what is known of whole days from before, and is kept for the next time."""
     each = failovers or question.needs_attempts
     columns = _each_attempt(failovers) if each else _each_call()
-    return _gathered(ledger, question, columns, WITH_ATTEMPTS if each else CALLS, heard)
+    return _gathered(ledger, question, columns, WITH_ATTEMPTS if each else CALLS, heard, days)
 
 
-def in_vain(ledger: Ledger, question: Question, *, heard: Heard | None = None) -> Spend:
+def in_vain(
+    ledger: Ledger, question: Question, *, heard: Heard | None = None, days: Days | None = None
+) -> Spend:
     """What attempts in vain and hedges cost, and nothing else: as `spend` has it with `failovers`, but for
     less work, since they are few."""
-    return _gathered(ledger, question, _failovers(), TRIED, heard).spend(question)
+    return _gathered(ledger, question, _failovers(), TRIED, heard, days).spend(question)
 
 
 def _gathered(
@@ -117,23 +126,44 @@ def _gathered(
     columns: Mapping[str, ColumnElement[Any]],
     source: FromClause,
     heard: Heard | None,
+    days: Days | None,
 ) -> Figures:
     result = Figures(tuple(columns))
-    groups = question.groups()
     with ledger.reading() as connection:
-        spans = spans_of(connection, question)
+        spans = spans_of(connection, question) if days is None else days_of(connection, question)
+        known = days.known(connection, question, result.names) if days is not None else None
         for number, span in enumerate(spans):
-            query = select(*groups, *columns.values()).select_from(source)
-            query = query.where(*question.conditions(span)).group_by(*groups)
-            if source is TRIED:
-                query = query.where(*_vain_of(span))
-            for row in connection.execute(query):
-                told = [int(value or 0) for value in row[len(groups) :]]
-                if groups or any(told):  # also attempts in vain of calls that others answered
-                    result.add(question.key(row), told)
-            if heard is not None:
+            found = known.get(span) if known is not None else None
+            is_new = found is None
+            if found is None:
+                found = _of_span(connection, question, columns, source, span)
+                if known is not None:
+                    known.keep(span, found)
+            for key, numbers in found.items():
+                result.add(key, numbers)
+            if heard is not None and is_new:  # whoever loses patience has got on by then
                 heard(number + 1, len(spans))
     return result
+
+
+def _of_span(
+    connection: Connection,
+    question: Question,
+    columns: Mapping[str, ColumnElement[Any]],
+    source: FromClause,
+    span: tuple[int, int],
+) -> dict[tuple[str, ...], list[int]]:
+    groups = question.groups()
+    query = select(*groups, *columns.values()).select_from(source)
+    query = query.where(*question.conditions(span)).group_by(*groups)
+    if source is TRIED:
+        query = query.where(*_vain_of(span))
+    found = {}
+    for row in connection.execute(query):
+        told = [int(value or 0) for value in row[len(groups) :]]
+        if groups or any(told):  # also attempts in vain of calls that others answered
+            found[question.key(row)] = told
+    return found
 
 
 def _vain_of(span: tuple[int, int]) -> list[ColumnElement[bool]]:

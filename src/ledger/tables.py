@@ -24,7 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from ..core.outcomes import LOST
 
-VERSION = 3  # of the schema
+VERSION = 4  # of the schema
 METADATA = MetaData()
 
 # Tokens and what else is counted: disjoint, but for the parts that the record's contract names.
@@ -204,13 +204,26 @@ SCHEMA_VERSION = Table(
     _column("applied_ms", BigInteger, "since when this database has it: unix time in ms"),
 )
 
+# Whoever keeps the sums of a day sees by it that they are not what they were. A row for each that writes:
+# brokers do not wait for one another there.
+TOUCHED = Table(
+    "touched",
+    METADATA,
+    _column("day", Text, "a UTC day", since=4, key=True),
+    _column("source", Text, "who wrote: of `sources`, or `reprice` or `expiry`", since=4, key=True),
+    _column("times", BigInteger, "how often calls of that day were written, changed or deleted", since=4),
+)
+
 PARTITIONED = (CALLS, ATTEMPTS)  # in PostgreSQL: by month of `at_ms`
 Index("calls_at", CALLS.c.at_ms)
 Index("attempts_at", ATTEMPTS.c.at_ms)
 _lost = CALLS.c.outcome == literal_column(f"'{LOST}'")
+# Few are in vain, and whoever asks for them reads no others.
+_vain = ~ATTEMPTS.c.answered
+Index("attempts_vain", ATTEMPTS.c.at_ms, sqlite_where=_vain, postgresql_where=_vain, info={"since": 4})
 Index("calls_lost", CALLS.c.at_ms, CALLS.c.request_id, sqlite_where=_lost, postgresql_where=_lost)
 
 
-def since(column: Column[Any]) -> int:
+def since(what: Column[Any] | Index) -> int:
     """The version of the schema that brought it."""
-    return int(column.info["since"])
+    return int(what.info.get("since", 1))

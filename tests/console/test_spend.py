@@ -34,9 +34,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return made
 
 
-def asked(url: str, target: str, now_s: float = NOW_S) -> tuple[int, str, str]:
+def pages_of(url: str) -> Pages:
+    return Pages(Sources(Settings(folder=".", admin="127.0.0.1:1", ledger=url)))
+
+
+def asked(url: str, target: str, now_s: float = NOW_S, pages: Pages | None = None) -> tuple[int, str, str]:
     """What the page says: (status, content type, text)."""
-    pages = Pages(Sources(Settings(folder=".", admin="127.0.0.1:1", ledger=url)))
+    pages = pages or pages_of(url)
     words = urlsplit(target)
     path = words.path.removeprefix("/console")
     status, kind, body = pages.answer(Asked(path, dict(parse_qsl(words.query)), "anna", now_s))
@@ -184,6 +188,14 @@ def test_nothing_and_nonsense(url: str) -> None:
 
 
 def test_who_waits_does_not_wait_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, wanted = asked(url, "/console/spend")
     monkeypatch.setattr("modelbroker.console.spend.PATIENCE_S", -1.0)
     status, _, page = asked(url, "/console/spend")
-    assert status == 503 and "choose fewer days" in page
+    assert status == 503 and "this page asks again, and goes on from there" in page
+    assert 'data-every="5"' in page
+    # Each time it gets a day further.
+    pages, told = pages_of(url), []
+    while not told or told[-1][0] == 503:
+        told.append(asked(url, "/console/spend", pages=pages))
+        assert len(told) < 30
+    assert len(told) > 3 and told[-1] == (200, "text/html; charset=utf-8", wanted)
