@@ -19,6 +19,7 @@ from .asked import Asked, Page
 from .charts import meter
 from .choice import PATH as SPEND
 from .choice import filter_pairs
+from .lending import lender_of
 from .sources import Sources
 from .words import exact, lasting, moment, money, percent, plural
 
@@ -79,7 +80,7 @@ class Account:
 def told(answer: Mapping[str, Any], query: Mapping[str, str], now_s: float) -> dict[str, Any]:
     """What the template shows."""
     accounts = sorted(
-        (account_of(row, now_s) for row in answer["budgets"]),
+        (account_of(row, now_s, lender_of(row, answer["budgets"])) for row in answer["budgets"]),
         key=lambda one: (-one.share, one.budget, one.limit, one.scope),
     )
     budget, words, state = query.get("budget", ""), query.get("q", "").strip(), query.get("state", "all")
@@ -115,11 +116,12 @@ def told(answer: Mapping[str, Any], query: Mapping[str, str], now_s: float) -> d
     }
 
 
-def account_of(row: Row, now_s: float) -> Account:
+def account_of(row: Row, now_s: float, lender: str = "") -> Account:
+    """`lender`: the budget from whose rest it borrows where its own does not do."""
     unit, limit = row["unit"], row["limit"]
     used = row["spent"] + row["reserved"]
     share = used / limit if limit else 1.0
-    state, said = _state(row, used)
+    state, said = _state(row, used, lender)
     return Account(
         budget=row["budget"],
         kind="rate limit" if row["kind"] == "rate_limit" else "budget",
@@ -215,12 +217,12 @@ def _is_at(step: Mapping[str, Any], used: int, limit: int) -> bool:
     return used >= limit * round(step["percent"] * 10_000) // 1_000_000 and used > 0
 
 
-def _state(row: Row, used: int) -> tuple[str, str]:
+def _state(row: Row, used: int, lender: str) -> tuple[str, str]:
     """How it stands: the gravest of what was reached."""
     reached = [step for step in row["at"] if _is_at(step, used, row["limit"])]
     kinds = {step["do"] for step in reached}
     if DENY in kinds or (row["denies_at"] is not None and used >= row["denies_at"] > 0):
-        return "bad", "used up: calls are denied"
+        return ("warn", f"used up: {lender} lends") if lender else ("bad", "used up: calls are denied")
     if used >= row["limit"]:
         return "warn", "over its limit, which denies nothing"
     if DEGRADE in kinds:

@@ -9,6 +9,7 @@ import msgspec
 
 from ..core.trials import beside, is_made
 from ..revisions.fleet import Told, drift
+from .lending import is_spent, lender_of
 from .not_well import not_well
 from .story import pool_href
 from .telling import member_words, secret_words
@@ -111,18 +112,18 @@ def used_share(row: Tree) -> float:
 def _budgets(budgets: Tree, now_s: float) -> Iterator[Trouble]:
     rows = [(used_share(row), row) for row in budgets.get("budgets", ())]
     for share, row in sorted(rows, key=lambda one: -one[0]):
-        denies_at = row["denies_at"]
-        used = row["spent"] + row["reserved"]
-        is_spent = denies_at is not None and used >= denies_at
+        lender = lender_of(row, budgets["budgets"]) if is_spent(row) else ""
+        denies = is_spent(row) and not lender
         # A rate limit that is nearly reached does what it is there for.
-        if share < WARN_AT or (row["kind"] == "rate_limit" and not is_spent):
+        if share < WARN_AT or (row["kind"] == "rate_limit" and not is_spent(row)):
             continue
         name = "Rate limit" if row["kind"] == "rate_limit" else "Budget"
         whose = f" of {row['scope']}" if row["scope"] else ""
         said = f"{percent(share)} of it used or reserved"
-        said += ": calls are denied" if is_spent else "" if denies_at is not None else "; it denies nothing"
+        said += f"; it borrows from {lender}" if lender else ": calls are denied" if denies else ""
+        said += "; it denies nothing" if row["denies_at"] is None else ""
         said += f"; it begins anew in {lasting(row['resets_s'] - now_s)}" if row["resets_s"] else ""
-        yield Trouble(_BAD if is_spent else _WARN, f"{name} {row['budget']}{whose}", said, "/console/budgets")
+        yield Trouble(_BAD if denies else _WARN, f"{name} {row['budget']}{whose}", said, "/console/budgets")
     if budgets.get("kept") not in (None, "here", "redis"):
         said = "Redis is away: this broker counts alone"
         yield Trouble(_WARN, "Budgets", said, "/console/budgets")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from modelbroker.budgets.keeper import shown_row
 from modelbroker.console.asked import Asked
 from modelbroker.console.budgets import AT_A_TIME, account_of, forecast, scope_of, spend_url, told
+from modelbroker.console.lending import lender_of
 from modelbroker.console.pages import environment
 from modelbroker.core.budgets import CALLS, CONCURRENCY, NANO_DOLLARS, Budget, Span, Step, Window
 from modelbroker.core.catalog import Condition, Op
@@ -68,6 +69,25 @@ def test_states(spent: int, reserved: int, state: str, said: str, reached: int) 
         "degrade to cheap at 90 %",
         "deny at 100 %",
     ]
+
+
+def test_what_is_used_up_denies_nothing_while_its_lender_has_room() -> None:
+    company = {"name": "company", "limit": 100 * DOLLAR, "steps": STEPS[2:]}
+    team = {"lender": "company", "scope": "team=a"}
+
+    def said(spent: int, lent: int) -> tuple[str, str, str]:
+        shown = told(answer(row(spent * DOLLAR, **team), row(lent * DOLLAR, **company)), {}, NOON_S)
+        one = next(one for one in shown["accounts"] if one.budget == "daily")
+        return one.state, one.said, one.borrows
+
+    assert said(13, 99) == ("warn", "used up: company lends", "company")
+    assert said(13, 100) == ("bad", "used up: calls are denied", "company")
+    assert said(9, 100) == ("warn", "calls go to cheap", "company")
+    # Lenders may borrow themselves, and a circle is nobody's rest.
+    rows = [row(13 * DOLLAR, **team), row(100 * DOLLAR, lender="bank", **company), row(0, name="bank")]
+    assert lender_of(rows[0], rows) == "bank" and lender_of(rows[2], rows) == ""
+    rows[2] = row(10 * DOLLAR, name="bank", lender="company")
+    assert lender_of(rows[0], rows) == ""
 
 
 def test_without_deny_it_denies_nothing() -> None:

@@ -144,6 +144,15 @@ def test_of_many_pools_the_worst_are_told_and_the_others_counted() -> None:
     assert len(found) == 7 and found[-1] == ("warn", "4 more pools", "are not well")
 
 
+def test_a_budget_that_borrows_denies_nothing_while_there_is_a_rest() -> None:
+    team = row(spent=130, borrows_from="company", resets_s=None)
+    company = row(budget="company", spent=40, scope="")
+    said = "130 % of it used or reserved; it borrows from company"
+    assert told([team, company]) == [("warn", "Budget month of team=search", said)]
+    spent = {**company, "spent": 100}
+    assert [one[0] for one in told([team, spent])] == ["bad", "bad"]
+
+
 @pytest.mark.parametrize(
     ("account", "said"),
     [
