@@ -36,7 +36,8 @@
     const focus = main().contains(document.activeElement) ? document.activeElement.href : "";
     main().replaceWith(fresh);
     if (focus) [...main().querySelectorAll("a")].find((one) => one.href === focus)?.focus({ preventScroll: true });
-    [...main().querySelectorAll(".scroll, .plot")].forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
+    newest();
+    [...main().querySelectorAll(".scroll, .plot")].forEach((one, at) => { one.scrollLeft = scrolled[at] ?? one.scrollLeft; });
   };
 
   const again = async () => {
