@@ -94,7 +94,7 @@ def _issuers(old: Catalog, new: Catalog) -> Iterator[Change]:
         callers = (new if pair.new is not None else old).callers
         concerned = frozenset(one.name for one in callers if one.token and one.token.issuer == pair.name)
         known = pair.old is not None and pair.new is not None
-        what = tuple(differences(pair.old, pair.new)) if known else (pair.either.issuer,)
+        what = tuple(differences(pair.old, pair.new)) if known else (value_of("issuer", pair.either.issuer),)
         yield Change("issuers", pair.name, pair.kind, what, concerned)
 
 
@@ -143,7 +143,7 @@ def _to(rule: Rule) -> str:
     if rule.deny is None:
         return f"pool {rule.pool}"
     says_its_name = rule.deny == f"rule {rule.name} does not allow this call"  # where it says nothing else
-    return "refused" if says_its_name else f"refused ({rule.deny})"
+    return "refused" if says_its_name else f"refused ({value_of('deny', rule.deny)})"
 
 
 def _pools(old: Catalog, new: Catalog) -> Iterator[Change]:
@@ -250,7 +250,8 @@ def _providers(old: Catalog, new: Catalog) -> Iterator[Change]:
             what = tuple(differences(pair.old, pair.new))
         else:
             one = pair.either
-            what = (f"{', '.join(one.dialects)} at {one.base_url or 'no address yet'}",)
+            at = value_of("base_url", one.base_url) if one.base_url else "no address yet"
+            what = (f"{', '.join(one.dialects)} at {at}",)
         yield Change("providers", pair.name, pair.kind, what, concerned)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeGuard
 
-from .written import listing, name_of, value_of
+from .written import header, headers_of, listing, name_of, value_of
 
 ARROW = " → "
 # Longer values are told by what went and came, or not at all.
@@ -30,12 +30,29 @@ def _difference(at: str, name: str, before: object, now: object) -> Iterator[str
     if is_dataclass(before) and is_dataclass(now) and type(before) is type(now):
         said = list(differences(before, now, at=f"{where}."))
         yield from said or [f"{where} changed"]
+    elif name == "headers":
+        yield from _of_headers(where, headers_of(before), headers_of(now))
     elif isinstance(before, Mapping) and isinstance(now, Mapping):
         yield from _of_mappings(where, before, now)
     elif _is_a_set(before) and _is_a_set(now) and set(before) != set(now):
         yield from _of_sets(where, name, before, now)
     else:
-        yield f"{where}: {_short(name, before)}{ARROW}{_short(name, now)}"
+        yield _became(where, _short(name, before), _short(name, now))
+
+
+def _became(where: str, before: str, now: str) -> str:
+    """Values that are read alike are no other ones for who reads them: what is hidden is."""
+    return f"{where}: {before}{ARROW}{now}" if before != now else f"{where} changed: {now}"
+
+
+def _of_headers(where: str, before: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
+    for name in sorted({*before, *now}):
+        if name not in before:
+            yield f"{where}: {name} is new: {header(now[name])}"
+        elif name not in now:
+            yield f"{where}: {name} goes"
+        elif before[name] != now[name]:
+            yield _became(f"{where}.{name}", header(before[name]), header(now[name]))
 
 
 def _of_mappings(where: str, before: Mapping[object, object], now: Mapping[object, object]) -> Iterator[str]:
@@ -45,7 +62,7 @@ def _of_mappings(where: str, before: Mapping[object, object], now: Mapping[objec
         elif key not in now:
             yield f"{where}: {key} goes (was {_short(str(key), before[key])})"
         elif before[key] != now[key]:
-            yield f"{where}.{key}: {_short(str(key), before[key])}{ARROW}{_short(str(key), now[key])}"
+            yield _became(f"{where}.{key}", _short(str(key), before[key]), _short(str(key), now[key]))
 
 
 def _is_a_set(value: object) -> TypeGuard[Words]:

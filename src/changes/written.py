@@ -9,6 +9,9 @@ from enum import Enum
 from ..core.budgets import CONCURRENCY, NANO_DOLLARS, Step, Window
 from ..core.catalog import Condition, Op, SecretRef
 from ..core.prices import dollars, percent
+from .hiding import is_secret, without_secrets
+
+HIDDEN = "(hidden)"
 
 _TIMES_MS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 _SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "bytes"))
@@ -40,15 +43,40 @@ def value_of(field: str, value: object) -> str:
     if isinstance(value, Window):
         return value.written or "none"
     if isinstance(value, SecretRef):
-        return str(value)
+        return f"sha256:{HIDDEN}" if value.kind == "sha256" else str(value)
     if isinstance(value, Enum):
         return value.name.lower()
     if isinstance(value, str):
-        return value or "not set"
+        return text_of(field, value)
     return _several(field, value)
 
 
+def text_of(field: str, value: str) -> str:
+    """Without what nobody should read."""
+    if not value:
+        return "not set"
+    return HIDDEN if is_secret(field) else without_secrets(value, _hide)
+
+
+def headers_of(value: object) -> Mapping[str, object]:
+    """Name → value of what stands as `headers`."""
+    return value if isinstance(value, Mapping) else dict(value)  # type: ignore[call-overload]
+
+
+def header(value: object) -> str:
+    """What a header says: a reference can be read, all else may be a secret."""
+    return value_of("header", value) if isinstance(value, SecretRef) else HIDDEN
+
+
+def _hide(_: str) -> str:
+    return HIDDEN
+
+
 def _several(field: str, value: object) -> str:
+    if field == "headers":
+        return (
+            ", ".join(f"{name}: {header(one)}" for name, one in sorted(headers_of(value).items())) or "none"
+        )
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {value_of(str(key), one)}" for key, one in sorted(value.items())) or "none"
     if is_dataclass(value):

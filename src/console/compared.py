@@ -7,7 +7,6 @@ asks; what was found is kept, a bounded number of each.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -22,13 +21,12 @@ from ..core.errors import Misconfigured
 from ..revisions.compiled import compiled
 from ..revisions.kept import Live, Revisions
 from ..settings import Loaded, SettingsError
-from .texts import MOST_LINES, Line, lines_between, shown, without_users
+from .texts import MOST_LINES, Line, lines_between, shown
 
 log = logging.getLogger("modelbroker.console")
 
 _CATALOGS, _PAIRS = 3, 64
 MOST_CHANGES = 200
-_HEADERS = re.compile(r"^((?:.*\.)?headers)(?:: |\.)")
 
 
 class Said(NamedTuple):
@@ -75,17 +73,10 @@ def _said(change: Change) -> Said:
     whom = whom_of(change)
     names = sorted(change.whom) if not change.everybody else []
     sign = {ADDED: "+", REMOVED: "−"}.get(change.kind, "~")
-    what = tuple(_safe(plain(line)) for line in change.what)
+    what = tuple(plain(line) for line in change.what)
     name = "" if is_one(change) else plain(change.name)
     everyone = plain(", ".join(names[:200])) if len(names) > 5 else ""
     return Said(name, sign, change.kind, what, plain(whom), everyone)
-
-
-def _safe(line: str) -> str:
-    """Values of headers, and users in URLs, may be what nobody should read."""
-    if (found := _HEADERS.match(line)) is not None:
-        return f"{found[1]} changed"
-    return without_users(line)
 
 
 class Desk:

@@ -10,22 +10,22 @@ import difflib
 import hmac
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
+from ..changes.hiding import Hide, are_secrets, is_secret, without_secrets
+
 MOST_LINES = 1_500  # of a diff
 _MOST_BETWEEN = 6_000  # lines of one file that are compared line by line
 _AROUND = 3
-_SECRETS = r"(?:authorization|cookie|passwo?r?d|secret|token|api[-_ ]?key|access[-_ ]?key|private[-_ ]?key)"
-_SECRET_KEY = re.compile(rf"(?i)(?:.*[-_])?{_SECRETS}|sha256")
 _COMMENT = re.compile(r"(?m)(^|\s)#.*$")
-_IN_COMMENT = re.compile(rf"(?i)({_SECRETS}['\"]?\s*[:=]\s*|(?:bearer|basic)\s+)(\S.*)")
-_USER_INFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]+)@")
+_IN_COMMENT = re.compile(r"(\s*#[\s#]*)((?:- )*)(?:(['\"]?)([\w.-]+)\3\s*:(?:\s+|$))?(.*)")
+_LITERAL = re.compile("value|plain|text|literal|inline|default|content|data|raw|string", re.IGNORECASE)
+_NUMBER = re.compile(r"[\d._]*\s*(?:#.*)?")
+_LEAST_SEEN = 12  # characters of a secret that is looked for wherever else it stands
 _KEY = os.urandom(32)  # of this process: from a mark nobody learns what it stands for
-
-Hide = Callable[[str], str]
 
 
 class Line(NamedTuple):
@@ -41,79 +41,164 @@ def hidden(value: str) -> str:
 
 
 def shown(text: str, hide: Hide = hidden) -> str:
-    """A file's text without values of headers, of keys that name a secret, and users in URLs."""
+    """A file's text without values of headers, of names that promise a secret, and other secrets."""
+    text = text.removeprefix("\ufeff")  # which libyaml does not count
     try:
-        spans = list(_secret_spans(text))
-    except yaml.YAMLError:
+        found = sorted(_masks(text, hide))
+    except (yaml.YAMLError, RecursionError):
         return f"# it is no YAML, and not shown {hide(text)}"
     parts, at = [], 0
-    for start, end in spans:
-        value = text[start:end]
-        whole = value.rstrip()
-        if at <= start and whole:
-            parts += [text[at:start], hide(whole)]
-            at = start + len(whole)
+    for start, end, instead, _ in found:
+        if at <= start:
+            parts += [text[at:start], instead]
+            at = end
     parts.append(text[at:])
-    said = without_users("".join(parts), hide)
-    return _COMMENT.sub(lambda one: _IN_COMMENT.sub(lambda it: it[1] + hide(it[2]), one[0]), said)
+    said = _without_in_comments("".join(parts), hide)
+    return _without_values(said, {value for *_, value in found if _is_rare(value)}, hide)
 
 
-def without_users(text: str, hide: Hide = hidden) -> str:
-    """Without who logs in at a URL, and by which password."""
-    return _USER_INFO.sub(lambda one: f"{one[1]}{hide(one[2])}@", text)
+def _is_rare(value: str) -> bool:
+    """Would nobody write it, but for this one?"""
+    return len(value) >= _LEAST_SEEN and value.isprintable() and re.search(r"\d", value) is not None
 
 
-def _secret_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where values stand that are not shown: (start, end) in characters. YAMLError."""
-    # Of each collection that is open: is it a mapping, is all in it hidden, and the key that a value has.
-    stack: list[list[Any]] = []
+def _without_values(text: str, values: set[str], hide: Hide) -> str:
+    """What is hidden at one place is hidden wherever it stands. One look, however many there are."""
+    by_begin: dict[str, list[str]] = {}
+    for value in sorted(values, key=len, reverse=True):
+        by_begin.setdefault(value[:_LEAST_SEEN], []).append(value)
+    parts, at = [], 0
+    for place in range(len(text) if by_begin else 0):
+        if place >= at and (known := by_begin.get(text[place : place + _LEAST_SEEN])) is not None:
+            for value in known:
+                if text.startswith(value, place):
+                    parts += [text[at:place], hide(value)]
+                    at = place + len(value)
+                    break
+    return "".join([*parts, text[at:]])
+
+
+def _masks(text: str, hide: Hide) -> Iterator[tuple[int, int, str, str]]:
+    """What is not shown: (start, end, what stands there instead, what it means). YAMLError."""
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for event in yaml.parse(text, loader):
-        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            is_mapping = isinstance(event, yaml.MappingStartEvent)
-            stack.append([is_mapping, _is_hidden(stack, is_mapping), None])
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-            stack.pop()
-            _valued(stack)
-        elif isinstance(event, yaml.ScalarEvent):
-            if stack and stack[-1][0] and stack[-1][2] is None:
-                stack[-1][2] = event.value
-                continue
-            key = str(stack[-1][2] or "") if stack else ""
-            is_named = stack and (stack[-1][1] or _SECRET_KEY.fullmatch(key) or _is_of_headers(stack))
-            if is_named or _USER_INFO.search(event.value):  # as it is meant, however it is written
-                yield _at(event.start_mark), _at(event.end_mark)
-            _valued(stack)
-        elif isinstance(event, yaml.AliasEvent):
-            if stack and stack[-1][0] and stack[-1][2] is None:
-                stack[-1][2] = ""
-            else:
-                _valued(stack)
+    seen: dict[int, Any] = {}  # nodes, by whom they are: an alias is the node that it stands for
+    secret: set[int] = set()
+    for document in yaml.compose_all(text, loader):
+        _look(document, seen, secret)
+    for node in seen.values():
+        if not isinstance(node, yaml.ScalarNode):
+            continue
+        start, end = node.start_mark.index, node.end_mark.index
+        written = text[start:end].rstrip()
+        end = start + len(written)
+        if id(node) in secret:
+            if written:
+                yield start, end, hide(written), node.value
+        elif (masked := without_secrets(node.value, hide)) != node.value:
+            quote = written[:1] if node.style in ("'", '"') else ""
+            is_plain = written == f"{quote}{node.value}{quote}"
+            yield start, end, f"{quote}{masked}{quote}" if is_plain else hide(written), ""
 
 
-def _at(mark: Any) -> int:
-    return int(mark.index)
+def _look(root: Any, seen: dict[int, Any], secret: set[int]) -> None:
+    """All nodes below `root`: an anchor's node is a secret if any of its aliases is."""
+    waiting = [(root, _Place())]
+    looked: set[tuple[int, _Place]] = set()
+    while waiting:
+        node, place = waiting.pop()
+        if node is None or (id(node), place) in looked:
+            continue
+        looked.add((id(node), place))
+        seen[id(node)] = node
+        if isinstance(node, yaml.ScalarNode):
+            if place.hides or (node.tag.startswith("!") and is_secret(node.tag)):
+                secret.add(id(node))
+        elif isinstance(node, yaml.SequenceNode):
+            for one in node.value:
+                hides = place.hides or (isinstance(one, yaml.ScalarNode) and are_secrets(place.name))
+                waiting.append((one, place._replace(hides=hides)))
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = key.value if isinstance(key, yaml.ScalarNode) else ""
+                waiting += ((key, _Place()), (value, _inner(place, name, value)))
 
 
-def _valued(stack: list[list[Any]]) -> None:
-    if stack:
-        stack[-1][2] = None
+class _Place(NamedTuple):
+    """Where a node stands: the name that it has in its mapping, is all in it hidden, is it of the facts."""
+
+    name: str = ""
+    hides: bool = False
+    is_of_facts: bool = False
 
 
-def _is_hidden(stack: list[list[Any]], is_mapping: bool) -> bool:
-    """Is all in the collection that begins here hidden? A mapping in the place of a secret refers to it, and
-    says where it is."""
-    if not stack:
-        return False
-    if is_mapping:
-        return _is_of_headers(stack)
-    return stack[-1][1] or _is_of_headers(stack) or _SECRET_KEY.fullmatch(str(stack[-1][2] or "")) is not None
+def _inner(place: _Place, name: str, value: Any) -> _Place:
+    is_of_facts = place.is_of_facts or (name == "facts" and not place.name)
+    if name == "<<":  # as if it stood here
+        return place
+    if isinstance(value, yaml.MappingNode):
+        # One in the place of a secret refers to it, and says where it is.
+        hides = name == "headers" and not is_of_facts  # of facts they are names
+        return _Place("secret" if place.hides else name, hides, is_of_facts)
+    is_literal = is_secret(place.name) and _LITERAL.fullmatch(name) is not None
+    is_one = isinstance(value, yaml.ScalarNode) and _is_one(name, value.value)
+    hides = place.hides or is_literal or is_secret(name) or is_one or (name == "headers" and not is_of_facts)
+    return _Place(name, hides, is_of_facts)
 
 
-def _is_of_headers(stack: list[list[Any]]) -> bool:
-    if not (stack[-1][0] and stack[-1][2] == "headers"):
-        return False
-    return not any(one[2] == "facts" for one in stack)  # there they are names
+def _is_one(name: str, value: str) -> bool:
+    """Is this value a secret, by its name? A number of tokens is none."""
+    return is_secret(name) or (are_secrets(name) and not _NUMBER.fullmatch(value))
+
+
+class _Below(NamedTuple):
+    """Lines of a comment are below this one: one that names secrets. `has_names`: of those of headers alone
+    the values are hidden; `may_come`: its value may be on the next line; `is_list`: its items are, alone."""
+
+    indent: int
+    has_names: bool
+    may_come: bool
+    is_list: bool
+
+    def hides(self, indent: int, name: str, is_item: bool) -> bool:
+        if self.is_list:
+            return not name and (is_item or indent > self.indent)
+        return indent > self.indent or (self.may_come and not name)
+
+
+def _without_in_comments(text: str, hide: Hide) -> str:
+    """Lines that were commented out are as those that were not: below `headers`, and below a name that
+    promises a secret, too."""
+    lines: list[str] = []
+    below: _Below | None = None
+    for line in text.split("\n"):
+        found = _IN_COMMENT.match(line)
+        if found is None:
+            below = None
+            lines.append(_COMMENT.sub(lambda one: _of_comment(one[0], hide), line))
+            continue
+        indent, name = found.end(2), found[4] or ""
+        if below is not None and below.hides(indent, name, bool(found[2])):
+            start = found.start(5) if below.has_names and name else found.end(2)
+            lines.append(line[:start] + (hide(line[start:]) if line[start:] else ""))
+            continue
+        may_come = found[5][:1] in ("", "|", ">", "&", "!")
+        is_list = not is_secret(name) and name != "headers"
+        below = _Below(indent, name == "headers", may_come, is_list) if _names_secrets(name) else None
+        lines.append(_of_comment(line, hide))
+    return "\n".join(lines)
+
+
+def _names_secrets(name: str) -> bool:
+    return name == "headers" or are_secrets(name)
+
+
+def _of_comment(line: str, hide: Hide) -> str:
+    found = _IN_COMMENT.match(line)
+    if found is not None and found[5]:
+        name = found[4] or ""
+        if name == "headers" or _is_one(name, found[5]):
+            return line[: found.start(5)] + hide(found[5])
+    return without_secrets(line, hide)
 
 
 def lines_between(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Line]:

@@ -162,3 +162,18 @@ def test_only_new_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "warning" not in run(capsys, "gate", old, new)[1]
     out = run(capsys, "gate", write(tmp_path / "none.yaml"), new, "--format", "markdown")[1]
     assert "no call gets to rule-2" in out
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "json"])
+def test_no_secret_is_printed_that_the_console_would_hide(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    provider = {**PROVIDERS[0], "headers": {"x-tenant": "S3CRET-old", "x-gone": "S3CRET-gone"}}
+    old = write(tmp_path / "old.yaml", providers=[provider, *PROVIDERS[1:]])
+    provider["headers"] = {"x-tenant": "S3CRET-new", "x-come": "S3CRET-come"}
+    new = write(tmp_path / "new.yaml", providers=[provider, *PROVIDERS[1:]])
+    for command in ("diff", "gate"):
+        more = ("--no-envoy",) if command == "gate" else ()
+        _, out, err = run(capsys, command, old, new, "--format", form, *more)
+        assert "S3CRET" not in out + err
+        assert "headers" in out and "x-come" in out and "x-gone" in out and "hidden" in out

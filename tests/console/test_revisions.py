@@ -134,7 +134,7 @@ def test_two_in_words_for_whom_and_line_by_line(revisions: Revisions, pages: Pag
     said = at_last(pages, "/revisions/2", "In words")
     assert f"user: x → {HOSTILE}" in said
     assert "~ changed chat for alice" in said
-    assert "headers changed" in said and "S3CRET" not in said
+    assert "headers.x-org changed: (hidden)" in said and "S3CRET" not in said
     assert "- weight: 1" in said and "+ weight: 3" in said and "x-org: (hidden: " in said
     assert "<script>alert" not in pages.answer(Asked("/revisions/2", {}, "u", NOW_S))[2].decode()
     again = at_last(pages, "/revisions", "Nothing is different", a="1", b="3")
