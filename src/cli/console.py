@@ -207,7 +207,8 @@ class ConsoleKeeper(ChildKeeper[Settings]):
         return self._is_hung or self._wanted() != self._running
 
     def _is_stuck(self) -> bool:
-        return time.monotonic() - self._heard_s > _SILENT_S
+        # One that begins may take long for that, on a machine that has much to do.
+        return time.monotonic() - self._heard_s > (_SILENT_S if self._is_here else _PATIENCE_S)
 
     def _look_s(self) -> float:
         return BEAT_EVERY_S
