@@ -19,7 +19,7 @@ from .asked import Asked, Page
 from .charts import meter
 from .choice import PATH as SPEND
 from .choice import filter_pairs
-from .lending import lender_of
+from .lending import is_spent, lender_of
 from .sources import Sources
 from .words import exact, lasting, moment, money, percent, plural
 
@@ -221,7 +221,7 @@ def _state(row: Row, used: int, lender: str) -> tuple[str, str]:
     """How it stands: the gravest of what was reached."""
     reached = [step for step in row["at"] if _is_at(step, used, row["limit"])]
     kinds = {step["do"] for step in reached}
-    if DENY in kinds or (row["denies_at"] is not None and used >= row["denies_at"] > 0):
+    if DENY in kinds or is_spent(row):
         return ("warn", f"used up: {lender} lends") if lender else ("bad", "used up: calls are denied")
     if used >= row["limit"]:
         return "warn", "over its limit, which denies nothing"

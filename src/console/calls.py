@@ -89,9 +89,11 @@ def filters_of(query: Mapping[str, str]) -> Filters:
     if span and span not in SPANS_S:
         raise Missing(f"There is no span {span[:40]}: there are {', '.join(SPANS_S)}.")
     try:
-        at = datetime.fromisoformat(until).replace(tzinfo=UTC) if until else None
+        at = datetime.fromisoformat(until) if until else None
     except ValueError:
         raise Missing(f"{until[:40]} is no time: give e.g. 2026-11-30T14:00.") from None
+    if at is not None and at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
     return Filters(where, span, until, int(at.timestamp() * 1000) if at is not None else 0)
 
 

@@ -106,6 +106,8 @@ def choice_of(query: Mapping[str, str], now_s: float) -> Choice:
     for name in by:
         if name not in FILTERS:
             raise Missing(f"There is no {name[:50]} to group by: there are {', '.join(FILTERS)}.")
+    if len(by) > _MOST_BY:
+        raise Missing(f"This page groups by {_MOST_BY} at most: `modelbroker spend` does it by more.")
     measure = query.get("measure", "cost")
     if measure not in MEASURES:
         raise Missing(f"There is no measure {measure[:50]}: there are {', '.join(MEASURES)}.")
@@ -114,7 +116,7 @@ def choice_of(query: Mapping[str, str], now_s: float) -> Choice:
     if (added := query.get("dimension", "")) in FILTERS:  # by the form
         given[added] = query.get("value", "")
     where = tuple((name, given[name]) for name in FILTERS if name in given)
-    by = by[:_MOST_BY] or DEFAULT_BY
+    by = by or DEFAULT_BY
     return Choice(span_of(query, now_s), by, measure, where, query.get("compare") == "yes")
 
 

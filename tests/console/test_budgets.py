@@ -71,6 +71,11 @@ def test_states(spent: int, reserved: int, state: str, said: str, reached: int) 
     ]
 
 
+def test_a_budget_that_denies_from_nothing_on_is_used_up_before_any_call() -> None:
+    account = account_of(row(0, steps=(Step(0, "deny"),)), NOON_S)
+    assert (account.state, account.said) == ("bad", "used up: calls are denied")
+
+
 def test_what_is_used_up_denies_nothing_while_its_lender_has_room() -> None:
     company = {"name": "company", "limit": 100 * DOLLAR, "steps": STEPS[2:]}
     team = {"lender": "company", "scope": "team=a"}

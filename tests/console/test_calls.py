@@ -52,6 +52,8 @@ def test_a_filter_is_looked_for_in_a_day_and_everything_in_all_that_is_kept() ->
     assert filters_of({"pool": "tier", "span": "all"}).question(NOW_S).since_ms == 0
     until = filters_of({"span": "1h", "until": "2026-11-29T20:00"}).question(NOW_S)
     assert until.until_ms - until.since_ms == 3_600_000 and until.until_ms < NOW_S * 1000
+    elsewhere = filters_of({"span": "1h", "until": "2026-11-29T22:00+02:00"}).question(NOW_S)
+    assert elsewhere == until
     assert filters_of({"pool": ""}) == Filters({})  # as forms send what was left empty
 
 

@@ -85,7 +85,9 @@ def test_forms() -> None:
     assert read(base + "dimension=team&value=b").where == (("team", "b"),)
 
 
-@pytest.mark.parametrize("query", ["by=day", "by=<x>", "measure=errors", "by=team,nothing"])
+@pytest.mark.parametrize(
+    "query", ["by=day", "by=<x>", "measure=errors", "by=team,nothing", "by=team,pool,model"]
+)
 def test_what_there_is_not_is_said(query: str) -> None:
     with pytest.raises(Missing):
         read(f"/console/spend?{query}")
