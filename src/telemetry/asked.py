@@ -13,9 +13,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .texts import Nested, Object, Texts, name_of
+from .texts import TOO_DEEP, Nested, Object, Texts, name_of
 
 _DATA = "data:"
+# Parts that hold parts: an answer of a tool may hold a document that holds texts. Each is five of OTLP's messages,
+# and readers of protobuf give up at a hundred of those, with all that is in the same request.
+_DEEPEST = 4
 _MEDIA_NOTE = "[media"  # how redaction begins what it leaves of media
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text")
 _MEDIA = {
@@ -95,6 +98,7 @@ def _holds_data(url: str) -> bool:
 class _Reader:
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
+        self._depth = 0  # of the part in hand, in others
 
     # -- messages
 
@@ -149,7 +153,13 @@ class _Reader:
             return [text_part(value, self._texts)] if value else []
         given = value if isinstance(value, list) else [value]
         texts = ({"type": "text", "text": one} if isinstance(one, str) else one for one in given)
-        return [self._part(one) for one in texts if isinstance(one, dict)]
+        parts = [one for one in texts if isinstance(one, dict)]
+        if parts and self._depth == _DEEPEST:
+            return [text_part(TOO_DEEP, self._texts)]
+        self._depth += 1
+        told = [self._part(one) for one in parts]
+        self._depth -= 1
+        return told
 
     def _part(self, part: Mapping[str, Any]) -> Object:
         kind = name_of(part.get("type")) or "unknown"

@@ -14,7 +14,7 @@ MOST_NAME = 100  # characters of an id, a name, a role: no text of a call
 # A level of JSON is three of OTLP's messages, and readers of protobuf give up at a hundred of those.
 _DEEPEST = 12
 _MOST_INT = 2**63 - 1
-_TOO_DEEP = "[nested too deeply to be told]"
+TOO_DEEP = "[nested too deeply to be told]"
 # What OTLP has around a value, and around a key and its value, at most: tags and lengths.
 _AROUND, _AROUND_KEY = 12, 12
 
@@ -51,7 +51,7 @@ class Texts:
         try:
             text = json.dumps(value, ensure_ascii=False)
         except RecursionError:
-            return False, _TOO_DEEP
+            return False, TOO_DEEP
         return len(text) <= self._most and not _is_deeper(value, _DEEPEST), text
 
 

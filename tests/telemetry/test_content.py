@@ -511,6 +511,24 @@ def test_what_is_nested_too_deeply_is_told_as_text() -> None:
     assert argument(13) == json.dumps(nested(13))
 
 
+@pytest.mark.parametrize("kind", ["tool_result", "document", "search_result"])
+@pytest.mark.parametrize("depth", [3, 30, 3000])
+def test_parts_within_parts_are_told_as_deep_as_collectors_read(kind: str, depth: int) -> None:
+    """A collector gives up a whole request for one of them, and some say so as if it were to be tried again."""
+    content = '"innermost"'
+    for _ in range(depth):
+        inner = f'"content":{content}'
+        inner = f'"source":{{"type":"content",{inner}}}' if kind == "document" else inner
+        content = f'[{{"type":"{kind}",{inner}}}]'
+    body = f'{{"messages":[{{"role":"user","content":{content}}}]}}'.encode()
+    event = event_of(record(), sample(body, dialect="anthropic-messages"), {}, 1000)
+    if isinstance(event, str):
+        assert (depth, event) == (3000, "its request can't be read")
+        return
+    told = json.dumps(sent(event)["gen_ai.input.messages"])
+    assert ("innermost" in told, "nested too deeply" in told) == (depth == 3, depth > 3)
+
+
 # -- laws
 
 
