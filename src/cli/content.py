@@ -4,21 +4,22 @@ Since when each pool is named is kept in the state folder: nobody asked for what
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from prometheus_client import Counter, Gauge
 
-from ..core.catalog import Catalog
-from ..core.telemetry import Content
+from ..core.catalog import Catalog, Pool
+from ..core.trials import beside
 from ..journal.reports import FOLLOWING, OFF, Report
 from ..metrics import Up
 from ..secrets.box import SecretBox
-from ..telemetry.content import strangers_of
+from ..telemetry.content import STILL, Strangers, strangers_of
 from ..telemetry.places import places_of
 from ..telemetry.reports import ContentReport, ContentSettings
 from ..traffic.place import default_url
@@ -29,6 +30,7 @@ from .telemetry import collector_of
 log = logging.getLogger("modelbroker.telemetry")
 
 SINCE_NAME = "content.pools"  # in the state folder
+_OVERLAP_S = 60.0  # so long after an edit no call is decided by what was before it
 _UP = Up("modelbroker_content_up", "1 while a collector takes texts of calls")
 _BEHIND = Gauge("modelbroker_content_behind_bytes", "Of records whose texts are not with the collector yet")
 _CALLS = Counter(
@@ -61,13 +63,21 @@ def content_settings(
         **msgspec.structs.asdict(collector),
         folder="",
         pools=dict.fromkeys(otlp.content.pools, 0.0),
-        strangers=strangers_of(catalog.pools, otlp.content.pools),
+        strangers={},
         most_chars=otlp.content.most_chars,
         url=capture.url,
         keys=capture.keys,
         places=places_of(catalog.providers.values()),
     )
     return made, ""
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool whose texts are asked for, since `since_s` (unix time). `strangers` of it and of those that the
+    broker made beside it."""
+
+    since_s: float
+    strangers: Strangers = {}
 
 
 class ContentKeeper(FollowerKeeper[ContentSettings]):
@@ -80,16 +90,27 @@ class ContentKeeper(FollowerKeeper[ContentSettings]):
 
     def configured(self, catalog: Catalog, settings: ContentSettings | None, why: str) -> None:
         otlp = catalog.telemetry.otlp
-        self._name(otlp.content if otlp is not None else None)
+        self._name(catalog.pools, otlp.content.pools if otlp is not None and otlp.content is not None else ())
         if settings is not None:
-            folder, url = str(self._folder.absolute()), settings.url or default_url(self._folder)
-            settings = msgspec.structs.replace(settings, folder=folder, pools=self._named, url=url)
+            settings = msgspec.structs.replace(
+                settings,
+                folder=str(self._folder.absolute()),
+                url=settings.url or default_url(self._folder),
+                pools={pool: one.since_s for pool, one in self._named.items()},
+                strangers={
+                    name: those for one in self._named.values() for name, those in one.strangers.items()
+                },
+            )
         self.want(settings, why)
 
-    def _name(self, content: Content | None) -> None:
+    def _name(self, catalog: Mapping[str, Pool], pools: Sequence[str]) -> None:
         """Since when each of the pools is. One that was left out for a while begins anew."""
-        pools = content.pools if content is not None else ()
-        named = {pool: self._named.get(pool) or time.time() for pool in pools}
+        now_s, strangers = time.time(), strangers_of(catalog, pools)
+        named = {}
+        for pool in pools:
+            before = self._named.get(pool) or Named(since_s=now_s)
+            own = {name: those for name, those in strangers.items() if beside(name) == pool}
+            named[pool] = Named(since_s=before.since_s, strangers=_with_former(before.strangers, own, now_s))
         if named == self._named:
             return
         self._named, path = named, self._folder / SINCE_NAME
@@ -98,6 +119,9 @@ class ContentKeeper(FollowerKeeper[ContentSettings]):
             fresh.write_bytes(msgspec.json.encode(named))
             fresh.replace(path)
         except OSError as error:
+            # What stands there still may name a pool that is not named any more.
+            with contextlib.suppress(OSError):
+                path.unlink()
             log.error("%s can't be written (%s): after a restart it may be forgotten", path, error.strerror)
 
     def status(self) -> dict[str, Any]:
@@ -114,8 +138,17 @@ class ContentKeeper(FollowerKeeper[ContentSettings]):
             _CALLS.labels(result).inc(more_than(getattr(before, name, 0), getattr(report, name, 0)))
 
 
-def _kept(path: Path) -> dict[str, float]:
+def _with_former(before: Strangers, own: Mapping[str, Sequence[str]], now_s: float) -> Strangers:
+    """Those that there are, and those that there were: of calls of that time some may not be read yet."""
+    until_s = now_s + _OVERLAP_S
+    found = {name: {one: until or until_s for one, until in those.items()} for name, those in before.items()}
+    for name, those in own.items():
+        found[name] = {**found.get(name, {}), **dict.fromkeys(those, STILL)}
+    return found
+
+
+def _kept(path: Path) -> dict[str, Named]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Named])
     except (OSError, msgspec.MsgspecError):
         return {}

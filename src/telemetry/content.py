@@ -6,7 +6,7 @@ Source: https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from ..core.catalog import Pool
@@ -20,6 +20,9 @@ from .spans import Place, call_attributes, log_of, operation_of
 from .texts import Nested, Object, Texts, size_of
 
 EVENT = "gen_ai.client.inference.operation.details"
+# Pool → members at which calls for it may have begun that were another pool's → until when (unix time).
+Strangers = dict[str, dict[str, float]]
+STILL = 0.0  # until: it is so now
 MOST_BYTES = 1 << 20  # of the texts of one call: collectors take four times as much in a request
 _CONVERSATION = "chat"
 
@@ -39,7 +42,7 @@ class Event(NamedTuple):
         return size_of(self.attributes)
 
 
-def is_wanted(record: Record, pools: Mapping[str, float], strangers: Mapping[str, Sequence[str]]) -> bool:
+def is_wanted(record: Record, pools: Mapping[str, float], strangers: Strangers) -> bool:
     """Is there to be an event of this call? `pools`: since when (unix time) each is named; what began before
     that was not asked for. Where a budget sent the call from one pool to another, both have to be; where a
     pool did (`on`), `strangers` tells those that began elsewhere. A copy of a call says what was said in
@@ -47,8 +50,10 @@ def is_wanted(record: Record, pools: Mapping[str, float], strangers: Mapping[str
     if not record.captured or record.purpose != CLIENT_CALL or operation_of(record) != _CONVERSATION:
         return False
     if record.attempts_made > 1 and (others := strangers.get(record.pool)):
-        is_told = len(record.attempts) == record.attempts_made
-        if not is_told or record.attempts[0].member in others:
+        if len(record.attempts) != record.attempts_made:  # of one of them nobody told
+            return False
+        until_s = others.get(record.attempts[0].member)
+        if until_s is not None and (until_s == STILL or record.started_s < until_s):
             return False
     concerned = (record.pool, record.degraded_from or record.pool)
     return all(is_named(pool, pools, record.started_s) for pool in concerned)

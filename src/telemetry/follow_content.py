@@ -60,6 +60,7 @@ class ContentExporter:
         self._is_s3 = settings.url.startswith("s3:")
         self._store: TrafficStore | None = None
         self._store_since_s = 0.0  # since when it is there
+        self._looks_since_s = 0.0  # likewise for the batch in hand, by a clock that nobody sets
         self._todo: dict[str, Record] | None = None  # of the batch in hand, by the ids of their calls
         self._ready: dict[str, Event] = {}  # to be sent, by the ids of their calls
         self._ready_bytes = 0
@@ -73,6 +74,7 @@ class ContentExporter:
             return False
         if self._todo is None:
             self._todo, self._look_s = self._wanted(lines), 0.0
+            self._looks_since_s = time.monotonic()
         if self._todo:
             self._delivery.check()
             self._flush()  # what a collector that was away did not take
@@ -143,17 +145,19 @@ class ContentExporter:
             self._leave_store()
             raise
         self._flush()
-        now_s = time.time()
+        now_s, looked_s = time.time(), time.monotonic() - self._looks_since_s
         for record in list(todo.values()):
             ended_s = record.started_s + record.duration_ms / 1000
-            if now_s - max(ended_s, self._store_since_s) > WAIT_S:
+            # Its record comes when it has ended, whatever a clock that was set since says of that.
+            if max(now_s - max(ended_s, self._store_since_s), looked_s) > WAIT_S:
                 del todo[record.request_id]
                 self.missing += 1
                 self._say("nothing of call %s is in the store of captured calls", record.request_id)
 
     def _opened(self) -> TrafficStore:
         store = open_store(self._settings.url, self._keys, creates=False)
-        self._store_since_s = time.time()  # its writer may be about to bring what waited for it
+        # Its writer may be about to bring what waited for it.
+        self._store_since_s, self._looks_since_s = time.time(), time.monotonic()
         return store
 
     def _leave_store(self) -> None:

@@ -37,11 +37,11 @@ class Settings(Collector, frozen=True, kw_only=True):
 class ContentSettings(Collector, frozen=True, kw_only=True):
     """Of the exporter of texts: those of calls of `pools` (since when each is named, in unix time), out of
     the store at `url`, whose `keys` (in hex) open them; each of at most `most_chars` characters. `strangers`:
-    `content.strangers_of`; `places` are as above."""
+    those of `content.strangers_of`, with those that there were; `places` are as above."""
 
     folder: str
     pools: dict[str, float]
-    strangers: dict[str, tuple[str, ...]]
+    strangers: dict[str, dict[str, float]]
     most_chars: int
     url: str
     keys: tuple[str, ...]

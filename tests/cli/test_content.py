@@ -14,6 +14,7 @@ from modelbroker.cli.main import main
 from modelbroker.cli.runtime import Overrides, Ready, prepare
 from modelbroker.cli.secrets import files_of
 from modelbroker.core.errors import Misconfigured
+from modelbroker.telemetry.content import STILL
 
 POOLS = "pools: [{name: p, members: [&m {provider: openai, model: m}]}, {name: q, members: [*m]}]\n"
 CAPTURE = (
@@ -133,11 +134,11 @@ def test_each_pool_is_named_from_when_it_was_first(tmp_path: Path, clock: Clock)
 def test_one_that_was_left_out_for_a_while_begins_anew(tmp_path: Path, clock: Clock) -> None:
     keeper = ContentKeeper(tmp_path)
     named(keeper, "[p, q]")
-    assert named(keeper, "[q]") == {"q": 102.0}
-    assert named(keeper, "[p, q]") == {"p": 103.0, "q": 102.0}
+    assert named(keeper, "[q]") == {"q": 101.0}
+    assert named(keeper, "[p, q]") == {"p": 103.0, "q": 101.0}
     assert named(keeper, "") == {} and keeper.status()["state"] == "off"
     assert json.loads((tmp_path / SINCE_NAME).read_text()) == {}
-    assert named(ContentKeeper(tmp_path), "[p]") == {"p": 104.0}
+    assert named(ContentKeeper(tmp_path), "[p]") == {"p": 105.0}
 
 
 def test_while_a_key_is_missing_it_is_named_all_the_same(tmp_path: Path, clock: Clock) -> None:
@@ -161,3 +162,39 @@ def test_where_that_can_not_be_written_the_edit_is_in_effect(
     keeper = ContentKeeper(tmp_path)
     assert named(keeper, "[p]") == {"p": 101.0} == named(keeper, "[p]")
     assert "can't be written (Is a directory)" in caplog.text
+
+
+def test_what_was_named_is_not_believed_where_it_could_not_be_taken_back(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was said while it was left out is told to nobody, over restarts."""
+    keeper = ContentKeeper(tmp_path)
+    assert named(keeper, "[p]") == {"p": 101.0}
+    (tmp_path / "content.new").mkdir()
+    assert named(keeper, "") == {}
+    assert "can't be written" in caplog.text
+    assert named(ContentKeeper(tmp_path), "[p]") == {"p": 103.0}
+
+
+SENDS_ON = POOLS.replace("{name: q,", "{name: q, on: {overloaded: p},").replace(
+    "members: [*m]", "members: [{provider: openai, model: n}]"
+)
+
+
+def strangers(keeper: ContentKeeper, pools: str, *, named: str = "[p]") -> dict[str, dict[str, float]]:
+    made = ready(pools + CAPTURE + OTLP % named)
+    keeper.configured(made.catalog, made.content, made.content_why)
+    settings: Any = keeper._wanted()
+    return dict(settings.strangers)
+
+
+def test_who_sent_calls_on_is_known_after_an_edit_too(tmp_path: Path, clock: Clock) -> None:
+    """Calls of before are read later, where the collector is away."""
+    keeper = ContentKeeper(tmp_path)
+    assert strangers(keeper, POOLS) == {}
+    assert strangers(keeper, SENDS_ON) == {"p": {"openai/n": STILL}}
+    assert strangers(keeper, POOLS) == {"p": {"openai/n": 163.0}}  # a minute after it
+    assert strangers(keeper, POOLS) == {"p": {"openai/n": 163.0}}
+    assert strangers(keeper, SENDS_ON) == {"p": {"openai/n": STILL}}
+    # Neither a restart, nor that its pool is named now, makes calls of before those of a named one.
+    assert strangers(ContentKeeper(tmp_path), SENDS_ON, named="[p, q]") == {"p": {"openai/n": 166.0}}

@@ -21,7 +21,7 @@ from modelbroker.dialects import client_dialect, provider_dialect
 from modelbroker.dialects.replies import Ended
 from modelbroker.dialects.translation import Context
 from modelbroker.policy.redaction import cleaned, redaction_by
-from modelbroker.telemetry.content import MOST_BYTES, Event, event_of, is_wanted, strangers_of
+from modelbroker.telemetry.content import MOST_BYTES, STILL, Event, event_of, is_wanted, strangers_of
 from modelbroker.telemetry.spans import call_attributes
 from modelbroker.telemetry.texts import MOST_NAME, size_of
 from modelbroker.telemetry.wire import events_request, resource_of
@@ -395,7 +395,15 @@ def test_calls_that_began_in_a_pool_that_is_not_named(members: list[str], made: 
     assert strangers == {"support": ("b/m", "both/m")}
     tried = tuple(Attempt(member, 200, 1.0) for member in members)
     told = record(attempts=tried, attempts_made=made)
-    assert is_wanted(told, {"support": 0.0, "second": 0.0}, strangers) is is_so
+    still = {name: dict.fromkeys(those, STILL) for name, those in strangers.items()}
+    assert is_wanted(told, {"support": 0.0, "second": 0.0}, still) is is_so
+
+
+@pytest.mark.parametrize(("until_s", "is_so"), [(AT_S - 1, True), (AT_S + 1, False), (STILL, False)])
+def test_a_call_is_seen_as_what_sent_it_on_was_then(until_s: float, is_so: bool) -> None:
+    tried = (Attempt("b/m", 500, 1.0), Attempt("a/m", 200, 1.0))
+    told = record(attempts=tried, attempts_made=2)
+    assert is_wanted(told, {"support": 0.0}, {"support": {"b/m": until_s}}) is is_so
 
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from modelbroker.traffic.store import StoreError
 from modelbroker.traffic.stores import open_store
 from support.collectors import Collector
 from support.servers import Postgres
+from support.waiting import wait_until
 
 AT_S = 1_700_000_000.0  # long ago, by any clock
 KEYS = ("6b" * 32,)
@@ -214,6 +217,21 @@ def test_what_never_comes_is_given_up(
         f"nothing of call {id_of(2)} is in the store of captured calls; "
         "so far 1 are missing, and 0 can't be read"
     )
+    exporter.close()
+
+
+def test_a_call_from_a_time_that_is_to_come_holds_up_nothing(
+    tmp_path: Path, collector: Collector, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was wrong, and has been set."""
+    monkeypatch.setattr(follow_content, "WAIT_S", 0.2)
+    url = f"sqlite:///{tmp_path}/traffic.db"
+    put(url, sample(2))
+    late = replace(record(1), started_s=time.time() + 6 * 3600)
+    journal(tmp_path, late, record(2))
+    exporter = ContentExporter(settings(tmp_path, url, collector))
+    wait_until(exporter.step)
+    assert (got(collector), exporter.report().missing, exporter.report().behind_bytes) == ([2], 1, 0)
     exporter.close()
 
 
