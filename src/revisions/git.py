@@ -42,6 +42,9 @@ _OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", 
 # A server that says nothing: git ends then by itself, also where nobody is left to end it.
 _PATIENCE = ("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={TIMEOUT_S:.0f}")
 _SSH = "ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15"
+# The first that takes settings from its environment (GIT_CONFIG_COUNT).
+LEAST_GIT = (2, 31)
+_VERSION = re.compile(r"\b(\d+)\.(\d+)")
 _PGP = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _FORMAT = "%H%x00%an <%ae>%x00%ct%x00%s"
 # Whoever writes a commit writes into terminals and logs.
@@ -173,6 +176,8 @@ class Repository:
         options = ("--quiet", "--depth=1", "--no-tags", "--force")
         try:
             login = login_of(self.place.url, self._credential)
+            if login.user:
+                _check_version()
             asked = ("--", asked_url(self.place.url), f"{ref}:{fresh}")
             self._run("fetch", *options, *asked, environ=environ_of(self.place.url, login), login=login)
         except Unusable as error:
@@ -327,6 +332,17 @@ class _Children:
                     os.killpg(child.pid, signal.SIGTERM)
 
 
+def _check_version() -> None:
+    """An older git does not read what its environment says of who it is, and the server's word for that would
+    be no help. Misconfigured."""
+    said = _git("version").decode("utf-8", "replace").strip()
+    found = _VERSION.search(said)
+    if found and (int(found[1]), int(found[2])) < LEAST_GIT:
+        least = ".".join(map(str, LEAST_GIT))
+        why = f"a password in the URL or --git-credential needs git {least} or newer, and here is {said}"
+        raise Misconfigured(500, "old_git", f"{why}: install a newer one, or name a credential helper to it")
+
+
 def _import_keys(keys: Path, environ: dict[str, str]) -> None:
     command = ["gpg", "--batch", "--quiet", "--import", str(keys)]
     try:
@@ -399,7 +415,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _said(error: bytes, hide: Sequence[str]) -> str:
     """Git's own word, the one that matters, without what is to be hidden."""
     text = error.decode("utf-8", "replace")
-    for secret in hide:
+    for secret in sorted(hide, key=len, reverse=True):  # one may be in another
         text = text.replace(secret, "…")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")]

@@ -38,7 +38,9 @@ def login_of(url: str, credential: SecretRef | None, environ: Mapping[str, str] 
         return Login()
     user, password = (unquote(said or "") for said in (parts.username, parts.password))
     if credential is not None:
-        user, password = user or TOKEN_USER, given("--git-credential", credential, environ)
+        password = given("--git-credential", credential, environ)
+    if password:
+        user = user or TOKEN_USER
     if _CONTROL.search(user + password):
         raise Unusable("the user or the password of the repository holds control characters")
     return Login(user, password)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from .texts import TOO_DEEP, Nested, Object, Texts, name_of
 
 _DATA = "data:"
-# Parts that hold parts: an answer of a tool may hold a document that holds texts. Each is five of OTLP's messages,
-# and readers of protobuf give up at a hundred of those, with all that is in the same request.
+# Parts that hold parts: an answer of a tool may hold a document that holds texts. Each is five of OTLP's
+# messages, and readers of protobuf give up at a hundred of those, with all that is in the same request.
 _DEEPEST = 4
 _MEDIA_NOTE = "[media"  # how redaction begins what it leaves of media
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text")

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from modelbroker.core.catalog import SecretRef
+from modelbroker.core.errors import Misconfigured
 from modelbroker.revisions.git import GitAway, Repository, place_of
 from modelbroker.revisions.git_login import Login, asked_url, environ_of, login_of
 from modelbroker.secrets.given import Unusable, reference_of
@@ -90,6 +93,25 @@ def test_a_token_needs_no_user(tmp_path: Path, http: GitHttp, monkeypatch: pytes
         repository(tmp_path, http, credential=SecretRef("env", "CONFIG_TOKEN")).fetch()
 
 
+@pytest.mark.parametrize(("version", "is_old"), [("2.30.2", True), ("1.99.9", True), ("2.31.0", False)])
+def test_a_git_that_is_too_old_is_said(
+    tmp_path: Path, http: GitHttp, words: Path, version: str, is_old: bool
+) -> None:
+    """It would ask the server as nobody."""
+    program = words.parent / "bin" / "git"
+    head, _, rest = program.read_text().partition("\n")
+    case = f'case "$*" in *version) echo "git version {version}"; exit;; esac'
+    program.write_text(f"{head}\n{case}\n{rest}")
+    if is_old:
+        with pytest.raises(
+            Misconfigured, match=f"needs git 2.31 or newer, and here is git version {version}"
+        ):
+            repository(tmp_path, http, "ada:s3cret@").fetch()
+        assert http.logins == []
+    else:
+        repository(tmp_path, http, "ada:s3cret@").fetch()
+
+
 def test_what_is_given_comes_before_helpers(
     tmp_path: Path, http: GitHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +150,7 @@ def test_a_line_break_in_the_url_says_nothing_more_to_helpers() -> None:
     [
         ("https://h/r.git", "https://h/r.git", Login()),
         ("https://ada@h:8443/r.git", "https://h:8443/r.git", Login("ada")),
+        ("https://:s3cret@h/r", "https://h/r", Login("x-access-token", "s3cret")),
         ("https://ada:a%40b@[::1]:8443/r", "https://[::1]:8443/r", Login("ada", "a@b")),
         ("ssh://git@h/r.git", "ssh://git@h/r.git", Login()),
         ("ssh://git:pw@h/r.git", "ssh://git@h/r.git", Login()),
@@ -154,3 +177,35 @@ def test_what_is_no_reference_is_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="give env:NAME or file:PATH") as wrong:
         reference_of(text)
     assert "ghp" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("knows_who", [False, True])
+def test_a_server_that_sends_on_to_another_takes_no_password_there(
+    tmp_path: Path, http: GitHttp, monkeypatch: pytest.MonkeyPatch, knows_who: bool
+) -> None:
+    """Neither at once nor when it has heard it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if knows_who and not self.headers.get("authorization"):
+                self.send_response(401)
+                self.send_header("www-authenticate", 'Basic realm="repositories"')
+            else:
+                self.send_response(302)
+                self.send_header("location", f"http://localhost:{http.port}{self.path}")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CONFIG_TOKEN", "s3cret")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as first:
+        threading.Thread(target=first.serve_forever, daemon=True).start()
+        place = place_of(f"git+http://ada@127.0.0.1:{first.server_address[1]}/config.git@main")
+        assert place is not None
+        with pytest.raises(GitAway) as refused:
+            Repository(tmp_path / "git", place, credential=SecretRef("env", "CONFIG_TOKEN")).fetch()
+        first.shutdown()
+    assert set(http.logins) == {""} and "s3cret" not in str(refused.value)

@@ -522,7 +522,7 @@ def test_what_is_nested_too_deeply_is_told_as_text() -> None:
 @pytest.mark.parametrize("kind", ["tool_result", "document", "search_result"])
 @pytest.mark.parametrize("depth", [3, 30, 3000])
 def test_parts_within_parts_are_told_as_deep_as_collectors_read(kind: str, depth: int) -> None:
-    """A collector gives up a whole request for one of them, and some say so as if it were to be tried again."""
+    """A collector gives up a whole request for one of them, some as if it were to be tried again."""
     content = '"innermost"'
     for _ in range(depth):
         inner = f'"content":{content}'
