@@ -24,7 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, gene
 from ..core.errors import Misconfigured
 from ..metrics import texts
 from .commanders import Commanding, Refused, anybody
-from .console_door import Answer, Came, is_console
+from .console_door import Answer, Came, as_ascii, is_console
 
 log = logging.getLogger("modelbroker.admin")
 
@@ -42,6 +42,11 @@ _MOST_BODY = 16 << 20
 _PATHS = "/console, /status, /budgets, /healthz, /ready, /metrics, /metrics/envoy"
 _MOST_FORM = 64 << 10
 _LINGER_S = 2.0
+# What proxies say of where a request came from: one on this machine brings those of others.
+_FROM_ELSEWHERE = (
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    *("x-envoy-external-address", "x-envoy-internal"),
+)
 Console = Callable[[Came], Answer]
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
@@ -183,12 +188,14 @@ class _Answering(BaseHTTPRequestHandler):
 
     def _commanded(self, commanding: Commanding, query: str) -> Query:
         """What is asked, by whom the token says it is. Refused."""
-        asked = parse_qs(query)
-        user = commanding(self.client_address[0], self.headers.get("authorization"))
+        asked, peer = parse_qs(query), self.client_address[0]
+        if proxy := next((name for name in _FROM_ELSEWHERE if name in self.headers), ""):
+            peer = f"{peer} for somebody else ({proxy})"
+        user = commanding(peer, self.headers.get("authorization"))
         return {**asked, "by": [user]} if user else asked
 
     def _refuse(self, path: str, why: str) -> None:
-        log.warning("%s from %s is refused: %s", path[:100], self.client_address[0], why)
+        log.warning("%s from %s is refused: %s", as_ascii(path[:100]), self.client_address[0], why)
         self._answer(401, "text/plain", f"{why}\n".encode(), {"www-authenticate": "Bearer"})
 
     def _answer(

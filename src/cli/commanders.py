@@ -91,16 +91,16 @@ class Commanders:
         return ""
 
     def _by_token(self, rights: Rights, authorization: str) -> str:
-        kind, said = authorization[: len(_BEARER)], authorization[len(_BEARER) :].strip()
+        kind, said = authorization[: len(_BEARER)], authorization[len(_BEARER) :].strip(" \t")
         if kind.lower() != _BEARER or not said:
             raise Refused("a token is shown as `authorization: Bearer TOKEN`")
-        digest, found = _digest(said), None
+        digest, found = _digest(_bytes_of(said)), None
         for user, tokens in rights.users.items():
             for token in tokens:
-                if hmac.compare_digest(_digest(token), digest):
+                if hmac.compare_digest(_digest(token.encode("utf-8", "surrogatepass")), digest):
                     found = user
         own = self._state_token()
-        if own and hmac.compare_digest(_digest(own), digest):
+        if own and hmac.compare_digest(_digest(own.encode()), digest):
             found = ""
         if found is None:
             raise Refused(f"there is no such token: {self._right()}")
@@ -128,5 +128,13 @@ def anybody(peer: str, authorization: str | None) -> str:
     return ""
 
 
-def _digest(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogateescape")).digest()
+def _bytes_of(header: str) -> bytes:
+    """Each byte of a header was read as a character; tokens are UTF-8."""
+    try:
+        return header.encode("latin-1")
+    except UnicodeEncodeError:  # it was read otherwise
+        return header.encode("utf-8", "surrogatepass")
+
+
+def _digest(token: bytes) -> bytes:
+    return sha256(token).digest()

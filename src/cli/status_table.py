@@ -52,7 +52,8 @@ def fetch(admin_url: str, path: str) -> Tree:
 
 def post(admin_url: str, path: str, token: str) -> Tree:
     """What it answers to a command. `token` "": none is shown."""
-    return _open(f"{_base(admin_url)}{path}", b"", {"authorization": f"Bearer {token}"} if token else {})
+    shown = token.encode().decode("latin-1")  # as a header is sent: a character for each byte
+    return _open(f"{_base(admin_url)}{path}", b"", {"authorization": f"Bearer {shown}"} if token else {})
 
 
 def _base(admin_url: str) -> str:

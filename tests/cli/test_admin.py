@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 from modelbroker.cli import admin
 from modelbroker.cli.admin import AdminServer, Served
+from modelbroker.cli.commanders import Refused
 from modelbroker.core.errors import Misconfigured
 
 
@@ -163,3 +164,22 @@ def test_where_it_listens(given: str, host: str) -> None:
 def test_where_it_can_not_listen(given: str) -> None:
     with pytest.raises(Misconfigured, match="admin port"):
         AdminServer(given, Served(failing_status, forget, Alive(), dict, no_stats))  # type: ignore[arg-type]
+
+
+def test_a_command_that_is_refused_moves_no_cursor_of_who_reads_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def nobody(peer: str, authorization: str | None) -> str:
+        raise Refused("it needs a token")
+
+    served = Served(failing_status, forget, Alive(), dict, no_stats, commanding=nobody)  # type: ignore[arg-type]
+    server = AdminServer("127.0.0.1:0", served)
+    server.start()
+    try:
+        with connected(server) as connection:
+            connection.sendall(b"POST /\x1b[2J\x07\xc2\x9b HTTP/1.1\r\ncontent-length: 0\r\n\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 401")
+    finally:
+        server.stop()
+    (said,) = [one.getMessage() for one in caplog.records if one.name == "modelbroker.admin"]
+    assert said == "/%1B[2J%07%C2%9B from 127.0.0.1 is refused: it needs a token"

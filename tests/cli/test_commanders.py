@@ -67,6 +67,12 @@ def test_a_wrong_token_is_refused_wherever_it_comes_from(tmp_path: Path, shown: 
         assert LONG not in str(why.value)
 
 
+def test_a_token_of_any_letters_is_shown_as_its_bytes(tmp_path: Path) -> None:
+    desk = commanders(tmp_path, Rights(users={"ana": ("das-längste-Wort-€",)}))
+    shown = "das-längste-Wort-€".encode().decode("latin-1")
+    assert desk.user_of("10.1.2.3", f"Bearer {shown}") == "ana"
+
+
 def test_the_state_folders_token_can_be_made_anew(tmp_path: Path) -> None:
     desk = commanders(tmp_path)
     path = tmp_path / TOKEN_FILE

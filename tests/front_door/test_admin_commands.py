@@ -104,6 +104,27 @@ def test_commands_need_a_token_where_it_says_so(tmp_path: Path, sims: Simulators
         assert run(broker, "forget").returncode == 0
 
 
+def test_what_a_proxy_on_this_machine_brings_is_from_elsewhere(tmp_path: Path, sims: Simulators) -> None:
+    admin = {"users": [{"name": "zoe", "token": {"env": "TOKEN_OF_ZOE"}}]}
+    token = "zoë-has-a-token-of-her-own"
+    with Broker(tmp_path, config(sims, "a", admin=admin), environ={"TOKEN_OF_ZOE": token}) as broker:
+        broker.wait_for(lambda s: s["in_effect"])
+        assert posted(broker, "/forget", {})[0] == 200
+        for name, value in {
+            "X-Forwarded-For": "10.1.2.3",
+            "Forwarded": "for=10.1.2.3",
+            "Via": "1.1 p",
+        }.items():
+            status, _, said = posted(broker, "/forget", {name: value})
+            assert status == 401 and f"({name.lower()}) a command needs a token" in said
+            shown = {"authorization": f"Bearer {token}".encode(), name: value}
+            assert posted(broker, "/forget", shown)[0] == 200  # type: ignore[arg-type]
+        # By the command, too, in any letters.
+        assert run(broker, "forget", MODELBROKER_ADMIN_TOKEN=token).returncode == 0
+        wait_until(lambda: ("command", "zoe") in told(broker, "members.forgotten"))
+        assert token not in broker.log()
+
+
 @pytest.mark.parametrize(
     ("token", "wrong"),
     [
