@@ -20,6 +20,10 @@ log = logging.getLogger("modelbroker.telemetry")
 Item = TypeVar("Item")
 
 
+class _Unspelled(Bad):
+    """No request can be made of it."""
+
+
 class Delivery:
     """To one collector. `quotes`: what it says of its errors is told. `refused`: what it will never take,
     since the start."""
@@ -42,10 +46,11 @@ class Delivery:
             return 0
         self._sender = self._sender or sender_of(self._to, quotes=self._quotes)
         try:
-            rejected, why = self._sender.send(kind, request_of(items))
+            rejected, why = self._sender.send(kind, _spelled(items, request_of))
         except Bad as error:
             if len(items) == 1:
-                self.refuse(f"the collector refuses the {kind} of a call: {error}")
+                who = "nobody can tell" if isinstance(error, _Unspelled) else "the collector refuses"
+                self.refuse(f"{who} the {kind} of a call: {error}")
                 return 0
             half = len(items) // 2
             return self.send(kind, items[:half], request_of) + self.send(kind, items[half:], request_of)
@@ -69,3 +74,11 @@ class Delivery:
         if self._sender is not None:
             self._sender.close()
             self._sender = None
+
+
+def _spelled(items: Sequence[Item], request_of: Callable[[Sequence[Item]], bytes]) -> bytes:
+    """Bad."""
+    try:
+        return request_of(items)
+    except Exception as error:  # a bug of ours is one call's; the error may have a text of it
+        raise _Unspelled(type(error).__name__) from None

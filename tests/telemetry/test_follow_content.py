@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 from modelbroker.core.errors import Misconfigured
 from modelbroker.core.record import Record
 from modelbroker.core.traffic import Sample
 from modelbroker.journal.following import follow
 from modelbroker.records.file import RecordFile
 from modelbroker.telemetry import follow_content
+from modelbroker.telemetry.content import event_of
+from modelbroker.telemetry.delivery import Delivery
 from modelbroker.telemetry.follow_content import BATCH, POSITION_NAME, ContentExporter
 from modelbroker.telemetry.reports import ContentSettings
 from modelbroker.telemetry.sending import Unsent
+from modelbroker.telemetry.wire import events_request
 from modelbroker.traffic.store import StoreError
 from modelbroker.traffic.stores import open_store
 from support.collectors import Collector
@@ -248,6 +252,25 @@ def test_what_can_not_be_read_holds_up_nothing(
     assert (report.taken, report.unread, report.missing, report.behind_bytes) == (2, 3, 0, 0)
     assert "encrypted with the key" in caplog.text and "canary" not in caplog.text
     exporter.close()
+
+
+def test_what_can_not_be_spelled_is_refused_alone(
+    tmp_path: Path, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be met again after each restart."""
+    told = settings(tmp_path, "", collector)
+    delivery = Delivery(told, tmp_path, quotes=False)
+    events = [event_of(record(number), sample(number), {}, 1000) for number in range(1, 6)]
+
+    def request_of(some: Sequence[Any]) -> bytes:
+        if any(one is events[2] for one in some):
+            raise DecodeError("canary-text")
+        return events_request(delivery.resource, some)
+
+    assert (delivery.send("logs", events, request_of), delivery.refused) == (4, 1)
+    assert got(collector) == [1, 2, 4, 5]
+    assert "nobody can tell the logs of a call: DecodeError" in caplog.text and "canary" not in caplog.text
+    delivery.close()
 
 
 def test_a_store_that_is_not_there_is_waited_for(tmp_path: Path, collector: Collector, hurried: None) -> None:
