@@ -23,6 +23,7 @@ COMMAND_ERRORS = {
     "git_credential",
     "git_place",
     "no_git",
+    "old_git",
     "no_gpg",
     "no_source",
     "refused",
