@@ -176,7 +176,7 @@ class Repository:
         options = ("--quiet", "--depth=1", "--no-tags", "--force")
         try:
             login = login_of(self.place.url, self._credential)
-            if login.user:
+            if login.password:
                 _check_version()
             asked = ("--", asked_url(self.place.url), f"{ref}:{fresh}")
             self._run("fetch", *options, *asked, environ=environ_of(self.place.url, login), login=login)
