@@ -23,7 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, gene
 
 from ..core.errors import Misconfigured
 from ..metrics import texts
-from .commanders import Commanding, Refused, anybody
+from .commanders import Commanding, Refused, Sparing, anybody, is_ours
 from .console_door import Answer, Came, as_ascii, is_console
 
 log = logging.getLogger("modelbroker.admin")
@@ -96,7 +96,7 @@ class AdminServer:
         if not port.isdecimal():
             message = f"{address!r} is no address of the admin port: give HOST:PORT, e.g. 127.0.0.1:8081"
             raise Misconfigured(500, "no_address", message)
-        handler = type("Handler", (_Handler,), {"served": served})
+        handler = type("Handler", (_Handler,), {"served": served, "sparing": Sparing()})
         try:
             self._server = _Server(host.removeprefix("[").removesuffix("]"), int(port), handler)
         except OSError as error:
@@ -134,6 +134,7 @@ class _Answering(BaseHTTPRequestHandler):
     server_version, sys_version = "modelbroker", ""  # which Python is nobody's business
     timeout = 30
 
+    sparing: Sparing
     _unread = 0  # bytes of the body
     _is_last = False  # as who asks has it
 
@@ -195,7 +196,12 @@ class _Answering(BaseHTTPRequestHandler):
         return {**asked, "by": [user]} if user else asked
 
     def _refuse(self, path: str, why: str) -> None:
-        log.warning("%s from %s is refused: %s", as_ascii(path[:100]), self.client_address[0], why)
+        is_told, is_last = self.sparing.is_told()
+        if is_told:  # whoever is refused fills no disk
+            more = "; of more within a minute nothing is told" if is_last else ""
+            log.warning(
+                "%s from %s is refused: %s%s", as_ascii(path[:100]), self.client_address[0], why, more
+            )
         self._answer(401, "text/plain", f"{why}\n".encode(), {"www-authenticate": "Bearer"})
 
     def _answer(
@@ -213,6 +219,15 @@ class _Answering(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("connection", "close")
         self.end_headers()
+
+    def _is_from_elsewhere(self) -> bool:
+        """Is it asked by a name that leads here, and is none of this machine's? Then it is answered."""
+        host = self.headers.get("host")
+        if is_ours(self.client_address[0], host):
+            return False
+        said = f"{as_ascii((host or '')[:100])} is no name of this machine: ask for 127.0.0.1 or localhost"
+        self._answer(403, "text/plain", f"{said}\n".encode())
+        return True
 
     def _is_for(self, console: Console | None, path: str) -> bool:
         """Was this a matter of the console's? Then it is answered."""
@@ -261,7 +276,7 @@ class _Handler(_Answering):
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         served = self.served
-        if self._is_for(served.console, path):
+        if self._is_for(served.console, path) or self._is_from_elsewhere():
             return
         match path:
             case "/status":
@@ -293,7 +308,7 @@ class _Handler(_Answering):
     def do_POST(self) -> None:
         path, _, query = self.path.partition("?")
         served = self.served
-        if self._is_for(served.console, path):
+        if self._is_for(served.console, path) or self._is_from_elsewhere():
             return
         if self.headers.get("origin"):  # any page that an operator has open could send it
             self._answer(403, "text/plain", b"commands are not taken from web pages\n")

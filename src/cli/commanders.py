@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,8 +25,9 @@ log = logging.getLogger("modelbroker.admin")
 
 TOKEN_FILE = "admin-token"  # noqa: S105 - in the state folder
 _BEARER = "bearer "
+_MINUTE_S = 60.0
 # Not all of loopback: Istio's sidecar brings what others send from 127.0.0.6.
-_HERE = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+HERE = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +92,7 @@ class Commanders:
             return self._by_token(rights, authorization)
         if (rights.commands or self._default) == TOKEN:
             raise Refused(f"a command needs a token here: {self._right()}")
-        if peer not in _HERE:
+        if peer not in HERE:
             raise Refused(f"from {peer} a command needs a token: {self._right()}")
         return ""
 
@@ -118,6 +124,39 @@ class Commanders:
         names = ", ".join(self._rights.users)
         users = f", or of one of {names}" if names else ""
         return f"that of its state folder, --token file:{self._path.absolute()}{users}"
+
+
+def is_ours(peer: str, host: str | None) -> bool:
+    """Is it a name of this machine that is asked? A page from elsewhere, whose own name was made to lead to
+    this machine (DNS rebinding), reads what its browser reaches; that name has a dot. What comes over a
+    network goes by that network's names."""
+    if peer not in HERE or not host:
+        return True
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return "." not in name or name.endswith(".localhost") or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+class Sparing:
+    """So many within a minute are told, and of the last one that no more are. From any thread."""
+
+    def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._times: deque[float] = deque(maxlen=most)
+        self._lock = Lock()
+
+    def is_told(self) -> tuple[bool, bool]:
+        """(this one, and it is the last one)."""
+        with self._lock:
+            now_s = self._clock()
+            while self._times and now_s - self._times[0] >= _MINUTE_S:
+                self._times.popleft()
+            if len(self._times) == self._most:
+                return False, False
+            self._times.append(now_s)
+            return True, len(self._times) == self._most
 
 
 Commanding = Callable[[str, str | None], str]

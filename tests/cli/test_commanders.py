@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from modelbroker.cli.commanders import TOKEN_FILE, Commanders, Refused, Rights, rights_of
+from modelbroker.cli.commanders import (
+    TOKEN_FILE,
+    Commanders,
+    Refused,
+    Rights,
+    Sparing,
+    is_ours,
+    rights_of,
+)
 from modelbroker.core.admin import LOCAL, TOKEN, Admin
 from modelbroker.core.catalog import SecretRef
 from modelbroker.core.console import TokenUser
@@ -99,3 +107,42 @@ def test_tokens_that_are_missing_or_short() -> None:
     assert rights.users == {"ana": ()} and "5 characters of at least 16; ana can't command" in warning
     rights, (warning,) = rights_of(Admin("", (ANA,)), {})
     assert rights.users == {"ana": ()} and warning.startswith("admin.users[0].token: ")
+
+
+@pytest.mark.parametrize(
+    ("peer", "host", "ours"),
+    [
+        ("127.0.0.1", None, True),
+        ("127.0.0.1", "127.0.0.1:8081", True),
+        ("127.0.0.1", "localhost:8081", True),
+        ("127.0.0.1", "broker.localhost:8081", True),
+        ("127.0.0.1", "broker", True),
+        ("::1", "[::1]:8081", True),
+        ("127.0.0.1", "10.1.2.3:8081", True),
+        ("127.0.0.1", "evil.example:8081", False),
+        ("127.0.0.1", "EVIL.example", False),
+        ("::1", "evil.example", False),
+        ("127.0.0.1", "a@evil.example", False),
+        ("127.0.0.1", "127.0.0.1.evil.example", False),
+        ("127.0.0.1", "[::1", False),
+        ("127.0.0.1", "evil.example:x", False),
+        ("10.1.2.3", "broker.models.svc:8081", True),
+        ("127.0.0.6", "broker.models.svc:8081", True),  # a mesh's sidecar brings it
+    ],
+)
+def test_names_that_lead_here_and_are_none_of_this_machine(peer: str, host: str | None, ours: bool) -> None:
+    assert is_ours(peer, host) == ours
+
+
+def test_what_is_told_of_many() -> None:
+    now_s = [0.0]
+    sparing = Sparing(3, lambda: now_s[0])
+    assert [sparing.is_told() for _ in range(5)] == [
+        (True, False),
+        (True, False),
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    now_s[0] = 60.0
+    assert sparing.is_told() == (True, False)

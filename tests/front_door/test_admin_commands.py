@@ -54,6 +54,16 @@ def posted(broker: Broker, path: str, headers: dict[str, str]) -> tuple[int, str
         connection.close()
 
 
+def asked(broker: Broker, path: str, headers: dict[str, str]) -> int:
+    where = urllib.parse.urlsplit(broker.admin_url)
+    connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=60)
+    try:
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def told(broker: Broker, act: str) -> list[tuple[str, str]]:
     """(actor, user) of the acts of this kind."""
     lines = (broker.folder / "state" / "acts.jsonl").read_text().splitlines()
@@ -88,6 +98,9 @@ def test_commands_need_a_token_where_it_says_so(tmp_path: Path, sims: Simulators
             assert done.returncode and f"--token file:{state}/admin-token, or of one of ana" in done.stderr
             assert "Traceback" not in done.stderr
         assert broker.status()["serving"] == second and run(broker, "status").returncode == 0
+        # Nor does a page whose name was made to lead here read anything.
+        for host, code in (("evil.example", 403), ("localhost", 200)):
+            assert asked(broker, "/status", {"host": host}) == code
         # Who has one.
         done = run(broker, "rollback", "--token", "env:MINE", MINE=ANAS)
         assert done.returncode == 0 and f"{first} is in effect" in done.stdout, done.stderr
