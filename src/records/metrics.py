@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from ..core.catalog import Catalog
 from ..core.genai import OWN_NAME, operation_of, provider_of
-from ..core.labels import CallLabels
+from ..core.labels import NO_LABELS, CallLabels
 from ..core.outcomes import REFUSED
 from ..core.record import Attempt, Record
 from ..core.usage import Usage
@@ -137,8 +137,7 @@ class CallCounts:
     """Counts records, and attempts as they end. For one thread."""
 
     def __init__(self) -> None:
-        self._labels: CallLabels | None = None
-        self._values: tuple[tuple[str, Values], ...] = ()
+        self._label(NO_LABELS)  # series are the process's, and have the labels of whoever counts last
         self._providers: Mapping[str, str] = {}  # as the convention calls them
         self._asked: frozenset[str] = frozenset()
         self._known: dict[str, frozenset[str]] = {}
@@ -252,7 +251,9 @@ class CallCounts:
 
     def _label(self, by: CallLabels) -> None:
         self._labels = by
-        self._values = tuple([(name, Values(by.most_values)) for name in by.labels])
+        self._values: tuple[tuple[str, Values], ...] = tuple(
+            [(name, Values(by.most_values)) for name in by.labels]
+        )
         CALLS.relabel((*_CALL, *by.labels))
         TOKENS.relabel((*_PAID, "bucket", *by.labels))
         COST.relabel((*_PAID, *by.labels))

@@ -42,6 +42,11 @@ def counts(pool: str, **sections: Any) -> CallCounts:
     return made
 
 
+def test_who_counts_without_a_configuration_has_no_labels_of_one_before() -> None:
+    counts(pool := fresh(), metrics={"labels": ["team"]}).count(record(pool))
+    CallCounts().count(record(fresh()))
+
+
 def record(pool: str, **fields: Any) -> Record:
     said = {
         "request_id": "x",
