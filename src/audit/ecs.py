@@ -29,6 +29,7 @@ _CATEGORIES: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         acts.LEDGER_REPRICED: (("database",), "change"),
         acts.TRAFFIC_EXPORTED: (("database",), "access"),
         acts.TRAFFIC_IMPORTED: (("database",), "change"),
+        acts.COMMAND_REFUSED: (("authentication",), "start"),
         acts.CONSOLE_LOGIN: (("authentication",), "start"),
         acts.CONSOLE_LOGOUT: (("authentication",), "end"),
         acts.AUDIT_CHECKPOINT: (_CONFIGURATION, "info"),

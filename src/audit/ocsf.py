@@ -48,6 +48,7 @@ _CLASSES: Mapping[str, tuple[tuple[int, int], int, str]] = MappingProxyType(
         acts.LEDGER_REPRICED: (DATASTORE, 2, ""),
         acts.TRAFFIC_EXPORTED: (DATASTORE, 1, ""),
         acts.TRAFFIC_IMPORTED: (DATASTORE, 5, ""),
+        acts.COMMAND_REFUSED: (AUTHENTICATION, 1, ""),
         acts.CONSOLE_LOGIN: (AUTHENTICATION, 1, ""),
         acts.CONSOLE_LOGOUT: (AUTHENTICATION, 2, ""),
         acts.AUDIT_CHECKPOINT: (EVENT_LOG, _OTHER, "Sign"),
@@ -271,7 +272,8 @@ def _object(event: Event, class_uid: int) -> dict[str, Any]:
     if class_uid == AUTHENTICATION[1]:
         known = {"name": event.user, "type_id": 1} if event.user else {"name": "unknown", "type_id": 0}
         peer = {"src_endpoint": {"ip": str(event.details["peer"])}} if event.details.get("peer") else {}
-        return {"user": known, "service": {"name": f"{PRODUCT} console"}, **peer}
+        at = "admin port" if event.act == acts.COMMAND_REFUSED else "console"
+        return {"user": known, "service": {"name": f"{PRODUCT} {at}"}, **peer}
     if class_uid == EVENT_LOG[1]:
         return {"log_name": "modelbroker audit"}
     if class_uid == ENTITY[1]:

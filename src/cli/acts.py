@@ -143,6 +143,10 @@ class ActDesk:
         details: dict[str, Detail] = {"name": ", ".join(members)[:_MOST_TEXT], "members": len(members)}
         self._tell(acts.MEMBERS_FORGOTTEN, details, actor=COMMAND, user=user)
 
+    def command_refused(self, path: str, peer: str, why: str) -> None:
+        details: dict[str, Detail] = {"name": path[:_MOST_TEXT], "peer": peer, "error": why[:_MOST_TEXT]}
+        self._tell(acts.COMMAND_REFUSED, details, actor=COMMAND, result=FAILED)
+
     def console_login(self, user: str, peer: str, *, why_not: str = "") -> None:
         """`why_not`: why it failed."""
         details: dict[str, Detail] = {"name": "console", "peer": peer}

@@ -72,11 +72,15 @@ class Pulse:
         return turned.wait(within_s)
 
 
+def nobody(path: str, peer: str, why: str) -> None:
+    """Is told."""
+
+
 class Served(NamedTuple):
     """What the admin port answers with. `forget` takes members' ids and who asks, and gives those that were
     kept from their whole share; LookupError where there is no such member. `budgets` says where they stand,
     `envoy_stats` what Envoy counts; `more` is what else there is; `commanding` says whether a command is
-    taken."""
+    taken, and `refused` is told of one that is not: path, peer, why."""
 
     status: Callable[..., dict[str, Any]]
     forget: Callable[[list[str], str], list[str]]
@@ -86,6 +90,7 @@ class Served(NamedTuple):
     more: Routes = NO_ROUTES
     console: Console | None = None
     commanding: Commanding = anybody
+    refused: Callable[[str, str, str], None] = nobody
 
 
 class AdminServer:
@@ -134,7 +139,6 @@ class _Answering(BaseHTTPRequestHandler):
     server_version, sys_version = "modelbroker", ""  # which Python is nobody's business
     timeout = 30
 
-    sparing: Sparing
     _unread = 0  # bytes of the body
     _is_last = False  # as who asks has it
 
@@ -186,23 +190,6 @@ class _Answering(BaseHTTPRequestHandler):
     def _answer_json(self, told: Any) -> None:
         text = msgspec.json.format(msgspec.json.encode(told), indent=2)
         self._answer(200, "application/json", text + b"\n")
-
-    def _commanded(self, commanding: Commanding, query: str) -> Query:
-        """What is asked, by whom the token says it is. Refused."""
-        asked, peer = parse_qs(query), self.client_address[0]
-        if proxy := next((name for name in _FROM_ELSEWHERE if name in self.headers), ""):
-            peer = f"{peer} for somebody else ({proxy})"
-        user = commanding(peer, self.headers.get("authorization"))
-        return {**asked, "by": [user]} if user else asked
-
-    def _refuse(self, path: str, why: str) -> None:
-        is_told, is_last = self.sparing.is_told()
-        if is_told:  # whoever is refused fills no disk
-            more = "; of more within a minute nothing is told" if is_last else ""
-            log.warning(
-                "%s from %s is refused: %s%s", as_ascii(path[:100]), self.client_address[0], why, more
-            )
-        self._answer(401, "text/plain", f"{why}\n".encode(), {"www-authenticate": "Bearer"})
 
     def _answer(
         self, code: int, content_type: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS
@@ -272,6 +259,7 @@ def _framing(headers: Message) -> tuple[int, str]:
 
 class _Handler(_Answering):
     served: Served
+    sparing: Sparing
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
@@ -314,7 +302,7 @@ class _Handler(_Answering):
             self._answer(403, "text/plain", b"commands are not taken from web pages\n")
             return
         try:
-            asked = self._commanded(served.commanding, query)
+            asked = self._commanded(query)
         except Refused as why:
             self._refuse(path, str(why))
             return
@@ -332,6 +320,23 @@ class _Handler(_Answering):
             self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
             return
         self._answer(200, "application/json", msgspec.json.encode({"forgotten": forgotten}) + b"\n")
+
+    def _commanded(self, query: str) -> Query:
+        """What is asked, by whom the token says it is. Refused."""
+        asked, peer = parse_qs(query), self.client_address[0]
+        if proxy := next((name for name in _FROM_ELSEWHERE if name in self.headers), ""):
+            peer = f"{peer} for somebody else ({proxy})"
+        user = self.served.commanding(peer, self.headers.get("authorization"))
+        return {**asked, "by": [user]} if user else asked
+
+    def _refuse(self, path: str, why: str) -> None:
+        is_told, is_last = self.sparing.is_told()
+        if is_told:  # whoever is refused fills no disk
+            more = "; of more within a minute nothing is told" if is_last else ""
+            name, peer = as_ascii(path[:100]), self.client_address[0]
+            log.warning("%s from %s is refused: %s%s", name, peer, why, more)
+            self.served.refused(name, peer, f"{why.partition(':')[0]}{more}")
+        self._answer(401, "text/plain", f"{why}\n".encode(), {"www-authenticate": "Bearer"})
 
 
 def _paths(more: Routes, method: str) -> list[str]:

@@ -267,7 +267,9 @@ class ControlPlane:
         }
         door = self._console.door(self._acts)
         told = (self._answers.status, forget, Pulse(loop), budgets, stats, more, door.answer)
-        admin = AdminServer(self._options.admin, Served(*told, self._commanders.user_of))
+        admin = AdminServer(
+            self._options.admin, Served(*told, self._commanders.user_of, self._acts.command_refused)
+        )
         self._console.reached_at(admin.address)
         return admin
 

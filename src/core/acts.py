@@ -25,6 +25,7 @@ MEMBERS_FORGOTTEN = "members.forgotten"
 LEDGER_REPRICED = "ledger.repriced"
 TRAFFIC_EXPORTED = "traffic.exported"
 TRAFFIC_IMPORTED = "traffic.imported"
+COMMAND_REFUSED = "command.refused"
 CONSOLE_LOGIN = "console.login"
 CONSOLE_LOGOUT = "console.logout"
 AUDIT_CHECKPOINT = "audit.checkpoint"
@@ -51,6 +52,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         LEDGER_REPRICED: "calls in the ledger were reckoned again",
         TRAFFIC_EXPORTED: "captured calls were written to a file",
         TRAFFIC_IMPORTED: "captured calls were taken from a file",
+        COMMAND_REFUSED: "a command to the admin port lacked the token that it needs, or had a wrong one",
         CONSOLE_LOGIN: "somebody logged in to the console, or tried to with a token that is none: `failed`",
         CONSOLE_LOGOUT: "somebody logged out of the console",
         AUDIT_CHECKPOINT: "the chain was signed",

@@ -97,6 +97,8 @@ def test_commands_need_a_token_where_it_says_so(tmp_path: Path, sims: Simulators
             done = run(broker, *words)
             assert done.returncode and f"--token file:{state}/admin-token, or of one of ana" in done.stderr
             assert "Traceback" not in done.stderr
+        # Of many so many are told.
+        wait_until(lambda: told(broker, "command.refused") == [("command", "")] * 10)
         assert broker.status()["serving"] == second and run(broker, "status").returncode == 0
         # Nor does a page whose name was made to lead here read anything.
         for host, code in (("evil.example", 403), ("localhost", 200)):
