@@ -26,7 +26,7 @@ from support.waiting import wait_until
 
 LOADED = [("chat", "openai-chat"), ("messages", "anthropic-messages")]
 FOLLOWER = "modelbroker.audit.follow"
-KILLED = ("serve", FOLLOWER, "envoy", "serve", FOLLOWER, "envoy")
+KILLED = ("serve", FOLLOWER, "envoy") * min(enlarged(1), 2)
 LOST_S = 90  # silence of three heartbeats, and some
 MANY = "word " * 4_000  # as a stream longer than all else here
 
@@ -73,7 +73,7 @@ def kill(broker: Broker, name: str) -> None:
 
 
 async def kill_under_load(broker: Broker, sims: Simulators) -> Load:
-    """The control plane, the follower and Envoy, twice each, while calls and edits go on."""
+    """The control plane, the follower and Envoy, while calls and edits go on."""
     async with load(broker.url, LOADED) as under_way:
         for turn, name in enumerate(KILLED):
             await under_way.reach(under_way.calls + enlarged(60))
@@ -96,7 +96,7 @@ def test_once_each_whatever_is_killed(sims: Simulators, tmp_path: Path) -> None:
         wait_until(lambda: broker.metrics("modelbroker_open_entries", labels=False).get("") == 0, LOST_S)
         wait_until(lambda: chain_ids(broker) == journal_ids(broker))
         checkpoint = audit(broker, "checkpoint").stdout
-    assert words(broker).count("broker.started") == 3
+    assert words(broker).count("broker.started") == 1 + KILLED.count("serve")
     assert words(broker).count("config.loaded") >= len(KILLED)
     calls = [line.event for line in lines(broker) if line.event.kind == "call"]
     count(seen, calls, {stream.request_id for stream in streams})

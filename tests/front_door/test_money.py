@@ -30,7 +30,7 @@ from support.servers import Postgres
 from support.simulators import Simulators
 from support.waiting import wait_until
 
-CALLS = int(os.environ.get("MODELBROKER_CALLS", "2000"))
+CALLS = int(os.environ.get("MODELBROKER_CALLS", "1200"))
 AT_A_TIME = 24
 # $3, $0.30, $3.75 and $15 a million: 1,000 + 200 + 50 + 100 tokens.
 USED = {"input": 1_000, "cache_read": 200, "cache_write": 50, "output": 100}

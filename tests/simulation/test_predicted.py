@@ -27,7 +27,7 @@ from support.worlds import BEGUN_S, Asked, Member, World, key_of, loaded
 
 NAMES = ("a/ant", "b/big", "b/small", "c/other", "r/resp")
 CALLERS = ("anna", "ben", "carl", "dora")
-WORLDS, CALLS = int(os.environ.get("MODELBROKER_WORLDS", "60")), 300
+WORLDS, CALLS = int(os.environ.get("MODELBROKER_WORLDS", "36")), 300
 NEEDED = 0.9  # of the intervals that are stated
 
 

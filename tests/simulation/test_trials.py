@@ -28,7 +28,7 @@ from .test_run import called
 NAME = "try"
 STAGES = ["1%", "10%", "50%", "100%"]
 CAPPED, CAP = "premium>a/ant", "$0.05/"
-WORLDS = int(os.environ.get("MODELBROKER_WORLDS", "40"))
+WORLDS = int(os.environ.get("MODELBROKER_WORLDS", "24"))
 
 
 class Case(NamedTuple):
