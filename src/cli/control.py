@@ -245,8 +245,8 @@ class ControlPlane:
             self._opens.close()
             self._captures.close()
             self._acts.close(_WRITE_PATIENCE_S)
-            children = (self._ledger, self._capture, self._telemetry, self._audit, self._console)
-            await asyncio.gather(*(child.close() for child in (*children, self._content)))
+            those = (self._ledger, self._capture, self._telemetry, self._content, self._audit, self._console)
+            await asyncio.gather(*(child.close() for child in those))
             self._health.close()
             self._secrets.close()
 

@@ -9,7 +9,7 @@ import hmac
 import ipaddress
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -51,13 +51,8 @@ class Signer:
         self._ended: dict[bytes, None] = {}  # signatures of sessions that were good, the oldest end first
 
     def user_of(self, access: Access, token: str) -> str | None:
-        """Whose token it is. Takes as long for a wrong one as for a right one."""
-        said, found = _digest(token), None
-        for user, tokens in access.users.items():
-            for good in tokens:
-                if hmac.compare_digest(_digest(good), said):
-                    found = user
-        return found
+        """Whose token it is."""
+        return owner_of(access.users, token.encode())
 
     def begin(self, user: str, token: str, now_s: float) -> str:
         """What the browser is to hold."""
@@ -195,8 +190,14 @@ def _address(peer: str) -> str:
     return "" if address.is_loopback else str(address)
 
 
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def owner_of(users: Mapping[str, Sequence[str]], token: bytes) -> str | None:
+    """Whose of their tokens it is. Takes as long for a wrong one as for a right one."""
+    said, found = hashlib.sha256(token).digest(), None
+    for user, tokens in users.items():
+        for good in tokens:
+            if hmac.compare_digest(hashlib.sha256(good.encode("utf-8", "surrogatepass")).digest(), said):
+                found = user
+    return found
 
 
 def _text(said: bytes) -> str:

@@ -11,6 +11,8 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from .. import __version__
 from ..journal.following import source_of
+from ..journal.reports import FOLLOWING, WAITING, Report
+from .lines import Lines
 from .reports import Collector
 from .sending import Bad, Patience, Sender, Unsent, sender_of
 from .wire import resource_of
@@ -69,6 +71,20 @@ class Delivery:
         if isinstance(error, Unsent):
             self._patience.heard(error)
         return str(error) if isinstance(error, (Unsent, OSError)) else None
+
+    def report(self, lines: Lines, taken: int, error: str) -> Report:
+        """Of what is delivered out of these lines. `error`: what is waited for, "": nothing is."""
+        return Report(
+            state=WAITING if error else FOLLOWING,
+            place=self._to.endpoint,
+            error=error,
+            behind_bytes=lines.behind_bytes,
+            inode=lines.inode,
+            offset=lines.offset,
+            taken=taken,
+            refused=self.refused,
+            torn=lines.torn,
+        )
 
     def close(self) -> None:
         if self._sender is not None:

@@ -16,7 +16,7 @@ import msgspec
 
 from ..core.record import Record
 from ..journal.following import run
-from ..journal.reports import FOLLOWING, WAITING, Report
+from ..journal.reports import Report
 from .delivery import Delivery
 from .lines import Lines
 from .reports import Settings
@@ -52,18 +52,7 @@ class Exporter:
         return True
 
     def report(self, error: str = "") -> Report:
-        lines = self._lines
-        return Report(
-            state=WAITING if error else FOLLOWING,
-            place=self._settings.endpoint,
-            error=error,
-            behind_bytes=lines.behind_bytes,
-            inode=lines.inode,
-            offset=lines.offset,
-            taken=self.taken,
-            refused=self._delivery.refused,
-            torn=lines.torn,
-        )
+        return self._delivery.report(self._lines, self.taken, error)
 
     def why_to_wait(self, error: Exception) -> str | None:
         return self._delivery.why_to_wait(error)

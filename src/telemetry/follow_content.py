@@ -20,7 +20,6 @@ from ..core.errors import Misconfigured
 from ..core.record import Record
 from ..core.traffic import Sample
 from ..journal.following import run
-from ..journal.reports import FOLLOWING, WAITING
 from ..traffic.store import StoreError, TrafficStore
 from ..traffic.stores import open_store
 from .content import Event, event_of, is_named, is_wanted
@@ -89,20 +88,8 @@ class ContentExporter:
         return True
 
     def report(self, error: str = "") -> ContentReport:
-        lines = self._lines
-        return ContentReport(
-            state=WAITING if error else FOLLOWING,
-            place=self._settings.endpoint,
-            error=error,
-            behind_bytes=lines.behind_bytes,
-            inode=lines.inode,
-            offset=lines.offset,
-            taken=self.taken,
-            refused=self._delivery.refused,
-            torn=lines.torn,
-            missing=self.missing,
-            unread=self.unread,
-        )
+        told = msgspec.structs.asdict(self._delivery.report(self._lines, self.taken, error))
+        return ContentReport(**told, missing=self.missing, unread=self.unread)
 
     def why_to_wait(self, error: Exception) -> str | None:
         if isinstance(error, StoreError):
