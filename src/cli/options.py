@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.admin import COMMANDS, LOCAL
-from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from ..core.catalog import SecretRef
     from .sources import Following
 
 _ADMIN = "http://127.0.0.1:8081"
