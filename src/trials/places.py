@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,16 @@ log = logging.getLogger("modelbroker.rollout")
 
 FILE_NAME, EVENTS_NAME = "rollouts.json", "rollouts.jsonl"
 _KEPT_S = 180 * 86_400
-# KEYS: the rollout. ARGV: what is there, "" for nothing; what is to be there; for how long.
+_MOST_STEPS = 100
+# KEYS: the rollout; its last steps. ARGV: what is there, "" for nothing; what is to be there; for how long;
+# the step that led there; how many of them are kept.
 _SWAP = """
 local is = redis.call('GET', KEYS[1]) or ''
 if is ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('RPUSH', KEYS[2], ARGV[4])
+redis.call('LTRIM', KEYS[2], -tonumber(ARGV[5]), -1)
+redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
 """
 _encoder = msgspec.json.Encoder()
@@ -53,10 +58,10 @@ class Folder:
         fresh.write_bytes(_encoder.encode(kept))
         fresh.replace(self._file)
 
-    def tell(self, event: Event) -> None:
+    def tell(self, steps: Sequence[Event]) -> None:
         """OSError likewise."""
         with self._events.open("ab") as file:
-            file.write(_encoder.encode(event) + b"\n")
+            file.write(_encoder.encode_lines(steps))
 
 
 class Shared:
@@ -75,9 +80,15 @@ class Shared:
 
     async def swap(self, name: str, was: str, doc: Doc) -> bool:
         """False: another broker was quicker."""
-        text = _encoder.encode(doc).decode()
-        done: Any = self._redis.eval(_SWAP, 1, self._key(name), was, text, str(_KEPT_S))
+        keys = self._key(name), self._key(name, "steps")
+        text, step = (_encoder.encode(one).decode() for one in (doc, doc.last))
+        done: Any = self._redis.eval(_SWAP, 2, *keys, was, text, str(_KEPT_S), step, str(_MOST_STEPS))
         return bool(await done)
+
+    async def steps(self, name: str) -> list[Event]:
+        """The last ones of all brokers, the oldest first."""
+        told: Any = self._redis.lrange(self._key(name, "steps"), 0, -1)
+        return [msgspec.json.decode(text, type=Event) for text in await told]
 
     async def put(self, name: str, turn: int, arms: Arms) -> None:
         """What this broker has seen of that turn, as a whole: to say it twice means the same as once."""
@@ -106,5 +117,5 @@ class Shared:
     async def close(self) -> None:
         await self._redis.aclose()
 
-    def _key(self, name: str, turn: int | None = None) -> str:
-        return f"{self._prefix}:rollout:{name}" + ("" if turn is None else f":{turn}")
+    def _key(self, name: str, part: int | str | None = None) -> str:
+        return f"{self._prefix}:rollout:{name}" + ("" if part is None else f":{part}")

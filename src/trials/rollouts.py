@@ -35,7 +35,7 @@ from ..policy.rollout import (
     step,
 )
 from .places import Folder, Shared
-from .told import Arms, Doc, Event, Turns, doc_of, sentence, shown_gate
+from .told import Arms, Doc, Event, Turns, doc_of, missed, sentence, shown_gate
 
 log = logging.getLogger("modelbroker.rollout")
 
@@ -249,7 +249,8 @@ class Rollouts:
             said = await shared.own(rollout.name, doc.state.turn)
             if said is not None:
                 kept.turns[doc.state.turn] = said
-        self._follow(rollout, doc)
+        before = kept.doc.last if kept.doc is not None else None
+        self._follow(rollout, doc, missed(await shared.steps(rollout.name), before, doc.last))
 
     async def _asked(self, rollout: Rollout, state: State, figures: Figures) -> Doc | None:
         """What the machine says, in a thread: bounds take their time, and calls do not wait for them."""
@@ -285,20 +286,22 @@ class Rollouts:
         begin = begun(rollout, self._now_s(), self.state(rollout.name))
         self._follow(rollout, doc_of(rollout, begin, begin.state, Figures(*_none()), self._now_s()))
 
-    def _follow(self, rollout: Rollout, doc: Doc) -> None:
-        """From now on it stands there."""
+    def _follow(self, rollout: Rollout, doc: Doc, steps: Sequence[Event] = ()) -> None:
+        """From now on it stands there. `steps`: how it came there, if not by its last alone."""
         kept = self._kept.setdefault(rollout.name, Turns())
         kept.doc = doc
         kept.arms(doc.state.turn)
         self._is_new = True
         self._seen.pop(rollout.name, None)
-        bad = doc.last.event == "rolled-back"
-        log.log(logging.WARNING if bad else logging.INFO, "%s", sentence(doc.last))
-        _EVENTS.labels(rollout.name, doc.last.event).inc()
-        self._told(doc.last)
+        steps = steps or (doc.last,)
+        for one in steps:
+            bad = one.event == "rolled-back"
+            log.log(logging.WARNING if bad else logging.INFO, "%s", sentence(one))
+            _EVENTS.labels(rollout.name, one.event).inc()
+            self._told(one)
         try:
             self._folder.write(self._kept)
-            self._folder.tell(doc.last)
+            self._folder.tell(steps)
             self._is_new = False
         except OSError as error:
             log.error("where the rollout %s is can't be kept: %s", rollout.name, error)
@@ -315,7 +318,7 @@ class Rollouts:
         async with self._looking:
             was, shared = "", self._shared
             if shared is not None:
-                was, there = await self._read(shared, name)
+                was, there = await self._read(rollout, shared)
                 state = there.state if there is not None else state
             now_s = self._now_s()
             said = command(rollout, state, word, now_s)
@@ -326,9 +329,13 @@ class Rollouts:
             self._follow(rollout, doc)
         return await self._shown(rollout)
 
-    async def _read(self, shared: Shared, name: str) -> tuple[str, Doc | None]:
+    async def _read(self, rollout: Rollout, shared: Shared) -> tuple[str, Doc | None]:
+        """What others have done meanwhile is followed, and told, first."""
         try:
-            return await shared.read(name)
+            was, there = await shared.read(rollout.name)
+            if there is not None:
+                await self._adopt(rollout, shared, there)
+            return was, there
         except Exception as error:
             raise OSError(f"the Redis of the fleet does not answer: {error}") from None
 

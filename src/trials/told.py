@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -59,6 +60,18 @@ class Turns(msgspec.Struct):
             for old in [number for number in self.turns if number < turn - 1]:
                 del self.turns[old]
         return arms
+
+
+def missed(steps: Sequence[Event], before: Event | None, now: Event) -> list[Event]:
+    """What a broker that stood at `before` has to tell of the fleet's `steps`, so that it has told them up to
+    `now`: all that came between, and `now`. Where `before` is not among them (they are kept for a while),
+    those of later turns. One that knows nothing of the rollout tells where it found it."""
+    if before is None:
+        return [now]
+    known = steps[: steps.index(now)] if now in steps else steps
+    if before in known:
+        return [*known[known.index(before) + 1 :], now]
+    return [*(step for step in known if step.turn > before.turn), now]
 
 
 def doc_of(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float) -> Doc:

@@ -214,6 +214,7 @@ def test_brokers_of_a_fleet_agree(sims: Simulators, tmp_path: Path, redis: Redis
     stages = [{"share": "40%"}, {"share": "70%"}, {"share": "100%"}]
     said = {**config(sims, stages, hold="2s"), "redis": {"url": redis.url, "prefix": "rolls"}}
     with Broker(tmp_path / "a", said) as first, Broker(tmp_path / "b", said) as second:
+        wait_until(lambda: rollout_of(second)["phase"] == "running", 20)
         # Calls of one broker alone move both of them, step by step.
         asyncio.run(load(first, {"done", "rolled-back"}))
         wait_until(lambda: rollout_of(second)["phase"] == "done", 20)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from modelbroker.core.budgets import Fleet
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Record
 from modelbroker.core.trials import ALL_PPM, CANDIDATE, STABLE, Gates, Rollout, Stage
 from modelbroker.policy.rollout import DONE, PAUSED, ROLLED_BACK, RUNNING
 from modelbroker.trials.rollouts import Rollouts, Score
+from modelbroker.trials.told import Event, missed
 from support.servers import Redis
 
 
@@ -138,6 +142,67 @@ def test_scores_of_calls_that_count_are_taken(tmp_path: Path) -> None:
         assert state is not None and (state.phase, state.reason) == (ROLLED_BACK, "the gate quality failed")
 
     asyncio.run(run())
+
+
+def test_who_did_not_look_hears_of_every_step(tmp_path: Path, redis: Redis) -> None:
+    """One was busy while the others went through two stages and a pause: it tells all of it, in order, once.
+    A broker that is new tells where it found the rollout, and not again what others have told."""
+
+    async def run() -> None:
+        clock = Clock()
+        fleet = Fleet(redis.url, prefix="busy", timeout_ms=2_000)
+        told: dict[str, list[Event]] = {}
+
+        def broker(name: str) -> Rollouts:
+            (tmp_path / name).mkdir()
+            one = Rollouts(tmp_path / name, name, now_s=clock, told=told.setdefault(name, []).append)
+            one.configured([rollout()], fleet)
+            return one
+
+        quick, busy, commanded = (broker(name) for name in ("quick", "busy", "commanded"))
+        for one in (quick, busy, commanded):
+            await one.look()
+        quick.take(calls(clock, 90, "10%"))
+        clock.now_s += 2
+        await quick.look()
+        await quick.command("r", "pause")
+        await quick.command("r", "resume")
+        await quick.look()
+        await commanded.command("r", "pause")
+        await busy.look()
+        await quick.look()
+        steps = ["began", "promoted", "paused", "resumed", "paused"]
+        assert [event.event for event in told["quick"]] == steps
+        assert told["busy"] == told["commanded"] == told["quick"]
+        late = broker("late")
+        await late.look()
+        assert told["late"] == told["quick"][-1:]
+        for one in (quick, busy, commanded, late):
+            await one.close()
+
+    asyncio.run(run())
+
+
+@given(st.data())
+def test_however_seldom_one_looks_each_step_is_told_once_in_order(data: st.DataObject) -> None:
+    turns = data.draw(st.lists(st.integers(0, 1), min_size=1, max_size=12).map(accumulate).map(list))
+    steps = [Event(float(n), "r", "promoted", "", "", RUNNING, turn, "") for n, turn in enumerate(turns)]
+    looks = sorted(data.draw(st.sets(st.integers(0, len(steps) - 1), min_size=1)))
+    told: list[Event] = []
+    for look in looks:
+        # Others may be further than what was just read, and the oldest are not kept.
+        more = data.draw(st.integers(look + 1, len(steps)))
+        first = data.draw(st.integers(0, int(told[-1].at_s) if told else look))
+        told += missed(steps[first:more], told[-1] if told else None, steps[look])
+    assert told == steps[looks[0] : looks[-1] + 1]
+
+
+def test_where_the_last_step_told_is_no_longer_kept_later_turns_are() -> None:
+    steps = [Event(float(n), "r", "promoted", "", "", RUNNING, n, "") for n in range(9)]
+    assert missed(steps[4:], steps[2], steps[7]) == steps[4:8]
+    own = Event(0.5, "r", "rolled-back", "", "", ROLLED_BACK, 5, "")
+    assert missed(steps, own, steps[7]) == steps[6:8]
+    assert missed([], steps[2], steps[7]) == [steps[7]]
 
 
 def test_a_fleet_agrees_with_redis_and_without(tmp_path: Path, redis: Redis) -> None:
