@@ -96,6 +96,8 @@ def seconds_to_effect(broker: Broker, text: str, pool: str, member: str) -> floa
 
 
 def percentiles(values: list[float]) -> str:
+    if len(values) < 2:
+        return f"{len(values)} in the time"
     cuts = statistics.quantiles(values, n=100)
     return (
         f"p50 {cuts[49]:.1f} p90 {cuts[89]:.1f} p99 {cuts[98]:.1f} max {max(values):.1f} ms of {len(values)}"
