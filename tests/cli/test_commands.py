@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
+from modelbroker.cli.main import main
 from support.broker import KEY, KEY_SHA256
 
 CONFIG = """\
@@ -41,6 +46,18 @@ def run(*arguments: str, stdin: str = "", **environ: str) -> subprocess.Complete
     )
     assert "Traceback" not in done.stderr
     return done
+
+
+def run_here(*arguments: str, stdin: str) -> str:
+    """What a command prints, run in this process: a new one takes a second to be there."""
+    said = io.StringIO()
+    with (
+        mock.patch.dict(os.environ, {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}, clear=True),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()))),
+        contextlib.redirect_stdout(said),
+    ):
+        main(arguments)
+    return said.getvalue()
 
 
 @pytest.fixture
@@ -199,8 +216,8 @@ def explained(tmp_path: Path) -> Callable[..., tuple[str, Any]]:
     def ask(body: Any, *more: str) -> tuple[str, Any]:
         arguments = ["explain", "--config", str(path), "--caller", "tester", *more]
         text = body if isinstance(body, str) else json.dumps(body)
-        said = run(*arguments, "-", stdin=text)
-        return said.stdout, json.loads(run(*arguments, "--json", "-", stdin=text).stdout)
+        said = run_here(*arguments, "-", stdin=text)
+        return said, json.loads(run_here(*arguments, "--json", "-", stdin=text))
 
     return ask
 
