@@ -254,8 +254,10 @@ def _act(event: Event) -> dict[str, Any]:
 
 
 def _who(event: Event) -> dict[str, Any]:
-    """`actor.invoked_by` has our word."""
-    user = {"name": event.user, "type_id": 2} if event.user else {}
+    """`actor.invoked_by` has our word. A command that shows no token of its user's has no credential."""
+    user: dict[str, Any] = {"name": event.user, "type_id": 2} if event.user else {}
+    if user and event.actor == acts.TOKEN:
+        user["programmatic_credentials"] = [{"type": "Access Token", "uid": f"admin.users/{event.user}"}]
     return {"app_name": PRODUCT, "invoked_by": event.actor, **({"user": user} if user else {})}
 
 

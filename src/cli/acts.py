@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 
 from ..audit.acts import ActWriter, Finish, new_act
 from ..core import acts
-from ..core.acts import BROKER, COMMAND, CONSOLE, DONE, EDIT, FAILED, Act, Detail
+from ..core.acts import BROKER, COMMAND, CONSOLE, DONE, EDIT, FAILED, ITSELF, Act, By, Detail
 from ..core.catalog import IDENTITY, Catalog
 from ..journal.writing import Reader
-from ..revisions.kept import ROLLBACK, Origin
-from ..trials.told import Event
+from ..revisions.kept import ROLLBACK
+from ..trials.told import Event, done_by
 from ..xds.store import Refusal
 from .runtime import Ready
+from .sourcing import Whence
 
 _MOST_TEXT = 500
 _ROLLOUTS = {
@@ -28,25 +28,23 @@ _ROLLOUTS = {
     "resumed": acts.ROLLOUT_RESUMED,
     "done": acts.ROLLOUT_DONE,
 }
-_BY_COMMAND = "by command"
 
 
 class ActDesk:
-    """`folder` is that of the state. `said_of` tells where texts of a configuration are from: None for what
+    """`folder` is that of the state. `whence` tells how texts of a configuration came here: None for what
     could not be read. From any thread."""
 
     def __init__(
         self,
         folder: Path,
-        said_of: Callable[[Mapping[str, str] | None], tuple[Origin, str, str]],
+        whence: Callable[[Mapping[str, str] | None], Whence],
         readers: Mapping[str, Reader],
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = ActWriter(folder, readers)
-        self._said_of = said_of
+        self._whence = whence
         self._revision = ""
         self._seen: dict[str, dict[str, Any]] = {}  # secrets in stores, as their status was
-        self._commanded: dict[str, str] = {}  # rollout → who has just commanded it
 
     def close(self, patience_s: float) -> None:
         self._writer.close(patience_s)
@@ -56,12 +54,11 @@ class ActDesk:
         word: str,
         details: Mapping[str, Detail] = acts.NO_DETAILS,
         *,
-        actor: str = BROKER,
-        user: str = "",
+        by: By = ITSELF,
         result: str = DONE,
         finish: Finish | None = None,
     ) -> None:
-        told = {"actor": actor, "user": user, "result": result, "revision": self._revision}
+        told = {"actor": by.actor, "user": by.user, "result": result, "revision": self._revision}
         self._writer.put(new_act(word, details=details, **told), finish)
 
     # -- its life, and the configuration's
@@ -75,21 +72,19 @@ class ActDesk:
     def loaded(self, before: Ready | None, after: Ready) -> None:
         """From now on this is served. What of the secrets differs is told apart from what was edited."""
         self._revision = after.catalog.revision
-        origin, why, by = self._said_of(after.texts)
+        origin, why, by = self._whence(after.texts)
         finish = partial(
             loaded_acts, before=before, after=after, held=frozenset(self._seen), commit=origin.commit
         )
-        if why == ROLLBACK:
-            self._tell(acts.CONFIG_ROLLED_BACK, actor=COMMAND, user=by, finish=finish)
-        else:
-            self._tell(acts.CONFIG_LOADED, actor=EDIT, user=origin.who, finish=finish)
+        word = acts.CONFIG_ROLLED_BACK if why == ROLLBACK else acts.CONFIG_LOADED
+        self._tell(word, by=by, finish=finish)
 
     def refused(self, error: str) -> None:
         """An edit that is wrong."""
-        origin, _, _ = self._said_of(None)
+        origin = self._whence(None).origin
         details: dict[str, Detail] = {"name": self._revision, "error": error[:_MOST_TEXT]}
         details |= {"commit": origin.commit} if origin.commit else {}
-        self._tell(acts.CONFIG_REFUSED, details, actor=EDIT, user=origin.who, result=FAILED)
+        self._tell(acts.CONFIG_REFUSED, details, by=By(EDIT, origin.who), result=FAILED)
 
     def nacked(self, error: str, refusal: Refusal | None) -> None:
         name = refusal.revision if refusal is not None else self._revision
@@ -126,36 +121,25 @@ class ActDesk:
             for arm in ("stable", "candidate"):
                 if (figure := gate[arm]) is not None:
                     details[f"{gate['gate']}_{arm}"] = figure["value"]
-        user = self._commanded.pop(event.rollout, "")
-        actor = COMMAND if user or event.reason == _BY_COMMAND else BROKER
-        self._tell(_ROLLOUTS.get(event.event, f"rollout.{event.event}"), details, actor=actor, user=user)
+        self._tell(_ROLLOUTS.get(event.event, f"rollout.{event.event}"), details, by=done_by(event))
 
-    @contextlib.contextmanager
-    def commanding(self, rollout: str, user: str) -> Iterator[None]:
-        """What becomes of the rollout meanwhile is this user's doing."""
-        self._commanded[rollout] = user
-        try:
-            yield
-        finally:
-            self._commanded.pop(rollout, None)
-
-    def forgotten(self, members: Sequence[str], user: str) -> None:
+    def forgotten(self, members: Sequence[str], by: By) -> None:
         details: dict[str, Detail] = {"name": ", ".join(members)[:_MOST_TEXT], "members": len(members)}
-        self._tell(acts.MEMBERS_FORGOTTEN, details, actor=COMMAND, user=user)
+        self._tell(acts.MEMBERS_FORGOTTEN, details, by=by)
 
     def command_refused(self, path: str, peer: str, why: str) -> None:
         details: dict[str, Detail] = {"name": path[:_MOST_TEXT], "peer": peer, "error": why[:_MOST_TEXT]}
-        self._tell(acts.COMMAND_REFUSED, details, actor=COMMAND, result=FAILED)
+        self._tell(acts.COMMAND_REFUSED, details, by=By(COMMAND), result=FAILED)
 
     def console_login(self, user: str, peer: str, *, why_not: str = "") -> None:
         """`why_not`: why it failed."""
         details: dict[str, Detail] = {"name": "console", "peer": peer}
         details |= {"error": why_not} if why_not else {}
         result = FAILED if why_not else DONE
-        self._tell(acts.CONSOLE_LOGIN, details, actor=CONSOLE, user=user, result=result)
+        self._tell(acts.CONSOLE_LOGIN, details, by=By(CONSOLE, user), result=result)
 
     def console_logout(self, user: str, peer: str) -> None:
-        self._tell(acts.CONSOLE_LOGOUT, {"name": "console", "peer": peer}, actor=CONSOLE, user=user)
+        self._tell(acts.CONSOLE_LOGOUT, {"name": "console", "peer": peer}, by=By(CONSOLE, user))
 
 
 def loaded_acts(

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
+from ..core.acts import COMMAND, TOKEN, By
 from ..core.errors import Misconfigured
 from ..metrics import texts
 from .commanders import Commanding, Refused, Sparing, anybody, is_ours
@@ -32,8 +33,9 @@ log = logging.getLogger("modelbroker.admin")
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Query = Mapping[str, list[str]]
-# (method, path) → what is answered, as JSON, to a query and a body. LookupError is a 404, ValueError a 400.
-Routes = Mapping[tuple[str, str], Callable[[Query, bytes], Any]]
+# (method, path) → what is answered, as JSON, to a query, a body, and whose command it is. LookupError is a
+# 404, ValueError a 400.
+Routes = Mapping[tuple[str, str], Callable[[Query, bytes, By], Any]]
 NO_ROUTES: Routes = MappingProxyType({})
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 # Query → status, content type, text.
@@ -51,10 +53,15 @@ Console = Callable[[Came], Answer]
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
 
 
-def named_user(query: Query) -> str:
-    """Who asks, as it says itself: `by=USER`."""
+_ANYBODY = By(COMMAND)
+
+
+def _by(user: str, query: Query) -> By:
+    """Whose command it is: `user`'s, as a token says; where none does, as it says itself, by `by=USER`."""
+    if user:
+        return By(TOKEN, user)
     said = next(iter(query.get("by", [])), "")
-    return "".join(one for one in said if one.isprintable())[:64]
+    return By(COMMAND, "".join(one for one in said if one.isprintable())[:64])
 
 
 class Pulse:
@@ -77,13 +84,13 @@ def nobody(path: str, peer: str, why: str) -> None:
 
 
 class Served(NamedTuple):
-    """What the admin port answers with. `forget` takes members' ids and who asks, and gives those that were
-    kept from their whole share; LookupError where there is no such member. `budgets` says where they stand,
-    `envoy_stats` what Envoy counts; `more` is what else there is; `commanding` says whether a command is
-    taken, and `refused` is told of one that is not: path, peer, why."""
+    """What the admin port answers with. `forget` takes members' ids and whose command it is, and gives those
+    that were kept from their whole share; LookupError where there is no such member. `budgets` says where
+    they stand, `envoy_stats` what Envoy counts; `more` is what else there is; `commanding` says whether a
+    command is taken, and `refused` is told of one that is not: path, peer, why."""
 
     status: Callable[..., dict[str, Any]]
-    forget: Callable[[list[str], str], list[str]]
+    forget: Callable[[list[str], By], list[str]]
     pulse: Pulse
     budgets: Callable[[], dict[str, Any]]
     envoy_stats: Stats
@@ -178,9 +185,9 @@ class _Answering(BaseHTTPRequestHandler):
             while time.monotonic() < until_s and self.connection.recv(1 << 16):
                 pass
 
-    def _route(self, more: Routes, path: str, query: Query, body: bytes) -> None:
+    def _route(self, more: Routes, path: str, query: Query, body: bytes, by: By = _ANYBODY) -> None:
         try:
-            answer = more[self.command, path](query, body)
+            answer = more[self.command, path](query, body, by)
         except (LookupError, ValueError, OSError) as error:
             code = 404 if isinstance(error, LookupError) else 503 if isinstance(error, OSError) else 400
             self._answer(code, "text/plain", f"{error.args[0] if error.args else error}\n".encode())
@@ -302,32 +309,32 @@ class _Handler(_Answering):
             self._answer(403, "text/plain", b"commands are not taken from web pages\n")
             return
         try:
-            asked = self._commanded(query)
+            asked, by = self._commanded(query)
         except Refused as why:
             self._refuse(path, str(why))
             return
         if ("POST", path) in served.more:
             if (body := self._body(_MOST_BODY, "what this command is given is smaller")) is not None:
-                self._route(served.more, path, asked, body)
+                self._route(served.more, path, asked, body, by)
             return
         if path != "/forget":
             known = ", ".join(["/forget", *_paths(served.more, "POST")])
             self._answer(404, "text/plain", f"there is nothing to post to but {known}\n".encode())
             return
         try:
-            forgotten = served.forget(list(asked.get("member", [])), named_user(asked))
+            forgotten = served.forget(list(asked.get("member", [])), by)
         except LookupError as error:
             self._answer(404, "text/plain", f"{error.args[0]}\n".encode())
             return
         self._answer(200, "application/json", msgspec.json.encode({"forgotten": forgotten}) + b"\n")
 
-    def _commanded(self, query: str) -> Query:
-        """What is asked, by whom the token says it is. Refused."""
+    def _commanded(self, query: str) -> tuple[Query, By]:
+        """What is asked, and by whom. Refused."""
         asked, peer = parse_qs(query), self.client_address[0]
         if proxy := next((name for name in _FROM_ELSEWHERE if name in self.headers), ""):
             peer = f"{peer} for somebody else ({proxy})"
         user = self.served.commanding(peer, self.headers.get("authorization"))
-        return {**asked, "by": [user]} if user else asked
+        return asked, _by(user, asked)
 
     def _refuse(self, path: str, why: str) -> None:
         is_told, is_last = self.sparing.is_told()

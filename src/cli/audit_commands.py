@@ -17,6 +17,7 @@ from ..audit.keys import check_can_sign, is_signed, read_public_key
 from ..audit.query import events
 from ..audit.sending import encoded
 from ..audit.store import FOLDER, segments
+from ..core.acts import By
 from ..core.errors import Misconfigured
 from .ledger_access import Progress, moment
 from .outputs import written
@@ -200,7 +201,7 @@ def _print(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _row(event: Event) -> tuple[str, ...]:
     if event.kind != CALL:
-        by = event.user or event.actor
+        by = str(By(event.actor, event.user))
         name = event.details.get("name")
         on = str(name) if name not in (None, "") else "-"
         return _at(event), event.act, by, on, event.result, "-", "-", event.id

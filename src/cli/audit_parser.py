@@ -28,7 +28,7 @@ _FILTERS = {
     "purpose": "shadow, score or eval",
     "rollout": "the rollout that the call was part of",
     "act": "what was done to the broker, e.g. config.loaded (docs/audit.md)",
-    "actor": "who acted: broker, edit or command",
+    "actor": "who acted: broker, edit, command, token or console (docs/audit.md)",
     "request-id": "the call's id",
 }
 

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from .. import __version__
 from ..budgets import Keeper, Kept
+from ..core.acts import By
 from ..core.admin import LOCAL
 from ..core.catalog import CacheStore
 from ..core.causes import Cause
@@ -123,7 +124,7 @@ class ControlPlane:
         self._telemetry = TelemetryKeeper(options.state_dir)
         self._content = ContentKeeper(options.state_dir)
         self._audit = AuditKeeper(options.state_dir, options.stdout_fd)
-        self._acts = ActDesk(options.state_dir, self._sourcing.said_of, {"audit": self._audit.acts})
+        self._acts = ActDesk(options.state_dir, self._sourcing.whence, {"audit": self._audit.acts})
         readers: dict[str, FollowerKeeper[Any]]
         readers = {"ledger": self._ledger, "telemetry": self._telemetry, "audit": self._audit}
         readers["content"] = self._content
@@ -251,9 +252,9 @@ class ControlPlane:
             self._secrets.close()
 
     def _admin(self, loop: asyncio.AbstractEventLoop) -> AdminServer:
-        def forget(names: list[str], user: str) -> list[str]:
+        def forget(names: list[str], by: By) -> list[str]:
             forgotten = on_loop(loop, lambda: self._answers.forget(names))
-            self._acts.forgotten(names, user)
+            self._acts.forgotten(names, by)
             return forgotten
 
         def budgets() -> dict[str, Any]:

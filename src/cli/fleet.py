@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client import Gauge
 
 from .. import __version__
+from ..core.acts import By
 from ..core.budgets import Fleet
 from ..revisions.fleet import Ago, Board, Told, drift
 from .admin import Query, Routes
@@ -138,7 +139,7 @@ class FleetKeeper:
     def routes(self) -> Routes:
         """What the admin port answers."""
 
-        def shown(query: Query, body: bytes) -> dict[str, Any]:
+        def shown(query: Query, body: bytes, by: By) -> dict[str, Any]:
             return {
                 "broker": self._broker,
                 "shared": self._place is not None,

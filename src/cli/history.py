@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..core.acts import COMMAND, By
 from ..core.errors import Misconfigured
+from ..revisions.kept import WHY_WORDS, by_of
 from .status_table import aligned, fetch, post
 
 _HEAD = ("#", "REVISION", "SINCE", "WHY", "COMMIT", "WHO", "")
 _POLL_S = 0.05
-_WHYS = {"rollback": "rolled back"}
 
 
 def print_history(admin_url: str, how: str, most: int) -> int:
@@ -40,9 +41,9 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         str(row["number"]),
         row["revision"],
         _moment(row["since_s"]),
-        _WHYS.get(row["why"], row["why"]),
+        WHY_WORDS.get(row["why"], row["why"]),
         origin["commit"][:12] or "-",
-        row["by"] or origin["who"] or "-",
+        str(by_of(row["why"], row.get("actor", ""), row["by"]) or origin["who"] or "-"),
         origin["subject"],
     )
 
@@ -51,8 +52,8 @@ def _rollback(rollback: Mapping[str, Any] | None) -> Iterator[str]:
     if rollback is None:
         return
     until = "it is released" if rollback["holds"] else "the source says something new"
-    by = f" by {rollback['by']}" if rollback["by"] else ""
-    yield f"rolled back to {rollback['revision']}{by}, {_moment(rollback['at_s'])}, until {until}"
+    by = By(rollback.get("actor", COMMAND), rollback["by"])
+    yield f"rolled back to {rollback['revision']} by {by}, {_moment(rollback['at_s'])}, until {until}"
 
 
 def roll_back(admin_url: str, to: str, *, holds: bool, by: str, token: str, within_s: float) -> int:

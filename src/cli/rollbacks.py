@@ -8,9 +8,10 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from ..core.acts import By
 from ..core.errors import Misconfigured
 from ..core.problems import SettingsError
-from .admin import Query, Routes, named_user
+from .admin import Query, Routes
 from .answers import Now
 from .collection import no_collection
 from .runtime import Ready
@@ -38,7 +39,7 @@ class Rollbacks:
     def __init__(self, sourcing: Sourcing, lock: asyncio.Lock, control: Control) -> None:
         self._sourcing, self._lock, self._control = sourcing, lock, control
 
-    async def roll_back(self, to: str, *, holds: bool, by: str) -> dict[str, Any]:
+    async def roll_back(self, to: str, *, holds: bool, by: By) -> dict[str, Any]:
         """LookupError where there is no such revision, or something new is served meanwhile. SettingsError or
         Misconfigured where it can't be served any more: then nothing has changed."""
         async with self._lock:  # an edit that is just being loaded comes before it, or behind
@@ -50,20 +51,20 @@ class Rollbacks:
             with no_collection():
                 ready = await asyncio.to_thread(self._control.prepared, texts, current)
                 self._sourcing.roll_back(live, holds=holds, by=by)
-                log.warning("%s rolls back from %s to %s", by or "somebody", was, live.revision)
+                log.warning("%s rolls back from %s to %s", by, was, live.revision)
                 await self._control.reload_now()
         if not self._sourcing.is_rolled_back:
             raise LookupError(f"the source says something new just now: that is served, not {live.revision}")
         # By its name of today: another version of the broker may have called it otherwise.
         return {"was": was, "revision": ready.catalog.revision, "number": live.number}
 
-    async def release(self, by: str) -> dict[str, Any]:
+    async def release(self, by: By) -> dict[str, Any]:
         """The rollback ends. LookupError where there is none; Misconfigured where the source is broken."""
         async with self._lock:
             before = self._control.now().ready
             was = before.catalog.revision if before is not None else ""
-            self._sourcing.release()
-            log.warning("%s ends the rollback to %s", by or "somebody", was)
+            self._sourcing.release(by)
+            log.warning("%s ends the rollback to %s", by, was)
             with no_collection():
                 await self._control.reload_now()
         ready, _, error, _ = self._control.now()
@@ -87,15 +88,15 @@ def revision_routes(rollbacks: Rollbacks, sourcing: Sourcing, loop: asyncio.Abst
     def first(query: Query, name: str) -> str:
         return query.get(name, [""])[0]
 
-    def history(query: Query, body: bytes) -> dict[str, Any]:
+    def history(query: Query, body: bytes, by: By) -> dict[str, Any]:
         return {"revisions": sourcing.history(), **sourcing.status()}
 
-    def roll_back(query: Query, body: bytes) -> dict[str, Any]:
+    def roll_back(query: Query, body: bytes, by: By) -> dict[str, Any]:
         holds = bool(first(query, "hold"))
-        return on_loop(rollbacks.roll_back(first(query, "to"), holds=holds, by=named_user(query)))
+        return on_loop(rollbacks.roll_back(first(query, "to"), holds=holds, by=by))
 
-    def release(query: Query, body: bytes) -> dict[str, Any]:
-        return on_loop(rollbacks.release(named_user(query)))
+    def release(query: Query, body: bytes, by: By) -> dict[str, Any]:
+        return on_loop(rollbacks.release(by))
 
     return {
         ("GET", "/history"): history,

@@ -9,14 +9,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from prometheus_client import Gauge
 
+from ..core import acts
+from ..core.acts import By
 from ..core.errors import Misconfigured
 from ..revisions.kept import (
     EDIT,
+    RELEASE,
     ROLLBACK,
     START,
     Live,
@@ -41,6 +44,14 @@ _SAID_EACH = 30  # of the times that it fails
 Made = TypeVar("Made")
 
 
+class Whence(NamedTuple):
+    """How a configuration came to be served: by START, EDIT, ROLLBACK or RELEASE, and who did it."""
+
+    origin: Origin
+    why: str
+    by: By
+
+
 class Sourcing:
     """`read` gives the texts that are to be served; `serves` is told what an Envoy took. Its files are the
     control plane's alone."""
@@ -52,8 +63,9 @@ class Sourcing:
         _ROLLED_BACK.set(self._rollback is not None)
         self._source_digest = ""
         self._source_origin = Origin()
-        self._origins: dict[str, tuple[Origin, str, str]] = {}  # digest of texts → (origin, why, by)
+        self._origins: dict[str, Whence] = {}  # digest of texts → whence
         self._why = START
+        self._released: tuple[str, By] | None = None  # (what the source said then, by whom)
         self._to_keep: tuple[str, Mapping[str, str]] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._digested: tuple[Mapping[str, str], str] | None = None  # what was asked for last
@@ -78,7 +90,7 @@ class Sourcing:
             self._end_rollback()
         if (texts := self._rolled_back()) is not None:
             return texts
-        self._note(self._source_digest, said.origin, self._why, "")
+        self._note(self._source_digest, self._from_source())
         return said.texts
 
     def _rolled_back(self) -> Mapping[str, str] | None:
@@ -92,24 +104,30 @@ class Sourcing:
             message = f"{rollback.revision}, which was rolled back to, can't be read: {error}"
             right = "release it: modelbroker rollback --release"
             raise SettingsError([Problem("rollback", 0, "", message, right)]) from None
-        self._note(digest_of(texts), live.origin, ROLLBACK, rollback.by)
+        self._note(digest_of(texts), Whence(live.origin, ROLLBACK, rollback.done_by))
         return texts
 
-    def said_of(self, texts: Mapping[str, str] | None) -> tuple[Origin, str, str]:
-        """(where these texts are from, START, EDIT or ROLLBACK, who rolled back); None: what the source said
-        last."""
-        if texts is None:
-            return self._source_origin, self._why, ""
-        return self._origins.get(digest_of(texts), (self._source_origin, self._why, ""))
+    def _from_source(self) -> Whence:
+        """Of what the source said last."""
+        if self._released is not None and self._released[0] != self._source_digest:
+            self._released = None
+        if self._released is not None:
+            return Whence(self._source_origin, RELEASE, self._released[1])
+        return Whence(self._source_origin, self._why, By(acts.EDIT, self._source_origin.who))
+
+    def whence(self, texts: Mapping[str, str] | None) -> Whence:
+        """None: what the source said last."""
+        known = self._origins.get(digest_of(texts)) if texts is not None else None
+        return known or self._from_source()
 
     def _digest(self, texts: Mapping[str, str]) -> str:
         if self._digested is None or self._digested[0] is not texts:
             self._digested = texts, digest_of(texts)
         return self._digested[1]
 
-    def _note(self, digest: str, origin: Origin, why: str, by: str) -> None:
+    def _note(self, digest: str, whence: Whence) -> None:
         self._origins.pop(digest, None)
-        self._origins[digest] = origin, why, by
+        self._origins[digest] = whence
         if len(self._origins) > _MOST_ORIGINS:
             self._origins.pop(next(iter(self._origins)))
 
@@ -189,7 +207,7 @@ class Sourcing:
     def is_rolled_back(self) -> bool:
         return self._rollback is not None
 
-    def roll_back(self, live: Live, *, holds: bool, by: str) -> None:
+    def roll_back(self, live: Live, *, holds: bool, by: By) -> None:
         """From now on `read` gives this one. Misconfigured where that can't be kept."""
         self._set(
             Rollback(
@@ -197,17 +215,18 @@ class Sourcing:
                 revision=live.revision,
                 source_digest=self._source_digest,
                 holds=holds,
-                by=by,
+                by=by.user,
+                actor=by.actor,
                 at_s=time.time(),
             )
         )
 
-    def release(self) -> Rollback:
+    def release(self, by: By) -> None:
         """`read` gives what the source says. LookupError where no rollback is in effect."""
-        if (rollback := self._rollback) is None:
+        if self._rollback is None:
             raise LookupError("no rollback is in effect")
         self._set(None)
-        return rollback
+        self._released = self._source_digest, by
 
     def _end_rollback(self) -> None:
         """The source says so, and will say so again after a restart."""
@@ -250,8 +269,10 @@ class Sourcing:
                 self._to_keep = None
 
     def _add(self, revision: str, texts: Mapping[str, str]) -> None:
-        origin, why, by = self._origins.get(digest_of(texts), (Origin(), EDIT, ""))
-        live = Live(number=0, revision=revision, since_s=time.time(), why=why, by=by, origin=origin)
+        origin, why, by = self._origins.get(digest_of(texts), Whence(Origin(), EDIT, By(acts.EDIT)))
+        live = Live(number=0, revision=revision, since_s=time.time(), why=why, origin=origin)
+        if why in (ROLLBACK, RELEASE):
+            live = msgspec.structs.replace(live, by=by.user, actor=by.actor)
         keeps = self._rollback.number if self._rollback is not None else None
         self._revisions.add(texts, live, keeps=keeps)
 
@@ -284,6 +305,6 @@ class Sourcing:
         origin = self._origins.get(self._digest(served)) if served is not None else None
         return {
             "source": self._source.status(),
-            "origin": msgspec.to_builtins(origin[0]) if origin is not None else None,
+            "origin": msgspec.to_builtins(origin.origin) if origin is not None else None,
             "rollback": msgspec.to_builtins(rollback) if rollback is not None else None,
         }

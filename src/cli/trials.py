@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.acts import By
 from ..core.record import Record
 from ..core.traffic import Sample
 from ..core.trials import Rollout, Shadow, ToScore
@@ -17,7 +18,7 @@ from ..policy.rollout import COMMANDS, DONE
 from ..trials.agreement import Agreements
 from ..trials.rollouts import Rollouts, Score
 from .acts import ActDesk
-from .admin import Query, Routes, named_user
+from .admin import Query, Routes
 from .runtime import Ready
 from .scoring import ScoreKeeper
 from .shadow import CopyKeeper
@@ -31,7 +32,6 @@ class TrialKeeper:
     of steps."""
 
     def __init__(self, folder: Path, broker: str, elsewhere: str, seal: bytes, acts: ActDesk) -> None:
-        self._acts = acts
         self._copies = CopyKeeper(elsewhere)
         self._rollouts = Rollouts(folder, broker, self._moved, told=acts.rollout)
         self._scores = ScoreKeeper(seal, self._rollouts.score, elsewhere)
@@ -103,17 +103,16 @@ class TrialKeeper:
         def on_loop(work: Coroutine[Any, Any, Any]) -> Any:
             return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE_S)
 
-        def shown(query: Query, body: bytes) -> Any:
+        def shown(query: Query, body: bytes, by: By) -> Any:
             return {"rollouts": on_loop(self._shown())}
 
-        def told(query: Query, body: bytes) -> Any:
+        def told(query: Query, body: bytes, by: By) -> Any:
             name, word = _one(query, "rollout"), _one(query, "do")
             if word not in COMMANDS:
                 raise ValueError(f"there is no {word!r} to do; give {', '.join(COMMANDS)}")
-            with self._acts.commanding(name, named_user(query)):
-                return self._with_scores(on_loop(self._rollouts.command(name, word)))
+            return self._with_scores(on_loop(self._rollouts.command(name, word, by)))
 
-        def scored(query: Query, body: bytes) -> Any:
+        def scored(query: Query, body: bytes, by: By) -> Any:
             try:
                 scores = msgspec.json.decode(body, type=list[Score])
             except msgspec.MsgspecError as error:

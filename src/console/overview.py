@@ -13,6 +13,7 @@ from ..ledger.calls import Lately, failures, lately
 from ..ledger.database import Ledger
 from ..ledger.questions import CLIENTS, Question, hour_text
 from ..ledger.spend import Spend, Sums, figures, spend
+from ..revisions.kept import WHY_WORDS, by_of
 from ..stats import quantile
 from . import charts
 from .asked import Asked, Page
@@ -68,7 +69,7 @@ class Group(NamedTuple):
 
 
 class Live(NamedTuple):
-    """The revision that is served, since when (unix time) and by whom."""
+    """The revision that is served, since when (unix time), and how: `by ana`, `released by ana (token)`."""
 
     revision: str
     href: str
@@ -128,7 +129,9 @@ def live_of(status: Tree, history: Sequence[Tree]) -> Live:
     newest = max(those, key=lambda one: one["number"], default=None)
     if newest is None:
         return Live(revision, "/console/revisions", status["loaded_at"], "")
-    by = newest["by"] or (newest["origin"] or {}).get("who", "")
+    who, why = (newest["origin"] or {}).get("who", ""), newest["why"]
+    done_by = by_of(why, newest.get("actor", ""), newest["by"])
+    by = f"{WHY_WORDS[why]} by {done_by}" if done_by else f"by {who}" if who else ""
     return Live(revision, f"/console/revisions/{newest['number']}", newest["since_s"], by)
 
 

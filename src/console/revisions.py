@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 from ..ledger.questions import CLIENTS, Question
 from ..ledger.spend import Sums, spend
-from ..revisions.kept import MOST, Live, Revisions, Rollback, RollbackFile
+from ..revisions.kept import MOST, WHY_WORDS, Live, Revisions, Rollback, RollbackFile
 from .asked import Asked, Missing, Page
 from .compared import Desk, Pair
 from .sources import Away, Sources
 from .words import moment
 
 _A_PAGE = 25
-_WHYS = {"start": "start", "edit": "edit", "rollback": "rolled back"}
 _MOST_DAYS = 31
 _SMALL = 128 << 10  # bytes of a revision: what is compared though nobody asked for that one
 _LIST_WAITS_S, _PAIR_WAITS_S = 0.12, 0.25
@@ -37,11 +36,11 @@ class Row(NamedTuple):
 
     @property
     def why(self) -> str:
-        return _WHYS.get(self.live.why, self.live.why)
+        return WHY_WORDS.get(self.live.why, self.live.why)
 
     @property
     def who(self) -> str:
-        return self.live.by or self.live.origin.who
+        return str(self.live.done_by or self.live.origin.who)
 
     def lasted_s(self, now_s: float) -> float:
         return max((self.until_s or now_s) - self.live.since_s, 0.0)
@@ -108,9 +107,9 @@ def rollback_words(rollback: Rollback | None) -> str:
     if rollback is None:
         return ""
     until = "it is released" if rollback.holds else "the source says something new"
-    by = f" by {rollback.by}" if rollback.by else ""
     since = f", {moment(rollback.at_s)} UTC," if rollback.at_s else ""
-    return f"Rolled back to #{rollback.number} ({rollback.revision}){by}{since} until {until}."
+    by = rollback.done_by
+    return f"Rolled back to #{rollback.number} ({rollback.revision}) by {by}{since} until {until}."
 
 
 def first_place(error: str) -> str:

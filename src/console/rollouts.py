@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from markupsafe import Markup
 
+from ..core.acts import By
 from ..core.trials import CANDIDATE, STABLE, candidate_pool
 from ..ledger.arms import Copies, Part, arms, copies
 from ..policy.rollout_words import figure, number, score_words
@@ -213,7 +214,9 @@ def verdict_words(gate: Mapping[str, Any], row: Mapping[str, Any] | None = None)
 
 def told_of(event: Mapping[str, Any]) -> Told:
     """An event as a story tells it."""
-    reason = f": {event['reason']}" if event["reason"] else ""
+    by = str(By(event["actor"], event["by"])) if event["by"] else ""
+    why = ", ".join(filter(None, (event["reason"], by)))
+    reason = f": {why}" if why else ""
     at, to = event["at_stage"], event["stage"]
     said = {
         "began": f"Began with the stage {to}",
@@ -292,6 +295,8 @@ class _Event(msgspec.Struct):
     reason: str
     calls: dict[str, int] = {}
     gates: list[dict[str, Any]] = []
+    actor: str = ""
+    by: str = ""
 
 
 def _charts(

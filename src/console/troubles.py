@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..core.acts import COMMAND, By
 from ..core.trials import beside, is_made
 from ..revisions.fleet import Told, drift
 from .lending import is_spent, lender_of
@@ -59,8 +60,8 @@ def _configuration(status: Tree) -> Iterator[Trouble]:
         yield Trouble(_WARN, "Not in effect yet", said, href)
     if rollback := status["rollback"]:
         until = "until it is released" if rollback["holds"] else "until the source says something new"
-        by = f" by {rollback['by']}" if rollback.get("by") else ""
-        said = f"to revision {rollback['revision']}{by}, {until}"
+        by = By(rollback.get("actor", COMMAND), rollback.get("by", ""))
+        said = f"to revision {rollback['revision']} by {by}, {until}"
         yield Trouble(_WARN, "Rolled back", said, href)
     for warning in status["warnings"][:_MOST]:
         yield Trouble(_WARN, "The configuration", warning, href)

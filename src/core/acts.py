@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 STARTED = "broker.started"
 STOPPED = "broker.stopped"
@@ -61,17 +62,33 @@ WORDS: Mapping[str, str] = MappingProxyType(
 )
 
 BROKER, EDIT, COMMAND, CONSOLE = "broker", "edit", "command", "console"
+TOKEN = "token"  # noqa: S105
 ACTORS: Mapping[str, str] = MappingProxyType(
     {
         BROKER: "the broker itself",
         EDIT: "who edited the configuration: `user` is the owner of its newest file",
         COMMAND: "a command: `user` is the operating system's user that ran it, as the command says",
+        TOKEN: "a command: `user` is whose token it showed, out of `admin.users`",
         CONSOLE: "somebody at the console: `user` is whose token it is, out of `console.users`",
     }
 )
 DONE, FAILED = "ok", "failed"
 Detail = str | int | float | bool | None
 NO_DETAILS: Mapping[str, Detail] = MappingProxyType({})
+
+
+class By(NamedTuple):
+    """Who did something: `actor` out of ACTORS, `user` "" where it is not known."""
+
+    actor: str = BROKER
+    user: str = ""
+
+    def __str__(self) -> str:
+        """`ana (token)`. The actor comes last: whatever a command calls its user, its own word is told."""
+        return f"{self.user} ({self.actor})" if self.user else self.actor
+
+
+ITSELF = By()
 
 
 @dataclass(frozen=True, slots=True)

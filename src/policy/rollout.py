@@ -25,6 +25,7 @@ from .tallies import Tally
 RUNNING, PAUSED, ROLLED_BACK, DONE = "running", "paused", "rolled-back", "done"
 PASSED, FAILED, OPEN = "passed", "failed", "open"
 COMMANDS = ("pause", "resume", "promote", "rollback")
+BY_COMMAND = "by command"  # a step's reason
 _P95 = 0.95
 
 
@@ -111,17 +112,17 @@ def step(rollout: Rollout, state: State, figures: Figures, now_s: float) -> Step
 def command(rollout: Rollout, state: State, word: str, now_s: float) -> Step:
     """What people say. ValueError where it means nothing in this state."""
     if word == "pause" and state.phase == RUNNING:
-        return Step(_with(state, phase=PAUSED, paused_s=now_s, reason="by command"), "paused")
+        return Step(_with(state, phase=PAUSED, paused_s=now_s, reason=BY_COMMAND), "paused")
     if word == "resume" and state.phase == PAUSED:
         since_s = state.since_s + max(0.0, now_s - state.paused_s)
-        resumed = _with(state, phase=RUNNING, since_s=since_s, reason="by command", paused_s=0.0)
+        resumed = _with(state, phase=RUNNING, since_s=since_s, reason=BY_COMMAND, paused_s=0.0)
         return Step(resumed, "resumed")
     if word == "resume" and state.phase == ROLLED_BACK:
         return Step(begun(rollout, now_s, state).state, "resumed")
     if word == "promote" and state.phase in (RUNNING, PAUSED):
-        return _onwards(rollout, state, now_s, (), "by command")
+        return _onwards(rollout, state, now_s, (), BY_COMMAND)
     if word == "rollback" and state.phase != ROLLED_BACK:
-        return _back(state, "by command", ())
+        return _back(state, BY_COMMAND, ())
     raise ValueError(f"a rollout that is {state.phase} can't {word}")
 
 

@@ -7,9 +7,11 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
+from ..core.acts import COMMAND, By
 from ..core.errors import Misconfigured
 
 log = logging.getLogger("modelbroker")
@@ -31,19 +33,33 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
-    """One that an Envoy took. `number` counts up; `since_s`: unix time; `why`: START, EDIT, ROLLBACK;
-    `by`: who rolled back. `files` are the names that its texts had."""
+    """One that an Envoy took. `number` counts up; `since_s`: unix time; `why`: START, EDIT, ROLLBACK, RELEASE
+    (which ends a rollback). `by`, `actor`: whose command brought it, "" where none did (`done_by`). `files`
+    are the names that its texts had."""
 
     number: int
     revision: str
     since_s: float
     why: str
     by: str = ""
+    actor: str = ""
     origin: Origin = Origin()
     files: tuple[str, ...] = ()
 
+    @property
+    def done_by(self) -> By | None:
+        """None: by no command."""
+        return by_of(self.why, self.actor, self.by)
 
-START, EDIT, ROLLBACK = "start", "edit", "rollback"
+
+START, EDIT, ROLLBACK, RELEASE = "start", "edit", "rollback", "release"
+WHY_WORDS: Mapping[str, str] = MappingProxyType({ROLLBACK: "rolled back", RELEASE: "released"})
+
+
+def by_of(why: str, actor: str, user: str) -> By | None:
+    """Whose command brought a revision; None: none did. What was kept before actors were has none, and proves
+    nothing."""
+    return By(actor or COMMAND, user) if why in (ROLLBACK, RELEASE) else None
 
 
 class Revisions:
@@ -150,7 +166,12 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
     source_digest: str
     holds: bool = False
     by: str = ""
+    actor: str = COMMAND
     at_s: float = 0.0
+
+    @property
+    def done_by(self) -> By:
+        return By(self.actor, self.by)
 
 
 class RollbackFile:

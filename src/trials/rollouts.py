@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter, Gauge
 
+from ..core.acts import By
 from ..core.budgets import Fleet
 from ..core.outcomes import ERROR, LOST, OK
 from ..core.record import CLIENT_GONE, Record
@@ -308,9 +309,10 @@ class Rollouts:
         self._show(rollout)
         self._changed()
 
-    async def command(self, name: str, word: str) -> dict[str, Any]:
-        """`pause`, `resume`, `promote` or `rollback`. LookupError where there is no such rollout, ValueError
-        where it can't be done; OSError where the fleet's Redis is away, for others would not hear of it."""
+    async def command(self, name: str, word: str, by: By) -> dict[str, Any]:
+        """`pause`, `resume`, `promote` or `rollback`, and whose command it is. LookupError where there is no
+        such rollout, ValueError where it can't be done; OSError where the fleet's Redis is away, for others
+        would not hear of it."""
         rollout, state = self._rollouts.get(name), self.state(name)
         if rollout is None or state is None:
             known = ", ".join(self._rollouts) or "none"
@@ -323,7 +325,7 @@ class Rollouts:
             now_s = self._now_s()
             said = command(rollout, state, word, now_s)
             figures = self._figures(rollout, state, Arms(), Arms())
-            doc = doc_of(rollout, said, state, figures, now_s)
+            doc = doc_of(rollout, said, state, figures, now_s, by)
             if shared is not None and not await shared.swap(name, was, doc):
                 raise ValueError("another broker has just moved it: look, and say it again")
             self._follow(rollout, doc)

@@ -7,14 +7,16 @@ from typing import Any
 
 import msgspec
 
+from ..core.acts import BROKER, COMMAND, ITSELF, By
 from ..core.trials import CANDIDATE, STABLE, Rollout
-from ..policy.rollout import Figures, GateSaid, State, Step, stage_of
+from ..policy.rollout import BY_COMMAND, Figures, GateSaid, State, Step, stage_of
 from ..policy.tallies import Tally
 
 
 class Event(msgspec.Struct, frozen=True):
     """A step of a rollout, with the figures that decided it. `stage` and `phase` are what it was followed by,
-    `at_stage` where it was. `calls`: of both arms, at that stage."""
+    `at_stage` where it was. `calls`: of both arms, at that stage. `actor` and `by`: who took it (`done_by`),
+    "" of those that were kept before these were."""
 
     at_s: float
     rollout: str
@@ -26,6 +28,8 @@ class Event(msgspec.Struct, frozen=True):
     reason: str
     calls: dict[str, int] = {}
     gates: list[dict[str, Any]] = []
+    actor: str = ""
+    by: str = ""
 
 
 class Doc(msgspec.Struct, frozen=True):
@@ -74,11 +78,13 @@ def missed(steps: Sequence[Event], before: Event | None, now: Event) -> list[Eve
     return [*(step for step in known if step.turn > before.turn), now]
 
 
-def doc_of(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float) -> Doc:
-    return Doc(step.state, _event(rollout, step, before, figures, now_s))
+def doc_of(
+    rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float, by: By = ITSELF
+) -> Doc:
+    return Doc(step.state, _event(rollout, step, before, figures, now_s, by))
 
 
-def _event(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float) -> Event:
+def _event(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float, by: By) -> Event:
     return Event(
         at_s=round(now_s, 3),
         rollout=rollout.name,
@@ -90,7 +96,15 @@ def _event(rollout: Rollout, step: Step, before: State, figures: Figures, now_s:
         reason=step.state.reason,
         calls={STABLE: figures.stable.calls, CANDIDATE: figures.candidate.calls},
         gates=[shown_gate(one) for one in step.said],
+        actor=by.actor,
+        by=by.user,
     )
+
+
+def done_by(event: Event) -> By:
+    """Who took this step, at whichever broker of a fleet."""
+    actor = COMMAND if event.reason == BY_COMMAND else BROKER
+    return By(event.actor or actor, event.by)
 
 
 def shown_gate(said: GateSaid) -> dict[str, Any]:
@@ -109,7 +123,8 @@ def sentence(event: Event) -> str:
     calls = f"{event.calls.get(CANDIDATE, 0)} calls of the candidate"
     where = event.at_stage if event.at_stage == event.stage else f"{event.at_stage} → {event.stage}"
     gates = "; ".join(map(_gate_text, event.gates))
-    reason = f": {event.reason}" if event.reason else ""
+    why = ", ".join(filter(None, (event.reason, event.by and str(done_by(event)))))
+    reason = f": {why}" if why else ""
     return f"rollout {event.rollout}: {event.event} ({where}; {calls}){reason}{'; ' if gates else ''}{gates}"
 
 

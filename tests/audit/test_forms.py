@@ -97,6 +97,25 @@ def test_every_act_is_valid_in_both_forms(
     assert ecs_problems(ecs.encoded(event, 7, "0.1.0", b'{"seq":7}')) == []
 
 
+@pytest.mark.parametrize(
+    ("actor", "credentials"),
+    [
+        (acts.TOKEN, [{"type": "Access Token", "uid": "admin.users/ana"}]),
+        (acts.COMMAND, None),
+        (acts.EDIT, None),
+    ],
+)
+def test_who_proved_who_he_is_has_a_credential(actor: str, credentials: object) -> None:
+    line = ActLine(
+        "01a229d665c872eab13c2e58302a1340", 1_795_998_258_498, acts.CONFIG_ROLLED_BACK, actor, "ana"
+    )
+    who = ocsf.ocsf(of_act(line), 7, "0.1.0")["actor"]
+    assert (who["invoked_by"], who["user"]["name"]) == (actor, "ana")
+    assert who["user"].get("programmatic_credentials") == credentials
+    said = ecs.ecs(of_act(line), 7, "0.1.0")
+    assert (said["user"]["name"], said["modelbroker"]["actor"]) == ("ana", actor)
+
+
 def test_the_schemas_find_what_is_wrong() -> None:
     event = event_of(Record("a" * 32, 1.0, 1.0, None, 200, "POST", "/v1/messages", outcome="ok"))
     told = ocsf.ocsf(event, 1, "0.1.0")
@@ -233,7 +252,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_page_tells_of_every_field_and_act() -> None:
     page = (ROOT / "docs" / "audit.md").read_text()
     assert [name for name in Event.__struct_fields__ if f"`{name}`" not in page] == []
-    assert [word for word in acts.WORDS if f"`{word}`" not in page] == []
+    assert [word for word in (*acts.WORDS, *acts.ACTORS) if f"`{word}`" not in page] == []
     assert ocsf.VERSION in page and ecs.VERSION in page
 
 
@@ -255,7 +274,7 @@ def told_paths(form: str) -> set[str]:
 
 @pytest.mark.parametrize(("form", "column"), [("ocsf", 2), ("ecs", 3)])
 def test_the_pages_table_says_where_fields_are(form: str, column: int) -> None:
-    page = (ROOT / "docs" / "audit.md").read_text()
+    page = (ROOT / "docs" / "audit.md").read_text().partition("## What an event has")[2]
     rows = [line.split("|") for line in page.splitlines() if re.match(r"\| `[a-z_]+`", line)]
     named = {path for row in rows if len(row) > 4 for path in re.findall(r"`([^`]+)`", row[column])}
     assert len(named) > 25

@@ -14,6 +14,7 @@ import pytest
 from modelbroker.cli import admin
 from modelbroker.cli.admin import AdminServer, Served
 from modelbroker.cli.commanders import Refused
+from modelbroker.core.acts import By
 from modelbroker.core.errors import Misconfigured
 
 
@@ -26,7 +27,7 @@ def failing_status(asks_envoy: bool = False) -> dict[str, Any]:
     raise ZeroDivisionError
 
 
-def forget(names: list[str], user: str) -> list[str]:
+def forget(names: list[str], by: By) -> list[str]:
     return names
 
 
@@ -129,7 +130,7 @@ def test_a_body_that_nobody_reads_is_no_next_request(server: AdminServer, first:
 
 
 def test_a_connection_goes_on_behind_a_body_that_was_read() -> None:
-    def told(query: object, body: bytes) -> str:
+    def told(query: object, body: bytes, by: By) -> str:
         return body.decode()
 
     more = {("POST", "/told"): told}
@@ -164,6 +165,49 @@ def test_where_it_listens(given: str, host: str) -> None:
 def test_where_it_can_not_listen(given: str) -> None:
     with pytest.raises(Misconfigured, match="admin port"):
         AdminServer(given, Served(failing_status, forget, Alive(), dict, no_stats))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "by=rob",
+        "by=ana&actor=token&user=ana",
+        "by=&by=ana",
+        "by=ana%20(token)",
+        "by=token",
+        "actor=token",
+        "token=x",
+        "",
+    ],
+)
+@pytest.mark.parametrize("path", ["/told", "/forget"])
+def test_whose_command_it_is_a_token_alone_can_prove(path: str, says: str) -> None:
+    """Whatever the query says, and by whatever name: without a token it is a word, with one it is none."""
+    found: list[By] = []
+
+    def told(query: object, body: bytes, by: By) -> None:
+        found.append(by)
+
+    def forgets(names: list[str], by: By) -> list[str]:
+        found.append(by)
+        return names
+
+    def commanding(peer: str, authorization: str | None) -> str:
+        return "zoe" if authorization else ""
+
+    more = {("POST", "/told"): told}
+    served = Served(failing_status, forgets, Alive(), dict, no_stats, more, commanding=commanding)  # type: ignore[arg-type]
+    server = AdminServer("127.0.0.1:0", served)
+    server.start()
+    try:
+        for shown in ("", "authorization: Bearer x\r\n"):
+            head = f"POST {path}?{says} HTTP/1.1\r\n{shown}content-length: 0\r\nconnection: close\r\n\r\n"
+            assert said(server, head.encode()).startswith(b"HTTP/1.1 200")
+    finally:
+        server.stop()
+    without, proven = found
+    assert without.actor == "command" and str(without).endswith("(command)" if without.user else "command")
+    assert proven == By("token", "zoe") and str(proven) == "zoe (token)"
 
 
 def test_a_command_that_is_refused_moves_no_cursor_of_who_reads_the_log(

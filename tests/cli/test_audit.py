@@ -114,7 +114,7 @@ def test_query_as_a_table(state: Path, capsys: pytest.CaptureFixture[str]) -> No
 
     assert rows("--code", "budget_exceeded") == [["call", 'quo"te\\', "-", "refused", "budget_exceeded", "0"]]
     assert rows("--caller", "tester") == [["call", "tester", "openai/gpt-5", "ok", "-", "?"]]
-    assert rows("--act", "config.loaded") == [["config.loaded", "alice", "d48e", "ok", "-", "-"]]
+    assert rows("--act", "config.loaded") == [["config.loaded", "alice", "(edit)", "d48e", "ok", "-"]]
     assert rows("--limit", "1") == [["audit.checkpoint", "broker", "-", "ok", "-", "-"]]
     assert rows("--agent", "agent-0", "--limit", "3")[0][5] == "0.0015"
     assert run(state, "query", "--agent", "nobody") == 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modelbroker.cli.fleet import FleetKeeper
+from modelbroker.core.acts import By
 from modelbroker.core.budgets import Fleet
 
 STATUS: dict[str, Any] = {
@@ -25,7 +26,7 @@ def test_what_redis_said_is_forgotten_with_it() -> None:
     keeper = FleetKeeper("me", "127.0.0.1:1", lambda: STATUS, lambda revision: None)
 
     def shown() -> dict[str, Any]:
-        told: dict[str, Any] = keeper.routes()["GET", "/fleet"]({}, b"")
+        told: dict[str, Any] = keeper.routes()["GET", "/fleet"]({}, b"", By())
         return told
 
     async def until(holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from modelbroker.console.pages import Pages
 from modelbroker.console.reports import Settings
 from modelbroker.console.revisions import first_place, numbers_of, rollback_words, rows_of
 from modelbroker.console.sources import Sources
+from modelbroker.core.acts import TOKEN
 from modelbroker.revisions.kept import EDIT, ROLLBACK, START, Live, Origin, Revisions, Rollback, RollbackFile
 from support.waiting import wait_until
 
@@ -70,7 +71,7 @@ def revisions(tmp_path: Path) -> Revisions:
         source="git", commit="c0ffee" * 5, who=HOSTILE, subject=f"more {HOSTILE}", at_s=NOW_S - 420
     )
     kept.add(config(3, user=HOSTILE, org="S3CRET-2"), live("bbbbbbbbbbbb", NOW_S - 400, origin=origin))
-    kept.add(config(1), live("aaaaaaaaaaaa", NOW_S - 100, ROLLBACK, by="carol"))
+    kept.add(config(1), live("aaaaaaaaaaaa", NOW_S - 100, ROLLBACK, by="carol", actor=TOKEN))
     return kept
 
 
@@ -99,7 +100,7 @@ def test_rows_say_for_how_long_and_what_came_before(revisions: Revisions) -> Non
         (2, 300, False, 1, "edit"),
         (1, 100, False, 0, "start"),
     ]
-    assert [row.who for row in rows] == ["carol", HOSTILE, ""]
+    assert [row.who for row in rows] == ["carol (token)", HOSTILE, ""]
     assert not any(row.is_serving for row in rows_of(revisions.all(), "bbbbbbbbbbbb"))
 
 
@@ -125,7 +126,11 @@ def test_the_list_is_there_without_a_broker(revisions: Revisions, pages: Pages, 
     said = at_last(pages, "/revisions", "3 changes, for alice")
     assert "is not known: the broker's admin port does not answer" in said
     assert "the ledger is off" in said and HOSTILE in said
-    assert "Rolled back to #1 (aaaaaaaaaaaa) by carol" in said and "until it is released" in said
+    assert (
+        "Rolled back to #1 (aaaaaaaaaaaa) by carol (command)" in said
+        and "carol (token)" in said
+        and "until it is released" in said
+    )
     raw = pages.answer(Asked("/revisions", {}, "u", NOW_S))[2].decode()
     assert "<script>alert" not in raw
 
@@ -182,7 +187,9 @@ def test_nothing_was_live_yet(pages: Pages) -> None:
 
 def test_words_of_a_rollback_and_places_of_errors() -> None:
     rollback = Rollback(number=4, revision="abc", source_digest="")
-    assert rollback_words(rollback) == "Rolled back to #4 (abc) until the source says something new."
+    assert (
+        rollback_words(rollback) == "Rolled back to #4 (abc) by command until the source says something new."
+    )
     assert rollback_words(None) == ""
     assert first_place("/conf/broker.yaml:12: pools[0]: wrong\nmore") == "/conf/broker.yaml:12"
     assert first_place("it can't be read") == first_place("") == ""

@@ -34,6 +34,7 @@ def gate(verdict: str = "open", name: str = "errors", **more: Any) -> dict[str, 
 
 def event(event: str, at_stage: str, stage: str, at_s: float, **more: Any) -> dict[str, Any]:
     told = {"rollout": "try", "turn": 1, "reason": "", "phase": "running", "calls": {}, "gates": []}
+    told |= {"actor": "", "by": ""}
     return {**told, "at_s": at_s, "event": event, "at_stage": at_stage, "stage": stage, **more}
 
 
@@ -66,7 +67,7 @@ STORY = [
         reason="the gate errors failed",
         gates=[gate("failed")],
     ),
-    event("resumed", "shadow", "shadow", NOW_S - 700, reason="by command", turn=2),
+    event("resumed", "shadow", "shadow", NOW_S - 700, reason="by command", turn=2, actor="token", by="ana"),
     event(
         "promoted",
         "shadow",
@@ -107,7 +108,7 @@ def test_the_story() -> None:
     assert [one.kind for one in said] == ["", "bad", "good", "good"]
     assert said[0].words == "Began with the stage shadow."
     assert said[1].words == "Rolled back at shadow: the gate errors failed."
-    assert said[2].words == "Resumed at shadow: by command."
+    assert said[2].words == "Resumed at shadow: by command, ana (token)."
     end = "after 200 calls of the candidate and 400 of the stable arm."
     assert said[3].words == f"Promoted from shadow to 10%: every gate passed, {end}"
     assert said[3].gates[0].candidate == "1.00 % (0.00 % to 3.00 %)"

@@ -89,7 +89,7 @@ def test_where_all_is_well_nothing_is_said() -> None:
         ),
         (
             {"rollback": {"number": 3, "revision": "ab", "holds": True, "by": "ana"}},
-            ("warn", "Rolled back", "to revision ab by ana, until it is released"),
+            ("warn", "Rolled back", "to revision ab by ana (command), until it is released"),
         ),
         ({"warnings": ["a price is old"]}, ("warn", "The configuration", "a price is old")),
         (

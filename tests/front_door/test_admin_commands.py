@@ -64,6 +64,11 @@ def asked(broker: Broker, path: str, headers: dict[str, str]) -> int:
         connection.close()
 
 
+def said_to(broker: Broker, path: str, token: str = "") -> int:
+    """The status that a command gets which `curl` sends."""
+    return posted(broker, path, {"authorization": f"Bearer {token}"} if token else {})[0]
+
+
 def told(broker: Broker, act: str) -> list[tuple[str, str]]:
     """(actor, user) of the acts of this kind."""
     lines = (broker.folder / "state" / "acts.jsonl").read_text().splitlines()
@@ -111,12 +116,85 @@ def test_commands_need_a_token_where_it_says_so(tmp_path: Path, sims: Simulators
         assert run(broker, "forget", MODELBROKER_ADMIN_TOKEN=ANAS).returncode == 0
         # The token says who it was, whatever a command says of itself.
         for act in ("config.rolled-back", "members.forgotten"):
-            wait_until(lambda act=act: ("command", "ana") in told(broker, act))
+            wait_until(lambda act=act: ("token", "ana") in told(broker, act))
             assert len(told(broker, act)) == 1
         assert ANAS not in broker.log() and ANAS not in json.dumps(broker.status())
         # It is a setting as any other: an edit takes it away.
         broker.edit(config(sims, "b"))
         assert run(broker, "forget").returncode == 0
+
+
+def test_who_proved_who_he_is_and_who_only_says_so_are_told_apart(tmp_path: Path, sims: Simulators) -> None:
+    admin = {"users": [{"name": "ana", "token": {"env": "TOKEN_OF_ANA"}}]}
+    own = tmp_path / "state" / "admin-token"
+    more = {"admin": admin, "audit": {}}
+    claims = "by=ana&actor=token&user=ana&by=ana"
+    broker = Broker(tmp_path, config(sims, "a", **more), environ={"TOKEN_OF_ANA": ANAS})
+    with broker:
+        first = broker.wait_for(lambda s: s["in_effect"])["serving"]
+        second = broker.edit(config(sims, "b", **more))
+
+        def lived(count: int) -> list[dict[str, Any]]:
+            """Whose command brought each revision, the newest first. It is kept a moment later."""
+            shown: list[dict[str, Any]] = []
+
+            def is_kept() -> bool:
+                shown[:] = json.loads(run(broker, "history", "--format", "json").stdout)["revisions"]
+                return len(shown) == count
+
+            wait_until(is_kept)
+            return shown
+
+        lived(2)
+        # Who says that he is ana; who shows the folder's token and says so; ana.
+        for count, (path, token) in enumerate(
+            (
+                (f"/rollback?{claims}", ""),
+                (f"/rollback/release?{claims}", own.read_text().strip()),
+                ("/rollback?by=rob&actor=command", ANAS),
+                ("/rollback/release?by=rob", ANAS),
+                (f"/rollback?hold=1&{claims}", ANAS),
+            ),
+            3,
+        ):
+            assert said_to(broker, path, token) == 200
+            lived(count)
+        whose = [(one["why"], one["actor"], one["by"]) for one in lived(7)]
+        assert whose == [
+            ("rollback", "token", "ana"),
+            ("release", "token", "ana"),
+            ("rollback", "token", "ana"),
+            ("release", "command", "ana"),
+            ("rollback", "command", "ana"),
+            ("edit", "", ""),
+            ("start", "", ""),
+        ]
+        *table, sentence = run(broker, "history").stdout.splitlines()
+        assert sum(" ana (token)" in line for line in table) == 3
+        assert sum(" ana (command)" in line for line in table) == 2
+        assert sentence.startswith(f"rolled back to {first} by ana (token), ")
+        for token in ("", own.read_text().strip(), ANAS):
+            assert said_to(broker, f"/forget?{claims}", token) == 200
+        assert broker.status()["rollback"]["actor"] == "token"
+        assert f"ana (token) rolls back from {second} to {first}" in broker.log()
+        # A restart tells again what is in effect, and by whom.
+        broker.stop()
+        broker.start()
+        broker.wait_for(lambda s: s["in_effect"] and s["serving"] == first)
+        wait_until(lambda: len(told(broker, "config.rolled-back")) == 4)
+        assert told(broker, "config.rolled-back") == [("command", "ana"), *[("token", "ana")] * 3]
+        assert told(broker, "config.loaded")[2:] == [("command", "ana"), ("token", "ana")]
+        assert told(broker, "members.forgotten") == [*[("command", "ana")] * 2, ("token", "ana")]
+        assert len(lived(7)) == 7
+
+        def proven() -> list[str]:
+            words = ("audit", "query", "--state-dir", str(tmp_path / "state"))
+            command = [sys.executable, "-m", "modelbroker.cli.main", *words, "--actor", "token"]
+            shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+            return [line.split()[1] for line in shown.splitlines() if " ana (token) " in line]
+
+        wait_until(lambda: len(proven()) == 5)
+        assert sorted(set(proven())) == ["config.loaded", "config.rolled-back", "members.forgotten"]
 
 
 def test_what_a_proxy_on_this_machine_brings_is_from_elsewhere(tmp_path: Path, sims: Simulators) -> None:
@@ -136,7 +214,7 @@ def test_what_a_proxy_on_this_machine_brings_is_from_elsewhere(tmp_path: Path, s
             assert posted(broker, "/forget", shown)[0] == 200  # type: ignore[arg-type]
         # By the command, too, in any letters.
         assert run(broker, "forget", MODELBROKER_ADMIN_TOKEN=token).returncode == 0
-        wait_until(lambda: ("command", "zoe") in told(broker, "members.forgotten"))
+        wait_until(lambda: ("token", "zoe") in told(broker, "members.forgotten"))
         assert token not in broker.log()
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -336,17 +337,24 @@ def test_steps_of_a_rollout_are_told_with_who_commanded_them(sims: Simulators, t
             "gates": {"confidence": "90%", "errors": "30%"},
         },
     }
-    with Broker(tmp_path, said) as broker:
+    said["admin"] = {"users": [{"name": "ana", "token": {"env": "TOKEN_OF_ANA"}}]}
+    token = "the-token-of-ana-for-commands"
+    with Broker(tmp_path, said, environ={"TOKEN_OF_ANA": token}) as broker:
         wait_until(lambda: "rollout.began" in words(broker))
-        for word in ("pause", "resume", "rollback"):
+        for word in ("pause", "resume"):
             done = say(broker, word, "try")
             assert done.returncode == 0, done.stderr
+        for word, more in (("promote", ""), ("pause", "&by=rob"), ("rollback", "&by=rob&actor=command")):
+            where, shown = f"{broker.admin_url}/rollouts?rollout=try&do={word}{more}", f"Bearer {token}"
+            asked = urllib.request.Request(where, b"", {"authorization": shown})
+            assert urllib.request.urlopen(asked, timeout=60).status == 200
         wait_until(lambda: "rollout.rolled-back" in words(broker))
         steps = [one for one in acts_of(broker) if one["act"].startswith("rollout.")]
         wait_until(lambda: chain_ids(broker) == journal_ids(broker))
     assert [(one["act"], one["actor"], one["user"]) for one in steps] == [
         ("rollout.began", "broker", ""),
-        *((f"rollout.{word}", "command", os_user()) for word in ("paused", "resumed", "rolled-back")),
+        *((f"rollout.{word}", "command", os_user()) for word in ("paused", "resumed")),
+        *((f"rollout.{word}", "token", "ana") for word in ("promoted", "paused", "rolled-back")),
     ]
     assert {one["details"]["name"] for one in steps} == {"try"} and "calls_candidate" in steps[-1]["details"]
 

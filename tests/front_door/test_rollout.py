@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelbroker.audit.acts import os_user
 from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, make
+from support.chains import acts_of
 from support.kills import kill
 from support.records import lines_of, record_of
 from support.rollouts import events_of, load, rollout_of, say
@@ -210,20 +212,36 @@ def test_a_candidate_that_says_otherwise_gets_no_client(
             assert {one.member for one in got} == {"own/m"}
 
 
+def whose(broker: Broker) -> list[tuple[str, str]]:
+    """(actor, user) of the rollout's steps that people took."""
+    steps = [one for one in acts_of(broker) if one["act"].startswith("rollout.")]
+    return [(one["actor"], one["user"]) for one in steps if one["actor"] != "broker"]
+
+
 def test_brokers_of_a_fleet_agree(sims: Simulators, tmp_path: Path, redis: Redis) -> None:
     stages = [{"share": "40%"}, {"share": "70%"}, {"share": "100%"}]
-    said = {**config(sims, stages, hold="2s"), "redis": {"url": redis.url, "prefix": "rolls"}}
-    with Broker(tmp_path / "a", said) as first, Broker(tmp_path / "b", said) as second:
+    token = "the-token-of-ana-for-commands"
+    said = {
+        **config(sims, stages, hold="2s"),
+        "redis": {"url": redis.url, "prefix": "rolls"},
+        "admin": {"users": [{"name": "ana", "token": {"env": "TOKEN_OF_ANA"}}]},
+    }
+    one, two = (Broker(tmp_path / name, said, environ={"TOKEN_OF_ANA": token}) for name in "ab")
+    with one as first, two as second:
         wait_until(lambda: rollout_of(second)["phase"] == "running", 20)
         # Calls of one broker alone move both of them, step by step.
         asyncio.run(load(first, {"done", "rolled-back"}))
         wait_until(lambda: rollout_of(second)["phase"] == "done", 20)
         told = [[(one["event"], one["at_s"]) for one in events_of(broker)] for broker in (first, second)]
         assert told[0] == told[1] and [event for event, _ in told[0]][-1] == "done"
-        assert say(second, "rollback", NAME).returncode == 0
+        (tmp_path / "token").write_text(token)
+        assert say(second, "rollback", NAME, "--token", f"file:{tmp_path / 'token'}").returncode == 0
         wait_until(lambda: rollout_of(first)["phase"] == "rolled-back", 20)
         assert say(first, "resume", NAME).returncode == 0
         wait_until(lambda: rollout_of(second)["phase"] == "running", 20)
+        # Each tells whose commands they were, whichever got them.
+        for broker in (first, second):
+            wait_until(lambda broker=broker: whose(broker) == [("token", "ana"), ("command", os_user())], 20)
         # A session is of the same arm at each.
         asks = [Ask("chat", headers={"x-my-session": f"s{number}"}) for number in range(20)]
         members = [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
+from modelbroker.core.acts import By
 from modelbroker.revisions.kept import (
     EDIT,
     FOLDER,
     MOST,
+    ROLLBACK,
     START,
     Live,
     Origin,
@@ -59,6 +62,29 @@ def test_no_more_than_a_bound_are_kept_and_never_the_one_that_is_needed_goes(tmp
         revisions.add(texts(number), live(f"{number:012x}"), keeps=2)
     numbers = [one.number for one in revisions.all()]
     assert len(numbers) == MOST + 1 and numbers[0] == MOST + 5 and numbers[-1] == 2
+
+
+def test_whose_command_it_was_is_kept_and_what_is_older_proves_nothing(tmp_path: Path) -> None:
+    revisions = Revisions(tmp_path)
+    revisions.add(texts(1), live("aaaaaaaaaaaa", why=START))
+    for number, actor in ((2, "token"), (3, "command")):
+        told = msgspec.structs.replace(live("bbbbbbbbbbbb", why=ROLLBACK), by="ana", actor=actor)
+        revisions.add(texts(number), told)
+    # As it was kept before actors were.
+    path = tmp_path / FOLDER / "000003-bbbbbbbbbbbb" / "revision.json"
+    path.write_text(path.read_text().replace(',"actor":"command"', ""))
+    assert "actor" not in path.read_text()
+    assert [one.done_by for one in Revisions(tmp_path).all()] == [
+        By("command", "ana"),
+        By("token", "ana"),
+        None,
+    ]
+    file = RollbackFile(tmp_path)
+    file.write(Rollback(number=1, revision="a", source_digest="d", by="ana", actor="token"))
+    assert (kept := file.read()) is not None and kept.done_by == By("token", "ana")
+    old = tmp_path / "rollback.json"
+    old.write_text(old.read_text().replace(',"actor":"token"', ""))
+    assert (kept := file.read()) is not None and kept.done_by == By("command", "ana")
 
 
 def test_half_a_revision_is_none(tmp_path: Path) -> None:

@@ -7,17 +7,21 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from modelbroker.core.acts import BROKER, COMMAND, TOKEN, By
 from modelbroker.core.budgets import Fleet
 from modelbroker.core.prices import Cost
 from modelbroker.core.record import Record
 from modelbroker.core.trials import ALL_PPM, CANDIDATE, STABLE, Gates, Rollout, Stage
 from modelbroker.policy.rollout import DONE, PAUSED, ROLLED_BACK, RUNNING
 from modelbroker.trials.rollouts import Rollouts, Score
-from modelbroker.trials.told import Event, missed
+from modelbroker.trials.told import Event, done_by, missed
 from support.servers import Redis
+
+BEN = By(COMMAND, "ben")
 
 
 class Clock:
@@ -165,15 +169,18 @@ def test_who_did_not_look_hears_of_every_step(tmp_path: Path, redis: Redis) -> N
         quick.take(calls(clock, 90, "10%"))
         clock.now_s += 2
         await quick.look()
-        await quick.command("r", "pause")
-        await quick.command("r", "resume")
+        await quick.command("r", "pause", By(TOKEN, "ana"))
+        await quick.command("r", "resume", By(COMMAND, "ben"))
         await quick.look()
-        await commanded.command("r", "pause")
+        await commanded.command("r", "pause", By(TOKEN, "eve"))
         await busy.look()
         await quick.look()
         steps = ["began", "promoted", "paused", "resumed", "paused"]
         assert [event.event for event in told["quick"]] == steps
         assert told["busy"] == told["commanded"] == told["quick"]
+        # Each is told with who took it, not with who happened to command when it was heard of.
+        whose = [By(), By(), By(TOKEN, "ana"), By(COMMAND, "ben"), By(TOKEN, "eve")]
+        assert [done_by(event) for event in told["commanded"]] == whose
         late = broker("late")
         await late.look()
         assert told["late"] == told["quick"][-1:]
@@ -205,6 +212,13 @@ def test_where_the_last_step_told_is_no_longer_kept_later_turns_are() -> None:
     assert missed([], steps[2], steps[7]) == [steps[7]]
 
 
+@pytest.mark.parametrize(("reason", "actor"), [("by command", COMMAND), ("every gate passed", BROKER)])
+def test_steps_that_were_kept_before_it_was_known_who_took_them(reason: str, actor: str) -> None:
+    kept = {"at_s": 1.5, "rollout": "r", "event": "promoted", "at_stage": "", "stage": "", "phase": RUNNING}
+    event = msgspec.convert({**kept, "turn": 2, "reason": reason}, Event)
+    assert done_by(event) == By(actor)
+
+
 def test_a_fleet_agrees_with_redis_and_without(tmp_path: Path, redis: Redis) -> None:
     async def run() -> None:
         clock = Clock()
@@ -224,10 +238,10 @@ def test_a_fleet_agrees_with_redis_and_without(tmp_path: Path, redis: Redis) -> 
                 await broker.look()
         states = [broker.state("r") for broker in brokers]
         assert states[0] == states[1] and states[0] is not None and states[0].stage == 1
-        await brokers[1].command("r", "pause")
+        await brokers[1].command("r", "pause", BEN)
         await brokers[0].look()
         assert (state := brokers[0].state("r")) is not None and state.phase == PAUSED
-        await brokers[0].command("r", "resume")
+        await brokers[0].command("r", "resume", BEN)
 
         # Redis goes away: nobody is promoted, nobody can be told, and what fails here is rolled back here.
         redis.kill()
@@ -236,7 +250,7 @@ def test_a_fleet_agrees_with_redis_and_without(tmp_path: Path, redis: Redis) -> 
         await brokers[1].look()
         assert (state := brokers[1].state("r")) is not None and (state.phase, state.stage) == (PAUSED, 1)
         with pytest.raises(OSError, match="does not answer"):
-            await brokers[0].command("r", "rollback")
+            await brokers[0].command("r", "rollback", BEN)
         brokers[0].take([record(clock, n, CANDIDATE, stage="100%", failed=True) for n in range(90)])
         await brokers[0].look()
         assert (state := brokers[0].state("r")) is not None and state.phase == ROLLED_BACK
