@@ -21,10 +21,11 @@ from urllib.parse import parse_qs
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
+from ..console.attempts import Sparing
 from ..core.acts import COMMAND, TOKEN, By
 from ..core.errors import Misconfigured
 from ..metrics import texts
-from .commanders import Commanding, Refused, Sparing, anybody, is_ours
+from .commanders import Commanding, Refused, anybody, is_ours
 from .console_door import Answer, Came, as_ascii, is_console
 
 log = logging.getLogger("modelbroker.admin")
@@ -337,10 +338,9 @@ class _Handler(_Answering):
         return asked, _by(user, asked)
 
     def _refuse(self, path: str, why: str) -> None:
-        is_told, is_last = self.sparing.is_told()
-        if is_told:  # whoever is refused fills no disk
-            more = "; of more within a minute nothing is told" if is_last else ""
-            name, peer = as_ascii(path[:100]), self.client_address[0]
+        peer = self.client_address[0]
+        if (more := self.sparing.told(peer, time.monotonic())) is not None:
+            name = as_ascii(path[:100])
             log.warning("%s from %s is refused: %s%s", name, peer, why, more)
             self.served.refused(name, peer, f"{why.partition(':')[0]}{more}")
         self._answer(401, "text/plain", f"{why}\n".encode(), {"www-authenticate": "Bearer"})

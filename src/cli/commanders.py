@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +21,6 @@ log = logging.getLogger("modelbroker.admin")
 
 TOKEN_FILE = "admin-token"  # noqa: S105 - in the state folder
 _BEARER = "bearer "
-_MINUTE_S = 60.0
 # Not all of loopback: Istio's sidecar brings what others send from 127.0.0.6.
 HERE = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
@@ -131,26 +127,6 @@ def is_ours(peer: str, host: str | None) -> bool:
         return "." not in name or name.endswith(".localhost") or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
-
-
-class Sparing:
-    """So many within a minute are told, and of the last one that no more are. From any thread."""
-
-    def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._clock = most, clock
-        self._times: deque[float] = deque(maxlen=most)
-        self._lock = Lock()
-
-    def is_told(self) -> tuple[bool, bool]:
-        """(this one, and it is the last one)."""
-        with self._lock:
-            now_s = self._clock()
-            while self._times and now_s - self._times[0] >= _MINUTE_S:
-                self._times.popleft()
-            if len(self._times) == self._most:
-                return False, False
-            self._times.append(now_s)
-            return True, len(self._times) == self._most
 
 
 Commanding = Callable[[str, str | None], str]

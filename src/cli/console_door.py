@@ -14,7 +14,8 @@ from threading import BoundedSemaphore
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
-from ..console.login import Access, Attempts, Session, Signer, may_reach
+from ..console.attempts import Attempts, Sparing
+from ..console.login import Access, Session, Signer, may_reach
 
 log = logging.getLogger("modelbroker.console")
 
@@ -97,7 +98,7 @@ class Door:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._signer, self._access, self._render, self._told = signer, access, render, told
-        self._attempts, self._sleep = Attempts(), sleep
+        self._attempts, self._sparing, self._sleep = Attempts(), Sparing(), sleep
         self._places = BoundedSemaphore(MOST_PAGES)
 
     def answer(self, came: Came) -> Answer:
@@ -150,15 +151,14 @@ class Door:
     def _log_in(self, came: Came, access: Access) -> Answer:
         body = came.body.decode("utf-8", errors="replace")
         token, to = _field(body, "token").strip(), _page_of(body)
-        turn = self._attempts.turn(came.peer, time.monotonic())
-        if turn is None:
+        wait_s = self._attempts.wait_s(came.peer, time.monotonic())
+        if wait_s is None:
             return self._login(access, to, f"Too many log in now: try again in {_LATER_S} s.", 429)
-        if turn.wait_s:
-            self._sleep(turn.wait_s)
+        if wait_s:
+            self._sleep(wait_s)
         user = self._signer.user_of(access, token) if token else None
         if user is None:
-            if turn.is_told:
-                more = "; of more within a minute nothing is told" if turn.is_last else ""
+            if (more := self._sparing.told(came.peer, time.monotonic())) is not None:
                 self._told.console_login("", came.peer, why_not=f"no such token{more}")
                 log.warning("a login to the console from %s failed: no such token%s", came.peer, more)
             return self._login(access, to, "There is no such token.", 403)

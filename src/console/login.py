@@ -8,9 +8,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections import deque
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +16,6 @@ import msgspec
 _SALT = b"modelbroker: sessions of the console"
 _MOST_KEYS = 1_000
 _MOST_ENDED = 10_000  # sessions
-_MINUTE_S = 60.0
 _LATER_S = 60.0  # clocks of a fleet's brokers may differ by that
 
 
@@ -113,81 +110,6 @@ def may_reach(peer: str, networks: Sequence[str]) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address.is_loopback or any(address in ipaddress.ip_network(one) for one in networks)
-
-
-class Turn(NamedTuple):
-    """Of a login: when it is checked, in seconds from now. `is_told`: are people told where it fails;
-    `is_last`: of the next ones they are not."""
-
-    wait_s: float
-    is_told: bool
-    is_last: bool
-
-
-class Attempts:
-    """Logins take turns where there are many of them: from one address, or from all. Nobody is kept out for
-    others' failures, since a right token is checked as a wrong one is; but how many can be tried is bounded.
-    From any thread."""
-
-    MOST, MOST_OF_ALL = 10, 100  # within a minute, without any wait
-    EVERY_S, EVERY_OF_ALL_S = 0.1, 0.01  # and then one so often
-    LONGEST_S = 5.0  # who would wait longer is to come again
-    _MOST_ADDRESSES = 1_000
-
-    def __init__(self) -> None:
-        self._all = _Line(self.MOST_OF_ALL, self.EVERY_OF_ALL_S)
-        self._told = _Line(self.MOST_OF_ALL, 0.0)
-        self._lines: dict[str, _Line] = {}
-        self._lock = Lock()
-
-    def turn(self, peer: str, now_s: float) -> Turn | None:
-        """None: too many wait already."""
-        with self._lock:
-            address = _address(peer)
-            line = self._lines.get(address) or _Line(self.MOST, self.EVERY_S)
-            wait_s = max(line.wait_s(now_s), self._all.wait_s(now_s))
-            if wait_s > self.LONGEST_S:
-                return None
-            if address not in self._lines and len(self._lines) >= self._MOST_ADDRESSES:
-                self._lines.pop(next(iter(self._lines)))
-            self._lines[address] = line
-            is_told = not line.is_full(now_s) and not self._told.is_full(now_s)
-            for one in (line, self._all, *((self._told,) if is_told else ())):
-                one.take(now_s, now_s + wait_s)
-            return Turn(wait_s, is_told, is_told and (line.is_full(now_s) or self._told.is_full(now_s)))
-
-
-class _Line:
-    """Of logins that take turns: `most` of the last minute without a wait, then one each `every_s`."""
-
-    def __init__(self, most: int, every_s: float) -> None:
-        self._every_s = every_s
-        self._came_s: deque[float] = deque(maxlen=most)
-        self._free_s = 0.0
-
-    def is_full(self, now_s: float) -> bool:
-        return len(self._came_s) == self._came_s.maxlen and now_s - self._came_s[0] < _MINUTE_S
-
-    def wait_s(self, now_s: float) -> float:
-        return max(self._free_s - now_s, 0.0) if self.is_full(now_s) else 0.0
-
-    def take(self, now_s: float, at_s: float) -> None:
-        self._came_s.append(now_s)
-        self._free_s = max(self._free_s, at_s + self._every_s)
-
-
-def _address(peer: str) -> str:
-    """Whom a login is counted for: who has one address of IPv6 has the 2^64 beside it, and who is on this
-    machine has all of its own."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return "" if address.is_loopback else str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-        address = address.ipv4_mapped
-    return "" if address.is_loopback else str(address)
 
 
 def owner_of(users: Mapping[str, Sequence[str]], token: bytes) -> str | None:

@@ -10,7 +10,6 @@ from modelbroker.cli.commanders import (
     Commanders,
     Refused,
     Rights,
-    Sparing,
     is_ours,
     rights_of,
 )
@@ -132,17 +131,3 @@ def test_tokens_that_are_missing_or_short() -> None:
 )
 def test_names_that_lead_here_and_are_none_of_this_machine(peer: str, host: str | None, ours: bool) -> None:
     assert is_ours(peer, host) == ours
-
-
-def test_what_is_told_of_many() -> None:
-    now_s = [0.0]
-    sparing = Sparing(3, lambda: now_s[0])
-    assert [sparing.is_told() for _ in range(5)] == [
-        (True, False),
-        (True, False),
-        (True, True),
-        (False, False),
-        (False, False),
-    ]
-    now_s[0] = 60.0
-    assert sparing.is_told() == (True, False)

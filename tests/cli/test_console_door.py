@@ -19,7 +19,8 @@ from modelbroker.cli.console_door import (
     as_ascii,
     is_console,
 )
-from modelbroker.console.login import Access, Attempts, Signer
+from modelbroker.console.attempts import MOST
+from modelbroker.console.login import Access, Signer
 
 TOKEN = "a-token-of-many-letters"
 HOST = "127.0.0.1:8081"
@@ -112,14 +113,22 @@ def test_a_wrong_token_is_told_and_lets_nobody_in() -> None:
 
 
 def test_a_right_token_is_never_locked_out_by_others_failures() -> None:
-    client, tries = Client(), Attempts.MOST * 3
+    client, tries = Client(), MOST * 3
     assert {client.log_in(token=f"wrong-{number}").status for number in range(tries)} == {403}
-    assert len(client.told.said) == Attempts.MOST  # a flood of them fills no journal
+    assert len(client.told.said) == MOST  # a flood of them fills no journal
     assert client.told.said[-1][-1] == "no such token; of more within a minute nothing is told"
     slept = len(client.slept)
-    assert slept == tries - Attempts.MOST  # and is slow
+    assert slept == tries - MOST  # and is slow
     assert client.log_in().status == 303 and client.get("/console").status == 200
     assert len(client.slept) == slept + 1 and client.told.said[-1] == ("login", "ana", "127.0.0.1", "")
+
+
+def test_many_who_log_in_well_keep_no_failure_from_being_told() -> None:
+    client = Client()
+    assert {client.log_in().status for _ in range(MOST * 2)} == {303}
+    client.told.said.clear()
+    assert client.log_in(token="wrong").status == 403
+    assert client.told.said == [("login", "", "127.0.0.1", "no such token")]
 
 
 def test_where_too_many_wait_already_one_is_to_come_again() -> None:

@@ -7,7 +7,7 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelbroker.console.login import Access, Attempts, Session, Signer, Turn, may_reach
+from modelbroker.console.login import Access, Session, Signer, may_reach
 
 NOW_S = 1_796_000_000.0
 ANA, ANA_BEFORE, BOB = "token-of-ana-now!", "token-of-ana-before", "token-of-bob-now!"
@@ -97,54 +97,6 @@ def test_no_letter_can_be_changed(at: int, instead: str) -> None:
 )
 def test_from_where(peer: str, networks: tuple[str, ...], reaches: bool) -> None:
     assert may_reach(peer, networks) is reaches
-
-
-def test_who_tries_often_takes_turns() -> None:
-    attempts = Attempts()
-    for number in range(Attempts.MOST):
-        is_last = number == Attempts.MOST - 1
-        assert attempts.turn("10.0.0.1", NOW_S) == Turn(0, True, is_last)
-    waits = [attempts.turn("10.0.0.1", NOW_S) for _ in range(100)]
-    assert [turn.wait_s for turn in waits[:3] if turn] == pytest.approx([0.1, 0.2, 0.3])
-    assert waits[-1] is None and not any(turn.is_told for turn in waits if turn)
-    assert attempts.turn("10.0.0.2", NOW_S) == Turn(0, True, False)
-    assert attempts.turn("10.0.0.1", NOW_S + 61) == Turn(0, True, False)
-
-
-_peers = st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2", "127.0.0.1", "127.9.9.9", "::1"])
-
-
-@given(st.lists(st.tuples(_peers, st.floats(0, 2)), max_size=400))
-def test_how_many_can_be_tried_is_bounded(tries: list[tuple[str, float]]) -> None:
-    attempts, now_s = Attempts(), NOW_S
-    checked: dict[str, list[float]] = {}
-    for peer, later_s in tries:
-        now_s += later_s
-        if (turn := attempts.turn(peer, now_s)) is not None:
-            whose = "here" if peer in ("::1", "127.0.0.1", "127.9.9.9") else peer[:4] + peer[4:][-1:]
-            whose = "fd00" if peer.startswith("fd") else whose
-            assert turn.wait_s <= Attempts.LONGEST_S
-            checked.setdefault(whose, []).append(now_s + turn.wait_s)
-    for times in checked.values():
-        for at_s in times:
-            most = Attempts.MOST + 1 / Attempts.EVERY_S * 10
-            assert sum(at_s <= one < at_s + 10 for one in times) <= most + 1
-
-
-def test_a_flood_from_everywhere_is_slow_too_and_told_of_in_short() -> None:
-    attempts = Attempts()
-    turns = [attempts.turn(f"10.0.{number >> 8}.{number & 255}", NOW_S) for number in range(5_000)]
-    checked = [turn for turn in turns if turn is not None]
-    assert len(checked) <= Attempts.MOST_OF_ALL + Attempts.LONGEST_S / Attempts.EVERY_OF_ALL_S + 1
-    assert sum(turn.is_told for turn in checked) == Attempts.MOST_OF_ALL
-    assert len(attempts._lines) <= 1_000
-
-
-def test_one_address_does_not_silence_the_others() -> None:
-    attempts = Attempts()
-    for number in range(500):
-        attempts.turn("10.0.0.1", NOW_S + number / 10)
-    assert attempts.turn("10.0.0.2", NOW_S + 50) == Turn(pytest.approx(0, abs=0.02), True, False)
 
 
 def test_a_session_with_a_number_that_no_clock_has_is_none_of_ours() -> None:
