@@ -11,7 +11,7 @@ from typing import Any
 from ..audit.acts import os_user
 from ..core.errors import Misconfigured
 from ..core.trials import CANDIDATE, STABLE
-from ..policy.rollout_words import figure, number, score_words
+from ..policy.rollout_words import figure, number, score_words, why_words
 from .status_table import aligned, fetch, post
 
 _HEAD = ("ROLLOUT", "PHASE", "STAGE", "SINCE", "CALLS", "STABLE")
@@ -60,8 +60,8 @@ def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
         str(calls[STABLE]),
     )
     told = list(aligned([_HEAD, cells]))
-    if row["reason"]:
-        told.append(f"  {row['reason']}")
+    if why := why_words(row):
+        told.append(f"  {why}")
     gates = [
         (
             f"  {gate['gate']}",

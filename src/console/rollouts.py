@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 from markupsafe import Markup
 
-from ..core.acts import By
 from ..core.trials import CANDIDATE, STABLE, candidate_pool
 from ..ledger.arms import Copies, Part, arms, copies
-from ..policy.rollout_words import figure, number, score_words
+from ..policy.rollout_words import figure, number, reason_words, score_words, why_words
 from .asked import Asked, Missing, Page
 from .charts import Axis, Series, lines, whole
 from .intervals import Bar, Mark, intervals
@@ -214,8 +213,7 @@ def verdict_words(gate: Mapping[str, Any], row: Mapping[str, Any] | None = None)
 
 def told_of(event: Mapping[str, Any]) -> Told:
     """An event as a story tells it."""
-    by = str(By(event["actor"], event["by"])) if event["by"] else ""
-    why = ", ".join(filter(None, (event["reason"], by)))
+    why = reason_words(event["reason"], event["actor"], event["by"])
     reason = f": {why}" if why else ""
     at, to = event["at_stage"], event["stage"]
     said = {
@@ -240,7 +238,7 @@ def decided_words(row: Mapping[str, Any], now_s: float) -> str:
     if row["phase"] == "done":
         return f"Done: all calls of the pool are {row['to']}'s."
     if row["phase"] == "rolled-back":
-        return f"Rolled back: {row['reason']}. All calls are the pool's own members'."
+        return f"Rolled back: {why_words(row)}. All calls are the pool's own members'."
     if row["phase"] == "paused":
         return "Paused: it stays at this stage until it is resumed; a gate that fails rolls it back."
     waits = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.acts import By
 from ..core.trials import CANDIDATE, STABLE
 
 _RESULTS = {
@@ -24,6 +25,17 @@ _WHYS = {
     "function": "a scorer's function failed, or can't be had",
     "unfit": "no scorer is for such a call",
 }
+
+
+def reason_words(reason: str, actor: str, user: str) -> str:
+    """Why a step was taken, and by whose command: `by command, ana (token)`."""
+    return ", ".join(filter(None, (reason, str(By(actor, user)) if user else "")))
+
+
+def why_words(row: Mapping[str, Any]) -> str:
+    """The same of where a rollout is."""
+    last = row.get("last") or {}
+    return reason_words(row["reason"], last.get("actor", ""), last.get("by", ""))
 
 
 def score_words(said: Mapping[str, Any] | None) -> list[str]:

@@ -10,6 +10,7 @@ import msgspec
 from ..core.acts import BROKER, COMMAND, ITSELF, By
 from ..core.trials import CANDIDATE, STABLE, Rollout
 from ..policy.rollout import BY_COMMAND, Figures, GateSaid, State, Step, stage_of
+from ..policy.rollout_words import reason_words
 from ..policy.tallies import Tally
 
 
@@ -123,7 +124,7 @@ def sentence(event: Event) -> str:
     calls = f"{event.calls.get(CANDIDATE, 0)} calls of the candidate"
     where = event.at_stage if event.at_stage == event.stage else f"{event.at_stage} → {event.stage}"
     gates = "; ".join(map(_gate_text, event.gates))
-    why = ", ".join(filter(None, (event.reason, event.by and str(done_by(event)))))
+    why = reason_words(event.reason, event.actor, event.by)
     reason = f": {why}" if why else ""
     return f"rollout {event.rollout}: {event.event} ({where}; {calls}){reason}{'; ' if gates else ''}{gates}"
 

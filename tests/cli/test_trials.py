@@ -197,6 +197,10 @@ def test_a_rollout_for_people() -> None:
         "  errors  open     1.00 % (0.10 % to ?)  ?                 3.00 %",
         "  p95     passed   0 ms (0 ms to ?)      0 ms (0 ms to ?)  ?",
     ]
+    paused = {**row, "phase": "paused", "reason": "by command", "last": {"actor": "token", "by": "ana"}}
+    assert lines(paused, 820.0)[2] == "  by command, ana (token)"
+    resumed = {**paused, "reason": "", "last": {"actor": "command", "by": "ben"}}
+    assert lines(resumed, 820.0)[2] == "  ben (command)"
 
 
 NOTHING = {"unscored": {"candidate": 0, "stable": 0}}

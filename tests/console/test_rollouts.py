@@ -122,6 +122,10 @@ def test_the_story() -> None:
         ({"phase": "paused"}, "until it is resumed"),
         ({"phase": "done"}, "all calls of the pool are new/n's"),
         ({"phase": "rolled-back", "reason": "by command"}, "Rolled back: by command."),
+        (
+            {"phase": "rolled-back", "reason": "by command", "last": {"actor": "token", "by": "ana"}},
+            "Rolled back: by command, ana (token).",
+        ),
         ({"phase": "waiting"}, "has not begun yet"),
     ],
 )
