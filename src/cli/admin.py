@@ -52,8 +52,6 @@ _FROM_ELSEWHERE = (
 )
 Console = Callable[[Came], Answer]
 _PULSE_S = 1.5  # shorter than a question of the supervisor's, longer than any turn of the loop should take
-
-
 _ANYBODY = By(COMMAND)
 
 
