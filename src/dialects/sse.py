@@ -35,39 +35,47 @@ class SseSplitter:
         if self._has_bytes and b"\n" not in chunk and b"\r" not in chunk and not tail.endswith(b"\r"):
             tail += chunk  # a large event comes in many pieces: none of them is gone through twice
             return []
-        text = bytes(tail) + chunk
+        text = bytes(tail) + chunk if tail else chunk
         if not self._has_bytes and text:
             if b"\xef\xbb\xbf".startswith(text[:3]) and len(text) < 3:
                 self._tail = bytearray(text)
                 return []
             text = text.removeprefix(b"\xef\xbb\xbf")
             self._has_bytes = True
-        # A CR at the very end may be half of a CRLF: it waits for the next byte.
-        held = b"\r" if text.endswith(b"\r") else b""
-        lines = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        held = b""
+        if b"\r" in text:
+            # A CR at the very end may be half of a CRLF: it waits for the next byte.
+            held = b"\r" if text.endswith(b"\r") else b""
+            text = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = text.split(b"\n")
         self._tail = bytearray(lines.pop() + held)
-        return [event for line in lines if (event := self._line(line)) is not None]
+        events: list[SseEvent] = []
+        for line in lines:
+            if line.startswith(b"data: "):  # every event has one, and nearly all have no more
+                self._data.append(line[6:])
+            elif line:
+                self._field(line)
+            elif (event := self._dispatch()) is not None:
+                events.append(event)
+        return events
 
     def end(self) -> list[SseEvent]:
         """The stream is over, and a CR at its end a whole line's. An event without its blank line is none."""
         return self.feed(b"\n") if self._tail.endswith(b"\r") else []
 
-    def _line(self, line: bytes) -> SseEvent | None:
-        if not line:
-            return self._dispatch()
-        if line.startswith(b"data: "):
-            self._data.append(line[6:])
-            return None
+    def _field(self, line: bytes) -> None:
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
             self._data.append(value)
         elif field == b"event":
             self._name = value.decode("utf-8", "replace")
-        return None
 
     def _dispatch(self) -> SseEvent | None:
-        name, data = self._name, self._data
+        if not self._data:
+            self._name = ""
+            return None
+        name, data = self._name, b"\n".join(self._data)
         self._name, self._data = "", []
         # One without a word is a way to keep a connection alive, and says nothing in any dialect.
-        return SseEvent(name, b"\n".join(data)) if any(line.strip() for line in data) else None
+        return SseEvent(name, data) if data.strip() else None
