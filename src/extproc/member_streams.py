@@ -208,10 +208,11 @@ class MemberCallStream:
         try:
             if kind in ("request_headers", "request_body"):
                 self._request(kind, message)
+            elif self._reply is not None:
+                self._reply.receive(kind, message)
             elif self._mode is Mode.STREAM:
-                if self._reply is None:
-                    self._reply = ReplyStream(self._messages, self._wire, self._call.stream())
-                    self._reply.expect_by(self._call.first_event_by_ms)
+                self._reply = ReplyStream(self._messages, self._wire, self._call.stream())
+                self._reply.expect_by(self._call.first_event_by_ms)
                 self._reply.receive(kind, message)
             else:
                 self._whole_reply(kind, message)

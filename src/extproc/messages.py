@@ -95,8 +95,8 @@ class Messages:
         common = _field(2, _header_mutation(forward)) + _CLEAR_ROUTE_CACHE
         own = [_own_text(name, value) for name, value in forward.own_facts]
         facts = b"".join((_shared_texts(forward.shared_facts), *own))
-        metadata = _lb_pick(*forward.pick) + _struct("modelbroker", facts)
-        return _field(3, _field(1, common)) + _field(8, metadata)
+        # A message in two parts is one: who reads them joins the entries.
+        return b"".join((_field(3, _field(1, common)), _lb_pick(*forward.pick), _facts(facts)))
 
     def strip(self, strip: Strip) -> bytes:
         response = self._response()
@@ -124,7 +124,7 @@ class Messages:
         tail = _field(5, details.encode())
         whole = _head(7, len(head) + len(reply.body) + len(tail))
         facts = b"".join([_own_text(name, value) for name, value in reply.facts])
-        metadata = _field(8, _struct("modelbroker", facts)) if reply.facts else b""
+        metadata = _facts(facts) if reply.facts else b""
         return b"".join((whole, head, reply.body, tail, metadata))
 
     def attributes(self, message: AnyMessage) -> dict[str, str]:
@@ -165,20 +165,10 @@ class Messages:
         return response
 
     def send(self, send: Send) -> bytes:
-        """The request as the provider is to get it: {request_body: {response: {header_mutation,
-        body_mutation: {body}}}}. The body may be 30 MB, and is copied once."""
-        set_headers = [
-            _header(name, value.encode("latin-1", "replace").translate(_PLAIN))
-            for name, value in send.headers
-        ]
-        headers = _field(2, b"".join((*set_headers, _removals(send.remove_headers))))
-        size = len(send.body)
-        body = _head(3, len(_head(1, size)) + size) + _head(1, size)
-        common = len(headers) + len(body) + size
-        heads = _head(3, len(_head(1, common)) + common) + _head(1, common)
-        dropped = (_own_text("dropped", ", ".join(send.dropped)),) if send.dropped else ()
-        metadata = _field(8, _struct("modelbroker", *dropped)) if dropped else b""
-        return b"".join((heads, headers, body, send.body, metadata))
+        """The request as the provider is to get it."""
+        replaced = _replaced(3, _mutation(send.headers, send.remove_headers), send.body)
+        metadata = _facts(_own_text("dropped", ", ".join(send.dropped))) if send.dropped else b""
+        return b"".join((*replaced, metadata))
 
     def not_sent(self, refusal: NotSent) -> bytes:
         """The member's own refusal: the outer route tries another member."""
@@ -202,22 +192,15 @@ class Messages:
 
     def whole(self, answer: Answer) -> bytes:
         """The whole reply as the client is to get it."""
-        response = self._response()
-        common = response.response_body.response
         headers = ((":status", str(answer.status)), *answer.headers)
-        _mutate(common.header_mutation, headers, answer.remove)
-        common.body_mutation.body = answer.body
-        if answer.used:
-            _tell(response, {"used": answer.used})
-        serialized: bytes = response.SerializeToString()
-        return serialized
+        replaced = _replaced(4, _mutation(headers, answer.remove), answer.body)
+        metadata = _facts(_own_text("used", answer.used)) if answer.used else b""
+        return b"".join((*replaced, metadata))
 
-    def open_reply(self, headers: Iterable[tuple[str, str]], remove: Iterable[str]) -> bytes:
-        """Let a stream's headers through, changed so."""
-        response = self._response()
-        _mutate(response.response_headers.response.header_mutation, headers, remove)
-        serialized: bytes = response.SerializeToString()
-        return serialized
+    @staticmethod
+    def open_reply(headers: Iterable[tuple[str, str]], remove: tuple[str, ...]) -> bytes:
+        """Let a stream's headers through, changed so: {response_headers: {response: {header_mutation}}}"""
+        return _field(2, _field(1, _field(2, _mutation(headers, remove))))
 
     def piece(self, body: bytes, told: Told = NOTHING_TOLD, used: str = "") -> bytes:
         """In the place of a stream's piece: {response_body: {response: {body_mutation: {body}}}}, with what
@@ -230,12 +213,12 @@ class Messages:
             known += _own_text("code", told.code)
         if told.cause is not None:
             known += _own_text("cause", told.cause.value)
-        return piece + _field(8, _struct("modelbroker", known))
+        return piece + _facts(known)
 
     def last_shown(self, known: Iterable[tuple[str, str]]) -> bytes:
         """Let the last piece of a reply through, with what the record has to know of it."""
         facts = b"".join([_own_text(name, value) for name, value in known])
-        return self.continue_response_body + _field(8, _struct("modelbroker", facts))
+        return self.continue_response_body + _facts(facts)
 
     def more_time(self, milliseconds: int) -> bytes:
         """Envoy is to wait this long for the answer to the message in hand. It takes one such word a message,
@@ -270,7 +253,8 @@ def _tell(response: AnyMessage, known: Mapping[str, str]) -> None:
         fields[name].string_value = value
 
 
-# -- `forward` and `send`, by the numbers of the fields. Tests hold them against the same made by protobuf.
+# -- What is said in nearly every call, by the numbers of the fields. Tests hold it against the same made by
+# protobuf.
 
 _CLEAR_ROUTE_CACHE = b"\x28\x01"  # field 5, true
 _APPEND_ACTION = bytes((0x18, _OVERWRITE))  # field 3
@@ -288,6 +272,8 @@ def _head(number: int, size: int) -> bytes:
     """What stands in front of such a field's value."""
     if size < 0x80:
         return bytes((number << 3 | 2, size))
+    if size < 0x4000:  # nearly all the rest: two groups of seven bits
+        return bytes((number << 3 | 2, size & 0x7F | 0x80, size >> 7))
     return bytes((number << 3 | 2,)) + _varint(size)
 
 
@@ -303,6 +289,21 @@ def _varint(number: int) -> bytes:
 def _header_mutation(forward: Forward) -> bytes:
     own = [_own_header(name, value) for name, value in forward.own_headers]
     return b"".join((_shared_headers(forward.shared_headers), *own, _removals(forward.remove_headers)))
+
+
+def _mutation(set_headers: Iterable[tuple[str, str]], remove: tuple[str, ...]) -> bytes:
+    """HeaderMutation, of values that may hold what others said."""
+    return b"".join([*[_own_plain_header(name, value) for name, value in set_headers], _removals(remove)])
+
+
+def _replaced(number: int, mutation: bytes, body: bytes) -> tuple[bytes, ...]:
+    """{request_body or response_body: {response: {header_mutation, body_mutation: {body}}}}, in pieces: the
+    body may be 30 MB, and is to be copied once."""
+    size = len(body)
+    headers = _field(2, mutation)
+    behind = _head(3, len(_head(1, size)) + size) + _head(1, size)
+    common = len(headers) + len(behind) + size
+    return _head(number, len(_head(1, common)) + common), _head(1, common), headers, behind, body
 
 
 def _header(name: str, value: bytes) -> bytes:
@@ -335,6 +336,11 @@ def _known_head(size: int) -> bytes:
     return _field(8, _struct("modelbroker", _own_text("request_id", "0" * size)))[: -size or None]
 
 
+@functools.lru_cache(maxsize=4096)
+def _facts_head(size: int) -> bytes:
+    return _field(8, _struct("modelbroker", bytes(size)))[: -size or None]
+
+
 @functools.lru_cache(maxsize=2048)
 def _header_head(name: str, size: int) -> bytes:
     return _header(name, bytes(size))[: -size - len(_APPEND_ACTION)]
@@ -343,6 +349,11 @@ def _header_head(name: str, size: int) -> bytes:
 @functools.lru_cache(maxsize=2048)
 def _text_head(name: str, size: int) -> bytes:
     return _text(name, bytes(size))[: -size or None]
+
+
+def _facts(entries: bytes) -> bytes:
+    """dynamic_metadata with what the record is to know."""
+    return _facts_head(len(entries)) + entries
 
 
 def _own_header(name: str, value: str) -> bytes:
@@ -379,8 +390,8 @@ def _removals(names: tuple[str, ...]) -> bytes:
 
 @functools.lru_cache(maxsize=1024)
 def _lb_pick(kind: str, name: str) -> bytes:
-    """What Envoy picks the members by."""
-    return _struct("envoy.lb", _own_text(kind, name))
+    """What Envoy picks the members by: as `_facts`, in its own namespace."""
+    return _field(8, _struct("envoy.lb", _own_text(kind, name)))
 
 
 def defect(error: BaseException) -> Misconfigured:

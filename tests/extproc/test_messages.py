@@ -34,6 +34,12 @@ def by_protobuf(forward: Forward) -> AnyMessage:
     return response
 
 
+def plain(value: str) -> bytes:
+    """What others said, without what would break a header."""
+    kept = (" " if ord(each) < 32 or ord(each) == 127 else each for each in value)
+    return "".join(kept).encode("latin-1", "replace")
+
+
 # Lengths around those at which a length takes one byte more on the wire.
 LENGTHS = st.integers(0, 70) | st.integers(110, 140) | st.integers(16_300, 16_400)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | LENGTHS.map("x".__mul__)
@@ -158,6 +164,28 @@ def test_a_whole_reply_takes_its_usage_along() -> None:
     assert not plain.HasField("dynamic_metadata")
 
 
+@given(headers=PAIRS, removed=st.lists(TEXT, max_size=4).map(tuple), body=LENGTHS.map(bytes), used=TEXT)
+@example(headers=(("request-id", "a\r\nb"),), removed=(), body=bytes(2_097_152), used="")
+def test_a_translated_reply_is_what_protobuf_would_say(
+    headers: tuple[tuple[str, str], ...], removed: tuple[str, ...], body: bytes, used: str
+) -> None:
+    whole, opened = RESPONSE(), RESPONSE()
+    changed = whole.response_body.response
+    changed.body_mutation.body = body
+    changed.header_mutation.set_headers.add(header={"key": ":status", "raw_value": b"201"}, append_action=2)
+    for mutation in (changed.header_mutation, opened.response_headers.response.header_mutation):
+        for name, value in headers:
+            mutation.set_headers.add(header={"key": name, "raw_value": plain(value)}, append_action=2)
+        mutation.remove_headers.extend(removed)
+    opened.response_headers.response.header_mutation.SetInParent()
+    if used:
+        known = whole.dynamic_metadata.fields["modelbroker"].struct_value.fields
+        known["used"].string_value = used
+    answer = Answer(201, headers, removed, body, used=used)
+    assert RESPONSE.FromString(MESSAGES.whole(answer)) == whole
+    assert RESPONSE.FromString(MESSAGES.open_reply(headers, removed)) == opened
+
+
 @given(
     status=st.integers(200, 599),
     headers=PAIRS,
@@ -179,10 +207,7 @@ def test_an_answer_of_our_own_is_what_protobuf_would_say(
     answer.body = body
     answer.details = f"modelbroker_{code}" if code else "modelbroker"
     for name, value in (*headers, ("x-broker-code", code)) if code else headers:
-        plain = "".join(" " if ord(each) < 32 or ord(each) == 127 else each for each in value)
-        answer.headers.set_headers.add(
-            header={"key": name, "raw_value": plain.encode("latin-1", "replace")}, append_action=2
-        )
+        answer.headers.set_headers.add(header={"key": name, "raw_value": plain(value)}, append_action=2)
     answer.headers.SetInParent()
     for name, value in facts:
         wanted.dynamic_metadata.fields["modelbroker"].struct_value.fields[name].string_value = value
