@@ -9,6 +9,7 @@ import msgspec
 
 from .conversation import Citation, Image, Part, Reasoning, Refusal, Text, ToolCall, Url
 from .replies import (
+    Alive,
     BlobGiven,
     Choice,
     Cited,
@@ -151,6 +152,9 @@ def fold(events: Iterable[ReplyEvent], *, is_whole: bool = True) -> Reply:
     return Reply(start.id, start.model, tuple(choices), usage, tier or start.service_tier, start.created_s)
 
 
+_OF_NO_PART = frozenset((Started, UsageGiven, Alive))
+
+
 class OneAtATime:
     """Puts interleaved parts behind one another, for dialects in which a part is over before the next begins.
 
@@ -165,7 +169,10 @@ class OneAtATime:
     def order(self, events: Iterable[ReplyEvent]) -> Iterator[ReplyEvent]:
         for event in events:
             if type(event) is Delta and event.index == self._current.get(event.choice):
-                yield event  # nearly all are of this kind
+                yield event  # nearly always
+                continue
+            if type(event) in _OF_NO_PART:
+                yield event
                 continue
             match event:
                 case PartStarted(index, _, choice):
@@ -182,8 +189,6 @@ class OneAtATime:
                 case Ended() | Failed():
                     for choice in list(self._current):
                         yield from self._finish(choice)
-                    yield event
-                case _:
                     yield event
 
     def _of_part(self, event: Delta | BlobGiven | Cited | PartEnded) -> Iterator[ReplyEvent]:

@@ -5,7 +5,7 @@ Source: Anthropic API reference, "Streaming Messages"; the SDK's lib/streaming/_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ Wire = dict[str, Any]
 
 _PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -84,36 +85,11 @@ class MessageStream:
         for event in self._order.order(events):
             if self._over:
                 break
-            self._take(event)
+            if getattr(event, "choice", 0) == 0:
+                _HANDLERS[type(event)](self, event)
         out = b"".join(self._out)
         self._out.clear()
         return out
-
-    def _take(self, event: ReplyEvent) -> None:
-        match event:
-            case Delta(_, text, 0):
-                self._on_delta(text)
-            case PartStarted(_, part, 0):
-                self._on_part(part)
-            case PartEnded(_, 0):
-                self._on_part_end()
-            case BlobGiven(_, blob, 0, hidden):
-                self._on_blob(blob, hidden)
-            case Cited(_, citation, 0) if self._block is not None:
-                self._delta({"type": "citations_delta", "citation": citation_block(citation)})
-            case Stopped(_, _, 0):
-                self._stopped = event
-            case UsageGiven(usage):
-                self._usage = usage
-            case Started():
-                self._on_start(event)
-            case Alive():
-                self._out.append(_PING)
-            case Ended():
-                self._on_end()
-            case Failed(fault):
-                self._over = True
-                self._say("error", error_object(fault, self._context))
 
     def _say(self, name: str, value: Wire) -> None:
         self._out.append(b"event: %s\ndata: %s\n\n" % (name.encode(), _encode(value)))
@@ -135,6 +111,18 @@ class MessageStream:
             "usage": whole_usage(event.usage, event.service_tier),
         }
         self._say("message_start", {"type": "message_start", "message": message})
+
+    def _on_alive(self, _: Alive) -> None:
+        self._out.append(_PING)
+
+    def _on_usage(self, event: UsageGiven) -> None:
+        self._usage = event.usage
+
+    def _on_cited(self, event: Cited) -> None:
+        self._delta({"type": "citations_delta", "citation": citation_block(event.citation)})
+
+    def _on_stopped(self, event: Stopped) -> None:
+        self._stopped = event
 
     # -- parts
 
@@ -169,23 +157,21 @@ class MessageStream:
     def _delta(self, delta: Wire) -> None:
         block = self._block
         if block is not None and block.index is not None:
-            self._say(
-                "content_block_delta", {"type": "content_block_delta", "index": block.index, "delta": delta}
-            )
+            self._out.append(_DELTA % (block.index, _encode(delta)))
 
     def _on_delta(self, text: str) -> None:
         block = self._block
         if block is None or not text:
             return
-        match block.part:
-            case ToolCall():
-                self._on_arguments(block, text)
-            case Reasoning():
-                if block.index is None:
-                    self._begin(block, thinking_block("", ""))
-                self._delta({"type": "thinking_delta", "thinking": text})
-            case _:
-                self._delta({"type": "text_delta", "text": text})
+        kind = type(block.part)
+        if kind is ToolCall:
+            self._on_arguments(block, text)
+        elif kind is Reasoning:
+            if block.index is None:
+                self._begin(block, thinking_block("", ""))
+            self._delta({"type": "thinking_delta", "thinking": text})
+        else:
+            self._delta({"type": "text_delta", "text": text})
 
     def _on_arguments(self, block: _Block, text: str) -> None:
         """Arguments pass as they come once they begin as an object; others wait until they can be wrapped."""
@@ -248,6 +234,10 @@ class MessageStream:
 
     # -- the end
 
+    def _on_failed(self, event: Failed) -> None:
+        self._over = True
+        self._say("error", error_object(event.fault, self._context))
+
     def _on_end(self) -> None:
         if not self._started:
             self._on_start(Started())
@@ -258,3 +248,19 @@ class MessageStream:
         delta = stop_of(stopped.stop, stopped.stop_sequence, self._refuses)
         self._say("message_delta", {"type": "message_delta", "delta": delta, "usage": usage})
         self._out.append(_MESSAGE_STOP)
+
+
+# By class: nearly every event is a Delta, and the patterns of `match` are slow on these classes.
+_HANDLERS: Mapping[type, Callable[[MessageStream, Any], None]] = {
+    Delta: lambda stream, event: stream._on_delta(event.text),
+    PartStarted: lambda stream, event: stream._on_part(event.part),
+    PartEnded: lambda stream, _: stream._on_part_end(),
+    BlobGiven: lambda stream, event: stream._on_blob(event.blob, event.hidden),
+    Cited: MessageStream._on_cited,
+    Stopped: MessageStream._on_stopped,
+    UsageGiven: MessageStream._on_usage,
+    Started: MessageStream._on_start,
+    Alive: MessageStream._on_alive,
+    Ended: lambda stream, _: stream._on_end(),
+    Failed: MessageStream._on_failed,
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -89,41 +89,30 @@ class ChatStreamEncoder:
     def encode(self, events: Sequence[ReplyEvent]) -> bytes:
         out: list[bytes] = []
         for event in self._order.order(events):
-            self._event(event, out)
+            _HANDLERS[type(event)](self, event, out)
         return b"".join(out)
 
-    def _event(self, event: ReplyEvent, out: list[bytes]) -> None:
-        match event:
-            case Delta():
-                self._delta(event, out)
-            case PartStarted(index, part, choice):
-                self._part(index, part, choice, out)
-            case BlobGiven():
-                self._blob(event, out)
-            case Started():
-                self._usage = event.usage or self._usage
-                self._set_head(event)
-            case Cited(index, citation, choice):
-                told = self._choices[choice]
-                told.cited.append((told.parts[index], citation))
-            case PartEnded(index, choice):
-                self._end_part(index, choice, out)
-            case Stopped():
-                self._stop(event, out)
-            case UsageGiven(usage, tier):
-                self._usage = usage
-                if tier and tier != self._start.service_tier:  # what it came to be in the end
-                    self._set_head(msgspec.structs.replace(self._start, service_tier=tier))
-            case Ended():
-                if self._usage is not None and self._context.include_usage:
-                    usage_told = _encode(usage_object(self._usage))
-                    out.append(self._head + b'"choices":[],"usage":' + usage_told + b"}\n\n")
-                out.append(_DONE)
-            case Alive():
-                out.append(PING)
-            case Failed(fault):
-                error = _encode({"error": openai.fault_object(fault, self._context.named(own_field))})
-                out.append(b"data: " + error + b"\n\n")
+    def _alive(self, _: Alive, out: list[bytes]) -> None:
+        out.append(PING)
+
+    def _started(self, event: Started, _: list[bytes]) -> None:
+        self._usage = event.usage or self._usage
+        self._set_head(event)
+
+    def _usage_given(self, event: UsageGiven, _: list[bytes]) -> None:
+        self._usage, tier = event.usage, event.service_tier
+        if tier and tier != self._start.service_tier:  # what it came to be in the end
+            self._set_head(msgspec.structs.replace(self._start, service_tier=tier))
+
+    def _ended(self, _: Ended, out: list[bytes]) -> None:
+        if self._usage is not None and self._context.include_usage:
+            usage_told = _encode(usage_object(self._usage))
+            out.append(self._head + b'"choices":[],"usage":' + usage_told + b"}\n\n")
+        out.append(_DONE)
+
+    def _failed(self, event: Failed, out: list[bytes]) -> None:
+        error = _encode({"error": openai.fault_object(event.fault, self._context.named(own_field))})
+        out.append(b"data: " + error + b"\n\n")
 
     def _set_head(self, event: Started) -> None:
         self._start = event
@@ -149,7 +138,8 @@ class ChatStreamEncoder:
 
     # -- parts
 
-    def _part(self, index: int, part: Part, number: int, out: list[bytes]) -> None:
+    def _part_started(self, event: PartStarted, out: list[bytes]) -> None:
+        index, part, number = event.index, event.part, event.choice
         choice = self._choice(number, out)
         opened = choice.parts[index] = _Open(part)
         if isinstance(part, ToolCall):
@@ -182,7 +172,7 @@ class ChatStreamEncoder:
         part, text, logprobs = opened.part, event.text, None
         delta: dict[str, Any]
         match part:
-            case Text():
+            case Text():  # nearly always
                 delta = {"content": text}
                 choice.spoke = True
                 choice.length += len(text)
@@ -204,8 +194,13 @@ class ChatStreamEncoder:
                 choice.spoke = True
         out.append(self._chunk(event.choice, delta, None, logprobs))
 
-    def _end_part(self, index: int, number: int, out: list[bytes]) -> None:
-        opened = self._choices[number].parts[index]
+    def _cited(self, event: Cited, _: list[bytes]) -> None:
+        choice = self._choices[event.choice]
+        choice.cited.append((choice.parts[event.index], event.citation))
+
+    def _part_ended(self, event: PartEnded, out: list[bytes]) -> None:
+        number = event.choice
+        opened = self._choices[number].parts[event.index]
         if opened.held is not None:
             text = openai.custom_input("".join(opened.held))
             opened.held = []
@@ -219,7 +214,7 @@ class ChatStreamEncoder:
         choice.entries += 1
         return reasoning.opening(part, text, opened.place)
 
-    def _blob(self, event: BlobGiven, out: list[bytes]) -> None:
+    def _blob_given(self, event: BlobGiven, out: list[bytes]) -> None:
         choice = self._choices[event.choice]
         opened = choice.parts[event.index]
         match opened.part:
@@ -241,7 +236,7 @@ class ChatStreamEncoder:
             case Text():
                 out.append(self._chunk(event.choice, {"extra_content": thought(event.blob)}))
 
-    def _stop(self, event: Stopped, out: list[bytes]) -> None:
+    def _stopped(self, event: Stopped, out: list[bytes]) -> None:
         choice = self._choice(event.choice, out)
         annotations = [
             said
@@ -255,6 +250,22 @@ class ChatStreamEncoder:
         if choice.is_legacy and not choice.calls and finish == "tool_calls":
             finish = "function_call"
         out.append(self._chunk(event.choice, delta, finish))
+
+
+# By class: the patterns of `match` are slow on these classes, but for the first one.
+_HANDLERS: Mapping[type, Callable[[ChatStreamEncoder, Any, list[bytes]], None]] = {
+    Delta: ChatStreamEncoder._delta,
+    PartStarted: ChatStreamEncoder._part_started,
+    PartEnded: ChatStreamEncoder._part_ended,
+    BlobGiven: ChatStreamEncoder._blob_given,
+    Cited: ChatStreamEncoder._cited,
+    Stopped: ChatStreamEncoder._stopped,
+    UsageGiven: ChatStreamEncoder._usage_given,
+    Started: ChatStreamEncoder._started,
+    Alive: ChatStreamEncoder._alive,
+    Ended: ChatStreamEncoder._ended,
+    Failed: ChatStreamEncoder._failed,
+}
 
 
 def _arguments(opened: _Open, call: ToolCall, text: str) -> dict[str, Any]:
