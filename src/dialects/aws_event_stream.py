@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -47,7 +48,7 @@ class EventStreamMessage(msgspec.Struct, frozen=True):
     """One message. Header values that are no strings are spelled as text: `true`, decimal numbers, base64
     for bytes, hex digits for a UUID."""
 
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     payload: bytes
 
 
@@ -120,25 +121,27 @@ def _message(frame: bytes, headers_length: int) -> EventStreamMessage:
     if _CRC.unpack_from(frame, behind)[0] != binascii.crc32(memoryview(frame)[:behind]):
         raise ValueError("the event stream is damaged: the checksum of a message does not fit")
     first = _PRELUDE.size + headers_length
-    return EventStreamMessage(_headers(frame, _PRELUDE.size, first), frame[first:behind])
+    return EventStreamMessage(_headers(frame[_PRELUDE.size : first]), frame[first:behind])
 
 
-def _headers(frame: bytes, at: int, behind: int) -> dict[str, str]:
-    """The headers between the two places: name's length (1), name, type (1), value."""
+@functools.lru_cache(maxsize=64)  # a stream's messages have one of a few
+def _headers(block: bytes) -> Mapping[str, str]:
+    """Each header: name's length (1), name, type (1), value."""
     headers: dict[str, str] = {}
+    at, behind = 0, len(block)
     try:
         while at < behind:
-            value_at = at + 1 + frame[at] + 1
-            kind = frame[value_at - 1]
-            name = frame[at + 1 : value_at - 1].decode()
+            value_at = at + 1 + block[at] + 1
+            kind = block[value_at - 1]
+            name = block[at + 1 : value_at - 1].decode()
             if kind in (_STRING, _BYTES):
-                (size,) = _SHORT.unpack_from(frame, value_at)
+                (size,) = _SHORT.unpack_from(block, value_at)
                 value_at += _SHORT.size
-                raw = frame[value_at : value_at + size]
+                raw = block[value_at : value_at + size]
                 value = raw.decode() if kind == _STRING else base64.b64encode(raw).decode()
             else:
                 size, spell = _FIXED[kind]
-                value = spell(frame[value_at : value_at + size])
+                value = spell(block[value_at : value_at + size])
             at = value_at + size
             if at > behind:
                 break

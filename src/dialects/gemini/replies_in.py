@@ -349,8 +349,8 @@ def _usage_of(found: wire.UsageMetadata) -> Usage:
     of the candidates' tokens."""
     cached = found.cached_content_token_count
     prompt = found.prompt_token_count + found.tool_use_prompt_token_count
-    heard = sum(m.token_count for m in found.prompt_tokens_details if m.modality == "AUDIO")
-    cached_audio = sum(m.token_count for m in found.cache_tokens_details if m.modality == "AUDIO")
+    heard = _of_audio(found.prompt_tokens_details)
+    cached_audio = _of_audio(found.cache_tokens_details) if heard else 0
     return Usage(
         input=max(prompt - cached, 0),
         cache_read=cached,
@@ -358,6 +358,15 @@ def _usage_of(found: wire.UsageMetadata) -> Usage:
         reasoning=found.thoughts_token_count,
         audio_input=max(heard - cached_audio, 0) if heard else None,
     )
+
+
+def _of_audio(details: tuple[wire.Modality, ...]) -> int:
+    """Its tokens. A plain loop: a stream tells its usage with each piece."""
+    tokens = 0
+    for one in details:
+        if one.modality == "AUDIO":
+            tokens += one.token_count
+    return tokens
 
 
 def _logprobs(found: wire.Logprobs) -> list[dict[str, Any]]:
