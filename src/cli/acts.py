@@ -111,6 +111,7 @@ class ActDesk:
     def rollout(self, event: Event) -> None:
         details: dict[str, Detail] = {
             "name": event.rollout,
+            "to": event.to,
             "at_stage": event.at_stage,
             "stage": event.stage,
             "reason": event.reason,

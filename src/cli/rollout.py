@@ -11,7 +11,7 @@ from typing import Any
 from ..audit.acts import os_user
 from ..core.errors import Misconfigured
 from ..core.trials import CANDIDATE, STABLE
-from ..policy.rollout_words import figure, number, score_words, why_words
+from ..policy.rollout_words import behind_words, figure, number, score_words, why_words
 from .status_table import aligned, fetch, post
 
 _HEAD = ("ROLLOUT", "PHASE", "STAGE", "SINCE", "CALLS", "STABLE")
@@ -49,7 +49,7 @@ def say(admin_url: str, name: str, word: str, token: str) -> int:
 def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
     """One rollout, for people."""
     if row["phase"] == "waiting":
-        return [f"{row['rollout']}: has not begun yet"]
+        return [f"{row['rollout']}: has not begun yet", *_behind(row)]
     calls = row["calls"]
     cells = (
         row["rollout"],
@@ -59,7 +59,7 @@ def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
         f"{calls[CANDIDATE]} of {row['min_calls']}",
         str(calls[STABLE]),
     )
-    told = list(aligned([_HEAD, cells]))
+    told = [*aligned([_HEAD, cells]), *_behind(row)]
     if why := why_words(row):
         told.append(f"  {why}")
     gates = [
@@ -73,6 +73,11 @@ def lines(row: Mapping[str, Any], now_s: float) -> list[str]:
         for gate in row["gates"]
     ]
     return [*told, *(aligned([_GATES, *gates]) if gates else []), *_scores(row.get("scores"))]
+
+
+def _behind(row: Mapping[str, Any]) -> list[str]:
+    told = behind_words(row)
+    return [f"  {told}"] if told else []
 
 
 def _scores(said: Mapping[str, Any] | None) -> list[str]:

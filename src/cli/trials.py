@@ -13,8 +13,8 @@ from ..core.acts import By
 from ..core.record import Record
 from ..core.traffic import Sample
 from ..core.trials import Rollout, Shadow, ToScore
-from ..exchange.trying import Copy, Standing
-from ..policy.rollout import COMMANDS, DONE
+from ..exchange.trying import Copy, Standing, standing_of
+from ..policy.rollout import COMMANDS, DONE, number_of
 from ..trials.agreement import Agreements
 from ..trials.rollouts import Rollouts, Score
 from .acts import ActDesk
@@ -36,15 +36,14 @@ class TrialKeeper:
         self._rollouts = Rollouts(folder, broker, self._moved, told=acts.rollout)
         self._scores = ScoreKeeper(seal, self._rollouts.score, elsewhere)
         self._agreements = Agreements(self._wants, self._rollouts.score)
-        self._names: tuple[str, ...] = ()
-        self._scored_pools: dict[str, Rollout] = {}
+        self._tried_pools: dict[str, Rollout] = {}
         self.standings: Mapping[str, Standing] = {}
 
     def _moved(self) -> None:
-        states = ((name, self._rollouts.state(name)) for name in self._names)
+        states = ((one, self._rollouts.state(one.name)) for one in self._tried_pools.values())
         self.standings = {
-            name: Standing(state.stage, state.is_on, state.phase == DONE)
-            for name, state in states
+            one.name: Standing(state.to, number_of(one, state), state.is_on, state.phase == DONE)
+            for one, state in states
             if state is not None
         }
 
@@ -56,9 +55,9 @@ class TrialKeeper:
 
     def _wants(self, pool: str) -> bool:
         """Is it at a stage of copies, and has a gate for quality that nothing else feeds?"""
-        rollout = self._scored_pools.get(pool)
-        standing = self.standings.get(rollout.name) if rollout is not None else None
-        if rollout is None or standing is None or not standing.is_on or standing.stage >= len(rollout.stages):
+        rollout = self._tried_pools.get(pool)
+        standing = standing_of(rollout, self.standings) if rollout is not None else None
+        if rollout is None or standing is None or standing.stage >= len(rollout.stages):
             return False
         stage = rollout.stages[standing.stage]
         return stage.shadow is not None and stage.scores is None and stage.gates.quality_ppm is not None
@@ -80,8 +79,7 @@ class TrialKeeper:
         self._copies.configured(ready.catalog)
         self._scores.configured(ready.catalog)
         found = [one.rollout for one in ready.catalog.trials.values() if one.rollout is not None]
-        self._names = tuple(one.name for one in found)
-        self._scored_pools = {one.pool: one for one in found}
+        self._tried_pools = {one.pool: one for one in found}
         self._rollouts.configured(found, ready.catalog.fleet, ready.redis_password)
 
     def shadows(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ..core.trials import CANDIDATE, STABLE, candidate_pool
 from ..ledger.arms import Copies, Part, arms, copies
-from ..policy.rollout_words import figure, number, reason_words, score_words, why_words
+from ..policy.rollout_words import behind_words, figure, number, reason_words, score_words, why_words
 from .asked import Asked, Missing, Page
 from .charts import Axis, Series, lines, whole
 from .intervals import Bar, Mark, intervals
@@ -233,6 +233,8 @@ def told_of(event: Mapping[str, Any]) -> Told:
 
 def decided_words(row: Mapping[str, Any], now_s: float) -> str:
     """What is waited for, or what came of it."""
+    if told := behind_words(row):
+        return f"{told[0].upper()}{told[1:]}."
     if row["phase"] == "waiting":
         return "It has not begun yet."
     if row["phase"] == "done":

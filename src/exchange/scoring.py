@@ -9,7 +9,7 @@ from ..core.trials import CANDIDATE, Rollout, Stage, ToScore
 from ..policy.capturing import is_exempt
 from ..policy.lots import is_drawn
 from .errand import Errand
-from .trying import Arm, Standing, uncopied
+from .trying import Arm, Standing, standing_of, uncopied
 from .view import View
 
 
@@ -55,11 +55,9 @@ def to_score(
 
 def _stage(view: View, name: str, standings: Mapping[str, Standing]) -> tuple[Rollout, Stage] | None:
     """Of the rollout of that name, while its gates are looked at."""
-    standing = standings.get(name)
-    if standing is None or not standing.is_on or standing.is_done:
+    found = (trials.rollout for trials in view.catalog.trials.values())
+    rollout = next((one for one in found if one is not None and one.name == name), None)
+    standing = standing_of(rollout, standings) if rollout is not None else None
+    if rollout is None or standing is None or standing.is_done:
         return None
-    for trials in view.catalog.trials.values():
-        rollout = trials.rollout
-        if rollout is not None and rollout.name == name:
-            return rollout, rollout.stages[min(standing.stage, len(rollout.stages) - 1)]
-    return None
+    return rollout, rollout.stages[min(standing.stage, len(rollout.stages) - 1)]

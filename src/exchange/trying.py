@@ -28,15 +28,24 @@ _BY_SESSION = Affinity("session")
 
 
 class Standing(NamedTuple):
-    """Where a rollout is: the number of its stage. Not `is_on`: it was rolled back, and everything is as if
-    there were none. `is_done`: the candidate has all calls, and no gate is looked at any more."""
+    """Where a rollout is: the number of its stage, with the candidate `to`. Not `is_on`: it was rolled back,
+    and everything is as if there were none. `is_done`: the candidate has all calls, and no gate is looked at
+    any more."""
 
+    to: str
     stage: int
     is_on: bool
     is_done: bool = False
 
 
 NOWHERE: Mapping[str, Standing] = MappingProxyType({})
+
+
+def standing_of(rollout: Rollout, standings: Mapping[str, Standing]) -> Standing | None:
+    """None: no call belongs to an arm. While an edit is on its way to Envoy, calls are decided by the old
+    configuration: where the stage is another candidate's, it is not that of the old one."""
+    standing = standings.get(rollout.name)
+    return standing if standing is not None and standing.is_on and standing.to == rollout.to else None
 
 
 class Arm(NamedTuple):
@@ -117,8 +126,7 @@ def armed(call: Tried, decision: Decision) -> tuple[Decision, Arm]:
     trials = call.view.catalog.trials.get(decision.pool)
     if trials is None or (rollout := trials.rollout) is None:
         return decision, NO_ARM
-    standing = call.standings.get(rollout.name)
-    if standing is None or not standing.is_on:
+    if (standing := standing_of(rollout, call.standings)) is None:
         return decision, NO_ARM
     there = candidates_decision(call.view, call.facts, rollout, decision.rule)
     if isinstance(there, str):
@@ -231,8 +239,8 @@ def _shadows(call: Tried, home: str) -> Iterable[tuple[Shadow, str]]:
     for shadow in trials.shadows:
         yield shadow, ""
     rollout = trials.rollout
-    standing = call.standings.get(rollout.name) if rollout is not None else None
-    if rollout is None or standing is None or not standing.is_on or standing.stage >= len(rollout.stages):
+    standing = standing_of(rollout, call.standings) if rollout is not None else None
+    if rollout is None or standing is None or standing.stage >= len(rollout.stages):
         return
     stage = rollout.stages[standing.stage]
     if stage.shadow is not None:

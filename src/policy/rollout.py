@@ -27,12 +27,24 @@ PASSED, FAILED, OPEN = "passed", "failed", "open"
 COMMANDS = ("pause", "resume", "promote", "rollback")
 BY_COMMAND = "by command"  # a step's reason
 _P95 = 0.95
+_MOST_PAST = 50
+_BEFORE = "it was before: "
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A candidate whose place another one has taken. `turn` was its last; `reason`: why it came to that."""
+
+    to: str
+    phase: str
+    turn: int
+    reason: str = ""
 
 
 class State(msgspec.Struct, frozen=True):
     """`stage` is a number from 0; `since_s` (unix time) is when it began, less what it was paused. `turn`
     goes up with each stage and each new beginning: figures are those of one turn. `paused_s`: since when.
-    `to` is the candidate."""
+    `to` is the candidate, which began with the turn `began`; `past` are those before it, the newest last.
+    `share_ppm` is its stage's: by that a configuration with other stages finds it; -1: it is not known."""
 
     rollout: str
     stage: int = 0
@@ -42,6 +54,9 @@ class State(msgspec.Struct, frozen=True):
     reason: str = ""
     paused_s: float = 0.0
     to: str = ""
+    share_ppm: int = -1
+    began: int = 0
+    past: tuple[Past, ...] = ()
 
     @property
     def is_on(self) -> bool:
@@ -76,15 +91,49 @@ class Step(NamedTuple):
     said: tuple[GateSaid, ...] = ()
 
 
-def begun(rollout: Rollout, now_s: float, before: State | None = None) -> Step:
-    """`before`: where it was with another candidate."""
-    turn = before.turn + 1 if before is not None else 1
-    return Step(State(rollout.name, since_s=now_s, turn=turn, to=rollout.to), "began")
+def begun(rollout: Rollout, now_s: float, before: State | None = None, own: State | None = None) -> Step:
+    """`before`: where it was with another candidate; `own`: what else is known of this one, or of that. A
+    candidate that was rolled back stays so: who comes back to it has to say so."""
+    turn = 1 + max((state.turn for state in (before, own) if state is not None), default=0)
+    past = _merged_past(before, own)
+    known = past.pop(rollout.to, None)
+    fresh = _first(rollout, now_s, turn)
+    fresh = _with(fresh, began=turn, past=tuple(past.values())[-_MOST_PAST:])
+    if known is not None and known.phase == ROLLED_BACK:
+        return _back(fresh, _BEFORE + known.reason.removeprefix(_BEFORE), ())
+    return Step(fresh, "began")
+
+
+def _first(rollout: Rollout, now_s: float, turn: int) -> State:
+    share_ppm = rollout.stages[0].share_ppm
+    return State(rollout.name, since_s=now_s, turn=turn, to=rollout.to, share_ppm=share_ppm)
+
+
+def _merged_past(before: State | None, own: State | None) -> dict[str, Past]:
+    """Candidate → what is known of it last, in the order in which they had their turns."""
+    found: list[Past] = []
+    for state in (before, own):
+        if state is not None:
+            found += [*state.past, Past(state.to, state.phase, state.turn, state.reason)]
+    # What one broker alone has rolled back is so for all.
+    found.sort(key=lambda one: (one.turn, one.phase == ROLLED_BACK))
+    return {one.to: one for one in found}
+
+
+def number_of(rollout: Rollout, state: State) -> int:
+    """Of its stage, in a configuration that may have other stages than when it began, or than another broker
+    has: the last one at which no more sessions are the candidate's than where it is. What is done has them
+    all."""
+    if state.phase == DONE:
+        return len(rollout.stages) - 1
+    if state.share_ppm < 0:
+        return min(state.stage, len(rollout.stages) - 1)
+    shares = [stage.share_ppm for stage in rollout.stages]
+    return max((number for number, share in enumerate(shares) if share <= state.share_ppm), default=0)
 
 
 def stage_of(rollout: Rollout, state: State) -> Stage:
-    """A configuration may have fewer stages than when it began."""
-    return rollout.stages[min(state.stage, len(rollout.stages) - 1)]
+    return rollout.stages[number_of(rollout, state)]
 
 
 def step(rollout: Rollout, state: State, figures: Figures, now_s: float) -> Step | None:
@@ -118,7 +167,8 @@ def command(rollout: Rollout, state: State, word: str, now_s: float) -> Step:
         resumed = _with(state, phase=RUNNING, since_s=since_s, reason=BY_COMMAND, paused_s=0.0)
         return Step(resumed, "resumed")
     if word == "resume" and state.phase == ROLLED_BACK:
-        return Step(begun(rollout, now_s, state).state, "resumed")
+        fresh = _first(rollout, now_s, state.turn + 1)
+        return Step(_with(fresh, began=state.began, past=state.past), "resumed")
     if word == "promote" and state.phase in (RUNNING, PAUSED):
         return _onwards(rollout, state, now_s, (), BY_COMMAND)
     if word == "rollback" and state.phase != ROLLED_BACK:
@@ -127,10 +177,12 @@ def command(rollout: Rollout, state: State, word: str, now_s: float) -> Step:
 
 
 def _onwards(rollout: Rollout, state: State, now_s: float, said: tuple[GateSaid, ...], reason: str) -> Step:
-    if state.stage + 1 >= len(rollout.stages):
-        return Step(_with(state, phase=DONE, reason=reason), "done", said)
-    promoted = State(rollout.name, state.stage + 1, RUNNING, now_s, state.turn + 1, reason, to=rollout.to)
-    return Step(promoted, "promoted", said)
+    number = number_of(rollout, state) + 1
+    if number >= len(rollout.stages):
+        return Step(_with(state, phase=DONE, reason=reason, share_ppm=ALL_PPM), "done", said)
+    fresh = _with(state, stage=number, share_ppm=rollout.stages[number].share_ppm, phase=RUNNING)
+    fresh = _with(fresh, since_s=now_s, turn=state.turn + 1, reason=reason, paused_s=0.0)
+    return Step(fresh, "promoted", said)
 
 
 def _back(state: State, reason: str, said: tuple[GateSaid, ...]) -> Step:

@@ -57,6 +57,17 @@ def score_words(said: Mapping[str, Any] | None) -> list[str]:
     return told
 
 
+def behind_words(row: Mapping[str, Any]) -> str:
+    """Nothing where this broker's configuration has the candidate that its fleet has."""
+    there = row.get("fleet_to")
+    if not there:
+        return ""
+    stays = "nobody gets it" if row["phase"] in ("waiting", "rolled-back") else "it stays as it is"
+    return (
+        f"behind: the fleet has the candidate {there}, and this broker's configuration {row['to']}: {stays}"
+    )
+
+
 def figure(gate: Mapping[str, Any], arm: str) -> str:
     """`1.2 % (0.4 % to 2.9 %)`"""
     shown = gate[arm]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -21,18 +21,31 @@ log = logging.getLogger("modelbroker.rollout")
 FILE_NAME, EVENTS_NAME = "rollouts.json", "rollouts.jsonl"
 _KEPT_S = 180 * 86_400
 _MOST_STEPS = 100
+_AWAY_S, _FORGOTTEN_S = 15.0, 3_600.0
 # KEYS: the rollout; its last steps. ARGV: what is there, "" for nothing; what is to be there; for how long;
-# the step that led there; how many of them are kept.
+# the step that led there, "" for none; how many of them are kept.
 _SWAP = """
 local is = redis.call('GET', KEYS[1]) or ''
 if is ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-redis.call('RPUSH', KEYS[2], ARGV[4])
-redis.call('LTRIM', KEYS[2], -tonumber(ARGV[5]), -1)
+if ARGV[4] ~= '' then
+  redis.call('RPUSH', KEYS[2], ARGV[4])
+  redis.call('LTRIM', KEYS[2], -tonumber(ARGV[5]), -1)
+end
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
 """
 _encoder = msgspec.json.Encoder()
+
+
+class There(NamedTuple):
+    """What a fleet's Redis says: the text as it is, what it means, Redis's clock, and the candidates that
+    configurations have of brokers which spoke a moment ago."""
+
+    text: str
+    doc: Doc | None
+    now_s: float
+    had: frozenset[str]
 
 
 class Folder:
@@ -73,15 +86,27 @@ class Shared:
         self._prefix = fleet.prefix
         self._broker = broker
 
-    async def read(self, name: str) -> tuple[str, Doc | None]:
-        """(what is there as it is, what it says)"""
-        text: Any = await self._redis.get(self._key(name))
-        return (text, msgspec.json.decode(text, type=Doc)) if text else ("", None)
+    async def read(self, name: str, to: str) -> There:
+        """What is there; and says that this broker's configuration has the candidate `to`."""
+        key = self._key(name, "brokers")
+        seconds, micros = await self._redis.time()
+        now_s = seconds + micros / 1e6
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(self._key(name))
+            pipe.hset(key, self._broker, _encoder.encode((to, round(now_s))).decode())
+            pipe.expire(key, _KEPT_S)
+            pipe.hgetall(key)
+            text, _, _, told = await pipe.execute()
+        said = {broker: msgspec.json.decode(one, type=tuple[str, float]) for broker, one in told.items()}
+        if gone := [broker for broker, (_, at_s) in said.items() if abs(now_s - at_s) > _FORGOTTEN_S]:
+            await self._redis.hdel(key, *gone)  # type: ignore[misc] # redis-py says "or an int"
+        had = frozenset(to for to, at_s in said.values() if abs(now_s - at_s) <= _AWAY_S)
+        return There(text or "", msgspec.json.decode(text, type=Doc) if text else None, now_s, had)
 
-    async def swap(self, name: str, was: str, doc: Doc) -> bool:
-        """False: another broker was quicker."""
+    async def swap(self, name: str, was: str, doc: Doc, *, is_step: bool = True) -> bool:
+        """False: another broker was quicker. Not `is_step`: it is no other place than before."""
         keys = self._key(name), self._key(name, "steps")
-        text, step = (_encoder.encode(one).decode() for one in (doc, doc.last))
+        text, step = _encoder.encode(doc).decode(), _encoder.encode(doc.last).decode() if is_step else ""
         done: Any = self._redis.eval(_SWAP, 2, *keys, was, text, str(_KEPT_S), step, str(_MOST_STEPS))
         return bool(await done)
 

@@ -1,7 +1,8 @@
 """Rollouts as they go on: records are counted, the machine is asked, and what it says is kept and told.
 
 Brokers of a fleet agree by their Redis: each says what it has seen, any of them may take a step, and the
-first one does. While it is away nobody is promoted; each may still roll back by what it sees itself.
+first one does. While it is away nobody is promoted; each may still roll back by what it sees itself, and so
+may one whose configuration has another candidate than the fleet.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from prometheus_client import Counter, Gauge
 
 from ..core.acts import By
 from ..core.budgets import Fleet
-from ..core.outcomes import ERROR, LOST, OK
-from ..core.record import CLIENT_GONE, Record
-from ..core.trials import ALL_PPM, CANDIDATE, SHADOW, Rollout
+from ..core.record import Record
+from ..core.trials import ALL_PPM, Rollout
 from ..policy.rollout import (
     PAUSED,
     ROLLED_BACK,
@@ -32,11 +32,23 @@ from ..policy.rollout import (
     begun,
     command,
     judge,
+    number_of,
     stage_of,
     step,
 )
-from .places import Folder, Shared
-from .told import Arms, Doc, Event, Turns, doc_of, missed, sentence, shown_gate
+from ..policy.rollout_fleet import (
+    BEHIND,
+    FOLLOW,
+    RESTORE,
+    back_by_others,
+    stand,
+    taken_over,
+    with_news,
+)
+from ..policy.tallies import Tally
+from .counted import has_failed
+from .places import Folder, Shared, There
+from .told import Arms, Doc, Event, Turns, doc_of, first_doc, missed, sentence, shown
 
 log = logging.getLogger("modelbroker.rollout")
 
@@ -44,11 +56,17 @@ _LOOK_S = 1.0
 # Bounds take CPU that calls want too: so many times as long as they took is waited.
 _REST = 20.0
 _MOST_REMEMBERED = 20_000
+_MOVED = "another broker has just moved it: look, and say it again"
 _STAGE = Gauge("modelbroker_rollout_stage", "The number of a rollout's stage; -1: rolled back", ["rollout"])
 _SHARE = Gauge("modelbroker_rollout_share", "The candidate's part of the sessions, 0 to 1", ["rollout"])
 _CALLS = Counter("modelbroker_rollout_calls", "Calls that counted, by arm", ["rollout", "arm", "result"])
 _EVENTS = Counter("modelbroker_rollout_events", "Steps of rollouts", ["rollout", "event"])
 _AWAY = Gauge("modelbroker_rollout_redis_away", "1 while what other brokers see is not known")
+_BEHIND = Gauge(
+    "modelbroker_rollout_behind",
+    "1 while the fleet has another candidate than this configuration",
+    ["rollout"],
+)
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -62,7 +80,8 @@ class Score(msgspec.Struct, frozen=True):
 class Rollouts:
     """`take` gets records and `score` scores, on the event loop; `run` looks until it is cancelled. `changed`
     is called when a rollout stands elsewhere than before, `told` gets each step. `broker` is this one's name
-    among others."""
+    among others. A candidate from before may come back where no broker's configuration has had that of the
+    fleet for `unheld_s`."""
 
     def __init__(
         self,
@@ -71,6 +90,7 @@ class Rollouts:
         changed: Callable[[], None] = lambda: None,
         now_s: Callable[[], float] = time.time,
         told: Callable[[Event], None] = lambda event: None,
+        unheld_s: float = 600.0,
     ) -> None:
         self._told = told
         self._folder = Folder(folder)
@@ -87,10 +107,18 @@ class Rollouts:
         self._looking = asyncio.Lock()
         self._seen: dict[str, tuple[int, ...]] = {}
         self._combined: dict[str, tuple[int, Figures]] = {}  # of all brokers, by turn
+        self._unheld_s = unheld_s
+        self._unheld: dict[str, float] = {}  # rollout → since when nobody has the fleet's candidate
 
     # -- what is known
 
     def state(self, name: str) -> State | None:
+        """None: it has not begun, as far as is known, with the candidate that the configuration has."""
+        rollout, known = self._rollouts.get(name), self._known(name)
+        return known if rollout is not None and known is not None and known.to == rollout.to else None
+
+    def _known(self, name: str) -> State | None:
+        """Where it was last, with whichever candidate."""
         turns = self._kept.get(name)
         return turns.doc.state if turns is not None and turns.doc is not None else None
 
@@ -98,7 +126,7 @@ class Rollouts:
         self, rollouts: Iterable[Rollout], fleet: Fleet | None = None, password: str | None = None
     ) -> None:
         for gone in self._rollouts:
-            for metric in (_STAGE, _SHARE):
+            for metric in (_STAGE, _SHARE, _BEHIND):
                 with contextlib.suppress(KeyError):
                     metric.remove(gone)
         self._rollouts = {one.name: one for one in rollouts}
@@ -106,7 +134,7 @@ class Rollouts:
             self._fleet = fleet, password
             self._shared = Shared(fleet, password, self._broker) if fleet is not None else None
         for rollout in self._rollouts.values():
-            if self._shared is None and self._is_other(rollout):
+            if self._shared is None and self.state(rollout.name) is None:
                 self._begin(rollout)
             self._show(rollout)
         self._changed()
@@ -120,9 +148,9 @@ class Rollouts:
         rollout, state = self._rollouts.get(record.rollout), self.state(record.rollout)
         if rollout is None or state is None or stage_of(rollout, state).name != record.stage:
             return  # what began at an earlier stage says nothing of this one
-        if record.started_s < state.since_s - 1 and state.phase == RUNNING:
+        if record.started_s < self._kept[rollout.name].since_s - 1:
             return
-        failed = _has_failed(record, rollout)
+        failed = has_failed(record, rollout)
         if failed is None:
             return
         arms = self._kept[rollout.name].arms(state.turn)
@@ -188,11 +216,12 @@ class Rollouts:
             await self._keep()
 
     async def _look_alone(self, rollout: Rollout) -> None:
-        if self._is_other(rollout):
+        if self.state(rollout.name) is None:
             self._begin(rollout)
         state = self.state(rollout.name)
         if state is not None:
-            doc = await self._asked(rollout, state, self._figures(rollout, state, Arms(), Arms()))
+            figures = self._figures(rollout, state, Arms(), Arms())
+            doc = await self._asked(rollout, state, figures, self._now_s())
             if doc is not None:
                 self._follow(rollout, doc)
 
@@ -203,32 +232,27 @@ class Rollouts:
         except Exception as error:  # of redis-py, of sockets: all the same here
             _AWAY.set(1)
             log.debug("what other brokers see of %s is not known: %s", rollout.name, error)
-            state = self.state(rollout.name)
-            if state is None or state.phase not in (RUNNING, PAUSED):
-                return
-            doc = await self._asked(rollout, state, self._figures(rollout, state, Arms(), Arms()))
-            if doc is not None and doc.state.phase == ROLLED_BACK and doc.last.gates:
-                self._follow(rollout, doc)
+            await self._look_apart(rollout)
+
+    async def _look_apart(self, rollout: Rollout) -> None:
+        """What this broker sees alone is enough to roll back, and for nothing else."""
+        state = self.state(rollout.name)
+        if state is None or state.phase not in (RUNNING, PAUSED):
+            return
+        figures = self._figures(rollout, state, Arms(), Arms())
+        doc = await self._asked(rollout, state, figures, self._now_s())
+        if doc is not None and doc.state.phase == ROLLED_BACK and doc.last.gates:
+            self._follow(rollout, doc)
 
     async def _agree(self, rollout: Rollout, shared: Shared) -> None:
-        own = self.state(rollout.name)
-        was, doc = await shared.read(rollout.name)
-        if doc is None or doc.state.to != rollout.to:
-            before = doc.state if doc is not None else None
-            kept = self._kept.get(rollout.name)
-            if doc is None and kept is not None and kept.doc is not None and not self._is_other(rollout):
-                fresh = kept.doc  # the Redis has lost it
-            else:
-                begin = begun(rollout, self._now_s(), before)
-                fresh = doc_of(rollout, begin, begin.state, Figures(*_none()), self._now_s())
-            await shared.swap(rollout.name, was, fresh)
-            was, doc = await shared.read(rollout.name)
-        elif own is not None and own.phase == ROLLED_BACK and _is_behind(doc.state, own):
-            kept_doc = self._kept[rollout.name].doc  # it was rolled back here while nobody could be told
-            if kept_doc is not None and await shared.swap(rollout.name, was, kept_doc):
-                return
-        if doc is None:
+        there = await self._agreed(rollout, shared)
+        if there is None or (doc := there.doc) is None:
             return
+        own = self.state(rollout.name)
+        if own is not None and own.phase == ROLLED_BACK and _is_behind(doc.state, own):
+            kept_doc = self._kept[rollout.name].doc  # it was rolled back here while nobody could be told
+            if kept_doc is not None and await shared.swap(rollout.name, there.text, kept_doc):
+                return
         await self._adopt(rollout, shared, doc)
         state = doc.state
         kept = self._kept[rollout.name]
@@ -237,9 +261,73 @@ class Rollouts:
         before_others = await shared.others(rollout.name, state.turn - 1)
         figures = self._figures(rollout, state, others, before_others)
         self._combined[rollout.name] = state.turn, figures
-        step_doc = await self._asked(rollout, state, figures)
-        if step_doc is not None and await shared.swap(rollout.name, was, step_doc):
+        step_doc = await self._asked(rollout, state, figures, there.now_s)
+        if step_doc is not None and await shared.swap(rollout.name, there.text, step_doc):
             self._follow(rollout, step_doc)
+
+    async def _agreed(self, rollout: Rollout, shared: Shared) -> There | None:
+        """What the fleet agreed on, where that has this broker's candidate; begun by this one, if need be.
+        None: it is behind, or others are about to move it."""
+        kept = self._kept.setdefault(rollout.name, Turns())
+        for _ in range(2):
+            there = await shared.read(rollout.name, rollout.to)
+            own = self._known(rollout.name)
+            fresh: Doc | None = None
+            if there.doc is None:  # nobody has begun it, or the Redis has lost it
+                fresh = kept.fleet or (kept.doc if self.state(rollout.name) is not None else None)
+            else:
+                is_held = self._is_held(rollout.name, there)
+                how = stand(rollout, own, there.doc.state, is_held=is_held)
+                if how == FOLLOW:
+                    self._is_with(rollout, None)
+                    return there
+                if how == BEHIND:
+                    self._is_with(rollout, there.doc)
+                    await self._look_behind(rollout, shared, there)
+                    return None
+                fresh = kept.doc if how == RESTORE else None
+            if fresh is None:
+                before = there.doc.state if there.doc is not None else None
+                fresh = first_doc(rollout, begun(rollout, there.now_s, before, own), there.now_s)
+            await shared.swap(rollout.name, there.text, fresh)
+        return None
+
+    def _is_held(self, name: str, there: There) -> bool:
+        """Has a broker's configuration the candidate at which the fleet is, or had it just now?"""
+        if there.doc is None or there.doc.state.to in there.had:
+            self._unheld.pop(name, None)
+            return True
+        return there.now_s - self._unheld.setdefault(name, there.now_s) < self._unheld_s
+
+    def _is_with(self, rollout: Rollout, fleet: Doc | None) -> None:
+        """The fleet is elsewhere, at `fleet`; None: it is where this broker is."""
+        kept = self._kept[rollout.name]
+        was, kept.fleet = kept.fleet, fleet
+        _BEHIND.labels(rollout.name).set(fleet is not None)
+        self._is_new = self._is_new or was != fleet
+        if fleet is not None and (was is None or was.state.to != fleet.state.to):
+            log.warning(
+                "rollout %s: the fleet has the candidate %s, and this configuration %s, which stays as it is",
+                *(rollout.name, fleet.state.to, rollout.to),
+            )
+        elif fleet is None and was is not None:
+            log.info("rollout %s: this configuration has the fleet's candidate, %s", rollout.name, rollout.to)
+
+    async def _look_behind(self, rollout: Rollout, shared: Shared, there: There) -> None:
+        """What fails is rolled back all the same, and by all that have that candidate."""
+        own, doc = self.state(rollout.name), there.doc
+        if own is None or doc is None:
+            return
+        said = back_by_others(own, doc.state)
+        if said is not None:
+            figures = self._figures(rollout, own, Arms(), Arms())
+            self._follow(rollout, doc_of(rollout, said, own, figures, there.now_s))
+            return
+        await self._look_apart(rollout)
+        own = self.state(rollout.name)
+        news = with_news(doc.state, own) if own is not None else None
+        if news is not None:
+            await shared.swap(rollout.name, there.text, Doc(news, doc.last), is_step=False)
 
     async def _adopt(self, rollout: Rollout, shared: Shared, doc: Doc) -> None:
         """Where another broker, or this one before it lost its folder, says that it is."""
@@ -251,13 +339,13 @@ class Rollouts:
             if said is not None:
                 kept.turns[doc.state.turn] = said
         before = kept.doc.last if kept.doc is not None else None
-        self._follow(rollout, doc, missed(await shared.steps(rollout.name), before, doc.last))
+        steps = missed(await shared.steps(rollout.name), before, doc.last) if before != doc.last else ()
+        self._follow(rollout, doc, steps)
 
-    async def _asked(self, rollout: Rollout, state: State, figures: Figures) -> Doc | None:
+    async def _asked(self, rollout: Rollout, state: State, figures: Figures, now_s: float) -> Doc | None:
         """What the machine says, in a thread: bounds take their time, and calls do not wait for them."""
         arms = figures.stable, figures.candidate
         counted = tuple(count for arm in arms for count in (arm.calls, arm.scores))
-        now_s = self._now_s()
         stage = stage_of(rollout, state)
         lasted_ms = (now_s - state.since_s) * 1000
         is_due = lasted_ms >= min(stage.hold_ms, stage.limit_ms)
@@ -278,23 +366,20 @@ class Rollouts:
 
     # -- steps
 
-    def _is_other(self, rollout: Rollout) -> bool:
-        """Is it another rollout than the one that has this name here?"""
-        state = self.state(rollout.name)
-        return state is None or state.to != rollout.to
-
     def _begin(self, rollout: Rollout) -> None:
-        begin = begun(rollout, self._now_s(), self.state(rollout.name))
-        self._follow(rollout, doc_of(rollout, begin, begin.state, Figures(*_none()), self._now_s()))
+        now_s = self._now_s()
+        self._follow(rollout, first_doc(rollout, begun(rollout, now_s, self._known(rollout.name)), now_s))
 
-    def _follow(self, rollout: Rollout, doc: Doc, steps: Sequence[Event] = ()) -> None:
+    def _follow(self, rollout: Rollout, doc: Doc, steps: Sequence[Event] | None = None) -> None:
         """From now on it stands there. `steps`: how it came there, if not by its last alone."""
         kept = self._kept.setdefault(rollout.name, Turns())
+        if kept.doc is None or kept.doc.state.turn != doc.state.turn:
+            kept.since_s = self._now_s()
         kept.doc = doc
         kept.arms(doc.state.turn)
         self._is_new = True
         self._seen.pop(rollout.name, None)
-        steps = steps or (doc.last,)
+        steps = (doc.last,) if steps is None else steps
         for one in steps:
             bad = one.event == "rolled-back"
             log.log(logging.WARNING if bad else logging.INFO, "%s", sentence(one))
@@ -313,31 +398,58 @@ class Rollouts:
         """`pause`, `resume`, `promote` or `rollback`, and whose command it is. LookupError where there is no
         such rollout, ValueError where it can't be done; OSError where the fleet's Redis is away, for others
         would not hear of it."""
-        rollout, state = self._rollouts.get(name), self.state(name)
-        if rollout is None or state is None:
+        rollout = self._rollouts.get(name)
+        if rollout is None:
             known = ", ".join(self._rollouts) or "none"
             raise LookupError(f"there is no rollout {name!r}; there are: {known}")
         async with self._looking:
-            was, shared = "", self._shared
+            was, shared, now_s = "", self._shared, self._now_s()
             if shared is not None:
-                was, there = await self._read(rollout, shared)
-                state = there.state if there is not None else state
-            now_s = self._now_s()
+                there = await self._read(rollout, shared)
+                was, now_s = there.text, there.now_s
+                if there.doc is not None and there.doc.state.to != rollout.to:
+                    await self._command_behind(rollout, word, by, shared, there, there.doc.state)
+                    return await self._shown(rollout)
+            if (state := self.state(name)) is None:
+                raise ValueError(f"the rollout {name} has not begun yet")
             said = command(rollout, state, word, now_s)
             figures = self._figures(rollout, state, Arms(), Arms())
             doc = doc_of(rollout, said, state, figures, now_s, by)
             if shared is not None and not await shared.swap(name, was, doc):
-                raise ValueError("another broker has just moved it: look, and say it again")
+                raise ValueError(_MOVED)
             self._follow(rollout, doc)
         return await self._shown(rollout)
 
-    async def _read(self, rollout: Rollout, shared: Shared) -> tuple[str, Doc | None]:
+    async def _command_behind(
+        self, rollout: Rollout, word: str, by: By, shared: Shared, there: There, fleet: State
+    ) -> None:
+        """Where the fleet has another candidate: this one's can be rolled back, or begin for all."""
+        own, figures = self.state(rollout.name), Figures(Tally(), Tally())
+        if word == "resume":
+            said = taken_over(rollout, fleet, self._known(rollout.name), there.now_s)
+            doc = doc_of(rollout, said, said.state, figures, there.now_s, by)
+            if not await shared.swap(rollout.name, there.text, doc):
+                raise ValueError(_MOVED)
+            self._follow(rollout, doc)
+            self._is_with(rollout, None)
+        elif word == "rollback" and own is not None and own.is_on:
+            figures = self._figures(rollout, own, Arms(), Arms())
+            said = command(rollout, own, word, there.now_s)
+            self._follow(rollout, doc_of(rollout, said, own, figures, there.now_s, by))
+            await self._look_behind(rollout, shared, there)
+        else:
+            raise ValueError(
+                f"the fleet has the candidate {fleet.to}, and this broker's configuration {rollout.to}: give "
+                f"it the one that the others have, or say `resume`, and {rollout.to} begins for all"
+            )
+
+    async def _read(self, rollout: Rollout, shared: Shared) -> There:
         """What others have done meanwhile is followed, and told, first."""
         try:
-            was, there = await shared.read(rollout.name)
-            if there is not None:
-                await self._adopt(rollout, shared, there)
-            return was, there
+            there = await shared.read(rollout.name, rollout.to)
+            if there.doc is not None and there.doc.state.to == rollout.to:
+                await self._adopt(rollout, shared, there.doc)
+            return there
         except Exception as error:
             raise OSError(f"the Redis of the fleet does not answer: {error}") from None
 
@@ -361,7 +473,7 @@ class Rollouts:
         state = self.state(rollout.name)
         if state is None:
             return
-        _STAGE.labels(rollout.name).set(state.stage if state.is_on else -1)
+        _STAGE.labels(rollout.name).set(number_of(rollout, state) if state.is_on else -1)
         share = stage_of(rollout, state).share_ppm if state.is_on else 0
         _SHARE.labels(rollout.name).set(share / ALL_PPM)
 
@@ -371,49 +483,17 @@ class Rollouts:
 
     async def _shown(self, rollout: Rollout) -> dict[str, Any]:
         state = self.state(rollout.name)
+        kept = self._kept.get(rollout.name, Turns())
         told: dict[str, Any] = {"rollout": rollout.name, "pool": rollout.pool, "to": rollout.to}
+        told["fleet_to"] = kept.fleet.state.to if kept.fleet is not None else None
         if state is None:
             return {**told, "phase": "waiting"}
-        stage = stage_of(rollout, state)
-        doc = self._kept[rollout.name].doc
         turn, figures = self._combined.get(rollout.name, (0, None))
         if figures is None or turn != state.turn:
             figures = self._figures(rollout, state, Arms(), Arms())
-        gates = await asyncio.to_thread(judge, stage.gates, figures, len(rollout.stages))
-        return {
-            **told,
-            "phase": state.phase,
-            "stage": stage.name,
-            "stages": [one.name for one in rollout.stages],
-            "since_s": state.since_s,
-            "reason": state.reason,
-            "calls": {"stable": figures.stable.calls, "candidate": figures.candidate.calls},
-            "min_calls": stage.min_calls,
-            "hold_s": stage.hold_ms / 1000,
-            "gates": [shown_gate(one) for one in gates],
-            "last": msgspec.to_builtins(doc.last) if doc is not None else None,
-        }
-
-
-def _has_failed(record: Record, rollout: Rollout) -> bool | None:
-    """None: the call says nothing of its arm, for nobody was asked, its client left, or a budget sent it to
-    another pool."""
-    if record.outcome == LOST or record.degraded_from or (record.cache and not record.attempts_made):
-        return None
-    is_copy = record.purpose == SHADOW
-    if record.outcome == CLIENT_GONE:
-        return True if is_copy else None  # who sends copies leaves only when their time is over
-    if record.arm == CANDIDATE and not is_copy and record.pool != rollout.target:
-        return True  # it was answered by others, or by nobody
-    if record.outcome == OK:
-        return False
-    return True if record.outcome == ERROR else None
+        gates = await asyncio.to_thread(judge, stage_of(rollout, state).gates, figures, len(rollout.stages))
+        return {**told, **shown(rollout, state, figures, gates, kept.doc)}
 
 
 def _is_behind(there: State, here: State) -> bool:
     return there.turn == here.turn and there.phase in (RUNNING, PAUSED)
-
-
-def _none() -> tuple[Any, Any]:
-    nothing = Arms()
-    return nothing.stable, nothing.candidate

@@ -15,9 +15,9 @@ from ..policy.tallies import Tally
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A step of a rollout, with the figures that decided it. `stage` and `phase` are what it was followed by,
-    `at_stage` where it was. `calls`: of both arms, at that stage. `actor` and `by`: who took it (`done_by`),
-    "" of those that were kept before these were."""
+    """A step of a rollout to the candidate `to`, with the figures that decided it. `stage` and `phase` are
+    what it was followed by, `at_stage` where it was. `calls`: of both arms, at that stage. `actor` and `by`:
+    who took it (`done_by`), "" of those that were kept before these were."""
 
     at_s: float
     rollout: str
@@ -29,6 +29,7 @@ class Event(msgspec.Struct, frozen=True):
     reason: str
     calls: dict[str, int] = {}
     gates: list[dict[str, Any]] = []
+    to: str = ""
     actor: str = ""
     by: str = ""
 
@@ -54,10 +55,13 @@ class Arms(msgspec.Struct):
 
 
 class Turns(msgspec.Struct):
-    """What one broker keeps of a rollout: by turn; only this one and the one before."""
+    """What one broker keeps of a rollout: by turn; only this one and the one before. `since_s`: when it heard
+    of this turn, by its own clock. `fleet`: where the fleet is, where this broker is behind it."""
 
     doc: Doc | None = None
     turns: dict[int, Arms] = {}
+    since_s: float = 0.0
+    fleet: Doc | None = None
 
     def arms(self, turn: int) -> Arms:
         if (arms := self.turns.get(turn)) is None:
@@ -85,6 +89,10 @@ def doc_of(
     return Doc(step.state, _event(rollout, step, before, figures, now_s, by))
 
 
+def first_doc(rollout: Rollout, begin: Step, now_s: float) -> Doc:
+    return doc_of(rollout, begin, begin.state, Figures(Tally(), Tally()), now_s)
+
+
 def _event(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float, by: By) -> Event:
     return Event(
         at_s=round(now_s, 3),
@@ -99,6 +107,7 @@ def _event(rollout: Rollout, step: Step, before: State, figures: Figures, now_s:
         gates=[shown_gate(one) for one in step.said],
         actor=by.actor,
         by=by.user,
+        to=step.state.to,
     )
 
 
@@ -106,6 +115,25 @@ def done_by(event: Event) -> By:
     """Who took this step, at whichever broker of a fleet."""
     actor = COMMAND if event.reason == BY_COMMAND else BROKER
     return By(event.actor or actor, event.by)
+
+
+def shown(
+    rollout: Rollout, state: State, figures: Figures, gates: Sequence[GateSaid], doc: Doc | None
+) -> dict[str, Any]:
+    """Where it is, for people and for JSON."""
+    stage = stage_of(rollout, state)
+    return {
+        "phase": state.phase,
+        "stage": stage.name,
+        "stages": [one.name for one in rollout.stages],
+        "since_s": state.since_s,
+        "reason": state.reason,
+        "calls": {"stable": figures.stable.calls, "candidate": figures.candidate.calls},
+        "min_calls": stage.min_calls,
+        "hold_s": stage.hold_ms / 1000,
+        "gates": [shown_gate(one) for one in gates],
+        "last": msgspec.to_builtins(doc.last) if doc is not None else None,
+    }
 
 
 def shown_gate(said: GateSaid) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def written(path: Path, made: dict[str, Any]) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Traffic without trials, with the candidate's shadow, and with a tenth of it the candidate's."""
     folder = tmp_path_factory.mktemp("trials")
-    runs = {"before": (config(), {}), "shadow": (tried(), {NAME: Standing(0, True)})}
-    runs["arms"] = (tried(), {NAME: Standing(1, True)})
+    runs = {"before": (config(), {}), "shadow": (tried(), {NAME: Standing("c/small", 0, True)})}
+    runs["arms"] = (tried(), {NAME: Standing("c/small", 1, True)})
     for name, (made, standings) in runs.items():
         records = World(3, MEMBERS).run(made, asked(), luck=1, standings=standings)
         lines = [msgspec.json.encode(record) + b"\n" for record in records]

@@ -49,7 +49,7 @@ def drawn(
 ) -> ToScore | None:
     """Of a call of that arm at that stage."""
     served_by = served_by or ("chat~b/n" if arm == CANDIDATE else "chat")
-    standings = {"r": at or Standing(stage, True)}
+    standings = {"r": at or Standing("b/n", stage, True)}
     arm_ = NO_ARM if errand is not None else Arm("r", arm, "x")
     call = call or facts("chat", caller={"name": "anna"})
     return to_score(seen, call, request_id, arm_, served_by, standings, errand)
@@ -84,8 +84,8 @@ def test_a_call_and_its_copy_are_scored_together() -> None:
     "more",
     [
         pytest.param({"stage": 2}, id="no gate looks at it"),
-        pytest.param({"at": Standing(1, False)}, id="rolled back"),
-        pytest.param({"at": Standing(3, True, True)}, id="done"),
+        pytest.param({"at": Standing("b/n", 1, False)}, id="rolled back"),
+        pytest.param({"at": Standing("b/n", 3, True, True)}, id="done"),
         pytest.param({"served_by": "chat", "arm": CANDIDATE}, id="others answered in its place"),
         pytest.param({"call": facts("chat", caller={"name": "payroll-1"})}, id="exempt"),
         pytest.param({"call": facts("chat", caller={"name": "e", "purpose": "eval"})}, id="no client's"),
@@ -104,7 +104,7 @@ def test_who_is_not(more: dict[str, Any]) -> None:
 
 
 def test_who_is_no_part_of_it_is_not_scored() -> None:
-    standings = {"r": Standing(1, True)}
+    standings = {"r": Standing("b/n", 1, True)}
     assert to_score(VIEW, facts("chat"), "id", NO_ARM, "chat", standings, None) is None
     assert to_score(VIEW, facts("chat"), "id", Arm("r", STABLE, "10%"), "chat", {}, None) is None
     assert not View("g", replace(VIEW.catalog, trials={}), State({}, {}), {}).scores and VIEW.scores

@@ -12,7 +12,7 @@ from modelbroker.cli.explain_trials import trials_story
 from modelbroker.cli.secrets import resolve
 from modelbroker.core.trials import Shadow
 from modelbroker.exchange import Inbound, OuterCall, View
-from modelbroker.exchange.trying import Standing, Tried, armed, copies_of
+from modelbroker.exchange.trying import NO_ARM, Standing, Tried, armed, copies_of
 from modelbroker.policy import Book, decide
 from support.catalogs import catalog
 
@@ -54,7 +54,7 @@ def tried(said: dict[str, Any], session: str | None, ident: str, stage: int) -> 
     headers += [("x-session-id", session)] if session else []
     inbound, body = Inbound(headers), json.dumps(said).encode()
     facts = OuterCall(VIEW, ident).facts(inbound, body)
-    return Tried(VIEW, Book(), facts, ident, inbound, body, 0.0, {"try": Standing(stage, True)})
+    return Tried(VIEW, Book(), facts, ident, inbound, body, 0.0, {"try": Standing("c/new", stage, True)})
 
 
 @given(bodies, sessions, st.integers(0, 40), st.integers(0, 4))
@@ -89,6 +89,14 @@ def test_what_is_said_beforehand_is_what_becomes_of_it(
         assert before["rollout"]["drawn_by"] is before["rollout"]["candidate_from"] is None
 
 
+def test_while_an_edit_is_on_its_way_the_old_candidate_has_no_calls_at_the_stage_of_the_new_one() -> None:
+    call = tried({"model": "chat", "messages": [{"role": "user", "content": "hi"}]}, None, "x", 4)
+    decision = decide(call.facts, VIEW.catalog, VIEW.state)
+    assert armed(call, decision)[1].arm == "candidate"
+    moved = call._replace(standings={"try": Standing("d/newer", 4, True, True)})
+    assert armed(moved, decision) == (decision, NO_ARM)
+
+
 def test_a_call_that_is_bound_to_one_account_is_not_copied() -> None:
     ident = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
     inbound = Inbound([(":method", "POST"), (":path", "/v1/messages/count_tokens")])
@@ -96,5 +104,5 @@ def test_a_call_that_is_bound_to_one_account_is_not_copied() -> None:
     facts = OuterCall(VIEW, "x").facts(inbound, body)
     story = trials_story(VIEW, facts, decide(facts, VIEW.catalog, VIEW.state), inbound, body, "")
     assert story is not None and {one["code"] for one in story["shadows"]} == {"bound"}
-    call = Tried(VIEW, Book(), facts, "x", inbound, body, 0.0, {"try": Standing(0, True)})
+    call = Tried(VIEW, Book(), facts, "x", inbound, body, 0.0, {"try": Standing("c/new", 0, True)})
     assert copies_of(call, "chat", "chat", b"s" * 32, lambda _: pytest.fail("missed")) == []

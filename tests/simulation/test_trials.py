@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
     @property
     def at(self) -> dict[str, Standing]:
-        return {NAME: Standing(self.stage, True)}
+        return {NAME: Standing(str(self.new["pools"][0]["rollout"]["to"]), self.stage, True)}
 
     @property
     def stages(self) -> dict[str, str]:
@@ -226,7 +226,7 @@ def test_times_of_a_whole_rollout_are_learned_from_a_small_arm() -> None:
     ]
     records = one.where.run(one.new, calls, luck=1, standings=one.at)
     told = simulated(one.new, records, stages={NAME: "100%"})
-    real = one.where.run(one.new, calls, luck=2, standings={NAME: Standing(3, True)})
+    real = one.where.run(one.new, calls, luck=2, standings=one._replace(stage=3).at)
     side = told.both.new
     found = side.latency(side.whole)
     assert found is not None
@@ -409,7 +409,7 @@ def test_a_rollout_that_began_on_the_way() -> None:
     new["rules"] = [{"name": "red", "match": {"team": "red"}, "pool": "everyday"}]
     half = len(one.calls) // 2
     before = one.where.run(new, one.calls[:half], luck=1)
-    after = one.where.run(new, one.calls[half:], luck=1, standings=one.at)
+    after = one.where.run(new, one.calls[half:], luck=1, standings=one._replace(new=new).at)
     told = simulated(new, [*before, *after])
     assert any(record.arm == "candidate" and record.rule == "red" for record in after)
     assert told.both.moved == 0 and not told.result.moves

@@ -13,56 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.core.acts import BROKER, COMMAND, TOKEN, By
 from modelbroker.core.budgets import Fleet
-from modelbroker.core.prices import Cost
-from modelbroker.core.record import Record
-from modelbroker.core.trials import ALL_PPM, CANDIDATE, STABLE, Gates, Rollout, Stage
+from modelbroker.core.trials import CANDIDATE, STABLE
 from modelbroker.policy.rollout import DONE, PAUSED, ROLLED_BACK, RUNNING
 from modelbroker.trials.rollouts import Rollouts, Score
 from modelbroker.trials.told import Event, done_by, missed
+from support.arms import Clock, calls, record, rollout
 from support.servers import Redis
 
 BEN = By(COMMAND, "ben")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def rollout(to: str = "a/m", **gates: Any) -> Rollout:
-    said = Gates(errors_ppm=300_000, **gates)
-    stages = tuple(
-        Stage(f"{share / 10_000:g}%", share, 1_000, 20, 3_600_000, said) for share in (100_000, ALL_PPM)
-    )
-    return Rollout("r", "chat", f"chat~{to}", to, stages)
-
-
-def record(clock: Clock, number: int, arm: str, *, failed: bool = False, **more: Any) -> Record:
-    fields: dict[str, Any] = {
-        "request_id": f"{arm}-{number}-{clock.now_s}",
-        "started_s": clock.now_s,
-        "duration_ms": 100.0,
-        "first_byte_ms": 50.0,
-        "status": 500 if failed else 200,
-        "method": "POST",
-        "path": "/v1/messages",
-        "pool": "chat~a/m" if arm == CANDIDATE else "chat",
-        "outcome": "error" if failed else "ok",
-        "attempts_made": 1,
-        "cost": Cost(1_000, {}, ()),
-        "rollout": "r",
-        "arm": arm,
-        "stage": "10%",
-        **more,
-    }
-    return Record(**fields)
-
-
-def calls(clock: Clock, count: int, stage: str, **more: Any) -> list[Record]:
-    return [record(clock, n, arm, stage=stage, **more) for n in range(count) for arm in (STABLE, CANDIDATE)]
 
 
 def test_it_goes_its_way_and_a_restart_goes_on(tmp_path: Path) -> None:
@@ -112,6 +70,8 @@ def test_it_goes_its_way_and_a_restart_goes_on(tmp_path: Path) -> None:
         ({"cache": "hit", "attempts_made": 0}, 0),
         ({"degraded_from": "chat", "pool": "cheap"}, 0),
         ({"pool": "chat"}, 1),  # others had to answer
+        ({"pool": "chat~b/n"}, 0),  # decided by the configuration that was before, for its candidate
+        ({"pool": "chat~b/n", "purpose": "shadow"}, 0),
     ],
 )
 def test_what_counts(tmp_path: Path, more: dict[str, Any], counts: int) -> None:
@@ -160,7 +120,7 @@ def test_who_did_not_look_hears_of_every_step(tmp_path: Path, redis: Redis) -> N
         def broker(name: str) -> Rollouts:
             (tmp_path / name).mkdir()
             one = Rollouts(tmp_path / name, name, now_s=clock, told=told.setdefault(name, []).append)
-            one.configured([rollout()], fleet)
+            one.configured([rollout(hold_ms=0)], fleet)
             return one
 
         quick, busy, commanded = (broker(name) for name in ("quick", "busy", "commanded"))
@@ -225,7 +185,7 @@ def test_a_fleet_agrees_with_redis_and_without(tmp_path: Path, redis: Redis) -> 
         fleet = Fleet(redis.url, prefix="rolls", timeout_ms=2_000)
         brokers = [Rollouts(tmp_path / name, name, now_s=clock) for name in ("one", "two")]
         for broker in brokers:
-            broker.configured([rollout()], fleet)
+            broker.configured([rollout(hold_ms=0)], fleet)
         for broker in brokers:
             await broker.look()
         assert brokers[0].state("r") == brokers[1].state("r")
