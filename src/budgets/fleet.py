@@ -12,7 +12,9 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import math
 import secrets
+import time
 from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,7 @@ _GATHER_S = 0.02  # what calls settle is said together
 _AGAIN_S = 0.25
 _MOST_ASKED = 100  # calls in one message
 _MOST_TOLD = 500  # accounts in one message
+_TRUST_S = 60.0  # so long it is not said again that Redis has lost something
 _KEPT_S = 86_400  # an account's key, beyond its window
 
 
@@ -63,6 +66,8 @@ class Shared:
         self._asks = asyncio.Event()
         self._first = asyncio.Event()  # it was asked once, whatever came of it
         self._was_away = False
+        self._telling: dict[tuple[str, int], int] = {}  # what is on its way
+        self._lost_s = -math.inf
 
     # -- calls
 
@@ -77,7 +82,7 @@ class Shared:
         keys = [self._key("brokers"), *(self._account_key(claim.seat.account) for claim in ask.claims)]
         values: list[str | int] = [self._broker, self._epoch, LEASE_S, len(ask.claims)]
         for claim, span in zip(ask.claims, spans, strict=True):
-            values.append(_row(claim, span))
+            values.append(f"{_row(claim, span)} {int(self._has_told(claim.seat.account, span.first))}")
         waits: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked.append(((len(keys), *keys, *values), waits))
         self._asks.set()
@@ -87,6 +92,7 @@ class Shared:
             self._lose(error)
             raise Away from None
         if answer[0] == 3:
+            self._lost_s = time.monotonic()
             self._lose(None)
             raise Away
         code, row, used, taken, passed, by_place = answer
@@ -120,6 +126,17 @@ class Shared:
         return verdict
 
     # -- what is told
+
+    def _has_told(self, name: str, first: int) -> bool:
+        """Redis has to know that this broker spent something in an account, from the slot `first` on. Where a
+        clock is wrong others may take that out again: nobody says it more often than once a minute."""
+        account, log = self._accounts.accounts.get(name), self._accounts.log
+        if account is None or log is None or time.monotonic() < self._lost_s + _TRUST_S:
+            return False
+        for slot, (spent, _) in account.slots.items():
+            if slot >= first and spent > 0 and (name, slot) not in log and (name, slot) not in self._telling:
+                return True
+        return False
 
     def wake(self) -> None:
         """Something was settled."""
@@ -208,6 +225,7 @@ class Shared:
         }
         self._accounts.log = {}  # from here on what changes is told after
         await self._say(whole)
+        self._telling = {}
         self.is_away = False
         _AWAY.set(0)
         if self._was_away:
@@ -215,8 +233,9 @@ class Shared:
             self._was_away = False
 
     async def _tell(self) -> None:
-        told, self._accounts.log = self._accounts.log or {}, {}
-        await self._say(told)
+        self._telling, self._accounts.log = self._accounts.log or {}, {}
+        await self._say(self._telling)
+        self._telling = {}
 
     async def _say(self, more: dict[tuple[str, int], int]) -> None:
         """(account, slot) → what is reserved in it more than was said before."""

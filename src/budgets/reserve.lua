@@ -2,7 +2,8 @@
 -- of it. KEYS: the brokers, then the account of each claim. ARGV: this broker, its epoch, how long a broker's word
 -- holds (s), how many claims; then one text of each claim, with its numbers: amount, most (-1: no end), degrade (-1:
 -- nowhere), slot, first slot that counts, first slot that is kept, lender (from 1; 0: none), is it the call's own (1 or
--- 0), and when the account is of no use any more (unix time; 0: never).
+-- 0), when the account is of no use any more (unix time; 0: never), and has this broker said that it spent something
+-- in these slots (1 or 0). Where that is not there, Redis has lost it, and maybe what others said: all come in again.
 -- {0 granted | 1 degraded | 2 denied | 3 not known: come in again, row, used, taken, passed, slots of that row}
 local broker, epoch, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = tonumber(redis.call('TIME')[1])
@@ -24,7 +25,7 @@ for row = 1, count do
   local claim = {}
   for number in string.gmatch(ARGV[4 + row], '%S+') do claim[#claim + 1] = tonumber(number) end
   claims[row] = claim
-  local first, kept, sum, old, by_slot = claim[5], claim[6], 0, {}, {}
+  local first, kept, sum, old, by_slot, is_lost = claim[5], claim[6], 0, {}, {}, claim[10] == 1
   local fields = redis.call('HGETALL', KEYS[row + 1])
   for i = 1, #fields, 2 do
     local whose, kind, at = string.match(fields[i], '^(%S+) ([sr]) (-?%d+)$')
@@ -34,7 +35,12 @@ for row = 1, count do
     elseif slot >= first and (kind == 's' or alive[whose]) then
       sum = sum + amount
       by_slot[slot] = (by_slot[slot] or 0) + amount
+      if kind == 's' and whose == broker then is_lost = false end
     end
+  end
+  if is_lost then
+    redis.call('DEL', KEYS[1])
+    return {3}
   end
   if #old > 0 then redis.call('HDEL', KEYS[row + 1], unpack(old, 1, math.min(#old, 1000))) end
   used[row], slots[row] = sum, by_slot

@@ -14,7 +14,8 @@ for i = 2, #KEYS do
   else
     redis.call('HDEL', KEYS[i], broker .. ' s ' .. slot)
   end
-  if more ~= '0' and redis.call('HINCRBY', KEYS[i], broker .. '.' .. epoch .. ' r ' .. slot, more) == 0 then
+  -- Less than nothing: what it held was lost here.
+  if more ~= '0' and redis.call('HINCRBY', KEYS[i], broker .. '.' .. epoch .. ' r ' .. slot, more) <= 0 then
     redis.call('HDEL', KEYS[i], broker .. '.' .. epoch .. ' r ' .. slot)
   end
   if expires > 0 then redis.call('EXPIREAT', KEYS[i], expires) end

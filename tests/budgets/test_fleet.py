@@ -197,6 +197,47 @@ def test_redis_loses_everything_and_brokers_say_it_anew(redis: Redis) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("evicts", ["one account", "who is there"])
+def test_redis_evicts_a_key_and_nothing_that_was_spent_is_lost(redis: Redis, evicts: str) -> None:
+    """As one does that has a maxmemory. The broker that misses its own has all say theirs anew, also those
+    that have nothing to say of that account."""
+
+    async def run() -> None:
+        fleet = fleet_of(redis)
+        accounts = {name: Accounts(spans) for name in ("one", "two")}
+        slot = spans(BUDGETS[2].window, NOW_S).slot
+        for name, spent in (("one", 30), ("two", 45)):
+            accounts[name].restore(SEAT.account, slot, spent)
+        async with (
+            broker(fleet, "one", accounts["one"]) as one,
+            broker(fleet, "two", accounts["two"]) as two,
+        ):
+            await settled(one, (75, 0))
+            key = one._key("brokers") if evicts == "who is there" else one._account_key(SEAT.account)
+            assert await one._redis.delete(key) == 1
+            with pytest.raises(Away):
+                await one.reserve(ask("a", 6))
+            two.wake()
+            for shared in (one, two):
+                await came_in(shared)
+            await settled(two, (75, 0))
+            assert (await one.reserve(ask("a", 6))).outcome == DENIED
+            assert (await one.reserve(ask("b", 5))).outcome == GRANTED
+
+    asyncio.run(run())
+
+
+def test_what_is_held_is_never_less_than_nothing(redis: Redis) -> None:
+    async def run() -> None:
+        async with broker(fleet_of(redis), "one") as one:
+            assert (await one.reserve(ask("a", 50))).outcome == GRANTED
+            assert await one._redis.delete(one._account_key(SEAT.account)) == 1
+            spend(one, "a", 10)
+            await settled(one, (10, 0))
+
+    asyncio.run(run())
+
+
 def test_beyond_its_share_a_broker_may_go_on_where_that_is_its_policy(redis: Redis) -> None:
     async def run() -> None:
         fleet = fleet_of(redis, share_ppm=0, allows_beyond=True)
