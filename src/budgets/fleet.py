@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import importlib.util
 import logging
 import math
 import secrets
+import socket
 import time
 from collections.abc import Sequence
 from importlib import resources
@@ -68,6 +70,9 @@ class Shared:
         self._was_away = False
         self._telling: dict[tuple[str, int], int] = {}  # what is on its way
         self._lost_s = -math.inf
+        self._epochs: set[str] = set()  # of this process
+        self._came_s = 0  # when it came in last, by Redis's clock
+        self._names = 0  # how many of its names others had
 
     # -- calls
 
@@ -212,10 +217,14 @@ class Shared:
     async def _come_in(self) -> None:
         """Under a new epoch, with the whole of this broker's part."""
         epoch = secrets.token_hex(4)
+        self._epochs.add(epoch)
         async with asyncio.timeout(max(1.0, self._timeout_s)):
             for name in ("reserve", "tell"):
                 self._scripts[name] = str(await self._redis.script_load(_script(name)))
             now_s = (await self._redis.time())[0]
+            is_ours: Any = self._redis.hget(self._key("brokers"), self._broker)
+            self._not_another(await is_ours or "")
+            self._came_s = now_s
             await self._redis.hset(self._key("brokers"), self._broker, f"{epoch} {now_s}")  # type: ignore[misc]
         self._epoch = epoch
         whole = {
@@ -231,6 +240,22 @@ class Shared:
         if self._was_away:
             log.warning("Redis is back: budgets are shared again")
             self._was_away = False
+
+    def _not_another(self, word: str) -> None:
+        """What was said last under this broker's name. Where that was somebody else, since this one came in,
+        both would say what is spent under one name, and only one part would count. (A Redis that comes back
+        as it was long ago may know this one's last life.)"""
+        epoch, _, beat_s = word.partition(" ")
+        if self._epoch and epoch and epoch not in self._epochs and int(beat_s) >= self._came_s:
+            was = self._broker
+            self._names += 1
+            here = hashlib.sha256(f"{socket.gethostname()} {self._names}".encode()).hexdigest()[:8]
+            self._broker, self._epoch = f"{was.partition('~')[0]}~{here}", ""
+            log.error(
+                "another broker has this one's name, %s, for its state folder is a copy: give each its own. "
+                "Budgets count this one as %s",
+                *(was, self._broker),
+            )
 
     async def _tell(self) -> None:
         self._telling, self._accounts.log = self._accounts.log or {}, {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -47,7 +49,8 @@ class FleetKeeper:
         self._changed_s: float | None = None  # of the same
         self._fleet: list[Told] = []
         self._error = ""
-        self._said_s = 0.0
+        self._said_s = -math.inf
+        self._life = secrets.token_hex(4)
 
     def configured(self, fleet: Fleet | None, password: str | None) -> None:
         self._place = (fleet, password) if fleet is not None else None
@@ -78,11 +81,20 @@ class FleetKeeper:
             self._fleet = await self._board.tell(told, ago)
         except Exception as error:  # of redis-py, or of sockets
             self._error = f"the fleet's Redis is away ({type(error).__name__})"
-            if time.monotonic() - self._said_s > _SAY_EVERY_S:
-                log.warning("%s: what the other brokers serve is not known", self._error)
-                self._said_s = time.monotonic()
+            self._say(f"{self._error}: what the other brokers serve is not known")
             return
         self._heard()
+        if (twin := self._board.twin) is not None:
+            self._error = (
+                f"another broker has the name {self._broker}, at {twin.host} ({twin.admin}), and a copy of "
+                f"this one's state folder: give each its own"
+            )
+            self._say(self._error)
+
+    def _say(self, what: str) -> None:
+        if time.monotonic() - self._said_s > _SAY_EVERY_S:
+            log.warning("%s", what)
+            self._said_s = time.monotonic()
 
     def _heard(self) -> None:
         self._error = ""
@@ -109,6 +121,7 @@ class FleetKeeper:
             error=(status["error"] or "")[:500],
             source=source["source"],
             wanted=source.get("commit") or "",
+            life=self._life,
         )
         now_s, fetched_s = time.monotonic(), source.get("fetched_at")
         return told, Ago(

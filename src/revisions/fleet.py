@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     `revision`: what it last loaded, `serving`: what its Envoys have, since `serving_s`; `is_in_effect`: they
     have all of it. `changed_s`: when it came to that from another one, over restarts; 0: it never served
     another. `source`: where it is from; of a repository, the commit that is `wanted` there as it saw at
-    `looked_s`. `at_s`: when it said all this. Times are Redis's, in seconds."""
+    `looked_s`. `at_s`: when it said all this. `life` is its process's. Times
+    are Redis's, in seconds."""
 
     broker: str
     host: str
@@ -39,6 +41,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     wanted: str = ""
     looked_s: float = 0.0
     at_s: float = 0.0
+    life: str = ""
 
 
 class Ago(NamedTuple):
@@ -60,11 +63,14 @@ class Ago(NamedTuple):
 
 
 class Board:
-    """Methods raise what redis-py and sockets do where Redis is away."""
+    """Methods raise what redis-py and sockets do where Redis is away. `twin`: who says something under this
+    one's name, for the state folder of one is a copy of the other's."""
 
     def __init__(self, fleet: Fleet, password: str | None) -> None:
         self._redis = redis_client(fleet, password)
         self._key = f"{fleet.prefix}:fleet"
+        self._told_s = math.inf
+        self.twin: Told | None = None
 
     async def tell(self, told: Told, ago: Ago) -> list[Told]:
         """What all have told, this one too."""
@@ -72,10 +78,12 @@ class Board:
         now_s = seconds + micros / 1e6
         told = ago.of(told, now_s)
         async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(self._key, told.broker)
             pipe.hset(self._key, told.broker, msgspec.json.encode(told).decode())
             pipe.expire(self._key, int(FORGOTTEN_S))
             pipe.hgetall(self._key)
-            *_, rows = await pipe.execute()
+            before, *_, rows = await pipe.execute()
+        self._look_for_twin(told, before)
         found = []
         for broker, row in rows.items():
             with contextlib.suppress(msgspec.MsgspecError):
@@ -85,6 +93,15 @@ class Board:
                     continue
             await self._forget(broker)
         return sorted(found, key=lambda one: (one.host, one.broker))
+
+    def _look_for_twin(self, told: Told, before: str | None) -> None:
+        with contextlib.suppress(msgspec.MsgspecError):
+            other = msgspec.json.decode(before or "null", type=Told | None)
+            if other is not None and other.life != told.life and other.at_s > self._told_s:
+                self.twin = other
+        if self.twin is not None and told.at_s - self.twin.at_s > AWAY_S:
+            self.twin = None
+        self._told_s = told.at_s
 
     async def leave(self, broker: str) -> None:
         """It ends, and is nobody's drift."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -223,6 +224,31 @@ def test_redis_evicts_a_key_and_nothing_that_was_spent_is_lost(redis: Redis, evi
             await settled(two, (75, 0))
             assert (await one.reserve(ask("a", 6))).outcome == DENIED
             assert (await one.reserve(ask("b", 5))).outcome == GRANTED
+
+    asyncio.run(run())
+
+
+def test_two_brokers_of_one_name_both_count(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Who copies a state folder copies the broker's name: each took the other's part for its own."""
+
+    async def run() -> None:
+        fleet = fleet_of(redis)
+        async with broker(fleet, "same") as one, broker(fleet, "same") as two:
+            for number in range(8):
+                shared = (one, two)[number % 2]
+                async with asyncio.timeout(20):
+                    while True:
+                        with contextlib.suppress(Away):
+                            assert (await shared.reserve(ask(f"{number}", 10))).outcome == GRANTED
+                            break
+                        await came_in(shared)
+                spend(shared, f"{number}", 10)
+            await settled(one, (80, 0))
+            assert (await one.reserve(ask("x", 1))).outcome == DENIED
+        assert [record.message for record in caplog.records if "state folder" in record.message] == [
+            "another broker has this one's name, same, for its state folder is a copy: give each its own. "
+            f"Budgets count this one as {one._broker}"
+        ]
 
     asyncio.run(run())
 

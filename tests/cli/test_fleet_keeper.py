@@ -9,6 +9,7 @@ from typing import Any
 from modelbroker.cli.fleet import FleetKeeper
 from modelbroker.core.acts import By
 from modelbroker.core.budgets import Fleet
+from support.servers import Redis
 
 STATUS: dict[str, Any] = {
     "revision": "aaaaaaaaaaaa",
@@ -45,5 +46,44 @@ def test_what_redis_said_is_forgotten_with_it() -> None:
         assert [one["broker"] for one in told["brokers"]] == ["me"] and not told["shared"]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_two_brokers_of_one_name_say_so(redis: Redis) -> None:
+    """Their state folders are one a copy of the other; and one alone is nobody's twin over restarts."""
+
+    async def run() -> None:
+        fleet = Fleet(url=redis.url, prefix="twins")
+        keepers = [
+            FleetKeeper("me", f"127.0.0.1:{n}", lambda: STATUS, lambda revision: None) for n in range(3)
+        ]
+
+        def error(number: int) -> str:
+            return str(keepers[number].routes()["GET", "/fleet"]({}, b"")["error"] or "")
+
+        async def until(holds: Callable[[], bool]) -> None:
+            async with asyncio.timeout(60):
+                while not holds():  # noqa: ASYNC110 - the keeper tells nobody
+                    await asyncio.sleep(0.01)
+
+        for keeper in keepers:
+            keeper.configured(fleet, None)
+        tasks = []
+        for number in (0, 1):
+            tasks.append(asyncio.create_task(keepers[number].run()))
+            await until(
+                lambda number=number: bool(keepers[number].routes()["GET", "/fleet"]({}, b"")["brokers"])
+            )
+        await until(lambda: "(127.0.0.1:1), and a copy of this one's state folder" in error(0))
+        await until(lambda: "(127.0.0.1:0), and a copy of this one's state folder" in error(1))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        last = asyncio.create_task(keepers[2].run())
+        await until(lambda: bool(keepers[2].routes()["GET", "/fleet"]({}, b"")["brokers"]))
+        assert error(2) == ""
+        last.cancel()
+        await asyncio.gather(last, return_exceptions=True)
 
     asyncio.run(run())
