@@ -107,6 +107,7 @@ class Rollouts:
         self._looking = asyncio.Lock()
         self._seen: dict[str, tuple[int, ...]] = {}
         self._combined: dict[str, tuple[int, Figures]] = {}  # of all brokers, by turn
+        self._judged_s = 0.0  # how long bounds took in one look
         self._unheld_s = unheld_s
         self._unheld: dict[str, float] = {}  # rollout → since when nobody has the fleet's candidate
 
@@ -198,12 +199,12 @@ class Rollouts:
 
     async def run(self) -> None:
         while True:
-            began_s = time.monotonic()
+            self._judged_s = 0.0
             try:
                 await self.look()
             except Exception:
                 log.exception("rollouts could not be looked at")
-            await asyncio.sleep(max(_LOOK_S, _REST * (time.monotonic() - began_s)))
+            await asyncio.sleep(max(_LOOK_S, _REST * self._judged_s))
 
     async def look(self) -> None:
         """Once, at all of them."""
@@ -352,7 +353,9 @@ class Rollouts:
         if state.phase not in (RUNNING, PAUSED) or (self._seen.get(rollout.name) == counted and not is_due):
             return None
         self._seen[rollout.name] = counted
+        began_s = time.monotonic()
         said = await asyncio.to_thread(step, rollout, state, figures, now_s)
+        self._judged_s += time.monotonic() - began_s
         return doc_of(rollout, said, state, figures, now_s) if said is not None else None
 
     def _figures(self, rollout: Rollout, state: State, others: Arms, before: Arms) -> Figures:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from modelbroker.core.trials import CANDIDATE, STABLE, Rollout
 from modelbroker.policy.rollout import DONE, ROLLED_BACK, RUNNING
 from modelbroker.trials.rollouts import Rollouts
 from modelbroker.trials.told import Event
-from support.arms import Clock, record, rollout
+from prometheus_client import REGISTRY
+from support.arms import Clock, calls, record, rollout
 from support.servers import Redis
 
 OLD, NEW = rollout("a/m"), rollout("b/n")
@@ -151,6 +154,61 @@ def test_what_was_rolled_back_stays_so(tmp_path: Path, redis: Redis) -> None:
         assert (state := fresh.state("r")) is not None and state.phase == RUNNING
         for broker in (one, fresh):
             await broker.close()
+
+    asyncio.run(run())
+
+
+def test_clocks_that_differ_by_minutes_neither_end_a_stage_nor_hide_calls(
+    tmp_path: Path, redis: Redis
+) -> None:
+    async def run() -> None:
+        fleet = Brokers(tmp_path, redis, "clocks")
+        fast, slow = fleet.start("fast", ahead_s=7_200.0), fleet.start("slow", ahead_s=-600.0)
+        held = rollout(hold_ms=3_600_000)
+        for broker in (fast, slow):
+            fleet.configure(broker, held)
+            await broker.look()
+        for ahead_s, broker in ((7_200.0, fast), (-600.0, slow)):
+            clock = Clock()
+            clock.now_s += ahead_s
+            broker.take(calls(clock, 60, "10%"))
+        for broker in (slow, fast, slow):
+            await broker.look()
+        for broker in (fast, slow):
+            (shown,) = await broker.shown()
+            assert (shown["stage"], shown["calls"]) == ("10%", {STABLE: 120, CANDIDATE: 120})
+            await broker.close()
+
+    asyncio.run(run())
+
+
+def test_a_redis_that_hangs_does_not_keep_anybody_from_looking(tmp_path: Path, redis: Redis) -> None:
+    """Each look waits for it a second; what fails is rolled back by the next."""
+
+    async def run() -> None:
+        fleet = Brokers(tmp_path, redis, "hangs")
+        one = fleet.start("one")
+        fleet.configure(one, OLD)
+        looking = asyncio.create_task(one.run())
+
+        async def until(holds: Callable[[], bool]) -> None:
+            async with asyncio.timeout(15):
+                while not holds():  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.01)
+
+        await until(lambda: one.state("r") is not None)
+        assert redis._process is not None
+        redis._process.send_signal(signal.SIGSTOP)
+        try:
+            await until(lambda: REGISTRY.get_sample_value("modelbroker_rollout_redis_away") == 1)
+            one.take([record(fleet.clock, n, CANDIDATE, failed=True) for n in range(60)])
+            one.take([record(fleet.clock, n, STABLE) for n in range(60)])
+            await until(lambda: (state := one.state("r")) is not None and state.phase == ROLLED_BACK)
+        finally:
+            redis._process.send_signal(signal.SIGCONT)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await one.close()
 
     asyncio.run(run())
 
