@@ -221,7 +221,11 @@ class Shared:
         async with asyncio.timeout(max(1.0, self._timeout_s)):
             for name in ("reserve", "tell"):
                 self._scripts[name] = str(await self._redis.script_load(_script(name)))
+            asked_s = time.monotonic()
             now_s = (await self._redis.time())[0]
+            took_s = time.monotonic() - asked_s
+            if took_s > self._timeout_s / 2:  # a call may wait for the answer to others before its own
+                raise TimeoutError(f"it takes {took_s * 1000:.0f} ms to answer")
             is_ours: Any = self._redis.hget(self._key("brokers"), self._broker)
             self._not_another(await is_ours or "")
             self._came_s = now_s

@@ -28,8 +28,10 @@ from modelbroker.policy.budgets import (
     account_id,
     most_of,
 )
+from prometheus_client import REGISTRY
 from support.servers import Redis
 
+FAILURES = "modelbroker_budget_redis_failures_total"
 NOW_S = 4_000_000_000.0  # Redis must not think that it is over
 _prefixes = itertools.count(1)
 
@@ -261,6 +263,52 @@ def test_what_is_held_is_never_less_than_nothing(redis: Redis) -> None:
             spend(one, "a", 10)
             await settled(one, (10, 0))
 
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def far_away(port: int, delay_s: float) -> AsyncIterator[int]:
+    """A port behind which another one is, from which each answer takes so long."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, waits_s: float) -> None:
+        while data := await reader.read(65_536):
+            await asyncio.sleep(waits_s)
+            writer.write(data)
+        writer.close()
+
+    async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        tasks.add(asyncio.create_task(one_way(reader, back, 0.0)))
+        tasks.add(asyncio.create_task(one_way(there, writer, delay_s)))
+
+    server = await asyncio.start_server(joined, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_a_redis_that_is_too_slow_for_calls_stays_away(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It came back each second, since it answered at all, and each time calls waited for it in vain."""
+
+    async def run() -> None:
+        async with far_away(redis.port, 0.16) as port:
+            fleet = replace(fleet_of(redis), url=f"redis://127.0.0.1:{port}/0", timeout_ms=300)
+            shared = Shared(fleet, Accounts(spans), "one", None)
+            running = asyncio.create_task(shared.run())
+            await until(lambda: (REGISTRY.get_sample_value(FAILURES) or 0) > before + 2)
+            assert shared.is_away
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert "it takes " in caplog.text and "is back" not in caplog.text
+
+    before = REGISTRY.get_sample_value(FAILURES) or 0
     asyncio.run(run())
 
 
