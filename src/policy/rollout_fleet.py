@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.trials import Rollout
-from .rollout import ROLLED_BACK, RUNNING, Past, State, Step, begun
+from .rollout import PAUSED, ROLLED_BACK, RUNNING, Past, State, Step, begun
 
 FOLLOW, RESTORE, BEGIN, BEHIND = "follow", "restore", "begin", "behind"
 
@@ -34,6 +34,12 @@ def stand(rollout: Rollout, own: State | None, there: State, *, is_held: bool) -
 
 def past_of(there: State, to: str) -> Past | None:
     return next((past for past in there.past if past.to == to), None)
+
+
+def is_news(there: State, own: State) -> bool:
+    """Was it rolled back here while nobody could be told?"""
+    is_on = there.phase in (RUNNING, PAUSED)
+    return own.to == there.to and own.phase == ROLLED_BACK and there.turn == own.turn and is_on
 
 
 def back_by_others(own: State, there: State) -> Step | None:

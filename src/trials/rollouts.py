@@ -41,11 +41,11 @@ from ..policy.rollout_fleet import (
     FOLLOW,
     RESTORE,
     back_by_others,
+    is_news,
     stand,
     taken_over,
     with_news,
 )
-from ..policy.tallies import Tally
 from .counted import has_failed
 from .places import Folder, Shared, There
 from .told import Arms, Doc, Event, Turns, doc_of, first_doc, missed, sentence, shown
@@ -99,7 +99,7 @@ class Rollouts:
         self._now_s = now_s
         self._kept = self._folder.read()
         self._rollouts: dict[str, Rollout] = {}
-        self._fleet: tuple[Fleet | None, str | None] = (None, None)
+        self._fleet: tuple[Fleet | None, str | None] | None = None
         self._shared: Shared | None = None
         self._arms: OrderedDict[str, tuple[str, str, int]] = OrderedDict()  # request id → rollout, arm, turn
         self._posted: OrderedDict[tuple[str, str], None] = OrderedDict()  # of these is a score from outside
@@ -132,6 +132,9 @@ class Rollouts:
                     metric.remove(gone)
         self._rollouts = {one.name: one for one in rollouts}
         if (fleet, password) != self._fleet:
+            if fleet is None or self._fleet is not None:  # where another fleet was is nothing here
+                for turns in self._kept.values():
+                    turns.fleet = None
             self._fleet = fleet, password
             self._shared = Shared(fleet, password, self._broker) if fleet is not None else None
         for rollout in self._rollouts.values():
@@ -250,13 +253,14 @@ class Rollouts:
         if there is None or (doc := there.doc) is None:
             return
         own = self.state(rollout.name)
-        if own is not None and own.phase == ROLLED_BACK and _is_behind(doc.state, own):
+        if await self._has_told(rollout, shared, there, doc):
+            return
+        if own is not None and is_news(doc.state, own):
             kept_doc = self._kept[rollout.name].doc  # it was rolled back here while nobody could be told
             if kept_doc is not None and await shared.swap(rollout.name, there.text, kept_doc):
                 return
         await self._adopt(rollout, shared, doc)
-        state = doc.state
-        kept = self._kept[rollout.name]
+        state, kept = doc.state, self._kept[rollout.name]
         await shared.put(rollout.name, state.turn, kept.arms(state.turn))
         others = await shared.others(rollout.name, state.turn)
         before_others = await shared.others(rollout.name, state.turn - 1)
@@ -277,8 +281,7 @@ class Rollouts:
             if there.doc is None:  # nobody has begun it, or the Redis has lost it
                 fresh = kept.fleet or (kept.doc if self.state(rollout.name) is not None else None)
             else:
-                is_held = self._is_held(rollout.name, there)
-                how = stand(rollout, own, there.doc.state, is_held=is_held)
+                how = stand(rollout, own, there.doc.state, is_held=self._is_held(rollout.name, there))
                 if how == FOLLOW:
                     self._is_with(rollout, None)
                     return there
@@ -319,16 +322,19 @@ class Rollouts:
         own, doc = self.state(rollout.name), there.doc
         if own is None or doc is None:
             return
-        said = back_by_others(own, doc.state)
-        if said is not None:
+        if (said := back_by_others(own, doc.state)) is not None:
             figures = self._figures(rollout, own, Arms(), Arms())
             self._follow(rollout, doc_of(rollout, said, own, figures, there.now_s))
             return
         await self._look_apart(rollout)
-        own = self.state(rollout.name)
-        news = with_news(doc.state, own) if own is not None else None
-        if news is not None:
-            await shared.swap(rollout.name, there.text, Doc(news, doc.last), is_step=False)
+        await self._has_told(rollout, shared, there, doc)
+
+    async def _has_told(self, rollout: Rollout, shared: Shared, there: There, doc: Doc) -> bool:
+        """That a candidate whose place another has taken was rolled back here."""
+        known = self._known(rollout.name)
+        news = with_news(doc.state, known) if known is not None else None
+        fresh = Doc(news, doc.last) if news is not None else None
+        return fresh is not None and await shared.swap(rollout.name, there.text, fresh, is_step=False)
 
     async def _adopt(self, rollout: Rollout, shared: Shared, doc: Doc) -> None:
         """Where another broker, or this one before it lost its folder, says that it is."""
@@ -347,8 +353,7 @@ class Rollouts:
         """What the machine says, in a thread: bounds take their time, and calls do not wait for them."""
         arms = figures.stable, figures.candidate
         counted = tuple(count for arm in arms for count in (arm.calls, arm.scores))
-        stage = stage_of(rollout, state)
-        lasted_ms = (now_s - state.since_s) * 1000
+        stage, lasted_ms = stage_of(rollout, state), (now_s - state.since_s) * 1000
         is_due = lasted_ms >= min(stage.hold_ms, stage.limit_ms)
         if state.phase not in (RUNNING, PAUSED) or (self._seen.get(rollout.name) == counted and not is_due):
             return None
@@ -416,8 +421,7 @@ class Rollouts:
             if (state := self.state(name)) is None:
                 raise ValueError(f"the rollout {name} has not begun yet")
             said = command(rollout, state, word, now_s)
-            figures = self._figures(rollout, state, Arms(), Arms())
-            doc = doc_of(rollout, said, state, figures, now_s, by)
+            doc = doc_of(rollout, said, state, self._figures(rollout, state, Arms(), Arms()), now_s, by)
             if shared is not None and not await shared.swap(name, was, doc):
                 raise ValueError(_MOVED)
             self._follow(rollout, doc)
@@ -427,10 +431,10 @@ class Rollouts:
         self, rollout: Rollout, word: str, by: By, shared: Shared, there: There, fleet: State
     ) -> None:
         """Where the fleet has another candidate: this one's can be rolled back, or begin for all."""
-        own, figures = self.state(rollout.name), Figures(Tally(), Tally())
+        own = self.state(rollout.name)
         if word == "resume":
             said = taken_over(rollout, fleet, self._known(rollout.name), there.now_s)
-            doc = doc_of(rollout, said, said.state, figures, there.now_s, by)
+            doc = first_doc(rollout, said, there.now_s, by)
             if not await shared.swap(rollout.name, there.text, doc):
                 raise ValueError(_MOVED)
             self._follow(rollout, doc)
@@ -496,7 +500,3 @@ class Rollouts:
             figures = self._figures(rollout, state, Arms(), Arms())
         gates = await asyncio.to_thread(judge, stage_of(rollout, state).gates, figures, len(rollout.stages))
         return {**told, **shown(rollout, state, figures, gates, kept.doc)}
-
-
-def _is_behind(there: State, here: State) -> bool:
-    return there.turn == here.turn and there.phase in (RUNNING, PAUSED)

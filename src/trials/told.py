@@ -89,8 +89,8 @@ def doc_of(
     return Doc(step.state, _event(rollout, step, before, figures, now_s, by))
 
 
-def first_doc(rollout: Rollout, begin: Step, now_s: float) -> Doc:
-    return doc_of(rollout, begin, begin.state, Figures(Tally(), Tally()), now_s)
+def first_doc(rollout: Rollout, begin: Step, now_s: float, by: By = ITSELF) -> Doc:
+    return doc_of(rollout, begin, begin.state, Figures(Tally(), Tally()), now_s, by)
 
 
 def _event(rollout: Rollout, step: Step, before: State, figures: Figures, now_s: float, by: By) -> Event:

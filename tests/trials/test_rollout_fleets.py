@@ -28,9 +28,11 @@ OLD, NEW = rollout("a/m"), rollout("b/n")
 class Brokers:
     """Those of a fleet, by name; `events` are the steps that each told."""
 
-    def __init__(self, folder: Path, redis: Redis, prefix: str, *, unheld_s: float = 600.0) -> None:
+    def __init__(
+        self, folder: Path, redis: Redis, prefix: str, *, unheld_s: float = 600.0, timeout_ms: int = 20_000
+    ) -> None:
         self._folder = folder
-        self._fleet = Fleet(redis.url, prefix=prefix, timeout_ms=2_000)
+        self._fleet = Fleet(redis.url, prefix=prefix, timeout_ms=timeout_ms)
         self._unheld_s = unheld_s
         self.clock = Clock()
         self.events: dict[str, list[Event]] = {}
@@ -86,6 +88,10 @@ def test_brokers_that_differ_do_not_fight(tmp_path: Path, redis: Redis) -> None:
         for broker in (second, first, second):
             await broker.look()
         assert (await second.shown())[0]["fleet_to"] == "b/n"
+        # Alone, or in another fleet, it is behind nobody.
+        alone = Rollouts(tmp_path / "second", "second", now_s=fleet.clock)
+        alone.configured([OLD])
+        assert (await alone.shown())[0]["fleet_to"] is None
         fleet.configure(second, NEW)
         await second.look()
         assert second.state("r") == first.state("r")
@@ -158,6 +164,35 @@ def test_what_was_rolled_back_stays_so(tmp_path: Path, redis: Redis) -> None:
     asyncio.run(run())
 
 
+def test_what_was_rolled_back_while_nobody_could_be_told_is_told_behind_the_next_candidate(
+    tmp_path: Path, redis: Redis
+) -> None:
+    async def run() -> None:
+        fleet = Brokers(tmp_path, redis, "untold")
+        one, two = fleet.start("one"), fleet.start("two")
+        for broker in (one, two):
+            fleet.configure(broker, OLD)
+            await broker.look()
+        redis.kill()
+        one.take([record(fleet.clock, n, CANDIDATE, failed=True) for n in range(60)])
+        one.take([record(fleet.clock, n, STABLE) for n in range(60)])
+        await one.look()
+        assert (state := one.state("r")) is not None and state.phase == ROLLED_BACK
+        redis.start()
+        for broker in (two, one):
+            fleet.configure(broker, NEW)
+            await broker.look()
+        await one.look()
+        for broker in (two, one):
+            await broker.look()
+            fleet.configure(broker, OLD)
+            await broker.look()
+            assert (state := broker.state("r")) is not None and state.phase == ROLLED_BACK
+            await broker.close()
+
+    asyncio.run(run())
+
+
 def test_clocks_that_differ_by_minutes_neither_end_a_stage_nor_hide_calls(
     tmp_path: Path, redis: Redis
 ) -> None:
@@ -186,7 +221,7 @@ def test_a_redis_that_hangs_does_not_keep_anybody_from_looking(tmp_path: Path, r
     """Each look waits for it a second; what fails is rolled back by the next."""
 
     async def run() -> None:
-        fleet = Brokers(tmp_path, redis, "hangs")
+        fleet = Brokers(tmp_path, redis, "hangs", timeout_ms=1_000)
         one = fleet.start("one")
         fleet.configure(one, OLD)
         looking = asyncio.create_task(one.run())
@@ -240,6 +275,9 @@ def test_however_commits_arrive_each_moves_the_fleet_once_at_most(
     folders (as pods do), or Redis loses all. Nothing is begun without a pull, what was rolled back has no
     client again, and in the end all are at the same place."""
 
+    if loses == "redis":
+        unheld_s = 600.0  # it has lost as well who is there: they have to have the time to say it
+
     async def run() -> None:
         fleet = Brokers(tmp_path_factory.mktemp("fleet"), redis, "drawn", unheld_s=unheld_s)
         at = [0, 0, 0]
@@ -267,7 +305,7 @@ def test_however_commits_arrive_each_moves_the_fleet_once_at_most(
                 pulled += 1
                 fleet.configure(brokers[number], rollout(commits[at[number]]))
             elif what == "rollback" and (state := brokers[number].state("r")) is not None and state.is_on:
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, OSError):
                     await brokers[number].command("r", "rollback")
                     back.add(commits[at[number]])
             elif what == "lose" and loses == "redis":
