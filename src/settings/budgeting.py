@@ -119,7 +119,7 @@ class RedisIn(Model):
         None,
     )
     prefix: BudgetName = field(
-        "What the names of all keys begin with. Brokers with the same share their budgets.",
+        "What the names of all keys begin with. Brokers with the same share budgets and rollouts.",
         "name",
         "give a name, e.g. modelbroker",
         Fleet("").prefix,
