@@ -193,6 +193,36 @@ def test_what_was_rolled_back_while_nobody_could_be_told_is_told_behind_the_next
     asyncio.run(run())
 
 
+def test_commands_to_brokers_that_are_behind(tmp_path: Path, redis: Redis) -> None:
+    async def run() -> None:
+        fleet = Brokers(tmp_path, redis, "commands")
+        first, second, third = (fleet.start(name) for name in ("first", "second", "third"))
+        for broker in (first, second, third):
+            fleet.configure(broker, OLD)
+            await broker.look()
+        fleet.configure(first, NEW)
+        for broker in (first, second, third):
+            await broker.look()
+        with pytest.raises(ValueError, match="the fleet has the candidate b/n"):
+            await second.command("r", "promote")
+        # Of two that are behind one is told to roll back, and both do; the fleet's candidate goes on.
+        assert (await second.command("r", "rollback"))["phase"] == ROLLED_BACK
+        for broker in (third, first):
+            await broker.look()
+        assert (await third.shown())[0]["phase"] == ROLLED_BACK
+        assert (await first.shown())[0]["phase"] == RUNNING
+        # What one of them begins is the fleet's from now on.
+        (shown, _) = await second.command("r", "resume"), await third.look()
+        assert (shown["phase"], shown["fleet_to"]) == (RUNNING, None)
+        assert third.state("r") == second.state("r")
+        await first.look()
+        assert (await first.shown())[0]["fleet_to"] == "a/m"
+        for broker in (first, second, third):
+            await broker.close()
+
+    asyncio.run(run())
+
+
 def test_clocks_that_differ_by_minutes_neither_end_a_stage_nor_hide_calls(
     tmp_path: Path, redis: Redis
 ) -> None:
