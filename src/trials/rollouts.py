@@ -8,7 +8,6 @@ may one whose configuration has another candidate than the fleet.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from prometheus_client import Counter, Gauge
 
 from ..core.acts import By
 from ..core.budgets import Fleet
@@ -32,7 +30,6 @@ from ..policy.rollout import (
     begun,
     command,
     judge,
-    number_of,
     stage_of,
     step,
 )
@@ -48,6 +45,7 @@ from ..policy.rollout_fleet import (
 )
 from .counted import has_failed
 from .places import Folder, Shared, There
+from .rollout_metrics import AWAY, CALLS, EVENTS, IS_BEHIND, forget, show
 from .told import Arms, Doc, Event, Turns, doc_of, first_doc, missed, sentence, shown
 
 log = logging.getLogger("modelbroker.rollout")
@@ -57,16 +55,6 @@ _LOOK_S = 1.0
 _REST = 20.0
 _MOST_REMEMBERED = 20_000
 _MOVED = "another broker has just moved it: look, and say it again"
-_STAGE = Gauge("modelbroker_rollout_stage", "The number of a rollout's stage; -1: rolled back", ["rollout"])
-_SHARE = Gauge("modelbroker_rollout_share", "The candidate's part of the sessions, 0 to 1", ["rollout"])
-_CALLS = Counter("modelbroker_rollout_calls", "Calls that counted, by arm", ["rollout", "arm", "result"])
-_EVENTS = Counter("modelbroker_rollout_events", "Steps of rollouts", ["rollout", "event"])
-_AWAY = Gauge("modelbroker_rollout_redis_away", "1 while what other brokers see is not known")
-_BEHIND = Gauge(
-    "modelbroker_rollout_behind",
-    "1 while the fleet has another candidate than this configuration",
-    ["rollout"],
-)
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -126,10 +114,7 @@ class Rollouts:
     def configured(
         self, rollouts: Iterable[Rollout], fleet: Fleet | None = None, password: str | None = None
     ) -> None:
-        for gone in self._rollouts:
-            for metric in (_STAGE, _SHARE, _BEHIND):
-                with contextlib.suppress(KeyError):
-                    metric.remove(gone)
+        forget(self._rollouts)
         self._rollouts = {one.name: one for one in rollouts}
         if (fleet, password) != self._fleet:
             if fleet is None or self._fleet is not None:  # where another fleet was is nothing here
@@ -165,7 +150,7 @@ class Rollouts:
             first_event_ms=record.first_byte_ms if record.stream else None,
             cost_nano=cost,
         )
-        _CALLS.labels(rollout.name, record.arm, "failed" if failed else "good").inc()
+        CALLS.labels(rollout.name, record.arm, "failed" if failed else "good").inc()
         self._arms[record.request_id] = rollout.name, record.arm, state.turn
         if len(self._arms) > _MOST_REMEMBERED:
             self._arms.popitem(last=False)
@@ -232,9 +217,9 @@ class Rollouts:
     async def _look_shared(self, rollout: Rollout, shared: Shared) -> None:
         try:
             await self._agree(rollout, shared)
-            _AWAY.set(0)
+            AWAY.set(0)
         except Exception as error:  # of redis-py, of sockets: all the same here
-            _AWAY.set(1)
+            AWAY.set(1)
             log.debug("what other brokers see of %s is not known: %s", rollout.name, error)
             await self._look_apart(rollout)
 
@@ -307,7 +292,7 @@ class Rollouts:
         """The fleet is elsewhere, at `fleet`; None: it is where this broker is."""
         kept = self._kept[rollout.name]
         was, kept.fleet = kept.fleet, fleet
-        _BEHIND.labels(rollout.name).set(fleet is not None)
+        IS_BEHIND.labels(rollout.name).set(fleet is not None)
         self._is_new = self._is_new or was != fleet
         if fleet is not None and (was is None or was.state.to != fleet.state.to):
             log.warning(
@@ -391,7 +376,7 @@ class Rollouts:
         for one in steps:
             bad = one.event == "rolled-back"
             log.log(logging.WARNING if bad else logging.INFO, "%s", sentence(one))
-            _EVENTS.labels(rollout.name, one.event).inc()
+            EVENTS.labels(rollout.name, one.event).inc()
             self._told(one)
         try:
             self._folder.write(self._kept)
@@ -477,12 +462,8 @@ class Rollouts:
             await self._shared.close()
 
     def _show(self, rollout: Rollout) -> None:
-        state = self.state(rollout.name)
-        if state is None:
-            return
-        _STAGE.labels(rollout.name).set(number_of(rollout, state) if state.is_on else -1)
-        share = stage_of(rollout, state).share_ppm if state.is_on else 0
-        _SHARE.labels(rollout.name).set(share / ALL_PPM)
+        if (state := self.state(rollout.name)) is not None:
+            show(rollout, state)
 
     async def shown(self) -> list[dict[str, Any]]:
         """For people: where each is, and what its gates say now."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modelbroker.core.acts import TOKEN, By
 from modelbroker.core.budgets import Fleet
 from modelbroker.core.trials import CANDIDATE, STABLE, Rollout
 from modelbroker.policy.rollout import DONE, ROLLED_BACK, RUNNING
@@ -23,6 +24,7 @@ from support.arms import Clock, calls, record, rollout
 from support.servers import Redis
 
 OLD, NEW = rollout("a/m"), rollout("b/n")
+ANA = By(TOKEN, "ana")
 
 
 class Brokers:
@@ -68,7 +70,7 @@ def test_brokers_that_differ_do_not_fight(tmp_path: Path, redis: Redis) -> None:
         for broker in (first, second):
             fleet.configure(broker, OLD)
             await broker.look()
-        await first.command("r", "promote")
+        await first.command("r", "promote", ANA)
         await second.look()
         fleet.configure(first, NEW)
         for _ in range(5):
@@ -111,8 +113,8 @@ def test_a_new_candidate_has_no_calls_before_the_fleet_has_agreed(tmp_path: Path
         one = fleet.start("one")
         fleet.configure(one, OLD)
         await one.look()
-        await one.command("r", "promote")
-        await one.command("r", "promote")
+        await one.command("r", "promote", ANA)
+        await one.command("r", "promote", ANA)
         assert (state := one.state("r")) is not None and state.phase == DONE
         redis.kill()
         try:
@@ -156,7 +158,7 @@ def test_what_was_rolled_back_stays_so(tmp_path: Path, redis: Redis) -> None:
         fleet.configure(fresh, OLD)
         await fresh.look()
         assert (state := fresh.state("r")) is not None and state.phase == ROLLED_BACK
-        await fresh.command("r", "resume")
+        await fresh.command("r", "resume", ANA)
         assert (state := fresh.state("r")) is not None and state.phase == RUNNING
         for broker in (one, fresh):
             await broker.close()
@@ -204,17 +206,19 @@ def test_commands_to_brokers_that_are_behind(tmp_path: Path, redis: Redis) -> No
         for broker in (first, second, third):
             await broker.look()
         with pytest.raises(ValueError, match="the fleet has the candidate b/n"):
-            await second.command("r", "promote")
+            await second.command("r", "promote", ANA)
         # Of two that are behind one is told to roll back, and both do; the fleet's candidate goes on.
-        assert (await second.command("r", "rollback"))["phase"] == ROLLED_BACK
+        assert (await second.command("r", "rollback", ANA))["phase"] == ROLLED_BACK
         for broker in (third, first):
             await broker.look()
         assert (await third.shown())[0]["phase"] == ROLLED_BACK
         assert (await first.shown())[0]["phase"] == RUNNING
         # What one of them begins is the fleet's from now on.
-        (shown, _) = await second.command("r", "resume"), await third.look()
+        (shown, _) = await second.command("r", "resume", ANA), await third.look()
         assert (shown["phase"], shown["fleet_to"]) == (RUNNING, None)
         assert third.state("r") == second.state("r")
+        for told in (shown["last"], (await third.shown())[0]["last"]):
+            assert (told["actor"], told["by"]) == ANA
         await first.look()
         assert (await first.shown())[0]["fleet_to"] == "a/m"
         for broker in (first, second, third):
@@ -336,7 +340,7 @@ def test_however_commits_arrive_each_moves_the_fleet_once_at_most(
                 fleet.configure(brokers[number], rollout(commits[at[number]]))
             elif what == "rollback" and (state := brokers[number].state("r")) is not None and state.is_on:
                 with contextlib.suppress(ValueError, OSError):
-                    await brokers[number].command("r", "rollback")
+                    await brokers[number].command("r", "rollback", ANA)
                     back.add(commits[at[number]])
             elif what == "lose" and loses == "redis":
                 redis.kill()
