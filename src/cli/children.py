@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -180,7 +181,9 @@ class ChildKeeper(Generic[What]):
 
 def _begin(command: Sequence[str], descriptors: Sequence[int]) -> Popen[bytes]:
     pipes: Any = {"stdin": PIPE, "stdout": PIPE, "bufsize": 0}
-    return Popen(command, pass_fds=descriptors, **pipes)  # noqa: S603 - a module of ours
+    # gRPC's own lines say of each try what the child says once, and in the log's form.
+    environ = {"GRPC_VERBOSITY": "ERROR", **os.environ}
+    return Popen(command, pass_fds=descriptors, env=environ, **pipes)  # noqa: S603 - a module of ours
 
 
 def log_level() -> str:

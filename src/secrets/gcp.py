@@ -17,7 +17,7 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
-from .gcp_identity import credentials_of
+from .gcp_identity import credentials_of, no_credentials
 from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore
 
 _HOST = "https://secretmanager.googleapis.com"
@@ -43,6 +43,8 @@ class SecretManager:
             raise Denied(f"the broker may not read {ref.name}") from None
         except answers.GoogleAPICallError as error:
             raise Away(f"it answers with {type(error).__name__}") from None
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            raise no_credentials(self._options, error) from None
         except google.auth.exceptions.GoogleAuthError as error:
             raise Away(f"the broker has no credentials of Google's ({type(error).__name__})") from None
         except OSError as error:  # requests' errors are such

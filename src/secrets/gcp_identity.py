@@ -51,7 +51,7 @@ def access_token(options: Mapping[str, str]) -> Value:
                 found = Impersonated(found, account, SCOPES)  # type: ignore[no-untyped-call]
             found.refresh(request)
         except google.auth.exceptions.DefaultCredentialsError as error:
-            raise _none(options, error) from None
+            raise no_credentials(options, error) from None
         except google.auth.exceptions.TransportError:
             raise Away("Google's token service can't be reached") from None
         except google.auth.exceptions.GoogleAuthError as error:
@@ -75,7 +75,7 @@ def credentials_of(path: str, request: Request | None = None) -> Any:
     return with_scopes_if_required(found[0], SCOPES)  # type: ignore[no-untyped-call]
 
 
-def _none(options: Mapping[str, str], error: Exception) -> Away:
+def no_credentials(options: Mapping[str, str], error: Exception) -> Away:
     path = options.get("credential_file") or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if path:
         return Away(f"the file {path} holds no credentials of Google's ({type(error).__name__})")

@@ -5,6 +5,7 @@ Source: Vault's HTTP API, "KV secrets engine - version 2", "AppRole", "Kubernete
 
 from __future__ import annotations
 
+import ssl
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import hvac
 import hvac.exceptions
 import requests
 
+from ..core.away import why_away
 from ..core.catalog import StoredSecret
 from ..core.secrets import StorePlace
 from ..policy.holding import Value
@@ -20,6 +22,19 @@ from .store import TIMEOUT_S, Away, Denied, Gone, Opener, SecretStore, field_of
 
 # A token is renewed, or got anew, once so much of its life is over.
 _RENEWED_AT = 0.6
+# What a login is answered with that will not do.
+_NOT_IN = (
+    hvac.exceptions.Forbidden,
+    hvac.exceptions.Unauthorized,
+    hvac.exceptions.InvalidRequest,
+    hvac.exceptions.InvalidPath,
+)
+# Way to log in → what to look at.
+_OPENED_BY = {
+    "token": "`auth.token`, which is wrong or over",
+    "approle": "the role id and the secret id of `auth.approle`",
+    "kubernetes": "the role of `auth.kubernetes`, and which accounts Vault binds it to",
+}
 
 
 class Vault:
@@ -44,10 +59,10 @@ class Vault:
 
     def fetch(self, ref: StoredSecret) -> Value:
         try:
-            self._log_in()
+            self._enter()
             return self._read(ref)
         except hvac.exceptions.InvalidPath:
-            raise Gone(f"{ref.name} is not there") from None
+            raise Gone(f"{ref.name} is not there, in the mount {self._options['mount']}") from None
         except (hvac.exceptions.Forbidden, hvac.exceptions.Unauthorized):
             self._is_in = False  # the token may have been taken back
             raise Denied(f"the broker may not read {ref.name}") from None
@@ -59,10 +74,14 @@ class Vault:
             raise Away(f"it answers with {type(error).__name__}") from None
         except requests.exceptions.Timeout:
             raise Away(f"it did not answer within {TIMEOUT_S} s") from None
-        except requests.exceptions.SSLError:
-            raise Away("its certificate is not trusted") from None
+        except requests.exceptions.SSLError as error:
+            raise Away(_why_no_tls(error)) from None
         except requests.exceptions.RequestException:
             raise Away(f"{self._options['address']} can't be reached") from None
+        except OSError as error:  # requests looks for the file itself
+            if (path := self._options.get("ca_file")) and not Path(path).exists():
+                raise Away(f"ca_file {path} is not there") from None
+            raise Away(why_away(error)) from None
 
     def close(self) -> None:
         self._client.adapter.close()
@@ -83,6 +102,18 @@ class Vault:
         return Value(field_of(fields, ref), str((found.get("metadata") or {}).get("version", "")))
 
     # -- the token
+
+    def _enter(self) -> None:
+        """Away where Vault does not let the broker in at all."""
+        try:
+            self._log_in()
+        except hvac.exceptions.VaultDown:
+            raise
+        except _NOT_IN as error:
+            way, self._is_in = self._options["auth"], False
+            if isinstance(error, hvac.exceptions.InvalidPath):
+                raise Away(f"it has no login by {way} there: see `address`, `namespace`, `auth`") from None
+            raise Away(f"it does not let the broker in: see {_OPENED_BY[way]}") from None
 
     def _log_in(self) -> None:
         way = self._options["auth"]
@@ -140,6 +171,16 @@ class Vault:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             raise Away(f"the service account's token {path} can't be read") from None
+
+
+def _why_no_tls(error: requests.exceptions.SSLError) -> str:
+    """What the system says is at the bottom of it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ssl.SSLError):
+            return why_away(inner)
+        inner = inner.__cause__ or inner.__context__
+    return "TLS fails"
 
 
 def open_store(place: StorePlace, opener: Opener) -> SecretStore:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ..core.audit import ECS, OCSF, AuditSink
 from ..core.catalog import SecretRef
-from .audit_sink_schema import KINDS, ElasticIn, FileIn, SinkIn, TrustIn
+from .audit_sink_schema import KINDS, ElasticIn, FileIn, SinkIn, SplunkIn, TrustIn
 from .fields import Model
 from .merge import Merged
 from .problems import listing, show
@@ -45,6 +45,12 @@ def sinks_of(merged: Merged, path: Path, said: list[SinkIn]) -> tuple[AuditSink,
             files.add(entry.path)
         if isinstance(entry, TrustIn):
             _check_trust(merged, (*here, kind), entry)
+        if isinstance(entry, SplunkIn) and "/services/collector" in entry.address:
+            wrong, right = (
+                "has the collector's own path, which comes behind it",
+                "leave /services/collector… out",
+            )
+            merged.wrong((*here, kind, "address"), wrong, right)
         if isinstance(entry, ElasticIn):
             _check_ways_in(merged, (*here, kind), entry)
         options, credentials = _taken_apart(entry) if isinstance(entry, Model) else ({}, {})

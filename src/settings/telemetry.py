@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..core.capture import Capture
 from ..core.globs import glob_matches
-from ..core.telemetry import GRPC, NO_TELEMETRY, Content, Otlp, Telemetry, Traces
+from ..core.telemetry import GRPC, HTTP, NO_TELEMETRY, Content, Otlp, Telemetry, Traces
 from .explain import read_one
 from .merge import Merged
 from .problems import listing, show, suggestion
@@ -40,6 +40,9 @@ def _check_endpoint(merged: Merged, said: OtlpIn) -> None:
     url, path = urlsplit(said.endpoint), ("telemetry", "otlp", "endpoint")
     if said.protocol == GRPC and url.path:
         merged.wrong(path, "has a path, and gRPC has no use for one", "leave it out, or say protocol: http")
+    if said.protocol == HTTP and url.path.endswith(("/v1/traces", "/v1/logs")):
+        wrong = "has the path of one of the two, which comes behind it"
+        merged.wrong(path, wrong, "leave /v1/traces and /v1/logs out")
     is_near = url.hostname in ("localhost", "::1") or str(url.hostname).startswith("127.")
     if url.scheme == "http" and said.headers and not is_near:
         merged.warn(path, "headers go over the network as they are", "give https://…")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import http
 import http.client
 import ssl
 import time
@@ -15,6 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from .. import __version__
+from ..core.away import why_away, why_no_grpc
 from ..core.telemetry import GRPC, GZIP
 from .reports import Collector
 from .wire import rejected_in
@@ -92,7 +94,10 @@ class GrpcSender:
             )
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""
-            why = _in_short(f"{code.name}: {details}", settings) if self._quotes else code.name
+            told = why_no_grpc(details) or (_in_short(details, settings) if self._quotes else "")
+            if code is grpc.StatusCode.UNIMPLEMENTED:
+                told = f"it takes no {kind} at this address"
+            why = f"{code.name}: {told}" if told else code.name
             is_bad = code in _BAD_CODES or _TOO_LARGE in details.lower()
             raise (Bad(why) if is_bad else Unsent(why)) from None
         except ValueError as error:  # a header that gRPC does not carry
@@ -132,11 +137,12 @@ class HttpSender:
             self.close()
             if not is_fresh and isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
                 return self.send(kind, _plain(request, settings))  # it had been closed while nothing was said
-            why = str(error) if self._quotes or isinstance(error, OSError) else ""
-            raise Unsent(_in_short(why or type(error).__name__, settings)) from None
+            raise Unsent(_in_short(_why(error), settings)) from None
         if 200 <= status < 300:
             return _rejected(kind, reply, self._quotes)
         why = f"the collector answered {status} {http.client.responses.get(status, '')}".strip()
+        if status == http.HTTPStatus.NOT_FOUND:
+            why = f"{why} at {self._url.path}{_PATHS[kind]}"
         if status in _BAD_STATUSES:
             raise Bad(why)
         raise Unsent(why, after_s)
@@ -164,6 +170,15 @@ class HttpSender:
             with contextlib.suppress(OSError):
                 self._connection.close()
             self._connection = None
+
+
+def _why(error: Exception) -> str:
+    """Without a word of the other side's."""
+    if isinstance(error, OSError):
+        return why_away(error)
+    if isinstance(error, http.client.HTTPException):
+        return "its answer is no HTTP, or not whole: gRPC's port wants `protocol: grpc`"
+    return "a header's value, or the address, is none that HTTP can carry"
 
 
 def _plain(request: bytes, settings: Collector) -> bytes:

@@ -125,7 +125,7 @@ def test_a_secret_that_is_kept_no_longer(vault: SimulatedVault, sims: Simulators
         vault.delete("llm/main")
         wait_until(lambda: asked(broker).status == 503)
         (main,) = [one for one in broker.status()["secrets"] if one["secret"] == "vault:llm/main#key"]
-        assert (main["state"], main["error"]) == ("missing", "llm/main is not there")
+        assert (main["state"], main["error"]) == ("missing", "llm/main is not there, in the mount secret")
         vault.put("llm/main", key=FIRST, note="again")
         wait_until(lambda: asked(broker).status == 200)
 

@@ -95,6 +95,16 @@ def test_both_protocols_over_tls(sims: Simulators, tmp_path: Path, protocol: str
             wait_until(lambda: broker.metrics(exported, labels=False) == {"": 5.0})
 
 
+def test_of_a_collector_that_is_not_trusted_the_log_has_one_line(sims: Simulators, tmp_path: Path) -> None:
+    with Collector(trustme.CA().issue_cert("127.0.0.1")) as stranger:
+        with Broker(tmp_path, config(sims, to(stranger.grpc_url))) as broker:
+            made(broker)
+            said = "its certificate is not trusted: unable to get local issuer certificate"
+            broker.wait_for(lambda s: said in (s["telemetry"]["error"] or ""))
+        lines = [line for line in broker.log().splitlines() if "certificate" in line]
+        assert len(lines) == 1 and "ERROR   modelbroker.telemetry" in lines[0], lines
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_a_collector_that_is_away_slow_or_unwilling_fails_no_call_and_gets_all_of_it_later(
     sims: Simulators, collector: Collector, tmp_path: Path, protocol: str

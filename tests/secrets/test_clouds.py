@@ -164,7 +164,7 @@ def test_gcp_without_credentials(gcp: SimulatedGcp, tmp_path: Path) -> None:
     refused(
         store,
         ref("openai"),
-        "the broker has no credentials of Google's (DefaultCredentialsError)",
+        f"the file {path} holds no credentials of Google's (DefaultCredentialsError)",
         is_gone=False,
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import hvac
 import pytest
+import trustme
 from modelbroker.core.catalog import SecretRef, StoredSecret
 from modelbroker.core.secrets import StorePlace
 from modelbroker.secrets.store import Away, Gone, SecretStore, open_store
@@ -51,7 +55,7 @@ def test_values_and_their_versions(vault: SimulatedVault) -> None:
         (ref("llm/openai", "kex"), "llm/openai has no field kex"),
         (ref("llm/openai", "number"), "llm/openai, field number, is no text"),
         (ref("llm/openai", "key", "x"), "x is no version: Vault counts from 1"),
-        (ref("llm/azure", "key"), "llm/azure is not there"),
+        (ref("llm/azure", "key"), "llm/azure is not there, in the mount secret"),
     ):
         with pytest.raises(Gone, match=f"^{said.replace('.', '[.]')}$"):
             store.fetch(asked)
@@ -85,6 +89,48 @@ def test_a_vault_that_is_not_there(vault: SimulatedVault) -> None:
     vault.close()
     with pytest.raises(Away, match=r"^http://127\.0\.0\.1:[0-9]+ can't be reached$"):
         store.fetch(ref("llm/openai"))
+
+
+def test_who_is_not_let_in_hears_what_to_look_at(vault: SimulatedVault, tmp_path: Path) -> None:
+    vault.put("a", key="v")
+    pods = tmp_path / "token"
+    pods.write_text("pod-1")
+    kubernetes = place(vault, "kubernetes", auth_mount="kubernetes", role="r", token_file=str(pods))
+    not_in = "it does not let the broker in: see "
+    for where, said in (
+        (place(vault), not_in + "`auth.token`, which is wrong or over"),
+        (
+            place(vault, "approle", auth_mount="approle", role_id="r"),
+            not_in + "the role id and the secret id of `auth.approle`",
+        ),
+        (kubernetes, not_in + "the role of `auth.kubernetes`, and which accounts Vault binds it to"),
+        (
+            place(vault, namespace="elsewhere"),
+            "it has no login by token there: see `address`, `namespace`, `auth`",
+        ),
+    ):
+        with pytest.raises(Away) as caught:
+            opened(where, token="wrong", secret_id="wrong").fetch(ref("a"))
+        assert str(caught.value) == said and not isinstance(caught.value, Gone)
+
+
+def test_tls_that_fails_says_why(vault: SimulatedVault, tmp_path: Path) -> None:
+    options = {"address": vault.url.replace("http:", "https:")}
+    with pytest.raises(Away, match=r"^TLS fails: (wrong version number|record layer failure)$"):
+        opened(place(vault, **options), token="root").fetch(ref("a"))
+    lacks = {**options, "ca_file": str(tmp_path / "ca.pem")}
+    with pytest.raises(Away, match=r"^ca_file .*/ca\.pem is not there$"):
+        opened(place(vault, **lacks), token="root").fetch(ref("a"))
+    stranger = trustme.CA().issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    stranger.configure_cert(context)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = place(vault, address=f"https://127.0.0.1:{server.server_port}")
+        with pytest.raises(Away, match=r"^its certificate is not trusted: unable to get"):
+            opened(where, token="root").fetch(ref("a"))
+        server.shutdown()
 
 
 def test_a_token_that_was_replaced(vault: SimulatedVault) -> None:

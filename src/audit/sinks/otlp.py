@@ -24,10 +24,11 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from ... import __version__
+from ...core.away import why_no_grpc
 from ..sink import Sent, SinkAway, SinkSettings
 from .batches import Ends, Unwanted, send_in_parts
 from .http import judge
-from .web import ANSWER_S, Web, headers_of
+from .web import ANSWER_S, NO_HTTP, Web, headers_of
 
 _PATH = "/v1/logs"
 # OCSF's severity_id → (SeverityNumber, its text).
@@ -70,7 +71,12 @@ class ByHttp:
 
     def ask(self, request: ExportLogsServiceRequest) -> ExportLogsPartialSuccess:
         body = request.SerializeToString()
-        answer = self._web.send("POST", self._path, body, self._headers, zipped=self._zips)
+        try:
+            answer = self._web.send("POST", self._path, body, self._headers, zipped=self._zips)
+        except SinkAway as error:
+            if str(error) == NO_HTTP:
+                raise SinkAway(f"{error}: gRPC's port wants `protocol: grpc`") from None
+            raise
         judge(answer)
         try:
             return ExportLogsServiceResponse.FromString(answer.body).partial_success
@@ -102,8 +108,8 @@ class ByGrpc:
             if code is grpc.StatusCode.INVALID_ARGUMENT:
                 raise Unwanted("it refuses the request (INVALID_ARGUMENT)") from None
             self.close()  # files that were replaced are read again
-            if "CERTIFICATE_VERIFY_FAILED" in (error.details() or ""):
-                raise SinkAway("its certificate is not trusted") from None
+            if why := why_no_grpc(error.details() or ""):
+                raise SinkAway(why) from None
             raise SinkAway(f"{_CODES.get(code, 'it answers')} ({code.name})") from None
         except ValueError:
             raise SinkAway("a header's value is none that a header can hold") from None

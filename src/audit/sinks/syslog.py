@@ -23,8 +23,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from ...core.away import why_away
 from ..sink import Sent, SinkAway, SinkSettings
-from .trust import tls_context, why_away
+from .trust import tls_context
 
 CONNECT_S = 10.0
 SEND_S = 30.0

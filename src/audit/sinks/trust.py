@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 
+from ...core.away import tls_reason
 from ..sink import SinkAway
 
 
@@ -27,23 +28,7 @@ def tls_context(options: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-def why_away(error: OSError) -> str:
-    """What is wrong with a connection, in words without secrets: those of the libraries have none."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS fails: {_reason(error)}"
-        case TimeoutError():
-            return "it does not answer in time"
-        case ConnectionRefusedError():
-            return "it refuses the connection"
-        case ConnectionError():
-            return "it closed the connection"
-    return f"it can't be reached: {error.strerror or type(error).__name__}"
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "unknown").lower().replace("_", " ")
+        return tls_reason(error)
     return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__

@@ -17,13 +17,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ...core.away import why_away
 from ..sink import SinkAway
-from .trust import tls_context, why_away
+from .trust import tls_context
 
 CONNECT_S = 10.0
 ANSWER_S = 30.0
 _MOST_ANSWER_BYTES = 16 << 20
 _HEADER = "header."
+NO_HTTP = "its answer is no HTTP, or not whole"
 _VALUE = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
 _STATUS_WORDS = {
     401: "it does not take the credential",
@@ -46,8 +48,11 @@ _ERRORS = (OSError, http.client.HTTPException, UnicodeError)  # the last for nam
 
 
 class Answer(NamedTuple):
+    """`behind`: the path that came behind the address."""
+
     status: int
     body: bytes
+    behind: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -58,6 +63,8 @@ class Answer(NamedTuple):
         what = _STATUS_WORDS.get(self.status, "")
         if 300 <= self.status < 400:
             what = "it redirects: give the address that it redirects to"
+        if self.status == 404 and self.behind:
+            what += f" with {self.behind} behind it"
         return f"{what or 'it answers'} (HTTP {self.status})"
 
 
@@ -120,7 +127,7 @@ class Web:
             raise http.client.IncompleteRead(b"")
         if response.will_close:
             self.close()
-        return Answer(response.status, b"".join(found))
+        return Answer(response.status, b"".join(found), path.partition("?")[0])
 
     def _connect(self) -> http.client.HTTPConnection:
         plain = socket.create_connection((self._host, self._port), CONNECT_S)
@@ -165,7 +172,7 @@ def _why(error: Exception) -> str:
         return str(error)
     if isinstance(error, UnicodeError):
         return "its name is none that can be looked up"
-    return "its answer is no HTTP, or not whole"
+    return NO_HTTP
 
 
 def headers_of(options: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, str]:
