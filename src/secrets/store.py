@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -114,6 +115,18 @@ def usable(text: str, where: str) -> str:
         raise Gone(f"{where} is empty")
     if len(text) > MOST_CHARS:
         raise Gone(f"{where} is longer than {MOST_CHARS:,} characters")
+    if _is_object(text):
+        raise Gone(f"{where} holds JSON, and no key alone: put the value itself there, or name its `field`")
     if not text.isprintable():
         raise Gone(f"{where} holds characters that no header can carry")
     return text
+
+
+def _is_object(text: str) -> bool:
+    """What a store's console shows of a secret with fields, or a whole file of credentials."""
+    if not (text.startswith("{") and text.endswith("}")):
+        return False
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

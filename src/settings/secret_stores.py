@@ -21,6 +21,8 @@ from .yamltext import Path
 # What stands in a reference beside its place: everything else is the name of a store.
 _OWN_KINDS = ("env", "file", "sha256")
 _BESIDE = ("field", "version")
+# What is meant by words that are near to these.
+_MEANT = MappingProxyType({"environment": "env", "env": "env", "file": "file", "sha256": "sha256"})
 _TAKEN = ("none", "mock", "url", "store")
 _WAYS = ("token", "approle", "kubernetes")
 _PLACES: tuple[tuple[str, ...], ...] = (
@@ -94,15 +96,16 @@ def check_references(merged: Merged, stores: list[str]) -> None:
         if is_identity(value):
             continue
         named = [key for key in value if key not in (*_OWN_KINDS, *_BESIDE)]
-        for key in named:
-            if key not in stores:
-                # It may be a secret that stands in the wrong place, and is not repeated then.
-                meant = difflib.get_close_matches(str(key), stores, n=1, cutoff=0.7)
-                named_stores = f"stores are {listing(stores)}" if stores else "add it to `secrets.stores`"
-                right = f'did you mean "{meant[0]}"?' if meant else named_stores
-                if key in CLOUDS and path[0] == "providers":
-                    right = f"add it to `secrets.stores`; for the broker's own identity there say {key}"
-                merged.wrong(path, "names a store that there is not", right)
+        if len(named) == 1 and named[0] not in stores:  # of several it is said already
+            key = str(named[0])
+            # It may be a secret that stands in the wrong place, and is repeated only where it can't be one.
+            which = f"a store {key}" if key in KINDS else "a store"
+            meant = difflib.get_close_matches(key, [*stores, *_MEANT], n=1, cutoff=0.7)
+            named_stores = f"stores are {listing(stores)}" if stores else "add it to `secrets.stores`"
+            right = f'did you mean "{_MEANT.get(meant[0], meant[0])}"?' if meant else named_stores
+            if key in CLOUDS and path[0] == "providers":
+                right = f"add it to `secrets.stores`; for the broker's own identity there say {key}"
+            merged.wrong(path, f"names {which} that there is not", right)
 
 
 def _references(merged: Merged) -> list[tuple[Path, dict[str, Any]]]:

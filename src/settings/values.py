@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ..core.catalog import CACHE_SCOPES, SecretRef, StoredSecret
 from ..core.secrets import CLOUDS
-from .problems import kind, listing, refuse, show, suggestion
+from .problems import kind, listing, nearest, refuse, show, suggestion
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -206,6 +206,8 @@ def stored(value: Any, kinds: tuple[str, ...], right: str) -> SecretRef:
     if not isinstance(value, dict) or not value.keys() - {"env", "file", "sha256", "field", "version"}:
         return secret(value, kinds, right)
     names = [key for key in value if key not in ("field", "version")]
+    if len(names) == 2 and (meant := "".join(nearest(str(key), ("field", "version")) for key in names)):
+        refuse("has a word that means nothing here", f'did you mean "{meant}"?')
     if len(names) != 1 or not isinstance(names[0], str):
         # Their names are not repeated: one may be a secret in the wrong place.
         refuse(f"names {len(names)} places", "give one place, e.g. {vault: llm/openai, field: key}")

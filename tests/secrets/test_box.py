@@ -59,7 +59,7 @@ def asking(but: set[threading.Thread]) -> list[threading.Thread]:
 def test_what_is_wanted_is_asked_for_and_again_in_time(box: SecretBox, vault: SimulatedVault) -> None:
     vault.put("a", key="1")
     box.want(secrets(one=vault), [A, B])
-    assert (text(box, A), text(box, B)) == ("1", "one: b is not there")
+    assert (text(box, A), text(box, B)) == ("1", "one: b is not there, in the mount secret")
     vault.put("b", key="2")
     wait_until(lambda: looked(box) and text(box, B) == "2")
     vault.put("a", key="3")
@@ -145,7 +145,7 @@ def test_what_a_store_said_is_good_while_the_one_in_its_place_is_away(
     assert text(box, A) == "1" and box.status()[0]["error"] == "it is sealed, or in maintenance"
     other.state = "up"
     wait_until(lambda: looked(box))
-    assert text(box, A) == "one: a is not there"  # and not for the overlap: it never was
+    assert text(box, A) == "one: a is not there, in the mount secret"  # and not for the overlap: it never was
     other.close()
 
 
@@ -175,6 +175,9 @@ def test_one_that_may_not_be_read_is_nothing_to_the_others(box: SecretBox, vault
     assert (text(box, A), text(box, B)) == ("one: the broker may not read a", "2")
 
 
+_JSON = "holds JSON, and no key alone: put the value itself there, or name its `field`"
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
@@ -182,6 +185,8 @@ def test_one_that_may_not_be_read_is_nothing_to_the_others(box: SecretBox, vault
         (" \r\n\t", "is empty"),
         ("sk-1\r\nx-admin: yes", "holds characters that no header can carry"),
         ("sk-\0", "holds characters that no header can carry"),
+        (' {"api_key": "sk-1"}\n', _JSON),
+        ('{\n  "type": "service_account",\n  "project_id": "p"\n}', _JSON),
         ("k" * 20_000, "is longer than 16,384 characters"),
     ],
 )
@@ -279,5 +284,6 @@ def test_status_has_no_value(box: SecretBox, vault: SimulatedVault) -> None:
         0,
         None,
     )
-    assert (b["secret"], b["state"], b["version"], b["error"]) == ("one:b", "missing", None, "b is not there")
+    why = "b is not there, in the mount secret"
+    assert (b["secret"], b["state"], b["version"], b["error"]) == ("one:b", "missing", None, why)
     assert "canary" not in str(box.status()) and "canary" not in repr(box.read(A))
