@@ -40,13 +40,14 @@ def check_path(path: Path | str, *, with_envoy: bool) -> int:
     return 0
 
 
-def judge(ready: Ready, *, with_envoy: bool) -> bool:
-    """Misconfigured where it can't be served as it stands. Has Envoy judged it?"""
+def judge(ready: Ready, *, with_envoy: bool, with_secrets: bool = True) -> bool:
+    """Misconfigured where it can't be served as it stands; without `with_secrets` where it can't be whatever
+    secrets there are. Has Envoy judged it?"""
     if ready.problems:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
-    if ready.capture_why:
+    if with_secrets and ready.capture_why:
         raise Misconfigured(500, "capture_unset", located(ready.capture_why, ready.texts))
-    if why := ready.telemetry_why or ready.content_why:
+    if with_secrets and (why := ready.telemetry_why or ready.content_why):
         raise Misconfigured(500, "telemetry_unset", located(why, ready.texts))
     for name in _functions(ready.catalog):
         function_named(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,8 +47,9 @@ async def serve_grpc(address: str, *handlers: grpc.GenericRpcHandler[Any, Any]) 
     await _remove_stale_socket(address)
     try:
         server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise Misconfigured(500, "address_in_use", f"can't listen on {address}: {error}") from None
+    except RuntimeError:  # whose text is advice for gRPC's developers
+        why = await asyncio.to_thread(_why_not_bound, address)
+        raise Misconfigured(500, "address_in_use", f"can't listen on {address}: {why}") from None
     await server.start()
     return _GrpcServer(server)
 
@@ -65,6 +67,21 @@ async def serve_ext_proc(open_stream: Opener, address: str, transport: str, fd: 
     except OSError as error:
         message = f"can't listen on {address}: {error.strerror or error}"
         raise Misconfigured(500, "address_in_use", message) from None
+
+
+def _why_not_bound(address: str) -> str:
+    """The system's own word."""
+    try:
+        if address.startswith("unix:"):
+            with socket.socket(socket.AF_UNIX) as one:
+                one.bind(address.removeprefix("unix:"))
+        else:
+            host, _, port = address.rpartition(":")
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+                one.bind((host.strip("[]"), int(port)))
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return "it could not be had"
 
 
 async def _remove_stale_socket(address: str) -> None:

@@ -129,6 +129,29 @@ def test_a_gate_without_traffic(both: tuple[str, str], capsys: pytest.CaptureFix
     assert code == 1 and "--fail-if needs recorded calls" in error
 
 
+def test_a_gate_needs_no_secret_and_asks_for_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is for pull requests: what the broker is given there is not here."""
+    nothing = {"env": "NOT_SET_ANYWHERE"}
+    sections: dict[str, Any] = {
+        "secrets": {
+            "stores": [
+                {"name": "vault", "vault": {"address": "http://127.0.0.1:1", "auth": {"token": nothing}}}
+            ]
+        },
+        "telemetry": {"otlp": {"endpoint": "https://collector.test", "headers": {"api-key": nothing}}},
+        "capture": {"rules": [{"match": {}}], "encryption": {"key": {"vault": "traffic", "field": "key"}}},
+        "audit": {"key": {"vault": "audit", "field": "key"}},
+    }
+    old = write(tmp_path / "old.yaml", **sections)
+    new = write(tmp_path / "new.yaml", **sections, metrics={"labels": ["team"]})
+    code, out, error = run(capsys, "gate", old, new)
+    assert (code, error) == (0, ""), out
+    assert out.startswith("This change may go live\n") and "vault" not in out
+    assert not caplog.records
+
+
 def test_what_can_not_be_live_does_not_pass(
     both: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
