@@ -130,7 +130,9 @@ def _key(text: str) -> str:
     try:
         return read_public_key(path.read_text(encoding="utf-8") if path.is_file() else text)
     except (OSError, ValueError) as error:
-        raise Misconfigured(500, "audit_key", f"--public-key {text[:80]} {error}") from None
+        raise Misconfigured(
+            500, "audit_key", f"--public-key {text[:80]} {error}, or a file of them"
+        ) from None
 
 
 def _kept(path: Path) -> Iterator[tuple[int, bytes]]:

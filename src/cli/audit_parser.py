@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..core.acts import ACTORS, WORDS
+from ..core.outcomes import ERROR, LOST, OK, REFUSED
+from ..core.record import CLIENT_GONE
 from .ledger_parser import Commands, Make, check_order, moment_ms
 
 _FILTERS = {
@@ -30,6 +35,15 @@ _FILTERS = {
     "act": "what was done to the broker, e.g. config.loaded (docs/audit.md)",
     "actor": "who acted: broker, edit, command, token or console (docs/audit.md)",
     "request-id": "the call's id",
+}
+
+
+# What there is of these: another word would find nothing, and say nothing of it.
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "outcome": (OK, REFUSED, ERROR, CLIENT_GONE, LOST),
+    "purpose": ("shadow", "score", "eval"),
+    "act": tuple(WORDS),
+    "actor": tuple(ACTORS),
 }
 
 
@@ -142,7 +156,21 @@ def _which(command: argparse.ArgumentParser) -> None:
     command.add_argument("--until", type=_until, metavar="WHEN", help=f"{when}; a day ends it; default: now")
     for name, what in _FILTERS.items():
         many = "; may be given often"
-        command.add_argument(f"--{name}", action="append", metavar="VALUE", help=f"{what}{many}")
+        of = _one_of(name)
+        command.add_argument(f"--{name}", type=of, action="append", metavar="VALUE", help=f"{what}{many}")
+
+
+def _one_of(name: str) -> Callable[[str], str]:
+    known = _KNOWN.get(name, ())
+
+    def one(text: str) -> str:
+        if known and text not in known:
+            near = difflib.get_close_matches(text, known, n=1)
+            right = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise argparse.ArgumentTypeError(f"there is no {text!r}; {right}")
+        return text
+
+    return one
 
 
 def _since(text: str) -> int:

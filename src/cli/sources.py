@@ -94,13 +94,15 @@ class GitSource:
     def __init__(self, repository: Repository, every_s: float) -> None:
         self._repository, self.every_s = repository, every_s
         self._commit: Commit | None = repository.kept()
-        self._error = "it was not fetched yet"
+        self._error, self._is_unsigned = "it was not fetched yet", False
         self._fetched_s = 0.0
 
     def read(self) -> Said:
         commit, place = self._commit, self._repository.place
         if commit is None:
             right = "look whether the broker may read it, with `git ls-remote`"
+            if self._is_unsigned:
+                right = "look at --git-signers"
             raise SettingsError([Problem(str(place), 0, "", f"can't be fetched: {self._error}", right)])
         try:
             texts = self._repository.texts(commit.id)
@@ -114,7 +116,7 @@ class GitSource:
         try:
             self._commit = self._repository.fetch()
         except (GitAway, Unsigned) as error:
-            self._error = str(error)
+            self._error, self._is_unsigned = str(error), isinstance(error, Unsigned)
             return False
         except Misconfigured as error:
             self._error = error.message

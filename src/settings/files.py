@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..core.problems import Problem, SettingsError
 
 _SUFFIXES = (".yaml", ".yml")
+_REPOSITORY = re.compile(r"(https?|ssh|git):/|[^/@]+@[^/:]+:")
 _MAX_BYTES = 64 * 1024 * 1024  # more is a mistake, and would only fill the memory
 
 
@@ -47,6 +49,11 @@ def _read(path: Path) -> str:
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         right = "give the path of a YAML file or of a folder of them"
+        if _REPOSITORY.match(str(path)):  # it is not repeated: it may hold a password
+            right = "give git+https://HOST/REPOSITORY.git@REF#subdirectory=FOLDER, or git+ssh://…"
+            raise SettingsError(
+                [Problem("the configuration", 0, "", "looks like a repository", right)]
+            ) from None
         raise _problem(path, "there is no such file or folder", right) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "its name is not good"

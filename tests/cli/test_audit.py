@@ -187,6 +187,10 @@ def test_a_line_that_is_not_whole_is_told(state: Path, capsys: pytest.CaptureFix
     ("words", "said"),
     [
         (["verify", "--public-key", "hunter2"], "--public-key hunter2 is no public key: 64 hex digits"),
+        (
+            ["verify", "--public-key", "audit.pub"],
+            "as `modelbroker audit key` prints them, or a file of them",
+        ),
         (["verify", "--since-checkpoint", "none.jsonl"], "none.jsonl can't be read"),
         (["query", "--since", "1d", "--until", "2d"], "--since"),
     ],
@@ -194,6 +198,22 @@ def test_a_line_that_is_not_whole_is_told(state: Path, capsys: pytest.CaptureFix
 def test_bad_use(state: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(state, *words) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--act", "config.load"], "argument --act: there is no 'config.load'; did you mean config.loaded?"),
+        (["--outcome", "denied"], "there is no 'denied'; there are ok, refused, error, client_gone, lost"),
+        (["--actor", "me"], "there is no 'me'; there are broker, edit, command, console"),
+    ],
+)
+def test_a_word_that_would_find_nothing_is_told(
+    state: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(state, "query", *words)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
 def test_where_there_is_no_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

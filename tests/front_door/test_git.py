@@ -289,6 +289,16 @@ def test_a_start_without_the_repository_says_why(tmp_path: Path, server: GitServ
     assert f"git+{server.url}@nowhere: can't be fetched: couldn't find remote ref nowhere" in done.stderr
 
 
+def test_a_start_without_a_signed_commit_says_where_to_look(tmp_path: Path, server: GitServer) -> None:
+    server.commit({FILE: "pools: []"}, "not signed")
+    told = [sys.executable, "-m", "modelbroker.cli.main", "up", "--state-dir", str(tmp_path / "state")]
+    told += ["--config", f"git+{server.url}", "--git-signers", str(tmp_path / "nobody")]
+    done = subprocess.run(told, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "nobody, who may sign, can't be read; look at --git-signers" in done.stderr
+    assert "ls-remote" not in done.stderr
+
+
 def test_check_and_diff_read_repositories(server: GitServer, sims: Simulators) -> None:
     first = server.commit({FILE: text(sims, "a")})
     server.commit({FILE: text(sims, "b")})

@@ -43,6 +43,17 @@ def test_a_config_map_of_kubernetes(tmp_path: Path) -> None:
     assert list(loaded.catalog.pools) == ["p"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["https://me:secret@git.test/a.git", "git@git.test:platform/a.git", "ssh://git@git.test/a.git"],
+)
+def test_a_repository_that_does_not_say_so(text: str) -> None:
+    assert problem(Path(text)) == (
+        "the configuration: looks like a repository; "
+        "give git+https://HOST/REPOSITORY.git@REF#subdirectory=FOLDER, or git+ssh://…"
+    )
+
+
 def test_what_can_not_be_read(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     assert (
