@@ -14,10 +14,10 @@ _GRPC_WORDS = (
         re.compile(r"Hostname Verification|not in peer certificate"),
         "its certificate is not trusted: it is of another name",
     ),
-    (re.compile("WRONG_VERSION_NUMBER"), "it speaks no TLS at this port: http:// is without"),
+    (re.compile("WRONG_VERSION_NUMBER"), "it speaks no TLS at this port"),
     (
         re.compile(r"Failed parsing HTTP/2|http1\.x server|missing selected ALPN"),
-        "it speaks no gRPC at this port: `protocol: http` is for the other one",
+        "it speaks no gRPC at this port: HTTP's port wants `protocol: http`",
     ),
     (re.compile("Connection refused"), "it refuses the connection"),
     (re.compile(r"Socket closed|Connection reset|Broken pipe"), "it closed the connection"),
@@ -29,6 +29,8 @@ def why_away(error: OSError) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message.rstrip('.')}"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
+            return "it speaks no TLS at this port"
         case ssl.SSLError():
             return f"TLS fails: {tls_reason(error)}"
         case TimeoutError():

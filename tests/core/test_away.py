@@ -26,15 +26,15 @@ _TLS = _FAILED + "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: er
         ),
         (
             _TLS + "OPENSSL_internal:WRONG_VERSION_NUMBER: Invalid certificate verification context: OK",
-            "it speaks no TLS at this port: http:// is without",
+            "it speaks no TLS at this port",
         ),
         (
             _FAILED + "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame, got frame type 79)",
-            "it speaks no gRPC at this port: `protocol: http` is for the other one",
+            "it speaks no gRPC at this port: HTTP's port wants `protocol: http`",
         ),
         (
             _FAILED + "Cannot check peer: missing selected ALPN property.",
-            "it speaks no gRPC at this port: `protocol: http` is for the other one",
+            "it speaks no gRPC at this port: HTTP's port wants `protocol: http`",
         ),
         (_FAILED + "Socket closed", "it closed the connection"),
         (_FAILED + "recvmsg:Connection reset by peer (104)", "it closed the connection"),
@@ -57,6 +57,9 @@ def test_what_the_system_says_of_a_connection() -> None:
     assert why_away(TimeoutError()) == "it does not answer in time"
     unknown = socket.gaierror(-2, "Name or service not known")
     assert why_away(unknown) == "it can't be reached: Name or service not known"
+    plain = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+    plain.reason = "WRONG_VERSION_NUMBER"
+    assert why_away(plain) == "it speaks no TLS at this port"
     mismatch = ssl.SSLCertVerificationError(1, "certificate verify failed")
     mismatch.verify_message = "IP address mismatch, certificate is not valid for '127.0.0.1'."
     told = "its certificate is not trusted: IP address mismatch, certificate is not valid for '127.0.0.1'"

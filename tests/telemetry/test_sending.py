@@ -49,7 +49,7 @@ def authority(tmp_path: Path) -> trustme.CA:
 
 def test_the_port_of_the_other_protocol(collector: Collector) -> None:
     host = collector.http_url.removesuffix("/base")
-    told = "UNAVAILABLE: it speaks no gRPC at this port: `protocol: http` is for the other one"
+    told = "UNAVAILABLE: it speaks no gRPC at this port: HTTP's port wants `protocol: http`"
     assert why(host, "grpc") == told
     assert why(collector.grpc_url, "http") == (
         "its answer is no HTTP, or not whole: gRPC's port wants `protocol: grpc`"
@@ -70,7 +70,7 @@ def test_a_certificate_that_is_not_trusted(authority: trustme.CA, tmp_path: Path
 
 def test_tls_where_there_is_none(collector: Collector) -> None:
     endpoint = collector.grpc_url.replace("http:", "https:")
-    assert why(endpoint, "grpc") == "UNAVAILABLE: it speaks no TLS at this port: http:// is without"
+    assert why(endpoint, "grpc") == "UNAVAILABLE: it speaks no TLS at this port"
 
 
 def test_nobody_there() -> None:
