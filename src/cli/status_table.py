@@ -89,6 +89,8 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
     yield f"envoys     {len(status['envoys'])}"
     for line in (status["error"] or "").splitlines():
         yield f"error      {line}"
+    if why := (status.get("source") or {}).get("error"):
+        yield f"source     away: {why}; what was fetched last goes on"
     for warning in status["warnings"]:
         yield f"warning    {warning}"
     for one in status["secrets"]:

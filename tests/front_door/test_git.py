@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from modelbroker.cli.status_table import lines
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, make
 from support.figures import enlarged
@@ -145,6 +146,8 @@ def test_a_repository_that_is_away_is_needed_for_nothing_new(
     status = broker.wait_for(lambda s: s["source"]["error"])
     assert "does not appear to be a git repository" in status["source"]["error"]
     assert broker.metrics("modelbroker_config_source_up", labels=False) == {"": 0.0}
+    told = "\n".join(lines(status, 0))
+    assert f"source     away: {status['source']['error']}; what was fetched last goes on\n" in told
     assert member(broker) == "a/m"
     broker.stop()
     broker.start()  # with what was fetched last
