@@ -23,9 +23,16 @@ from support.watched import DEPLOY, SIMS, Watched
 
 # Of a machine that is busy with other tests nobody knows how long it takes.
 OF_TIME = {"AddedLatency"}
-# What can't be had without a full disk, a Redis that goes away or a sink that lacks events: promtool's tests
-# have them alone (tests/deploy/alerts.yml).
-ELSEWHERE = {"AddedLatency", "AuditEventsMissing", "RecordsLagging", "RecordsNotWritten", "SharedBudgetsAway"}
+# What can't be had without a full disk, a Redis or a repository that goes away, or a sink that lacks events:
+# promtool's tests have them alone (tests/deploy/alerts.yml).
+ELSEWHERE = {
+    "AddedLatency",
+    "AuditEventsMissing",
+    "ConfigurationSourceAway",
+    "RecordsLagging",
+    "RecordsNotWritten",
+    "SharedBudgetsAway",
+}
 DASHBOARDS = sorted((DEPLOY / "grafana").glob("*.json"))
 
 
