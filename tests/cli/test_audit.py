@@ -205,7 +205,7 @@ def test_bad_use(state: Path, words: list[str], said: str, capsys: pytest.Captur
     [
         (["--act", "config.load"], "argument --act: there is no 'config.load'; did you mean config.loaded?"),
         (["--outcome", "denied"], "there is no 'denied'; there are ok, refused, error, client_gone, lost"),
-        (["--actor", "me"], "there is no 'me'; there are broker, edit, command, console"),
+        (["--actor", "me"], "there is no 'me'; there are broker, edit, command, token, console"),
     ],
 )
 def test_a_word_that_would_find_nothing_is_told(

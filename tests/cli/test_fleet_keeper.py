@@ -59,8 +59,11 @@ def test_two_brokers_of_one_name_say_so(redis: Redis) -> None:
             FleetKeeper("me", f"127.0.0.1:{n}", lambda: STATUS, lambda revision: None) for n in range(3)
         ]
 
+        def told(number: int, what: str) -> Any:
+            return keepers[number].routes()["GET", "/fleet"]({}, b"", By())[what]
+
         def error(number: int) -> str:
-            return str(keepers[number].routes()["GET", "/fleet"]({}, b"")["error"] or "")
+            return str(told(number, "error") or "")
 
         async def until(holds: Callable[[], bool]) -> None:
             async with asyncio.timeout(60):
@@ -72,16 +75,14 @@ def test_two_brokers_of_one_name_say_so(redis: Redis) -> None:
         tasks = []
         for number in (0, 1):
             tasks.append(asyncio.create_task(keepers[number].run()))
-            await until(
-                lambda number=number: bool(keepers[number].routes()["GET", "/fleet"]({}, b"")["brokers"])
-            )
+            await until(lambda number=number: bool(told(number, "brokers")))
         await until(lambda: "(127.0.0.1:1), and a copy of this one's state folder" in error(0))
         await until(lambda: "(127.0.0.1:0), and a copy of this one's state folder" in error(1))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         last = asyncio.create_task(keepers[2].run())
-        await until(lambda: bool(keepers[2].routes()["GET", "/fleet"]({}, b"")["brokers"]))
+        await until(lambda: bool(told(2, "brokers")))
         assert error(2) == ""
         last.cancel()
         await asyncio.gather(last, return_exceptions=True)
