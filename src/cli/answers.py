@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ..xds.server import XdsServer
+from .certificates import served_warnings
 from .envoy_admin import EnvoyAdmin
 from .health import HealthKeeper
 from .metrics import Served
@@ -55,7 +56,7 @@ class Answers:
         return {
             **self.in_short(),
             "loaded_at": now.loaded_at_s,
-            "warnings": list(now.ready.warnings) if now.ready else [],
+            "warnings": _warnings(now.ready, time.time()) if now.ready else [],
             "refused_by_envoy": (
                 {"revision": refusal.revision, "node": refusal.node, "error": refusal.nack.error}
                 if refusal
@@ -119,3 +120,7 @@ class Answers:
         address = self._options.envoy_admin
         hosts = EnvoyAdmin(address).hosts() if asks_envoy and address else None
         return known[1].text(self._health, hosts)
+
+
+def _warnings(ready: Ready, now_s: float) -> list[str]:
+    return [*ready.warnings, *served_warnings(ready.certificates, now_s)]

@@ -20,6 +20,8 @@ from ..xds.bootstrap import BootstrapOptions, bootstrap
 from ..xds.snapshot import Versions
 from ..xds.types import ADS, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, OUTER_ROUTES, ROUTES, SECRET
 from .capture import located
+from .certificates import key_troubles, troubles
+from .missing import missing_files
 from .prices import price_list_or_warning
 from .runtime import Overrides, Ready, prepare_path
 
@@ -29,15 +31,36 @@ _VALIDATE_TIMEOUT_S = 60
 def check_path(path: Path | str, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
-    audit = (located(warning, ready.texts) for warning in ready.audit_warnings)
+    errors, mild = _of_the_listener(ready, time.time(), with_envoy=with_envoy)
+    more = [located(warning, ready.texts) for warning in (*ready.audit_warnings, *mild)]
+    more += missing_files(ready.catalog, ready.texts)
     # What else a running broker warns of is an error here.
-    for warning in (*ready.compile_warnings, *ready.resolved.warnings, *audit):
+    for warning in (*ready.compile_warnings, *ready.resolved.warnings, *more):
         print(f"warning: {warning}", file=sys.stderr)
+    if errors:
+        told = "\n".join(located(error, ready.texts) for error in errors)
+        raise Misconfigured(500, "listener_certificate", told)
     judged = "; Envoy takes it" if judge(ready, with_envoy=with_envoy) else ""
     said = [pool for pool in ready.catalog.pools.values() if not pool.is_made]
     pools, members = len(said), sum(len(pool.members) for pool in said)
     print(f"{path}: good: revision {ready.catalog.revision}, {pools} pools, {members} members{judged}")
     return 0
+
+
+def _of_the_listener(ready: Ready, now_s: float, *, with_envoy: bool) -> tuple[list[str], list[str]]:
+    """(errors, warnings) of its certificates and its key: Envoy has no word for what has expired, and none of
+    the field for the rest. What is not there may be where the broker runs, unless Envoy judges it here."""
+    found = troubles(ready.certificates, now_s)
+    if ready.certificates and not ready.certificates[0].why:
+        found += key_troubles(ready.catalog.listen)
+    errors: list[str] = []
+    warnings: list[str] = []
+    for each in found:
+        if each.is_away and not with_envoy:
+            warnings.append(f"{each} on this machine; Envoy needs it on the one where it runs")
+        else:
+            (errors if each.is_fatal else warnings).append(str(each))
+    return errors, warnings
 
 
 def judge(ready: Ready, *, with_envoy: bool, with_secrets: bool = True) -> bool:

@@ -51,6 +51,7 @@ from .answers import Answers, Now
 from .audit import AuditKeeper
 from .background import watched
 from .capture import CaptureKeeper
+from .certificates import CertificateWatch
 from .collection import no_collection
 from .commanders import Commanders
 from .console import ConsoleKeeper
@@ -165,6 +166,7 @@ class ControlPlane:
         )
         self._secrets = SecretsKeeper(self.reload, self._acts.secrets)
         self._console = ConsoleKeeper(options.state_dir)
+        self._certificates = CertificateWatch()
         self._commanders = Commanders(options.state_dir, options.admin_commands)
         parts = {
             "secrets": self._secrets.status,
@@ -205,7 +207,8 @@ class ControlPlane:
         admin.start()
         background = (
             self._follow(),
-            self._expire(),
+            self._xds.run(),
+            self._certificates.run(),
             self._records.run(),
             self._health.run(),
             self._ledger.run(),
@@ -401,6 +404,7 @@ class ControlPlane:
         self._audit.configured(ready.audit, ready.catalog.audit, ready.audit_warnings)
         self._console.configured(ready.catalog, ready.resolved, ready.console)
         self._commanders.configured(ready.rights)
+        self._certificates.configured(ready.certificates, time.time())
         self._records.counts.configured(ready.catalog)
 
     async def reload(self) -> None:
@@ -460,11 +464,6 @@ class ControlPlane:
             except Exception:
                 log.exception("reloading failed; the last good configuration goes on")
                 await asyncio.sleep(1)
-
-    async def _expire(self) -> None:
-        while True:
-            await asyncio.sleep(30)
-            await self._xds.expire()
 
     # -- what Envoys say
 

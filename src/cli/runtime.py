@@ -32,6 +32,7 @@ from ..xds.build import Memory, build, generation_of
 from ..xds.snapshot import Snapshot, snapshot
 from .audit import settings_of as audit_settings
 from .capture import settings_of as capture_settings
+from .certificates import Held, held_by
 from .commanders import NO_RIGHTS, Rights, rights_of
 from .console import access_of
 from .content import content_settings
@@ -81,6 +82,7 @@ class Ready:
     console_warnings: tuple[str, ...] = ()
     rights: Rights = NO_RIGHTS
     rights_warnings: tuple[str, ...] = ()
+    certificates: tuple[Held, ...] = ()  # the listener's
 
     @property
     def redis_password(self) -> str | None:
@@ -178,6 +180,7 @@ def make_ready(
         audit_warnings,
         *access_of(catalog.console, environ, box),
         *rights_of(catalog.admin, environ, box),
+        certificates=held_by(catalog.listen),
     )
 
 

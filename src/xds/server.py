@@ -33,6 +33,7 @@ for _each in (CLUSTER, ENDPOINTS, LISTENER, ROUTES, EXTENSION, SECRET):
 
 # More protobufs than these are made in a thread: one takes about 0.3 ms.
 _ENCODED_AT_ONCE = 4
+_EXPIRE_S = 30
 
 
 @dataclass(eq=False, slots=True)
@@ -78,8 +79,13 @@ class XdsServer:
             session.forgive()
         self._published()
 
+    async def run(self) -> None:
+        """Let old generations go, now and then."""
+        while True:
+            await asyncio.sleep(_EXPIRE_S)
+            await self.expire()
+
     async def expire(self) -> None:
-        """Let old generations go; to be called now and then."""
         if plan := await asyncio.to_thread(self._store.expired, time.monotonic()):
             self._store.commit(plan)
             self._published()

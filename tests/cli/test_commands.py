@@ -145,13 +145,15 @@ def test_check_knows_the_deviations(tmp_path: Path) -> None:
 
 
 def test_check_lets_envoy_judge_what_only_envoy_knows(tmp_path: Path) -> None:
-    text = CONFIG + "listen: {tls: {cert_file: /nonexistent.pem, key_file: /nonexistent.key}}\n"
+    text = CONFIG + "providers: [{name: openai, ca_file: /nonexistent.pem}]\n"
     path = tmp_path / "broker.yaml"
     path.write_text(text)
-    done = run("check", str(path))
+    done = run("check", str(path), OPENAI_API_KEY="k")
     assert done.returncode == 1
     assert "Envoy would refuse" in done.stderr
     assert "/nonexistent" in done.stderr
+    warned = f"warning: {path}:{text.count(chr(10))}: providers[0].ca_file: /nonexistent.pem is not there"
+    assert warned in done.stderr
     assert run("check", "--no-envoy", str(path)).returncode == 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import ssl
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
@@ -62,3 +63,26 @@ class ClientAuthority:
         context = ssl.create_default_context(cafile=str(ca_file))
         context.load_cert_chain(path)
         return context
+
+
+class SelfSigned:
+    """One that is its own authority, good from `since` until `until`, and its key; both in PEM."""
+
+    def __init__(
+        self,
+        since: datetime.datetime,
+        until: datetime.datetime,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
+    ) -> None:
+        self.since, self.until = since, until
+        private = key or ec.generate_private_key(ec.SECP256R1())
+        builder = x509.CertificateBuilder().subject_name(_name("own")).issuer_name(_name("own"))
+        builder = builder.public_key(private.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(since).not_valid_after(until)
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        builder = builder.add_extension(names, critical=False)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self.pem = builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        self.key = private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
