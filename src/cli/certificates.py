@@ -137,7 +137,8 @@ def key_troubles(listen: Listen) -> Iterator[Trouble]:
             wrong = f"the key in {file} is not that of the certificate in {listen.tls_cert_file}"
             yield Trouble(_KEY, f"{wrong}; give the one that it was made for", True)
         else:
-            said = f"{file} holds no key that can be read; give one in PEM, without a password"
+            right = "give the certificate's own in PEM, without a password"
+            said = f"{file} holds no key that can be read; {right}"
             yield Trouble(_KEY, said, True)
     except OSError as error:
         yield Trouble(_KEY, f"{file} can't be read ({error.strerror})", True, is_away=True)

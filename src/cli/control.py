@@ -136,8 +136,7 @@ class ControlPlane:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._health = HealthKeeper(options.state_dir / FILE_NAME, options.ejections, self._xds.set_health)
-        hedges = HedgeTally()
-        seal = call_key(options.state_dir)
+        hedges, seal = HedgeTally(), call_key(options.state_dir)
         self._kept = Kept(options.state_dir, options.state_dir / CALLS)
         broker = content_hash(seal.hex())
         self._budgets = Keeper(self._kept, broker)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import binascii
 import calendar
 import re
-import time
 from typing import NamedTuple
 
 _PEM = re.compile(
     r"-----BEGIN (?P<kind>(?:X509 |TRUSTED )?CERTIFICATE)-----(?P<text>.*?)-----END (?P=kind)-----", re.DOTALL
+)
+_TIME = re.compile(
+    r"([0-9]{4})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])Z"
 )
 _DAY_S = 86_400
 _SOON_S = 14 * _DAY_S
@@ -88,4 +90,6 @@ def _time(der: bytes, at: int) -> tuple[int, int]:
     text = der[begin:end].decode("ascii")
     if der[at] == _UTC_TIME:
         text = f"{'19' if text[:2] >= '50' else '20'}{text}"
-    return calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ")), end
+    if not (parts := _TIME.fullmatch(text)):
+        raise ValueError("it has no such time")
+    return calendar.timegm(tuple(map(int, parts.groups()))), end

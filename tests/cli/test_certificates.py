@@ -117,7 +117,9 @@ def test_a_key_of_another_certificate(
     assert check(of.pem, other.key, no_envoy=no_envoy) == (1, [said])
 
 
-_NO_KEY = f"{_KEY} tls.key holds no key that can be read; give one in PEM, without a password"
+_NO_KEY = (
+    f"{_KEY} tls.key holds no key that can be read; give the certificate's own in PEM, without a password"
+)
 _SEALED = ec.generate_private_key(ec.SECP256R1()).private_bytes(
     serialization.Encoding.PEM,
     serialization.PrivateFormat.PKCS8,

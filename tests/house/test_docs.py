@@ -53,6 +53,7 @@ COMMAND_ERRORS = {
     "ledger_newer",
     "ledger_url",
     "jwks_unreadable",
+    "listener_certificate",
     "no_body",
     "no_claims",
     "no_redis",
