@@ -123,13 +123,15 @@ def _date(time_s: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time_s))
 
 
-def key_troubles(listen: Listen) -> Iterator[Trouble]:
-    """Whether the key is that of the certificate, which can be read."""
+def key_troubles(listen: Listen, certificate: Held) -> Iterator[Trouble]:
+    """Whether the key is there, and is that of the certificate, where that one can be read."""
     file = listen.tls_key_file
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")  # which keys are long enough is Envoy's to say
     try:
         Path(file).read_bytes()
+        if certificate.why:
+            return
         # A key that wants a password is refused: the library would ask for it at a terminal.
         context.load_cert_chain(listen.tls_cert_file, file, password="")
     except ssl.SSLError as error:

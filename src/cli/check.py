@@ -51,8 +51,8 @@ def _of_the_listener(ready: Ready, now_s: float, *, with_envoy: bool) -> tuple[l
     """(errors, warnings) of its certificates and its key: Envoy has no word for what has expired, and none of
     the field for the rest. What is not there may be where the broker runs, unless Envoy judges it here."""
     found = troubles(ready.certificates, now_s)
-    if ready.certificates and not ready.certificates[0].why:
-        found += key_troubles(ready.catalog.listen)
+    if ready.certificates:
+        found += key_troubles(ready.catalog.listen, ready.certificates[0])
     errors: list[str] = []
     warnings: list[str] = []
     for each in found:

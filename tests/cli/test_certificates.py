@@ -151,9 +151,10 @@ def test_what_is_none(check: Checked, cert: bytes, key: bytes, said: str, no_env
 def test_files_that_are_not_there(check: Checked) -> None:
     """Without an Envoy to judge it is another machine's that is looked at."""
     away = "can't be read (No such file or directory)"
-    assert check(None, None, no_envoy=False) == (1, [f"{_CERT} tls.crt {away}"])
+    both = [f"{_CERT} tls.crt {away}", f"{_KEY} tls.key {away}"]
+    assert check(None, None, no_envoy=False) == (1, both)
     elsewhere = "on this machine; Envoy needs it on the one where it runs"
-    assert check(None, None) == (0, [f"warning: {_CERT} tls.crt {away} {elsewhere}"])
+    assert check(None, None) == (0, [f"warning: {each} {elsewhere}" for each in both])
     assert check(GOOD.pem, None) == (0, [f"warning: {_KEY} tls.key {away} {elsewhere}"])
 
 
