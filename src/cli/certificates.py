@@ -1,6 +1,6 @@
 """The certificates that the listener shows and trusts: what is wrong with them, and which end soon.
 
-Envoy reads the same files, and shows what has expired as well: clients refuse it then, one and all.
+Envoy reads the same files, and serves what has expired as it does any other: it is clients that refuse it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _is_good(validity: Validity, now_s: float) -> bool:
 
 
 def _when(held: Held, number: int, validity: Validity, now_s: float) -> str:
-    """ "" where it is good for long. The same words each day: what is new in them is told once in the log."""
+    """Nothing where it is good for long. The same words each day: the log is told what is new in them."""
     which = f"the {ordinal(number)} certificate" if len(held.validities) > 1 else "the certificate"
     if now_s > validity.until_s:
         said = f"expired on {_date(validity.until_s)}"
@@ -135,15 +135,23 @@ def key_troubles(listen: Listen, certificate: Held) -> Iterator[Trouble]:
         # A key that wants a password is refused: the library would ask for it at a terminal.
         context.load_cert_chain(listen.tls_cert_file, file, password="")
     except ssl.SSLError as error:
-        if error.reason in _OTHER_KEY:
-            wrong = f"the key in {file} is not that of the certificate in {listen.tls_cert_file}"
-            yield Trouble(_KEY, f"{wrong}; give the one that it was made for", True)
-        else:
-            right = "give the certificate's own in PEM, without a password"
-            said = f"{file} holds no key that can be read; {right}"
-            yield Trouble(_KEY, said, True)
+        yield _not_taken(context, listen, error)
     except OSError as error:
         yield Trouble(_KEY, f"{file} can't be read ({error.strerror})", True, is_away=True)
+
+
+def _not_taken(context: ssl.SSLContext, listen: Listen, error: ssl.SSLError) -> Trouble:
+    cert, key = listen.tls_cert_file, listen.tls_key_file
+    if error.reason in _OTHER_KEY:
+        wrong = f"the key in {key} is not that of the certificate in {cert}"
+        return Trouble(_KEY, f"{wrong}; give the one that it was made for", True)
+    try:
+        context.load_verify_locations(cert)
+    except ssl.SSLError:
+        # Its times stand where they should, and it is broken elsewhere.
+        return Trouble(_CERT, f"{cert}: a certificate in it can't be read; give certificates in PEM", True)
+    right = "give the certificate's own in PEM, without a password"
+    return Trouble(_KEY, f"{key} holds no key that can be read; {right}", True)
 
 
 def served_warnings(all_held: Iterable[Held], now_s: float) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,17 @@ def test_a_key_of_another_certificate(
     assert check(of.pem, other.key, no_envoy=no_envoy) == (1, [said])
 
 
+def _cut(der: bytes) -> bytes:
+    """The name of its subject as something else: a certificate has a SEQUENCE there."""
+    name = der.rindex(b"own") - 11  # SEQUENCE, SET, SEQUENCE, OID, text
+    return der[:name] + b"\x04" + der[name + 1 :]
+
+
 _NO_KEY = (
     f"{_KEY} tls.key holds no key that can be read; give the certificate's own in PEM, without a password"
 )
+# Its times can be read, and what follows them is cut off.
+_BROKEN = ssl.DER_cert_to_PEM_cert(_cut(ssl.PEM_cert_to_DER_cert(GOOD.pem.decode()))).encode()
 _SEALED = ec.generate_private_key(ec.SECP256R1()).private_bytes(
     serialization.Encoding.PEM,
     serialization.PrivateFormat.PKCS8,
@@ -140,6 +149,12 @@ _SEALED = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             GOOD.pem.replace(b"MI", b"AA", 1),
             GOOD.key,
             f"{_CERT} tls.crt: the 1st certificate in it can't be read; give certificates in PEM",
+        ),
+        (_BROKEN, GOOD.key, f"{_CERT} tls.crt: a certificate in it can't be read; give certificates in PEM"),
+        (
+            GOOD.pem + _BROKEN,
+            GOOD.key,
+            f"{_CERT} tls.crt: a certificate in it can't be read; give certificates in PEM",
         ),
     ],
 )
