@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.acts import COMMAND, By
+from ..console.telling import rolled_back_words
 from ..core.errors import Misconfigured
 from ..revisions.kept import WHY_WORDS, by_of
 from .status_table import aligned, fetch, post
@@ -31,7 +31,8 @@ def print_history(admin_url: str, how: str, most: int) -> int:
     print("\n".join(aligned([_HEAD, *(_row(row) for row in rows[:most])])))
     if len(rows) > most:
         print(f"{len(rows) - most} older ones: --limit {len(rows)}")
-    print("\n".join(_rollback(told["rollback"])))
+    if (rollback := told["rollback"]) is not None:
+        print(f"rolled back {rolled_back_words(rollback)}")
     return 0
 
 
@@ -46,14 +47,6 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         str(by_of(row["why"], row.get("actor", ""), row["by"]) or origin["who"] or "-"),
         origin["subject"],
     )
-
-
-def _rollback(rollback: Mapping[str, Any] | None) -> Iterator[str]:
-    if rollback is None:
-        return
-    until = "it is released" if rollback["holds"] else "the source says something new"
-    by = By(rollback.get("actor", COMMAND), rollback["by"])
-    yield f"rolled back to {rollback['revision']} by {by}, {_moment(rollback['at_s'])}, until {until}"
 
 
 def roll_back(admin_url: str, to: str, *, holds: bool, by: str, token: str, within_s: float) -> int:

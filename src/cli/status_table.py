@@ -13,7 +13,7 @@ from typing import Any
 
 from ..audit.acts import os_user
 from ..console.not_well import not_well
-from ..console.telling import member_words, secret_words, span_words
+from ..console.telling import member_words, rolled_back_words, secret_words, span_words
 from ..core.errors import Misconfigured
 from .printed import visible
 
@@ -86,6 +86,8 @@ def lines(status: Tree, now_s: float) -> Iterable[str]:
     yield f"revision   {status['revision']}{'' if status['in_effect'] else ' (not in effect yet)'}"
     if status["serving"] != status["revision"]:
         yield f"serving    {status['serving']}"
+    if rollback := status.get("rollback"):
+        yield f"rollback   {rolled_back_words(rollback)}"
     yield f"envoys     {len(status['envoys'])}"
     for line in (status["error"] or "").splitlines():
         yield f"error      {line}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+
+from ..core.acts import COMMAND, By
 
 Tree = Mapping[str, Any]
 
@@ -24,6 +27,14 @@ def secret_words(one: Tree, now_s: float) -> str:
         left = span_words(one["good_until_s"] - now_s)
         said.append(f"{one['error']}; its last value is good for {left} more")
     return "; ".join(said)
+
+
+def rolled_back_words(rollback: Tree) -> str:
+    """To what, by whom, since when, until when."""
+    by, at_s = By(rollback.get("actor", COMMAND), rollback["by"]), rollback.get("at_s")
+    since = f"since {datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%SZ}, " if at_s else ""
+    until = "it is released" if rollback["holds"] else "the source says something new"
+    return f"to {rollback['revision']} by {by}, {since}until {until}"
 
 
 def member_words(member: Tree, now_s: float) -> str:

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..core.acts import COMMAND, By
 from ..core.trials import beside, is_made
 from ..revisions.fleet import Told, drift
 from .lending import is_spent, lender_of
 from .not_well import not_well
 from .story import pool_href
-from .telling import member_words, secret_words
+from .telling import member_words, rolled_back_words, secret_words
 from .words import lasting, percent, plural
 
 Tree = Mapping[str, Any]
@@ -59,10 +58,7 @@ def _configuration(status: Tree) -> Iterator[Trouble]:
         said = f"revision {status['revision']} is on its way; {status['serving'] or 'nothing'} is served"
         yield Trouble(_WARN, "Not in effect yet", said, href)
     if rollback := status["rollback"]:
-        until = "until it is released" if rollback["holds"] else "until the source says something new"
-        by = By(rollback.get("actor", COMMAND), rollback.get("by", ""))
-        said = f"to revision {rollback['revision']} by {by}, {until}"
-        yield Trouble(_WARN, "Rolled back", said, href)
+        yield Trouble(_WARN, "Rolled back", rolled_back_words(rollback), href)
     for warning in status["warnings"][:_MOST]:
         yield Trouble(_WARN, "The configuration", warning, href)
     if (more := len(status["warnings"]) - _MOST) > 0:

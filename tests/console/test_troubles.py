@@ -89,7 +89,15 @@ def test_where_all_is_well_nothing_is_said() -> None:
         ),
         (
             {"rollback": {"number": 3, "revision": "ab", "holds": True, "by": "ana"}},
-            ("warn", "Rolled back", "to revision ab by ana (command), until it is released"),
+            ("warn", "Rolled back", "to ab by ana (command), until it is released"),
+        ),
+        (
+            {"rollback": {"revision": "ab", "holds": False, "by": "", "at_s": 1.0, "actor": "token"}},
+            (
+                "warn",
+                "Rolled back",
+                "to ab by token, since 1970-01-01 00:00:01Z, until the source says something new",
+            ),
         ),
         ({"warnings": ["a price is old"]}, ("warn", "The configuration", "a price is old")),
         (

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -95,6 +96,9 @@ def test_back_and_forth(broker: Broker, sims: Simulators) -> None:
     assert [one["actor"] for one in acts(broker) if one["act"] == "config.loaded"] == ["edit", "edit"]
     said = command(broker, "history").stdout
     assert "rolled back" in said and f"rolled back to {first}" in said
+    since = datetime.fromtimestamp(status["rollback"]["at_s"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    words = f"to {first} by {status['rollback']['by']} (command), since {since}"
+    assert f"\nrollback   {words}, until the source says something new\n" in command(broker, "status").stdout
     # The same text once more is nothing new, and something new ends it.
     broker.write(config(sims, "b"))
     broker.stop()
@@ -104,6 +108,7 @@ def test_back_and_forth(broker: Broker, sims: Simulators) -> None:
     assert member(broker) == "a/m"
     third = broker.edit(config(sims, "b", limits={"concurrency": 77}))
     assert broker.status()["rollback"] is None and third not in (first, second)
+    assert "\nrollback " not in command(broker, "status").stdout
     assert member(broker) == "b/m"
 
 
@@ -134,6 +139,8 @@ def test_a_rollback_can_be_told_to_hold_later(broker: Broker, sims: Simulators, 
     assert told.returncode == 0 and told.stdout.startswith(f"{first} is in effect"), told.stderr
     status = broker.status()
     assert status["rollback"]["holds"] and member(broker) == "a/m"
+    (line,) = [one for one in command(broker, "status").stdout.splitlines() if one.startswith("rollback ")]
+    assert line.endswith(", until it is released")
 
 
 def test_what_can_not_be_rolled_back_to_changes_nothing(broker: Broker) -> None:
