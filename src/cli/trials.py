@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,10 @@ class TrialKeeper:
         """What the admin port answers with: each runs on the event loop."""
 
         def on_loop(work: Coroutine[Any, Any, Any]) -> Any:
-            return asyncio.run_coroutine_threadsafe(work, loop).result(_PATIENCE_S)
+            asked = asyncio.run_coroutine_threadsafe(work, loop)
+            if not wait([asked], _PATIENCE_S).done:
+                raise OSError(f"it goes on, and takes longer than {_PATIENCE_S:g} s: see `rollout status`")
+            return asked.result()
 
         def shown(query: Query, body: bytes, by: By) -> Any:
             return {"rollouts": on_loop(self._shown())}

@@ -60,6 +60,11 @@ def with_news(there: State, own: State) -> State | None:
     return msgspec.structs.replace(there, past=tuple(news if one is past else one for one in there.past))
 
 
+def restored(there: State, own: State) -> State:
+    """What takes the place of `there`, which is older: `own`, and what was rolled back there stays so."""
+    return with_news(own, there) or own
+
+
 def taken_over(rollout: Rollout, there: State, own: State | None, now_s: float) -> Step:
     """What people say to a broker that is behind: its candidate begins now, for all, whatever was before."""
     fresh = begun(rollout, now_s, there, own).state

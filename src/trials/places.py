@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -36,6 +36,7 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
 """
 _encoder = msgspec.json.Encoder()
+_Told = TypeVar("_Told")
 
 
 class There(NamedTuple):
@@ -46,6 +47,20 @@ class There(NamedTuple):
     doc: Doc | None
     now_s: float
     had: frozenset[str]
+
+
+async def surely(ask: Callable[[], Awaitable[_Told]], more: str = "") -> _Told:
+    """What may be asked twice is asked once more where the connection broke: one that was kept open may be
+    dead, and Redis may be back. OSError where it does not answer, and `more`."""
+    from redis.exceptions import ConnectionError as Broken  # an extra
+
+    try:
+        try:
+            return await ask()
+        except (Broken, ConnectionError):
+            return await ask()
+    except Exception as error:  # of redis-py, of sockets: all the same to people
+        raise OSError(f"the Redis of the fleet does not answer: {error}{more}") from None
 
 
 class Folder:
@@ -109,6 +124,20 @@ class Shared:
         text, step = _encoder.encode(doc).decode(), _encoder.encode(doc.last).decode() if is_step else ""
         done: Any = self._redis.eval(_SWAP, 2, *keys, was, text, str(_KEPT_S), step, str(_MOST_STEPS))
         return bool(await done)
+
+    async def swap_surely(self, name: str, was: str, doc: Doc) -> bool:
+        """As `swap`. Where the connection broke the first may have been done and its answer lost: who comes
+        too late for the second looks whether the step that is told there is its own. OSError where it is
+        away; then the step may have been done."""
+        asked = 0
+
+        async def once() -> bool:
+            nonlocal asked
+            asked += 1
+            is_done = await self.swap(name, was, doc)
+            return is_done or (asked > 1 and doc.last in await self.steps(name))
+
+        return await surely(once, "; it may have been done: `rollout status` says so, once it answers")
 
     async def steps(self, name: str) -> list[Event]:
         """The last ones of all brokers, the oldest first."""

@@ -8,6 +8,7 @@ may one whose configuration has another candidate than the fleet.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -39,12 +40,13 @@ from ..policy.rollout_fleet import (
     RESTORE,
     back_by_others,
     is_news,
+    restored,
     stand,
     taken_over,
     with_news,
 )
 from .counted import has_failed
-from .places import Folder, Shared, There
+from .places import Folder, Shared, There, surely
 from .rollout_metrics import AWAY, CALLS, EVENTS, IS_BEHIND, forget, show
 from .told import Arms, Doc, Event, Turns, doc_of, first_doc, missed, sentence, shown
 
@@ -54,7 +56,7 @@ _LOOK_S = 1.0
 # Bounds take CPU that calls want too: so many times as long as they took is waited.
 _REST = 20.0
 _MOST_REMEMBERED = 20_000
-_MOVED = "another broker has just moved it: look, and say it again"
+_MOVED = "another broker has just moved it, or their Redis lost it: look, and say it again"
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -274,7 +276,8 @@ class Rollouts:
                     self._is_with(rollout, there.doc)
                     await self._look_behind(rollout, shared, there)
                     return None
-                fresh = kept.doc if how == RESTORE else None
+                if how == RESTORE and kept.doc is not None:
+                    fresh = Doc(restored(there.doc.state, kept.doc.state), kept.doc.last)
             if fresh is None:
                 before = there.doc.state if there.doc is not None else None
                 fresh = first_doc(rollout, begun(rollout, there.now_s, before, own), there.now_s)
@@ -400,27 +403,28 @@ class Rollouts:
             if shared is not None:
                 there = await self._read(rollout, shared)
                 was, now_s = there.text, there.now_s
-                if there.doc is not None and there.doc.state.to != rollout.to:
-                    await self._command_behind(rollout, word, by, shared, there, there.doc.state)
+                fleet = there.doc or self._kept.setdefault(name, Turns()).fleet  # the Redis may have lost it
+                if fleet is not None and fleet.state.to != rollout.to:
+                    await self._command_behind(rollout, word, by, shared, there, fleet)
                     return await self._shown(rollout)
             if (state := self.state(name)) is None:
                 raise ValueError(f"the rollout {name} has not begun yet")
             said = command(rollout, state, word, now_s)
             doc = doc_of(rollout, said, state, self._figures(rollout, state, Arms(), Arms()), now_s, by)
-            if shared is not None and not await shared.swap(name, was, doc):
+            if shared is not None and not await shared.swap_surely(name, was, doc):
                 raise ValueError(_MOVED)
             self._follow(rollout, doc)
         return await self._shown(rollout)
 
     async def _command_behind(
-        self, rollout: Rollout, word: str, by: By, shared: Shared, there: There, fleet: State
+        self, rollout: Rollout, word: str, by: By, shared: Shared, there: There, fleet: Doc
     ) -> None:
         """Where the fleet has another candidate: this one's can be rolled back, or begin for all."""
         own = self.state(rollout.name)
         if word == "resume":
-            said = taken_over(rollout, fleet, self._known(rollout.name), there.now_s)
+            said = taken_over(rollout, fleet.state, self._known(rollout.name), there.now_s)
             doc = first_doc(rollout, said, there.now_s, by)
-            if not await shared.swap(rollout.name, there.text, doc):
+            if not await shared.swap_surely(rollout.name, there.text, doc):
                 raise ValueError(_MOVED)
             self._follow(rollout, doc)
             self._is_with(rollout, None)
@@ -428,22 +432,21 @@ class Rollouts:
             figures = self._figures(rollout, own, Arms(), Arms())
             said = command(rollout, own, word, there.now_s)
             self._follow(rollout, doc_of(rollout, said, own, figures, there.now_s, by))
-            await self._look_behind(rollout, shared, there)
+            with contextlib.suppress(Exception):  # what others don't hear now, they do at a later look
+                await self._has_told(rollout, shared, there, fleet)
         else:
+            theirs, to = fleet.state.to, rollout.to
             raise ValueError(
-                f"the fleet has the candidate {fleet.to}, and this broker's configuration {rollout.to}: give "
-                f"it the one that the others have, or say `resume`, and {rollout.to} begins for all"
+                f"the fleet has the candidate {theirs}, and this broker's configuration {to}: give it the "
+                f"one that the others have, or say `resume`, and {to} begins for all"
             )
 
     async def _read(self, rollout: Rollout, shared: Shared) -> There:
         """What others have done meanwhile is followed, and told, first."""
-        try:
-            there = await shared.read(rollout.name, rollout.to)
-            if there.doc is not None and there.doc.state.to == rollout.to:
-                await self._adopt(rollout, shared, there.doc)
-            return there
-        except Exception as error:
-            raise OSError(f"the Redis of the fleet does not answer: {error}") from None
+        there = await surely(lambda: shared.read(rollout.name, rollout.to))
+        if (doc := there.doc) is not None and doc.state.to == rollout.to:
+            await surely(lambda: self._adopt(rollout, shared, doc))
+        return there
 
     # -- keeping and showing
 

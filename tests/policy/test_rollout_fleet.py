@@ -6,7 +6,16 @@ import msgspec
 import pytest
 from modelbroker.core.trials import ALL_PPM, Gates, Rollout, Stage
 from modelbroker.policy.rollout import DONE, ROLLED_BACK, State, begun, command, stage_of
-from modelbroker.policy.rollout_fleet import BEGIN, BEHIND, FOLLOW, RESTORE, back_by_others, stand, with_news
+from modelbroker.policy.rollout_fleet import (
+    BEGIN,
+    BEHIND,
+    FOLLOW,
+    RESTORE,
+    back_by_others,
+    restored,
+    stand,
+    with_news,
+)
 
 
 def rollout(to: str, *shares: int) -> Rollout:
@@ -53,6 +62,8 @@ def test_what_is_rolled_back_behind_is_rolled_back_at_all_that_have_it() -> None
     assert with_news(news, own) is None and back_by_others(AT_A, AT_B) is None
     said = back_by_others(AT_A, news)
     assert said is not None and (said.state.phase, said.event) == (ROLLED_BACK, "rolled-back")
+    # Where Redis has lost the newer one meanwhile, it comes back with that; else as it was.
+    assert restored(own, AT_B) == news and restored(AT_A, AT_B) == AT_B
     # It has begun anew since: what an old turn came to is no news.
     assert with_news(AT_B_AGAIN, own) is None
     assert begun(A, 9.0, news).state.phase == ROLLED_BACK

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from modelbroker.core.acts import TOKEN, By
 from modelbroker.core.budgets import Fleet
@@ -295,6 +295,7 @@ _acts = st.lists(
 )
 
 
+@example(["x/1", "y/2", "x/1"], [("pull", 0, [0]), ("lose", 0, []), ("rollback", 1, [0])], "redis", 600.0)
 @settings(deadline=None, max_examples=60)
 @given(_history, _acts, st.sampled_from(["folders", "redis"]), st.sampled_from([0.0, 600.0]))
 def test_however_commits_arrive_each_moves_the_fleet_once_at_most(
