@@ -12,6 +12,7 @@ from ..core.call import Decision, Facts
 from ..core.catalog import Member, Pool
 from ..core.causes import Action, Cause
 from ..core.errors import CallError, Unavailable
+from ..core.trials import beside, is_made
 from ..policy import Book, decide, preference
 from ..policy.attempts import (
     MOST_ATTEMPTS,
@@ -178,7 +179,7 @@ class Routing:
         tried = course.failed()
         known = (self._facts, self._view.catalog, self._view.state)
         decision = decide_in(self._ordered, "", *known) if self._ordered else decide(*known)
-        pools = course.pools
+        pools = tuple(map(self._still, course.pools))
         pool = self._pool(decision)
         if pools[-1] != pool.name:
             decision = decide_in(pools[-1], decision.rule, self._facts, self._view.catalog, self._view.state)
@@ -218,6 +219,10 @@ class Routing:
         member, others = now[0], (*now[1:], *chosen.soon)
         worth = self._worth(pool, decision.eligible, others, member, tried, pools)
         return Routed(decision, pool, member, worth, len(tried) + 1, pools)
+
+    def _still(self, name: str) -> str:
+        """A candidate that an edit took out meanwhile leaves its calls to the pool beside which it was."""
+        return beside(name) if is_made(name) and name not in self._view.catalog.pools else name
 
     def _swap_s(self, members: Sequence[Member], tried: Sequence[Tried], pools: Sequence[str]) -> float:
         """One member alone has refused a credential, which may be new, or the one before it: how long to wait

@@ -139,8 +139,8 @@ class Rollouts:
         rollout, state = self._rollouts.get(record.rollout), self.state(record.rollout)
         if rollout is None or state is None or stage_of(rollout, state).name != record.stage:
             return  # what began at an earlier stage says nothing of this one
-        if record.started_s < self._kept[rollout.name].since_s - 1:
-            return
+        if record.started_s < self._kept[rollout.name].since_s:
+            return  # it may be another candidate's, which had a stage of that name
         failed = has_failed(record, rollout)
         if failed is None:
             return

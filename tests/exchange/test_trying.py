@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelbroker.cli.explain_trials import trials_story
 from modelbroker.cli.secrets import resolve
+from modelbroker.core.call import Caller
+from modelbroker.core.causes import Cause
+from modelbroker.core.keys import CAUSE_HEADER, MEMBER_HEADER
 from modelbroker.core.trials import Shadow
-from modelbroker.exchange import Inbound, OuterCall, View
+from modelbroker.exchange import Forward, Inbound, Moment, OuterCall, View
 from modelbroker.exchange.trying import NO_ARM, Standing, Tried, armed, copies_of
 from modelbroker.policy import Book, decide
 from support.catalogs import catalog
@@ -55,6 +58,30 @@ def tried(said: dict[str, Any], session: str | None, ident: str, stage: int) -> 
     inbound, body = Inbound(headers), json.dumps(said).encode()
     facts = OuterCall(VIEW, ident).facts(inbound, body)
     return Tried(VIEW, Book(), facts, ident, inbound, body, 0.0, {"try": Standing("c/new", stage, True)})
+
+
+@pytest.mark.parametrize("cause", [Cause.SERVER, Cause.STALL, Cause.CREDENTIAL])
+def test_a_call_whose_candidate_is_gone_goes_on_where_it_would_have_been(cause: Cause) -> None:
+    """An edit has taken it out while it was asked, and it has failed."""
+    body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    headers = [(":method", "POST"), (":path", "/v1/chat/completions")]
+
+    def said(view: View, more: list[tuple[str, str]]) -> Forward:
+        call = OuterCall(view, "c", b"k" * 16, standings={"try": Standing("c/new", 3, True)})
+        call.assume(Caller("tester"))
+        assert call.on_headers(Inbound([*headers, *more]), ends=False) is None
+        forward = call.on_body(body, Moment(1000.0, 1))
+        assert isinstance(forward, Forward)
+        return forward
+
+    first = said(VIEW, [])
+    assert dict(first.facts)["pool"] == "chat~c/new"
+    course = dict(first.own_headers)["x-broker-call"]
+    without = catalog(pools=[{key: POOLS[0][key] for key in ("name", "members")}])
+    view = View("h", without, resolve(without, {"K": "key"}).state, {})
+    second = said(view, [("x-broker-call", course), (MEMBER_HEADER, "c/new"), (CAUSE_HEADER, cause.value)])
+    assert dict(second.facts)["pool"] == "chat"
+    assert (dict(second.facts)["arm"], dict(second.facts)["attempt"]) == ("candidate", "2")
 
 
 @given(bodies, sessions, st.integers(0, 40), st.integers(0, 4))

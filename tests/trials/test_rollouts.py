@@ -72,6 +72,7 @@ def test_it_goes_its_way_and_a_restart_goes_on(tmp_path: Path) -> None:
         ({"pool": "chat"}, 1),  # others had to answer
         ({"pool": "chat~b/n"}, 0),  # decided by the configuration that was before, for its candidate
         ({"pool": "chat~b/n", "purpose": "shadow"}, 0),
+        ({"started_s": 999.9, "pool": "chat"}, 0),  # likewise, and that candidate was gone when it failed
     ],
 )
 def test_what_counts(tmp_path: Path, more: dict[str, Any], counts: int) -> None:
