@@ -83,7 +83,6 @@ for _result in ("loaded", "refused"):
 _REVISION = Gauge("modelbroker_config_info", "1 for the revision that is served", ["revision"])
 # An Envoy's stream of configuration never ends by itself, and Envoy keeps what it has.
 _XDS_GRACE_S = 0.2
-
 # So long after its decision a call has its credential at the latest. One that was decided before there was a
 # new one would not know that it may be refused.
 _DECIDED_S = 0.5
@@ -391,7 +390,7 @@ class ControlPlane:
         self._budgets.configured(ready.catalog.budgets, ready.catalog.fleet, ready.redis_password)
         self._fleet.configured(ready.catalog.fleet, ready.redis_password)
         self._ledger.configured(ready.catalog.ledger, ready.resolved)
-        self._trials.configured(ready)
+        self._trials.configured(ready, is_in_effect=ready is self._served)
         url = ready.resolved.cache_redis
         if url != self._cache_redis[0]:
             self._cache_redis = url, RedisReplies(url) if url else None
@@ -471,6 +470,7 @@ class ControlPlane:
         if ready is None or ready.snapshot is not snapshot:
             return
         self._served = ready
+        self._trials.in_effect()
         self._health.book.swaps = self._secrets.in_effect(ready)
         log.info("Envoy serves configuration %s", snapshot.revision)
         self._sourcing.serves(snapshot.revision, ready.texts)

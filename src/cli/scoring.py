@@ -19,8 +19,8 @@ from ..exchange.errand import ERRAND_HEADER, Errand, sealed_errand
 from ..metrics import Up
 from ..trials.copies import Address
 from ..trials.frames import Graded, Redact, Task, task_frame
-from ..trials.rollouts import Score
 from ..trials.scoring import TIMEOUT_S, Job, Jobs
+from ..trials.told import Score
 from .fed import FedKeeper, address_of
 
 log = logging.getLogger("modelbroker.rollout")

@@ -17,7 +17,8 @@ from ..core.trials import Rollout, Shadow, ToScore
 from ..exchange.trying import Copy, Standing, standing_of
 from ..policy.rollout import COMMANDS, DONE, number_of
 from ..trials.agreement import Agreements
-from ..trials.rollouts import Rollouts, Score
+from ..trials.rollouts import Rollouts
+from ..trials.told import Score
 from .acts import ActDesk
 from .admin import Query, Routes
 from .runtime import Ready
@@ -76,12 +77,17 @@ class TrialKeeper:
         self._rollouts.take(records)
         self._scores.recorded(records)
 
-    def configured(self, ready: Ready) -> None:
+    def configured(self, ready: Ready, *, is_in_effect: bool) -> None:
+        """Not `is_in_effect`: an Envoy may refuse it still; a new candidate waits for `in_effect`."""
         self._copies.configured(ready.catalog)
         self._scores.configured(ready.catalog)
         found = [one.rollout for one in ready.catalog.trials.values() if one.rollout is not None]
         self._tried_pools = {one.pool: one for one in found}
-        self._rollouts.configured(found, ready.catalog.fleet, ready.redis_password)
+        redis = ready.catalog.fleet, ready.redis_password
+        self._rollouts.configured(found, *redis, is_in_effect=is_in_effect)
+
+    def in_effect(self) -> None:
+        self._rollouts.in_effect()
 
     def shadows(self) -> dict[str, Any]:
         """What becomes of copies, for `/status`."""

@@ -17,7 +17,7 @@ from ..core.trials import CANDIDATE, SHADOW, STABLE
 from ..dialects import Upstream, provider_dialect
 from ..dialects.conversation import Refusal, Text, ToolCall
 from ..dialects.streaming import fold
-from .rollouts import Score
+from .told import Score
 
 log = logging.getLogger("modelbroker.rollout")
 

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..core.acts import By
 from ..core.budgets import Fleet
 from ..core.record import Record
@@ -48,7 +46,7 @@ from ..policy.rollout_fleet import (
 from .counted import has_failed
 from .places import Folder, Shared, There, surely
 from .rollout_metrics import AWAY, CALLS, EVENTS, IS_BEHIND, forget, show
-from .told import Arms, Doc, Event, Turns, doc_of, first_doc, missed, sentence, shown
+from .told import Arms, Doc, Event, Score, Turns, doc_of, first_doc, missed, sentence, shown
 
 log = logging.getLogger("modelbroker.rollout")
 
@@ -57,14 +55,6 @@ _LOOK_S = 1.0
 _REST = 20.0
 _MOST_REMEMBERED = 20_000
 _MOVED = "another broker has just moved it, or their Redis lost it: look, and say it again"
-
-
-class Score(msgspec.Struct, frozen=True):
-    """How good the reply to a call was, from 0 to 1. `arm` "": as the call's own record says."""
-
-    request_id: str
-    value: float
-    arm: str = ""
 
 
 class Rollouts:
@@ -89,6 +79,7 @@ class Rollouts:
         self._now_s = now_s
         self._kept = self._folder.read()
         self._rollouts: dict[str, Rollout] = {}
+        self._is_in_effect = True  # what `configured` was told
         self._fleet: tuple[Fleet | None, str | None] | None = None
         self._shared: Shared | None = None
         self._arms: OrderedDict[str, tuple[str, str, int]] = OrderedDict()  # request id → rollout, arm, turn
@@ -114,8 +105,16 @@ class Rollouts:
         return turns.doc.state if turns is not None and turns.doc is not None else None
 
     def configured(
-        self, rollouts: Iterable[Rollout], fleet: Fleet | None = None, password: str | None = None
+        self,
+        rollouts: Iterable[Rollout],
+        fleet: Fleet | None = None,
+        password: str | None = None,
+        *,
+        is_in_effect: bool = True,
     ) -> None:
+        """Not `is_in_effect`: no Envoy has said yet that it takes this configuration. Its new candidates wait
+        for `in_effect`: where it is refused, those of before go on as if nothing had been."""
+        self._is_in_effect = is_in_effect
         forget(self._rollouts)
         self._rollouts = {one.name: one for one in rollouts}
         if (fleet, password) != self._fleet:
@@ -125,10 +124,21 @@ class Rollouts:
             self._fleet = fleet, password
             self._shared = Shared(fleet, password, self._broker) if fleet is not None else None
         for rollout in self._rollouts.values():
-            if self._shared is None and self.state(rollout.name) is None:
-                self._begin(rollout)
             self._show(rollout)
         self._changed()
+        if is_in_effect:
+            self.in_effect()
+
+    def in_effect(self) -> None:
+        """An Envoy has what was configured last."""
+        self._is_in_effect = True
+        for rollout in self._rollouts.values():
+            if self._shared is None and self.state(rollout.name) is None:
+                self._begin(rollout)
+
+    def _waits(self, rollout: Rollout) -> bool:
+        """Neither begun nor followed yet."""
+        return not self._is_in_effect and self.state(rollout.name) is None
 
     def take(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -200,6 +210,8 @@ class Rollouts:
         """Once, at all of them."""
         async with self._looking:
             for rollout in list(self._rollouts.values()):
+                if self._waits(rollout):
+                    continue
                 if self._shared is None:
                     await self._look_alone(rollout)
                 else:
@@ -400,7 +412,7 @@ class Rollouts:
             raise LookupError(f"there is no rollout {name!r}; there are: {known}")
         async with self._looking:
             was, shared, now_s = "", self._shared, self._now_s()
-            if shared is not None:
+            if shared is not None and not self._waits(rollout):
                 there = await self._read(rollout, shared)
                 was, now_s = there.text, there.now_s
                 fleet = there.doc or self._kept.setdefault(name, Turns()).fleet  # the Redis may have lost it

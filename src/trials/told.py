@@ -34,6 +34,14 @@ class Event(msgspec.Struct, frozen=True):
     by: str = ""
 
 
+class Score(msgspec.Struct, frozen=True):
+    """How good the reply to a call was, from 0 to 1. `arm` "": as the call's own record says."""
+
+    request_id: str
+    value: float
+    arm: str = ""
+
+
 class Doc(msgspec.Struct, frozen=True):
     """What replicas agree on."""
 

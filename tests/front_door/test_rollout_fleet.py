@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from support.broker import BASES, KEY_SHA256, Broker, provider
 from support.calls import Ask, make
 from support.rollouts import drive, events_of, rollout_of, say
@@ -48,6 +49,16 @@ def config(sims: Simulators, redis: Redis, to: str) -> dict[str, Any]:
         ],
         "redis": {"url": redis.url, "prefix": "two"},
     }
+
+
+def refused(sims: Simulators, redis: Redis, to: str, ca_file: Path) -> dict[str, Any]:
+    """Envoy refuses it while there is no such file."""
+    config_ = config(sims, redis, to)
+    tls = provider("tls", sims["own"].port, "openai-chat") | {"ca_file": str(ca_file)}
+    tls["base_url"] = tls["base_url"].replace("http:", "https:")
+    config_["providers"].append(tls)
+    config_["pools"].append({"name": "tls", "members": [{"provider": "tls", "model": "m"}]})
+    return config_
 
 
 def members(broker: Broker) -> dict[str, str]:
@@ -100,3 +111,32 @@ def test_the_one_that_is_behind_keeps_its_sessions_and_ends_nothing(
             assert set(members(broker).values()) == {"own/m"}
         assert "it was before: the gate errors failed" in say(a, "status").stdout
         assert steps(a) == steps(a)[:2] + steps(b)[-1:]
+
+
+@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "fleet"])
+def test_what_an_envoy_refuses_begins_nothing(
+    sims: Simulators, tmp_path: Path, redis: Redis, is_alone: bool
+) -> None:
+    """The candidate of before goes on at its stage; the new one begins when Envoy takes it."""
+    ca_file = tmp_path / "ca.pem"
+    old, new = config(sims, redis, "first"), refused(sims, redis, "next", ca_file)
+    for one in (old, new):
+        one["redis"]["prefix"] = "refused"
+        if is_alone:
+            del one["redis"]
+    with Broker(tmp_path, old, may_be_refused=True) as broker:
+        wait_until(lambda: rollout_of(broker)["phase"] == "running")
+        good = broker.status()["revision"]
+        assert say(broker, "promote", NAME).returncode == 0
+        broker.write(new)
+        broker.wait_for(lambda s: s["refused_by_envoy"] and s["revision"] == good)
+        # A look at it has passed since: Redis's word, or none, moves it no more.
+        assert say(broker, "pause", NAME).returncode == 0
+        said = rollout_of(broker)
+        assert (said["to"], said["stage"], said["phase"]) == ("first/m", "100%", "paused")
+        assert set(members(broker).values()) == {"first/m"}
+        began = [("began", "first/m"), ("promoted", "first/m"), ("paused", "first/m")]
+        assert steps(broker) == began
+        trustme.CA().cert_pem.write_to_path(str(ca_file))
+        wait_until(lambda: rollout_of(broker)["to"] == "next/m" and rollout_of(broker)["phase"] == "running")
+        assert steps(broker) == [*began, ("began", "next/m")]

@@ -56,8 +56,8 @@ class Brokers:
     def told(self, name: str) -> list[tuple[str, str]]:
         return [(event.event, event.to) for event in self.events[name]]
 
-    def configure(self, broker: Rollouts, *rollouts: Rollout) -> None:
-        broker.configured(rollouts, self._fleet)
+    def configure(self, broker: Rollouts, *rollouts: Rollout, is_in_effect: bool = True) -> None:
+        broker.configured(rollouts, self._fleet, is_in_effect=is_in_effect)
 
 
 def test_brokers_that_differ_do_not_fight(tmp_path: Path, redis: Redis) -> None:
@@ -99,6 +99,38 @@ def test_brokers_that_differ_do_not_fight(tmp_path: Path, redis: Redis) -> None:
         assert second.state("r") == first.state("r")
         assert fleet.told("second") == fleet.told("first")
         for broker in (first, second):
+            await broker.close()
+
+    asyncio.run(run())
+
+
+def test_whose_envoy_refuses_a_candidate_neither_begins_nor_follows_it(tmp_path: Path, redis: Redis) -> None:
+    """Whoever came back from what he had followed would take the fleet back to the one before."""
+
+    async def run() -> None:
+        fleet = Brokers(tmp_path, redis, "refuses")
+        taking, refusing = fleet.start("taking"), fleet.start("refusing")
+        for broker in (taking, refusing):
+            fleet.configure(broker, OLD)
+            await broker.look()
+        fleet.configure(refusing, NEW, is_in_effect=False)
+        await refusing.look()
+        with pytest.raises(ValueError, match="has not begun yet"):
+            await refusing.command("r", "promote", ANA)
+        fleet.configure(taking, NEW, is_in_effect=False)
+        taking.in_effect()
+        for broker in (taking, refusing):
+            await broker.look()
+        fleet.configure(refusing, OLD)
+        for broker in (refusing, taking, refusing):
+            await broker.look()
+        assert fleet.told("taking") == [("began", "a/m"), ("began", "b/n")]
+        assert fleet.told("refusing") == [("began", "a/m")]
+        assert (await refusing.shown())[0]["fleet_to"] == "b/n"
+        # What is known here goes on, whatever else is new and on its way.
+        fleet.configure(taking, NEW, is_in_effect=False)
+        assert (await taking.command("r", "promote", ANA))["stage"] == "100%"
+        for broker in (taking, refusing):
             await broker.close()
 
     asyncio.run(run())
@@ -343,6 +375,8 @@ def test_however_commits_arrive_each_moves_the_fleet_once_at_most(
                 with contextlib.suppress(ValueError, OSError):
                     await brokers[number].command("r", "rollback", ANA)
                     back.add(commits[at[number]])
+                    if loses == "redis":  # what nobody else has heard of yet goes with it
+                        looks = [*range(3), *looks]
             elif what == "lose" and loses == "redis":
                 redis.kill()
                 redis.start()

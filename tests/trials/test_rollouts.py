@@ -15,8 +15,8 @@ from modelbroker.core.acts import BROKER, COMMAND, TOKEN, By
 from modelbroker.core.budgets import Fleet
 from modelbroker.core.trials import CANDIDATE, STABLE
 from modelbroker.policy.rollout import DONE, PAUSED, ROLLED_BACK, RUNNING
-from modelbroker.trials.rollouts import Rollouts, Score
-from modelbroker.trials.told import Event, done_by, missed
+from modelbroker.trials.rollouts import Rollouts
+from modelbroker.trials.told import Event, Score, done_by, missed
 from support.arms import Clock, calls, record, rollout
 from support.servers import Redis
 
