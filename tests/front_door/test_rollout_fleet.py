@@ -25,6 +25,11 @@ def sims() -> Iterator[Simulators]:
         yield simulators
 
 
+@pytest.fixture(autouse=True)
+def well(sims: Simulators) -> None:
+    sims.reset()
+
+
 def config(sims: Simulators, redis: Redis, to: str) -> dict[str, Any]:
     return {
         "providers": [
