@@ -6,12 +6,14 @@ import base64
 import json
 import random
 from collections.abc import Iterator
-from typing import Any
+from types import ModuleType
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from modelbroker.core.errors import BadRequest
 from modelbroker.dialects import client_dialect, provider_dialect
+from modelbroker.dialects.anthropic_messages import stream_out as anthropic_out
 from modelbroker.dialects.conversation import (
     Audio,
     Chat,
@@ -26,6 +28,8 @@ from modelbroker.dialects.conversation import (
     ToolResult,
     Url,
 )
+from modelbroker.dialects.openai_chat import stream_out as chat_out
+from modelbroker.dialects.openai_responses import stream_out as responses_out
 from modelbroker.dialects.replies import Alive, Cause, Delta, Ended, Failed, PartStarted, Reply, ReplyEvent
 from modelbroker.dialects.streaming import explode, fold
 from modelbroker.dialects.translation import CannotCarry, Context
@@ -267,3 +271,8 @@ def test_broken_streams_end_in_a_clear_error(row: Recorded) -> None:
                 assert (event.choice, event.index) in started
         for client in CLIENT_DIALECTS:
             encoded(client, events)
+
+
+@pytest.mark.parametrize("encoder", [anthropic_out, chat_out, responses_out], ids=lambda one: one.__name__)
+def test_encoders_know_what_to_do_with_every_kind_of_event(encoder: ModuleType) -> None:
+    assert set(encoder._HANDLERS) == set(get_args(ReplyEvent))
