@@ -9,9 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..core.acts import ACTORS, WORDS
-from ..core.outcomes import ERROR, LOST, OK, REFUSED
-from ..core.record import CLIENT_GONE
 from .ledger_parser import Commands, Make, check_order, moment_ms
 
 _FILTERS = {
@@ -35,15 +32,6 @@ _FILTERS = {
     "act": "what was done to the broker, e.g. config.loaded (docs/audit.md)",
     "actor": "who acted: broker, edit, command, token or console (docs/audit.md)",
     "request-id": "the call's id",
-}
-
-
-# What there is of these: another word would find nothing, and say nothing of it.
-_KNOWN: dict[str, tuple[str, ...]] = {
-    "outcome": (OK, REFUSED, ERROR, CLIENT_GONE, LOST),
-    "purpose": ("shadow", "score", "eval"),
-    "act": tuple(WORDS),
-    "actor": tuple(ACTORS),
 }
 
 
@@ -161,9 +149,10 @@ def _which(command: argparse.ArgumentParser) -> None:
 
 
 def _one_of(name: str) -> Callable[[str], str]:
-    known = _KNOWN.get(name, ())
+    """Of some filters it is known what there is: another word would find nothing, and say nothing of it."""
 
     def one(text: str) -> str:
+        known = _known(name)
         if known and text not in known:
             near = difflib.get_close_matches(text, known, n=1)
             right = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
@@ -171,6 +160,23 @@ def _one_of(name: str) -> Callable[[str], str]:
         return text
 
     return one
+
+
+def _known(name: str) -> tuple[str, ...]:
+    # Records are much to load, and every command comes by here.
+    from ..core.acts import ACTORS, WORDS
+    from ..core.outcomes import ERROR, LOST, OK, REFUSED
+    from ..core.record import CLIENT_GONE
+    from ..core.traffic import EVAL
+    from ..core.trials import SCORE, SHADOW
+
+    known = {
+        "outcome": (OK, REFUSED, ERROR, CLIENT_GONE, LOST),
+        "purpose": (SHADOW, SCORE, EVAL),
+        "act": tuple(WORDS),
+        "actor": tuple(ACTORS),
+    }
+    return known.get(name, ())
 
 
 def _since(text: str) -> int:
