@@ -388,3 +388,9 @@ def redis_client(fleet: Fleet, password: str | None) -> Redis:
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+async def redis_now_s(redis: Redis) -> float:
+    """By Redis's clock, which is one for all brokers; unix time."""
+    seconds, micros = await redis.time()
+    return float(seconds + micros / 1e6)

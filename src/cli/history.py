@@ -6,10 +6,9 @@ import json
 import time
 import urllib.parse
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from ..console.telling import rolled_back_words
+from ..console.telling import rolled_back_words, utc_text
 from ..core.errors import Misconfigured
 from ..revisions.kept import WHY_WORDS, by_of
 from .status_table import aligned, fetch, post
@@ -41,7 +40,7 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(row["number"]),
         row["revision"],
-        _moment(row["since_s"]),
+        utc_text(row["since_s"]),
         WHY_WORDS.get(row["why"], row["why"]),
         origin["commit"][:12] or "-",
         str(by_of(row["why"], row.get("actor", ""), row["by"]) or origin["who"] or "-"),
@@ -76,7 +75,3 @@ def _wait(admin_url: str, told: Mapping[str, Any], within_s: float) -> int:
         time.sleep(_POLL_S)
     print(f"{revision} is served, and no Envoy has it after {within_s:g} s: see `modelbroker status`")
     return 1
-
-
-def _moment(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..ledger.questions import CLIENTS, Question
 from ..ledger.spend import Sums, spend
-from ..revisions.kept import MOST, WHY_WORDS, Live, Revisions, Rollback, RollbackFile
+from ..revisions.kept import MOST, WHY_WORDS, Live, Revisions, Rollback, RollbackFile, until_words
 from .asked import Asked, Missing, Page
 from .compared import Desk, Pair
 from .sources import Away, Sources
@@ -106,7 +106,7 @@ def _numbered(rows: Mapping[int, Row], number: str) -> Row:
 def rollback_words(rollback: Rollback | None) -> str:
     if rollback is None:
         return ""
-    until = "it is released" if rollback.holds else "the source says something new"
+    until = until_words(holds=rollback.holds)
     since = f", {moment(rollback.at_s)} UTC," if rollback.at_s else ""
     by = rollback.done_by
     return f"Rolled back to #{rollback.number} ({rollback.revision}) by {by}{since} until {until}."

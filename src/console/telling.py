@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core.acts import COMMAND, By
+from ..revisions.kept import until_words
 
 Tree = Mapping[str, Any]
 
@@ -29,11 +30,16 @@ def secret_words(one: Tree, now_s: float) -> str:
     return "; ".join(said)
 
 
+def utc_text(at_s: float) -> str:
+    """To the second, as terminals have it."""
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
 def rolled_back_words(rollback: Tree) -> str:
     """To what, by whom, since when, until when."""
     by, at_s = By(rollback.get("actor", COMMAND), rollback["by"]), rollback.get("at_s")
-    since = f"since {datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%SZ}, " if at_s else ""
-    until = "it is released" if rollback["holds"] else "the source says something new"
+    since = f"since {utc_text(at_s)}, " if at_s else ""
+    until = until_words(holds=rollback["holds"])
     return f"to {rollback['revision']} by {by}, {since}until {until}"
 
 

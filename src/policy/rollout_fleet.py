@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.trials import Rollout
-from .rollout import PAUSED, ROLLED_BACK, RUNNING, Past, State, Step, begun
+from .rollout import BY_COMMAND, PAUSED, ROLLED_BACK, RUNNING, Past, State, Step, begun
 
 FOLLOW, RESTORE, BEGIN, BEHIND = "follow", "restore", "begin", "behind"
 
@@ -68,4 +68,4 @@ def restored(there: State, own: State) -> State:
 def taken_over(rollout: Rollout, there: State, own: State | None, now_s: float) -> Step:
     """What people say to a broker that is behind: its candidate begins now, for all, whatever was before."""
     fresh = begun(rollout, now_s, there, own).state
-    return Step(msgspec.structs.replace(fresh, phase=RUNNING, reason="by command"), "began")
+    return Step(msgspec.structs.replace(fresh, phase=RUNNING, reason=BY_COMMAND), "began")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..budgets.fleet import redis_client
+from ..budgets.fleet import redis_client, redis_now_s
 from ..core.budgets import Fleet
 
 # A broker that said nothing for so long is away, and after so long it is forgotten.
@@ -21,8 +21,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     `revision`: what it last loaded, `serving`: what its Envoys have, since `serving_s`; `is_in_effect`: they
     have all of it. `changed_s`: when it came to that from another one, over restarts; 0: it never served
     another. `source`: where it is from; of a repository, the commit that is `wanted` there as it saw at
-    `looked_s`. `at_s`: when it said all this. `life` is its process's. Times
-    are Redis's, in seconds."""
+    `looked_s`. `at_s`: when it said all this. `life` is its process's. Times are Redis's, in seconds."""
 
     broker: str
     host: str
@@ -74,8 +73,7 @@ class Board:
 
     async def tell(self, told: Told, ago: Ago) -> list[Told]:
         """What all have told, this one too."""
-        seconds, micros = await self._redis.time()
-        now_s = seconds + micros / 1e6
+        now_s = await redis_now_s(self._redis)
         told = ago.of(told, now_s)
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hget(self._key, told.broker)

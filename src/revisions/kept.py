@@ -56,6 +56,11 @@ START, EDIT, ROLLBACK, RELEASE = "start", "edit", "rollback", "release"
 WHY_WORDS: Mapping[str, str] = MappingProxyType({ROLLBACK: "rolled back", RELEASE: "released"})
 
 
+def until_words(*, holds: bool) -> str:
+    """How long a rollback lasts."""
+    return "it is released" if holds else "the source says something new"
+
+
 def by_of(why: str, actor: str, user: str) -> By | None:
     """Whose command brought a revision; None: none did. What was kept before actors were has none, and proves
     nothing."""

@@ -28,7 +28,6 @@ _BYTES = {
 _TOKENS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kM]?)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_STORE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+=@:-]{0,511}")
 _FIELD = re.compile(r"[^\0\r\n]{0,253}")
 _VERSION = re.compile(r"[A-Za-z0-9._-]{0,64}")

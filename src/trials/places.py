@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from ..budgets.fleet import redis_client
+from ..budgets.fleet import redis_client, redis_now_s
 from ..core.budgets import Fleet
 from .told import Arms, Doc, Event, Turns
 
@@ -104,8 +104,7 @@ class Shared:
     async def read(self, name: str, to: str) -> There:
         """What is there; and says that this broker's configuration has the candidate `to`."""
         key = self._key(name, "brokers")
-        seconds, micros = await self._redis.time()
-        now_s = seconds + micros / 1e6
+        now_s = await redis_now_s(self._redis)
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(self._key(name))
             pipe.hset(key, self._broker, _encoder.encode((to, round(now_s))).decode())
