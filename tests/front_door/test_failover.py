@@ -111,6 +111,20 @@ def is_preamble_let_through(g: Got) -> bool:
     return bool(g.broken) and is_alone and g.took_s >= PREAMBLE_HOLD_MS / 1000
 
 
+def make_all(broker: Broker, calls: list[Ask]) -> tuple[list[Got], int]:
+    """The calls at once, all of them good; how many preambles were let through. Those calls are made again,
+    one at a time, which the machine has the time for; three such streams in a row put a member out, so what
+    is known of members is forgotten before each."""
+    got = make(broker.url, calls, parallel=len(calls))
+    slow = [g for g in got if is_preamble_let_through(g)]
+    got = [g for g in got if g not in slow]
+    for g in slow:
+        broker.forget()
+        got += make(broker.url, [Ask(g.ask.pool, g.ask.dialect, g.ask.stream)])
+    assert_unseen(got)
+    return got, len(slow)
+
+
 def assert_attempts(got: list[Got], sims: Simulators) -> None:
     """The providers saw what the header says, so no attempt was made in secret."""
     seen = Counter(
@@ -149,17 +163,12 @@ def pools_of(got: list[Got], holds: Callable[[Got], bool]) -> set[str]:
 def test_without_ejection(broker: Broker, sims: Simulators, fault: Fault, routing: str) -> None:
     misbehave(sims["bad"], fault)
     calls = calls_of(fault, routing, "kept", PARALLEL_EACH)
-    got = make(broker.url, calls, parallel=len(calls))
-    slow = [g for g in got if is_preamble_let_through(g)]
-    if slow:  # others in their place, which the machine has the time for
-        others = [Ask(g.ask.pool, g.ask.dialect, g.ask.stream) for g in slow]
-        got = [g for g in got if g not in slow] + make(broker.url, others, parallel=1)
-    assert_unseen(got)
+    got, let_through = make_all(broker, calls)
     assert {g.member.partition("-")[0] for g in got} == {"good"}
     if not fault.leaves_a_request:
         return
     assert_attempts(got, sims)
-    tried = len(sims["bad"].calls()) - len(slow)
+    tried = len(sims["bad"].calls()) - let_through
     if fault.says_when:
         # By its own word it is left alone, but for the calls that were under way.
         assert 1 <= tried <= len(got)
@@ -176,8 +185,7 @@ def test_with_ejection(broker: Broker, sims: Simulators, fault: Fault, routing: 
     misbehave(sims["bad"], fault)
     calls = calls_of(fault, routing, "ejected", PARALLEL_EACH)
     every_pool = {ask.pool for ask in calls}
-    got = make(broker.url, calls, parallel=len(calls))
-    assert_unseen(got)
+    got, _ = make_all(broker, calls)
     assert {g.member.partition("-")[0] for g in got} == {"good"}
     if fault.leaves_a_request:
         assert_attempts(got, sims)
