@@ -20,7 +20,7 @@ from traffic import MODEL
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from modelbroker.cli.up import free_port  # noqa: E402
+from modelbroker.cli.ports import free_port  # noqa: E402
 from modelbroker.envoyapi.loader import envoy_binary  # noqa: E402
 from support.broker import KEY, KEY_SHA256, Broker, provider  # noqa: E402
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..core.errors import Misconfigured
 from .collection import no_collection
 from .options import following_of, token_of
+from .start import Chosen
 from .state import state_folder
 
 
@@ -44,7 +45,7 @@ def serve(options: argparse.Namespace) -> int:
         from .runtime import Overrides
         from .sources import source_of
 
-    async def main(state_dir: Path) -> None:
+    async def main(state_dir: Path, start: Chosen) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,12 +56,12 @@ def serve(options: argparse.Namespace) -> int:
             xds=options.xds,
             ext_proc=options.ext_proc,
             admin=options.admin,
-            overrides=Overrides(options.address, options.port, options.mock_providers, options.undecided),
+            overrides=Overrides(options.address, start.port, start.mocks, options.undecided),
             drain_timeout_s=options.drain_timeout,
             ext_proc_fd=options.ext_proc_fd,
             stdout_fd=options.stdout_fd,
             transport=options.ext_proc_transport,
-            mock_controls=options.mock_controls,
+            mock_controls=start.controls,
             envoy_admin=options.envoy_admin or "",
             ejections=options.ejections,
             listener=options.listener or "",
@@ -75,8 +76,16 @@ def serve(options: argparse.Namespace) -> int:
     # A configuration is compiled in a thread beside the one that serves calls: at Python's own 5 ms a turn
     # each call would wait for several of them.
     sys.setswitchinterval(0.0005)
-    with state_folder(options.state_dir, options.config, "serve") as folder:
-        uvloop.run(main(folder))
+    # A supervisor that was killed is gone a moment before its control plane is.
+    patience_s = 0.0 if options.start_fd is None else 5.0
+    with state_folder(options.state_dir, options.config, "serve", patience_s) as folder:
+        if options.start_fd is None:
+            start = Chosen(options.port, options.mock_providers, options.mock_controls)
+        else:
+            from .first_start import chosen
+
+            start = chosen(options.start_fd, options.config, folder, following_of(options))
+        uvloop.run(main(folder, start))
     return 0
 
 

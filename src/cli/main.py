@@ -264,6 +264,7 @@ def _serve(commands_of: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     admin_commands(command)
     command.add_argument("--ext-proc-fd", type=int, help=argparse.SUPPRESS)  # `up` holds the socket
     command.add_argument("--stdout-fd", type=int, default=1, help=argparse.SUPPRESS)  # that of `up`
+    command.add_argument("--start-fd", type=int, help=argparse.SUPPRESS)  # `up` chooses ports
     # `up` knows them; /status says them.
     command.add_argument("--mock-controls", type=_mocks, default={}, help=argparse.SUPPRESS)
     command.add_argument(

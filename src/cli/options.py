@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..core.admin import COMMANDS, LOCAL
 from ..core.errors import Misconfigured
+from .following import Following
 
 if TYPE_CHECKING:
     from ..core.catalog import SecretRef
-    from .sources import Following
 
 _ADMIN = "http://127.0.0.1:8081"
 _REFERENCE = "env:NAME|file:PATH"
@@ -112,8 +112,6 @@ def config_source(command: argparse.ArgumentParser) -> None:
 
 
 def following_of(options: argparse.Namespace) -> Following:
-    from .sources import Following
-
     return Following(options.git_every, options.git_signers, options.git_credential)
 
 

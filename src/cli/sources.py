@@ -7,16 +7,15 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..audit.acts import user_named
-from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
 from ..revisions.git import PREFIX, Commit, GitAway, Place, Repository, Unsigned, place_of
 from ..revisions.kept import Origin, Revisions, find
 from ..settings import Problem, SettingsError, read_files
+from .following import Following
 from .state import state_folder_of
 
 _RIGHT = f"give a file or a folder, {PREFIX}URL@REF#subdirectory=FOLDER, COMMIT:FOLDER, or a revision"
@@ -27,22 +26,6 @@ class Said(NamedTuple):
 
     texts: Mapping[str, str]
     origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """How a repository is followed: looked at every so many seconds; `signers` and `credential` as Repository
-    takes them."""
-
-    every_s: float = 10.0
-    signers: Path | None = None
-    credential: SecretRef | None = None
-
-    def words(self) -> list[str]:
-        """The same, as a command line says it."""
-        said = ["--git-every", str(self.every_s)]
-        said += ["--git-signers", str(self.signers)] if self.signers is not None else []
-        return [*said, "--git-credential", str(self.credential)] if self.credential is not None else said
 
 
 class Source(Protocol):

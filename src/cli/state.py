@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -21,11 +22,13 @@ _KEY_BYTES = 32
 
 
 @contextlib.contextmanager
-def state_folder(given: Path | None, config: Path | str, role: str) -> Iterator[Path]:
+def state_folder(
+    given: Path | None, config: Path | str, role: str, patience_s: float = 0.0
+) -> Iterator[Path]:
     """The folder, made if it is not there, and ours alone: two brokers would write over each other's records
     and last good configuration. Where none is given it follows from the configuration's path, and a second
     broker on the same configuration gets the next one. `role` is who asks: `up` and its own control plane
-    are two.
+    are two. `patience_s`: for who has it and is about to end.
     """
     for folder in (given,) if given is not None else _defaults(config):
         try:
@@ -35,7 +38,7 @@ def state_folder(given: Path | None, config: Path | str, role: str) -> Iterator[
             message = f"the state folder {folder} can't be used: {error.strerror}"
             raise Misconfigured(500, "state_dir", message) from None
         with file:
-            if _lock(file):
+            if _lock(file, patience_s):
                 yield folder
                 return
     message = f"the state folder {given} is in use by another broker: give another --state-dir"
@@ -60,12 +63,16 @@ def _defaults(config: Path | str) -> Iterator[Path]:
         yield first.with_name(f"{name}.{number}")
 
 
-def _lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _lock(file: IO[str], patience_s: float) -> bool:
+    until_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= until_s:
+                return False
+        time.sleep(0.05)
 
 
 def call_key(state_dir: Path) -> bytes:

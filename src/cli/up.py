@@ -18,25 +18,20 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..core.catalog import Auth
 from ..core.errors import Misconfigured
-from ..core.problems import SettingsError
 from ..envoyapi.loader import envoy_binary
-from ..records.undecided import FILE_NAME as UNDECIDED_FILE
 from ..xds.bootstrap import DRAIN_S, BootstrapOptions, bootstrap
-from .console_link import link_of
 from .envoy_admin import EnvoyAdmin, http_get_status
-from .runtime import ANY_PROVIDER, Overrides, Ready, prepare
-from .secrets import new_box
-from .sources import Following, source_of
-from .sourcing import Sourcing
+from .following import Following
+from .ports import held_port, port_of, refuse_taken
+from .start import Chosen, Start, Wanted, encoded, received
 from .watchdog import Patience, until_hung
 
 log = logging.getLogger("modelbroker.up")
@@ -53,6 +48,7 @@ _BACKLOG = 1024
 _MOST_TEMP = 107 - len("/modelbroker-12345678/envoy-admin.sock")
 _LOGS_ARRIVE_S = 0.5  # Envoy sends them every 0.2 s
 _PR_SET_PDEATHSIG = 1
+_UNDECIDED_FILE = "undecided.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,51 +64,10 @@ class UpOptions:
     following: Following = field(default_factory=Following)
 
 
-def _at_start(options: UpOptions) -> Ready:
-    """What the control plane will serve first: the source's word, or, where a commit is broken, what was
-    live. Where it is a file, whoever starts this has just written it, and has to see that."""
-    source = source_of(options.config, options.state_dir, options.following)
-    sourcing = Sourcing(source, options.state_dir)
-
-    # In a rehearsal no store or cloud is asked for what providers want. Simulators have no ports yet.
-    mocks = {ANY_PROVIDER: "127.0.0.1:1"} if options.mock_providers else None
-    overrides = Overrides(port=options.port, mocks=mocks)
-
-    # The control plane asks stores and clouds, and tells of it: one that hangs is waited for there, and once.
-    def ready_of(texts: Mapping[str, str]) -> Ready:
-        return prepare(texts, overrides, os.environ, box=new_box(tells=False, asks=False))
-
-    sourcing.first_look()
-    try:
-        return ready_of(sourcing.read())
-    except (SettingsError, Misconfigured):
-        known = sourcing.newest_of(ready_of) if source.every_s is not None else None
-        if known is not None:
-            return known
-        raise
-
-
 def run_up(options: UpOptions) -> int:
-    """Serve until SIGTERM or SIGINT. SettingsError where the configuration is broken at the start."""
-    ready = _at_start(options)
-    listen = ready.catalog.listen
-    _refuse_taken(listen.address, listen.port, "--port")
-    _refuse_taken("127.0.0.1", options.admin_port, "--admin-port")
-    for name in filter(None, (listen.tls_cert_file, listen.tls_key_file)):
-        _refuse_unreadable(name)
-    return asyncio.run(_Supervisor(options, ready).run())
-
-
-def _refuse_taken(address: str, port: int, flag: str) -> None:
-    """Say a taken port at once: Envoy would only log it. 0 is any free one."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            message = f"can't listen on {address}:{port}: {error.strerror}; give another {flag}"
-            raise Misconfigured(500, "address_in_use", message) from None
+    """Serve until SIGTERM or SIGINT: 0. 1 where it can't be served: the control plane has said why."""
+    refuse_taken("127.0.0.1", options.admin_port, "--admin-port")
+    return asyncio.run(_Supervisor(options).run())
 
 
 def _refuse_unreadable(name: str) -> None:
@@ -125,49 +80,16 @@ def _refuse_unreadable(name: str) -> None:
         ) from None
 
 
-def free_port(address: str) -> int:
-    with held_port(address) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def held_port(address: str) -> socket.socket:
-    """Has a free port as long as it is open: nobody else is given it, and who sets SO_REUSEPORT, as Envoy
-    does, can listen there all the same."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    probe = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        probe.bind((address, 0))
-    except OSError:
-        probe.close()
-        raise
-    return probe
-
-
-def _port_of(held: socket.socket | None) -> int:
-    port: int = held.getsockname()[1] if held is not None else 0
-    return port
-
-
 class _Supervisor:
-    def __init__(self, options: UpOptions, ready: Ready) -> None:
+    def __init__(self, options: UpOptions) -> None:
         self._options = options
         self._stop = asyncio.Event()
         self._failed = False
-        listen = ready.catalog.listen
-        self._address = "127.0.0.1" if listen.address in ("localhost", "0.0.0.0") else listen.address  # noqa: S104
         # Every start of a child has to find the same ports, so free ones are chosen here and once, and held:
         # a simulator, or whoever asks for a free port while Envoy is started, would take them.
-        self._held = None if listen.port else held_port(self._address)
-        self._port = listen.port or _port_of(self._held)
-        # A port of the configuration's own stays the configuration's to change.
-        self._is_port_ours = options.port is not None or listen.port == 0
+        self._held: socket.socket | None = None
         self._admin_held = None if options.admin_port else held_port("127.0.0.1")
-        self._admin_port = options.admin_port or _port_of(self._admin_held)
-        self._is_tls = bool(listen.tls_cert_file)
-        self._greets = bool(options.greet_key) and _digest(options.greet_key or "") in ready.view.callers
-        self._a_pool = max(ready.catalog.pools.values(), key=lambda pool: len(pool.members)).name
+        self._admin_port = options.admin_port or port_of(self._admin_held)
         # Sockets live in a short path of their own: a unix socket's name may have 107 bytes.
         self._run_dir = _make_run_dir()
         self._xds = f"unix:{self._run_dir}/xds.sock"
@@ -177,9 +99,11 @@ class _Supervisor:
         self._stdout = os.dup(1)  # for the control plane, whose own is heard here
         self._envoy_admin = EnvoyAdmin(f"unix:{self._run_dir}/envoy-admin.sock")
         self._ejections = self._run_dir / "ejections.log"
-        self._undecided = options.state_dir.absolute() / UNDECIDED_FILE
+        self._undecided = options.state_dir.absolute() / _UNDECIDED_FILE
         self._mock_ports: dict[str, tuple[int, int]] | None = None  # each one's own, and its control's
-        self._mock_specs = _mock_specs(ready) if options.mock_providers else {}
+        # What the configuration says: known once the control plane has told it.
+        self._start = Start("", 0, (), greets=False, a_pool="", mocks={})
+        self._address, self._port, self._is_port_ours = "", 0, False
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -187,30 +111,10 @@ class _Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         tasks: list[asyncio.Task[None]] = []
         try:
-            if self._mock_specs:
-                tasks.append(
-                    asyncio.create_task(self._keep("simulators", self._mock_command, self._mock_said))
-                )
-                await self._until(lambda: self._mock_ports is not None, "the simulators")
-            self._write_bootstrap()
-            if self._admin_held is not None:
-                self._admin_held.close()  # the control plane shares it with nobody
-            tasks.append(asyncio.create_task(self._keep(*self._control_plane())))
-            envoy = asyncio.create_task(self._keep(*self._envoy()))
-            await self._until(self._is_serving, "Envoy")
-            if not self._stop.is_set():
-                scheme = "https" if self._is_tls else "http"
-                log.info("admin http://127.0.0.1:%d/status", self._admin_port)
-                log.info("console http://127.0.0.1:%d/console", self._admin_port)
-                url = f"{scheme}://{self._host()}:{self._port}"
-                print(f"ready {url}", flush=True)
-                if self._greets and self._options.greet_key:
-                    look = link_of(self._options.state_dir, f"http://127.0.0.1:{self._admin_port}")
-                    print(greeting(url, self._options.greet_key, self._a_pool, look), flush=True)
-            await self._stop.wait()
-            await self._drain()
-            envoy.cancel()
-            await asyncio.gather(envoy, return_exceptions=True)
+            control_plane = await self._begin(tasks)
+            if control_plane is not None:
+                tasks.append(asyncio.create_task(self._keep(*self._control_plane(), first=control_plane)))
+                await self._serve()
         finally:
             for task in tasks:
                 task.cancel()
@@ -223,6 +127,92 @@ class _Supervisor:
             shutil.rmtree(self._run_dir, ignore_errors=True)
         return 1 if self._failed else 0
 
+    async def _begin(self, tasks: list[asyncio.Task[None]]) -> asyncio.subprocess.Process | None:
+        """The first control plane, which goes on once it has told what the configuration says and the rest is
+        there. None where all ends here: it has said why, or there was a signal."""
+        ours, its = socket.socketpair()
+        with ours:
+            with its:
+                command = self._control_command(its.fileno())
+                child = await self._spawn("control plane", command, its.fileno())
+            try:
+                key, options = self._options.greet_key, self._options
+                greets = hashlib.sha256(key.encode()).hexdigest() if key else ""
+                _tell(ours, Wanted(options.port, options.mock_providers, greets))
+                self._write_bootstrap()
+                if (start := await self._hear(ours)) is not None:
+                    self._take(start)
+                    if start.mocks:
+                        keep = self._keep("simulators", self._mock_command, self._mock_said)
+                        tasks.append(asyncio.create_task(keep))
+                        await self._until(lambda: self._mock_ports is not None, "the simulators")
+                    self._let_go_on(ours)
+                    return child
+            except BaseException:
+                await _end(child, 0)
+                raise
+        await self._ended_early(child)
+        return None
+
+    async def _hear(self, connection: socket.socket) -> Start | None:
+        hearing = asyncio.create_task(asyncio.to_thread(received, connection, Start))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((hearing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._stop.is_set():
+            connection.shutdown(socket.SHUT_RDWR)
+        return await hearing
+
+    async def _ended_early(self, child: asyncio.subprocess.Process) -> None:
+        if self._stop.is_set():
+            await _end(child, 0)
+            return
+        self._failed = True
+        if (code := await child.wait()) < 0:
+            how = signal.Signals(-code).name
+            log.error("the control plane ended (signal %s) before it had read the configuration", how)
+
+    def _take(self, start: Start) -> None:
+        """What the configuration says. Misconfigured where it can't be."""
+        options = self._options
+        refuse_taken(start.address, start.port, "--port")
+        for name in start.tls_files:
+            _refuse_unreadable(name)
+        self._start = start
+        self._address = "127.0.0.1" if start.address in ("localhost", "0.0.0.0") else start.address  # noqa: S104
+        self._held = None if start.port else held_port(self._address)
+        self._port = start.port or port_of(self._held)
+        # A port of the configuration's own stays the configuration's to change.
+        self._is_port_ours = options.port is not None or start.port == 0
+
+    def _let_go_on(self, connection: socket.socket) -> None:
+        if self._admin_held is not None:
+            self._admin_held.close()  # the control plane shares it with nobody
+        mocks, controls = self._mock_places(0), self._mock_places(1)
+        _tell(connection, Chosen(self._port if self._is_port_ours else None, mocks or None, controls))
+
+    async def _serve(self) -> None:
+        envoy = asyncio.create_task(self._keep(*self._envoy()))
+        await self._until(self._is_serving, "Envoy")
+        if not self._stop.is_set():
+            self._say_ready()
+        await self._stop.wait()
+        await self._drain()
+        envoy.cancel()
+        await asyncio.gather(envoy, return_exceptions=True)
+
+    def _say_ready(self) -> None:
+        admin = f"http://127.0.0.1:{self._admin_port}"
+        log.info("admin %s/status", admin)
+        log.info("console %s/console", admin)
+        url = f"{'https' if self._start.is_tls else 'http'}://{self._host()}:{self._port}"
+        print(f"ready {url}", flush=True)
+        if self._start.greets and self._options.greet_key:
+            from .console_link import link_of
+
+            look = link_of(self._options.state_dir, admin)
+            print(greeting(url, self._options.greet_key, self._start.a_pool, look), flush=True)
+
     def _host(self) -> str:
         return f"[{self._address}]" if ":" in self._address else self._address
 
@@ -234,13 +224,17 @@ class _Supervisor:
         command: Callable[[], Sequence[str]],
         said: Callable[[str], None] | None = None,
         watched: tuple[Callable[[], bool], Patience] | None = None,
+        *,
+        first: asyncio.subprocess.Process | None = None,
     ) -> None:
-        """Run a child, and again whenever it ends or hangs, until this task is cancelled."""
+        """Run a child, and again whenever it ends or hangs, until this task is cancelled. `first` runs
+        already."""
         backoff_s = _BACKOFF_FIRST_S
         while True:
             started_s = time.monotonic()
             try:
-                child = await self._spawn(name, command())
+                child = first or await self._spawn(name, command())
+                first = None
             except OSError as error:
                 log.error("%s can't be started: %s; trying again in %.1f s", name, error, backoff_s)
                 await asyncio.sleep(backoff_s)
@@ -263,7 +257,7 @@ class _Supervisor:
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, _BACKOFF_MOST_S)
 
-    async def _spawn(self, name: str, command: Sequence[str]) -> asyncio.subprocess.Process:
+    async def _spawn(self, name: str, command: Sequence[str], *more: int) -> asyncio.subprocess.Process:
         log.debug("starting %s: %s", name, " ".join(command))
         output = self._log_file() if name == "Envoy" else None
         try:
@@ -272,7 +266,7 @@ class _Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output or asyncio.subprocess.PIPE,
                 stderr=output,
-                pass_fds=self._descriptors() if name == "control plane" else (),
+                pass_fds=(*self._descriptors(), *more) if name == "control plane" else (),
                 preexec_fn=_end_with_parent,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which drains first
             )
@@ -326,29 +320,35 @@ class _Supervisor:
             *_this_program(),
             "mock",
             "--many",
-            json.dumps([[name, None] for name in self._mock_specs]),
+            json.dumps([[name, None] for name in self._start.mocks]),
             "--many-scripts",
-            json.dumps(self._mock_specs),
+            json.dumps(self._start.mocks),
             "--many-ports",
             json.dumps(self._mock_ports or {}),
         ]
 
-    def _control_command(self) -> Sequence[str]:
+    def _control_command(self, start_fd: int | None = None) -> Sequence[str]:
+        """With `start_fd` it asks there for what is not known yet."""
         command = [*_this_program(), "serve", "--config", str(self._options.config)]
         command += ["--state-dir", str(self._options.state_dir), *self._options.following.words()]
-        if self._is_port_ours:
-            command += ["--port", str(self._port)]
         command += ["--xds", self._xds, "--ext-proc", self._ext_proc]
         command += ["--ext-proc-fd", str(self._ext_proc_socket.fileno()), "--stdout-fd", str(self._stdout)]
         command += ["--admin", f"127.0.0.1:{self._admin_port}", "--log-level", self._options.log_level]
         command += ["--drain-timeout", str(self._options.drain_timeout_s)]
         command += ["--envoy-admin", self._envoy_admin.address, "--ejections", str(self._ejections)]
         command += ["--undecided", str(self._undecided)]
-        if self._mock_ports is not None:
-            for flag, which in (("--mock-providers", 0), ("--mock-controls", 1)):
-                where = {name: f"127.0.0.1:{ports[which]}" for name, ports in self._mock_ports.items()}
-                command += [flag, json.dumps(where)]
+        if start_fd is not None:
+            return [*command, "--start-fd", str(start_fd)]
+        if self._is_port_ours:
+            command += ["--port", str(self._port)]
+        for flag, which in (("--mock-providers", 0), ("--mock-controls", 1)):
+            if places := self._mock_places(which):
+                command += [flag, json.dumps(places)]
         return command
+
+    def _mock_places(self, which: int) -> dict[str, str]:
+        """Simulator → where its provider's side (0) or its control (1) is; {} where there are none."""
+        return {name: f"127.0.0.1:{ports[which]}" for name, ports in (self._mock_ports or {}).items()}
 
     def _envoy_command(self) -> Sequence[str]:
         # A new Envoy has ejected nobody yet.
@@ -396,7 +396,7 @@ class _Supervisor:
             await asyncio.sleep(0.02)
 
     def _is_serving(self) -> bool:
-        return http_get_status(self._address, self._port, "/healthz", self._is_tls) == 200
+        return http_get_status(self._address, self._port, "/healthz", self._start.is_tls) == 200
 
     async def _drain(self) -> None:
         """No new connections, an end to idle ones, and time for the calls that are under way."""
@@ -414,8 +414,10 @@ class _Supervisor:
         log.warning("the drain time is over: %s calls that are still under way are cut", active)
 
 
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+def _tell(connection: socket.socket, message: Wanted | Chosen) -> None:
+    """Who has ended is told nothing: that is seen where it is waited for."""
+    with contextlib.suppress(OSError):
+        connection.sendall(encoded(message))
 
 
 def greeting(url: str, key: str, pool: str, look: str) -> str:
@@ -436,16 +438,6 @@ Console: {look}
 
 Edit the configuration while it runs; Ctrl-C ends it.
 """
-
-
-def _mock_specs(ready: Ready) -> dict[str, dict[str, Any]]:
-    """Name → script of a simulator a provider, and of one for those that an edit may add. Who is called
-    without a key in earnest is in a rehearsal too."""
-    providers = ready.catalog.providers
-    built = {name: provider.auth is not Auth.NONE for name, provider in providers.items() if provider.built}
-    return {name: {} if has_key else {"require_key": False} for name, has_key in built.items()} | {
-        ANY_PROVIDER: {"require_key": False}
-    }
 
 
 def _this_program() -> list[str]:

@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from modelbroker.cli.ports import held_port
 from modelbroker.cli.servers import serve_grpc
-from modelbroker.cli.up import held_port
 from modelbroker.core.errors import Misconfigured
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, asks, call_all, make
+from support.kills import is_alive
 from support.load import Load, load
 from support.simulators import Simulators
 from support.waiting import wait_until
@@ -190,10 +191,3 @@ def test_nothing_is_left_running(sims: Simulators, tmp_path: Path) -> None:
             wait_until_back(running, name, kill(running, name))
         assert running.left_behind()
     assert running.left_behind() == []
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

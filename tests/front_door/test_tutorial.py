@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from modelbroker.cli.up import free_port
+from modelbroker.cli.ports import free_port
 from support.waiting import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"

@@ -19,6 +19,7 @@ import yaml
 from modelbroker.revisions.kept import Revisions
 from support.broker import KEY_SHA256, Broker, provider
 from support.calls import Ask, Got, call, client, make
+from support.kills import is_alive
 from support.simulators import Simulators
 from support.waiting import wait_until
 
@@ -232,6 +233,53 @@ def test_a_signal_before_it_is_ready(sims: Simulators, tmp_path: Path) -> None:
                     break
             threading.Thread(target=process.stderr.read, daemon=True).start()
             assert process.wait(30) == 0, said
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """An `up` whose control plane (its pid) reads the configuration for as long as nobody writes it."""
+    path = tmp_path / "broker.yaml"
+    os.mkfifo(path)
+    command = [sys.executable, "-m", "modelbroker.cli.main", "up", "--config", str(path), "--port", "0"]
+    command += ["--admin-port", "0", "--state-dir", str(tmp_path / "state")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        wait_until(lambda: bool(children.read_text()), 20)
+        (pid,) = map(int, children.read_text().split())
+        descriptor = wait_until(lambda: opened(path), 20)
+        yield process, pid
+        process.kill()
+        os.close(descriptor)
+
+
+def opened(path: Path) -> int | None:
+    """Opened for writing, once somebody waits to read it."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def test_a_signal_while_the_configuration_is_read(reading: tuple[subprocess.Popen[str], int]) -> None:
+    process, pid = reading
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 0
+    assert not is_alive(pid)
+
+
+def test_a_control_plane_that_dies_while_it_reads(reading: tuple[subprocess.Popen[str], int]) -> None:
+    process, pid = reading
+    os.kill(pid, signal.SIGKILL)
+    out, said = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert "control plane ended (signal SIGKILL) before it had read the configuration" in said
+
+
+def test_a_supervisor_that_dies_while_it_is_read(reading: tuple[subprocess.Popen[str], int]) -> None:
+    process, pid = reading
+    process.kill()
+    wait_until(lambda: not is_alive(pid), 20)
 
 
 # -- a second start

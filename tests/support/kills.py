@@ -49,3 +49,10 @@ def child_of_control(broker: Broker, module: str) -> int:
             if parent == control and module in words:
                 return int(folder.name)
     return 0
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from modelbroker.cli.up import free_port
+from modelbroker.cli.ports import free_port
 from modelbroker.envoyapi.loader import envoy_binary
 
 from .authorities import for_the_product
