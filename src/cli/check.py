@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..core.catalog import Catalog
 from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
@@ -95,8 +93,8 @@ def envoy_complaint(resources: Versions) -> str:
         print("warning: there is no Envoy here to judge the result", file=sys.stderr)
         return ""
     with tempfile.TemporaryDirectory(prefix="modelbroker-check-") as folder:
-        path = Path(folder) / "envoy.yaml"
-        path.write_text(yaml.safe_dump(static_configuration(resources)), encoding="utf-8")
+        path = Path(folder) / "envoy.json"
+        path.write_text(json.dumps(static_configuration(resources)), encoding="utf-8")
         command = [str(binary), "--mode", "validate", "-c", str(path), "--log-level", "error"]
         done = subprocess.run(  # noqa: S603 - Envoy itself, on a file that was just written
             command, capture_output=True, text=True, timeout=_VALIDATE_TIMEOUT_S, check=False

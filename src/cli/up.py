@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
 from ..xds.bootstrap import DRAIN_S, BootstrapOptions, bootstrap
@@ -358,7 +356,7 @@ class _Supervisor:
             self._undecided.touch(mode=0o600)  # Envoy would let others read it
         return [
             str(envoy_binary()),
-            *("-c", str(self._run_dir / "envoy.yaml")),
+            *("-c", str(self._run_dir / "envoy.json")),
             *("--concurrency", str(max(1, (os.cpu_count() or 2) // 2))),
             *("--drain-time-s", str(DRAIN_S)),
             *("--drain-strategy", "immediate"),
@@ -376,9 +374,9 @@ class _Supervisor:
                 ejections=str(self._ejections),
             )
         )
-        path = self._run_dir / "envoy.yaml"
+        path = self._run_dir / "envoy.json"
         try:
-            path.write_text(yaml.safe_dump(tree))
+            path.write_text(json.dumps(tree))
         except OSError as error:
             message = f"{path} can't be written: {error.strerror}; TMPDIR says where else it may be"
             raise Misconfigured(500, "run_dir", message) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,8 +74,8 @@ def clean(sims: Simulators) -> None:
 def body_of(ask: Ask, size: int) -> bytes:
     """The ask's body, filled up to `size` bytes with what no two places of it have in common."""
     bare = len(json.dumps({**ask.body, "metadata": {"filling": ""}}).encode())
-    numbers = "".join(f"{number:08x}" for number in range((size - bare) // 8 + 1))
-    filled = {**ask.body, "metadata": {"filling": numbers[: size - bare]}}
+    filling = random.Random(size).randbytes((size - bare) // 2 + 1).hex()
+    filled = {**ask.body, "metadata": {"filling": filling[: size - bare]}}
     body = json.dumps(filled).encode()
     assert len(body) == size
     return body

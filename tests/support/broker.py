@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .authorities import for_the_product
 from .simulators import SimulatorHandle, Simulators
 from .waiting import pause_s
+from .yamls import yaml_of
 
 START_TIMEOUT_S = 120
 KEY = "mb-test-key"
@@ -132,7 +131,7 @@ class Broker:
         """Replace the configuration's file atomically, as editors and deploys do."""
         if isinstance(config, Mapping) and not self._with_ledger:
             config = {**config, "ledger": config.get("ledger", {"url": "none"})}
-        text = config if isinstance(config, str) else yaml.safe_dump(dict(config), sort_keys=False)
+        text = config if isinstance(config, str) else yaml_of(config)
         fresh = self.config_dir / ".broker.yaml.new"
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(self.config_dir / "broker.yaml")

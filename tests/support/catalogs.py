@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from modelbroker.core.call import Caller, Facts, Surface
 from modelbroker.core.catalog import Catalog
 from modelbroker.dialects import BUILT, DEVIATIONS, KNOWN, SURFACES
 from modelbroker.settings import compile_texts
+
+from .yamls import yaml_of
 
 PROVIDERS = [
     {"name": name, "dialect": dialect, "base_url": f"http://127.0.0.1:{port}", "credential": {"env": "K"}}
@@ -22,7 +23,7 @@ PROVIDERS = [
 
 def catalog(**sections: Any) -> Catalog:
     """Compiled from sections given as Python values; the providers a, b, c and r are there."""
-    text = yaml.safe_dump({"providers": PROVIDERS, **sections}, sort_keys=False)
+    text = yaml_of({"providers": PROVIDERS, **sections})
     return compile_texts({"test.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS).catalog
 
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .authorities import for_the_product
 from .waiting import wait_until
+from .yamls import yaml_of
 
 
 class Control:
@@ -42,7 +41,7 @@ def control(
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Control]:
     """It runs, in a group of processes of its own, and answers; at the end it has ended."""
-    (folder / "broker.yaml").write_text(yaml.safe_dump({"ledger": {"url": "none"}, **config}))
+    (folder / "broker.yaml").write_text(yaml_of({"ledger": {"url": "none"}, **config}))
     log = folder / "serve.log"
     with tempfile.TemporaryDirectory() as sockets:  # a short path
         command = [sys.executable, "-m", "modelbroker.cli.main", "serve", "--port", "1"]

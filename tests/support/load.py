@@ -91,7 +91,7 @@ def _seen(got: Got) -> str:
 
 
 @contextlib.asynccontextmanager
-async def load(url: str, pools: Sequence[tuple[str, str]], workers: int = 20) -> AsyncIterator[Load]:
+async def load(url: str, pools: Sequence[tuple[str, str]], workers: int = 12) -> AsyncIterator[Load]:
     """Whole and streamed calls to (pool, dialect) pairs all the while; half of the workers keep their
     connections, half make a new one for each call. At the end all calls under way are awaited."""
     result, over, loaded_s = Load(), asyncio.Event(), time.monotonic()

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from modelbroker.cli.ports import free_port
 from modelbroker.envoyapi.loader import envoy_binary
 
 from .authorities import for_the_product
 from .waiting import wait_until
+from .yamls import yaml_of
 
 _PROGRAM = [sys.executable, "-m", "modelbroker.cli.main"]
 
@@ -37,7 +37,7 @@ class Pair:
     ) -> None:
         self.folder = folder
         self._config = folder / "broker.yaml"
-        self._config.write_text(yaml.safe_dump(dict(config)))
+        self._config.write_text(yaml_of(config))
         self._addresses = (xds or f"unix:{folder}/x.sock", ext_proc or f"unix:{folder}/e.sock")
         self._envoy_asks = envoy_asks or self._addresses
         self._port, self._admin_port = free_port("127.0.0.1"), free_port("127.0.0.1")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from .broker import Broker
 from .calls import Got
@@ -38,7 +39,7 @@ def lines_of(broker: Broker, holding: str = "") -> list[dict[str, Any]]:
     path: Path = broker.folder / "state" / "calls.jsonl"
     text = path.read_text() if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]  # the last line may be half written
-    return [json.loads(line) for line in whole.splitlines() if holding in line]
+    return [msgspec.json.decode(line) for line in whole.splitlines() if holding in line]
 
 
 def told(record: dict[str, Any]) -> tuple[int, str, list[tuple[str, str]]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import yaml
 from modelbroker.simulator import Simulator, parse_script
 
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ class SimulatorHandle:
     def script(self, **script: Any) -> None:
         """Replace the script, e.g. `script(faults=[{"status": 429}])`; no argument: behave well. Requests are
         not judged as strictly as real providers do, unless the script says `strict: true`."""
-        parsed = parse_script(yaml.safe_dump({"strict": False, **script}), "test")
+        parsed = parse_script(json.dumps({"strict": False, **script}), "test")
         self._run(self._set(parsed))
 
     async def _set(self, script: Any) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from modelbroker.budgets.calendars import spans
 from modelbroker.core.ids import request_id_of
 from modelbroker.core.outcomes import OK, REFUSED
@@ -38,6 +37,7 @@ from modelbroker.trials.copies import Address, Copies, Waiting
 from modelbroker.trials.frames import Head, Report
 
 from .catalogs import PROVIDERS
+from .yamls import yaml_of
 
 BEGUN_S = 1_790_000_000.0
 SEAL = b"s" * 32
@@ -49,7 +49,7 @@ PATHS = {
 
 
 def loaded(config: Mapping[str, Any]) -> Loaded:
-    text = yaml.safe_dump({"providers": PROVIDERS, **config}, sort_keys=False)
+    text = yaml_of({"providers": PROVIDERS, **config})
     return compile_texts({"world.yaml": text}, dialects=KNOWN, built=BUILT, deviations=DEVIATIONS)
 
 
