@@ -77,7 +77,7 @@ def asked_urls(options: argparse.Namespace) -> list[str]:
 
 def config_place(text: str) -> Path | str:
     """Where a configuration is: a path, or `git+URL@REF#subdirectory=FOLDER`, which stays a text."""
-    from ..revisions.git import place_of
+    from ..revisions.place import place_of
 
     try:
         return text if place_of(text) is not None else Path(text)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 from ..audit.acts import user_named
 from ..core.errors import Misconfigured
-from ..revisions.git import PREFIX, Commit, GitAway, Place, Repository, Unsigned, place_of
+from ..revisions.git import Commit, GitAway, Repository, Unsigned
 from ..revisions.kept import Origin, Revisions, find
+from ..revisions.place import PREFIX, Place, place_of
 from ..settings import Problem, SettingsError, read_files
 from .following import Following
 from .state import state_folder_of

@@ -19,14 +19,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from ..core.catalog import SecretRef
 from ..core.errors import Misconfigured
 from ..secrets.given import Unusable
 from .git_login import Login, asked_url, environ_of, login_of
+from .place import CONTROL, Place
 
-PREFIX = "git+"
 TIMEOUT_S = 60.0
 # Git that is asked to end takes its lock files with it.
 _END_S = 2.0
@@ -34,7 +33,6 @@ _END_S = 2.0
 _STALE_S = 2 * TIMEOUT_S
 _SUFFIXES = (".yaml", ".yml")
 _MOST_BYTES = 64 << 20
-_SCHEMES = ("https", "http", "ssh", "git", "file")
 _SHORT = re.compile(r"[0-9a-f]{4,39}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # Hooks and helpers of a foreign repository are never run; nothing asks a person.
@@ -47,8 +45,6 @@ LEAST_GIT = (2, 31)
 _VERSION = re.compile(r"\b(\d+)\.(\d+)")
 _PGP = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _FORMAT = "%H%x00%an <%ae>%x00%ct%x00%s"
-# Whoever writes a commit writes into terminals and logs.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class GitAway(Exception):
@@ -63,38 +59,6 @@ class Unsigned(Exception):
     """The commit has no signature of one of those who may sign."""
 
 
-class Place(NamedTuple):
-    """`git+URL@REF#subdirectory=FOLDER`. `ref`: a branch, a tag or a commit; "": the default branch.
-    `folder` "": the repository's own; it may be one file."""
-
-    url: str
-    ref: str = ""
-    folder: str = ""
-
-    def __str__(self) -> str:
-        """As it is written, without the password that it may hold."""
-        if not self.url:
-            return f"{self.ref}:{self.folder}"
-        ref = f"@{self.ref}" if self.ref else ""
-        folder = f"#subdirectory={self.folder}" if self.folder else ""
-        return f"{PREFIX}{self.shown_url}{ref}{folder}"
-
-    @property
-    def shown_url(self) -> str:
-        return _shown(self.url)
-
-    @property
-    def has_password(self) -> bool:
-        return urlsplit(self.url).password is not None
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What of the URL is nobody's to see; a user's name alone may be a token, but of ssh."""
-        parts = urlsplit(self.url)
-        said = (parts.password, parts.username if parts.scheme != "ssh" else None)
-        return tuple(one for one in said if one)
-
-
 class Commit(NamedTuple):
     """`at_s`: when it was committed, unix time."""
 
@@ -102,42 +66,6 @@ class Commit(NamedTuple):
     author: str
     at_s: int
     subject: str
-
-
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    who, at, host = parts.netloc.rpartition("@")
-    if not at or (parts.scheme == "ssh" and ":" not in who):
-        return url
-    user = who.partition(":")[0] if parts.scheme == "ssh" else "…"
-    return urlunsplit(parts._replace(netloc=f"{user}@{host}"))
-
-
-def place_of(text: str) -> Place | None:
-    """None where it does not begin as one. Misconfigured where it is none."""
-    if not text.startswith(PREFIX):
-        return None
-    body, _, fragment = text.removeprefix(PREFIX).partition("#")
-    right = f"give {PREFIX}https://HOST/REPOSITORY.git@REF#subdirectory=FOLDER"
-    if _CONTROL.search(text):
-        raise Misconfigured(500, "git_place", f"{PREFIX}… with control characters is no repository: {right}")
-    try:
-        parts, said = urlsplit(body), parse_qs(fragment, keep_blank_values=True)
-    except ValueError as error:
-        raise Misconfigured(500, "git_place", f"{PREFIX}… is no repository: {error}: {right}") from None
-    if fragment and (set(said) != {"subdirectory"} or len(said["subdirectory"]) != 1):
-        raise Misconfigured(500, "git_place", f"{PREFIX}{_shown(body)}: #{fragment} means nothing: {right}")
-    path, at, ref = parts.path.rpartition("@")
-    if not at:
-        path, ref = parts.path, ""
-    if parts.scheme not in _SCHEMES or not path.strip("/") or (parts.scheme != "file" and not parts.hostname):
-        raise Misconfigured(500, "git_place", f"{PREFIX}{parts.scheme}… is no repository: {right}")
-    folder = said.get("subdirectory", [""])[0].strip("/")
-    if any(part in ("", ".", "..") for part in folder.split("/")) and folder:
-        raise Misconfigured(500, "git_place", f"subdirectory={folder}: {right}")
-    if ref.startswith("-") or (at and not ref) or any(c.isspace() or c in ":~^?*[\\" for c in ref):
-        raise Misconfigured(500, "git_place", f"{ref!r} is no branch, tag or commit: {right}")
-    return Place(urlunsplit(parts._replace(path=path)), ref, folder)
 
 
 class Repository:
@@ -291,7 +219,7 @@ class Repository:
         id_, author, at, subject, *_ = [*said.rstrip("\n").split("\0"), "", "", ""]
         if not _COMMIT.fullmatch(id_):
             raise GitAway(f"{self.place.ref or 'HEAD'} is no commit")
-        return Commit(id_, _CONTROL.sub("�", author), int(at), _CONTROL.sub("�", subject))
+        return Commit(id_, CONTROL.sub("�", author), int(at), CONTROL.sub("�", subject))
 
     def _run(
         self,
@@ -419,4 +347,4 @@ def _said(error: bytes, hide: Sequence[str]) -> str:
         text = text.replace(secret, "…")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")]
-    return _CONTROL.sub("�", next(iter([*fatal, *lines]), "git failed and did not say why"))
+    return CONTROL.sub("�", next(iter([*fatal, *lines]), "git failed and did not say why"))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from modelbroker.core.errors import Misconfigured
-from modelbroker.revisions.git import GitAway, Place, Repository, Unsigned, place_of
+from modelbroker.revisions.git import GitAway, Repository, Unsigned
+from modelbroker.revisions.place import Place, place_of
 from support.repositories import GitServer, allowed_signers, signed_with, ssh_key
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from modelbroker.core.catalog import SecretRef
 from modelbroker.core.errors import Misconfigured
-from modelbroker.revisions.git import GitAway, Repository, place_of
+from modelbroker.revisions.git import GitAway, Repository
 from modelbroker.revisions.git_login import Login, asked_url, environ_of, login_of
+from modelbroker.revisions.place import place_of
 from modelbroker.secrets.given import Unusable, reference_of
 from support.repositories import GitHttp, GitServer
 
