@@ -15,6 +15,7 @@ from ..core.errors import Misconfigured
 from ..envoyapi.loader import envoy_binary
 from ..evals.custom import function_named
 from ..xds.bootstrap import BootstrapOptions, bootstrap
+from ..xds.clusters import system_ca_file
 from ..xds.snapshot import Versions
 from ..xds.types import ADS, CLUSTER, ENDPOINTS, EXTENSION, LISTENER, OUTER_ROUTES, ROUTES, SECRET
 from .capture import located
@@ -29,15 +30,13 @@ _VALIDATE_TIMEOUT_S = 60
 def check_path(path: Path | str, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
-    errors, mild = _of_the_listener(ready, time.time(), with_envoy=with_envoy)
-    more = [located(warning, ready.texts) for warning in (*ready.audit_warnings, *mild)]
-    more += missing_files(ready.catalog, ready.texts)
+    errors, mild = of_files(ready, time.time(), are_here=with_envoy)
+    more = [located(warning, ready.texts) for warning in ready.audit_warnings]
     # What else a running broker warns of is an error here.
-    for warning in (*ready.compile_warnings, *ready.resolved.warnings, *more):
+    for warning in (*ready.compile_warnings, *ready.resolved.warnings, *more, *mild):
         print(f"warning: {warning}", file=sys.stderr)
     if errors:
-        told = "\n".join(located(error, ready.texts) for error in errors)
-        raise Misconfigured(500, "listener_certificate", told)
+        raise Misconfigured(500, "listener_certificate", "\n".join(errors))
     judged = "; Envoy takes it" if judge(ready, with_envoy=with_envoy) else ""
     said = [pool for pool in ready.catalog.pools.values() if not pool.is_made]
     pools, members = len(said), sum(len(pool.members) for pool in said)
@@ -45,34 +44,37 @@ def check_path(path: Path | str, *, with_envoy: bool) -> int:
     return 0
 
 
-def _of_the_listener(ready: Ready, now_s: float, *, with_envoy: bool) -> tuple[list[str], list[str]]:
-    """(errors, warnings) of its certificates and its key: Envoy has no word for what has expired, and none of
-    the field for the rest. What is not there may be where the broker runs, unless Envoy judges it here."""
+def of_files(ready: Ready, now_s: float, *, are_here: bool) -> tuple[list[str], list[str]]:
+    """(errors, warnings) of the files that it names. Of the listener's certificates and its key: Envoy has no
+    word for what has expired, and none of the field for the rest. What is not there may be where the broker
+    runs; of the listener's it is an error where the broker runs here (`are_here`)."""
     found = troubles(ready.certificates, now_s)
     if ready.certificates:
         found += key_troubles(ready.catalog.listen, ready.certificates[0])
     errors: list[str] = []
     warnings: list[str] = []
     for each in found:
-        if each.is_away and not with_envoy:
+        if each.is_away and not are_here:
             warnings.append(f"{each} on this machine; Envoy needs it on the one where it runs")
         else:
             (errors if each.is_fatal else warnings).append(str(each))
-    return errors, warnings
+    mild = [located(warning, ready.texts) for warning in warnings]
+    mild += missing_files(ready.catalog, ready.texts)
+    return [located(error, ready.texts) for error in errors], mild
 
 
-def judge(ready: Ready, *, with_envoy: bool, with_secrets: bool = True) -> bool:
-    """Misconfigured where it can't be served as it stands; without `with_secrets` where it can't be whatever
-    secrets there are. Has Envoy judged it?"""
+def judge(ready: Ready, *, with_envoy: bool, is_here: bool = True) -> bool:
+    """Misconfigured where it can't be served as it stands; where the broker runs on another machine (not
+    `is_here`), where it can't be whatever secrets and files there are. Has Envoy judged it?"""
     if ready.problems:
         raise Misconfigured(500, "jwks_unreadable", "\n".join(ready.problems))
-    if with_secrets and ready.capture_why:
+    if is_here and ready.capture_why:
         raise Misconfigured(500, "capture_unset", located(ready.capture_why, ready.texts))
-    if with_secrets and (why := ready.telemetry_why or ready.content_why):
+    if is_here and (why := ready.telemetry_why or ready.content_why):
         raise Misconfigured(500, "telemetry_unset", located(why, ready.texts))
     for name in _functions(ready.catalog):
         function_named(name)
-    if with_envoy and (complaint := envoy_complaint(ready.snapshot.resources)):
+    if with_envoy and (complaint := envoy_complaint(ready.snapshot.resources, is_here=is_here)):
         raise Misconfigured(500, "envoy_refuses", f"Envoy would refuse this configuration: {complaint}")
     return with_envoy
 
@@ -85,8 +87,9 @@ def _functions(catalog: Catalog) -> list[str]:
     return sorted({one["function"] for one in said})
 
 
-def envoy_complaint(resources: Versions) -> str:
-    """What `envoy --mode validate` says against these resources; "" where it takes them."""
+def envoy_complaint(resources: Versions, *, is_here: bool = True) -> str:
+    """What `envoy --mode validate` says against these resources; "" where it takes them. Not `is_here`: what
+    is in files that are not there is nothing to it."""
     try:
         binary = envoy_binary()
     except ImportError:
@@ -94,7 +97,8 @@ def envoy_complaint(resources: Versions) -> str:
         return ""
     with tempfile.TemporaryDirectory(prefix="modelbroker-check-") as folder:
         path = Path(folder) / "envoy.json"
-        path.write_text(json.dumps(static_configuration(resources)), encoding="utf-8")
+        tree = static_configuration(resources)
+        path.write_text(json.dumps(tree if is_here else _without_absent(tree)), encoding="utf-8")
         command = [str(binary), "--mode", "validate", "-c", str(path), "--log-level", "error"]
         done = subprocess.run(  # noqa: S603 - Envoy itself, on a file that was just written
             command, capture_output=True, text=True, timeout=_VALIDATE_TIMEOUT_S, check=False
@@ -138,3 +142,24 @@ def _without_ads(tree: Any, resources: Versions) -> Any:
     if tree.get("sds_config") == ADS:
         return {"name": tree["name"]}
     return {key: _without_ads(value, resources) for key, value in tree.items()}
+
+
+def _without_absent(tree: Any) -> Any:
+    """The system's authorities in place of those that are not there; no TLS where there is no certificate."""
+    if isinstance(tree, list):
+        return [_without_absent(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    kept = dict(tree)
+    if _is_absent(tree.get("trusted_ca")):
+        kept["trusted_ca"] = {"filename": system_ca_file()}
+    if "transport_socket" in tree:
+        context = tree["transport_socket"]["typed_config"]["common_tls_context"]
+        certificates = context.get("tls_certificates", ())
+        if any(_is_absent(file) for certificate in certificates for file in certificate.values()):
+            del kept["transport_socket"]
+    return {key: _without_absent(value) for key, value in kept.items()}
+
+
+def _is_absent(source: Any) -> bool:
+    return isinstance(source, dict) and "filename" in source and not Path(source["filename"]).exists()

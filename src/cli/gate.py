@@ -14,7 +14,7 @@ from typing import Any
 from ..changes import changes
 from ..core.errors import Misconfigured
 from ..core.problems import SettingsError
-from .check import judge
+from .check import judge, of_files
 from .diff import as_markdown, json_of, markdown_of, text_of
 from .outputs import written
 from .prices import price_list_or_warning
@@ -77,15 +77,19 @@ def run_gate(options: GateOptions) -> int:
     try:
         new_texts = texts_of(options.new, options.config, options.state_dir)
         report.new = ready_of(new_texts)
-        judge(report.new, with_envoy=options.with_envoy, with_secrets=False)
+        judge(report.new, with_envoy=options.with_envoy, is_here=False)
+        report.errors, mild = of_files(report.new, now_s, are_here=False)
     except SettingsError as error:
         report.errors = [str(problem) for problem in error.problems]
     except Misconfigured as error:
         report.errors = error.message.splitlines()
     else:
-        known = report.old.compile_warnings if report.old is not None else ()
+        known: list[str] = []
+        if report.old is not None:
+            known = [*report.old.compile_warnings, *of_files(report.old, now_s, are_here=False)[1]]
         said = {_without_place(warning) for warning in known}
-        report.warnings = [one for one in report.new.compile_warnings if _without_place(one) not in said]
+        warnings = (*report.new.compile_warnings, *mild)
+        report.warnings = [one for one in warnings if _without_place(one) not in said]
         if options.simulation is not None and report.old is not None:
             report.simulated = simulated(options.simulation, [new_texts, old_texts])
     with written(options.out) as file:

@@ -152,6 +152,38 @@ def test_a_gate_needs_no_secret_and_asks_for_none(
     assert not caplog.records
 
 
+def test_a_gate_needs_no_file_of_the_machine_where_the_broker_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Envoy judges all but what is in them; they are told where they are new."""
+    there = "/run/nowhere"
+    provider = {**PROVIDERS[0], "base_url": "https://models.test/v1", "ca_file": f"{there}/providers.pem"}
+    tls = {name: f"{there}/{name}.pem" for name in ("cert_file", "key_file", "client_ca_file")}
+    sections: dict[str, Any] = {"providers": [provider, *PROVIDERS[1:]], "listen": {"tls": tls}}
+    new = write(tmp_path / "new.yaml", **sections)
+    code, out, error = run(capsys, "gate", write(tmp_path / "old.yaml"), new)
+    assert (code, error) == (0, ""), out
+    warnings = [line for line in out.splitlines() if line.startswith("warning: ")]
+    files = [*tls.values(), provider["ca_file"]]
+    assert len(warnings) == len(files), out
+    for file in files:
+        (told,) = [line for line in warnings if f"{file} " in line]
+        assert "new.yaml:" in told and "on this machine" in told
+    more = write(tmp_path / "more.yaml", **sections, limits={"concurrency": 9})
+    code, out, _ = run(capsys, "gate", new, more)
+    assert code == 0 and "warning" not in out, out
+
+
+def test_a_certificate_that_is_there_and_no_good_does_not_pass(
+    both: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate\n")
+    tls = {"cert_file": str(tmp_path / "cert.pem"), "key_file": "/run/nowhere/key.pem"}
+    new = write(tmp_path / "tls.yaml", listen={"tls": tls})
+    code, out, _ = run(capsys, "gate", both[0], new)
+    assert code == 1 and "cert.pem holds no certificate" in out and "tls.yaml:" in out, out
+
+
 def test_what_can_not_be_live_does_not_pass(
     both: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
