@@ -63,6 +63,10 @@ class TooLarge(Exception):
     """An answer that is larger than whoever asked wants."""
 
 
+class NotTaken(Exception):
+    """Envoy does not take the question. The text is its own."""
+
+
 class EnvoyAdmin:
     """At `address`, `unix:/path` or `host:port`. Answers are None or False where Envoy does not answer."""
 
@@ -107,8 +111,8 @@ class EnvoyAdmin:
         return int(number) if number.isdecimal() else 0
 
     def read(self, path: str, most_bytes: int, until_s: float) -> bytes:
-        """What Envoy answers to GET; TooLarge, OSError (TimeoutError at `until_s` of the monotonic clock) or
-        HTTPException."""
+        """What Envoy answers to GET; TooLarge, NotTaken, OSError (TimeoutError at `until_s` of the monotonic
+        clock) or HTTPException."""
         connection = self._connection()
         try:
             connection.request("GET", path)
@@ -120,6 +124,8 @@ class EnvoyAdmin:
                     raise TooLarge
                 if time.monotonic() > until_s:
                     raise TimeoutError("it took too long")
+            if response.status == 400:
+                raise NotTaken(text.decode("utf-8", "replace").strip())
             if response.status != 200:
                 raise http.client.HTTPException(f"status {response.status}")
             return bytes(text)

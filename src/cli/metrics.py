@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..core.catalog import Catalog
 from ..metrics import Looked, full
 from ..metrics.looked import Reading
-from .envoy_admin import EnvoyAdmin, TooLarge
+from .envoy_admin import EnvoyAdmin, NotTaken, TooLarge
 from .health import HealthKeeper
 
 _POOL, _PROVIDER = ("pool",), ("provider",)
@@ -129,6 +129,9 @@ class EnvoyStats:
         except TooLarge:
             said = f"Envoy's metrics are more than {MOST_ENVOY_BYTES >> 20} MiB: ask with ?filter=REGEX\n"
             return 503, _TEXT, said.encode()
+        except NotTaken as error:
+            said = f"Envoy does not take this filter, which is to be an expression of RE2's: {error}\n"
+            return 400, _TEXT, said.encode()
         except (OSError, http.client.HTTPException) as error:
             return 503, _TEXT, f"Envoy does not tell its metrics: {error or type(error).__name__}\n".encode()
         finally:

@@ -233,6 +233,8 @@ def test_envoys_stats_can_be_filtered_and_nothing_else(watched: Watched, well: d
         "envoy_server_live{} 1"
     ]
     assert ask("?text_readouts") == (400, "the query may be filter=REGEX, and nothing else\n")
+    status, text = ask("?filter=server.(live")
+    assert status == 400 and text.startswith("Envoy does not take this filter") and "server.(live" in text
 
 
 def test_what_has_ended_is_seen_to_have_ended(watched: Watched, alarmed: set[str]) -> None:
