@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from ..core.errors import Misconfigured
 from ..core.written_keys import HOW_TO_MAKE, KEY_BYTES, written_key
+from ..journal.once import made_once
 
 KEY_NAME = "audit.key"
 _EXTRA = "audit events are signed with the extra `audit`: pip install 'modelbroker[audit]'"
@@ -67,18 +67,11 @@ def read_public_key(text: str) -> str:
 
 def own_key(folder: Path) -> bytes:
     """That of a state folder, made at the first time. OSError."""
-    path = folder / KEY_NAME
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return read_key(path.read_text(encoding="ascii"))
-    made = secrets.token_bytes(KEY_BYTES)
-    fresh = path.with_name(f"{KEY_NAME}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(base64.b64encode(made).decode() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    return made
+    return made_once(
+        folder / KEY_NAME,
+        lambda kept: written_key(kept.decode("ascii", "replace")),
+        lambda: base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n",
+    )
 
 
 def _ed25519() -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from ..core.errors import Misconfigured
+from ..journal.once import made_once
 
 log = logging.getLogger("modelbroker")
 
@@ -78,17 +79,13 @@ def _lock(file: IO[str], patience_s: float) -> bool:
 def call_key(state_dir: Path) -> bytes:
     """The key that seals what calls carry from one attempt to the next: kept, so that calls under way outlive
     the control plane. Where it can't be kept it is good for as long as this process."""
-    path = state_dir / "call.key"
-    with contextlib.suppress(OSError):
-        if len(kept := path.read_bytes()) == _KEY_BYTES:
-            return kept
-    key: bytes = secrets.token_bytes(_KEY_BYTES)
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(key)
-        fresh.replace(path)
+        return made_once(
+            state_dir / "call.key",
+            lambda kept: kept if len(kept) == _KEY_BYTES else None,
+            lambda: secrets.token_bytes(_KEY_BYTES),
+        )
     except OSError as error:
         log.warning("the key of calls under way can't be kept in %s: %s", state_dir, error.strerror)
-    return key
+    return secrets.token_bytes(_KEY_BYTES)

@@ -23,6 +23,7 @@ from typing import Protocol
 
 import msgspec
 
+from .once import made_once
 from .reports import ENDS_WITHIN_S, Report
 
 ID_NAME = "ledger.id"
@@ -52,15 +53,11 @@ class Follower(Protocol):
 
 def source_of(folder: Path) -> str:
     """The id of a state folder, made at the first time."""
-    path = folder / ID_NAME
-    with contextlib.suppress(FileNotFoundError):
-        if kept := path.read_text(encoding="ascii").strip():
-            return kept
-    made = secrets.token_hex(8)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(made, encoding="ascii")
-    fresh.replace(path)
-    return made
+    return made_once(
+        folder / ID_NAME,
+        lambda kept: kept.decode("ascii").strip() or None,
+        lambda: secrets.token_hex(8).encode(),
+    )
 
 
 @contextlib.contextmanager
