@@ -26,7 +26,7 @@ from prometheus_client import Counter, Gauge
 
 from ..core.budgets import STEPS, Fleet, Span, Window
 from ..core.errors import Misconfigured
-from ..policy.budgets import DEGRADED, DENIED, GRANTED, Accounts, Ask, Claim, Verdict, ready_s
+from ..policy.budgets import DEGRADED, DENIED, GRANTED, Accounts, Ask, Claim, Verdict, refusal
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -100,18 +100,15 @@ class Shared:
             self._lost_s = time.monotonic()
             self._lose(None)
             raise Away
-        code, row, used, taken, passed, by_place = answer
+        code, row, used, taken, passed, by_place, reserved = answer
         if code == 0:
             slots = [span.slot for span in spans]
             held = self._accounts.hold(ask, slots, taken, passed, is_known=True)
             return Verdict(GRANTED, used=tuple(used), held=held)
         row -= 1
-        claim = ask.claims[row]
         by_slot = dict(zip(by_place[::2], by_place[1::2], strict=True))
-        too_much = used[row] + claim.amount - (claim.most or 0)
-        fits = claim.amount <= (claim.most or 0)
-        when = ready_s(by_slot, spans[row], too_much, claim.seat.budget.window) if fits else None
-        return Verdict(DEGRADED if code == 1 else DENIED, row, tuple(used), when)
+        outcome, span = DEGRADED if code == 1 else DENIED, spans[row]
+        return refusal(outcome, row, ask.claims[row], used, reserved, by_slot, span, ask.now_s)
 
     def alone(self, ask: Ask) -> Verdict:
         """While Redis is away: from this broker's share of each limit, and beyond it as the policy says."""

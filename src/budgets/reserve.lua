@@ -4,7 +4,8 @@
 -- nowhere), slot, first slot that counts, first slot that is kept, lender (from 1; 0: none), is it the call's own (1 or
 -- 0), when the account is of no use any more (unix time; 0: never), and has this broker said that it spent something
 -- in these slots (1 or 0). Where that is not there, Redis has lost it, and maybe what others said: all come in again.
--- {0 granted | 1 degraded | 2 denied | 3 not known: come in again, row, used, taken, passed, slots of that row}
+-- {0 granted | 1 degraded | 2 denied | 3 not known: come in again, row, used, taken, passed, slots of that row, what of
+-- its use is reserved}
 local broker, epoch, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = tonumber(redis.call('TIME')[1])
 local alive = {}
@@ -20,12 +21,12 @@ for i = 1, #known, 2 do
 end
 if not alive[broker .. '.' .. epoch] then return {3} end
 
-local claims, used, slots = {}, {}, {}
+local claims, used, slots, reserved = {}, {}, {}, {}
 for row = 1, count do
   local claim = {}
   for number in string.gmatch(ARGV[4 + row], '%S+') do claim[#claim + 1] = tonumber(number) end
   claims[row] = claim
-  local first, kept, sum, old, by_slot, is_lost = claim[5], claim[6], 0, {}, {}, claim[10] == 1
+  local first, kept, sum, held, old, by_slot, is_lost = claim[5], claim[6], 0, 0, {}, {}, claim[10] == 1
   local fields = redis.call('HGETALL', KEYS[row + 1])
   for i = 1, #fields, 2 do
     local whose, kind, at = string.match(fields[i], '^(%S+) ([sr]) (-?%d+)$')
@@ -34,6 +35,7 @@ for row = 1, count do
       old[#old + 1] = fields[i]
     elseif slot >= first and (kind == 's' or alive[whose]) then
       sum = sum + amount
+      if kind == 'r' then held = held + amount end
       by_slot[slot] = (by_slot[slot] or 0) + amount
       if kind == 's' and whose == broker then is_lost = false end
     end
@@ -43,7 +45,7 @@ for row = 1, count do
     return {3}
   end
   if #old > 0 then redis.call('HDEL', KEYS[row + 1], unpack(old, 1, math.min(#old, 1000))) end
-  used[row], slots[row] = sum, by_slot
+  used[row], slots[row], reserved[row] = sum, by_slot, held
 end
 
 local function flat(by_slot)
@@ -57,7 +59,7 @@ end
 
 for row = 1, count do
   if claims[row][3] >= 0 and used[row] + claims[row][1] > claims[row][3] then
-    return {1, row, used, {}, {}, flat(slots[row])}
+    return {1, row, used, {}, {}, flat(slots[row]), reserved[row]}
   end
 end
 local need, passed = {}, {}
@@ -66,7 +68,7 @@ for row = 1, count do
   local most = claims[row][2]
   if most >= 0 and need[row] > 0 and used[row] + need[row] > most then
     local lender = claims[row][7]
-    if lender == 0 then return {2, row, used, {}, {}, flat(slots[row])} end
+    if lender == 0 then return {2, row, used, {}, {}, flat(slots[row]), reserved[row]} end
     if claims[lender][8] == 0 then
       local room = math.max(0, most - used[row])
       passed[row] = need[row] - room
@@ -81,4 +83,4 @@ for row = 1, count do
     if claims[row][9] > 0 then redis.call('EXPIREAT', KEYS[row + 1], claims[row][9]) end
   end
 end
-return {0, 0, used, need, passed, {}}
+return {0, 0, used, need, passed, {}, 0}

@@ -138,7 +138,7 @@ class Budgeting:
             entered = (*self._off, *routed.pools)
             self._degrade(budget, pool_beyond(claim.seat.degrades, used + claim.amount, entered), routed)
             return False
-        denial = _denied(claim, used, verdict.ready_s, ask.now_s, routed, facts.surface)
+        denial = _denied(claim, verdict, ask.now_s, routed, facts.surface)
         if routed.member is not None and _is_providers(budget):
             self._leave_out(frozenset((routed.member.provider,)), denial)
             return False
@@ -210,10 +210,8 @@ def _untold(member: str, routed: Routed) -> Refused:
     )
 
 
-def _denied(
-    claim: Claim, used: int, ready_s: float | None, now_s: float, routed: Routed, surface: Surface
-) -> Refused:
-    seat = claim.seat
+def _denied(claim: Claim, verdict: Verdict, now_s: float, routed: Routed, surface: Surface) -> Refused:
+    seat, used, ready_s = claim.seat, verdict.used[verdict.row], verdict.ready_s
     budget = seat.budget
     is_rate = budget.kind == "rate_limit"
     whose = f" ({seat.scope})" if seat.scope else ""
@@ -228,7 +226,9 @@ def _denied(
         what = f"allows {allowed}{_per(budget)}, and {taken} are used or reserved"
         if claim.amount > 1 or budget.unit == NANO_DOLLARS:
             what += f"; this call may take {shown(claim.amount, budget.unit)}"
-        if wait_s is not None:
+        if verdict.is_held:
+            what += "; it may fit once calls that are under way give back what they do not use"
+        elif wait_s is not None:
             what += f"; it fits again in {_waits(wait_s)} ({utc_text(ready_s or 0.0)})"
         elif claim.amount > most:
             what += ", which is more than all of it: "

@@ -27,6 +27,8 @@ from ..core.budgets import (
     Window,
 )
 
+# When to ask again for what calls under way hold: nobody knows when they end.
+SOON_S = 1.0
 _ENCODER = msgspec.json.Encoder()
 GRANTED, DEGRADED, DENIED = "granted", "degraded", "denied"
 Spans = Callable[[Window, float], Span]
@@ -90,14 +92,15 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """`row`: the claim that says no, and what its account holds already. `ready_s` (unix time): when it would
-    fit; None: nobody knows, or never. `held`: what was reserved, for the record. `used`: what each account
-    held."""
+    fit; None: nobody knows, or never. `is_held`: calls under way hold what is missing, and may give it back
+    before. `held`: what was reserved, for the record. `used`: what each account held."""
 
     outcome: str
     row: int = -1
     used: tuple[int, ...] = ()
     ready_s: float | None = None
     held: str = ""
+    is_held: bool = False
 
 
 class Part(msgspec.Struct, array_like=True):
@@ -180,6 +183,27 @@ class Account:
             self.reserved -= reserved
 
 
+def refusal(
+    outcome: str,
+    row: int,
+    claim: Claim,
+    used: Sequence[int],
+    reserved: int,
+    slots: Mapping[int, int],
+    span: Span,
+    now_s: float,
+) -> Verdict:
+    """What a claim is told that does not fit: its account holds `used[row]` by slot of its window (`slots`),
+    of which calls under way have `reserved`. Most of that they give back; but each call stays one call."""
+    most, budget = claim.most or 0, claim.seat.budget
+    if claim.amount > most:
+        return Verdict(outcome, row, tuple(used))
+    too_much = used[row] + claim.amount - most
+    if too_much <= reserved and budget.unit != CALLS:
+        return Verdict(outcome, row, tuple(used), now_s + SOON_S, is_held=True)
+    return Verdict(outcome, row, tuple(used), ready_s(slots, span, too_much, budget.window))
+
+
 def ready_s(slots: Mapping[int, int], span: Span, too_much: int, window: Window) -> float | None:
     """When `too_much` of what the slots (number → used) hold counts no longer."""
     if not window.unit and not window.length_ms:
@@ -228,7 +252,10 @@ class Accounts:
         outcome, row, taken, passed = judge(ask.claims, used)
         if outcome == GRANTED:
             return Verdict(GRANTED, -1, tuple(used), None, self.hold(ask, slots, taken, passed))
-        return Verdict(outcome, row, tuple(used), self._ready_s(ask.claims[row], ask.now_s, used[row]))
+        account = self._at(ask.claims[row].seat, now_s)
+        by_slot = {slot: spent + reserved for slot, (spent, reserved) in account.slots.items()}
+        span = self.spans(account.window, now_s)
+        return refusal(outcome, row, ask.claims[row], used, account.reserved, by_slot, span, now_s)
 
     def hold(
         self,
@@ -306,15 +333,6 @@ class Accounts:
         if self.log is not None and not is_known:
             key = (name, slot)
             self.log[key] = self.log.get(key, 0) + reserved
-
-    def _ready_s(self, claim: Claim, now_s: float, used: int) -> float | None:
-        most = claim.most or 0
-        account = self._at(claim.seat, now_s)
-        if claim.amount > most:
-            return None
-        span = self.spans(account.window, now_s)
-        slots = {slot: spent + reserved for slot, (spent, reserved) in account.slots.items()}
-        return ready_s(slots, span, used + claim.amount - most, claim.seat.budget.window)
 
     # -- behind it
 

@@ -41,6 +41,7 @@ TEAMS = (
     "kill",
     "again",
     "never",
+    "held",
 )
 # $10 a million tokens of an answer, and nothing for the question: 100 tokens are a tenth of a cent.
 CALL = DOLLAR // 1000
@@ -103,6 +104,7 @@ def config(sims: Simulators) -> dict[str, Any]:
             daily("left", "$1"),
             daily("kill", "$1"),
             daily("never", "$0.001"),
+            daily("held", "$0.002"),
             {
                 "name": "nobodys",
                 "by": "customer",
@@ -218,6 +220,22 @@ def test_a_denial_in_each_dialect(broker: Broker) -> None:
     assert told_so.value.body["error"]["type"] == "rate_limit_error"  # type: ignore[index,call-overload]
     assert told_so.value.response.headers["x-should-retry"] == "false"
     wait_until(lambda: sum(1 for one in lines_of(broker) if one["budget"] == "deny") == 3)
+
+
+def test_what_only_calls_under_way_hold_is_no_matter_of_days(broker: Broker, sims: Simulators) -> None:
+    """They reserve what they may cost at most: an SDK tries again once they are over, and has its answer."""
+    sims["a"].script(replies=[{"tokens": USED}], faults=[{"delay_headers_ms": 500}])
+    got = make(broker.url, [asked("held", "dear", tokens=150) for _ in range(2)])
+    assert codes(got) == {"": 1, "budget_exceeded": 1}
+    refused = next(one for one in got if one.status == 429)
+    assert refused.headers["retry-after"] == "1" and "x-should-retry" not in refused.headers
+    assert b"it may fit once calls that are under way give back what they do not use" in refused.body
+    quiet(broker, "held", "", CALL)
+    # Of what is spent it is, and not of what is held.
+    (refused,) = make(broker.url, [asked("held", "dear", tokens=150)])
+    assert refused.status == 429 and refused.headers["x-should-retry"] == "false"
+    (fits,) = make(broker.url, [asked("held", "dear", tokens=100)])
+    assert fits.status == 200
 
 
 def test_a_provider_whose_budget_is_spent_is_left_out(broker: Broker) -> None:

@@ -22,6 +22,7 @@ from modelbroker.policy.budgets import (
     Seat,
     Stage,
     Used,
+    Verdict,
     charged,
     most_of,
     rolling_span,
@@ -188,6 +189,34 @@ def test_a_window_that_rolls_on_holds_for_every_span_of_its_length(
             assert again.outcome == GRANTED
             accounts.settle("again", used(0))
             return  # time has gone on
+
+
+@pytest.mark.parametrize("unit", ["nano_dollars", "tokens"])
+def test_what_calls_under_way_hold_may_fit_soon(unit: str) -> None:
+    """They reserve what they may use at most, and give back most of it: nobody is sent away for a day."""
+    day, now_s = Window(length_ms=86_400_000), 1_000_000.0
+    accounts, one = Accounts(spans), seat(budget(unit=unit, window=day))
+
+    def asked(name: str, amount: int) -> Verdict:
+        return accounts.reserve(ask(name, claim(one, amount), now_s=now_s))
+
+    assert asked("spent", 30).outcome == asked("held", 60).outcome == GRANTED
+    accounts.settle("spent", used(30, 30))
+    soon, later, never = asked("x", 70), asked("x", 71), asked("x", 101)
+    assert {verdict.outcome for verdict in (soon, later, never)} == {DENIED}
+    assert soon.is_held and soon.ready_s == now_s + 1
+    assert not later.is_held and later.ready_s is not None and later.ready_s > now_s + 80_000
+    assert not never.is_held and never.ready_s is None
+    accounts.settle("held", used(0, 0))
+    assert asked("x", 70).outcome == GRANTED
+
+
+def test_a_call_under_way_stays_one_call() -> None:
+    accounts, now_s = Accounts(spans), 1_000_000.0
+    one = seat(budget(limit=1, unit="calls", window=Window(length_ms=60_000)))
+    assert accounts.reserve(ask("1", claim(one, 1), now_s=now_s)).outcome == GRANTED
+    verdict = accounts.reserve(ask("2", claim(one, 1), now_s=now_s))
+    assert not verdict.is_held and verdict.ready_s is not None and verdict.ready_s > now_s + 50
 
 
 def test_what_ends_behind_its_window_counts_in_the_window_of_its_beginning() -> None:
