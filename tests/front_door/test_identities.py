@@ -206,7 +206,7 @@ def test_tokens_that_expire_under_load_fail_no_call(
 
     async def run(broker: Broker) -> Any:
         pools = [(name, "openai-chat") for name in names]
-        async with load(broker.url, pools, workers=8) as under_way:
+        async with load(broker.url, pools, workers=5) as under_way:
             await asyncio.to_thread(wait_until, has_come_round, 120)
             await under_way.reach(under_way.calls + enlarged(100))
         return under_way

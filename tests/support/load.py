@@ -16,7 +16,7 @@ from .calls import Ask, Got, call, client
 from .figures import figure
 
 # Between a worker's calls: the load is to be constant, and leave the machine to the broker.
-THINKING_S = 0.03
+THINKING_S = 0.05
 
 
 @dataclass(slots=True)
