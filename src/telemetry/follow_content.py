@@ -40,6 +40,8 @@ _AT_ONCE, _AT_ONCE_S3 = 8, 64
 # A sample is in the store some seconds behind its record, if it gets there at all.
 WAIT_S = 30.0
 _LOOK_EVERY_S, _LOOK_EVERY_S3_S = 0.5, 5.0
+# The store is made with the first call that is written to it: so long that is no matter for the log.
+_UNMADE_S = 10.0
 _SLACK_S = 60.0  # what a sample's time may be beside its record's
 _SAY_EVERY_S = 60.0
 # What a sample that was changed or cut in the store is read with.
@@ -128,8 +130,11 @@ class ContentExporter:
             for begin in range(0, len(records), at_once):
                 for sample in self._samples(store, records[begin : begin + at_once]):
                     self._take(sample, todo)
-        except (StoreError, Misconfigured):
+        except (StoreError, Misconfigured) as error:
             self._leave_store()
+            is_unmade = isinstance(error, Misconfigured) and error.code == "no_traffic"
+            if is_unmade and time.monotonic() - self._looks_since_s < _UNMADE_S:
+                return
             raise
         self._flush()
         now_s, looked_s = time.time(), time.monotonic() - self._looks_since_s

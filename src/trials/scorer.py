@@ -30,7 +30,7 @@ from ..evals.live import Means, NoScore, Seen, values_of
 from ..policy.in_time import REDACTED_WITHIN_S, hint_of, within
 from ..policy.redaction import Redaction, cleaned, redaction_by
 from ..settings.scorer_schema import ScorerIn
-from .frames import Graded, Redact, Task
+from .frames import Graded, Redact, Task, tell
 from .sender import piece, to_ourselves
 
 log = logging.getLogger("modelbroker.rollout")
@@ -148,12 +148,11 @@ class _Asking:
 
 async def serve(frames: asyncio.StreamReader, reports: BinaryIO) -> None:
     """Until `frames` end. How many are under way together is for who gives them to say."""
-    encoder, decoder = msgspec.json.Encoder(), msgspec.msgpack.Decoder(Task)
+    decoder = msgspec.msgpack.Decoder(Task)
     under_way: set[asyncio.Task[None]] = set()
 
     async def one(task: Task) -> None:
-        reports.write(encoder.encode(await graded(task)) + b"\n")
-        reports.flush()
+        tell(reports, await graded(task))
 
     with contextlib.suppress(asyncio.IncompleteReadError):
         while True:
@@ -180,8 +179,7 @@ def main() -> None:
     # A user's function may print: that is no report, and nobody's to read.
     reports = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    with contextlib.suppress(BrokenPipeError):
-        asyncio.run(_main(reports))
+    asyncio.run(_main(reports))
     # A function that never ends has a thread that would be waited for.
     os._exit(0)
 

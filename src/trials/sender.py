@@ -12,12 +12,12 @@ import os
 import signal
 import ssl
 import sys
-from typing import Any
+from typing import BinaryIO
 
 import h11
 import msgspec
 
-from .frames import LENGTH_BYTES, Head, Report
+from .frames import LENGTH_BYTES, Head, Report, tell
 
 _NICE = 5
 _READ_BYTES = 1 << 16
@@ -94,14 +94,12 @@ def to_ourselves(tls: bool) -> ssl.SSLContext | None:
     return context
 
 
-async def serve(frames: asyncio.StreamReader, reports: Any) -> None:
+async def serve(frames: asyncio.StreamReader, reports: BinaryIO) -> None:
     """Until `frames` end. How many are under way together is for who gives them to say."""
-    encoder = msgspec.json.Encoder()
     under_way: set[asyncio.Task[None]] = set()
 
     async def one(head: Head, body: bytes) -> None:
-        reports.write(encoder.encode(await send(head, body)) + b"\n")
-        reports.flush()
+        tell(reports, await send(head, body))
 
     with contextlib.suppress(asyncio.IncompleteReadError):
         while True:

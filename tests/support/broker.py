@@ -197,6 +197,8 @@ class Broker:
         self.stop()
         if kind is None and not self._may_be_refused:
             assert "Envoy refused" not in self.log()
+        if kind is None:
+            assert "Traceback" not in self.log(), self.log()
 
     def left_behind(self) -> list[str]:
         """Processes and socket folders of this broker that are still there; to be asked when it has ended."""

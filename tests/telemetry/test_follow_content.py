@@ -273,12 +273,16 @@ def test_what_can_not_be_spelled_is_refused_alone(
     delivery.close()
 
 
-def test_a_store_that_is_not_there_is_waited_for(tmp_path: Path, collector: Collector, hurried: None) -> None:
+def test_a_store_that_is_not_there_is_waited_for(
+    tmp_path: Path, collector: Collector, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite:///{tmp_path}/later/traffic.db"
     journal(tmp_path, record(1, captured=""))
     exporter = ContentExporter(settings(tmp_path, url, collector))
     to_the_end(exporter)  # nobody needs it yet
     journal(tmp_path, record(2))
+    assert not exporter.step()  # its writer is about to make it
+    monkeypatch.setattr(follow_content, "_UNMADE_S", 0.0)
     with pytest.raises(Misconfigured) as away:
         exporter.step()
     assert exporter.why_to_wait(away.value) == (
