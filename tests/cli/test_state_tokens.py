@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 from modelbroker.cli.state_tokens import state_token
@@ -41,21 +39,3 @@ def test_what_is_no_token_is_refused_and_left(tmp_path: Path, kept: str, said: s
     with pytest.raises(ValueError, match=said) as raised:
         state_token(tmp_path / NAME)
     assert kept not in str(raised.value) and (tmp_path / NAME).read_text() == kept
-
-
-@pytest.mark.parametrize("before", [None, ""])
-def test_processes_that_begin_at_once_have_one_token(tmp_path: Path, before: str | None) -> None:
-    for turn in range(20):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
-        if before is not None:
-            (folder / NAME).write_text(before)
-        start = Barrier(4)
-
-        def make(_: int, folder: Path = folder, start: Barrier = start) -> str:
-            start.wait()
-            return state_token(folder / NAME)
-
-        with ThreadPoolExecutor(4) as threads:
-            made = set(threads.map(make, range(4)))
-        assert made == {state_token(folder / NAME)} and len(list(folder.iterdir())) == 1

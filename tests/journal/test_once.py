@@ -10,6 +10,7 @@ from threading import Barrier
 import pytest
 from modelbroker.audit.keys import own_key
 from modelbroker.cli.state import call_key
+from modelbroker.cli.state_tokens import state_token
 from modelbroker.journal.following import source_of
 from modelbroker.journal.once import made_once
 
@@ -17,6 +18,7 @@ MADE: dict[str, tuple[Callable[[Path], object], str]] = {
     "source_of": (source_of, "ledger.id"),
     "call_key": (call_key, "call.key"),
     "own_key": (own_key, "audit.key"),
+    "state_token": (lambda folder: state_token(folder / "admin-token"), "admin-token"),
 }
 
 
