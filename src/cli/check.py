@@ -30,7 +30,7 @@ _VALIDATE_TIMEOUT_S = 60
 def check_path(path: Path | str, *, with_envoy: bool) -> int:
     """Prints what is wrong on stderr. 0: it can be served; warnings do not change that."""
     ready = prepare_path(path, Overrides(), price_list=price_list_or_warning(), priced_at_s=int(time.time()))
-    errors, mild = of_files(ready, time.time(), are_here=with_envoy)
+    errors, mild = of_files(ready, time.time(), is_here=with_envoy)
     more = [located(warning, ready.texts) for warning in ready.audit_warnings]
     # What else a running broker warns of is an error here.
     for warning in (*ready.compile_warnings, *ready.resolved.warnings, *more, *mild):
@@ -44,17 +44,17 @@ def check_path(path: Path | str, *, with_envoy: bool) -> int:
     return 0
 
 
-def of_files(ready: Ready, now_s: float, *, are_here: bool) -> tuple[list[str], list[str]]:
+def of_files(ready: Ready, now_s: float, *, is_here: bool) -> tuple[list[str], list[str]]:
     """(errors, warnings) of the files that it names. Of the listener's certificates and its key: Envoy has no
     word for what has expired, and none of the field for the rest. What is not there may be where the broker
-    runs; of the listener's it is an error where the broker runs here (`are_here`)."""
+    runs; of the listener's it is an error where the broker runs here (`is_here`)."""
     found = troubles(ready.certificates, now_s)
     if ready.certificates:
         found += key_troubles(ready.catalog.listen, ready.certificates[0])
     errors: list[str] = []
     warnings: list[str] = []
     for each in found:
-        if each.is_away and not are_here:
+        if each.is_away and not is_here:
             warnings.append(f"{each} on this machine; Envoy needs it on the one where it runs")
         else:
             (errors if each.is_fatal else warnings).append(str(each))

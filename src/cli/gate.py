@@ -78,7 +78,7 @@ def run_gate(options: GateOptions) -> int:
         new_texts = texts_of(options.new, options.config, options.state_dir)
         report.new = ready_of(new_texts)
         judge(report.new, with_envoy=options.with_envoy, is_here=False)
-        report.errors, mild = of_files(report.new, now_s, are_here=False)
+        report.errors, mild = of_files(report.new, now_s, is_here=False)
     except SettingsError as error:
         report.errors = [str(problem) for problem in error.problems]
     except Misconfigured as error:
@@ -86,7 +86,7 @@ def run_gate(options: GateOptions) -> int:
     else:
         known: list[str] = []
         if report.old is not None:
-            known = [*report.old.compile_warnings, *of_files(report.old, now_s, are_here=False)[1]]
+            known = [*report.old.compile_warnings, *of_files(report.old, now_s, is_here=False)[1]]
         said = {_without_place(warning) for warning in known}
         warnings = (*report.new.compile_warnings, *mild)
         report.warnings = [one for one in warnings if _without_place(one) not in said]

@@ -1,5 +1,5 @@
-"""Files that a configuration names and that are not there, for `check`. No more than warnings: the broker
-may run on another machine, or in a container with mounts of its own."""
+"""Files that a configuration names and that are not there, for `check` and `gate`. No more than warnings: the
+broker may run on another machine, or in a container with mounts of its own."""
 
 from __future__ import annotations
 

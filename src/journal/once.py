@@ -21,8 +21,9 @@ def made_once(path: Path, parsed: Callable[[bytes], Kept | None], make: Callable
         return kept
     with _alone(path.parent):
         if (kept := _kept(path, parsed)) is None:
-            _write(path, make())
-            kept = parsed(path.read_bytes())
+            made = make()
+            _write(path, made)
+            kept = parsed(made)
     if kept is None:
         raise ValueError(f"{path}: what is made for it does not hold")
     return kept

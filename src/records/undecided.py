@@ -19,7 +19,6 @@ from .lost import tell
 
 log = logging.getLogger("modelbroker.records")
 
-FILE_NAME = "undecided.jsonl"
 WAIT_S = 5.0
 REMEMBER_S = 60.0
 _MOST_BYTES = 256 * 1024  # the file is emptied when it is longer and read to its end
